@@ -1,0 +1,207 @@
+//! Appending lines to a log that rotates by size into numbered segments.
+//!
+//! `history.jsonl` grows until it is full, then becomes `history.1.jsonl`, the next `history.2.jsonl`, and so on: a
+//! segment's number never changes, so "segment 3, byte 512" names a line for ever. The file being written is the
+//! segment after the last numbered one.
+#![expect(clippy::disallowed_methods, reason = "rotation is a rename, and this is disk")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::DiskError;
+
+/// When a log rotates, and how long its old segments stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// A file that would grow beyond this is rotated first.
+    pub bytes_max: u64,
+    /// At most so many numbered segments stay, if set.
+    pub segments_max: Option<usize>,
+    /// Numbered segments older than this are removed, if set.
+    pub age_max: Option<Duration>,
+}
+
+/// Appends whole lines to one log. Every log has one appender, in one process.
+#[derive(Debug)]
+pub struct Appender {
+    path: PathBuf,
+    rotation: Rotation,
+    file: Option<File>,
+    length: u64,
+}
+
+impl Appender {
+    /// An appender for the log at `path`. Nothing is opened until the first line.
+    pub fn new(path: impl Into<PathBuf>, rotation: Rotation) -> Appender {
+        Appender { path: path.into(), rotation, file: None, length: 0 }
+    }
+
+    /// Appends one line with a single write; `line` carries no newline of its own.
+    ///
+    /// A line torn by a crash or a full disk is closed off before the next one, so at most the torn line is lost to
+    /// readers. A file that somebody moved or removed is made anew.
+    pub fn append(&mut self, line: &[u8]) -> Result<(), DiskError> {
+        debug_assert!(!line.contains(&b'\n'), "a line is one line");
+        let length = line.len() as u64 + 1;
+        if self.length > 0 && self.length + length > self.rotation.bytes_max {
+            self.rotate()?;
+        }
+        let path = self.path.clone();
+        let fail = |step| move |source| DiskError { step, path, source };
+        if self.is_stale() {
+            self.open().map_err(fail("open"))?;
+            return self.append(line);
+        }
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+        let Some(file) = self.file.as_mut() else { return Ok(()) };
+        match file.write_all(&bytes) {
+            Ok(()) => {
+                self.length += length;
+                Ok(())
+            }
+            Err(source) => {
+                // Take back what was written of it, so that the next line does not continue a torn one.
+                let _ = file.set_len(self.length);
+                self.file = None;
+                Err(fail("append to")(source))
+            }
+        }
+    }
+
+    /// Flushes what was appended so far.
+    pub fn sync(&mut self) -> Result<(), DiskError> {
+        match &self.file {
+            Some(file) => crate::sync_file(file, &self.path),
+            None => Ok(()),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Some(file) = &self.file else { return true };
+        match (file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => ours.ino() != there.ino() || ours.dev() != there.dev(),
+            _ => true,
+        }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if let Some(dir) = self.path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+        self.length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if self.length > 0 {
+            file.read_exact_at(&mut last, self.length - 1)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+            self.length += 1;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), DiskError> {
+        let segments = segments(&self.path);
+        let next = segments.last().map_or(1, |(number, _)| number + 1);
+        crate::rename(&self.path, &segment_path(&self.path, next))?;
+        self.file = None;
+        self.length = 0;
+        self.retire(SystemTime::now());
+        Ok(())
+    }
+
+    /// Removes segments that are more or older than the rotation keeps. What cannot be removed stays for next time.
+    fn retire(&self, now: SystemTime) {
+        let segments = segments(&self.path);
+        let surplus =
+            self.rotation.segments_max.map_or(0, |most| segments.len().saturating_sub(most));
+        for (at, (_, path)) in segments.iter().enumerate() {
+            let too_old = self.rotation.age_max.is_some_and(|most| {
+                let written = std::fs::metadata(path).and_then(|it| it.modified());
+                written.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > most))
+            });
+            if at < surplus || too_old {
+                let _ = crate::remove(path);
+            }
+        }
+    }
+}
+
+/// The numbered segments of a log, oldest first.
+pub fn segments(path: &Path) -> Vec<(u64, PathBuf)> {
+    let (stem, extension) = split(path);
+    let Some(dir) = path.parent() else { return Vec::new() };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number =
+                name.strip_prefix(&format!("{stem}."))?.strip_suffix(&format!(".{extension}"))?;
+            Some((number.parse().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Where segment `number` of a log lies.
+pub fn segment_path(path: &Path, number: u64) -> PathBuf {
+    let (stem, extension) = split(path);
+    path.with_file_name(format!("{stem}.{number}.{extension}"))
+}
+
+fn split(path: &Path) -> (String, String) {
+    let part = |it: Option<&std::ffi::OsStr>| it.unwrap_or_default().to_string_lossy().into_owned();
+    (part(path.file_stem()), part(path.extension()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Rotation = Rotation { bytes_max: 10, segments_max: Some(2), age_max: None };
+
+    #[test]
+    fn a_full_log_becomes_a_numbered_segment_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl");
+        let mut log = Appender::new(&path, SMALL);
+        for line in ["1234567", "abcdefg", "ABCDEFG", "last"] {
+            log.append(line.as_bytes()).unwrap();
+        }
+        let numbers: Vec<u64> = segments(&path).iter().map(|(it, _)| *it).collect();
+        assert_eq!(numbers, [2, 3]);
+        assert_eq!(std::fs::read_to_string(segment_path(&path, 3)).unwrap(), "ABCDEFG\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "last\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_closed_off_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        std::fs::write(&path, "{\"half").unwrap();
+        Appender::new(&path, Rotation { bytes_max: 1000, ..SMALL }).append(b"{}").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"half\n{}\n");
+    }
+
+    #[test]
+    fn a_removed_log_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        let mut log = Appender::new(&path, Rotation { bytes_max: 1000, ..SMALL });
+        log.append(b"a").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.append(b"b").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "b\n");
+    }
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod decision;
+mod health;
+mod ids;
+mod lines;
+mod message;
+mod model;
+mod progress;
+mod thread;
+
+pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
+pub use health::Health;
+pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
+pub use lines::{Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
+pub use message::{
+    Attempts, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp, MESSAGE_VERSION, Message,
+    Outcome, PermissionAnswer, Reply, Source, Usage,
+};
+pub use model::{Model, Tier};
+pub use progress::{Ask, Progress, ToolUse, TurnState};
+pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};

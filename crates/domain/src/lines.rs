@@ -1,0 +1,126 @@
+//! The lines of the JSONL logs. A line may stand twice after a crash, with the same key and attempt: readers keep one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Channel, Decision, Key, Model, Source, ThreadId, Tier, Usage};
+
+/// One line of `message-history.jsonl`: a message in, or an answer out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryLine {
+    /// When, in ms since 1970.
+    pub timestamp: u64,
+    /// Which message.
+    pub key: Key,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The original's id of the message.
+    pub message_id: String,
+    /// The desk.
+    pub thread_id: ThreadId,
+    /// The way it came or went.
+    pub channel: Channel,
+    /// In or out.
+    pub direction: Direction,
+    /// Who spoke.
+    pub sender: String,
+    /// What was said.
+    pub message: String,
+    /// The model that wrote it, for answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// The tier it was routed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Who or what spoke.
+    #[serde(default)]
+    pub source: Source,
+    /// The desk it came from, for cross-thread messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_thread_id: Option<ThreadId>,
+    /// How long the turn took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// What it cost, in US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Tokens, for answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// Which way a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To Claude.
+    In,
+    /// From Claude, or from TinyClaw.
+    Out,
+}
+
+/// One line of `routing-log.jsonl`: a decision, with what it was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutingLine {
+    /// When, in ms since 1970.
+    pub timestamp: u64,
+    /// Which message.
+    pub key: Key,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The original's id of the message.
+    pub message_id: String,
+    /// The desk.
+    pub thread_id: ThreadId,
+    /// The text that was scored, shortened to a few kilobytes.
+    pub raw_input: String,
+    /// How long the decision took.
+    pub duration_us: u64,
+    /// What was decided, and why.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// One line of `logs/prompts.jsonl`: a prompt exactly as Claude got it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromptLine {
+    /// When, in ms since 1970.
+    pub timestamp: u64,
+    /// Which message.
+    pub key: Key,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The desk.
+    pub thread_id: ThreadId,
+    /// The original's id of the message.
+    pub message_id: String,
+    /// The model that was asked.
+    pub model: Model,
+    /// Words added to Claude's system prompt.
+    pub system_prompt: String,
+    /// Everything that was sent as the user's message.
+    pub user_message: String,
+    /// Whether the session was new, which is the only time history belongs into a prompt.
+    pub new_session: bool,
+    /// Whether history or memory was put in.
+    pub history_injected: bool,
+    /// How many lines of it.
+    pub history_lines: u32,
+    /// Length of the user message in characters.
+    pub prompt_length: u64,
+    /// What `user_message` is made of, in order.
+    #[serde(default)]
+    pub parts: Vec<InjectedPart>,
+}
+
+/// One part of an assembled prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InjectedPart {
+    /// `time`, `note`, `summaries`, `daily`, `history`, `reply`, `files`, `message`.
+    pub name: String,
+    /// Its size in characters.
+    pub chars: u64,
+}

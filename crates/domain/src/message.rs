@@ -1,0 +1,411 @@
+//! A message: one JSON file for its whole life, from the update that brought it to the ids of the parts it was
+//! answered with.
+//!
+//! The field names are those of the TypeScript original, so a file made by an old script still works. Fields this
+//! version does not know are kept; a `v` it does not know is refused.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier};
+
+/// The version of the shape below.
+pub const MESSAGE_VERSION: u32 = 1;
+
+/// One message and everything that became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The version of this shape.
+    pub v: u32,
+    /// Which message it is.
+    pub key: Key,
+    /// Where the answer goes.
+    pub channel: Channel,
+    /// The desk.
+    pub thread_id: ThreadId,
+    /// The original's id: `<ms>_<key without dashes>`.
+    pub message_id: String,
+    /// Who or what spoke.
+    #[serde(default)]
+    pub source: Source,
+    /// The desk it came from, for cross-thread messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_thread_id: Option<ThreadId>,
+    /// The speaker's name.
+    #[serde(default)]
+    pub sender: String,
+    /// The speaker's id in its channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+    /// What was said.
+    #[serde(default)]
+    pub message: String,
+    /// Whether it replies to one of the bot's messages.
+    #[serde(default)]
+    pub is_reply: bool,
+    /// The text replied to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to_text: Option<String>,
+    /// The model that wrote what is replied to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to_model: Option<Model>,
+    /// The topic's name, where the channel knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// What came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileRef>,
+    /// When it was said, in ms since 1970.
+    pub timestamp: u64,
+    /// How often it was tried, on each side.
+    #[serde(default)]
+    pub attempts: Attempts,
+    /// How many threads it was passed through.
+    #[serde(default)]
+    pub hops: u32,
+    /// The message that this one is the newer text of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edits: Option<Key>,
+    /// An order to TinyClaw itself instead of a question to Claude.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// How far a turn got, so that the next attempt can carry on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+    /// The answer. Once it is here, Claude is never asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Reply>,
+    /// What the turn sends to other threads; published before the answer moves on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ups: Vec<FollowUp>,
+    /// What was sent of the answer, part by part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delivery: Vec<Delivery>,
+    /// Fields this version does not know, kept as they are.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    /// A plain message of a person: the least that has to be said. The rest is set on the value.
+    pub fn new(
+        key: Key,
+        channel: Channel,
+        thread_id: ThreadId,
+        text: impl Into<String>,
+        timestamp: u64,
+    ) -> Message {
+        let message_id = format!("{timestamp}_{}", key.as_str().replace('-', ""));
+        Message {
+            v: MESSAGE_VERSION,
+            key,
+            channel,
+            thread_id,
+            message_id,
+            source: Source::User,
+            source_thread_id: None,
+            sender: String::new(),
+            sender_id: None,
+            message: text.into(),
+            is_reply: false,
+            reply_to_text: None,
+            reply_to_model: None,
+            topic_name: None,
+            files: Vec::new(),
+            timestamp,
+            attempts: Attempts::default(),
+            hops: 0,
+            edits: None,
+            command: None,
+            checkpoint: None,
+            reply: None,
+            follow_ups: Vec::new(),
+            delivery: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// The lane this message waits in.
+    pub fn lane(&self) -> Lane {
+        let thread = self.thread_id.clone();
+        match &self.command {
+            Some(Command::Stop { .. } | Command::Permission { .. }) => Lane::Control(thread),
+            Some(Command::Summarize { .. }) => Lane::House(thread),
+            _ => Lane::Thread(thread),
+        }
+    }
+}
+
+/// Where an answer goes, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// Pushed to a topic by the telegram service.
+    Telegram,
+    /// Fetched by whoever asked at a terminal.
+    Cli,
+    /// Fetched by whoever asked over HTTP.
+    Api,
+    /// To nobody: housekeeping.
+    System,
+}
+
+impl Channel {
+    /// Whether somebody carries the answer out (through `outgoing/`), or it is fetched from `done/`.
+    pub fn is_pushed(self) -> bool {
+        matches!(self, Channel::Telegram)
+    }
+
+    /// The channel as it is written in files and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Telegram => "telegram",
+            Channel::Cli => "cli",
+            Channel::Api => "api",
+            Channel::System => "system",
+        }
+    }
+}
+
+/// Who or what spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A person in a chat.
+    #[default]
+    User,
+    /// Claude in another thread.
+    CrossThread,
+    /// The clock: look whether something is due.
+    Heartbeat,
+    /// A person or script at a terminal.
+    Cli,
+    /// A program over HTTP.
+    Api,
+    /// TinyClaw itself.
+    System,
+}
+
+/// How often a message was tried, on each side of the queue. Counted before the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attempts {
+    /// Turns begun.
+    #[serde(default)]
+    pub run: u32,
+    /// Deliveries begun.
+    #[serde(default)]
+    pub send: u32,
+}
+
+/// A file that came with a message or goes with a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileRef {
+    /// Below the state folder, `files/<thread>/…`; in a reply also absolute, below the thread's directory.
+    pub path: String,
+    /// Its media type.
+    #[serde(default)]
+    pub mime: String,
+    /// The name it had where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// An order to TinyClaw itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// Stop the turn that answers `key`, or whatever runs in the thread when there is none. Control lane.
+    Stop {
+        /// The message whose turn is meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Key>,
+    },
+    /// Answer a permission question. Control lane.
+    Permission {
+        /// Which question.
+        request_id: String,
+        /// What may happen.
+        answer: PermissionAnswer,
+    },
+    /// Open a thread: give it a name and a directory, or clone a repository for it.
+    Open {
+        /// What people will call it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Where it works.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<String>,
+        /// `owner/name` to clone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+    },
+    /// End the session; the next message begins a new one.
+    Reset {},
+    /// Work in another directory. `outside` says that an admin allowed one beyond the roots.
+    Setdir {
+        /// The directory.
+        dir: String,
+        /// Whether an admin asked, who may go beyond the allowed roots.
+        #[serde(default)]
+        admin: bool,
+    },
+    /// Pin the thread to a model, or let the router choose again.
+    Model {
+        /// The model, or none for the router's choice.
+        #[serde(default)]
+        model: Option<Model>,
+    },
+    /// What Claude may do here without asking.
+    Mode {
+        /// The mode.
+        mode: PermissionMode,
+        /// Whether an admin asked; `bypass` is refused without.
+        #[serde(default)]
+        admin: bool,
+    },
+    /// Words added to Claude's system prompt, or none.
+    Prompt {
+        /// The words.
+        #[serde(default)]
+        text: Option<String>,
+    },
+    /// Call the thread something else.
+    Rename {
+        /// The new name.
+        name: String,
+    },
+    /// Close the thread.
+    Close {},
+    /// Open it again.
+    Reopen {},
+    /// Say how the thread is.
+    Status {},
+    /// Go on although the day's budget is spent; the message asked about is taken up again.
+    GoOn {},
+    /// Summarise a session that ended. Housekeeping lane.
+    Summarize {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// The answer to a permission question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PermissionAnswer {
+    /// This once.
+    Allow,
+    /// And the same again in this session.
+    Always,
+    /// No.
+    Deny,
+}
+
+/// How far a turn got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// The Claude session the turn runs in, stored before the first word is sent to it.
+    pub session_id: SessionId,
+    /// The uuid the prompt was sent under: Claude's idempotency key.
+    pub turn_uuid: String,
+}
+
+/// What became of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Claude answered.
+    #[default]
+    Answered,
+    /// A person stopped it; the text is what there was until then.
+    Stopped,
+    /// It could not be answered; the text says why and what will be tried.
+    Failed,
+    /// TinyClaw itself speaks: a command's answer, a notice.
+    Notice,
+}
+
+/// The answer to a message.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reply {
+    /// The answer, in Claude's Markdown. Empty when it lies in `file`.
+    #[serde(default)]
+    pub text: String,
+    /// Where the answer lies when it is longer than a message file may be, below the state folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Files that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileRef>,
+    /// What became of the turn.
+    #[serde(default)]
+    pub outcome: Outcome,
+    /// Nothing to say: keep it off the chat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+    /// The model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// The tier it was routed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Tokens.
+    #[serde(default)]
+    pub usage: Usage,
+    /// What the turn cost, in US dollars, by Claude's own price table.
+    #[serde(default)]
+    pub cost_usd: f64,
+    /// How long the turn took.
+    #[serde(default)]
+    pub duration_ms: u64,
+}
+
+/// Tokens of one turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Read anew.
+    #[serde(default)]
+    pub input_tokens: u64,
+    /// Written.
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// Read from the cache.
+    #[serde(default)]
+    pub cache_read_tokens: u64,
+    /// Written to the cache.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+}
+
+/// A message that a turn sends to another thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowUp {
+    /// The desk it goes to.
+    pub thread_id: ThreadId,
+    /// The channel that desk is reached by.
+    pub channel: Channel,
+    /// What is said.
+    pub message: String,
+}
+
+/// One part of an answer on its way out: intent before the call, the id after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// Which part, from 1.
+    pub part: u32,
+    /// When it was about to be sent, in ms since 1970.
+    pub intent: u64,
+    /// Telegram's id of what was sent. None after a crash means: perhaps sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telegram_message_id: Option<i64>,
+    /// Whether it was sent again, marked, because nobody knows about the first time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+}
