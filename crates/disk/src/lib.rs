@@ -2,13 +2,13 @@
 
 mod append;
 mod lock;
-#[cfg(feature = "record")]
-pub mod record;
 mod steps;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use append::{Appender, Rotation, segment_path, segments};
 pub use lock::{Lock, LockError};
 pub use steps::{
     DiskError, Flush, remove, rename, rename_no_replace, replace, replace_through, sync_dir,
-    sync_file, write_new,
+    sync_file, sync_file_system, write_new,
 };

@@ -42,6 +42,22 @@ fn at<T>(step: &'static str, path: &Path, result: io::Result<T>) -> Result<T, Di
     result.map_err(|source| DiskError { step, path: path.to_owned(), source })
 }
 
+/// Where tests make the next step fail. Nothing in a real build.
+fn before(step: &'static str, path: &Path) -> Result<(), DiskError> {
+    #[cfg(feature = "testing")]
+    at(step, path, testing::fault())?;
+    let _ = (step, path);
+    Ok(())
+}
+
+/// Where tests learn what was done. Nothing in a real build.
+macro_rules! note {
+    ($step:expr) => {
+        #[cfg(feature = "testing")]
+        testing::note(|| $step);
+    };
+}
+
 /// Whether a write has to survive a power cut, or only the death of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -53,59 +69,70 @@ pub enum Flush {
 
 /// Makes a new file with these bytes and returns it unflushed. Fails when the name is taken.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File, DiskError> {
+    before("create", path)?;
     let mut file = at("create", path, OpenOptions::new().write(true).create_new(true).open(path))?;
     if let Err(source) = file.write_all(bytes) {
         // Half a file is of no use to anybody, and a full disk needs the room.
         let _ = std::fs::remove_file(path);
         return Err(DiskError { step: "write", path: path.to_owned(), source });
     }
-    #[cfg(feature = "record")]
-    record::note(record::Step::Write { path: path.to_owned(), bytes: bytes.to_owned() });
+    note!(testing::Step::Write { path: path.to_owned(), bytes: bytes.to_owned() });
     Ok(file)
 }
 
 /// Flushes a file's bytes. After an error the descriptor must not be flushed again: write anew, or give up.
 pub fn sync_file(file: &File, path: &Path) -> Result<(), DiskError> {
+    before("flush", path)?;
     at("flush", path, file.sync_data())?;
-    #[cfg(feature = "record")]
-    record::note(record::Step::SyncFile { path: path.to_owned() });
+    note!(testing::Step::SyncFile { path: path.to_owned() });
+    Ok(())
+}
+
+/// Flushes a whole file system at once: cheaper than file by file when many files were written.
+pub fn sync_file_system(of: &File, files: &[PathBuf]) -> Result<(), DiskError> {
+    let path = files.first().map_or_else(|| Path::new("."), PathBuf::as_path);
+    before("flush", path)?;
+    at("flush", path, nix::unistd::syncfs(of).map_err(io::Error::from))?;
+    for path in files {
+        note!(testing::Step::SyncFile { path: path.clone() });
+    }
     Ok(())
 }
 
 /// Flushes a folder's names: what was created in it, renamed into or out of it, or removed from it.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
+    before("flush folder", dir)?;
     let file = at("open folder", dir, File::open(dir))?;
     at("flush folder", dir, file.sync_all())?;
-    #[cfg(feature = "record")]
-    record::note(record::Step::SyncDir { path: dir.to_owned() });
+    note!(testing::Step::SyncDir { path: dir.to_owned() });
     Ok(())
 }
 
 /// Renames, replacing what is there.
 pub fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
+    before("rename", from)?;
     at("rename", from, std::fs::rename(from, to))?;
-    #[cfg(feature = "record")]
-    record::note(record::Step::Rename { from: from.to_owned(), to: to.to_owned() });
+    note!(testing::Step::Rename { from: from.to_owned(), to: to.to_owned() });
     Ok(())
 }
 
 /// Renames unless the target exists.
 pub fn rename_no_replace(from: &Path, to: &Path) -> Result<(), DiskError> {
+    before("rename", from)?;
     let result = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
     at("rename", from, result.map_err(io::Error::from))?;
-    #[cfg(feature = "record")]
-    record::note(record::Step::Rename { from: from.to_owned(), to: to.to_owned() });
+    note!(testing::Step::Rename { from: from.to_owned(), to: to.to_owned() });
     Ok(())
 }
 
 /// Removes a file. One that is not there is no error.
 pub fn remove(path: &Path) -> Result<(), DiskError> {
+    before("remove", path)?;
     match std::fs::remove_file(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => at("remove", path, other)?,
     }
-    #[cfg(feature = "record")]
-    record::note(record::Step::Remove { path: path.to_owned() });
+    note!(testing::Step::Remove { path: path.to_owned() });
     Ok(())
 }
 
@@ -137,13 +164,13 @@ pub fn replace_through(
     drop(file);
     rename(temporary, path)?;
     if flush == Flush::Strict {
-        sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))?;
     }
     Ok(())
 }
 
-#[cfg(feature = "record")]
-use crate::record;
+#[cfg(feature = "testing")]
+use crate::testing;
 
 #[cfg(test)]
 mod tests {
