@@ -1,7 +1,7 @@
 //! Locks that the kernel frees when their holder dies: no pid files, no timers, nothing to clean up.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -45,12 +45,29 @@ impl Lock {
         }
     }
 
-    /// Writes into the lock file who holds it, for people and for whoever wants to end the holder.
-    pub fn describe(&mut self, text: &str) -> Result<(), LockError> {
-        let told = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
-        told.and_then(|()| self.file.flush())
-            .map_err(|source| LockError { path: self.path.clone(), source })
+    /// Leaves a line in the lock file, with one write, for whoever takes the lock next or wants to know who holds it.
+    pub fn leave_note(&self, line: &str) -> Result<(), LockError> {
+        debug_assert!(!line.contains('\n'), "a note is one line");
+        let told = self.file.write_all_at(format!("{line}\n").as_bytes(), 0);
+        told.map_err(|source| LockError { path: self.path.clone(), source })
     }
+
+    /// The line that this holder, or the one before, left.
+    pub fn note(&self) -> Result<String, LockError> {
+        let mut bytes = [0; NOTE_BYTES_MAX];
+        let length = self.file.read_at(&mut bytes, 0);
+        let length = length.map_err(|source| LockError { path: self.path.clone(), source })?;
+        Ok(first_line(&bytes[..length]))
+    }
+}
+
+/// The longest note.
+const NOTE_BYTES_MAX: usize = 512;
+
+/// A shorter note overwrites the start of a longer one: only the first line counts.
+fn first_line(bytes: &[u8]) -> String {
+    let line = bytes.split(|it| *it == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line).into_owned()
 }
 
 fn open(path: &Path) -> Result<File, LockError> {
@@ -71,11 +88,11 @@ mod tests {
     fn a_lock_has_one_holder_and_is_free_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lane");
-        let mut held = Lock::try_take(&path).unwrap().expect("free");
-        held.describe("pid 7\n").unwrap();
+        let held = Lock::try_take(&path).unwrap().expect("free");
+        held.leave_note("pid 12345").unwrap();
+        held.leave_note("pid 7").unwrap();
         assert!(Lock::try_take(&path).unwrap().is_none());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "pid 7\n");
         drop(held);
-        assert!(Lock::try_take(&path).unwrap().is_some());
+        assert_eq!(Lock::try_take(&path).unwrap().expect("free again").note().unwrap(), "pid 7");
     }
 }

@@ -93,6 +93,7 @@ pub fn sync_file_system(of: &File, files: &[PathBuf]) -> Result<(), DiskError> {
     let path = files.first().map_or_else(|| Path::new("."), PathBuf::as_path);
     before("flush", path)?;
     at("flush", path, nix::unistd::syncfs(of).map_err(io::Error::from))?;
+    #[cfg(feature = "testing")]
     for path in files {
         note!(testing::Step::SyncFile { path: path.clone() });
     }
@@ -122,6 +123,15 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> Result<(), DiskError> {
     let result = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
     at("rename", from, result.map_err(io::Error::from))?;
     note!(testing::Step::Rename { from: from.to_owned(), to: to.to_owned() });
+    Ok(())
+}
+
+/// Swaps two files. Fails when either is missing, so nothing is made that was taken away meanwhile.
+pub fn exchange(a: &Path, b: &Path) -> Result<(), DiskError> {
+    before("exchange", b)?;
+    let result = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
+    at("exchange", b, result.map_err(io::Error::from))?;
+    note!(testing::Step::Exchange { a: a.to_owned(), b: b.to_owned() });
     Ok(())
 }
 

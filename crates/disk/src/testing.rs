@@ -20,6 +20,8 @@ pub enum Step {
     SyncDir { path: PathBuf },
     /// A file got another name.
     Rename { from: PathBuf, to: PathBuf },
+    /// Two files were swapped.
+    Exchange { a: PathBuf, b: PathBuf },
     /// A file was removed.
     Remove { path: PathBuf },
 }

@@ -61,6 +61,9 @@ pub struct Message {
     /// How often it was tried, on each side.
     #[serde(default)]
     pub attempts: Attempts,
+    /// Why the last attempt came to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// How many threads it was passed through.
     #[serde(default)]
     pub hops: u32,
@@ -115,6 +118,7 @@ impl Message {
             files: Vec::new(),
             timestamp,
             attempts: Attempts::default(),
+            trouble: None,
             hops: 0,
             edits: None,
             command: None,
@@ -196,6 +200,13 @@ pub struct Attempts {
     /// Deliveries begun.
     #[serde(default)]
     pub send: u32,
+    /// How often whoever worked on it died.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deaths: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A file that came with a message or goes with a reply.
@@ -390,6 +401,9 @@ pub struct FollowUp {
     pub thread_id: ThreadId,
     /// The channel that desk is reached by.
     pub channel: Channel,
+    /// What the sending desk is called.
+    #[serde(default)]
+    pub sender: String,
     /// What is said.
     pub message: String,
 }

@@ -1,0 +1,414 @@
+//! Claiming: choose a lane, take its lock, carry on from whoever died in it, or take its head.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tinyclaw_disk::{DiskError, Lock, rename_no_replace};
+use tinyclaw_domain::{Channel, Lane, MESSAGE_VERSION, Message};
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, now_ms};
+use crate::error::{ClaimError, OpenError};
+use crate::folders::Folders;
+use crate::group::Group;
+use crate::index::{Among, Index};
+use crate::lease::Lease;
+use crate::name::{self, Name};
+use crate::sweep::SweepState;
+use crate::watch::Watcher;
+use crate::{Options, Place, Queue, Side};
+
+/// Which lanes a claim looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The lanes of threads and of housekeeping.
+    Ordinary,
+    /// The control lanes, which ignore every limit.
+    Control,
+    /// One lane.
+    Lane(Lane),
+    /// All lanes whose head is of this channel: for a sender that knows one way out.
+    Channel(Channel),
+}
+
+/// What a queue shares between its clones.
+pub(crate) struct Inner {
+    pub(crate) folders: Arc<Folders>,
+    pub(crate) options: Options,
+    pub(crate) clock: Clock,
+    pub(crate) group: Group,
+    pub(crate) sweep: Mutex<SweepState>,
+    /// Woken by every change; a claimer registers before it looks.
+    pub(crate) changed: Arc<Notify>,
+    index: Arc<Mutex<Index>>,
+    /// Threads that wait for a foreign lock. A handful gives takeover at once; the sweep serves the rest.
+    waiters: Arc<AtomicUsize>,
+    /// Whether the keys in `done/` are in the index: only publishers need them, and they may be many.
+    done_listed: AtomicBool,
+    _watcher: Option<Watcher>,
+}
+
+const WAITERS_MAX: usize = 16;
+
+enum Taken {
+    Lease(Box<Lease>),
+    /// Somebody alive owns the lane.
+    Owned,
+    /// Its head goes another way out.
+    Foreign,
+    /// The lane has nothing for us after all.
+    Nothing,
+}
+
+impl Inner {
+    pub(crate) fn open(state: &Path, options: Options) -> Result<Arc<Inner>, OpenError> {
+        let folders = Folders::prepare(state, &options)?;
+        let index = Arc::new(Mutex::new(Index::default()));
+        let changed = Arc::new(Notify::new());
+        // Watch before listing, so that what moves between the two is seen by one of them.
+        let watcher = match options.watch {
+            true => Some(Watcher::start(&folders, index.clone(), changed.clone())?),
+            false => None,
+        };
+        let inner = Inner {
+            group: Group::new(),
+            sweep: Mutex::new(SweepState::default()),
+            clock: Clock::starting_after(None),
+            waiters: Arc::default(),
+            done_listed: AtomicBool::new(false),
+            _watcher: watcher,
+            folders,
+            options,
+            changed,
+            index,
+        };
+        inner.rescan()?;
+        let clock = Clock::starting_after(inner.index().greatest());
+        Ok(Arc::new(Inner { clock, ..inner }))
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists every place, in the direction of travel.
+    pub(crate) fn rescan(&self) -> Result<(), OpenError> {
+        self.index().stale = false;
+        for place in Place::ALL {
+            if place != Place::Done || self.done_listed.load(Ordering::SeqCst) {
+                self.list(place)?;
+            }
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes sure that a key in `done/` is known for one.
+    pub(crate) fn know_done(&self) -> Result<(), OpenError> {
+        if !self.done_listed.load(Ordering::SeqCst) {
+            self.list(Place::Done)?;
+            self.done_listed.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Lists one place into the index, holding the index only for a handful of names at a time.
+    pub(crate) fn list(&self, place: Place) -> Result<bool, OpenError> {
+        let mut names: Vec<Box<str>> = Vec::new();
+        self.folders.scan(place, |text, _| names.push(text.into()))?;
+        let mut news = false;
+        for chunk in names.chunks(256) {
+            let (mut index, now) = (self.index(), now_ms());
+            for text in chunk {
+                if let Some(parts) = name::parts(text) {
+                    news |= index.saw(text, &parts, place, now);
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    fn try_claim(
+        self: &Arc<Inner>,
+        side: Side,
+        which: &Which,
+    ) -> Result<Option<Lease>, ClaimError> {
+        if self.index().stale {
+            self.rescan().map_err(ClaimError::from_listing)?;
+        }
+        if let Some(lease) = self.claim_from_index(side, which)? {
+            return Ok(Some(lease));
+        }
+        if self.sweep_listing(side)? { self.claim_from_index(side, which) } else { Ok(None) }
+    }
+
+    fn claim_from_index(
+        self: &Arc<Inner>,
+        side: Side,
+        which: &Which,
+    ) -> Result<Option<Lease>, ClaimError> {
+        let one;
+        let (among, channel) = match which {
+            Which::Ordinary => (vec![Among::Ordinary], None),
+            Which::Control => (vec![Among::Control], None),
+            Which::Lane(lane) => {
+                one = lane.to_string();
+                (vec![Among::One(&one)], None)
+            }
+            Which::Channel(channel) => (vec![Among::Control, Among::Ordinary], Some(*channel)),
+        };
+        if *which == Which::Ordinary && side == Side::Run {
+            // New turns make new answers. Control lanes go on, and so does the sender.
+            let (outgoing, _) = self.index().waiting(Side::Send, "");
+            if outgoing >= self.options.outgoing_max {
+                return Ok(None);
+            }
+        }
+        for among in among {
+            let mut last = None;
+            loop {
+                let Some(lane) = self.index().pick(side, among, now_ms()) else { break };
+                match self.take_lane(side, &lane, channel) {
+                    Ok(Taken::Lease(lease)) => return Ok(Some(*lease)),
+                    // Once more at most: what index and folders cannot agree on waits for the sweep.
+                    Ok(Taken::Nothing) if last.as_ref() != Some(&lane) => {
+                        self.index().release(side, &lane, now_ms());
+                        last = Some(lane);
+                    }
+                    Ok(Taken::Nothing | Taken::Foreign) => {
+                        self.index().set_aside(side, &lane, now_ms())
+                    }
+                    Ok(Taken::Owned) => {
+                        self.index().set_aside(side, &lane, now_ms());
+                        self.wait_for(side, lane);
+                    }
+                    Err(err) => {
+                        // Set aside, not released: the next sweep tries again, and other lanes go on.
+                        self.index().set_aside(side, &lane, now_ms());
+                        return Err(err);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the lane's lock and a message, if there is one. The lane is ours in the index.
+    fn take_lane(
+        self: &Arc<Inner>,
+        side: Side,
+        lane: &Arc<str>,
+        channel: Option<Channel>,
+    ) -> Result<Taken, ClaimError> {
+        let lock = |source| ClaimError::Lock { lane: lane.to_string(), source };
+        let Some(guard) = Lock::try_take(&self.folders.lane(side, lane)).map_err(lock)? else {
+            return Ok(Taken::Owned);
+        };
+        // The note names the message that the last owner had in hand, whatever our index has heard of it.
+        let note = guard.note().map_err(lock)?;
+        let noted = name::parts(&note).filter(|it| it.lane == &**lane).map(|_| note.as_str());
+        loop {
+            let (_, working) = self.index().names(side, lane);
+            if let Some(text) = self.left_behind(side, &working, noted) {
+                if !self.is_of(side.working(), &text, channel)? {
+                    return Ok(Taken::Foreign);
+                }
+                guard.leave_note(&text).map_err(lock)?;
+                match self.read(side.working(), &text)? {
+                    Some(message) => return Ok(self.lease(side, lane, &text, message, guard, true)),
+                    None => continue,
+                }
+            }
+            let noted = noted.filter(|it| self.folders.file(side.waiting(), it).exists());
+            if let Some(text) = noted
+                && let Some(parts) = name::parts(text)
+            {
+                self.index().saw(text, &parts, side.waiting(), now_ms());
+            }
+            let (Some(text), _) = self.index().names(side, lane) else { return Ok(Taken::Nothing) };
+            let Some(parts) = name::parts(&text) else { return Ok(Taken::Nothing) };
+            if parts.epoch > now_ms() {
+                return Ok(Taken::Nothing);
+            }
+            if !self.is_of(side.waiting(), &text, channel)? {
+                return Ok(Taken::Foreign);
+            }
+            guard.leave_note(&text).map_err(lock)?;
+            let (from, to) = (
+                self.folders.file(side.waiting(), &text),
+                self.folders.file(side.working(), &text),
+            );
+            match rename_no_replace(&from, &to) {
+                Ok(()) => {}
+                Err(err) if err.is_not_found() => {
+                    self.index().gone(&parts, side.waiting(), now_ms());
+                    continue;
+                }
+                // After a power cut a weak file system may show a name twice: the further place wins.
+                Err(err) if err.is_already_exists() => {
+                    tinyclaw_disk::remove(&from).map_err(|err| moved(&text, err))?;
+                    self.index().saw(&text, &parts, side.working(), now_ms());
+                    continue;
+                }
+                Err(err) => return Err(moved(&text, err)),
+            }
+            self.index().saw(&text, &parts, side.working(), now_ms());
+            match self.read(side.working(), &text)? {
+                Some(message) => return Ok(self.lease(side, lane, &text, message, guard, false)),
+                None => continue,
+            }
+        }
+    }
+
+    /// The name of a message of this lane that lies where it was worked on although its lane is free.
+    fn left_behind(
+        &self,
+        side: Side,
+        working: &[Box<str>],
+        noted: Option<&str>,
+    ) -> Option<Box<str>> {
+        let mut names: Vec<&str> = working.iter().map(|it| &**it).chain(noted).collect();
+        names.sort_unstable();
+        for text in names {
+            let parts = name::parts(text)?;
+            if self.folders.file(side.working(), text).exists() {
+                self.index().saw(text, &parts, side.working(), now_ms());
+                return Some(text.into());
+            }
+            self.index().gone(&parts, side.working(), now_ms());
+        }
+        None
+    }
+
+    fn is_of(
+        &self,
+        place: Place,
+        text: &str,
+        channel: Option<Channel>,
+    ) -> Result<bool, ClaimError> {
+        let Some(channel) = channel else { return Ok(true) };
+        let bytes = match fs::read(self.folders.file(place, text)) {
+            Ok(bytes) => bytes,
+            Err(_) => return Ok(true),
+        };
+        // What cannot be read is everybody's: whoever comes first puts it into quarantine.
+        Ok(serde_json::from_slice::<Message>(&bytes).map_or(true, |it| it.channel == channel))
+    }
+
+    /// Reads a message that is ours. One that cannot be read goes to quarantine with its reason, and `None` comes back.
+    fn read(&self, place: Place, text: &str) -> Result<Option<Message>, ClaimError> {
+        let path = self.folders.file(place, text);
+        let bytes =
+            fs::read(&path).map_err(|source| ClaimError::Read { name: text.to_owned(), source })?;
+        let why = match serde_json::from_slice::<Message>(&bytes) {
+            Ok(message) if message.v != MESSAGE_VERSION => {
+                format!("its version is {}, this one knows 1", message.v)
+            }
+            Ok(message) => match text.parse::<Name>() {
+                Ok(name) if name.key != message.key => {
+                    format!("its key is {}, its name says {}", message.key, name.key)
+                }
+                Ok(_) => return Ok(Some(message)),
+                Err(why) => why,
+            },
+            Err(err) => format!("it is not a message: {err}"),
+        };
+        self.quarantine(place, text, &why).map_err(|err| moved(text, err))?;
+        Ok(None)
+    }
+
+    fn lease(
+        self: &Arc<Inner>,
+        side: Side,
+        lane: &Arc<str>,
+        text: &str,
+        message: Message,
+        guard: Lock,
+        recovered: bool,
+    ) -> Taken {
+        match text.parse::<Name>() {
+            Ok(name) => Taken::Lease(Box::new(Lease::new(
+                self.clone(),
+                side,
+                lane.clone(),
+                name,
+                message,
+                guard,
+                recovered,
+            ))),
+            // `read` has parsed the same text.
+            Err(_) => Taken::Nothing,
+        }
+    }
+
+    /// Frees a lane of another process for us the moment its lock is free.
+    fn wait_for(&self, side: Side, lane: Arc<str>) {
+        if self.waiters.fetch_add(1, Ordering::SeqCst) >= WAITERS_MAX {
+            self.waiters.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        let (path, index) = (self.folders.lane(side, &lane), self.index.clone());
+        let (changed, waiters) = (self.changed.clone(), self.waiters.clone());
+        std::thread::spawn(move || {
+            // An error is as good as an answer: the claimer tries again and sees for itself.
+            drop(Lock::take(&path));
+            waiters.fetch_sub(1, Ordering::SeqCst);
+            index.lock().unwrap_or_else(PoisonError::into_inner).unblock(
+                side,
+                Some(&lane),
+                now_ms(),
+            );
+            changed.notify_waiters();
+        });
+    }
+}
+
+fn moved(text: &str, source: DiskError) -> ClaimError {
+    ClaimError::Move { name: text.to_owned(), source }
+}
+
+impl ClaimError {
+    pub(crate) fn from_listing(err: OpenError) -> ClaimError {
+        match err {
+            OpenError::List { path, source } => ClaimError::List { path, source },
+            other => ClaimError::List {
+                path: "queue".into(),
+                source: io::Error::other(other.to_string()),
+            },
+        }
+    }
+}
+
+impl Queue {
+    /// Takes a message, or `None` when there is nothing to do now.
+    ///
+    /// Any number of claimers in any number of processes may call this at once: a lane's lock picks one, and the others
+    /// go on to the next lane. Within a lane messages come in order, one at a time. A message whose owner died comes
+    /// first, and its lease says so. A lane whose head waits for its time offers nothing.
+    pub fn try_claim(&self, side: Side, which: &Which) -> Result<Option<Lease>, ClaimError> {
+        self.inner.try_claim(side, which)
+    }
+
+    /// Waits until there is a message, and takes it. Dropping the future takes nothing.
+    pub async fn claim(&self, side: Side, which: &Which) -> Result<Lease, ClaimError> {
+        let inner = &self.inner;
+        loop {
+            // Register for the wake-up before looking, so a message that arrives between is not missed.
+            let mut changed = std::pin::pin!(inner.changed.notified());
+            changed.as_mut().enable();
+            if let Some(lease) = inner.try_claim(side, which)? {
+                return Ok(lease);
+            }
+            let due = inner
+                .index()
+                .next_due(side)
+                .map(|it| Duration::from_millis(it.saturating_sub(now_ms()).max(1)));
+            let wait = due.unwrap_or(Duration::MAX).min(inner.options.sweep_every);
+            let _ = tokio::time::timeout(wait, changed).await;
+        }
+    }
+}

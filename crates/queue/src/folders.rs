@@ -1,0 +1,339 @@
+//! The folders: where each place lies, what is checked before the first message, and how a stage is listed.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
+use tinyclaw_disk::{Flush, remove, rename, replace, write_new};
+
+use crate::error::OpenError;
+use crate::{Options, Side, name};
+
+/// Where a message is. Its place is its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Waits for Claude.
+    Incoming,
+    /// Is being answered; or was, by somebody who died.
+    Processing,
+    /// Its answer waits to be sent.
+    Outgoing,
+    /// Its answer is being sent; or was, by somebody who died.
+    Sending,
+    /// Answered and delivered.
+    Done,
+    /// Given up, with the reason beside it.
+    Dead,
+    /// Never was a message; with the reason beside it.
+    Quarantine,
+}
+
+impl Place {
+    /// All places, in the direction of travel: who lists them in this order misses no message that moves meanwhile.
+    pub const ALL: [Place; 7] = [
+        Place::Incoming,
+        Place::Processing,
+        Place::Outgoing,
+        Place::Sending,
+        Place::Done,
+        Place::Dead,
+        Place::Quarantine,
+    ];
+
+    /// The folder's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Place::Incoming => "incoming",
+            Place::Processing => "processing",
+            Place::Outgoing => "outgoing",
+            Place::Sending => "sending",
+            Place::Done => "done",
+            Place::Dead => "dead",
+            Place::Quarantine => "quarantine",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.as_str())
+    }
+}
+
+impl Side {
+    /// Where messages of this side wait.
+    pub(crate) fn waiting(self) -> Place {
+        match self {
+            Side::Run => Place::Incoming,
+            Side::Send => Place::Outgoing,
+        }
+    }
+
+    /// Where messages of this side are worked on.
+    pub(crate) fn working(self) -> Place {
+        match self {
+            Side::Run => Place::Processing,
+            Side::Send => Place::Sending,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Side::Run => "run",
+            Side::Send => "send",
+        }
+    }
+}
+
+/// How the file begins that tries the moves at start. A process that dies at start leaves one.
+pub(crate) const PROBE: &str = ".probe-";
+
+const FORMAT: &str = "{\"v\":1}";
+/// Group-writable, and new files keep the group: telegram and processor may run as different users of one group.
+const FOLDER_MODE: u32 = 0o2770;
+
+/// The queue's folders. Knows paths, and is the only one that does.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    root: PathBuf,
+    /// The stages as open paths are joined often; made once.
+    places: [PathBuf; 7],
+}
+
+impl Folders {
+    /// The folders below a state folder, unchecked: for readers, which make and probe nothing.
+    pub(crate) fn of(state: &Path) -> Arc<Folders> {
+        let root = state.join("queue");
+        let places = Place::ALL.map(|it| root.join(it.as_str()));
+        Arc::new(Folders { root, places })
+    }
+
+    /// The folders, made where missing and checked.
+    pub(crate) fn prepare(state: &Path, options: &Options) -> Result<Arc<Folders>, OpenError> {
+        let folders = Folders::of(state);
+        let own = [folders.root.clone(), folders.root.join("tmp"), folders.root.join("lanes")];
+        for path in own.iter().chain(&folders.places) {
+            make_folder(path)?;
+        }
+        folders.check_file_system(options)?;
+        folders.check_format()?;
+        folders.check_one_mount()?;
+        folders.fill_reserve(options.reserve_bytes);
+        Ok(folders)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn place(&self, place: Place) -> &Path {
+        &self.places[place as usize]
+    }
+
+    pub(crate) fn file(&self, place: Place, name: &str) -> PathBuf {
+        self.place(place).join(name)
+    }
+
+    pub(crate) fn reason(&self, place: Place, name: &str) -> PathBuf {
+        self.place(place).join(format!("{name}.reason"))
+    }
+
+    pub(crate) fn tmp(&self, name: &str) -> PathBuf {
+        let mut path = self.root.join("tmp");
+        path.push(name);
+        path
+    }
+
+    pub(crate) fn lane(&self, side: Side, lane: &str) -> PathBuf {
+        self.root.join(format!("lanes/{}-{lane}", side.as_str()))
+    }
+
+    /// The folder of `done/` for a moment, made when missing.
+    pub(crate) fn done_day(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let path = self.place(Place::Done).join(day(now_ms));
+        match DirBuilder::new().mode(FOLDER_MODE).create(&path) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            _ => Ok(path),
+        }
+    }
+
+    /// The days that `done/` remembers, oldest first.
+    pub(crate) fn done_days(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let mut days = Vec::new();
+        for entry in fs::read_dir(self.place(Place::Done))? {
+            let entry = entry?;
+            if let Ok(day) = entry.file_name().into_string()
+                && day.len() == 8
+                && day.bytes().all(|it| it.is_ascii_digit())
+            {
+                days.push((day, entry.path()));
+            }
+        }
+        days.sort_unstable();
+        Ok(days)
+    }
+
+    /// Calls `each` with every well-formed name in a place. Other names are none of a scan's business.
+    pub(crate) fn scan(
+        &self,
+        place: Place,
+        mut each: impl FnMut(&str, name::Parts<'_>),
+    ) -> Result<(), OpenError> {
+        let dirs = match place {
+            Place::Done => {
+                self.done_days().map(|it| it.into_iter().map(|(_, path)| path).collect())
+            }
+            other => Ok(vec![self.place(other).to_owned()]),
+        };
+        let list = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::List { path, source }
+        };
+        for dir in dirs.map_err(list(self.place(place)))? {
+            let entries = match fs::read_dir(&dir) {
+                // A day that was reaped between the two listings.
+                Err(err) if err.kind() == io::ErrorKind::NotFound && place == Place::Done => {
+                    continue;
+                }
+                other => other.map_err(list(&dir))?,
+            };
+            for entry in entries {
+                let file_name = entry.map_err(list(&dir))?.file_name();
+                if let Some(text) = file_name.to_str()
+                    && let Some(parts) = name::parts(text)
+                {
+                    each(text, parts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The share of the disk that is free, for people and not only for root.
+    pub(crate) fn free_share(&self) -> io::Result<f64> {
+        let stat = statvfs(&self.root)?;
+        Ok(stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0))
+    }
+
+    /// Makes the reserve when it is missing. Best effort: without it only the last answers on a full disk suffer.
+    pub(crate) fn fill_reserve(&self, bytes: u64) {
+        let path = self.root.join("reserve.bin");
+        if bytes == 0 || path.exists() {
+            return;
+        }
+        let made = write_new(&path, &[]).map(|file: File| {
+            let zeros = vec![0_u8; 64 << 10];
+            let mut left = bytes as usize;
+            let mut file = file;
+            while left > 0 {
+                let chunk = left.min(zeros.len());
+                io::Write::write_all(&mut file, &zeros[..chunk])?;
+                left -= chunk;
+            }
+            Ok::<(), io::Error>(())
+        });
+        // Two processes may make it at once: one of them finds it there, which is as good.
+        if matches!(made, Ok(Err(_))) {
+            let _ = remove(&path);
+        }
+    }
+
+    /// Gives the reserve's room to whoever has an answer to write.
+    pub(crate) fn release_reserve(&self) -> bool {
+        let path = self.root.join("reserve.bin");
+        path.exists() && remove(&path).is_ok()
+    }
+
+    fn check_file_system(&self, options: &Options) -> Result<(), OpenError> {
+        let kind = statfs(&self.root)
+            .map_err(|err| OpenError::FileSystem { path: self.root.clone(), source: err.into() })?
+            .filesystem_type();
+        if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind) && !options.allow_network_disk {
+            return Err(OpenError::NetworkDisk { path: self.root.clone() });
+        }
+        if kind == FUSE_SUPER_MAGIC {
+            tracing::warn!(
+                "the queue lies on a FUSE file system; changes may be seen only by the sweep"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_format(&self) -> Result<(), OpenError> {
+        let path = self.root.join("FORMAT");
+        match fs::read_to_string(&path) {
+            Ok(found) if found.trim() == FORMAT => Ok(()),
+            Ok(found) => {
+                Err(OpenError::OtherFormat { path, found: found.trim().chars().take(40).collect() })
+            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                Ok(replace(&path, format!("{FORMAT}\n").as_bytes(), Flush::Strict)?)
+            }
+            Err(source) => Err(OpenError::List { path, source }),
+        }
+    }
+
+    /// Tries the move that every message makes, from `tmp/` into every place and back.
+    fn check_one_mount(&self) -> Result<(), OpenError> {
+        let probe = format!("{PROBE}{}-{}", std::process::id(), crate::clock::now_ms());
+        let home = self.tmp(&probe);
+        remove(&home)?;
+        drop(write_new(&home, b"")?);
+        for place in &self.places {
+            let there = place.join(&probe);
+            rename(&home, &there)
+                .map_err(|source| OpenError::TwoMounts { path: place.clone(), source })?;
+            rename(&there, &home)?;
+        }
+        Ok(remove(&home)?)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    match DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path) {
+        Ok(()) => {
+            // The mode given above is cut by the umask. Best effort: a folder of somebody else's stays as it is.
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(FOLDER_MODE));
+            Ok(())
+        }
+        Err(source) => Err(OpenError::MakeFolder { path: path.to_owned(), source }),
+    }
+}
+
+/// `YYYYMMDD` of a moment, UTC: the name of a folder in `done/`.
+pub(crate) fn day(now_ms: u64) -> String {
+    // Days to civil date, after the proleptic Gregorian calendar with years beginning in March.
+    let days = (now_ms / 86_400_000) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_named_after_its_date() {
+        for (ms, name) in [
+            (0, "19700101"),
+            (951_782_400_000, "20000229"),
+            (1_771_234_567_890, "20260216"),
+            (1_798_761_599_999, "20261231"),
+        ] {
+            assert_eq!(day(ms), name);
+        }
+    }
+}

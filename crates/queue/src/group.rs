@@ -1,0 +1,120 @@
+//! Group commit: publishers that come at the same time share their flushes.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tinyclaw_disk::{DiskError, rename_no_replace, sync_dir, sync_file, sync_file_system};
+
+/// A group is closed after this time, or when it is full.
+const WINDOW: Duration = Duration::from_millis(2);
+const GROUP_MAX: usize = 32;
+/// From here on one flush of the file system is cheaper than one flush a file.
+const FILE_SYSTEM_FROM: usize = 4;
+
+/// A written file on its way to its place.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) file: File,
+    pub(crate) tmp: PathBuf,
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<(u64, Job)>,
+    next: u64,
+    has_leader: bool,
+    results: Vec<(u64, Result<(), DiskError>)>,
+}
+
+impl Group {
+    pub(crate) fn new() -> Group {
+        Group { state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Brings a file to its place durably, together with others that come within the window. Blocks until it is there.
+    pub(crate) fn commit(&self, job: Job) -> Result<(), DiskError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = state.next;
+        state.next += 1;
+        state.waiting.push((ticket, job));
+        if state.waiting.len() >= GROUP_MAX {
+            self.changed.notify_all();
+        }
+        loop {
+            if let Some(at) = state.results.iter().position(|it| it.0 == ticket) {
+                return state.results.swap_remove(at).1;
+            }
+            if state.has_leader {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.has_leader = true;
+            let until = Instant::now() + WINDOW;
+            while state.waiting.len() < GROUP_MAX {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self
+                    .changed
+                    .wait_timeout(state, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            let take = state.waiting.len().min(GROUP_MAX);
+            let group: Vec<(u64, Job)> = state.waiting.drain(..take).collect();
+            drop(state);
+            let results = commit_all(group);
+            state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.results.extend(results);
+            state.has_leader = false;
+            self.changed.notify_all();
+        }
+    }
+}
+
+fn commit_all(group: Vec<(u64, Job)>) -> Vec<(u64, Result<(), DiskError>)> {
+    let all_at_once = group.len() >= FILE_SYSTEM_FROM && flush_all(&group).is_ok();
+    let mut results: Vec<(u64, Result<(), DiskError>)> = Vec::with_capacity(group.len());
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for (ticket, job) in group {
+        // After a failed flush of everything each file says for itself whether it is safe.
+        let flushed = if all_at_once { Ok(()) } else { sync_file(&job.file, &job.tmp) };
+        let moved = flushed.and_then(|()| rename_no_replace(&job.tmp, &job.target));
+        if moved.is_ok()
+            && let Some(dir) = job.target.parent()
+            && !dirs.iter().any(|it| it == dir)
+        {
+            dirs.push(dir.to_owned());
+        }
+        results.push((ticket, moved));
+    }
+    for dir in dirs {
+        if let Err(err) = sync_dir(&dir) {
+            // Nobody of this group may be told that its message is safe.
+            for (_, result) in results.iter_mut().filter(|it| it.1.is_ok()) {
+                *result = Err(DiskError {
+                    step: err.step,
+                    path: err.path.clone(),
+                    source: std::io::Error::new(err.source.kind(), err.source.to_string()),
+                });
+            }
+        }
+    }
+    results
+}
+
+fn flush_all(group: &[(u64, Job)]) -> Result<(), DiskError> {
+    let Some((_, first)) = group.first() else { return Ok(()) };
+    let paths: Vec<PathBuf> = group.iter().map(|(_, job)| job.tmp.clone()).collect();
+    sync_file_system(&first.file, &paths)
+}

@@ -1,0 +1,369 @@
+//! What this process knows of the queue without looking: which lanes have work, in which order, and every key.
+//!
+//! A hint, never the truth: the truth is the folders. It is built by listing them, kept up by the watcher and by what
+//! this process does itself, and a name that turns out to be gone is dropped. A name moves forward through the
+//! places, or back under a greater epoch, so of two sightings the later one is known by `(epoch, place)` alone and
+//! they may arrive in any order.
+//!
+//! Sized for a hundred thousand waiting messages: one allocation and some thirty bytes of map for each.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use crate::name::Parts;
+use crate::{Place, Side};
+
+/// `<prio>-<ulid>` as it begins every name.
+type Order = [u8; 28];
+
+/// Which lanes a claim looks at, as far as names tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Among<'a> {
+    Ordinary,
+    Control,
+    One(&'a str),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    keys: HashMap<u128, Known>,
+    run: Lanes,
+    send: Lanes,
+    greatest: Option<Ulid>,
+    /// Events were lost: everything has to be listed again before the next claim.
+    pub(crate) stale: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    epoch: u64,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    by_name: HashMap<Arc<str>, Lane>,
+    ordinary: BTreeSet<(Order, Arc<str>)>,
+    control: BTreeSet<(Order, Arc<str>)>,
+    later: BTreeSet<(u64, Arc<str>)>,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Names in order.
+    waiting: VecDeque<Box<str>>,
+    /// Names that were seen where they are worked on. More than one only after a crash on a weak file system.
+    working: Vec<Box<str>>,
+    owner: Owner,
+    listed: Listed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Owner {
+    #[default]
+    Nobody,
+    /// A lease of this process.
+    Us,
+    /// Somebody else, as far as we know; set aside until they let go or the next sweep.
+    Another,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Listed {
+    #[default]
+    Nowhere,
+    Ready(Order),
+    Later(u64),
+}
+
+impl Index {
+    /// Where a key was seen last.
+    pub(crate) fn place_of(&self, key: &str) -> Option<Place> {
+        self.keys.get(&hash(key)).map(|it| it.place)
+    }
+
+    /// Takes a key for a message about to be published, so that two threads cannot publish it both.
+    pub(crate) fn reserve(&mut self, key: &str, place: Place) -> Result<(), Place> {
+        match self.keys.entry(hash(key)) {
+            Entry::Occupied(known) => Err(known.get().place),
+            Entry::Vacant(free) => {
+                free.insert(Known { epoch: 0, place });
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives back a key whose message could not be published.
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.keys.remove(&hash(key));
+    }
+
+    /// A name was seen in a place. Returns whether that was news.
+    pub(crate) fn saw(&mut self, text: &str, parts: &Parts<'_>, place: Place, now_ms: u64) -> bool {
+        let known = self.keys.entry(hash(parts.key)).or_insert(Known { epoch: parts.epoch, place });
+        let sighting = (parts.epoch, place);
+        if sighting < (known.epoch, known.place) {
+            return false;
+        }
+        let before = std::mem::replace(known, Known { epoch: parts.epoch, place });
+        self.greatest = self.greatest.max(Ulid::from_string(&parts.order[2..]).ok());
+        for side in [Side::Run, Side::Send] {
+            let lanes = self.side(side);
+            if before.place != place && before.place.is_of(side) {
+                lanes.drop_name(parts, now_ms);
+            }
+            if place == side.waiting() {
+                lanes.add_waiting(text, parts, now_ms);
+            } else if place == side.working() {
+                lanes.add_working(text, parts, now_ms);
+            }
+        }
+        true
+    }
+
+    /// A name left the place where it was worked on. Where to, another sighting will tell, or nobody needs to know.
+    pub(crate) fn left(&mut self, parts: &Parts<'_>, side: Side, now_ms: u64) {
+        let known = self.keys.get(&hash(parts.key));
+        if known.is_some_and(|it| it.epoch == parts.epoch && it.place == side.working()) {
+            self.side(side).drop_name(parts, now_ms);
+        }
+    }
+
+    /// A name that should have been in a place is not there.
+    pub(crate) fn gone(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
+        for side in [Side::Run, Side::Send] {
+            if place.is_of(side) {
+                self.side(side).drop_exact(parts, place == side.waiting(), now_ms);
+            }
+        }
+    }
+
+    /// A file was removed for good.
+    pub(crate) fn removed(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
+        self.gone(parts, place, now_ms);
+        let key = hash(parts.key);
+        if self.keys.get(&key).is_some_and(|it| it.place == place && it.epoch == parts.epoch) {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// The free lane whose work is oldest. It is ours until [`Index::release`].
+    pub(crate) fn pick(&mut self, side: Side, among: Among<'_>, now_ms: u64) -> Option<Arc<str>> {
+        let lanes = self.side(side);
+        lanes.wake_due(now_ms);
+        let lane = match among {
+            Among::Ordinary => lanes.ordinary.first()?.1.clone(),
+            Among::Control => lanes.control.first()?.1.clone(),
+            Among::One(name) => {
+                let (lane, state) = lanes.by_name.get_key_value(name)?;
+                matches!(state.listed, Listed::Ready(_)).then(|| lane.clone())?
+            }
+        };
+        lanes.change(&lane, now_ms, |it| it.owner = Owner::Us);
+        Some(lane)
+    }
+
+    /// Our lease on a lane ended.
+    pub(crate) fn release(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+        self.side(side).change(lane, now_ms, |it| it.owner = Owner::Nobody);
+    }
+
+    /// Somebody else holds a lane.
+    pub(crate) fn set_aside(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+        self.side(side).change(lane, now_ms, |it| it.owner = Owner::Another);
+    }
+
+    /// Lets a lane, or all that others held, be tried again.
+    pub(crate) fn unblock(&mut self, side: Side, lane: Option<&Arc<str>>, now_ms: u64) {
+        let lanes = self.side(side);
+        let free = |it: &mut Lane| {
+            if it.owner == Owner::Another {
+                it.owner = Owner::Nobody;
+            }
+        };
+        match lane {
+            Some(lane) => lanes.change(lane, now_ms, free),
+            None => {
+                let blocked = lanes.by_name.iter().filter(|(_, it)| it.owner == Owner::Another);
+                for lane in blocked.map(|(lane, _)| lane.clone()).collect::<Vec<_>>() {
+                    lanes.change(&lane, now_ms, free);
+                }
+            }
+        }
+    }
+
+    /// The first waiting name of a lane, and the names seen where it is worked on.
+    pub(crate) fn names(&mut self, side: Side, lane: &str) -> (Option<Box<str>>, Vec<Box<str>>) {
+        let lane = self.side(side).by_name.get(lane);
+        lane.map_or_else(Default::default, |it| (it.waiting.front().cloned(), it.working.clone()))
+    }
+
+    /// How many wait on a side, and how many of them in a lane.
+    pub(crate) fn waiting(&mut self, side: Side, lane: &str) -> (usize, usize) {
+        let lanes = self.side(side);
+        (lanes.waiting, lanes.by_name.get(lane).map_or(0, |it| it.waiting.len()))
+    }
+
+    /// Whether a lane has a message that lets others go first.
+    pub(crate) fn has_low_priority(&mut self, side: Side, lane: &str) -> bool {
+        let lane = self.side(side).by_name.get(lane);
+        lane.is_some_and(|it| it.waiting.back().is_some_and(|name| name.starts_with('1')))
+    }
+
+    /// When the next message that waits for its time is due.
+    pub(crate) fn next_due(&mut self, side: Side) -> Option<u64> {
+        self.side(side).later.first().map(|it| it.0)
+    }
+
+    /// The greatest ulid ever seen.
+    pub(crate) fn greatest(&self) -> Option<Ulid> {
+        self.greatest
+    }
+
+    fn side(&mut self, side: Side) -> &mut Lanes {
+        match side {
+            Side::Run => &mut self.run,
+            Side::Send => &mut self.send,
+        }
+    }
+}
+
+impl Place {
+    fn is_of(self, side: Side) -> bool {
+        self == side.waiting() || self == side.working()
+    }
+}
+
+impl Lanes {
+    fn add_waiting(&mut self, text: &str, parts: &Parts<'_>, now_ms: u64) {
+        let lane = self.lane(parts.lane);
+        let mut added = false;
+        self.change(&lane, now_ms, |it| {
+            let at = it.waiting.partition_point(|name| name[..28] < *parts.order);
+            match it.waiting.get_mut(at) {
+                Some(name) if name[..28] == *parts.order => *name = text.into(),
+                _ => {
+                    it.waiting.insert(at, text.into());
+                    added = true;
+                }
+            }
+        });
+        self.waiting += usize::from(added);
+    }
+
+    fn add_working(&mut self, text: &str, parts: &Parts<'_>, now_ms: u64) {
+        let lane = self.lane(parts.lane);
+        self.change(&lane, now_ms, |it| {
+            if !it.working.iter().any(|name| **name == *text) {
+                it.working.push(text.into());
+                it.working.sort_unstable();
+            }
+        });
+    }
+
+    fn drop_name(&mut self, parts: &Parts<'_>, now_ms: u64) {
+        self.drop_exact(parts, true, now_ms);
+        self.drop_exact(parts, false, now_ms);
+    }
+
+    fn drop_exact(&mut self, parts: &Parts<'_>, from_waiting: bool, now_ms: u64) {
+        let Some((lane, _)) = self.by_name.get_key_value(parts.lane) else { return };
+        let lane = lane.clone();
+        let mut dropped = false;
+        self.change(&lane, now_ms, |it| {
+            if from_waiting {
+                let at = it.waiting.partition_point(|name| name[..28] < *parts.order);
+                if it.waiting.get(at).is_some_and(|name| name[..28] == *parts.order) {
+                    it.waiting.remove(at);
+                    dropped = true;
+                    if it.waiting.len() * 4 < it.waiting.capacity() {
+                        it.waiting.shrink_to(it.waiting.len() * 2);
+                    }
+                }
+            } else {
+                it.working.retain(|name| name[..28] != *parts.order);
+            }
+        });
+        self.waiting -= usize::from(dropped);
+    }
+
+    fn lane(&mut self, name: &str) -> Arc<str> {
+        if let Some((lane, _)) = self.by_name.get_key_value(name) {
+            return lane.clone();
+        }
+        let lane: Arc<str> = name.into();
+        self.by_name.insert(lane.clone(), Lane::default());
+        lane
+    }
+
+    fn wake_due(&mut self, now_ms: u64) {
+        while let Some((due, lane)) = self.later.first().cloned()
+            && due <= now_ms
+        {
+            self.change(&lane, now_ms, |_| ());
+        }
+    }
+
+    /// Changes a lane and lists it anew, under what it has to offer now.
+    fn change(&mut self, name: &Arc<str>, now_ms: u64, change: impl FnOnce(&mut Lane)) {
+        let Some(lane) = self.by_name.get_mut(name) else { return };
+        change(lane);
+        let listed = lane.offer(now_ms);
+        let before = std::mem::replace(&mut lane.listed, listed);
+        let is_idle =
+            lane.owner == Owner::Nobody && lane.waiting.is_empty() && lane.working.is_empty();
+        if before != listed {
+            let ready = if name.starts_with("c.") { &mut self.control } else { &mut self.ordinary };
+            match before {
+                Listed::Nowhere => false,
+                Listed::Ready(order) => ready.remove(&(order, name.clone())),
+                Listed::Later(due) => self.later.remove(&(due, name.clone())),
+            };
+            match listed {
+                Listed::Nowhere => false,
+                Listed::Ready(order) => ready.insert((order, name.clone())),
+                Listed::Later(due) => self.later.insert((due, name.clone())),
+            };
+        }
+        if is_idle {
+            self.by_name.remove(name);
+        }
+    }
+}
+
+impl Lane {
+    fn offer(&self, now_ms: u64) -> Listed {
+        if self.owner != Owner::Nobody {
+            return Listed::Nowhere;
+        }
+        if let Some(name) = self.working.first() {
+            return Listed::Ready(order(name));
+        }
+        match self.waiting.front() {
+            None => Listed::Nowhere,
+            Some(name) => match crate::name::parts(name).map_or(0, |it| it.epoch) {
+                due if due > now_ms => Listed::Later(due),
+                _ => Listed::Ready(order(name)),
+            },
+        }
+    }
+}
+
+fn order(name: &str) -> Order {
+    name.as_bytes()[..28].try_into().unwrap_or([b'9'; 28])
+}
+
+/// 128 bits of a key. With a billion keys the chance that two share them is one in 10^20.
+fn hash(key: &str) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, key).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}

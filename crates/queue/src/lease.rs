@@ -1,0 +1,353 @@
+//! A claimed message: ours alone until the lease ends, by one of its endings or by our death.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tinyclaw_disk::{DiskError, Flush, Lock, rename, rename_no_replace, replace_through};
+use tinyclaw_domain::{Checkpoint, Delivery, FollowUp, Message, Reply, Source};
+
+use crate::claim::Inner;
+use crate::clock::now_ms;
+use crate::error::LeaseError;
+use crate::name::{self, Name};
+use crate::{Durability, Place, Side};
+
+/// A message that killed whoever worked on it this often is given up.
+pub const DEATHS_MAX: u32 = 3;
+/// A message that failed this often is given up.
+pub const ATTEMPTS_MAX: u32 = 5;
+
+/// How long to wait after the `attempt`th attempt failed: 2, 4, 8 … 300 seconds, give or take a fifth.
+///
+/// The share of chance is the caller's, from 0 to 1, so that messages that failed together do not come back together.
+pub fn backoff(attempt: u32, chance: f64) -> Duration {
+    let seconds = 2_f64.powi(attempt.clamp(1, 16) as i32).min(300.0);
+    Duration::from_secs_f64(seconds * (0.8 + 0.4 * chance.clamp(0.0, 1.0)))
+}
+
+/// A message in hand. Nobody else works on it, or on anything of its lane, while this lives.
+///
+/// Dropping it leaves the file where it is and frees the lane: the next claimer carries on from there, and it counts
+/// as an attempt. So does our death. Every other ending is a method that takes the lease.
+pub struct Lease {
+    inner: Arc<Inner>,
+    side: Side,
+    lane: Arc<str>,
+    name: Name,
+    text: String,
+    message: Message,
+    attempt: u32,
+    recovered: bool,
+    /// Taken out only by the drop.
+    lock: Option<Lock>,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        side: Side,
+        lane: Arc<str>,
+        name: Name,
+        mut message: Message,
+        lock: Lock,
+        recovered: bool,
+    ) -> Lease {
+        // On disk stands how many attempts ended. One that lies where it is worked on was begun and died; that is
+        // put on disk before the next begins, unless its work is done already.
+        let answered = side == Side::Run && message.reply.is_some();
+        let count = match side {
+            Side::Run => &mut message.attempts.run,
+            Side::Send => &mut message.attempts.send,
+        };
+        let mut lease_attempt = *count;
+        if !answered {
+            if recovered {
+                *count += 1;
+                message.attempts.deaths += 1;
+            }
+            lease_attempt = match side {
+                Side::Run => message.attempts.run,
+                Side::Send => message.attempts.send,
+            } + 1;
+        }
+        let text = name.to_string();
+        let lease = Lease {
+            inner,
+            side,
+            lane,
+            name,
+            text,
+            message,
+            attempt: lease_attempt,
+            recovered,
+            lock: Some(lock),
+        };
+        if recovered
+            && !answered
+            && let Err(err) = lease.rewrite(&lease.message)
+        {
+            // Carry on: at worst this death is not counted.
+            tracing::warn!(key = %lease.name.key, "cannot count the death of the last owner: {err}");
+        }
+        lease
+    }
+
+    /// The message, with everything that is known of it.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Which attempt this is on this side, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether somebody worked on it before and died.
+    pub fn was_recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// Why it should be given up instead of tried again, if it should.
+    pub fn is_exhausted(&self) -> Option<String> {
+        let attempts = &self.message.attempts;
+        if attempts.deaths >= DEATHS_MAX {
+            Some(format!("whoever worked on it died {} times", attempts.deaths))
+        } else if self.attempt > ATTEMPTS_MAX {
+            let why = self.message.trouble.as_deref().unwrap_or("no reason was kept");
+            Some(format!("it failed {ATTEMPTS_MAX} times, the last time because {why}"))
+        } else {
+            None
+        }
+    }
+
+    /// Keeps how far the turn got. On disk when this returns.
+    pub fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), LeaseError> {
+        self.update("the checkpoint", |it| it.checkpoint = Some(checkpoint))
+    }
+
+    /// Keeps the answer and what the turn sends on. From here Claude is never asked again for this message.
+    ///
+    /// Write the logs after this and before [`Lease::finish`]: a crash between repeats their lines and nothing else.
+    pub fn answer(&mut self, reply: Reply, follow_ups: Vec<FollowUp>) -> Result<(), LeaseError> {
+        let attempt = self.attempt;
+        self.update("the reply", |it| {
+            it.reply = Some(reply);
+            it.follow_ups = follow_ups;
+            it.attempts.run = attempt;
+            it.attempts.deaths = 0;
+            it.trouble = None;
+        })
+    }
+
+    /// Publishes what the turn sends on, and moves the answered message on: to `outgoing/` when its channel is pushed
+    /// and it has something to say, else to `done/`, where whoever asked finds it.
+    pub fn finish(self) -> Result<(), LeaseError> {
+        if self.recovered && !self.message.follow_ups.is_empty() {
+            // Whoever died may have published some of them a moment ago: look before publishing again.
+            if let Err(err) = self.inner.know_done().and_then(|()| self.inner.rescan()) {
+                tracing::warn!("cannot list the queue anew: {err}");
+            }
+        }
+        for (at, follow_up) in self.message.follow_ups.iter().enumerate() {
+            self.inner
+                .publish_unlimited(Side::Run, self.sent_on(at, follow_up), Durability::Strict)
+                .map_err(|source| LeaseError::FollowUp {
+                    key: self.name.key.clone(),
+                    source: Box::new(source),
+                })?;
+        }
+        let silent = self.message.reply.as_ref().is_none_or(|it| it.silent);
+        let to =
+            if self.message.channel.is_pushed() && !silent { Place::Outgoing } else { Place::Done };
+        self.move_on(to)
+    }
+
+    fn sent_on(&self, at: usize, follow_up: &FollowUp) -> Message {
+        let FollowUp { thread_id, channel, sender, message } = follow_up.clone();
+        let mut sent =
+            Message::new(self.name.key.follow_up(at + 1), channel, thread_id, message, now_ms());
+        sent.source = Source::CrossThread;
+        sent.source_thread_id = Some(self.message.thread_id.clone());
+        sent.sender = sender;
+        sent.hops = self.message.hops + 1;
+        sent
+    }
+
+    /// Notes that a part is about to be sent. On disk when this returns.
+    pub fn intend(&mut self, part: u32, now_ms: u64) -> Result<(), LeaseError> {
+        self.update("the intent", |it| {
+            it.delivery.retain(|known| known.part != part);
+            it.delivery.push(Delivery {
+                part,
+                intent: now_ms,
+                telegram_message_id: None,
+                marked: false,
+            });
+        })
+    }
+
+    /// Notes that a part was sent, and as what. On disk when this returns.
+    pub fn sent(
+        &mut self,
+        part: u32,
+        telegram_message_id: i64,
+        marked: bool,
+    ) -> Result<(), LeaseError> {
+        self.update("the delivery", |it| {
+            if let Some(known) = it.delivery.iter_mut().find(|known| known.part == part) {
+                known.telegram_message_id = Some(telegram_message_id);
+                known.marked = marked;
+            }
+        })
+    }
+
+    /// The answer is where it should be: the message goes to `done/`.
+    pub fn delivered(mut self) -> Result<(), LeaseError> {
+        if self.message.attempts.send != self.attempt {
+            let attempt = self.attempt;
+            // Only the story in `done/` depends on it; an old count there is no harm.
+            let _ = self.update("the attempt", |it| it.attempts.send = attempt);
+        }
+        self.move_on(Place::Done)
+    }
+
+    /// Tries again later. The message stays the head of its lane, so nothing overtakes it.
+    pub fn retry_after(mut self, delay: Duration, reason: &str) -> Result<(), LeaseError> {
+        let (attempt, side) = (self.attempt, self.side);
+        self.update("the attempt", |it| {
+            it.trouble = Some(reason.to_owned());
+            match side {
+                Side::Run => it.attempts.run = attempt,
+                Side::Send => it.attempts.send = attempt,
+            }
+        })?;
+        self.move_back(now_ms() + delay.as_millis() as u64)
+    }
+
+    /// Puts it back as if it had never been taken: for a shutdown, or an engine that is out of order.
+    pub fn put_back(self) -> Result<(), LeaseError> {
+        self.move_back(now_ms())
+    }
+
+    /// Like [`Lease::put_back`], but not to be tried before `delay` has passed; free of charge as well.
+    pub fn put_back_for(self, delay: Duration) -> Result<(), LeaseError> {
+        self.move_back(now_ms() + delay.as_millis() as u64)
+    }
+
+    /// Gives it up: to `dead/`, with the reason beside it. Telling people is the caller's.
+    pub fn bury(self, reason: &str) -> Result<(), LeaseError> {
+        let key = || self.name.key.clone();
+        let written =
+            self.write_with_reserve(|| self.inner.write_reason(Place::Dead, &self.text, reason));
+        written.map_err(|source| LeaseError::Write { what: "the reason", key: key(), source })?;
+        self.move_on(Place::Dead)
+    }
+
+    fn update(
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&mut Message),
+    ) -> Result<(), LeaseError> {
+        let mut next = self.message.clone();
+        change(&mut next);
+        let key = self.name.key.clone();
+        self.rewrite(&next).map_err(|err| match err {
+            LeaseError::Write { source, .. } => LeaseError::Write { what, key, source },
+            other => other,
+        })?;
+        self.message = next;
+        Ok(())
+    }
+
+    fn rewrite(&self, message: &Message) -> Result<(), LeaseError> {
+        let key = || self.name.key.clone();
+        let bytes = serde_json::to_vec(message)
+            .map_err(|source| LeaseError::Json { key: key(), source })?;
+        let max = self.inner.options.message_bytes_max;
+        if bytes.len() > max {
+            return Err(LeaseError::TooLarge { key: key(), bytes: bytes.len(), max });
+        }
+        let (tmp, path) = (self.inner.folders.tmp(&self.text), self.path());
+        self.write_with_reserve(|| replace_through(&tmp, &path, &bytes, Flush::Strict))
+            .map_err(|source| LeaseError::Write { what: "the state", key: key(), source })
+    }
+
+    /// Work that is running may use the reserve when the disk is full.
+    fn write_with_reserve(
+        &self,
+        write: impl Fn() -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        match write() {
+            Err(err) if err.is_no_space() && self.inner.folders.release_reserve() => write(),
+            other => other,
+        }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.inner.folders.file(self.side.working(), &self.text)
+    }
+
+    fn move_on(self, to: Place) -> Result<(), LeaseError> {
+        let failed = |source| LeaseError::Move { key: self.name.key.clone(), to, source };
+        let target = match to {
+            Place::Done => {
+                let day = self.inner.folders.done_day(now_ms()).map_err(|source| {
+                    failed(DiskError {
+                        step: "make folder",
+                        path: self.inner.folders.place(to).to_owned(),
+                        source,
+                    })
+                })?;
+                day.join(&self.text)
+            }
+            other => self.inner.folders.file(other, &self.text),
+        };
+        rename(&self.path(), &target).map_err(failed)?;
+        self.saw(&self.text, to);
+        Ok(())
+    }
+
+    fn move_back(mut self, epoch: u64) -> Result<(), LeaseError> {
+        let place = self.side.waiting();
+        let back = self.name.at_epoch(epoch);
+        let text = back.to_string();
+        let failed = |key| move |source| LeaseError::Move { key, to: place, source };
+        // The note first: whoever takes the lane next finds the head there, whatever its watcher has told it.
+        if let Some(lock) = &self.lock {
+            lock.leave_note(&text).map_err(|err| {
+                failed(self.name.key.clone())(DiskError {
+                    step: "note",
+                    path: err.path,
+                    source: err.source,
+                })
+            })?;
+        }
+        rename_no_replace(&self.path(), &self.inner.folders.file(place, &text))
+            .map_err(failed(self.name.key.clone()))?;
+        self.saw(&text, place);
+        self.name = back;
+        self.text = text;
+        Ok(())
+    }
+
+    fn saw(&self, text: &str, place: Place) {
+        if let Some(parts) = name::parts(text) {
+            self.inner.index().saw(text, &parts, place, now_ms());
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The lock before the word that the lane is free, or a claimer of ours finds it taken.
+        drop(self.lock.take());
+        self.inner.index().release(self.side, &self.lane, now_ms());
+        self.inner.changed.notify_waiters();
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({:?} {} attempt {})", self.side, self.name.key, self.attempt)
+    }
+}

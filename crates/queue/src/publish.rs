@@ -1,0 +1,351 @@
+//! Publishing: write in `tmp/`, flush, rename into sight, flush the folder; only then is it said to be accepted.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tinyclaw_disk::{
+    DiskError, Flush, exchange, remove, rename_no_replace, sync_dir, sync_file, write_new,
+};
+use tinyclaw_domain::{Key, Lane, Message, Source};
+
+use crate::claim::Inner;
+use crate::clock::now_ms;
+use crate::error::{MoveError, PublishError};
+use crate::group::Job;
+use crate::name::{self, Name, Priority};
+use crate::{Place, Queue, Side};
+
+/// What has to be true when publishing returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives a power cut. Two flushes.
+    #[default]
+    Strict,
+    /// The same, with the flushes shared among publishers that come within 2 ms.
+    Group,
+    /// It survives the death of any process, but not a power cut.
+    None,
+}
+
+/// What became of a published message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the queue now.
+    New,
+    /// A message of this key was there already; nothing was done.
+    Duplicate(Place),
+}
+
+/// How long an answer about free disk space is believed.
+const SPACE_ANSWER_AGE: Duration = Duration::from_secs(1);
+
+static SPACE: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
+
+impl Queue {
+    /// Accepts a message on one side, under its key: a key that is known already is not published again.
+    ///
+    /// When this returns without an error, the message is as safe as `durability` says and may be confirmed to the
+    /// outside. After an error nothing of it is left behind, and it may be published again under the same key. Every
+    /// family of keys has one publisher: two processes that publish the same key at the same moment are not kept
+    /// apart. An answer of our own (a notice) is published on the send side, with its reply set.
+    pub fn publish(
+        &self,
+        side: Side,
+        message: Message,
+        durability: Durability,
+    ) -> Result<Published, PublishError> {
+        let inner = &self.inner;
+        let lane = message.lane();
+        if !lane.is_control() {
+            let (waiting, in_lane) = inner.index().waiting(side, &lane.to_string());
+            let max = if side == Side::Run { inner.options.incoming_max } else { usize::MAX };
+            if waiting >= max {
+                return Err(PublishError::Full { waiting });
+            }
+            if in_lane >= inner.options.lane_max && side == Side::Run {
+                return Err(PublishError::LaneFull { lane, waiting: in_lane });
+            }
+            if inner.free_share() < inner.options.free_share_min {
+                return Err(PublishError::NoSpace { key: message.key });
+            }
+        }
+        inner.know_done().map_err(|source| PublishError::Look {
+            key: message.key.clone(),
+            source: Box::new(source),
+        })?;
+        inner.publish_unlimited(side, message, durability)
+    }
+
+    /// Changes a message that still waits in `incoming/`, such as when its sender edited it. `false` when it does not
+    /// wait any more; then nothing was changed.
+    pub fn replace_waiting(
+        &self,
+        key: &Key,
+        change: impl FnOnce(&mut Message),
+    ) -> Result<bool, MoveError> {
+        let inner = &self.inner;
+        let Some(text) = inner.find_name(Place::Incoming, key)? else { return Ok(false) };
+        let path = inner.folders.file(Place::Incoming, &text);
+        let bytes = match std::fs::read(&path) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(|source| MoveError::Read { key: key.clone(), source })?,
+        };
+        let json = |source| MoveError::Json { key: key.clone(), source };
+        let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
+        change(&mut message);
+        let bytes = serde_json::to_vec(&message).map_err(json)?;
+        let tmp = inner.folders.tmp(&format!("edit-{text}"));
+        let swap = || {
+            remove(&tmp)?;
+            sync_file(&write_new(&tmp, &bytes)?, &tmp)?;
+            // A swap, not a rename: when somebody claims the message meanwhile, nothing of it must appear again.
+            exchange(&tmp, &path)?;
+            sync_dir(inner.folders.place(Place::Incoming))
+        };
+        let swapped = swap();
+        let _ = remove(&tmp);
+        match swapped {
+            Ok(()) => Ok(true),
+            Err(err) if err.is_not_found() => Ok(false),
+            Err(source) => Err(MoveError::Disk { key: key.clone(), source }),
+        }
+    }
+
+    /// Takes up a message that was given up: to `outgoing/` when it has a reply, else to `incoming/`, its attempts
+    /// forgotten. Also one from quarantine that was mended by hand.
+    pub fn requeue(&self, key: &Key) -> Result<Place, MoveError> {
+        let inner = &self.inner;
+        let found = match inner.find_name(Place::Dead, key)? {
+            Some(text) => Some((Place::Dead, text)),
+            None => inner.find_name(Place::Quarantine, key)?.map(|it| (Place::Quarantine, it)),
+        };
+        let Some((from, text)) = found else {
+            return Err(MoveError::NotThere { key: key.clone(), wanted: "dead/ or quarantine/" });
+        };
+        let path = inner.folders.file(from, &text);
+        let bytes =
+            std::fs::read(&path).map_err(|source| MoveError::Read { key: key.clone(), source })?;
+        let json = |source| MoveError::Json { key: key.clone(), source };
+        let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
+        message.attempts = Default::default();
+        message.trouble = None;
+        let place = if message.reply.is_some() { Place::Outgoing } else { Place::Incoming };
+        let bytes = serde_json::to_vec(&message).map_err(json)?;
+        let failed = |source| MoveError::Disk { key: key.clone(), source };
+        tinyclaw_disk::replace_through(&inner.folders.tmp(&text), &path, &bytes, Flush::Strict)
+            .map_err(failed)?;
+        let name: Name =
+            text.parse().map_err(|_| MoveError::NotThere { key: key.clone(), wanted: "dead/" })?;
+        let back = name.at_epoch(now_ms()).to_string();
+        rename_no_replace(&path, &inner.folders.file(place, &back)).map_err(failed)?;
+        sync_dir(inner.folders.place(place)).map_err(failed)?;
+        let _ = remove(&inner.folders.reason(from, &text));
+        inner.note_sighting(&back, place);
+        Ok(place)
+    }
+
+    /// Gives up a message that waits, on an operator's word. One that is being worked on has to be stopped first.
+    pub fn bury(&self, key: &Key, reason: &str) -> Result<(), MoveError> {
+        let inner = &self.inner;
+        let failed = |source| MoveError::Disk { key: key.clone(), source };
+        for side in [Side::Run, Side::Send] {
+            let text = match inner.find_name(side.waiting(), key)? {
+                Some(text) => text,
+                None if inner.find_name(side.working(), key)?.is_some() => {
+                    return Err(MoveError::Busy { key: key.clone() });
+                }
+                None => continue,
+            };
+            inner.write_reason(Place::Dead, &text, reason).map_err(failed)?;
+            let moved = rename_no_replace(
+                &inner.folders.file(side.waiting(), &text),
+                &inner.folders.file(Place::Dead, &text),
+            );
+            return match moved {
+                Ok(()) => {
+                    inner.note_sighting(&text, Place::Dead);
+                    Ok(())
+                }
+                Err(err) => {
+                    let _ = remove(&inner.folders.reason(Place::Dead, &text));
+                    if err.is_not_found() {
+                        Err(MoveError::Busy { key: key.clone() })
+                    } else {
+                        Err(failed(err))
+                    }
+                }
+            };
+        }
+        Err(MoveError::NotThere { key: key.clone(), wanted: "incoming/ or outgoing/" })
+    }
+
+    /// Removes a message that was given up, for good.
+    pub fn purge(&self, key: &Key) -> Result<(), MoveError> {
+        let inner = &self.inner;
+        for place in [Place::Dead, Place::Quarantine] {
+            if let Some(text) = inner.find_name(place, key)? {
+                for path in [inner.folders.file(place, &text), inner.folders.reason(place, &text)] {
+                    remove(&path).map_err(|source| MoveError::Disk { key: key.clone(), source })?;
+                }
+                return Ok(());
+            }
+        }
+        Err(MoveError::NotThere { key: key.clone(), wanted: "dead/ or quarantine/" })
+    }
+}
+
+impl Inner {
+    /// [`Queue::publish`] without the limits, for what running work makes, and without a look into `done/`.
+    pub(crate) fn publish_unlimited(
+        &self,
+        side: Side,
+        message: Message,
+        durability: Durability,
+    ) -> Result<Published, PublishError> {
+        let key = message.key.clone();
+        let lane = message.lane();
+        let bytes = serde_json::to_vec(&message)
+            .map_err(|source| PublishError::Json { key: key.clone(), source })?;
+        let max = self.options.message_bytes_max;
+        if bytes.len() > max {
+            return Err(PublishError::TooLarge { key, bytes: bytes.len(), max });
+        }
+        let priority =
+            if message.source == Source::Heartbeat { Priority::Low } else { Priority::Ordinary };
+        {
+            let mut index = self.index();
+            if priority == Priority::Low && index.has_low_priority(side, &lane.to_string()) {
+                // One heartbeat that waits says as much as two.
+                return Ok(Published::Duplicate(side.waiting()));
+            }
+            if let Err(place) = index.reserve(key.as_str(), side.waiting()) {
+                return Ok(Published::Duplicate(place));
+            }
+        }
+        match self.put_in_place(side, priority, lane, &key, &bytes, durability) {
+            Ok(()) => Ok(Published::New),
+            Err(source) => {
+                self.index().forget(key.as_str());
+                if source.is_no_space() {
+                    Err(PublishError::NoSpace { key })
+                } else {
+                    Err(PublishError::Disk { key, source })
+                }
+            }
+        }
+    }
+
+    fn put_in_place(
+        &self,
+        side: Side,
+        priority: Priority,
+        lane: Lane,
+        key: &Key,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<(), DiskError> {
+        let place = side.waiting();
+        let name =
+            Name { priority, ulid: self.clock.next(now_ms()), lane, key: key.clone(), epoch: 0 };
+        let text = name.to_string();
+        let (tmp, target) = (self.folders.tmp(&text), self.folders.file(place, &text));
+        let written = write_new(&tmp, bytes);
+        let file = match written {
+            // Nobody has been promised anything, but the key is precious and the reserve is there for it.
+            Err(err) if err.is_no_space() && self.folders.release_reserve() => {
+                write_new(&tmp, bytes)?
+            }
+            other => other?,
+        };
+        let placed = match durability {
+            Durability::Strict => sync_file(&file, &tmp)
+                .and_then(|()| rename_no_replace(&tmp, &target))
+                .and_then(|()| sync_dir(self.folders.place(place))),
+            Durability::Group => {
+                self.group.commit(Job { file, tmp: tmp.clone(), target: target.clone() })
+            }
+            Durability::None => rename_no_replace(&tmp, &target),
+        };
+        if let Err(err) = placed {
+            // Take it back, so that an error means that nothing happened. When it cannot be taken back because
+            // somebody has claimed it already, it did happen.
+            let _ = remove(&tmp);
+            return match rename_no_replace(&target, &tmp) {
+                Ok(()) => {
+                    let _ = remove(&tmp);
+                    Err(err)
+                }
+                Err(gone) if gone.is_not_found() && self.is_further(key, place) => Ok(()),
+                Err(_) => Err(err),
+            };
+        }
+        self.note_sighting(&text, place);
+        Ok(())
+    }
+
+    fn is_further(&self, key: &Key, place: Place) -> bool {
+        self.index().place_of(key.as_str()).is_some_and(|it| it > place)
+    }
+
+    pub(crate) fn note_sighting(&self, text: &str, place: Place) {
+        if let Some(parts) = name::parts(text) {
+            self.index().saw(text, &parts, place, now_ms());
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn write_reason(
+        &self,
+        place: Place,
+        text: &str,
+        reason: &str,
+    ) -> Result<(), DiskError> {
+        let reason = format!("{reason}\n");
+        tinyclaw_disk::replace_through(
+            &self.folders.tmp(&format!("reason-{text}")),
+            &self.folders.reason(place, text),
+            reason.as_bytes(),
+            Flush::Strict,
+        )
+    }
+
+    /// Puts a file that is no message aside, with the reason beside it.
+    pub(crate) fn quarantine(&self, from: Place, text: &str, why: &str) -> Result<(), DiskError> {
+        tracing::warn!(place = from.as_str(), name = text, "{text} goes to quarantine: {why}");
+        self.write_reason(Place::Quarantine, text, why)?;
+        tinyclaw_disk::rename(
+            &self.folders.file(from, text),
+            &self.folders.file(Place::Quarantine, text),
+        )?;
+        self.note_sighting(text, Place::Quarantine);
+        Ok(())
+    }
+
+    fn free_share(&self) -> f64 {
+        let mut answer = SPACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match *answer {
+            Some((when, share)) if when.elapsed() < SPACE_ANSWER_AGE => share,
+            _ => {
+                // A file system that does not say is taken to have room: writing will tell.
+                let share = self.folders.free_share().unwrap_or(1.0);
+                *answer = Some((Instant::now(), share));
+                share
+            }
+        }
+    }
+
+    pub(crate) fn find_name(&self, place: Place, key: &Key) -> Result<Option<String>, MoveError> {
+        let mut found = None;
+        self.folders
+            .scan(place, |text, parts| {
+                if parts.key == key.as_str() {
+                    found = Some(text.to_owned());
+                }
+            })
+            .map_err(|err| MoveError::Read {
+                key: key.clone(),
+                source: std::io::Error::other(err.to_string()),
+            })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,287 @@
+//! Looking again at what the watcher may have missed, and keeping the house: litter, foreign files, old answers.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime};
+
+use tinyclaw_disk::{DiskError, remove};
+use tinyclaw_domain::{Channel, Key, MESSAGE_VERSION, Message, Source, ThreadId};
+
+use crate::claim::Inner;
+use crate::clock::now_ms;
+use crate::error::{ClaimError, OpenError};
+use crate::folders::{PROBE, day};
+use crate::{Durability, Place, Published, Queue, Side, name};
+
+/// Litter in `tmp/` is nobody's after this.
+const TMP_AGE_MAX: Duration = Duration::from_secs(600);
+/// A hand-made file that cannot be read yet may still be being written.
+const FOREIGN_AGE_MIN: Duration = Duration::from_secs(1);
+/// Files removed from `done/` in one go: unlinking is slow where the file system discards.
+const REAP_MAX: usize = 500;
+/// Listing may cost this share of the time between two sweeps, so that a huge backlog does not eat a core.
+const LISTING_SHARE: u32 = 20;
+
+/// When what was listed last.
+#[derive(Debug, Default)]
+pub(crate) struct SweepState {
+    next: Option<Instant>,
+    changed: [Option<(i64, i64)>; 4],
+}
+
+/// What one round of housekeeping did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Files of `tmp/` that a crash had left.
+    pub litter: usize,
+    /// Hand-made files that are proper messages now.
+    pub adopted: usize,
+    /// Files that are no messages.
+    pub quarantined: usize,
+    /// Answered messages that `done/` has forgotten.
+    pub reaped: usize,
+}
+
+impl Queue {
+    /// One round of housekeeping; call it every few seconds from one process. Safe beside everything else.
+    ///
+    /// Takes up hand-made files in `incoming/` that have the original's fields, puts what is no message into
+    /// quarantine with its reason, removes litter of crashes, forgets answers older than the queue remembers.
+    pub fn housekeep(&self) -> Result<Swept, OpenError> {
+        let inner = &self.inner;
+        let mut swept = Swept::default();
+        inner.sweep_tmp(&mut swept)?;
+        inner.sweep_incoming(&mut swept)?;
+        inner.sweep_reasons()?;
+        inner.reap_done(&mut swept)?;
+        if inner.folders.free_share().is_ok_and(|it| it > 2.0 * inner.options.free_share_min) {
+            inner.folders.fill_reserve(inner.options.reserve_bytes);
+        }
+        Ok(swept)
+    }
+}
+
+impl Inner {
+    /// Looks again, if it is time: at lanes that others held, and at folders that changed. Whether there was news.
+    pub(crate) fn sweep_listing(&self, _side: Side) -> Result<bool, ClaimError> {
+        let mut state = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        if state.next.is_some_and(|it| began < it) {
+            return Ok(false);
+        }
+        for side in [Side::Run, Side::Send] {
+            self.index().unblock(side, None, now_ms());
+        }
+        let mut news = true;
+        let places = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Sending];
+        for (at, place) in places.into_iter().enumerate() {
+            // Every rename touches its folder: one that did not change holds nothing new.
+            let changed = fs::metadata(self.folders.place(place))
+                .map(|it| (it.mtime(), it.mtime_nsec()))
+                .ok();
+            if changed.is_none() || changed != state.changed[at] {
+                news |= self.list(place).map_err(ClaimError::from_listing)?;
+                state.changed[at] = changed;
+            }
+        }
+        let pause = (began.elapsed() * LISTING_SHARE).max(self.options.sweep_every);
+        state.next = Some(Instant::now() + pause);
+        Ok(news)
+    }
+
+    fn sweep_tmp(&self, swept: &mut Swept) -> Result<(), OpenError> {
+        let tmp = self.folders.tmp("");
+        for dir in Place::ALL.into_iter().map(|it| self.folders.place(it)).chain([&*tmp]) {
+            for (path, text) in files_in(dir)? {
+                let is_litter = dir == tmp || text.starts_with(PROBE);
+                if is_litter && age(&path).is_some_and(|it| it > TMP_AGE_MAX) {
+                    tracing::debug!(name = text, "removing what a crash left behind");
+                    remove(&path)?;
+                    swept.litter += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A reason whose message never came: whoever was burying it died between the two.
+    fn sweep_reasons(&self) -> Result<(), OpenError> {
+        for place in [Place::Dead, Place::Quarantine] {
+            for (path, text) in files_in(self.folders.place(place))? {
+                let Some(of) = text.strip_suffix(".reason") else { continue };
+                if !self.folders.file(place, of).exists()
+                    && age(&path).is_some_and(|it| it > TMP_AGE_MAX)
+                {
+                    remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reap_done(&self, swept: &mut Swept) -> Result<(), OpenError> {
+        let now = now_ms();
+        let oldest = day(now.saturating_sub(u64::from(self.options.done_days) * 86_400_000));
+        let list =
+            |source| OpenError::List { path: self.folders.place(Place::Done).to_owned(), source };
+        for (day, dir) in self.folders.done_days().map_err(list)? {
+            if day >= oldest {
+                break;
+            }
+            for (path, text) in files_in(&dir)? {
+                if swept.reaped >= REAP_MAX {
+                    return Ok(());
+                }
+                remove(&path)?;
+                if let Some(parts) = name::parts(&text) {
+                    self.index().removed(&parts, Place::Done, now);
+                }
+                swept.reaped += 1;
+            }
+            // Not empty means that somebody just put something there: next time, then.
+            let _ = fs::remove_dir(&dir);
+        }
+        Ok(())
+    }
+
+    fn sweep_incoming(&self, swept: &mut Swept) -> Result<(), OpenError> {
+        for (path, text) in files_in(self.folders.place(Place::Incoming))? {
+            let ours = name::parts(&text).is_some_and(|it| is_order(it.order));
+            if text.starts_with(PROBE) {
+                continue;
+            }
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let unfinished = text.starts_with('.') || text.ends_with(".tmp");
+            let patience = if unfinished { TMP_AGE_MAX } else { FOREIGN_AGE_MIN };
+            let is_old = age(&path).is_none_or(|it| it > patience);
+            let why = if !meta.file_type().is_file() {
+                "it is not a regular file".to_owned()
+            } else if ours {
+                // Read when it is claimed; what is wrong with it is found then.
+                continue;
+            } else if meta.len() > self.options.message_bytes_max as u64 {
+                format!(
+                    "it has {} bytes and {} are allowed",
+                    meta.len(),
+                    self.options.message_bytes_max
+                )
+            } else if unfinished {
+                "its writer never finished it".to_owned()
+            } else if !text.ends_with(".json") {
+                "its name does not end in .json".to_owned()
+            } else {
+                match self.adopt(&path, &text) {
+                    Ok(true) => {
+                        swept.adopted += 1;
+                        continue;
+                    }
+                    Ok(false) => continue,
+                    Err(why) => why,
+                }
+            };
+            if is_old {
+                self.quarantine(Place::Incoming, &text, &why)?;
+                swept.quarantined += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a hand-made file. `Ok(false)`: it is gone, or cannot be taken now and stays.
+    fn adopt(&self, path: &Path, text: &str) -> Result<bool, String> {
+        let bytes = match read_plain(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(|err| format!("it cannot be read: {err}"))?,
+        };
+        let message = message_of(&bytes, text)?;
+        let key = message.key.clone();
+        self.know_done().map_err(|err| err.to_string())?;
+        match self.publish_unlimited(Side::Run, message, Durability::Strict) {
+            // The key comes from the file, so a crash before the removal publishes nothing twice.
+            Ok(Published::New | Published::Duplicate(_)) => {
+                remove(path).map_err(|err: DiskError| {
+                    format!("it cannot be removed after it was taken up: {err}")
+                })?;
+                tracing::info!(key = %key, "took up the hand-made file {text} as {key}");
+                Ok(true)
+            }
+            Err(err) => {
+                tracing::warn!("cannot take up the hand-made file {text} now: {err}");
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// A message from a file with the original's fields. The key is the file's own, or made from its id, or its name.
+fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
+    let mut value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|err| format!("it is not JSON: {err}"))?;
+    let fields = value.as_object_mut().ok_or("it is not a JSON object")?;
+    let version = fields.get("v").and_then(serde_json::Value::as_u64);
+    if version.is_some_and(|it| it != u64::from(MESSAGE_VERSION)) {
+        return Err(format!("its version is {}, this one knows 1", version.unwrap_or_default()));
+    }
+    let id = fields.get("messageId").and_then(serde_json::Value::as_str).unwrap_or(text).to_owned();
+    let stem = text.trim_end_matches(".json");
+    let key = match fields.get("key").and_then(serde_json::Value::as_str) {
+        Some(key) => key.parse::<Key>().map_err(|err| err.to_string())?,
+        None => Key::hashed("file", if id == text { stem } else { &id }),
+    };
+    // The original wrote heartbeats as a channel of their own; their answers went to the topic.
+    let is_heartbeat =
+        fields.get("channel").and_then(serde_json::Value::as_str) == Some("heartbeat");
+    if is_heartbeat {
+        fields.insert("channel".to_owned(), Channel::Telegram.as_str().into());
+        fields.insert("source".to_owned(), serde_json::json!(Source::Heartbeat));
+    }
+    for (name, value) in [
+        ("v", serde_json::json!(MESSAGE_VERSION)),
+        ("key", serde_json::json!(key)),
+        ("messageId", serde_json::json!(id)),
+        ("threadId", serde_json::json!(ThreadId::master())),
+        ("timestamp", serde_json::json!(now_ms())),
+    ] {
+        if !fields.contains_key(name) || name == "key" {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    if !fields.contains_key("message") && !fields.contains_key("command") {
+        return Err("it has neither \"message\" nor \"command\"".to_owned());
+    }
+    serde_json::from_value(value).map_err(|err| format!("it is not a message: {err}"))
+}
+
+/// Reads a file that somebody else put there: no symlink is followed.
+fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
+    let list = |source| OpenError::List { path: dir.to_owned(), source };
+    let entries = fs::read_dir(dir).map_err(list)?;
+    // A name that is not UTF-8 is none of ours and cannot be moved by name; it is left to its owner.
+    Ok(entries
+        .flatten()
+        .filter_map(|it| Some((it.path(), it.file_name().into_string().ok()?)))
+        .collect())
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    let modified = fs::symlink_metadata(path).and_then(|it| it.modified()).ok()?;
+    SystemTime::now().duration_since(modified).ok()
+}
+
+/// Whether `<prio>-<ulid>` is one of ours.
+fn is_order(order: &str) -> bool {
+    matches!(order.as_bytes()[0], b'0' | b'1') && ulid::Ulid::from_string(&order[2..]).is_ok()
+}

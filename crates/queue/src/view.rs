@@ -1,0 +1,264 @@
+//! Looking at the queue: no locks, no writes, nothing probed. Works on a read-only volume, and while others work.
+//!
+//! Places are listed in the direction of travel, so a message that moves meanwhile is seen at least once; a key is
+//! counted once, at its furthest place.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tinyclaw_domain::{Key, Lane, Message};
+
+use crate::clock::now_ms;
+use crate::error::OpenError;
+use crate::folders::{Folders, PROBE};
+use crate::name::{self, Name};
+use crate::{Place, Watch};
+
+/// How many messages are where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Depth {
+    /// Waiting for Claude.
+    pub incoming: usize,
+    /// Being answered.
+    pub processing: usize,
+    /// Answered, waiting to be sent.
+    pub outgoing: usize,
+    /// Being sent.
+    pub sending: usize,
+    /// Of those waiting on either side: the ones that failed and wait for their next try.
+    pub waiting_retries: usize,
+    /// Given up.
+    pub dead: usize,
+    /// Not messages.
+    pub quarantine: usize,
+}
+
+/// A message as its file name tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Which message.
+    pub key: Key,
+    /// The lane it waits in.
+    pub lane: Lane,
+    /// Where it is.
+    pub place: Place,
+    /// When it entered the queue, in ms since 1970.
+    pub queued_at: u64,
+    /// Not to be tried before, in ms since 1970.
+    pub not_before: Option<u64>,
+    path: PathBuf,
+}
+
+/// A message that was looked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Where it is.
+    pub place: Place,
+    /// Its place in its lane while it waits: 1 is next, or runs already when nothing is worked on.
+    pub position: Option<usize>,
+    /// The message.
+    pub message: Message,
+    /// Why it was given up or put aside.
+    pub reason: Option<String>,
+}
+
+/// A look at a queue.
+#[derive(Debug, Clone)]
+pub struct View {
+    folders: Arc<Folders>,
+}
+
+impl View {
+    /// A view of the queue below `state`, which need not exist yet.
+    pub fn new(state: &Path) -> View {
+        View { folders: Folders::of(state) }
+    }
+
+    pub(crate) fn at(folders: Arc<Folders>) -> View {
+        View { folders }
+    }
+
+    /// How many messages are where. A queue that does not exist yet is empty.
+    pub fn depth(&self) -> io::Result<Depth> {
+        let now = now_ms();
+        let mut furthest: HashMap<Box<str>, (Place, bool)> = HashMap::new();
+        for place in Place::ALL {
+            if place == Place::Done {
+                continue;
+            }
+            self.scan(place, |_, parts| {
+                furthest.insert(parts.key.into(), (place, parts.epoch > now));
+            })?;
+        }
+        let mut depth = Depth::default();
+        for (place, waits) in furthest.into_values() {
+            match place {
+                Place::Incoming => depth.incoming += 1,
+                Place::Processing => depth.processing += 1,
+                Place::Outgoing => depth.outgoing += 1,
+                Place::Sending => depth.sending += 1,
+                Place::Dead => depth.dead += 1,
+                Place::Quarantine | Place::Done => {}
+            }
+            depth.waiting_retries +=
+                usize::from(waits && matches!(place, Place::Incoming | Place::Outgoing));
+        }
+        depth.quarantine = self.quarantined()?;
+        Ok(depth)
+    }
+
+    /// What is in a place, oldest first. `done/` is read from its last day backwards until `most` are found.
+    pub fn list(&self, place: Place, most: usize) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        if place == Place::Done {
+            for (_, dir) in self.folders.done_days().unwrap_or_default().into_iter().rev() {
+                entries.extend(list_dir(&dir, place)?);
+                if entries.len() >= most {
+                    break;
+                }
+            }
+        } else {
+            entries = list_dir(self.folders.place(place), place)?;
+        }
+        entries
+            .sort_by_key(|it| (it.queued_at, it.path.file_name().map(std::ffi::OsStr::to_owned)));
+        if place == Place::Done && entries.len() > most {
+            entries.drain(..entries.len() - most);
+        } else {
+            entries.truncate(most);
+        }
+        Ok(entries)
+    }
+
+    /// Reads a message that was listed. `None` when it has moved on meanwhile, or is no message.
+    pub fn read(&self, entry: &Entry) -> io::Result<Option<Message>> {
+        read(&entry.path)
+    }
+
+    /// Looks for a message in every place.
+    pub fn find(&self, key: &Key) -> io::Result<Option<Seen>> {
+        // It may move between being seen and being read; then it is further on.
+        for _ in 0..4 {
+            let mut seen: Option<Entry> = None;
+            let mut lane_names: Vec<(String, String)> = Vec::new();
+            for place in Place::ALL {
+                self.scan(place, |text, parts| {
+                    if place == Place::Incoming {
+                        lane_names.push((parts.lane.to_owned(), text.to_owned()));
+                    }
+                    if parts.key == key.as_str() {
+                        let dir = match place {
+                            Place::Done => None,
+                            other => Some(self.folders.file(other, text)),
+                        };
+                        seen = entry(text, place, dir.unwrap_or_else(|| PathBuf::from(text)))
+                            .or_else(|| seen.take());
+                    }
+                })?;
+            }
+            let Some(mut entry) = seen else { return Ok(None) };
+            if entry.place == Place::Done {
+                entry.path = self.in_done(&entry.path).unwrap_or(entry.path);
+            }
+            let Some(message) = read(&entry.path)? else { continue };
+            let position = (entry.place == Place::Incoming).then(|| {
+                let own = entry.path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+                let lane = entry.lane.to_string();
+                lane_names.iter().filter(|(it, text)| *it == lane && text.as_str() <= own).count()
+            });
+            let reason = fs::read_to_string(with_suffix(&entry.path, ".reason"))
+                .ok()
+                .map(|it| it.trim().to_owned());
+            return Ok(Some(Seen { place: entry.place, position, message, reason }));
+        }
+        Ok(None)
+    }
+
+    /// Tells when something moves.
+    pub fn watch(&self) -> Watch {
+        Watch::start(&self.folders)
+    }
+
+    /// How old the oldest message waiting for Claude is, in ms; `None` when nothing waits.
+    pub fn oldest_waiting_ms(&self) -> io::Result<Option<u64>> {
+        let mut oldest: Option<u64> = None;
+        self.scan(Place::Incoming, |text, _| {
+            if let Ok(name) = text.parse::<Name>() {
+                let at = name.ulid.timestamp_ms();
+                oldest = Some(oldest.map_or(at, |it| it.min(at)));
+            }
+        })?;
+        Ok(oldest.map(|it| now_ms().saturating_sub(it)))
+    }
+
+    fn in_done(&self, text: &Path) -> Option<PathBuf> {
+        let days = self.folders.done_days().ok()?;
+        days.into_iter().rev().map(|(_, dir)| dir.join(text)).find(|it| it.exists())
+    }
+
+    fn quarantined(&self) -> io::Result<usize> {
+        let entries = match fs::read_dir(self.folders.place(Place::Quarantine)) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other?,
+        };
+        let is_file = |it: &fs::DirEntry| {
+            let name = it.file_name();
+            let name = name.to_string_lossy();
+            !name.ends_with(".reason") && !name.starts_with(PROBE)
+        };
+        Ok(entries.flatten().filter(is_file).count())
+    }
+
+    fn scan(&self, place: Place, each: impl FnMut(&str, name::Parts<'_>)) -> io::Result<()> {
+        match self.folders.scan(place, each) {
+            Err(OpenError::List { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            Err(OpenError::List { source, .. }) => Err(source),
+            Err(other) => Err(io::Error::other(other.to_string())),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn list_dir(dir: &Path, place: Place) -> io::Result<Vec<Entry>> {
+    let entries = match fs::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    Ok(entries
+        .flatten()
+        .filter_map(|it| entry(it.file_name().to_str()?, place, it.path()))
+        .collect())
+}
+
+fn entry(text: &str, place: Place, path: PathBuf) -> Option<Entry> {
+    let name: Name = text.parse().ok()?;
+    Some(Entry {
+        key: name.key,
+        lane: name.lane,
+        place,
+        queued_at: name.ulid.timestamp_ms(),
+        not_before: (name.epoch > 0).then_some(name.epoch),
+        path,
+    })
+}
+
+fn read(path: &Path) -> io::Result<Option<Message>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut text = path.as_os_str().to_owned();
+    text.push(suffix);
+    text.into()
+}
