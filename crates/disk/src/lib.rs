@@ -10,5 +10,5 @@ pub use append::{Appender, Rotation, segment_path, segments};
 pub use lock::{Lock, LockError};
 pub use steps::{
     DiskError, Flush, exchange, remove, rename, rename_no_replace, replace, replace_through,
-    sync_dir, sync_file, sync_file_system, write_new,
+    sync_dir, sync_file, write_new,
 };

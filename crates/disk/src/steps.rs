@@ -88,18 +88,6 @@ pub fn sync_file(file: &File, path: &Path) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// Flushes a whole file system at once: cheaper than file by file when many files were written.
-pub fn sync_file_system(of: &File, files: &[PathBuf]) -> Result<(), DiskError> {
-    let path = files.first().map_or_else(|| Path::new("."), PathBuf::as_path);
-    before("flush", path)?;
-    at("flush", path, nix::unistd::syncfs(of).map_err(io::Error::from))?;
-    #[cfg(feature = "testing")]
-    for path in files {
-        note!(testing::Step::SyncFile { path: path.clone() });
-    }
-    Ok(())
-}
-
 /// Flushes a folder's names: what was created in it, renamed into or out of it, or removed from it.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     before("flush folder", dir)?;

@@ -118,17 +118,24 @@ impl Inner {
 
     /// Lists one place into the index, holding the index only for a handful of names at a time.
     pub(crate) fn list(&self, place: Place) -> Result<bool, OpenError> {
-        let mut names: Vec<Box<str>> = Vec::new();
-        self.folders.scan(place, |text, _| names.push(text.into()))?;
+        const HANDFUL: usize = 256;
+        let mut names: Vec<Box<str>> = Vec::with_capacity(HANDFUL);
         let mut news = false;
-        for chunk in names.chunks(256) {
+        let mut tell = |names: &mut Vec<Box<str>>| {
             let (mut index, now) = (self.index(), now_ms());
-            for text in chunk {
-                if let Some(parts) = name::parts(text) {
-                    news |= index.saw(text, &parts, place, now);
+            for text in names.drain(..) {
+                if let Some(parts) = name::parts(&text) {
+                    news |= index.saw(&text, &parts, place, now);
                 }
             }
-        }
+        };
+        self.folders.scan(place, |text, _| {
+            names.push(text.into());
+            if names.len() == HANDFUL {
+                tell(&mut names);
+            }
+        })?;
+        tell(&mut names);
         Ok(news)
     }
 
@@ -210,7 +217,9 @@ impl Inner {
         };
         // The note names the message that the last owner had in hand, whatever our index has heard of it.
         let note = guard.note().map_err(lock)?;
-        let noted = name::parts(&note).filter(|it| it.lane == &**lane).map(|_| note.as_str());
+        let noted = name::parts(&note).filter(|it| it.lane == &**lane);
+        // What we know to have moved on need not be looked for.
+        let noted = noted.filter(|it| !self.index().is_past(it, side)).map(|_| note.as_str());
         loop {
             let (_, working) = self.index().names(side, lane);
             if let Some(text) = self.left_behind(side, &working, noted) {

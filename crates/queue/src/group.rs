@@ -1,22 +1,21 @@
-//! Group commit: publishers that come at the same time share their flushes.
+//! Group commit: publishers that come at the same time share the flush of the folder.
+//!
+//! Each flushes its own file, side by side, and the file system makes one commit of those. Flushing the whole file
+//! system at once was tried: beside a compiler it waits for the compiler's files.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tinyclaw_disk::{DiskError, rename_no_replace, sync_dir, sync_file, sync_file_system};
+use tinyclaw_disk::{DiskError, rename_no_replace, sync_dir};
 
 /// A group is closed after this time, or when it is full.
 const WINDOW: Duration = Duration::from_millis(2);
 const GROUP_MAX: usize = 32;
-/// From here on one flush of the file system is cheaper than one flush a file.
-const FILE_SYSTEM_FROM: usize = 4;
 
-/// A written file on its way to its place.
+/// A flushed file on its way to its place.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) file: File,
     pub(crate) tmp: PathBuf,
     pub(crate) target: PathBuf,
 }
@@ -83,13 +82,10 @@ impl Group {
 }
 
 fn commit_all(group: Vec<(u64, Job)>) -> Vec<(u64, Result<(), DiskError>)> {
-    let all_at_once = group.len() >= FILE_SYSTEM_FROM && flush_all(&group).is_ok();
     let mut results: Vec<(u64, Result<(), DiskError>)> = Vec::with_capacity(group.len());
     let mut dirs: Vec<PathBuf> = Vec::new();
     for (ticket, job) in group {
-        // After a failed flush of everything each file says for itself whether it is safe.
-        let flushed = if all_at_once { Ok(()) } else { sync_file(&job.file, &job.tmp) };
-        let moved = flushed.and_then(|()| rename_no_replace(&job.tmp, &job.target));
+        let moved = rename_no_replace(&job.tmp, &job.target);
         if moved.is_ok()
             && let Some(dir) = job.target.parent()
             && !dirs.iter().any(|it| it == dir)
@@ -111,10 +107,4 @@ fn commit_all(group: Vec<(u64, Job)>) -> Vec<(u64, Result<(), DiskError>)> {
         }
     }
     results
-}
-
-fn flush_all(group: &[(u64, Job)]) -> Result<(), DiskError> {
-    let Some((_, first)) = group.first() else { return Ok(()) };
-    let paths: Vec<PathBuf> = group.iter().map(|(_, job)| job.tmp.clone()).collect();
-    sync_file_system(&first.file, &paths)
 }

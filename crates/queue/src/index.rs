@@ -87,6 +87,12 @@ impl Index {
         self.keys.get(&hash(key)).map(|it| it.place)
     }
 
+    /// Whether a name is known to have left a side for good.
+    pub(crate) fn is_past(&self, parts: &Parts<'_>, side: Side) -> bool {
+        let known = self.keys.get(&hash(parts.key));
+        known.is_some_and(|it| it.epoch >= parts.epoch && it.place > side.working())
+    }
+
     /// Takes a key for a message about to be published, so that two threads cannot publish it both.
     pub(crate) fn reserve(&mut self, key: &str, place: Place) -> Result<(), Place> {
         match self.keys.entry(hash(key)) {

@@ -261,9 +261,8 @@ impl Inner {
             Durability::Strict => sync_file(&file, &tmp)
                 .and_then(|()| rename_no_replace(&tmp, &target))
                 .and_then(|()| sync_dir(self.folders.place(place))),
-            Durability::Group => {
-                self.group.commit(Job { file, tmp: tmp.clone(), target: target.clone() })
-            }
+            Durability::Group => sync_file(&file, &tmp)
+                .and_then(|()| self.group.commit(Job { tmp: tmp.clone(), target: target.clone() })),
             Durability::None => rename_no_replace(&tmp, &target),
         };
         if let Err(err) = placed {

@@ -1,0 +1,273 @@
+//! Measures the queue on a real disk and prints one JSON object. `measure [FOLDER]`; the default is the temporary folder.
+//!
+//! Read ratios from one run: `publishPerS` against `floorPerS`, which is the disk's own append and flush in the same
+//! minute. Wake-ups are taken between two openings of the queue, so they go through the kernel as between processes.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it reports, and starts itself to be killed"
+)]
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tinyclaw_disk::testing::{Step, steps_of};
+use tinyclaw_domain::{Channel, Message};
+use tinyclaw_queue::{Durability, Options, Queue, Side, Which};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["hold", dir] => hold(Path::new(dir)),
+        ["memory", dir] => memory(Path::new(dir)),
+        [] => measure(&std::env::temp_dir()),
+        [dir] => measure(Path::new(dir)),
+        _ => println!("usage: measure [FOLDER]"),
+    }
+}
+
+fn open(dir: &Path) -> Queue {
+    let vast = usize::MAX;
+    let options = Options {
+        incoming_max: vast,
+        lane_max: vast,
+        outgoing_max: vast,
+        reserve_bytes: 0,
+        ..Options::default()
+    };
+    Queue::open(dir, options).expect("open")
+}
+
+fn message(lane: usize, key: &str) -> Message {
+    let text = "x".repeat(600);
+    Message::new(
+        key.parse().expect("key"),
+        Channel::Cli,
+        format!("t{lane}").parse().expect("thread"),
+        text,
+        1,
+    )
+}
+
+fn fill(dir: &Path, count: usize) -> Queue {
+    let queue = open(dir);
+    for at in 0..count {
+        queue
+            .publish(Side::Run, message(at % 500, &format!("tg-8123{at:06}")), Durability::None)
+            .expect("publish");
+    }
+    queue
+}
+
+fn fresh(base: &Path) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("tinyclaw-measure-").tempdir_in(base).expect("folder")
+}
+
+fn measure(base: &Path) {
+    let (wakeup_p50, wakeup_p99) = wakeups(base);
+    let claims: Vec<String> = [10, 1_000, 100_000]
+        .iter()
+        .map(|it| format!("\"{it}\":{:.1}", claim_p50(base, *it)))
+        .collect();
+    let flushes = flushes(base);
+    let floor = floor(base);
+    let (publish, group) =
+        (publishes(base, Durability::Strict, 1), publishes(base, Durability::Group, 32));
+    let takeover = takeover_p50_ms(base);
+    let bytes = bytes_per_100k(base);
+    println!(
+        "{{\"wakeupP50Us\":{wakeup_p50:.0},\"wakeupP99Us\":{wakeup_p99:.0},\"claimP50Us\":{{{}}},\
+         \"flushesPerPublish\":{flushes},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
+         \"floorPerS\":{floor:.0},\"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes}}}",
+        claims.join(",")
+    );
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
+}
+
+fn sorted(mut times: Vec<f64>) -> Vec<f64> {
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+fn wakeups(base: &Path) -> (f64, f64) {
+    let dir = fresh(base);
+    let (near, far) = (open(dir.path()), open(dir.path()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("runtime");
+    let (send, receive) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        loop {
+            let lease = far.claim(Side::Run, &Which::Ordinary).await.expect("claim");
+            let _ = send.send(Instant::now());
+            lease.finish().expect("finish");
+        }
+    });
+    let mut times = Vec::new();
+    for at in 0..2_000 {
+        let message = message(at % 7, &format!("w-{at}"));
+        let began = Instant::now();
+        near.publish(Side::Run, message, Durability::None).expect("publish");
+        let read = receive.recv_timeout(Duration::from_secs(10)).expect("wake-up");
+        times.push((read - began).as_secs_f64() * 1e6);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let times = sorted(times);
+    (percentile(&times, 0.5), percentile(&times, 0.99))
+}
+
+fn claim_p50(base: &Path, queued: usize) -> f64 {
+    let dir = fresh(base);
+    let queue = fill(dir.path(), queued);
+    let mut times = Vec::new();
+    for at in 0..2_000 {
+        let began = Instant::now();
+        let lease =
+            queue.try_claim(Side::Run, &Which::Ordinary).expect("claim").expect("a message");
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+        lease.finish().expect("finish");
+        queue
+            .publish(Side::Run, message(at % 500, &format!("again-{at}")), Durability::None)
+            .expect("publish");
+    }
+    percentile(&sorted(times), 0.5)
+}
+
+fn flushes(base: &Path) -> f64 {
+    let dir = fresh(base);
+    let queue = open(dir.path());
+    let ((), steps) = steps_of(|| {
+        for at in 0..10 {
+            queue
+                .publish(Side::Run, message(1, &format!("f-{at}")), Durability::Strict)
+                .expect("publish");
+        }
+    });
+    let flushes = steps
+        .iter()
+        .filter(|it| matches!(it, Step::SyncFile { .. } | Step::SyncDir { .. }))
+        .count();
+    flushes as f64 / 10.0
+}
+
+fn floor(base: &Path) -> f64 {
+    let dir = fresh(base);
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(dir.path().join("floor")).expect("file");
+    let line = [b'x'; 1024];
+    let began = Instant::now();
+    let mut count = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        file.write_all(&line).expect("append");
+        file.sync_data().expect("flush");
+        count += 1;
+    }
+    f64::from(count) / began.elapsed().as_secs_f64()
+}
+
+fn publishes(base: &Path, durability: Durability, threads: usize) -> f64 {
+    let dir = fresh(base);
+    let queue = open(dir.path());
+    let began = Instant::now();
+    let until = began + Duration::from_secs(2);
+    let count: usize = std::thread::scope(|scope| {
+        let publisher = |thread: usize| {
+            let queue = &queue;
+            move || {
+                let mut count = 0;
+                while Instant::now() < until {
+                    queue
+                        .publish(
+                            Side::Run,
+                            message(thread, &format!("k-{thread}-{count}")),
+                            durability,
+                        )
+                        .expect("publish");
+                    count += 1;
+                }
+                count
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|it| scope.spawn(publisher(it))).collect();
+        running.into_iter().map(|it| it.join().expect("publisher")).sum()
+    });
+    count as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Claims one message, says so, and waits to be killed.
+fn hold(dir: &Path) {
+    let queue = open(dir);
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).expect("claim").expect("a message");
+    println!("{}", lease.message().key);
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+fn takeover_p50_ms(base: &Path) -> f64 {
+    let dir = fresh(base);
+    let queue = open(dir.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("runtime");
+    let mut times = Vec::new();
+    for at in 0..21 {
+        queue
+            .publish(Side::Run, message(1, &format!("h-{at}")), Durability::None)
+            .expect("publish");
+        let mut child = Command::new(std::env::current_exe().expect("own program"))
+            .args(["hold", &dir.path().display().to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start");
+        let mut byte = [0];
+        child.stdout.as_mut().expect("stdout").read_exact(&mut byte).expect("a claim");
+        let waiting = queue.clone();
+        let claimed = runtime.spawn(async move {
+            let lease = waiting.claim(Side::Run, &Which::Ordinary).await.expect("claim");
+            let at = Instant::now();
+            assert!(lease.was_recovered());
+            lease.finish().expect("finish");
+            at
+        });
+        std::thread::sleep(Duration::from_millis(30));
+        let killed = Instant::now();
+        child.kill().expect("kill");
+        let at = runtime.block_on(claimed).expect("takeover");
+        times.push((at - killed).as_secs_f64() * 1e3);
+        child.wait().expect("wait");
+    }
+    percentile(&sorted(times), 0.5)
+}
+
+/// Prints what opening a full queue adds to the memory of a new process.
+fn memory(dir: &Path) {
+    let before = resident();
+    let queue = open(dir);
+    let depth = queue.view().list(tinyclaw_queue::Place::Dead, 1).map_or(0, |it| it.len());
+    println!("{}", resident().saturating_sub(before) + depth);
+}
+
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("statm");
+    statm.split(' ').nth(1).and_then(|it| it.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+fn bytes_per_100k(base: &Path) -> usize {
+    let dir: tempfile::TempDir = fresh(base);
+    drop(fill(dir.path(), 100_000));
+    let program: PathBuf = std::env::current_exe().expect("own program");
+    let output = Command::new(program)
+        .args(["memory", &dir.path().display().to_string()])
+        .output()
+        .expect("start");
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+}
