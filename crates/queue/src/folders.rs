@@ -1,12 +1,14 @@
 //! The folders: where each place lies, what is checked before the first message, and how a stage is listed.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use tinyclaw_disk::{Flush, remove, rename, replace, write_new};
@@ -123,8 +125,47 @@ impl Folders {
         folders.check_file_system(options)?;
         folders.check_format()?;
         folders.check_one_mount()?;
+        folders.settle_after_boot()?;
         folders.fill_reserve(options.reserve_bytes);
         Ok(folders)
+    }
+
+    /// After a power cut a file system that does not keep a rename whole may show a message in two places. Once a boot,
+    /// whatever has a later sighting of itself is removed: the further place wins.
+    ///
+    /// Safe beside others at work: a message that merely moves is never in two places, so what was seen first and
+    /// moved on meanwhile is not there to be removed.
+    pub(crate) fn settle_after_boot(&self) -> Result<(), OpenError> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let marker = self.root.join("BOOT");
+        if !boot.is_empty() && fs::read_to_string(&marker).is_ok_and(|it| it == boot) {
+            return Ok(());
+        }
+        let mut latest: HashMap<String, (u64, Place, PathBuf)> = HashMap::new();
+        for place in Place::ALL {
+            self.scan_files(place, |dir, text, parts| {
+                let path = dir.join(text);
+                let message = format!("{}~{}", parts.order, parts.key);
+                let sighting = (parts.epoch, place, path);
+                let earlier = match latest.get(&message) {
+                    Some(known) if (known.0, known.1) > (parts.epoch, place) => {
+                        Some((sighting.2, known.2.clone()))
+                    }
+                    _ => latest.insert(message, sighting.clone()).map(|it| (it.2, sighting.2)),
+                };
+                if let Some((earlier, later)) = earlier
+                    && later.exists()
+                    && remove(&earlier).is_ok()
+                {
+                    tracing::warn!(
+                        "{} was left twice by a power cut; the later one stays",
+                        later.display()
+                    );
+                }
+            })?;
+        }
+        replace(&marker, boot.as_bytes(), Flush::Strict)?;
+        Ok(())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -184,6 +225,14 @@ impl Folders {
         place: Place,
         mut each: impl FnMut(&str, name::Parts<'_>),
     ) -> Result<(), OpenError> {
+        self.scan_files(place, |_, text, parts| each(text, parts))
+    }
+
+    fn scan_files(
+        &self,
+        place: Place,
+        mut each: impl FnMut(&Path, &str, name::Parts<'_>),
+    ) -> Result<(), OpenError> {
         let dirs = match place {
             Place::Done => {
                 self.done_days().map(|it| it.into_iter().map(|(_, path)| path).collect())
@@ -207,7 +256,7 @@ impl Folders {
                 if let Some(text) = file_name.to_str()
                     && let Some(parts) = name::parts(text)
                 {
-                    each(text, parts);
+                    each(&dir, text, parts);
                 }
             }
         }
@@ -226,19 +275,9 @@ impl Folders {
         if bytes == 0 || path.exists() {
             return;
         }
-        let made = write_new(&path, &[]).map(|file: File| {
-            let zeros = vec![0_u8; 64 << 10];
-            let mut left = bytes as usize;
-            let mut file = file;
-            while left > 0 {
-                let chunk = left.min(zeros.len());
-                io::Write::write_all(&mut file, &zeros[..chunk])?;
-                left -= chunk;
-            }
-            Ok::<(), io::Error>(())
-        });
         // Two processes may make it at once: one of them finds it there, which is as good.
-        if matches!(made, Ok(Err(_))) {
+        let Ok(file) = write_new(&path, &[]) else { return };
+        if posix_fallocate(&file, 0, bytes as i64).is_err() {
             let _ = remove(&path);
         }
     }

@@ -1,0 +1,376 @@
+//! Lanes, keys, retries, limits, foreign files: the ordinary life of a queue.
+
+use std::time::Duration;
+
+use tinyclaw_domain::{Channel, Command, Lane, Source};
+use tinyclaw_queue::{OpenError, Place, PublishError};
+
+use super::*;
+
+#[test]
+fn a_message_travels_from_incoming_to_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.attempt(), lease.was_recovered()), (1, false));
+    lease.answer(reply("hi"), vec![]).unwrap();
+    lease.finish().unwrap();
+    let mut lease =
+        queue.try_claim(Side::Send, &Which::Channel(Channel::Telegram)).unwrap().unwrap();
+    lease.intend(1, 5).unwrap();
+    lease.sent(1, 78, false).unwrap();
+    lease.delivered().unwrap();
+    let seen = queue.view().find(&key("tg-1")).unwrap().unwrap();
+    assert_eq!(seen.place, Place::Done);
+    assert_eq!(seen.message.reply.unwrap().text, "hi");
+    assert_eq!(seen.message.delivery[0].telegram_message_id, Some(78));
+    assert_eq!((seen.message.attempts.run, seen.message.attempts.send), (1, 1));
+}
+
+#[test]
+fn a_fetched_answer_goes_straight_to_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let asked = Message::new(key("cli-1"), Channel::Cli, "cli".parse().unwrap(), "hello", 1);
+    queue.publish(Side::Run, asked, Durability::Strict).unwrap();
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    lease.answer(reply("hi"), vec![]).unwrap();
+    lease.finish().unwrap();
+    assert_eq!(next(&queue, Side::Send), "-");
+    assert_eq!(queue.view().find(&key("cli-1")).unwrap().unwrap().place, Place::Done);
+}
+
+#[test]
+fn a_key_is_published_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    assert_eq!(publish(&queue, "7", "tg-1"), Published::New);
+    assert_eq!(publish(&queue, "7", "tg-1"), Published::Duplicate(Place::Incoming));
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(publish(&queue, "7", "tg-1"), Published::Duplicate(Place::Processing));
+    lease.answer(tinyclaw_domain::Reply { silent: true, ..reply("") }, vec![]).unwrap();
+    lease.finish().unwrap();
+    assert_eq!(publish(&queue, "7", "tg-1"), Published::Duplicate(Place::Done));
+    // Also for a process that was not there.
+    assert_eq!(publish(&open(dir.path()), "7", "tg-1"), Published::Duplicate(Place::Done));
+}
+
+#[test]
+fn a_lane_is_worked_on_one_by_one_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for (thread, key) in [("7", "tg-1"), ("7", "tg-2"), ("8", "tg-3")] {
+        publish(&queue, thread, key);
+    }
+    let first = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(first.message().key, key("tg-1"));
+    let other = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(other.message().key, key("tg-3"), "the busy lane is passed over");
+    assert_eq!(next(&queue, Side::Run), "-");
+    first.put_back().unwrap();
+    assert_eq!(next(&queue, Side::Run), "tg-1", "put back means first again");
+}
+
+#[test]
+fn a_lane_has_one_owner_among_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (open(dir.path()), open(dir.path()));
+    publish(&ours, "7", "tg-1");
+    publish(&ours, "7", "tg-2");
+    let theirs_again = open(dir.path());
+    let lease = theirs.try_claim(Side::Run, &Which::Ordinary).unwrap();
+    assert!(
+        lease.is_none() || lease.is_some(),
+        "whether it has seen them yet is the sweep's business"
+    );
+    let held =
+        lease.or_else(|| theirs_again.try_claim(Side::Run, &Which::Ordinary).unwrap()).unwrap();
+    assert_eq!(held.message().key, key("tg-1"));
+    assert_eq!(next(&ours, Side::Run), "-", "neither the claimed one nor the one behind it");
+}
+
+#[test]
+fn a_dropped_lease_is_taken_up_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    for attempt in 1..=3 {
+        let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+        assert_eq!((lease.attempt(), lease.was_recovered()), (attempt, attempt > 1));
+        assert!(lease.is_exhausted().is_none());
+        drop(lease);
+    }
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.is_exhausted().unwrap(), "whoever worked on it died 3 times");
+    lease.bury("it kills its workers").unwrap();
+    let seen = queue.view().find(&key("tg-1")).unwrap().unwrap();
+    assert_eq!((seen.place, seen.reason.as_deref()), (Place::Dead, Some("it kills its workers")));
+    assert_eq!(queue.requeue(&key("tg-1")).unwrap(), Place::Incoming);
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.attempt(), lease.was_recovered()), (1, false));
+}
+
+#[test]
+fn a_failed_head_holds_its_lane_until_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    publish(&queue, "7", "tg-2");
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    lease.retry_after(Duration::from_millis(60), "overloaded (529)").unwrap();
+    assert_eq!(next(&queue, Side::Run), "-");
+    assert_eq!(queue.view().depth().unwrap().waiting_retries, 1);
+    std::thread::sleep(Duration::from_millis(70));
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.message().key.as_str(), lease.attempt()), ("tg-1", 2));
+    assert_eq!(lease.message().trouble.as_deref(), Some("overloaded (529)"));
+}
+
+#[test]
+fn control_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(
+        dir.path(),
+        Options {
+            incoming_max: 1,
+            outgoing_max: 0,
+            reserve_bytes: 0,
+            free_share_min: 0.0,
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    publish(&queue, "7", "tg-1");
+    let full = queue.publish(Side::Run, message("8", "tg-2"), Durability::Strict);
+    assert!(matches!(full, Err(PublishError::Full { waiting: 1 })));
+    let mut stop = message("7", "tg-3");
+    stop.command = Some(Command::Stop { key: None });
+    queue.publish(Side::Run, stop, Durability::Strict).unwrap();
+    assert_eq!(next(&queue, Side::Run), "-", "no new turn while the way out is full");
+    let lane = Which::Lane(Lane::Control("7".parse().unwrap()));
+    assert!(queue.try_claim(Side::Run, &lane).unwrap().is_some());
+    assert!(queue.try_claim(Side::Run, &Which::Control).unwrap().is_some());
+}
+
+#[test]
+fn limits_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options { lane_max: 1, message_bytes_max: 2_000, reserve_bytes: 0, ..Options::default() };
+    let queue =
+        Queue::open(dir.path(), Options { free_share_min: 0.0, ..options.clone() }).unwrap();
+    publish(&queue, "7", "tg-1");
+    let second = queue.publish(Side::Run, message("7", "tg-2"), Durability::Strict).unwrap_err();
+    assert_eq!(second.to_string(), "1 messages of lane 7 wait already; try again later");
+    let mut large = message("8", "tg-3");
+    large.message = "x".repeat(3_000);
+    let large = queue.publish(Side::Run, large, Durability::Strict).unwrap_err();
+    assert!(large.to_string().contains("put large things into files/"), "{large}");
+    let poor = Queue::open(dir.path(), Options { free_share_min: 2.0, ..options }).unwrap();
+    // The share of free space is asked for at most once a second.
+    std::thread::sleep(Duration::from_millis(1_100));
+    let refused = poor.publish(Side::Run, message("9", "tg-4"), Durability::Strict).unwrap_err();
+    assert!(matches!(refused, PublishError::NoSpace { .. }), "{refused}");
+}
+
+#[test]
+fn only_one_heartbeat_waits_and_behind_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let beat = |key: &str| {
+        let mut beat = message("7", key);
+        beat.source = Source::Heartbeat;
+        queue.publish(Side::Run, beat, Durability::Strict).unwrap()
+    };
+    assert_eq!(beat("hb-1"), Published::New);
+    assert_eq!(beat("hb-2"), Published::Duplicate(Place::Incoming));
+    publish(&queue, "7", "tg-1");
+    assert_eq!(next(&queue, Side::Run), "tg-1");
+}
+
+#[test]
+fn an_edit_changes_a_waiting_message_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    assert!(queue.replace_waiting(&key("tg-1"), |it| it.message = "better".to_owned()).unwrap());
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.message().message, "better");
+    assert!(!queue.replace_waiting(&key("tg-1"), |it| it.message = "late".to_owned()).unwrap());
+}
+
+#[test]
+fn an_edit_never_brings_a_claimed_message_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    let claimer = queue.clone();
+    let replaced = queue.replace_waiting(&key("tg-1"), |_| {
+        // Somebody claims it between the reading and the writing.
+        std::mem::forget(claimer.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap());
+    });
+    assert!(!replaced.unwrap());
+    assert_eq!(queue.view().depth().unwrap().incoming, 0);
+}
+
+#[test]
+fn follow_ups_reach_their_lanes_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    lease.answer(reply("asked them"), vec![follow_up("8"), follow_up("8")]).unwrap();
+    drop(lease);
+    // The answer is on disk: whoever takes it up only carries it on.
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert!(lease.was_recovered() && lease.message().reply.is_some());
+    assert_eq!(lease.attempt(), 1);
+    lease.finish().unwrap();
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.message().key, key("x-tg-1-1"));
+    assert_eq!(lease.message().hops, 1);
+    assert_eq!(lease.message().source_thread_id, Some("7".parse().unwrap()));
+    assert_eq!(queue.view().depth().unwrap().incoming, 1);
+}
+
+#[test]
+fn a_hand_made_file_of_the_original_is_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let old = r#"{"channel":"telegram","source":"cli","threadId":1,"sender":"CLI","senderId":"cli","message":"hello",
+        "timestamp":1771234567890,"messageId":"cli_1771234567_42","mood":"kept"}"#;
+    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
+    let swept = queue.housekeep().unwrap();
+    assert_eq!((swept.adopted, swept.quarantined), (1, 0));
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.message().message, "hello");
+    assert_eq!(lease.message().message_id, "cli_1771234567_42");
+    assert_eq!(lease.message().extra["mood"], "kept");
+    drop(lease);
+    // The same file again is the same message.
+    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
+    queue.housekeep().unwrap();
+    assert_eq!(queue.view().depth().unwrap().incoming, 0);
+}
+
+#[test]
+fn what_is_no_message_goes_to_quarantine_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let incoming = dir.path().join("queue/incoming");
+    std::fs::write(incoming.join("broken.json"), "{").unwrap();
+    std::fs::write(incoming.join("list.json"), "[]").unwrap();
+    std::fs::write(incoming.join("future.json"), r#"{"v":9,"message":"x"}"#).unwrap();
+    std::fs::write(incoming.join("notes.txt"), "hello").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", incoming.join("link.json")).unwrap();
+    let early = queue.housekeep().unwrap();
+    assert_eq!(early.quarantined, 0, "a slow writer gets a second");
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(queue.housekeep().unwrap().quarantined, 5);
+    assert_eq!(queue.view().depth().unwrap().quarantine, 5);
+    let why =
+        std::fs::read_to_string(dir.path().join("queue/quarantine/future.json.reason")).unwrap();
+    assert_eq!(why, "its version is 9, this one knows 1\n");
+    assert_eq!(std::fs::read_dir(incoming).unwrap().count(), 0);
+}
+
+#[test]
+fn a_broken_file_under_a_proper_name_blocks_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-1.json";
+    std::fs::create_dir_all(dir.path().join("queue/incoming")).unwrap();
+    std::fs::write(dir.path().join("queue/incoming").join(name), "{torn").unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-2");
+    assert_eq!(next(&queue, Side::Run), "tg-2");
+    assert_eq!(queue.view().depth().unwrap().quarantine, 1);
+}
+
+#[test]
+fn a_name_that_shows_twice_after_a_power_cut_is_one_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    drop(lease);
+    drop(queue);
+    let root = dir.path().join("queue");
+    std::fs::remove_file(root.join("BOOT")).unwrap();
+    let file = std::fs::read_dir(root.join("processing")).unwrap().next().unwrap().unwrap();
+    std::fs::copy(file.path(), root.join("incoming").join(file.file_name())).unwrap();
+    let queue = open(dir.path());
+    assert_eq!(
+        std::fs::read_dir(root.join("incoming")).unwrap().count(),
+        0,
+        "the further place wins"
+    );
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert!(lease.was_recovered());
+    lease.answer(tinyclaw_domain::Reply { silent: true, ..reply("") }, vec![]).unwrap();
+    lease.finish().unwrap();
+    assert_eq!(next(&queue, Side::Run), "-");
+    assert_eq!(
+        next(&open(dir.path()), Side::Run),
+        "-",
+        "also for a process that never saw the further one"
+    );
+}
+
+#[test]
+fn a_queue_of_another_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    std::fs::write(dir.path().join("queue/FORMAT"), "{\"v\":2}\n").unwrap();
+    let refused = Queue::open(dir.path(), Options::default()).err().unwrap();
+    assert!(matches!(refused, OpenError::OtherFormat { .. }), "{refused}");
+}
+
+#[test]
+fn old_answers_are_forgotten_and_litter_is_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let old = dir.path().join("queue/done/20200101");
+    std::fs::create_dir(&old).unwrap();
+    std::fs::write(old.join("0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-1.json"), "{}").unwrap();
+    let litter = dir.path().join("queue/tmp/0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-2.json");
+    std::fs::write(&litter, "{").unwrap();
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+    std::fs::File::options().write(true).open(&litter).unwrap().set_modified(hour_ago).unwrap();
+    let swept = queue.housekeep().unwrap();
+    assert_eq!((swept.reaped, swept.litter), (1, 1));
+    assert!(!old.exists() && !litter.exists());
+}
+
+#[tokio::test]
+async fn a_waiting_claim_wakes_when_another_process_publishes() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options { reserve_bytes: 0, sweep_every: Duration::from_secs(600), ..Options::default() };
+    let (ours, theirs) = (Queue::open(dir.path(), options).unwrap(), open(dir.path()));
+    let waiting = tokio::spawn(async move {
+        ours.claim(Side::Run, &Which::Ordinary).await.unwrap().message().key.to_string()
+    });
+    tokio::task::yield_now().await;
+    publish(&theirs, "7", "tg-1");
+    assert_eq!(waiting.await.unwrap(), "tg-1");
+}
+
+#[tokio::test]
+async fn without_a_watcher_the_sweep_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        reserve_bytes: 0,
+        sweep_every: Duration::from_millis(20),
+        watch: false,
+        ..Options::default()
+    };
+    let (ours, theirs) = (Queue::open(dir.path(), options).unwrap(), open(dir.path()));
+    let waiting =
+        tokio::spawn(
+            async move { ours.claim(Side::Run, &Which::Ordinary).await.unwrap().attempt() },
+        );
+    tokio::task::yield_now().await;
+    publish(&theirs, "7", "tg-1");
+    assert_eq!(waiting.await.unwrap(), 1);
+}

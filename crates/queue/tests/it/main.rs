@@ -1,0 +1,82 @@
+//! The queue, from outside: what every caller may rely on, and what a crash, a full disk or a power cut leaves.
+//!
+//! Which test goes red when a safeguard is taken out (each was tried by hand):
+//! - flush of the file before the rename in `publish`: `power::a_confirmed_message_survives_any_power_cut`
+//! - flush of the folder after the rename in `publish`: the same
+//! - flush of the file or of the folder in `answer` (`replace_through`): `power::an_answer_on_disk_is_never_asked_again`
+//! - `RENAME_NOREPLACE` in a claim: `basics::a_name_that_shows_twice_after_a_power_cut_is_one_message`
+//! - the key index in `publish`: `basics::a_key_is_published_once` and the model
+//! - the swap in `replace_waiting`: `basics::an_edit_never_brings_a_claimed_message_back`
+//! - the lane's lock: `basics::a_lane_has_one_owner_among_processes`, and the campaign counts `stolen`
+//! - the note in the lane's file: the campaign counts `reordered`
+//! - the look before follow-ups are published again: `faults::a_crash_at_any_step_loses_and_repeats_nothing`
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make files by hand and start processes to kill them"
+)]
+
+mod basics;
+mod campaign;
+mod faults;
+mod filesystem;
+mod model;
+mod power;
+
+use std::path::Path;
+
+use tinyclaw_domain::{Channel, FollowUp, Key, Message, Reply};
+use tinyclaw_queue::{Durability, Options, Published, Queue, Side, Which};
+
+fn open(dir: &Path) -> Queue {
+    // No reserve and no free-space limit: the machine's own disk is not what is tested.
+    let options =
+        Options { reserve_bytes: 0, free_share_min: 0.0, watch: false, ..Options::default() };
+    Queue::open(dir, options).unwrap()
+}
+
+/// A folder that costs no flushes, for tests that need hundreds.
+fn in_memory() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() {
+        tempfile::tempdir_in(shared).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn message(thread: &str, key: &str) -> Message {
+    Message::new(
+        key.parse().unwrap(),
+        Channel::Telegram,
+        thread.parse().unwrap(),
+        "hello",
+        1_771_234_567_890,
+    )
+}
+
+fn publish(queue: &Queue, thread: &str, key: &str) -> Published {
+    queue.publish(Side::Run, message(thread, key), Durability::Strict).unwrap()
+}
+
+fn reply(text: &str) -> Reply {
+    Reply { text: text.to_owned(), ..Reply::default() }
+}
+
+fn follow_up(thread: &str) -> FollowUp {
+    FollowUp {
+        thread_id: thread.parse().unwrap(),
+        channel: Channel::Cli,
+        sender: "Ada's desk".to_owned(),
+        message: "passed on".to_owned(),
+    }
+}
+
+/// The key of the next message of a side, or `-`.
+fn next(queue: &Queue, side: Side) -> String {
+    let lease = queue.try_claim(side, &Which::Ordinary).unwrap();
+    lease.map_or_else(|| "-".to_owned(), |it| it.message().key.to_string())
+}
