@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod conceal;
+pub mod healthcheck;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod logs;
+mod process;
+pub mod settings;
+mod shutdown;
+mod vitals;
+
+pub use conceal::{conceal, conceal_from_now_on};
+pub use process::{not_dumpable, now_ms};
+pub use shutdown::Shutdown;
+pub use vitals::{Snapshot, Vitals};

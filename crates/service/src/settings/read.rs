@@ -1,0 +1,346 @@
+//! Reading: the file's keys and the environment's variables become one answer for each row of the table, or a mistake.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use super::values::Value;
+use super::{Row, Section, did_you_mean, retired, rows};
+
+/// Beyond this a settings file is not one.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The environment, read once at the start; a test hands in its own.
+pub type Environment = BTreeMap<String, String>;
+
+/// What was given for a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A word, a number, true or false.
+    One(String),
+    /// A JSON array of those.
+    Many(Vec<String>),
+    /// A JSON object of those.
+    Map(BTreeMap<String, String>),
+}
+
+impl Source {
+    /// The one value, unless it is several.
+    pub fn one(&self) -> Option<&str> {
+        match self {
+            Source::One(text) => Some(text),
+            Source::Many(_) | Source::Map(_) => None,
+        }
+    }
+
+    fn of_json(value: &Json) -> Option<Source> {
+        let one = |it: &Json| match it {
+            Json::String(text) => Some(text.clone()),
+            Json::Number(number) => Some(number.to_string()),
+            Json::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        };
+        match value {
+            Json::Array(parts) => parts.iter().map(one).collect::<Option<_>>().map(Source::Many),
+            Json::Object(map) => {
+                let pairs = map.iter().map(|(key, it)| Some((key.clone(), one(it)?)));
+                pairs.collect::<Option<_>>().map(Source::Map)
+            }
+            it => one(it).map(Source::One),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A key of `settings.json`.
+    Key(String),
+    /// An environment variable.
+    Variable(String),
+    /// `settings.json` as a whole.
+    File,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Key(key) => write!(f, "settings.json: {key}"),
+            Origin::Variable(name) => write!(f, "{name}"),
+            Origin::File => write!(f, "settings.json"),
+        }
+    }
+}
+
+/// One thing wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where.
+    pub origin: Origin,
+    /// What, and the way out; never a secret's value.
+    pub says: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.says)
+    }
+}
+
+/// Everything wrong with the settings, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, it) in self.0.iter().enumerate() {
+            write!(f, "{}{it}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Everything that was given, while sections are read from it.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    environment: &'a Environment,
+    given: BTreeMap<String, Json>,
+    mistakes: Vec<Mistake>,
+    notes: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// From the text of `settings.json` (empty when there is none) and the environment.
+    pub fn new(file: &str, environment: &'a Environment) -> Reader<'a> {
+        let mut reader =
+            Reader { environment, given: BTreeMap::new(), mistakes: Vec::new(), notes: Vec::new() };
+        reader.take_file(file);
+        reader.note_unknown_variables();
+        reader
+    }
+
+    /// Reads a section: its value, and what a person should be told about the settings though they work.
+    pub fn finish<S: Section>(mut self) -> Result<(S, Vec<String>), Mistakes> {
+        let section = S::read(&mut self);
+        match section {
+            Some(section) if self.mistakes.is_empty() => Ok((section, self.notes)),
+            _ => Err(Mistakes(self.mistakes)),
+        }
+    }
+
+    /// The value of one row. `None` after a mistake, which is kept.
+    pub fn get<V: Value>(&mut self, row: &Row) -> Option<V::Out> {
+        let (origin, given) = match self.variable(row) {
+            Ok(Some(found)) => found,
+            Ok(None) => match self.key(row) {
+                Ok(Some(found)) => found,
+                Ok(None) if row.default.is_empty() => {
+                    let Some(absent) = V::absent() else { return self.missing(row) };
+                    return Some(absent);
+                }
+                Ok(None) => {
+                    let given = Source::One(row.default.to_owned());
+                    return V::read(&given).or_else(|| self.missing(row));
+                }
+                Err(()) => return None,
+            },
+            Err(()) => return None,
+        };
+        let value = V::read(&given);
+        if value.is_none() {
+            let shown = match (row.is_secret, &given) {
+                (true, _) => "this".to_owned(),
+                (false, Source::One(text)) => format!("{text:?}"),
+                (false, Source::Many(parts)) => format!("{parts:?}"),
+                (false, Source::Map(map)) => format!("{map:?}"),
+            };
+            self.mistake(origin, format!("{shown} will not do; expected {}", V::looks()));
+        }
+        value
+    }
+
+    /// Keeps a mistake that is about several rows at once.
+    pub fn mistake(&mut self, origin: Origin, says: impl Into<String>) {
+        self.mistakes.push(Mistake { origin, says: says.into() });
+    }
+
+    fn missing<T>(&mut self, row: &Row) -> Option<T> {
+        let variable = &row.variables()[0];
+        self.mistake(Origin::Key(row.key.to_owned()), format!("is needed; or set {variable}"));
+        None
+    }
+
+    fn take_file(&mut self, file: &str) {
+        if file.len() > FILE_BYTES_MAX {
+            return self.mistake(Origin::File, "it is over 1 MiB, which no settings are");
+        }
+        if file.trim().is_empty() {
+            return;
+        }
+        match serde_json::from_str::<Json>(file) {
+            Ok(Json::Object(map)) => self.take_keys("", map),
+            Ok(_) => self.mistake(Origin::File, "expected an object: { … }"),
+            Err(err) => self.mistake(Origin::File, format!("is not JSON: {err}")),
+        }
+    }
+
+    /// Flattens `{"a": {"b": 1}}` to `a.b`, holding each key against the table.
+    fn take_keys(&mut self, parent: &str, map: Map<String, Json>) {
+        for (name, value) in map {
+            let key = if parent.is_empty() { name } else { format!("{parent}.{name}") };
+            let row = rows().iter().find(|it| it.key == key || it.aliases.contains(&&*key));
+            match (row, value) {
+                (_, Json::Null) => {}
+                (Some(row), value) => {
+                    if self.given.insert(row.key.to_owned(), value).is_some() {
+                        self.mistake(Origin::Key(key), format!("is given twice, as {}", row.key));
+                    }
+                }
+                (None, Json::Object(inner)) if is_group(&key) => self.take_keys(&key, inner),
+                (None, _) => self.unknown(key),
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: String) {
+        if let Some((_, why)) = retired().iter().find(|(name, _)| *name == key) {
+            return self.notes.push(format!("settings.json: {key} means nothing any more: {why}"));
+        }
+        if is_group(&key) {
+            return self.mistake(Origin::Key(key), "is a group; expected an object: { … }");
+        }
+        let known = rows().iter().flat_map(|it| std::iter::once(it.key).chain(it.aliases.to_vec()));
+        let says = match did_you_mean(&key, known) {
+            Some(meant) => format!("there is no such setting; did you mean {meant}?"),
+            None => "there is no such setting; docs/SETTINGS.md lists them all".to_owned(),
+        };
+        self.mistake(Origin::Key(key), says);
+    }
+
+    /// Other programs' variables are none of our business, so a wrong one of ours is a note and no mistake.
+    fn note_unknown_variables(&mut self) {
+        let known: Vec<String> = rows().iter().flat_map(Row::variables).collect();
+        let known = || known.iter().map(String::as_str).chain(["TINYCLAW_DIR"]);
+        for name in self.environment.keys().filter(|it| it.starts_with("TINYCLAW_")) {
+            let plain = name.strip_suffix("_FILE").unwrap_or(name);
+            if known().any(|it| it == name || it == plain) {
+                continue;
+            }
+            if let Some(meant) = did_you_mean(name, known()) {
+                self.notes.push(format!("{name} is not a variable of ours; did you mean {meant}?"));
+            }
+        }
+    }
+
+    fn key(&mut self, row: &Row) -> Result<Option<(Origin, Source)>, ()> {
+        let Some(value) = self.given.get(row.key) else { return Ok(None) };
+        let origin = Origin::Key(row.key.to_owned());
+        match Source::of_json(value) {
+            Some(source) => Ok(Some((origin, source))),
+            None => {
+                self.mistake(origin, format!("expected {}", row.looks));
+                Err(())
+            }
+        }
+    }
+
+    /// The variable, or the file it names. An empty one counts as not set: that is how compose passes what is not there.
+    fn variable(&mut self, row: &Row) -> Result<Option<(Origin, Source)>, ()> {
+        for name in row.variables() {
+            let value = self.environment.get(&name).filter(|it| !it.trim().is_empty());
+            let file_name = format!("{name}_FILE");
+            let file = self.environment.get(&file_name).filter(|it| !it.trim().is_empty());
+            match (value, file.filter(|_| row.is_secret)) {
+                (Some(_), Some(_)) => {
+                    let says = format!("{file_name} is set too; keep one of them");
+                    self.mistake(Origin::Variable(name), says);
+                    return Err(());
+                }
+                (Some(value), None) => {
+                    return Ok(Some((Origin::Variable(name), Source::One(value.clone()))));
+                }
+                (None, Some(path)) => match read_secret(Path::new(path.trim())) {
+                    Ok(text) => {
+                        return Ok(Some((Origin::Variable(file_name), Source::One(text))));
+                    }
+                    Err(why) => {
+                        let says = format!("cannot read {path}: {why}");
+                        self.mistake(Origin::Variable(file_name), says);
+                        return Err(());
+                    }
+                },
+                (None, None) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
+    if path.is_dir() {
+        // What Docker makes of a file to mount that was not there.
+        return Err("it is a folder; was the file there when the container was made?".to_owned());
+    }
+    std::fs::read_to_string(path).map_err(|err| err.to_string())
+}
+
+fn is_group(key: &str) -> bool {
+    let prefix = format!("{key}.");
+    rows().iter().any(|it| it.key.starts_with(&prefix))
+}
+
+/// The text of `settings.json` with one setting changed, or removed when `value` is `None`. Keys in their order, and
+/// everything else as it was; refused when the result would have a mistake in that key.
+pub fn edited(file: &str, key: &str, value: Option<Json>) -> Result<String, Mistakes> {
+    let one = |origin, says: String| Mistakes(vec![Mistake { origin, says }]);
+    let Some(row) = rows().iter().find(|it| it.key == key || it.aliases.contains(&key)) else {
+        let empty = Environment::new();
+        let mut reader = Reader::new("", &empty);
+        reader.unknown(key.to_owned());
+        return Err(Mistakes(reader.mistakes));
+    };
+    let mut root: Map<String, Json> = match file.trim() {
+        "" => Map::new(),
+        text => serde_json::from_str(text)
+            .map_err(|err| one(Origin::File, format!("is not a JSON object: {err}")))?,
+    };
+    for name in row.aliases.iter().copied().chain([row.key]) {
+        root.shift_remove(name);
+    }
+    put(&mut root, row.key, value);
+    let text = serde_json::to_string_pretty(&Json::Object(root))
+        .map_err(|err| one(Origin::File, err.to_string()))?;
+    let empty = Environment::new();
+    if let Err(Mistakes(all)) = Reader::new(&text, &empty).finish::<super::Settings>() {
+        let of_key = |it: &Mistake| it.origin == Origin::Key(row.key.to_owned());
+        let wrong: Vec<Mistake> = all.into_iter().filter(of_key).collect();
+        if !wrong.is_empty() {
+            return Err(Mistakes(wrong));
+        }
+    }
+    Ok(text + "\n")
+}
+
+fn put(map: &mut Map<String, Json>, key: &str, value: Option<Json>) {
+    let Some((group, rest)) = key.split_once('.') else {
+        match value {
+            Some(value) => map.insert(key.to_owned(), value),
+            None => map.shift_remove(key),
+        };
+        return;
+    };
+    let inner = map.entry(group).or_insert_with(|| Json::Object(Map::new()));
+    if !inner.is_object() {
+        *inner = Json::Object(Map::new());
+    }
+    if let Json::Object(inner) = inner {
+        put(inner, rest, value);
+        if inner.is_empty() {
+            map.shift_remove(group);
+        }
+    }
+}

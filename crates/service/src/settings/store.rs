@@ -1,0 +1,178 @@
+//! The settings in force: opened once, read again when `settings.json` changes, never replaced by bad ones.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Environment, Mistake, Mistakes, Origin, Reader, Section};
+use crate::{Shutdown, Vitals};
+
+/// The file's name below the state folder.
+pub const SETTINGS_FILE: &str = "settings.json";
+/// A person who saves the file expects it to count by the time they have looked up.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The one root of everything on disk: `TINYCLAW_DIR`, or `.tinyclaw` below the working directory. Absolute.
+pub fn state_dir(environment: &Environment) -> io::Result<PathBuf> {
+    let given = environment.get("TINYCLAW_DIR").filter(|it| !it.trim().is_empty());
+    std::path::absolute(given.map_or(".tinyclaw", |it| it.trim()))
+}
+
+/// The last good settings. Clones share them.
+#[derive(Debug)]
+pub struct Store<S> {
+    path: PathBuf,
+    environment: Arc<Environment>,
+    current: Arc<watch::Sender<Arc<S>>>,
+    seen: Arc<Mutex<Stamp>>,
+}
+
+impl<S> Clone for Store<S> {
+    fn clone(&self) -> Store<S> {
+        Store {
+            path: self.path.clone(),
+            environment: Arc::clone(&self.environment),
+            current: Arc::clone(&self.current),
+            seen: Arc::clone(&self.seen),
+        }
+    }
+}
+
+/// What a look at the file brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It is the one already read.
+    Same,
+    /// It changed, and is in force.
+    Changed,
+    /// It changed and is wrong: the last good settings stay.
+    Refused(Mistakes),
+}
+
+/// Enough to see that a file was saved.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+impl<S: Section> Store<S> {
+    /// Reads the settings of the state folder at `root`. Every mistake is in the error.
+    pub fn open(root: &Path, environment: Environment) -> Result<Store<S>, Mistakes> {
+        let path = root.join(SETTINGS_FILE);
+        let stamp = stamp(&path);
+        let section = load(&path, &environment)?;
+        Ok(Store {
+            path,
+            environment: Arc::new(environment),
+            current: Arc::new(watch::Sender::new(Arc::new(section))),
+            seen: Arc::new(Mutex::new(stamp)),
+        })
+    }
+
+    /// [`Store::open`] for a service: with mistakes it stays unready, says them once a version of the file, and looks
+    /// again until they are gone. `None` when the shutdown came first.
+    pub async fn open_when_good(
+        root: &Path,
+        environment: &Environment,
+        vitals: &Vitals,
+        shutdown: &Shutdown,
+    ) -> Option<Store<S>> {
+        let mut told = None;
+        loop {
+            match Store::open(root, environment.clone()) {
+                Ok(store) => {
+                    vitals.unblock("settings");
+                    return Some(store);
+                }
+                Err(mistakes) if told.as_ref() != Some(&mistakes) => {
+                    for it in &mistakes.0 {
+                        tracing::error!("{it}");
+                    }
+                    vitals.block("settings", mistakes.to_string());
+                    told = Some(mistakes);
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = shutdown.begun() => return None,
+            }
+        }
+    }
+
+    /// The settings in force. Cheap; ask again whenever they are needed.
+    pub fn current(&self) -> Arc<S> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Hears of every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<S>> {
+        self.current.subscribe()
+    }
+
+    /// Looks whether the file changed, and reads it if so. A file that is gone means defaults, like one never made.
+    pub fn refresh(&self) -> Refreshed {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamp(&self.path);
+        if *seen == now {
+            return Refreshed::Same;
+        }
+        *seen = now;
+        match load(&self.path, &self.environment) {
+            Ok(section) => {
+                self.current.send_replace(Arc::new(section));
+                Refreshed::Changed
+            }
+            Err(mistakes) => Refreshed::Refused(mistakes),
+        }
+    }
+
+    /// Follows the file until the shutdown, and says in the log and in `vitals` what came of a change.
+    pub async fn follow(self, vitals: Vitals, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = shutdown.begun() => return,
+            }
+            match self.refresh() {
+                Refreshed::Same => {}
+                Refreshed::Changed => {
+                    tracing::info!("settings.json changed and is in force");
+                    vitals.concern("settings", None);
+                }
+                Refreshed::Refused(mistakes) => {
+                    for it in &mistakes.0 {
+                        tracing::warn!("{it}");
+                    }
+                    tracing::warn!(
+                        "settings.json is not taken: the last good settings stay in force"
+                    );
+                    let what = format!("the last good settings stay in force: {mistakes}");
+                    vitals.concern("settings", Some(what));
+                }
+            }
+        }
+    }
+}
+
+fn load<S: Section>(path: &Path, environment: &Environment) -> Result<S, Mistakes> {
+    let file = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(err) => {
+            let says = format!("cannot read {}: {err}", path.display());
+            return Err(Mistakes(vec![Mistake { origin: Origin::File, says }]));
+        }
+    };
+    let (section, notes) = Reader::new(&file, environment).finish()?;
+    for it in notes {
+        tracing::warn!("{it}");
+    }
+    Ok(section)
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let it = std::fs::metadata(path).ok()?;
+    Some((it.ino(), it.len(), it.mtime(), it.mtime_nsec()))
+}

@@ -1,0 +1,338 @@
+//! The one table of all settings. A row is a field: its doc comment is what `docs/SETTINGS.md` says of it.
+//!
+//! A row reads `name: what the service gets as how it is checked = key, [variables], [the original's names], default`.
+//! Without variables it is `TINYCLAW_` and the key. Nothing else in the workspace names a setting.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+
+use super::values::{
+    Address, CostLine, EngineKind, EngineMode, Flag, Keep, List, LogLevel, Number, OfficeZone,
+    OneOf, Optional, PathTo, PerThread, Permission, QuietHours, QuietHoursOf, Secret, Span,
+    TelegramId, Text, TimeOfDay, Url, Value, Whole,
+};
+use super::{Origin, Reader, Row, Section};
+
+/// A group of rows.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What it is about.
+    pub about: &'static [&'static str],
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $group_about:literal])+
+        $Group:ident / $group:ident { $(
+            $(#[doc = $about:literal])+
+            $field:ident: $Type:ty as $Kind:ty = $key:literal,
+                [$($variable:literal),*], [$($alias:literal),*], $default:literal;
+        )+ }
+    )+) => {
+        $(
+            $(#[doc = $group_about])+
+            #[derive(Debug, Clone)]
+            pub struct $Group { $( $(#[doc = $about])+ pub $field: $Type, )+ }
+
+            impl Section for $Group {
+                fn rows() -> Vec<Row> {
+                    vec![$( Row {
+                        key: $key,
+                        aliases: &[$($alias),*],
+                        variables: &[$($variable),*],
+                        default: $default,
+                        looks: <$Kind>::looks(),
+                        is_secret: <$Kind as Value>::IS_SECRET,
+                        about: &[$($about),+],
+                    } ),+]
+                }
+
+                fn read(from: &mut Reader<'_>) -> Option<$Group> {
+                    let mut rows = Self::rows().into_iter();
+                    // Every row is read before any is missed, so that all mistakes are named at once.
+                    $( let $field = rows.next().and_then(|row| from.get::<$Kind>(&row)); )+
+                    let section = $Group { $( $field: $field?, )+ };
+                    section.check(from);
+                    Some(section)
+                }
+            }
+        )+
+
+        /// All settings.
+        #[derive(Debug, Clone)]
+        pub struct Settings { $( $(#[doc = $group_about])+ pub $group: $Group, )+ }
+
+        impl Section for Settings {
+            fn rows() -> Vec<Row> {
+                [$( $Group::rows() ),+].concat()
+            }
+
+            fn read(from: &mut Reader<'_>) -> Option<Settings> {
+                $( let $group = $Group::read(from); )+
+                Some(Settings { $( $group: $group? ),+ })
+            }
+        }
+
+        /// The table, group by group.
+        pub fn groups() -> Vec<Group> {
+            vec![$( Group { about: &[$($group_about),+], rows: $Group::rows() } ),+]
+        }
+    };
+}
+
+settings! {
+    /// The office.
+    Office / office {
+        /// The office's time zone: when a day begins, for budgets, notes and the daily reset.
+        timezone: TimeZone as OfficeZone = "timezone", [], [], "UTC";
+        /// Telegram ids of those who may do what others may not: bypass permissions, work outside the allowed folders,
+        /// stop and reset for others.
+        admins: Vec<i64> as List<TelegramId> = "admins", [], [], "";
+        /// The folder new threads work in.
+        cwd: Option<PathBuf> as Optional<PathTo> = "workspace.cwd", ["DEFAULT_CWD"], [], "";
+        /// The folder that holds the checkouts of `/new NAME org/repo`; threads may work anywhere below it.
+        workspace: PathBuf as PathTo = "workspace.root", ["WORKSPACE_ROOT"], [], "~/workspace";
+        /// More folders below which threads may work.
+        allowed_roots: Vec<PathBuf> as List<PathTo> = "workspace.allowedRoots", [], [], "";
+        /// How much is logged.
+        log_level: String as LogLevel = "log.level", ["TINYCLAW_LOG"], [], "info";
+        /// Where the bot container's health is served (`/health`, `/ready`, `/metrics`).
+        health_listen: SocketAddr as Address = "health.listen", [], [], "127.0.0.1:7777";
+    }
+
+    /// Telegram.
+    Telegram / telegram {
+        /// The token from BotFather. Without it the telegram service idles.
+        bot_token: Option<SecretString> as Optional<Secret> = "telegram.botToken", ["TELEGRAM_BOT_TOKEN"], ["telegram_bot_token"], "";
+        /// The home forum.
+        chat_id: Option<i64> as Optional<TelegramId> = "telegram.chatId", ["TELEGRAM_CHAT_ID"], ["telegram_chat_id"], "";
+        /// Who may speak. Empty means nobody.
+        allowed_users: Vec<i64> as List<TelegramId> = "telegram.allowedUsers", ["TELEGRAM_ALLOWED_USERS"], [], "";
+        /// Where they may speak, besides the home forum and their own private chats.
+        allowed_chats: Vec<i64> as List<TelegramId> = "telegram.allowedChats", [], [], "";
+        /// The Bot API, when it is not Telegram's own.
+        api_url: String as Url = "telegram.apiUrl", ["TELEGRAM_API_URL"], [], "https://api.telegram.org";
+        /// When an answer shows what it cost.
+        cost_line: CostLine as OneOf<CostLine> = "telegram.costLine", [], [], "over";
+        /// What an answer may cost before its cost line is shown.
+        cost_over: f64 as Number = "telegram.costOver", [], [], "0.50";
+        /// A command that prints the text of the voice message whose file is its last argument. Without it, voice is
+        /// declined politely.
+        transcriber: Option<String> as Optional<Text> = "telegram.transcriber", [], [], "";
+    }
+
+    /// Claude's account.
+    Claude / claude {
+        /// A subscription's token from `claude setup-token`; handed on as `CLAUDE_CODE_OAUTH_TOKEN`.
+        oauth_token: Option<SecretString> as Optional<Secret> = "claude.oauthToken", ["CLAUDE_OAUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"], [], "";
+        /// An API key, instead of a subscription.
+        api_key: Option<SecretString> as Optional<Secret> = "claude.apiKey", ["ANTHROPIC_API_KEY"], [], "";
+        /// The Messages API, when it is not Anthropic's own.
+        base_url: Option<String> as Optional<Url> = "claude.baseUrl", ["ANTHROPIC_BASE_URL"], [], "";
+    }
+
+    /// The engine: who answers, how many at once, and for how long.
+    Engine / engine {
+        /// Who answers: Claude, or the demo engine that needs no account.
+        kind: EngineKind as OneOf<EngineKind> = "engine.kind", [], [], "claude";
+        /// The `claude` CLI: a name on PATH, or where it is.
+        claude: PathBuf as PathTo = "engine.claude", [], [], "claude";
+        /// Claude's home folder (login, transcripts), when it is not the service's own.
+        home: Option<PathBuf> as Optional<PathTo> = "engine.home", [], [], "";
+        /// Keep a process a thread, or start one a message.
+        mode: EngineMode as OneOf<EngineMode> = "engine.mode", [], [], "warm";
+        /// So many processes are kept warm, about 240 MB each.
+        warm_max: u64 as Whole<1, 64> = "engine.warmMax", [], [], "4";
+        /// A warm process that had nothing to do for so long is ended.
+        idle: Duration as Span<MINUTE, DAY> = "engine.idle", [], [], "10m";
+        /// So many turns run at once, over all threads.
+        parallel_max: u64 as Whole<1, 64> = "engine.parallelMax", [], ["max_concurrent_sessions"], "4";
+        /// What Claude may do in a new thread without asking; `/mode` changes it.
+        permission: Permission as OneOf<Permission> = "engine.permission", [], [], "ask";
+        /// No word from Claude for so long, while no tool runs, and the turn is stopped.
+        silence: Duration as Span<10, HOUR> = "engine.silence", [], [], "2m";
+        /// The same while a tool runs.
+        tool_time: Duration as Span<10, DAY> = "engine.toolTime", [], [], "12m";
+        /// A turn that takes longer is stopped.
+        turn_time: Duration as Span<10, DAY> = "engine.turnTime", [], [], "30m";
+        /// A permission question that nobody answers for so long is answered with no.
+        ask_time: Duration as Span<10, DAY> = "engine.askTime", [], [], "10m";
+        /// So many lines of a thread's history go into a new session's first prompt.
+        history_lines: u64 as Whole<0, 200> = "engine.historyLines", [], [], "20";
+    }
+
+    /// GitHub, through the broker. The App's key is the broker's alone; its own variables are in `broker/README.md`.
+    GitHub / github {
+        /// The GitHub App's id; the broker reads it too.
+        app_id: Option<String> as Optional<Text> = "github.appId", ["GITHUB_APP_ID"], [], "";
+        /// Where the broker is.
+        broker_url: Option<String> as Optional<Url> = "github.brokerUrl", ["CREDENTIAL_BROKER_URL"], [], "";
+        /// With it each Claude session gets a short-lived capability for its own repository. The broker has the same.
+        capability_secret: Option<SecretString> as Optional<Secret> = "github.capabilitySecret", ["BROKER_CAPABILITY_SECRET"], [], "";
+    }
+
+    /// Budgets, in US dollars by Claude's own price table. Warned of at 80 %; when spent, a question comes instead of a turn.
+    Budget / budget {
+        /// What the whole office may spend in a day.
+        office_a_day: Option<f64> as Optional<Number> = "budget.officePerDay", [], [], "";
+        /// What one thread may spend in a day.
+        thread_a_day: Option<f64> as Optional<Number> = "budget.threadPerDay", [], [], "";
+    }
+
+    /// Heartbeats: a thread looks by itself whether something is due in its `HEARTBEAT.md`.
+    Heartbeat / heartbeat {
+        /// Whether there are any.
+        enabled: bool as Flag = "heartbeat.enabled", [], [], "false";
+        /// How often a thread looks. The original's number of seconds is understood.
+        interval: Duration as Span<MINUTE, { 7 * DAY }> = "heartbeat.interval", [], ["heartbeat_interval"], "1h";
+        /// Another interval for some threads, or none.
+        threads: BTreeMap<String, Option<Duration>> as PerThread<Span<MINUTE, { 7 * DAY }>> = "heartbeat.threads", [], [], "";
+        /// When nobody wants to hear of anything, in the office's time zone.
+        quiet_hours: Option<QuietHours> as Optional<QuietHoursOf> = "heartbeat.quietHours", [], [], "22:00-07:00";
+    }
+
+    /// Memory.
+    Memory / memory {
+        /// Whether sessions end once a day, with a summary.
+        reset: bool as Flag = "memory.dailyReset", [], [], "true";
+        /// When they do, in the office's time zone.
+        reset_at: Time as TimeOfDay = "memory.resetAt", [], [], "04:00";
+        /// So many bytes of summaries and notes go into a new session's first prompt, the oldest left out first.
+        context_bytes: u64 as Whole<0, 200000> = "memory.contextBytes", [], [], "24000";
+        /// So many summaries at most.
+        summaries: u64 as Whole<0, 50> = "memory.summaries", [], [], "5";
+    }
+
+    /// The dashboard.
+    Dashboard / dashboard {
+        /// Where it listens. Keep it on loopback; a tunnel is the way in.
+        listen: SocketAddr as Address = "dashboard.listen", ["DASHBOARD_LISTEN"], [], "127.0.0.1:3100";
+        /// The names it answers to, with their ports; others are refused.
+        hosts: Vec<String> as List<Text> = "dashboard.hosts", ["DASHBOARD_HOSTS"], [], "localhost:3100,127.0.0.1:3100";
+        /// The Cloudflare Access team (`NAME` of `NAME.cloudflareaccess.com`), to check every request's token.
+        access_team: Option<String> as Optional<Text> = "dashboard.accessTeam", ["CF_ACCESS_TEAM"], [], "";
+        /// The audience tag of the Access application.
+        access_aud: Option<String> as Optional<Text> = "dashboard.accessAud", ["CF_ACCESS_AUD"], [], "";
+        /// Where the host's `/proc` is; when not set, `/host/proc` if it is there, else `/proc`.
+        proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["HOST_PROC"], [], "";
+    }
+
+    /// Retention: how long what grows is kept.
+    Retention / retention {
+        /// `queue/done/`: finished messages. Also how long a key that comes again is known for a duplicate.
+        done: Duration as Span<DAY, { 3650 * DAY }> = "retention.done", [], [], "7d";
+        /// `queue/dead/` and `queue/quarantine/`: what was given up, with its reason.
+        dead: Option<Duration> as Keep = "retention.dead", [], [], "90d";
+        /// `message-history.jsonl`, in segments of 64 MB.
+        history: Option<Duration> as Keep = "retention.history", [], [], "forever";
+        /// `routing-log.jsonl`, in segments of 64 MB.
+        routing: Option<Duration> as Keep = "retention.routing", [], [], "90d";
+        /// `logs/prompts.jsonl`, in segments of 64 MB.
+        prompts: Option<Duration> as Keep = "retention.prompts", [], [], "14d";
+        /// `memory/conversations/`: every turn of every session. Summaries and notes are kept for ever.
+        conversations: Option<Duration> as Keep = "retention.conversations", [], [], "365d";
+        /// `files/`: what was sent, both ways.
+        files: Option<Duration> as Keep = "retention.files", [], [], "90d";
+    }
+}
+
+/// What is wrong with a section as a whole, beyond its rows.
+trait Check {
+    fn check(&self, from: &mut Reader<'_>);
+}
+
+macro_rules! nothing_more_to_check {
+    ($($Group:ident),*) => { $(impl Check for $Group { fn check(&self, _: &mut Reader<'_>) {} })* };
+}
+nothing_more_to_check!(Telegram, GitHub, Budget, Heartbeat, Memory, Retention);
+
+impl Check for Office {
+    fn check(&self, from: &mut Reader<'_>) {
+        let roots = self.allowed_roots.iter().map(|it| ("workspace.allowedRoots", it));
+        let paths = roots.chain([("workspace.root", &self.workspace)]);
+        for (key, path) in paths.chain(self.cwd.iter().map(|it| ("workspace.cwd", it))) {
+            if !path.is_absolute() {
+                let says = format!("{} must begin with / or ~/", path.display());
+                from.mistake(Origin::Key(key.to_owned()), says);
+            }
+        }
+        if let Some(cwd) = &self.cwd
+            && cwd.is_absolute()
+            && !self.roots().any(|it| cwd.starts_with(it))
+        {
+            let says = format!(
+                "{} is below neither workspace.root nor workspace.allowedRoots",
+                cwd.display()
+            );
+            from.mistake(Origin::Key("workspace.cwd".to_owned()), says);
+        }
+    }
+}
+
+impl Office {
+    /// The folders below which threads may work.
+    pub fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.workspace).chain(&self.allowed_roots)
+    }
+
+    /// The folder new threads work in.
+    pub fn default_cwd(&self) -> &PathBuf {
+        self.cwd.as_ref().unwrap_or(&self.workspace)
+    }
+}
+
+impl Check for Claude {
+    fn check(&self, from: &mut Reader<'_>) {
+        if self.oauth_token.is_some() && self.api_key.is_some() {
+            let says = "claude.oauthToken is set too; keep one of them, or the bill surprises you";
+            from.mistake(Origin::Key("claude.apiKey".to_owned()), says);
+        }
+    }
+}
+
+impl Check for Engine {
+    fn check(&self, from: &mut Reader<'_>) {
+        if self.tool_time < self.silence {
+            let says = "is shorter than engine.silence; a running tool is allowed more, not less";
+            from.mistake(Origin::Key("engine.toolTime".to_owned()), says);
+        }
+    }
+}
+
+impl Check for Dashboard {
+    fn check(&self, from: &mut Reader<'_>) {
+        let (has, lacks) = match (&self.access_team, &self.access_aud) {
+            (Some(_), None) => ("dashboard.accessTeam", "dashboard.accessAud"),
+            (None, Some(_)) => ("dashboard.accessAud", "dashboard.accessTeam"),
+            _ => return,
+        };
+        from.mistake(Origin::Key(lacks.to_owned()), format!("is needed beside {has}"));
+    }
+}
+
+/// The table.
+pub fn rows() -> &'static [Row] {
+    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(Settings::rows);
+    &ROWS
+}
+
+/// Keys of the original that mean nothing any more, and why. They are told and forgiven.
+pub fn retired() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("session_idle_timeout_minutes", "sessions end once a day, at memory.resetAt"),
+        ("model", "the router picks a model for each message; /model pins a thread to one"),
+    ]
+}
