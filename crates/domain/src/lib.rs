@@ -12,7 +12,7 @@ mod thread;
 pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
-pub use lines::{Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
+pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
 pub use message::{
     Attempts, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp, MESSAGE_VERSION, Message,
     Outcome, PermissionAnswer, Reply, Source, Usage,

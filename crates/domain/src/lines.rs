@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Decision, Key, Model, Source, ThreadId, Tier, Usage};
+use crate::{Channel, Decision, Key, Model, SessionId, Source, ThreadId, Tier, Usage};
 
 /// One line of `message-history.jsonl`: a message in, or an answer out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,4 +123,27 @@ pub struct InjectedPart {
     pub name: String,
     /// Its size in characters.
     pub chars: u64,
+}
+
+/// One line of `memory/conversations/<who>/<session>.jsonl`: what was said in one session, by either side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationLine {
+    /// When, in ms since 1970.
+    pub timestamp: u64,
+    /// Which message.
+    pub key: Key,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The session.
+    pub session_id: SessionId,
+    /// To Claude, or from Claude.
+    pub direction: Direction,
+    /// Who spoke.
+    pub sender: String,
+    /// What was said.
+    pub text: String,
+    /// The model that wrote it, for answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
 }
