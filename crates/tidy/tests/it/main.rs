@@ -1,0 +1,5 @@
+//! The rules of the house, as tests.
+
+mod arrows;
+mod formats;
+mod sources;

@@ -1,0 +1,209 @@
+use tinyclaw_tidy::{files, production, read};
+
+/// Rust files below `src`, `examples`, `benches` and at the top of `tests`, with their text.
+fn sources() -> impl Iterator<Item = (String, String)> {
+    files().into_iter().filter(|it| it.extension().is_some_and(|it| it == "rs")).map(|it| {
+        let text = read(&it);
+        (it.to_string_lossy().into_owned(), text)
+    })
+}
+
+#[track_caller]
+fn none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_module_begins_by_saying_what_it_is() {
+    let is_module = |path: &str| !path.contains("/tests/") || path.ends_with("/tests/it/main.rs");
+    let wrong: Vec<String> = sources()
+        .filter(|(path, _)| is_module(path))
+        .filter(|(_, text)| {
+            let first = text.lines().find(|it| !it.starts_with("#!/") && !it.trim().is_empty());
+            !first
+                .is_some_and(|it| it.starts_with("//! ") || it.starts_with("#![doc = include_str!"))
+        })
+        .map(|(path, _)| path)
+        .collect();
+    none(&wrong);
+}
+
+/// Who may change files by hand, and why. A path that ends in a slash is everything below it.
+const MAY_WRITE: &[(&str, &str)] = &[
+    ("crates/disk/", "everybody else is sent here"),
+    (
+        "crates/queue/",
+        "its renames are the message's state; DESIGN gives it the same right as disk",
+    ),
+    ("crates/testkit/", "tests only: it plays the operator and the outside world"),
+    ("crates/e2e/", "tests only"),
+    ("crates/tidy/", "it names what it forbids"),
+    ("broker/", "imports nothing of ours, and shares no folder with us"),
+];
+
+#[test]
+fn files_change_only_through_disk_and_queue() {
+    let by_hand = [
+        "fs::write(",
+        "fs::rename(",
+        "fs::copy(",
+        "fs::hard_link(",
+        "File::create(",
+        "File::create_new(",
+        ".create_new(true)",
+        ".append(true)",
+        ".truncate(true)",
+        ".write(true)",
+        ".set_len(",
+        "renameat",
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let is_test = path.contains("/tests/") || path.contains("/benches/");
+        if is_test || MAY_WRITE.iter().any(|(may, _)| path.starts_with(may)) {
+            continue;
+        }
+        for line in production(&text).lines() {
+            if let Some(it) = by_hand.iter().find(|it| line.contains(*it)) {
+                wrong.push(format!("{path}: {it} – go through tinyclaw-disk: {}", line.trim()));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+/// Words that may not stand in the production code of a room: its invariant in DESIGN's list.
+#[test]
+fn rooms_keep_their_invariants() {
+    let rules: &[(&str, &[&str], &str)] = &[
+        (
+            "crates/router/src/",
+            &[
+                "std::fs",
+                "std::net",
+                "std::env",
+                "SystemTime",
+                "Instant::now",
+                "async fn",
+                "std::process",
+            ],
+            "router does no I/O",
+        ),
+        (
+            "crates/domain/src/",
+            &[
+                "std::fs",
+                "std::net",
+                "std::env",
+                "SystemTime",
+                "Instant::now",
+                "async fn",
+                "std::process",
+            ],
+            "domain does no I/O",
+        ),
+        (
+            "crates/dashboard/src/",
+            &[
+                "disk::replace",
+                "disk::remove",
+                "disk::rename",
+                "disk::write_new",
+                "Appender",
+                "remove_file",
+                "create_dir",
+            ],
+            "dashboard writes nothing",
+        ),
+        ("crates/telegram/src/", &["stream-json", "anthropic"], "telegram knows no Claude"),
+        ("crates/engine/src/", &["teloxide", "api.telegram.org"], "engine knows no Telegram"),
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (_, words, rule) in rules.iter().filter(|(room, ..)| path.starts_with(room)) {
+            let text = production(&text);
+            for word in words.iter().filter(|it| text.contains(*it)) {
+                wrong.push(format!("{path}: {rule}, but {word:?} stands there"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+/// Longer files, and why they are one room all the same.
+const MAY_BE_LONG: &[(&str, &str)] = &[];
+
+#[test]
+fn a_file_is_one_room() {
+    let wrong: Vec<String> = sources()
+        .filter(|(path, _)| {
+            path.contains("/src/") && !MAY_BE_LONG.iter().any(|(may, _)| path == may)
+        })
+        .map(|(path, text)| (path, production(&text).lines().count()))
+        .filter(|(_, lines)| *lines > 600)
+        .map(|(path, lines)| format!("{path} has {lines} lines: it is two rooms"))
+        .collect();
+    none(&wrong);
+}
+
+/// What one machine knows and another must not need: its folders, its mirrors, its keys.
+#[test]
+fn nothing_of_one_machine_is_committed() {
+    // Written in two halves, so that this file does not name what it looks for.
+    let halves = [
+        ("/work/", "main"),
+        ("/work/", "shared"),
+        ("/tmp", "/h/"),
+        ("/Us", "ers/"),
+        ("/roo", "t/."),
+        ("[sou", "rce.crates-io]"),
+        ("replace", "-with ="),
+        ("index-", "url"),
+        ("registry.", "npmmirror"),
+        ("art", "ifactory"),
+        ("-----BEGIN RSA ", "PRIVATE KEY"),
+        ("-----BEGIN ", "PRIVATE KEY"),
+        ("sk-ant-", "oat01-A"),
+    ];
+    let words: Vec<String> = halves.iter().map(|(a, b)| format!("{a}{b}")).collect();
+    let mut wrong = Vec::new();
+    for path in files() {
+        let text = read(&path);
+        let path = path.to_string_lossy();
+        for word in words.iter().filter(|it| text.contains(it.as_str())) {
+            wrong.push(format!("{path}: {word}"));
+        }
+        if path.ends_with("Cargo.lock") || path.ends_with("package-lock.json") {
+            let home = [
+                "registry+https://github.com/rust-lang/crates.io-index",
+                "https://registry.npmjs.org/",
+            ];
+            let sources = text.lines().filter(|it| {
+                it.starts_with("source = ") || it.trim_start().starts_with("\"resolved\"")
+            });
+            let foreign = sources.filter(|line| !home.iter().any(|it| line.contains(it)));
+            wrong.extend(foreign.map(|line| format!("{path}: {line}")));
+        }
+    }
+    none(&wrong);
+}
+
+/// Every link from one of our documents to a file leads somewhere.
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for path in files().into_iter().filter(|it| it.extension().is_some_and(|it| it == "md")) {
+        let dir = path.parent().unwrap_or(&path);
+        for (_, rest) in
+            read(&path).match_indices("](").map(|(at, _)| (at, read(&path)[at + 2..].to_owned()))
+        {
+            let target = rest.split([')', '#', ' ']).next().unwrap_or_default();
+            let is_file =
+                !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:");
+            if is_file && !tinyclaw_tidy::root().join(dir).join(target).exists() {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    none(&wrong);
+}
