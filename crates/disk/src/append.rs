@@ -108,17 +108,35 @@ impl Appender {
     }
 
     fn rotate(&mut self) -> Result<(), DiskError> {
+        self.rotate_at(SystemTime::now())
+    }
+
+    fn rotate_at(&mut self, now: SystemTime) -> Result<(), DiskError> {
         let segments = segments(&self.path);
         let next = segments.last().map_or(1, |(number, _)| number + 1);
         crate::rename(&self.path, &segment_path(&self.path, next))?;
         self.file = None;
         self.length = 0;
-        self.retire(SystemTime::now());
+        self.remove_surplus(now);
         Ok(())
     }
 
-    /// Removes segments that are more or older than the rotation keeps. What cannot be removed stays for next time.
-    fn retire(&self, now: SystemTime) {
+    /// Removes segments that are more or older than the rotation keeps. Done at every rotation; once a day is right for
+    /// a log that grows slowly, whose file is then rotated by age. What cannot be removed stays for next time.
+    pub fn retire(&mut self, now: SystemTime) -> Result<(), DiskError> {
+        // Half the time in the file, and then all of it as a segment: nothing leaves too early.
+        let is_old = self.rotation.age_max.is_some_and(|most| {
+            let begun = std::fs::metadata(&self.path).and_then(|it| it.created());
+            begun.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > most / 2))
+        });
+        if is_old {
+            return self.rotate_at(now);
+        }
+        self.remove_surplus(now);
+        Ok(())
+    }
+
+    fn remove_surplus(&self, now: SystemTime) {
         let segments = segments(&self.path);
         let surplus =
             self.rotation.segments_max.map_or(0, |most| segments.len().saturating_sub(most));
@@ -192,6 +210,24 @@ mod tests {
         std::fs::write(&path, "{\"half").unwrap();
         Appender::new(&path, Rotation { bytes_max: 1000, ..SMALL }).append(b"{}").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"half\n{}\n");
+    }
+
+    #[test]
+    fn what_is_older_than_it_may_be_goes_also_from_a_log_that_never_fills() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prompts.jsonl");
+        let day = Duration::from_secs(24 * 60 * 60);
+        let rotation = Rotation { bytes_max: 1000, segments_max: None, age_max: Some(14 * day) };
+        let mut log = Appender::new(&path, rotation);
+        log.append(b"old").unwrap();
+        let now = SystemTime::now();
+        log.retire(now + 6 * day).unwrap();
+        assert!(segments(&path).is_empty(), "too young to be set aside");
+        log.retire(now + 8 * day).unwrap();
+        assert_eq!(segments(&path).len(), 1);
+        log.append(b"new").unwrap();
+        log.retire(now + 15 * day).unwrap();
+        assert!(!segments(&path).iter().any(|(number, _)| *number == 1), "its time is over");
     }
 
     #[test]

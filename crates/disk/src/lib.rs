@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod append;
+mod backwards;
 mod lock;
 mod steps;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use append::{Appender, Rotation, segment_path, segments};
+pub use backwards::{Backwards, LINE_BYTES_MAX, Line, backwards};
 pub use lock::{Lock, LockError};
 pub use steps::{
     DiskError, Flush, exchange, remove, rename, rename_no_replace, replace, replace_through,
