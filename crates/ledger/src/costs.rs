@@ -1,0 +1,122 @@
+//! What was spent today: by the whole office, and by each thread. Read from the history at the start, kept in memory.
+//!
+//! A day is the office's day, in its time zone. Nothing here decides what may be spent.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use tinyclaw_disk::DiskError;
+use tinyclaw_domain::{Direction, HistoryLine, Key, ThreadId};
+
+use crate::{StateDir, log};
+
+/// Lines of parallel turns are not quite in the order of their times: so much further back is looked.
+const OVERLAP_MS: u64 = 60 * 60 * 1000;
+
+/// An amount and how it came about.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spent {
+    /// In US dollars.
+    pub usd: f64,
+    /// Answers that were paid for.
+    pub turns: u64,
+}
+
+/// Today's sums.
+#[derive(Debug, Clone)]
+pub struct Costs {
+    zone: TimeZone,
+    day: Date,
+    office: Spent,
+    threads: HashMap<ThreadId, Spent>,
+    counted: HashSet<(Key, u32)>,
+}
+
+impl Costs {
+    /// Today's sums as the history has them. Asked again when the time zone changes.
+    pub fn read(state: &StateDir, zone: TimeZone, now_ms: u64) -> Result<Costs, DiskError> {
+        let mut costs = Costs::new(zone, now_ms);
+        let begin = costs.begin_ms();
+        for line in log::<HistoryLine>(&state.history())? {
+            let line = line?;
+            if line.timestamp + OVERLAP_MS < begin {
+                break;
+            }
+            costs.count(&line);
+        }
+        Ok(costs)
+    }
+
+    /// A day on which nothing was spent yet.
+    pub fn new(zone: TimeZone, now_ms: u64) -> Costs {
+        let day = day_of(now_ms, &zone);
+        Costs {
+            zone,
+            day,
+            office: Spent::default(),
+            threads: HashMap::new(),
+            counted: HashSet::new(),
+        }
+    }
+
+    /// Counts an answer that was just written to the history. The same line again counts once.
+    pub fn add(&mut self, line: &HistoryLine) {
+        self.turn_over(line.timestamp);
+        self.count(line);
+    }
+
+    /// What the office spent today.
+    pub fn office(&mut self, now_ms: u64) -> Spent {
+        self.turn_over(now_ms);
+        self.office
+    }
+
+    /// What one thread spent today.
+    pub fn thread(&mut self, thread: &ThreadId, now_ms: u64) -> Spent {
+        self.turn_over(now_ms);
+        self.threads.get(thread).copied().unwrap_or_default()
+    }
+
+    /// What each thread spent today, the most first.
+    pub fn threads(&mut self, now_ms: u64) -> Vec<(ThreadId, Spent)> {
+        self.turn_over(now_ms);
+        let mut all: Vec<(ThreadId, Spent)> =
+            self.threads.iter().map(|(thread, spent)| (thread.clone(), *spent)).collect();
+        all.sort_by(|a, b| b.1.usd.total_cmp(&a.1.usd).then_with(|| a.0.cmp(&b.0)));
+        all
+    }
+
+    fn count(&mut self, line: &HistoryLine) {
+        let Some(usd) = line.cost_usd.filter(|it| *it > 0.0) else { return };
+        let is_today = day_of(line.timestamp, &self.zone) == self.day;
+        let is_new = line.direction == Direction::Out
+            && is_today
+            && self.counted.insert((line.key.clone(), line.attempt));
+        if is_new {
+            for spent in [&mut self.office, self.threads.entry(line.thread_id.clone()).or_default()]
+            {
+                spent.usd += usd;
+                spent.turns += 1;
+            }
+        }
+    }
+
+    /// A clock that steps back over midnight does not bring yesterday's sums back, nor lose today's.
+    fn turn_over(&mut self, now_ms: u64) {
+        if day_of(now_ms, &self.zone) > self.day {
+            *self = Costs::new(self.zone.clone(), now_ms);
+        }
+    }
+
+    fn begin_ms(&self) -> u64 {
+        let begin = self.day.to_zoned(self.zone.clone()).map(|it| it.timestamp().as_millisecond());
+        begin.ok().and_then(|it| u64::try_from(it).ok()).unwrap_or(0)
+    }
+}
+
+fn day_of(ms: u64, zone: &TimeZone) -> Date {
+    let timestamp = i64::try_from(ms).ok().and_then(|it| Timestamp::from_millisecond(it).ok());
+    timestamp.unwrap_or(Timestamp::MAX).to_zoned(zone.clone()).date()
+}

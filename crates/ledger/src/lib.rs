@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod costs;
+pub mod health;
+mod history;
+mod journal;
+mod json;
+mod progress;
+mod state;
+mod threads;
+
+pub use costs::{Costs, Spent};
+pub use history::{LogReader, log, recent_history};
+pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
+pub use json::{JsonError, load, save};
+pub use progress::Progresses;
+pub use state::StateDir;
+pub use threads::{ThreadBook, ThreadsError, read_threads};

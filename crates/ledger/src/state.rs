@@ -1,0 +1,147 @@
+//! Where everything in the state folder is: the one place that knows its layout (`docs/ARCHITECTURE.md`, "On disk").
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tinyclaw_domain::{Key, ThreadId};
+
+/// The state folder. Cheap to clone; it touches the disk only in [`StateDir::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The state folder at `root`, which is `TINYCLAW_DIR`.
+    pub fn new(root: impl Into<PathBuf>) -> StateDir {
+        StateDir { root: root.into() }
+    }
+
+    /// Makes the folders that services expect to find. The queue makes its own.
+    pub fn create(&self) -> io::Result<()> {
+        for dir in ["updates", "status", "progress", "logs", "memory", "files", "health", "locks"] {
+            std::fs::create_dir_all(self.root.join(dir))?;
+        }
+        Ok(())
+    }
+
+    /// The folder itself. The queue is opened with it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All settings. Written by the operator.
+    pub fn settings(&self) -> PathBuf {
+        self.root.join("settings.json")
+    }
+
+    /// Overrides of the router's lists and weights. Written by the operator.
+    pub fn router(&self) -> PathBuf {
+        self.root.join("router.toml")
+    }
+
+    /// Every thread. Written by processor.
+    pub fn threads(&self) -> PathBuf {
+        self.root.join("threads.json")
+    }
+
+    /// The queue's folder.
+    pub fn queue(&self) -> PathBuf {
+        self.root.join("queue")
+    }
+
+    /// Raw updates until they are published. Written by telegram.
+    pub fn updates(&self) -> PathBuf {
+        self.root.join("updates")
+    }
+
+    /// One raw update.
+    pub fn update(&self, update_id: i64) -> PathBuf {
+        self.updates().join(format!("{update_id}.json"))
+    }
+
+    /// Status messages. Written by telegram.
+    pub fn statuses(&self) -> PathBuf {
+        self.root.join("status")
+    }
+
+    /// The status message of one turn.
+    pub fn status(&self, key: &Key) -> PathBuf {
+        self.statuses().join(format!("{key}.json"))
+    }
+
+    /// Offset, addresses of threads, messages and their models. Written by telegram.
+    pub fn telegram(&self) -> PathBuf {
+        self.root.join("telegram.json")
+    }
+
+    /// Running turns. Written by processor.
+    pub fn progresses(&self) -> PathBuf {
+        self.root.join("progress")
+    }
+
+    /// One running turn.
+    pub fn progress(&self, key: &Key) -> PathBuf {
+        self.progresses().join(format!("{key}.json"))
+    }
+
+    /// Every message in and out. Written by processor.
+    pub fn history(&self) -> PathBuf {
+        self.root.join("message-history.jsonl")
+    }
+
+    /// Every decision of the router. Written by processor.
+    pub fn routing(&self) -> PathBuf {
+        self.root.join("routing-log.jsonl")
+    }
+
+    /// Every assembled prompt. Written by processor.
+    pub fn prompts(&self) -> PathBuf {
+        self.root.join("logs/prompts.jsonl")
+    }
+
+    /// A text log: `telegram`, `queue`.
+    pub fn text_log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Memory. Written by processor, and by people.
+    pub fn memory(&self) -> PathBuf {
+        self.root.join("memory")
+    }
+
+    /// What was sent in a thread, both ways.
+    pub fn files(&self, thread: &ThreadId) -> PathBuf {
+        self.root.join("files").join(thread.as_str())
+    }
+
+    /// Each service's word on itself.
+    pub fn healths(&self) -> PathBuf {
+        self.root.join("health")
+    }
+
+    /// One service's word on itself.
+    pub fn health(&self, service: &str) -> PathBuf {
+        self.healths().join(format!("{service}.json"))
+    }
+
+    /// Locks.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// Held by the one processor of this folder.
+    pub fn processor_lock(&self) -> PathBuf {
+        self.locks().join("processor")
+    }
+
+    /// Held by the one service that polls for this bot.
+    pub fn telegram_lock(&self, bot_id: i64) -> PathBuf {
+        self.locks().join(format!("telegram-{bot_id}"))
+    }
+
+    /// Held by the leash under which Claude runs for this thread.
+    pub fn session_lock(&self, thread: &ThreadId) -> PathBuf {
+        self.locks().join(format!("session-{thread}"))
+    }
+}

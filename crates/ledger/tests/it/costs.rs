@@ -1,0 +1,74 @@
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tinyclaw_ledger::{Costs, Journal, Keep};
+
+use crate::{answer, state, thread};
+
+fn ms(text: &str) -> u64 {
+    text.parse::<Timestamp>().unwrap().as_millisecond() as u64
+}
+
+fn zone(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap()
+}
+
+fn cents(usd: f64) -> i64 {
+    (usd * 100.0).round() as i64
+}
+
+#[test]
+fn a_day_is_the_offices_day() {
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    // In Auckland (UTC+13 in November) the 21st begins at 11:00 UTC on the 20th.
+    for (key, at, usd) in [
+        ("a", "2026-11-20T10:59:59Z", 1.0),
+        ("b", "2026-11-20T11:00:00Z", 2.0),
+        ("c", "2026-11-21T03:00:00Z", 4.0),
+    ] {
+        journal.history(&answer(key, "7", ms(at), usd)).unwrap();
+    }
+    let now = ms("2026-11-21T04:00:00Z");
+    for (name, spent) in [("Pacific/Auckland", 600), ("UTC", 400), ("America/New_York", 700)] {
+        let mut costs = Costs::read(&state, zone(name), now).unwrap();
+        assert_eq!(cents(costs.office(now).usd), spent, "{name}");
+    }
+}
+
+#[test]
+fn an_answer_is_paid_for_once_however_often_its_line_stands() {
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    let now = ms("2026-11-21T12:00:00Z");
+    let line = answer("a", "7", now, 0.25);
+    journal.history(&line).unwrap();
+    journal.history(&line).unwrap();
+    let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
+    costs.add(&line);
+    costs.add(&answer("b", "u12", now, 0.5));
+    assert_eq!((cents(costs.office(now).usd), costs.office(now).turns), (75, 2));
+    assert_eq!(cents(costs.thread(&thread("7"), now).usd), 25);
+    assert_eq!(costs.threads(now)[0].0, thread("u12"));
+}
+
+#[test]
+fn midnight_begins_anew_and_a_clock_that_steps_back_changes_nothing() {
+    let mut costs = Costs::new(TimeZone::UTC, ms("2026-11-21T12:00:00Z"));
+    costs.add(&answer("a", "7", ms("2026-11-21T12:00:00Z"), 1.0));
+    costs.add(&answer("b", "7", ms("2026-11-22T00:00:01Z"), 2.0));
+    let today = ms("2026-11-22T00:00:02Z");
+    assert_eq!(cents(costs.office(today).usd), 200);
+    assert_eq!(cents(costs.office(ms("2026-11-21T23:59:00Z")).usd), 200);
+    assert_eq!(cents(costs.office(ms("2026-11-23T00:00:00Z")).usd), 0);
+}
+
+#[test]
+fn a_line_of_a_parallel_turn_that_ended_a_little_earlier_is_found() {
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    let now = ms("2026-11-21T00:10:00Z");
+    journal.history(&answer("today", "7", ms("2026-11-21T00:05:00Z"), 1.0)).unwrap();
+    journal.history(&answer("late", "8", ms("2026-11-20T23:59:00Z"), 2.0)).unwrap();
+    let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
+    assert_eq!(cents(costs.office(now).usd), 100);
+}

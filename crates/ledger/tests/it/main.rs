@@ -1,0 +1,49 @@
+//! The ledger as processor writes it and everybody reads it, over a real folder.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test plays the operator, who edits files with an editor"
+)]
+
+mod costs;
+mod logs;
+mod small_files;
+mod threads;
+
+use tempfile::TempDir;
+use tinyclaw_domain::{Channel, Direction, HistoryLine, Key, Source, ThreadId};
+use tinyclaw_ledger::StateDir;
+
+/// A fresh state folder, gone with the first value.
+fn state() -> (TempDir, StateDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::new(dir.path().join(".tinyclaw"));
+    state.create().unwrap();
+    (dir, state)
+}
+
+fn thread(text: &str) -> ThreadId {
+    text.parse().unwrap()
+}
+
+/// The answer to message `key` in a thread, at a time, at a price.
+fn answer(key: &str, thread: &str, timestamp: u64, cost_usd: f64) -> HistoryLine {
+    let key: Key = key.parse().unwrap();
+    HistoryLine {
+        timestamp,
+        message_id: format!("{timestamp}_{key}"),
+        key,
+        attempt: 1,
+        thread_id: self::thread(thread),
+        channel: Channel::Telegram,
+        direction: Direction::Out,
+        sender: "Claude".to_owned(),
+        message: "answer".to_owned(),
+        model: None,
+        tier: None,
+        source: Source::User,
+        source_thread_id: None,
+        duration_ms: None,
+        cost_usd: Some(cost_usd),
+        usage: None,
+    }
+}
