@@ -1,0 +1,298 @@
+//! What an engine is told once, when it is made.
+//!
+//! Nothing here is read from the environment or from a file: the caller does that, and hands in values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tinyclaw_domain::Model;
+
+use crate::launch::Access;
+
+/// Everything an engine has to know.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// `claude`, or `tinyclaw-demo-engine`.
+    pub program: PathBuf,
+    /// `tinyclaw-leash`; see [`find_sibling`].
+    pub leash: PathBuf,
+    /// The state folder (`TINYCLAW_DIR`), absolute: `locks/session-<thread>` and `files/<thread>` lie in it.
+    pub state: PathBuf,
+    /// Claude's HOME: its login, settings and transcripts (`.claude/`).
+    pub claude_home: PathBuf,
+    /// How Claude identifies itself.
+    pub auth: Auth,
+    /// Another address of the API: a proxy, a gateway, a fake.
+    pub base_url: Option<String>,
+    /// Whether processes stay between messages.
+    pub mode: Mode,
+    /// How many idle processes stay at most.
+    pub warm_max: usize,
+    /// How long an idle process stays.
+    pub idle_ttl: Duration,
+    /// Folders in front of PATH: credential helpers, the `gh` shim.
+    pub path_prefix: Vec<PathBuf>,
+    /// The rest of PATH.
+    pub path: String,
+    /// More environment for Claude and its tools, such as `CREDENTIAL_BROKER_URL`. No secrets: tools see it.
+    pub env: BTreeMap<String, String>,
+    /// What Claude may reach besides its own: the broker capability's file, tools' folders.
+    pub access: Access,
+    /// Whether Claude is confined.
+    pub landlock: Landlock,
+    /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between.
+    pub setting_sources: String,
+    /// Other names for the models than the CLI's aliases.
+    pub models: BTreeMap<Model, String>,
+    /// The model that takes over when one is overloaded.
+    pub fallback_model: Option<Model>,
+    /// Steps a turn may take at most.
+    pub turns_max: Option<u32>,
+    /// All patience.
+    pub times: Times,
+}
+
+impl EngineConfig {
+    /// A configuration with the usual defaults for this program, leash, state folder and home.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        leash: impl Into<PathBuf>,
+        state: impl Into<PathBuf>,
+        claude_home: impl Into<PathBuf>,
+    ) -> EngineConfig {
+        EngineConfig {
+            program: program.into(),
+            leash: leash.into(),
+            state: state.into(),
+            claude_home: claude_home.into(),
+            auth: Auth::Login,
+            base_url: None,
+            mode: Mode::Warm,
+            // Some 240 MB for the first and 110 MB for each further one.
+            warm_max: 4,
+            idle_ttl: Duration::from_secs(600),
+            path_prefix: Vec::new(),
+            path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            env: BTreeMap::new(),
+            access: Access::default(),
+            landlock: Landlock::Auto,
+            setting_sources: "project".to_owned(),
+            models: BTreeMap::new(),
+            fallback_model: None,
+            turns_max: None,
+            times: Times::default(),
+        }
+    }
+
+    pub(crate) fn model_name(&self, model: Model) -> String {
+        self.models.get(&model).cloned().unwrap_or_else(|| model.as_str().to_owned())
+    }
+
+    /// Where Claude keeps its own files.
+    pub(crate) fn claude_dir(&self) -> PathBuf {
+        self.claude_home.join(".claude")
+    }
+
+    /// Claude's whole environment: nothing of ours gets in by accident.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let mut path: Vec<String> =
+            self.path_prefix.iter().map(|it| it.display().to_string()).collect();
+        path.push(self.path.clone());
+        let mut env = self.env.clone();
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
+        set("HOME", self.claude_home.display().to_string());
+        set("CLAUDE_CONFIG_DIR", self.claude_dir().display().to_string());
+        set("PATH", path.join(":"));
+        set("LANG", "C.UTF-8".to_owned());
+        match &self.auth {
+            Auth::Login => {}
+            Auth::OAuthToken(it) => set("CLAUDE_CODE_OAUTH_TOKEN", it.expose_secret().to_owned()),
+            Auth::ApiKey(it) => set("ANTHROPIC_API_KEY", it.expose_secret().to_owned()),
+        }
+        if let Some(it) = &self.base_url {
+            set("ANTHROPIC_BASE_URL", it.clone());
+        }
+        for it in [
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+            "DISABLE_TELEMETRY",
+            "DISABLE_ERROR_REPORTING",
+            "DISABLE_AUTOUPDATER",
+            "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS",
+        ] {
+            set(it, "1".to_owned());
+        }
+        // Ten by default, which is three minutes of silence for a wrong key.
+        set("CLAUDE_CODE_MAX_RETRIES", "3".to_owned());
+        set("BASH_MAX_TIMEOUT_MS", self.times.bash_max().as_millis().to_string());
+        env
+    }
+}
+
+/// How Claude identifies itself to the API.
+#[derive(Clone)]
+pub enum Auth {
+    /// By what `claude login` left in its home, or not at all.
+    Login,
+    /// A subscription's token, from `claude setup-token`.
+    OAuthToken(SecretString),
+    /// An API key.
+    ApiKey(SecretString),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Auth::Login => "Login",
+            Auth::OAuthToken(_) => "OAuthToken(…)",
+            Auth::ApiKey(_) => "ApiKey(…)",
+        })
+    }
+}
+
+/// Whether processes stay between messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// They do: the next turn in the thread starts at once.
+    #[default]
+    Warm,
+    /// Every message gets a process of its own, which ends with it.
+    Spawn,
+}
+
+/// Whether Claude is confined to what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Landlock {
+    /// Where the kernel can.
+    #[default]
+    Auto,
+    /// Always: where the kernel cannot, Claude does not start.
+    On,
+    /// No.
+    Off,
+}
+
+/// A word of the settings that means nothing here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not known: use {words}")]
+pub struct ConfigError {
+    /// The word.
+    pub text: String,
+    /// The words that are known.
+    pub words: &'static str,
+}
+
+impl Landlock {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Landlock::Auto => "auto",
+            Landlock::On => "on",
+            Landlock::Off => "off",
+        }
+    }
+}
+
+impl FromStr for Landlock {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Landlock, ConfigError> {
+        [Landlock::Auto, Landlock::On, Landlock::Off]
+            .into_iter()
+            .find(|it| it.as_str() == text)
+            .ok_or_else(|| ConfigError { text: text.to_owned(), words: "auto, on or off" })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Mode, ConfigError> {
+        match text {
+            "warm" => Ok(Mode::Warm),
+            "spawn" => Ok(Mode::Spawn),
+            _ => Err(ConfigError { text: text.to_owned(), words: "warm or spawn" }),
+        }
+    }
+}
+
+/// All patience. The watchdogs rest while a permission question is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Until a started process is ready. It took over two seconds on a loaded machine.
+    pub start: Duration,
+    /// Without any line while no tool runs.
+    pub silence: Duration,
+    /// Without any line while a tool runs.
+    pub tool: Duration,
+    /// For a whole turn.
+    pub turn: Duration,
+    /// For an answer to a permission question.
+    pub ask: Duration,
+    /// After `interrupt`, before SIGINT.
+    pub interrupt: Duration,
+    /// After SIGINT, before the leash ends everything.
+    pub sigint: Duration,
+    /// After our prompt was echoed and nothing else came: Claude has seen its uuid before.
+    pub duplicate: Duration,
+    /// For an idle process to leave after end of file.
+    pub close: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        let s = Duration::from_secs;
+        Times {
+            start: s(30),
+            silence: s(120),
+            tool: s(11 * 60),
+            turn: s(30 * 60),
+            ask: s(10 * 60),
+            interrupt: s(10),
+            sigint: s(10),
+            duplicate: s(10),
+            close: s(5),
+        }
+    }
+}
+
+impl Times {
+    /// How long Claude lets a command run: a minute less than the watchdog, so that Claude notices first.
+    fn bash_max(&self) -> Duration {
+        self.tool.saturating_sub(Duration::from_secs(60)).max(Duration::from_secs(1))
+    }
+}
+
+/// A binary of ours that lies beside the running one (or one folder above it, as for tests and examples).
+pub fn find_sibling(name: &str) -> Option<PathBuf> {
+    let here = std::env::current_exe().ok()?;
+    let dir = here.parent()?;
+    [Some(dir), dir.parent()]
+        .into_iter()
+        .flatten()
+        .map(|it: &Path| it.join(name))
+        .find(|it| it.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claude_gets_what_it_needs_and_a_debug_line_gets_no_secret() {
+        let mut config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
+        config.auth = Auth::ApiKey("hush".into());
+        config.path_prefix = vec!["/opt/helpers".into()];
+        let env = config.environment();
+        assert_eq!(env["ANTHROPIC_API_KEY"], "hush");
+        assert!(env["PATH"].starts_with("/opt/helpers:/usr/local"));
+        assert_eq!(env["BASH_MAX_TIMEOUT_MS"], "600000");
+        assert!(!env.contains_key("TELEGRAM_BOT_TOKEN"));
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

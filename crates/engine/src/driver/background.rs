@@ -1,0 +1,39 @@
+//! What Claude says with no message in flight: a background task has reported back, and Claude comments on it.
+
+use super::{Actor, Bill};
+use crate::failure::{Signs, TurnFailure};
+use crate::turn::Background;
+use crate::wire::ResultLine;
+
+/// Claude is busy with something of its own. A prompt waits until it is done: sent now, it would be folded into it.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    pub(super) model: Option<String>,
+}
+
+impl Actor {
+    pub(super) fn on_aside_result(&mut self, result: &ResultLine, bill: Bill) {
+        let aside = self.aside.take();
+        let failure = TurnFailure::of_result(result, &Signs::default());
+        if failure.is_none() && !result.text.is_empty() && aside.is_some() {
+            let background = Background {
+                thread: self.setup.thread.clone(),
+                session: self.setup.session.clone(),
+                text: result.text.clone(),
+                model: aside.and_then(|it| it.model).or_else(|| bill.models.first().cloned()),
+                usage: result.usage,
+                cost_usd: bill.cost_usd,
+            };
+            let _ = self.setup.shared.background.send(background);
+        }
+        if failure == Some(TurnFailure::UnknownSession)
+            && let Some(turn) = self.turn.take()
+        {
+            // It said so before the prompt went out.
+            self.close();
+            let outcome = crate::turn::TurnOutcome::Failed(TurnFailure::UnknownSession);
+            return self.finish(turn, outcome, None);
+        }
+        self.send_prompt();
+    }
+}

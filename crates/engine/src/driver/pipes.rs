@@ -1,0 +1,141 @@
+//! The three pipes of a process, each with a task of its own, so that no side ever waits for the other.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc;
+
+use crate::leash;
+use crate::wire::Line;
+
+/// A longer line is dropped: a picture in a tool's result can be large, but not like this.
+const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Lines read ahead of the driver.
+const LINES_AHEAD: usize = 256;
+/// How much of stderr is kept.
+const STDERR_BYTES_MAX: usize = 16 * 1024;
+
+/// Reads and understands lines until the end.
+pub(super) fn read(from: Box<dyn AsyncRead + Send + Unpin>) -> mpsc::Receiver<Line> {
+    let (to, lines) = mpsc::channel(LINES_AHEAD);
+    tokio::spawn(async move {
+        let mut from = BufReader::with_capacity(64 * 1024, from);
+        let mut line = Vec::new();
+        let mut is_too_long = false;
+        loop {
+            let Ok(chunk) = from.fill_buf().await else { return };
+            if chunk.is_empty() {
+                return;
+            }
+            let end = chunk.iter().position(|it| *it == b'\n');
+            let used = end.map_or(chunk.len(), |it| it + 1);
+            if line.len() + used > LINE_BYTES_MAX {
+                is_too_long = true;
+                line.clear();
+            }
+            if !is_too_long {
+                line.extend_from_slice(&chunk[..end.unwrap_or(used)]);
+            }
+            from.consume(used);
+            if end.is_none() {
+                continue;
+            }
+            let parsed = if std::mem::take(&mut is_too_long) {
+                Line::Unknown("too long".to_owned())
+            } else {
+                Line::parse(&line)
+            };
+            line.clear();
+            line.shrink_to(1024 * 1024);
+            if to.send(parsed).await.is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Writes lines, never waiting.
+#[derive(Debug)]
+pub(super) struct Pen(Option<mpsc::UnboundedSender<Vec<u8>>>);
+
+impl Pen {
+    pub(super) fn new(mut to: Box<dyn AsyncWrite + Send + Unpin>) -> Pen {
+        let (lines_to, mut lines) = mpsc::unbounded_channel::<Vec<u8>>();
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                if to.write_all(&line).await.is_err() || to.flush().await.is_err() {
+                    // It is gone; its stdout will say so.
+                    return;
+                }
+            }
+        });
+        Pen(Some(lines_to))
+    }
+
+    pub(super) fn write(&mut self, line: &Value) {
+        let mut bytes = line.to_string().into_bytes();
+        bytes.push(b'\n');
+        if let Some(to) = &self.0 {
+            let _ = to.send(bytes);
+        }
+    }
+
+    /// End of file, after what was written so far.
+    pub(super) fn close(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The end of what came on stderr.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+
+impl Tail {
+    pub(super) fn text(&self) -> String {
+        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(bytes.make_contiguous()).into_owned()
+    }
+}
+
+pub(super) fn tail(mut from: Box<dyn AsyncRead + Send + Unpin>, is_unconfined: Arc<Once>) -> Tail {
+    let tail = Tail::default();
+    let kept = tail.clone();
+    tokio::spawn(async move {
+        let mut chunk = [0; 4096];
+        loop {
+            let read = from.read(&mut chunk).await.unwrap_or(0);
+            if read == 0 {
+                return;
+            }
+            let mut bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+            bytes.extend(&chunk[..read]);
+            let surplus = bytes.len().saturating_sub(STDERR_BYTES_MAX);
+            bytes.drain(..surplus);
+            if String::from_utf8_lossy(bytes.make_contiguous()).contains(leash::UNCONFINED) {
+                is_unconfined.call_once(|| tracing::warn!("{}", leash::UNCONFINED));
+            }
+        }
+    });
+    tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_of_any_length_is_one_line() {
+        let text = "x".repeat(300_000);
+        let wire = format!(
+            "{{\"type\":\"user\",\"isReplay\":true,\"uuid\":\"{text}\"}}\nnoise\n{{\"type\":\"a\"}}"
+        );
+        let mut lines = read(Box::new(std::io::Cursor::new(wire.into_bytes())));
+        assert_eq!(lines.recv().await, Some(Line::Replay { uuid: Some(text) }));
+        assert_eq!(lines.recv().await, Some(Line::Garbage));
+        // The torn last line of a process that died is not one.
+        assert_eq!(lines.recv().await, None);
+    }
+}

@@ -1,0 +1,373 @@
+//! The turn in flight: what was seen of it, and what it amounts to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tinyclaw_domain::{Ask, SessionId, Usage};
+use tokio::time::Instant;
+
+use super::ladder::Step;
+use super::{Actor, Bill, TurnOrder};
+use crate::failure::{Signs, TurnFailure, Watchdog};
+use crate::launch::Exit;
+use crate::turn::{Control, Denial, RateLimit, TurnEnd, TurnEvent, TurnOutcome};
+use crate::wire::{Block, ResultLine, StreamEvent, out};
+
+/// What the CLI calls the author of texts it makes up itself.
+const SYNTHETIC: &str = "<synthetic>";
+
+/// The turn in flight.
+pub(super) struct Running {
+    pub(super) order: Box<TurnOrder>,
+    /// When the prompt went out.
+    pub(super) sent: Option<Instant>,
+    pub(super) resumed: bool,
+    pub(super) model: Option<String>,
+    pub(super) last_line: Instant,
+    /// When the whole turn must be over; put off by the time that questions were open.
+    pub(super) over_at: Instant,
+    /// When our prompt was echoed before anything else came.
+    pub(super) echoed: Option<Instant>,
+    pub(super) stopping: Option<Stopping>,
+    pub(super) asks: BTreeMap<String, OpenAsk>,
+    pub(super) tools: HashMap<String, Instant>,
+    has_begun: bool,
+    hears_controls: bool,
+    draft: String,
+    said: Vec<String>,
+    signs: Signs,
+}
+
+/// An open permission question.
+pub(super) struct OpenAsk {
+    pub(super) input: Value,
+    pub(super) suggestions: Vec<Value>,
+    pub(super) since: Instant,
+}
+
+/// A turn that is being ended.
+pub(super) struct Stopping {
+    pub(super) why: Why,
+    pub(super) step: Step,
+    pub(super) since: Instant,
+}
+
+/// Why a turn is being ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    Asked,
+    Watchdog(Watchdog),
+    LoggedOut(Option<u16>),
+    Duplicate,
+    Closing,
+}
+
+/// What a turn's caller wants next; `None`: nobody listens any more. Never returns when there is no turn.
+pub(super) async fn heard(turn: &mut Option<Running>) -> Option<Control> {
+    let Some(turn) = turn else { return pending().await };
+    if !turn.hears_controls {
+        return pending().await;
+    }
+    let control = tokio::select! {
+        control = turn.order.controls.recv() => control,
+        () = turn.order.events.closed() => None,
+    };
+    turn.hears_controls = control.is_some();
+    control
+}
+
+impl Running {
+    pub(super) fn new(order: Box<TurnOrder>, patience: Duration) -> Running {
+        let now = Instant::now();
+        Running {
+            over_at: order.begun.max(now) + patience,
+            order,
+            sent: None,
+            resumed: false,
+            model: None,
+            last_line: now,
+            echoed: None,
+            stopping: None,
+            asks: BTreeMap::new(),
+            tools: HashMap::new(),
+            has_begun: false,
+            hears_controls: true,
+            draft: String::new(),
+            said: Vec::new(),
+            signs: Signs::default(),
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: TurnEvent) {
+        let _ = self.order.events.send(event);
+    }
+
+    pub(super) fn has_sent(&mut self) {
+        let now = Instant::now();
+        self.sent = Some(now);
+        self.last_line = now;
+    }
+
+    /// Claude works on our prompt.
+    pub(super) fn has_begun(&mut self) {
+        self.has_begun = true;
+        self.echoed = None;
+    }
+
+    /// Our prompt came back. Usually Claude works on it by then; an echo and nothing else means it was known.
+    pub(super) fn replayed(&mut self, uuid: Option<&str>) {
+        if uuid == Some(self.order.uuid.as_str()) && !self.has_begun {
+            self.echoed = Some(Instant::now());
+        }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.stopping.is_none() && !self.order.events.is_closed()
+    }
+
+    pub(super) fn has_signalled(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|it| it.step != Step::Interrupted)
+    }
+
+    pub(super) fn stop(&mut self, why: Why, step: Step) {
+        let why = self.stopping.as_ref().map_or(why, |it| it.why);
+        self.stopping = Some(Stopping { why, step, since: Instant::now() });
+    }
+
+    pub(super) fn ask(&mut self, id: String, tool: String, input: Value, suggestions: Vec<Value>) {
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let ask = Ask {
+            request_id: id.clone(),
+            tool,
+            input: input.clone(),
+            at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+        };
+        let always = out::always_means(&suggestions);
+        self.asks.insert(id, OpenAsk { input, suggestions, since: Instant::now() });
+        self.tell(TurnEvent::Asking { ask, always });
+    }
+
+    /// Closes a question; the clocks go on when it was the last.
+    pub(super) fn take_ask(&mut self, id: &str) -> Option<OpenAsk> {
+        let first = self.asks.values().map(|it| it.since).min()?;
+        let ask = self.asks.remove(id)?;
+        if self.asks.is_empty() {
+            self.over_at += first.elapsed();
+            self.last_line = Instant::now();
+        }
+        Some(ask)
+    }
+
+    pub(super) fn ask_closed(&mut self, id: &str, expired: bool) {
+        if self.take_ask(id).is_some() {
+            self.tell(TurnEvent::AskClosed { request_id: id.to_owned(), expired });
+        }
+    }
+
+    pub(super) fn tool_results(&mut self, results: Vec<(String, bool)>) {
+        for (id, failed) in results {
+            if let Some(begun) = self.tools.remove(&id) {
+                self.tell(TurnEvent::ToolFinished { id, failed, duration: begun.elapsed() });
+            }
+        }
+    }
+
+    pub(super) fn rate_limit(
+        &mut self,
+        status: String,
+        kind: Option<String>,
+        resets_at: Option<u64>,
+        utilization: Option<f64>,
+    ) {
+        self.signs.limit_rejected = status == "rejected";
+        self.signs.resets_at = resets_at;
+        self.tell(TurnEvent::RateLimit(RateLimit { status, kind, resets_at, utilization }));
+    }
+
+    /// How the turn ended, by Claude's own word and by what was done to it.
+    pub(super) fn outcome_of(&self, result: &ResultLine) -> TurnOutcome {
+        let failure = TurnFailure::of_result(result, &self.signs);
+        match (failure, self.stopping.as_ref()) {
+            // It was done before it could be stopped.
+            (None, _) => TurnOutcome::Answered,
+            (Some(failure), None) => TurnOutcome::Failed(failure),
+            (Some(_), Some(stopping)) => stopping.why.outcome(),
+        }
+    }
+
+    /// How the turn ended when Claude is gone without a word.
+    pub(super) fn outcome_of_exit(&self, exit: Exit, stderr: &str) -> TurnOutcome {
+        match &self.stopping {
+            Some(stopping) => stopping.why.outcome(),
+            None => TurnOutcome::Failed(TurnFailure::of_exit(exit, stderr, self.sent.is_some())),
+        }
+    }
+
+    /// Everything worth keeping.
+    pub(super) fn end(
+        &mut self,
+        outcome: TurnOutcome,
+        result: Option<(&ResultLine, Bill)>,
+    ) -> TurnEnd {
+        let mut end = TurnEnd::unsent(&self.order.session, self.order.begun, outcome);
+        if !self.draft.is_empty() {
+            // Stopped in the middle of a sentence: it was said, and Claude remembers it.
+            self.said.push(std::mem::take(&mut self.draft));
+        }
+        end.said = std::mem::take(&mut self.said);
+        end.text = match (&end.outcome, result.as_ref().map(|it| it.0)) {
+            (TurnOutcome::Answered, Some(result)) if !result.text.is_empty() => result.text.clone(),
+            (TurnOutcome::Answered, _) => end.said.last().cloned().unwrap_or_default(),
+            _ => end.said.join("\n\n"),
+        };
+        end.resumed = self.resumed;
+        end.sent = self.sent.is_some();
+        end.model = self.model.take();
+        if let Some((result, bill)) = result {
+            end.usage = result.usage;
+            end.cost_usd = bill.cost_usd;
+            end.models = bill.models;
+            end.ttft_ms = result.ttft_ms;
+            end.num_turns = result.num_turns;
+            end.denials = result
+                .denials
+                .iter()
+                .map(|(tool, input)| Denial { tool: tool.clone(), input: input.clone() })
+                .collect();
+        }
+        end
+    }
+}
+
+impl Why {
+    fn outcome(self) -> TurnOutcome {
+        TurnOutcome::Failed(match self {
+            Why::Asked => return TurnOutcome::Interrupted,
+            Why::Watchdog(it) => TurnFailure::Hung(it),
+            Why::LoggedOut(status) => TurnFailure::NotLoggedIn { status },
+            Why::Duplicate => TurnFailure::Duplicate,
+            Why::Closing => TurnFailure::Closing,
+        })
+    }
+}
+
+impl Actor {
+    pub(super) fn on_stream(&mut self, event: StreamEvent) {
+        if let StreamEvent::MessageStart { .. } = &event
+            && self.is_unasked()
+        {
+            self.aside.get_or_insert_default();
+        }
+        self.with_turn(|turn| {
+            turn.has_begun();
+            match event {
+                StreamEvent::MessageStart { model } => {
+                    turn.draft.clear();
+                    turn.model = model.or_else(|| turn.model.take());
+                }
+                StreamEvent::TextStart => {
+                    turn.draft.clear();
+                    turn.tell(TurnEvent::TextStarted);
+                }
+                StreamEvent::Text(text) => {
+                    turn.draft.push_str(&text);
+                    turn.tell(TurnEvent::TextDelta(text));
+                }
+                StreamEvent::Other => {}
+            }
+        });
+    }
+
+    pub(super) fn on_assistant(
+        &mut self,
+        nested: bool,
+        model: Option<String>,
+        error: Option<String>,
+        blocks: Vec<Block>,
+    ) {
+        let is_synthetic = model.as_deref() == Some(SYNTHETIC);
+        if self.is_unasked() {
+            let aside = self.aside.get_or_insert_default();
+            aside.model = model.filter(|_| !is_synthetic);
+            return;
+        }
+        self.with_turn(|turn| {
+            turn.has_begun();
+            if is_synthetic {
+                // An error in the clothes of an answer.
+                turn.signs.error = error.or_else(|| turn.signs.error.take());
+                return;
+            }
+            if !nested {
+                turn.model = model.or_else(|| turn.model.take());
+            }
+            for block in blocks {
+                match block {
+                    Block::Text(text) if !nested => {
+                        turn.draft.clear();
+                        turn.said.push(text.clone());
+                        turn.tell(TurnEvent::TextDone(text));
+                    }
+                    Block::ToolUse { id, name, input } => {
+                        turn.tools.insert(id.clone(), Instant::now());
+                        turn.tell(TurnEvent::ToolStarted { id, name, input, nested });
+                    }
+                    Block::Text(_) | Block::Other => {}
+                }
+            }
+        });
+    }
+
+    pub(super) fn on_retry(
+        &mut self,
+        attempt: u64,
+        attempts_max: u64,
+        delay_ms: u64,
+        status: Option<u16>,
+        error: Option<&str>,
+    ) {
+        self.with_turn(|turn| {
+            turn.has_begun();
+            let delay = Duration::from_millis(delay_ms);
+            turn.tell(TurnEvent::ApiRetry { attempt, attempts_max, delay, status });
+        });
+        if status == Some(401) || error == Some("authentication_failed") {
+            // The same key will not open the door at the third knock.
+            self.stop(Why::LoggedOut(status));
+        }
+    }
+}
+
+impl TurnEnd {
+    /// The end of a turn of which nothing is known yet.
+    pub(crate) fn unsent(session: &SessionId, begun: Instant, outcome: TurnOutcome) -> TurnEnd {
+        TurnEnd {
+            outcome,
+            text: String::new(),
+            said: Vec::new(),
+            session: session.clone(),
+            resumed: false,
+            sent: false,
+            model: None,
+            models: Vec::new(),
+            usage: Usage::default(),
+            cost_usd: 0.0,
+            duration: begun.elapsed(),
+            ttft_ms: None,
+            num_turns: 0,
+            denials: Vec::new(),
+        }
+    }
+}
+
+impl TurnOutcome {
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            TurnOutcome::Answered => "answered",
+            TurnOutcome::Interrupted => "interrupted",
+            TurnOutcome::Failed(_) => "failed",
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a launcher promises: a pipe to Claude, and a session that nobody else has.
+//!
+//! The driver knows nothing more. Where Claude runs (here, in a container, on another machine) and how its
+//! descendants are ended is the launcher's business, and every launcher keeps the same three promises: the session is
+//! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and so does the death
+//! of this process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use tinyclaw_domain::ThreadId;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+
+/// Starts Claude somewhere.
+pub trait Launcher: Send + Sync + fmt::Debug + 'static {
+    /// Starts Claude with these arguments, holding the thread's session.
+    ///
+    /// Whoever held the session before, on the same machine, is ended first.
+    fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_>;
+}
+
+/// What [`Launcher::launch`] returns.
+pub type LaunchFuture<'a> = Pin<Box<dyn Future<Output = Result<Leashed, LaunchError>> + Send + 'a>>;
+
+/// What to start.
+#[derive(Clone)]
+pub struct LaunchSpec {
+    /// Whose session it is.
+    pub thread: ThreadId,
+    /// Where Claude works.
+    pub cwd: PathBuf,
+    /// Claude's arguments; which program that is, the launcher knows.
+    pub args: Vec<String>,
+    /// Claude's whole environment. Holds secrets, and is therefore never shown.
+    pub env: BTreeMap<String, String>,
+    /// What Claude may reach beyond its directory and what every program needs.
+    pub access: Access,
+}
+
+impl fmt::Debug for LaunchSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaunchSpec")
+            .field("thread", &self.thread)
+            .field("cwd", &self.cwd)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Paths that Claude may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Read, written, created, removed.
+    pub writable: Vec<PathBuf>,
+    /// Read and executed.
+    pub readable: Vec<PathBuf>,
+}
+
+/// A started Claude.
+pub struct Leashed {
+    /// Its stdin. Dropping it is end of file.
+    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Its stdout.
+    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
+    /// Its stderr, and that of whatever holds it.
+    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
+    /// What holds it.
+    pub leash: Leash,
+}
+
+/// The driver's end of what holds a Claude. Dropping it ends Claude and all its descendants.
+#[derive(Debug)]
+pub struct Leash {
+    orders: mpsc::UnboundedSender<LeashOrder>,
+    exit: oneshot::Receiver<Exit>,
+}
+
+/// The launcher's end of a [`Leash`].
+#[derive(Debug)]
+pub struct LeashHand {
+    /// What the driver wants. Closed: the same as [`LeashOrder::End`].
+    pub orders: mpsc::UnboundedReceiver<LeashOrder>,
+    /// To be told once, when Claude and every descendant are gone.
+    pub exit: oneshot::Sender<Exit>,
+}
+
+/// What a driver asks of a leash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeashOrder {
+    /// SIGINT to Claude.
+    Interrupt,
+    /// SIGTERM, then SIGKILL, to Claude and every descendant.
+    End,
+}
+
+impl Leash {
+    /// Both ends.
+    pub fn pair() -> (Leash, LeashHand) {
+        let (orders_to, orders) = mpsc::unbounded_channel();
+        let (exit_to, exit) = oneshot::channel();
+        (Leash { orders: orders_to, exit }, LeashHand { orders, exit: exit_to })
+    }
+
+    pub(crate) fn order(&self, order: LeashOrder) {
+        let _ = self.orders.send(order);
+    }
+
+    /// Waits until Claude and all descendants are gone. Cancel-safe; to be called until it returns once.
+    pub(crate) async fn ended(&mut self) -> Exit {
+        (&mut self.exit).await.unwrap_or(Exit { code: None, signal: None })
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; 128 and more stands for a signal.
+    pub code: Option<i32>,
+    /// The signal that ended what held it.
+    pub signal: Option<i32>,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code @ 129..=192), _) => write!(f, "signal {}", code - 128),
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => write!(f, "end unknown"),
+        }
+    }
+}
+
+/// Claude could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The program is not there.
+    #[error("cannot find {what} at {}: install it, or say where it is", path.display())]
+    Missing {
+        /// Which program.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The thread's directory is not one.
+    #[error("the thread's directory {} is not there", .0.display())]
+    NoCwd(PathBuf),
+    /// The thread's directory would give Claude the state folder.
+    #[error("{} contains TinyClaw's own state {}: choose a directory beside it", cwd.display(), state.display())]
+    StateInside {
+        /// The thread's directory.
+        cwd: PathBuf,
+        /// What it must not contain.
+        state: PathBuf,
+    },
+    /// A step of starting it failed.
+    #[error("cannot {step} {}", path.display())]
+    Step {
+        /// What was tried, as words that follow "cannot".
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl LaunchError {
+    /// Whether trying again without changing anything is of no use.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, LaunchError::Step { .. })
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod content;
+mod driver;
+mod engine;
+mod failure;
+mod launch;
+pub mod leash;
+mod local;
+mod transcript;
+mod turn;
+mod wire;
+
+pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
+pub use content::{Content, ContentError};
+pub use engine::{BadCwd, Engine, PINNED_VERSION, Probe, VersionReport};
+pub use failure::{Advice, TurnFailure, Watchdog};
+pub use launch::{
+    Access, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder,
+    Leashed,
+};
+pub use local::LocalLauncher;
+pub use transcript::{FinishedReply, Trace, path as transcript_path};
+pub use turn::{
+    Background, Denial, Draft, McpResponder, RateLimit, SessionSpec, ToolSpec, Turn, TurnControl,
+    TurnEnd, TurnEvent, TurnOutcome, TurnRequest, turn_uuid,
+};

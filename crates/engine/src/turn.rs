@@ -1,0 +1,413 @@
+//! A turn as its caller sees it: what is asked, what happens meanwhile, and how it ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tinyclaw_domain::{
+    Ask, Key, Model, PermissionAnswer, PermissionMode, SessionId, ThreadId, Usage,
+};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::content::Content;
+use crate::failure::TurnFailure;
+
+/// The uuid under which one attempt at a message is sent to Claude.
+///
+/// The same message and attempt always give the same uuid, so a prompt that is sent twice is answered once: to Claude
+/// it is an idempotency key, also after a crash.
+pub fn turn_uuid(key: &Key, attempt: u32) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tinyclaw/{key}/{attempt}").as_bytes()).to_string()
+}
+
+/// What a Claude process is started with. A change of anything but the model means another process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionSpec {
+    /// The thread; it has one process at most.
+    pub thread: ThreadId,
+    /// The session, chosen and stored by the caller before the first turn. Whether it is continued or begun is
+    /// decided by whether Claude's transcript of it exists.
+    pub id: SessionId,
+    /// Where Claude works, absolute.
+    pub cwd: PathBuf,
+    /// What Claude may do without asking.
+    pub permission_mode: PermissionMode,
+    /// Words added to Claude's own system prompt.
+    pub system_prompt: String,
+    /// Tools that the caller answers itself, see [`TurnEvent::McpCall`].
+    pub tools: Arc<[ToolSpec]>,
+    /// The model to start with.
+    pub model: Model,
+}
+
+/// A tool that Claude may call and the caller of the engine answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// Its name; Claude sees it as `mcp__tinyclaw__<name>`.
+    pub name: String,
+    /// What it does, for Claude.
+    pub description: String,
+    /// JSON schema of its input.
+    pub input_schema: Value,
+}
+
+impl ToolSpec {
+    pub(crate) fn to_mcp(&self) -> Value {
+        json!({ "name": self.name, "description": self.description, "inputSchema": self.input_schema })
+    }
+}
+
+/// One message to Claude.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// The session to ask in; its `model` is the one that shall answer this message.
+    pub session: SessionSpec,
+    /// The message, for the log.
+    pub key: Key,
+    /// The uuid of this attempt, see [`turn_uuid`]. The same one again is not asked again.
+    pub uuid: String,
+    /// What is said.
+    pub content: Vec<Content>,
+}
+
+/// What happens in a turn, in order. The last one is always [`TurnEvent::Ended`].
+#[derive(Debug)]
+pub enum TurnEvent {
+    /// Claude's process is there and the prompt goes to it.
+    SessionReady {
+        /// Whether the session is continued. `false`: Claude knows nothing of what was said before.
+        resumed: bool,
+        /// Whether the process was there already.
+        warm: bool,
+    },
+    /// A piece of text begins; what streamed since the last [`TurnEvent::TextDone`] is void.
+    TextStarted,
+    /// More text. A preview: [`TurnEvent::TextDone`] is the truth.
+    TextDelta(String),
+    /// A whole piece of text, in place of the deltas since [`TurnEvent::TextStarted`].
+    TextDone(String),
+    /// A tool begins.
+    ToolStarted {
+        /// Which use of it.
+        id: String,
+        /// The tool, such as `Bash`.
+        name: String,
+        /// What it is used with.
+        input: Value,
+        /// Whether a subagent uses it.
+        nested: bool,
+    },
+    /// A tool is done.
+    ToolFinished {
+        /// Which use of it.
+        id: String,
+        /// Whether it failed.
+        failed: bool,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// Claude asks for permission; answer with [`TurnControl::answer_permission`]. The watchdogs rest meanwhile.
+    Asking {
+        /// The question.
+        ask: Ask,
+        /// What "always" would allow for the rest of the session. Empty: nothing can be allowed for good.
+        always: Vec<String>,
+    },
+    /// The question is no longer open: withdrawn, answered, or expired.
+    AskClosed {
+        /// Which question.
+        request_id: String,
+        /// Whether nobody answered in time.
+        expired: bool,
+    },
+    /// Claude calls one of [`SessionSpec::tools`].
+    McpCall {
+        /// Which tool.
+        tool: String,
+        /// Its arguments.
+        input: Value,
+        /// Takes the answer.
+        responder: McpResponder,
+    },
+    /// A request to the API failed and is made again.
+    ApiRetry {
+        /// Which retry.
+        attempt: u64,
+        /// Of how many.
+        attempts_max: u64,
+        /// In what time.
+        delay: Duration,
+        /// The HTTP status, if there was an answer.
+        status: Option<u16>,
+    },
+    /// News of the plan's limits.
+    RateLimit(RateLimit),
+    /// Another model took over.
+    ModelFallback {
+        /// Which, if told.
+        to: Option<String>,
+    },
+    /// An MCP server of the project's own is not there.
+    McpTrouble {
+        /// Its name.
+        server: String,
+        /// `failed`, `pending`, `needs-auth`.
+        status: String,
+    },
+    /// The turn is over.
+    Ended(Box<TurnEnd>),
+}
+
+/// How far the plan's limit is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateLimit {
+    /// `allowed`, `allowed_warning` or `rejected`.
+    pub status: String,
+    /// Which limit, such as `five_hour`.
+    pub kind: Option<String>,
+    /// When it is lifted, in seconds since 1970.
+    pub resets_at: Option<u64>,
+    /// How much of it is used, from 0 to 1.
+    pub utilization: Option<f64>,
+}
+
+/// How a turn ended, with everything worth keeping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnEnd {
+    /// How.
+    pub outcome: TurnOutcome,
+    /// The answer: Claude's last words of the turn. What there was so far when the turn was stopped or failed.
+    /// Never a text the CLI made up about an error.
+    pub text: String,
+    /// Everything Claude said in the turn, piece by piece; the last one is usually `text`.
+    pub said: Vec<String>,
+    /// The session.
+    pub session: SessionId,
+    /// Whether it was continued.
+    pub resumed: bool,
+    /// Whether the prompt reached Claude's stdin.
+    pub sent: bool,
+    /// The full name of the model that gave the answer.
+    pub model: Option<String>,
+    /// All models that wrote something, by full name.
+    pub models: Vec<String>,
+    /// Tokens of this turn.
+    pub usage: Usage,
+    /// US dollars of this turn, by the CLI's own price table.
+    pub cost_usd: f64,
+    /// From the call to the end, the start of the process included.
+    pub duration: Duration,
+    /// Time until the first word, as Claude measured it.
+    pub ttft_ms: Option<u64>,
+    /// Requests to the model.
+    pub num_turns: u32,
+    /// What Claude wanted to do and was not allowed to.
+    pub denials: Vec<Denial>,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnOutcome {
+    /// Claude answered.
+    Answered,
+    /// [`TurnControl::interrupt`] was called.
+    Interrupted,
+    /// It did not work.
+    Failed(TurnFailure),
+}
+
+/// Something Claude was not allowed to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Denial {
+    /// The tool.
+    pub tool: String,
+    /// What it wanted to do with it.
+    pub input: Value,
+}
+
+/// Something that Claude said with no message in flight: a background task reported back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Background {
+    /// Where.
+    pub thread: ThreadId,
+    /// In which session.
+    pub session: SessionId,
+    /// What.
+    pub text: String,
+    /// The model that spoke.
+    pub model: Option<String>,
+    /// Tokens.
+    pub usage: Usage,
+    /// US dollars.
+    pub cost_usd: f64,
+}
+
+/// A running turn. Dropping it interrupts the turn.
+#[derive(Debug)]
+pub struct Turn {
+    pub(crate) events: mpsc::UnboundedReceiver<TurnEvent>,
+    pub(crate) control: TurnControl,
+}
+
+impl Turn {
+    /// The next thing that happens; `None` after [`TurnEvent::Ended`]. Cancel-safe.
+    pub async fn next(&mut self) -> Option<TurnEvent> {
+        self.events.recv().await
+    }
+
+    /// The turn's controls, for other tasks.
+    pub fn control(&self) -> TurnControl {
+        self.control.clone()
+    }
+
+    /// Waits for the end, dropping everything else: calls of tools fail, questions stay open until they expire.
+    pub async fn end(mut self) -> Option<TurnEnd> {
+        while let Some(event) = self.next().await {
+            if let TurnEvent::Ended(end) = event {
+                return Some(*end);
+            }
+        }
+        None
+    }
+}
+
+/// What can be done to a running turn. After its end every call is without effect.
+#[derive(Debug, Clone)]
+pub struct TurnControl {
+    pub(crate) to: mpsc::UnboundedSender<Control>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Control {
+    Interrupt,
+    Answer { request_id: String, answer: PermissionAnswer, note: Option<String> },
+}
+
+impl TurnControl {
+    /// Stops the turn: politely, then by SIGINT, then by ending the process. The turn ends either way.
+    pub fn interrupt(&self) {
+        let _ = self.to.send(Control::Interrupt);
+    }
+
+    /// Answers a permission question. An answer to a question that is no longer open is ignored.
+    pub fn answer_permission(&self, request_id: &str, answer: PermissionAnswer) {
+        self.answer_permission_with(request_id, answer, None);
+    }
+
+    /// [`TurnControl::answer_permission`] with a word to Claude about why not.
+    pub fn answer_permission_with(
+        &self,
+        request_id: &str,
+        answer: PermissionAnswer,
+        note: Option<String>,
+    ) {
+        let request_id = request_id.to_owned();
+        let _ = self.to.send(Control::Answer { request_id, answer, note });
+    }
+}
+
+/// Takes the answer to one tool call. Dropped without an answer, it tells Claude that the tool failed.
+#[derive(Debug)]
+pub struct McpResponder {
+    pub(crate) to: mpsc::UnboundedSender<McpAnswer>,
+    pub(crate) request_id: String,
+    pub(crate) message: Value,
+    pub(crate) is_answered: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct McpAnswer {
+    pub(crate) request_id: String,
+    pub(crate) message: Value,
+    pub(crate) answer: Result<String, String>,
+}
+
+impl McpResponder {
+    /// Answers: `Ok` is the tool's result, `Err` what went wrong, both for Claude to read.
+    pub fn answer(mut self, answer: Result<String, String>) {
+        self.send(answer);
+    }
+
+    fn send(&mut self, answer: Result<String, String>) {
+        self.is_answered = true;
+        let request_id = std::mem::take(&mut self.request_id);
+        let message = self.message.take();
+        let _ = self.to.send(McpAnswer { request_id, message, answer });
+    }
+}
+
+impl Drop for McpResponder {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.send(Err("this tool is not available at the moment".to_owned()));
+        }
+    }
+}
+
+/// The answer as it looks while it is being written: feed it every event, show [`Draft::text`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Draft {
+    done: String,
+    running: String,
+}
+
+impl Draft {
+    /// Takes one event; says whether the text changed.
+    pub fn apply(&mut self, event: &TurnEvent) -> bool {
+        match event {
+            TurnEvent::TextStarted => {
+                let had_some = !self.running.is_empty();
+                self.running.clear();
+                had_some
+            }
+            TurnEvent::TextDelta(text) => {
+                self.running.push_str(text);
+                true
+            }
+            TurnEvent::TextDone(text) => {
+                self.running.clear();
+                if !self.done.is_empty() && !text.is_empty() {
+                    self.done.push_str("\n\n");
+                }
+                self.done.push_str(text);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// All text so far, pieces apart by an empty line.
+    pub fn text(&self) -> String {
+        match (self.done.is_empty(), self.running.is_empty()) {
+            (true, _) => self.running.clone(),
+            (_, true) => self.done.clone(),
+            _ => format!("{}\n\n{}", self.done, self.running),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_stream_is_replaced_and_never_appended_to() {
+        let mut draft = Draft::default();
+        draft.apply(&TurnEvent::TextDone("Let me look.".to_owned()));
+        draft.apply(&TurnEvent::TextStarted);
+        draft.apply(&TurnEvent::TextDelta("The ans".to_owned()));
+        assert_eq!(draft.text(), "Let me look.\n\nThe ans");
+        draft.apply(&TurnEvent::TextDone("The answer is 7.".to_owned()));
+        assert_eq!(draft.text(), "Let me look.\n\nThe answer is 7.");
+    }
+
+    #[test]
+    fn an_attempt_has_one_uuid_and_the_next_another() {
+        let key: Key = "tg-812345678".parse().unwrap();
+        assert_eq!(turn_uuid(&key, 1), turn_uuid(&key, 1));
+        assert_ne!(turn_uuid(&key, 1), turn_uuid(&key, 2));
+        assert_eq!(turn_uuid(&key, 1).len(), 36);
+    }
+}

@@ -1,0 +1,439 @@
+//! One line of the CLI's output, understood as far as the engine needs it.
+//!
+//! Everything is read with getters that take a missing or odd field for an absent one: a newer CLI may say more, and
+//! nothing it says makes the engine fall over. What is not known becomes [`Line::Unknown`].
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tinyclaw_domain::Usage;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Line {
+    /// `system/init`: said at the start of every turn.
+    Init { version: Option<String>, model: Option<String>, mcp: Vec<(String, String)> },
+    /// `system/session_state_changed`.
+    State { idle: bool },
+    /// `system/status`, `thinking_tokens` and other signs of life.
+    Alive,
+    /// `system/api_retry`: a request failed and will be made again.
+    ApiRetry {
+        attempt: u64,
+        attempts_max: u64,
+        delay_ms: u64,
+        status: Option<u16>,
+        error: Option<String>,
+    },
+    /// `system/model_fallback`.
+    ModelFallback { to: Option<String> },
+    /// `rate_limit_event`.
+    RateLimit {
+        status: String,
+        kind: Option<String>,
+        resets_at: Option<u64>,
+        utilization: Option<f64>,
+    },
+    /// `stream_event` of the conversation itself (`parent_tool_use_id` null).
+    Stream(StreamEvent),
+    /// `assistant`: one content block, whole.
+    Assistant { nested: bool, model: Option<String>, error: Option<String>, blocks: Vec<Block> },
+    /// `user` echoed with `isReplay`.
+    Replay { uuid: Option<String> },
+    /// `user` with tool results.
+    ToolResults { nested: bool, results: Vec<(String, bool)> },
+    /// `result`: the turn is over.
+    Result(Box<ResultLine>),
+    /// The CLI wants something from us.
+    Request { id: String, request: HostRequest },
+    /// An answer to a control request of ours.
+    Response { id: String, error: Option<String> },
+    /// The CLI takes a request back.
+    Cancel { id: String },
+    /// A line of a type that this version does not know.
+    Unknown(String),
+    /// Not JSON.
+    Garbage,
+}
+
+/// A part of the running answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StreamEvent {
+    /// A new message of the model begins; an unfinished one before it is void.
+    MessageStart { model: Option<String> },
+    /// A block of text begins.
+    TextStart,
+    /// More text.
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+/// A content block of an `assistant` line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Block {
+    /// Text, whole.
+    Text(String),
+    /// A tool is about to be used.
+    ToolUse { id: String, name: String, input: Value },
+    /// Thinking and whatever else.
+    Other,
+}
+
+/// What the CLI asks of its host.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum HostRequest {
+    /// May I?
+    CanUseTool { tool: String, input: Value, suggestions: Vec<Value> },
+    /// A JSON-RPC message for the in-process MCP server.
+    Mcp { message: Value },
+    /// Something else.
+    Other(String),
+}
+
+/// The `result` line.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct ResultLine {
+    pub(crate) subtype: String,
+    pub(crate) is_error: bool,
+    pub(crate) api_error_status: Option<u16>,
+    pub(crate) text: String,
+    pub(crate) errors: Vec<String>,
+    pub(crate) stop_reason: Option<String>,
+    pub(crate) terminal_reason: Option<String>,
+    pub(crate) num_turns: u32,
+    pub(crate) duration_ms: u64,
+    pub(crate) ttft_ms: Option<u64>,
+    /// Of this turn.
+    pub(crate) usage: Usage,
+    /// Since the process started.
+    pub(crate) total_cost_usd: f64,
+    /// Output tokens of each model since the process started.
+    pub(crate) model_output: BTreeMap<String, u64>,
+    pub(crate) denials: Vec<(String, Value)>,
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn number(value: &Value, key: &str) -> Option<u64> {
+    let it = value.get(key)?;
+    it.as_u64().or_else(|| it.as_f64().filter(|it| *it >= 0.0).map(|it| it as u64))
+}
+
+fn flag(value: &Value, key: &str) -> bool {
+    value.get(key).and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn status(value: &Value, key: &str) -> Option<u16> {
+    number(value, key).and_then(|it| u16::try_from(it).ok())
+}
+
+impl Line {
+    /// Understands one line. Never fails: there is a variant for everything.
+    pub(crate) fn parse(bytes: &[u8]) -> Line {
+        let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return Line::Garbage };
+        let kind = text(&value, "type").unwrap_or_default();
+        match kind.as_str() {
+            "system" => system(&value),
+            "stream_event" => stream(&value),
+            "assistant" => assistant(&value),
+            "user" => user(&value),
+            "result" => Line::Result(Box::new(result(&value))),
+            "rate_limit_event" => rate_limit(&value),
+            "control_request" => request(&value),
+            "control_response" => response(&value),
+            "control_cancel_request" => match text(&value, "request_id") {
+                Some(id) => Line::Cancel { id },
+                None => Line::Unknown(kind),
+            },
+            _ => Line::Unknown(kind),
+        }
+    }
+}
+
+fn system(value: &Value) -> Line {
+    let subtype = text(value, "subtype").unwrap_or_default();
+    match subtype.as_str() {
+        "init" => Line::Init {
+            version: text(value, "claude_code_version"),
+            model: text(value, "model"),
+            mcp: list(value, "mcp_servers")
+                .iter()
+                .filter_map(|it| Some((text(it, "name")?, text(it, "status")?)))
+                .collect(),
+        },
+        "session_state_changed" => {
+            Line::State { idle: text(value, "state").as_deref() == Some("idle") }
+        }
+        "api_retry" => Line::ApiRetry {
+            attempt: number(value, "attempt").unwrap_or(0),
+            attempts_max: number(value, "max_retries").unwrap_or(0),
+            delay_ms: number(value, "retry_delay_ms").unwrap_or(0),
+            status: status(value, "error_status"),
+            error: text(value, "error"),
+        },
+        "model_fallback" => Line::ModelFallback {
+            to: text(value, "to_model").or_else(|| text(value, "fallback_model")),
+        },
+        "status" | "thinking_tokens" | "task_started" | "task_updated" | "task_notification"
+        | "hook_started" | "hook_response" | "compact_boundary" => Line::Alive,
+        _ => Line::Unknown(format!("system/{subtype}")),
+    }
+}
+
+fn stream(value: &Value) -> Line {
+    if is_nested(value) {
+        return Line::Alive;
+    }
+    let Some(event) = value.get("event") else { return Line::Alive };
+    Line::Stream(match event.get("type").and_then(Value::as_str) {
+        Some("message_start") => StreamEvent::MessageStart {
+            model: event.get("message").and_then(|it| text(it, "model")),
+        },
+        Some("content_block_start")
+            if event.pointer("/content_block/type").and_then(Value::as_str) == Some("text") =>
+        {
+            StreamEvent::TextStart
+        }
+        Some("content_block_delta")
+            if event.pointer("/delta/type").and_then(Value::as_str) == Some("text_delta") =>
+        {
+            StreamEvent::Text(
+                event.get("delta").and_then(|it| text(it, "text")).unwrap_or_default(),
+            )
+        }
+        _ => StreamEvent::Other,
+    })
+}
+
+fn is_nested(value: &Value) -> bool {
+    value.get("parent_tool_use_id").is_some_and(|it| !it.is_null())
+}
+
+fn assistant(value: &Value) -> Line {
+    let message = value.get("message").unwrap_or(&Value::Null);
+    let blocks = match message.get("content") {
+        Some(Value::String(it)) => vec![Block::Text(it.clone())],
+        _ => list(message, "content").iter().map(block).collect(),
+    };
+    Line::Assistant {
+        nested: is_nested(value),
+        model: text(message, "model"),
+        error: text(value, "error").or_else(|| text(message, "error")),
+        blocks,
+    }
+}
+
+fn block(value: &Value) -> Block {
+    match value.get("type").and_then(Value::as_str) {
+        Some("text") => Block::Text(text(value, "text").unwrap_or_default()),
+        Some("tool_use" | "server_tool_use" | "mcp_tool_use") => Block::ToolUse {
+            id: text(value, "id").unwrap_or_default(),
+            name: text(value, "name").unwrap_or_default(),
+            input: value.get("input").cloned().unwrap_or(Value::Null),
+        },
+        _ => Block::Other,
+    }
+}
+
+fn user(value: &Value) -> Line {
+    if flag(value, "isReplay") {
+        return Line::Replay { uuid: text(value, "uuid") };
+    }
+    let message = value.get("message").unwrap_or(&Value::Null);
+    let results = list(message, "content")
+        .iter()
+        .filter(|it| it.get("type").and_then(Value::as_str) == Some("tool_result"))
+        .filter_map(|it| Some((text(it, "tool_use_id")?, flag(it, "is_error"))))
+        .collect();
+    Line::ToolResults { nested: is_nested(value), results }
+}
+
+fn rate_limit(value: &Value) -> Line {
+    let info = value.get("rate_limit_info").unwrap_or(value);
+    Line::RateLimit {
+        status: text(info, "status").unwrap_or_default(),
+        kind: text(info, "rateLimitType"),
+        resets_at: number(info, "resetsAt"),
+        utilization: info.get("utilization").and_then(Value::as_f64),
+    }
+}
+
+fn request(value: &Value) -> Line {
+    let Some(id) = text(value, "request_id") else {
+        return Line::Unknown("control_request".to_owned());
+    };
+    let request = value.get("request").unwrap_or(&Value::Null);
+    let subtype = text(request, "subtype").unwrap_or_default();
+    let request = match subtype.as_str() {
+        "can_use_tool" => HostRequest::CanUseTool {
+            tool: text(request, "tool_name").unwrap_or_default(),
+            input: request.get("input").cloned().unwrap_or(Value::Null),
+            suggestions: list(request, "permission_suggestions").to_vec(),
+        },
+        "mcp_message" => {
+            HostRequest::Mcp { message: request.get("message").cloned().unwrap_or(Value::Null) }
+        }
+        _ => HostRequest::Other(subtype),
+    };
+    Line::Request { id, request }
+}
+
+fn response(value: &Value) -> Line {
+    let response = value.get("response").unwrap_or(&Value::Null);
+    match text(response, "request_id") {
+        Some(id) => {
+            let failed = text(response, "subtype").as_deref() == Some("error");
+            let error =
+                failed.then(|| text(response, "error").unwrap_or_else(|| "no reason".to_owned()));
+            Line::Response { id, error }
+        }
+        None => Line::Unknown("control_response".to_owned()),
+    }
+}
+
+fn result(value: &Value) -> ResultLine {
+    let usage = value.get("usage").unwrap_or(&Value::Null);
+    let model_output = value
+        .get("modelUsage")
+        .and_then(Value::as_object)
+        .map(|it| {
+            it.iter()
+                .map(|(name, it)| (name.clone(), number(it, "outputTokens").unwrap_or(0)))
+                .collect()
+        })
+        .unwrap_or_default();
+    ResultLine {
+        subtype: text(value, "subtype").unwrap_or_default(),
+        is_error: flag(value, "is_error"),
+        api_error_status: status(value, "api_error_status"),
+        text: text(value, "result").unwrap_or_default(),
+        errors: list(value, "errors").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        stop_reason: text(value, "stop_reason"),
+        terminal_reason: text(value, "terminal_reason"),
+        num_turns: number(value, "num_turns").and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
+        duration_ms: number(value, "duration_ms").unwrap_or(0),
+        ttft_ms: number(value, "ttft_ms"),
+        usage: Usage {
+            input_tokens: number(usage, "input_tokens").unwrap_or(0),
+            output_tokens: number(usage, "output_tokens").unwrap_or(0),
+            cache_read_tokens: number(usage, "cache_read_input_tokens").unwrap_or(0),
+            cache_write_tokens: number(usage, "cache_creation_input_tokens").unwrap_or(0),
+        },
+        total_cost_usd: value.get("total_cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
+        model_output,
+        denials: list(value, "permission_denials")
+            .iter()
+            .map(|it| {
+                let input = it.get("tool_input").cloned().unwrap_or(Value::Null);
+                (text(it, "tool_name").unwrap_or_default(), input)
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Line {
+        Line::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_result_that_says_success_can_be_an_error() {
+        let Line::Result(it) = parse(
+            r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":529,"result":"API Error",
+                "usage":{"input_tokens":3,"cache_read_input_tokens":4},"total_cost_usd":0.5,
+                "modelUsage":{"claude-opus-4-8[1m]":{"outputTokens":21}}}"#,
+        ) else {
+            panic!("not a result")
+        };
+        assert!(it.is_error);
+        assert_eq!(it.api_error_status, Some(529));
+        assert_eq!(it.usage.cache_read_tokens, 4);
+        assert_eq!(it.model_output["claude-opus-4-8[1m]"], 21);
+    }
+
+    #[test]
+    fn what_a_subagent_says_is_a_sign_of_life_and_no_text() {
+        let line = r#"{"type":"stream_event","parent_tool_use_id":"toolu_1",
+            "event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}}"#;
+        assert_eq!(parse(line), Line::Alive);
+    }
+
+    #[test]
+    fn an_unknown_line_is_named_and_nothing_more() {
+        assert_eq!(
+            parse(r#"{"type":"command_lifecycle","a":[1]}"#),
+            Line::Unknown("command_lifecycle".to_owned())
+        );
+        assert_eq!(parse("Segmentation fault"), Line::Garbage);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let keys = prop::sample::select(vec![
+            "type",
+            "subtype",
+            "message",
+            "content",
+            "event",
+            "delta",
+            "request",
+            "request_id",
+            "response",
+            "usage",
+            "modelUsage",
+            "text",
+            "id",
+            "is_error",
+            "errors",
+            "isReplay",
+        ]);
+        let words = prop::sample::select(vec![
+            "system",
+            "init",
+            "assistant",
+            "user",
+            "result",
+            "stream_event",
+            "control_request",
+            "can_use_tool",
+            "mcp_message",
+            "control_response",
+            "text",
+            "tool_use",
+            "api_retry",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            words.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((keys.clone(), inner), 0..6).prop_map(|pairs| {
+                    Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_parser_fall_over(value in any_json(), noise in any::<Vec<u8>>()) {
+            let _ = Line::parse(value.to_string().as_bytes());
+            let _ = Line::parse(&noise);
+        }
+    }
+}

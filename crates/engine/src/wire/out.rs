@@ -1,0 +1,168 @@
+//! Lines that go into the CLI. Made by serde only: a line that is not JSON kills the process.
+
+use serde_json::{Value, json};
+use tinyclaw_domain::PermissionAnswer;
+
+use crate::turn::ToolSpec;
+
+/// The name of our in-process MCP server; Claude sees its tools as `mcp__tinyclaw__<tool>`.
+pub(crate) const MCP_SERVER: &str = "tinyclaw";
+
+/// What is said when nobody is there to ask.
+pub(crate) const ASK_UNANSWERED: &str =
+    "Nobody answered this permission question in time. Do without it, or say what you would need.";
+
+/// A user message. `uuid` is Claude's idempotency key.
+pub(crate) fn user(uuid: &str, content: Value) -> Value {
+    json!({
+        "type": "user",
+        "message": { "role": "user", "content": content },
+        "parent_tool_use_id": null,
+        "session_id": "",
+        "uuid": uuid,
+    })
+}
+
+fn control(id: &str, request: Value) -> Value {
+    json!({ "type": "control_request", "request_id": id, "request": request })
+}
+
+/// The first words. The system prompt goes here and not into an argument, which has a length limit and is public.
+pub(crate) fn initialize(id: &str, system_prompt: &str, with_tools: bool) -> Value {
+    let mut request = json!({ "subtype": "initialize", "hooks": null });
+    if with_tools {
+        request["sdkMcpServers"] = json!([MCP_SERVER]);
+    }
+    if !system_prompt.is_empty() {
+        request["appendSystemPrompt"] = json!(system_prompt);
+    }
+    control(id, request)
+}
+
+pub(crate) fn interrupt(id: &str) -> Value {
+    control(id, json!({ "subtype": "interrupt" }))
+}
+
+pub(crate) fn set_model(id: &str, model: &str) -> Value {
+    control(id, json!({ "subtype": "set_model", "model": model }))
+}
+
+/// An answer to a request of the CLI.
+pub(crate) fn success(request_id: &str, response: Value) -> Value {
+    json!({
+        "type": "control_response",
+        "response": { "subtype": "success", "request_id": request_id, "response": response },
+    })
+}
+
+/// A refusal of a request of the CLI.
+pub(crate) fn error(request_id: &str, error: &str) -> Value {
+    json!({
+        "type": "control_response",
+        "response": { "subtype": "error", "request_id": request_id, "error": error },
+    })
+}
+
+/// The answer to a permission question. "Always" holds for this session: the CLI's own suggestions, kept nowhere else.
+pub(crate) fn permission(
+    request_id: &str,
+    answer: PermissionAnswer,
+    input: &Value,
+    suggestions: &[Value],
+    why_not: &str,
+) -> Value {
+    let response = match answer {
+        PermissionAnswer::Deny => json!({ "behavior": "deny", "message": why_not }),
+        PermissionAnswer::Allow => json!({ "behavior": "allow", "updatedInput": input }),
+        PermissionAnswer::Always => {
+            let rules: Vec<Value> = suggestions
+                .iter()
+                .filter_map(Value::as_object)
+                .cloned()
+                .map(|mut it| {
+                    it.insert("destination".to_owned(), json!("session"));
+                    Value::Object(it)
+                })
+                .collect();
+            json!({ "behavior": "allow", "updatedInput": input, "updatedPermissions": rules })
+        }
+    };
+    success(request_id, response)
+}
+
+/// What "always" would allow, in words such as `Bash(curl -s *)`, for the button and whoever presses it.
+pub(crate) fn always_means(suggestions: &[Value]) -> Vec<String> {
+    let mut found = Vec::new();
+    for it in suggestions {
+        for rule in it.get("rules").and_then(Value::as_array).into_iter().flatten() {
+            let tool = rule.get("toolName").and_then(Value::as_str).unwrap_or("?");
+            match rule.get("ruleContent").and_then(Value::as_str) {
+                Some(content) => found.push(format!("{tool}({content})")),
+                None => found.push(tool.to_owned()),
+            }
+        }
+        if let Some(mode) = it.get("mode").and_then(Value::as_str) {
+            found.push(format!("mode {mode}"));
+        }
+        for dir in it.get("directories").and_then(Value::as_array).into_iter().flatten() {
+            found.push(format!("directory {}", dir.as_str().unwrap_or("?")));
+        }
+    }
+    found
+}
+
+/// The part of MCP that needs no thinking: everything but `tools/call`. `None` is that call.
+pub(crate) fn mcp_reply(message: &Value, tools: &[ToolSpec]) -> Option<Value> {
+    let result = match message.get("method").and_then(Value::as_str).unwrap_or_default() {
+        "tools/call" => return None,
+        "initialize" => json!({
+            "protocolVersion": message.pointer("/params/protocolVersion").cloned().unwrap_or_else(|| json!("2025-06-18")),
+            "capabilities": { "tools": {} },
+            "serverInfo": { "name": MCP_SERVER, "version": env!("CARGO_PKG_VERSION") },
+        }),
+        "tools/list" => json!({ "tools": tools.iter().map(ToolSpec::to_mcp).collect::<Vec<_>>() }),
+        "ping" => json!({}),
+        method if method.starts_with("notifications/") => json!({}),
+        _ => {
+            return Some(json!({
+                "jsonrpc": "2.0",
+                "id": message.get("id").cloned().unwrap_or(Value::Null),
+                "error": { "code": -32601, "message": "method not found" },
+            }));
+        }
+    };
+    Some(rpc(message, result))
+}
+
+/// The answer to a `tools/call`.
+pub(crate) fn mcp_called(message: &Value, answer: &Result<String, String>) -> Value {
+    let (text, failed) = match answer {
+        Ok(it) => (it, false),
+        Err(it) => (it, true),
+    };
+    rpc(message, json!({ "content": [{ "type": "text", "text": text }], "isError": failed }))
+}
+
+fn rpc(message: &Value, result: Value) -> Value {
+    let id = message.get("id").cloned().unwrap_or_else(|| json!(0));
+    json!({ "jsonrpc": "2.0", "id": id, "result": result })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn always_stays_within_the_session() {
+        let suggestion = json!({
+            "type": "addRules", "behavior": "allow", "destination": "localSettings",
+            "rules": [{ "toolName": "Bash", "ruleContent": "curl *" }],
+        });
+        let suggestions = [suggestion];
+        let line =
+            permission("r", PermissionAnswer::Always, &json!({"command": "x"}), &suggestions, "");
+        let rules = line.pointer("/response/response/updatedPermissions/0").unwrap();
+        assert_eq!(rules["destination"], "session");
+        assert_eq!(always_means(&suggestions), ["Bash(curl *)"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The helper of all tests here: an engine over a temporary state folder, with one desk in it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
+use tinyclaw_engine::{
+    Content, Engine, EngineConfig, SessionSpec, ToolSpec, Turn, TurnEnd, TurnEvent, TurnRequest,
+};
+use uuid::Uuid;
+
+/// A desk and an engine of its own.
+pub(crate) struct Desk {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) engine: Engine,
+    pub(crate) spec: SessionSpec,
+}
+
+impl Desk {
+    /// A desk whose Claude is the demo engine.
+    pub(crate) fn demo() -> Desk {
+        Desk::demo_with(|_| {})
+    }
+
+    pub(crate) fn demo_with(change: impl FnOnce(&mut EngineConfig)) -> Desk {
+        Desk::new(PathBuf::from(env!("CARGO_BIN_EXE_tinyclaw-demo-engine")), change)
+    }
+
+    pub(crate) fn new(program: PathBuf, change: impl FnOnce(&mut EngineConfig)) -> Desk {
+        // Not below /tmp, which everybody may write: these tests are about who may not.
+        let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = root.path().canonicalize().unwrap();
+        for it in ["state/queue/incoming", "home", "work"] {
+            std::fs::create_dir_all(path.join(it)).unwrap();
+        }
+        let leash = env!("CARGO_BIN_EXE_tinyclaw-leash");
+        let mut config = EngineConfig::new(program, leash, path.join("state"), path.join("home"));
+        // The machine may be busy with other tests; only tests about patience make it short.
+        config.times.close = Duration::from_secs(20);
+        change(&mut config);
+        let spec = SessionSpec {
+            thread: ThreadId::topic(7),
+            id: new_session(),
+            cwd: path.join("work"),
+            permission_mode: PermissionMode::Ask,
+            system_prompt: String::new(),
+            tools: Arc::new([]),
+            model: Model::Sonnet,
+        };
+        Desk { root, engine: Engine::new(config), spec }
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.root.path().canonicalize().unwrap().join(below)
+    }
+
+    /// What everybody would find there: the lock of this desk's session.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path(&format!("state/locks/session-{}", self.spec.thread))
+    }
+
+    pub(crate) fn request(&self, text: &str) -> TurnRequest {
+        TurnRequest {
+            session: self.spec.clone(),
+            key: "tg-1".parse().unwrap(),
+            uuid: Uuid::new_v4().to_string(),
+            content: vec![Content::Text(text.to_owned())],
+        }
+    }
+
+    pub(crate) fn ask(&self, text: &str) -> Turn {
+        self.engine.turn(self.request(text))
+    }
+
+    /// Asks and waits for the end.
+    pub(crate) async fn say(&self, text: &str) -> TurnEnd {
+        self.ask(text).end().await.expect("every turn ends")
+    }
+}
+
+pub(crate) fn new_session() -> SessionId {
+    Uuid::new_v4().to_string().parse().unwrap()
+}
+
+pub(crate) fn tool(name: &str) -> ToolSpec {
+    ToolSpec {
+        name: name.to_owned(),
+        description: format!("The tool {name} of a test."),
+        input_schema: serde_json::json!({ "type": "object", "properties": {} }),
+    }
+}
+
+/// Waits for an event; everything before it is dropped. Panics when the turn ends first.
+pub(crate) async fn until<T>(turn: &mut Turn, pick: impl Fn(TurnEvent) -> Option<T>) -> T {
+    loop {
+        let event = turn.next().await.expect("the turn goes on");
+        if let TurnEvent::Ended(end) = &event {
+            let ended = format!("{end:?}");
+            return pick(event).unwrap_or_else(|| panic!("the turn ended first: {ended}"));
+        }
+        if let Some(found) = pick(event) {
+            return found;
+        }
+    }
+}
+
+/// Waits until something is true; for what happens in other processes and tells nobody.
+pub(crate) async fn eventually(what: &str, is_true: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if is_true() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never happened: {what}");
+}
+
+/// Processes that belong to a session: its leash, and whatever runs below it or was left behind.
+pub(crate) fn alive(lock: &std::path::Path) -> Vec<u32> {
+    let needle = lock.to_str().unwrap().as_bytes();
+    let names = |path: PathBuf| {
+        std::fs::read(path).is_ok_and(|it| it.windows(needle.len()).any(|it| it == needle))
+    };
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|it| *it != std::process::id())
+        .filter(|it| {
+            let proc = PathBuf::from(format!("/proc/{it}"));
+            names(proc.join("environ")) || names(proc.join("cmdline"))
+        })
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! The engine over real processes: the demo engine under a real leash, and the real CLI against a fake API.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests lay files down and start processes as a stranger would"
+)]
+#![allow(clippy::print_stderr, reason = "a test that skips itself says so")]
+#![allow(missing_docs, reason = "the names of tests are their documentation")]
+
+mod demo;
+mod desk;
+mod leash;
