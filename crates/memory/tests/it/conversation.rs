@@ -1,0 +1,101 @@
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use tinyclaw_domain::Direction::{In, Out};
+use tinyclaw_memory::NOTE_BYTES_MAX;
+
+use crate::{at, memory, said, session, summary, who};
+
+#[test]
+fn every_turn_is_kept_and_a_repeated_line_is_one() {
+    let (_dir, memory) = memory();
+    let ada = who("u123");
+    for line in [
+        said(1, "a", In, "hello"),
+        said(1, "a", Out, "hi\nthere"),
+        said(1, "a", Out, "hi\nthere"),
+        said(1, "b", In, "more"),
+    ] {
+        memory.turn(&ada, &line).unwrap();
+    }
+    memory.turn(&ada, &said(2, "c", In, "elsewhere")).unwrap();
+    let texts: Vec<String> =
+        memory.conversation(&ada, &session(1)).unwrap().into_iter().map(|it| it.text).collect();
+    assert_eq!(texts, ["hello", "hi\nthere", "more"]);
+    assert_eq!(memory.turns(&ada, &session(1)).unwrap(), 1, "an unanswered message is no turn");
+    assert_eq!(memory.turns(&ada, &session(2)).unwrap(), 0);
+    assert_eq!(memory.turns(&who("7"), &session(1)).unwrap(), 0, "another desk");
+    assert!(
+        memory
+            .conversation_path(&ada, &session(1))
+            .ends_with("memory/conversations/u123/00000001-0000-4000-8000-000000000000.jsonl")
+    );
+}
+
+#[test]
+fn conversations_go_when_their_time_is_over_and_summaries_stay() {
+    let (_dir, memory) = memory();
+    let ada = who("u123");
+    memory.turn(&ada, &said(1, "a", Out, "hi")).unwrap();
+    memory
+        .keep_summary(&ada, &session(1), &at("2026-11-20T10:00:00"), &summary("# Greetings"))
+        .unwrap();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let later = SystemTime::now() + 10 * day;
+    assert_eq!(memory.retire(later, None).unwrap(), 0);
+    assert_eq!(memory.retire(later, Some(11 * day)).unwrap(), 0);
+    assert_eq!(memory.retire(later, Some(9 * day)).unwrap(), 1);
+    assert_eq!(memory.turns(&ada, &session(1)).unwrap(), 0);
+    assert!(memory.has_summary(&ada, &session(1)).unwrap());
+}
+
+#[test]
+fn notes_are_a_list_a_day() {
+    let (_dir, memory) = memory();
+    let ada = who("u123");
+    memory
+        .note(
+            &ada,
+            &at("2026-11-20T23:59:30"),
+            "  the rent is due\n\n# not a heading\n- not a note ",
+        )
+        .unwrap();
+    memory.note(&ada, &at("2026-11-21T00:00:10"), "paid").unwrap();
+    let of = |day: &str| memory.notes(&ada, day.parse().unwrap()).unwrap();
+    assert_eq!(of("2026-11-20"), "- 23:59 the rent is due\n  # not a heading\n  - not a note\n");
+    assert_eq!(of("2026-11-21"), "- 00:00 paid\n");
+    assert_eq!(of("2026-11-22"), "");
+    for text in ["", " \n ", &"x".repeat(NOTE_BYTES_MAX + 1)] {
+        assert!(memory.note(&ada, &at("2026-11-21T00:00:10"), text).is_err());
+    }
+}
+
+#[test]
+fn an_ended_session_has_one_line_however_often_its_end_is_told() {
+    let (_dir, memory) = memory();
+    let ada = who("u123");
+    let end = summary("# Rent paid\nAda paid the rent.");
+    memory.note_end(&ada, &at("2026-11-20T23:59:50"), &session(1), Some(&end)).unwrap();
+    memory.note_end(&ada, &at("2026-11-21T00:00:20"), &session(1), Some(&end)).unwrap();
+    memory.note_end(&ada, &at("2026-11-21T00:00:30"), &session(2), None).unwrap();
+    assert_eq!(
+        memory.notes(&ada, "2026-11-20".parse().unwrap()).unwrap(),
+        "- 23:59 Rent paid (session 00000001)\n"
+    );
+    assert_eq!(
+        memory.notes(&ada, "2026-11-21".parse().unwrap()).unwrap(),
+        "- 00:00 a session ended without anything to remember (session 00000002)\n"
+    );
+}
+
+#[test]
+fn a_line_that_a_person_broke_costs_only_itself() {
+    let (_dir, memory) = memory();
+    let ada = who("u123");
+    memory.turn(&ada, &said(1, "a", Out, "hi")).unwrap();
+    let path = memory.conversation_path(&ada, &session(1));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("oops\n{text}{{\"half")).unwrap();
+    memory.turn(&ada, &said(1, "b", Out, "still here")).unwrap();
+    assert_eq!(memory.turns(&ada, &session(1)).unwrap(), 2);
+}
