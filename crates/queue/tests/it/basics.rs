@@ -374,3 +374,53 @@ async fn without_a_watcher_the_sweep_finds_it() {
     publish(&theirs, "7", "tg-1");
     assert_eq!(waiting.await.unwrap(), 1);
 }
+
+#[test]
+fn an_answer_is_not_overwritten_by_an_older_copy_of_its_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    // What a power cut on a weak file system may leave, found by a process that has not heard of the further one.
+    let root = dir.path().join("queue");
+    let file = std::fs::read_dir(root.join("incoming")).unwrap().next().unwrap().unwrap();
+    let mut answered = message("7", "tg-1");
+    answered.reply = Some(reply("hi"));
+    let answered = serde_json::to_vec(&answered).unwrap();
+    std::fs::write(root.join("processing").join(file.file_name()), answered).unwrap();
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert!(lease.was_recovered());
+    assert_eq!(lease.message().reply.as_ref().map(|it| it.text.as_str()), Some("hi"));
+    assert!(!file.path().exists());
+}
+
+#[test]
+fn follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = open(dir.path());
+    publish(&theirs, "7", "tg-1");
+    let mut lease = theirs.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    lease.answer(reply("asked them"), vec![follow_up("8"), follow_up("8")]).unwrap();
+    // We look, find the lane taken, and will not list again for a minute.
+    let patient = Options {
+        reserve_bytes: 0,
+        free_share_min: 0.0,
+        watch: false,
+        sweep_every: Duration::from_secs(60),
+        ..Options::default()
+    };
+    let ours = Queue::open(dir.path(), patient).unwrap();
+    assert_eq!(next(&ours, Side::Run), "-");
+    // They publish the first of two, and die.
+    publish(&theirs, "8", "x-tg-1-1");
+    drop(lease);
+    let lease = loop {
+        match ours.try_claim(Side::Run, &Which::Ordinary).unwrap() {
+            Some(lease) => break lease,
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    lease.finish().unwrap();
+    let waiting = ours.view().list(Place::Incoming, 10).unwrap();
+    let keys: Vec<&str> = waiting.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys, ["x-tg-1-1", "x-tg-1-2"]);
+}

@@ -4,12 +4,17 @@
 //! - flush of the file before the rename in `publish`: `power::a_confirmed_message_survives_any_power_cut`
 //! - flush of the folder after the rename in `publish`: the same
 //! - flush of the file or of the folder in `answer` (`replace_through`): `power::an_answer_on_disk_is_never_asked_again`
-//! - `RENAME_NOREPLACE` in a claim: `basics::a_name_that_shows_twice_after_a_power_cut_is_one_message`
+//! - `RENAME_NOREPLACE` in a claim: `basics::an_answer_is_not_overwritten_by_an_older_copy_of_its_message`
+//! - settling after a boot: `basics::a_name_that_shows_twice_after_a_power_cut_is_one_message`
 //! - the key index in `publish`: `basics::a_key_is_published_once` and the model
 //! - the swap in `replace_waiting`: `basics::an_edit_never_brings_a_claimed_message_back`
 //! - the lane's lock: `basics::a_lane_has_one_owner_among_processes`, and the campaign counts `stolen`
 //! - the note in the lane's file: the campaign counts `reordered`
-//! - the look before follow-ups are published again: `faults::a_crash_at_any_step_loses_and_repeats_nothing`
+//! - the look before follow-ups are published again:
+//!   `basics::follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again`
+//!
+//! `RENAME_NOREPLACE` in `publish` guards names, which hold a ulid and cannot meet: it is belt beside braces, and no
+//! test can make two names meet.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests make files by hand and start processes to kill them"
