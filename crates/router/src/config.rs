@@ -1,0 +1,462 @@
+//! The lists, weights and boundaries: one documented file (`router.toml` of this crate), built in, and whatever part of
+//! it an operator overrides. It refuses what it does not know, with the line: a typo must not become a silent default.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::fold::Folder;
+use crate::parts::COUNTED;
+use crate::trie::edges;
+
+/// The 14 dimensions, in the order of every decision.
+pub const DIMENSIONS: [&str; 14] = [
+    "tokenCount",
+    "codePresence",
+    "reasoningMarkers",
+    "technicalTerms",
+    "creativeMarkers",
+    "simpleIndicators",
+    "multiStepPatterns",
+    "questionComplexity",
+    "imperativeVerbs",
+    "constraintCount",
+    "outputFormat",
+    "referenceComplexity",
+    "negationComplexity",
+    "domainSpecificity",
+];
+
+/// The file that is built in.
+pub const BUILT_IN: &str = include_str!("../router.toml");
+
+/// The lists without a dimension, which the policy uses.
+pub(crate) const POLICY_LISTS: [&str; 3] = ["followUp", "acknowledge", "negator"];
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("router configuration, line {line}: {why}")]
+pub struct ConfigError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong there, and what would be right.
+    pub why: String,
+}
+
+/// Lists, weights and boundaries, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub(crate) bias: f64,
+    pub(crate) medium: f64,
+    pub(crate) complex: f64,
+    pub(crate) calibration: Calibration,
+    pub(crate) learned: bool,
+    pub(crate) learned_weight: f64,
+    pub(crate) large_context_tokens: u64,
+    pub(crate) min_confidence: f64,
+    pub(crate) weights: [f64; 14],
+    /// Dimension → part → share.
+    pub(crate) parts: BTreeMap<usize, BTreeMap<String, f64>>,
+    /// `(dimension, name)` → list; policy lists have dimension 14.
+    pub(crate) lists: BTreeMap<(usize, String), List>,
+}
+
+/// How raw scores become probabilities: two logistic curves.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Calibration {
+    pub(crate) medium_centre: f64,
+    pub(crate) medium_slope: f64,
+    pub(crate) complex_centre: f64,
+    pub(crate) complex_slope: f64,
+}
+
+/// A family of phrases that mean the same.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct List {
+    /// Counts fully only at the start of an instruction.
+    pub(crate) at_start: bool,
+    /// Is taken back by a negation in front of it.
+    pub(crate) negatable: bool,
+    /// Language → phrases as written.
+    pub(crate) phrases: BTreeMap<String, Vec<String>>,
+}
+
+impl Default for Config {
+    /// What is built in.
+    fn default() -> Config {
+        static READ: OnceLock<Config> = OnceLock::new();
+        READ.get_or_init(|| {
+            let mut config = Config::empty();
+            // A test parses the built-in file, so this cannot fail in a build that passed.
+            config.apply(BUILT_IN, true).unwrap_or_else(|err| panic!("built-in {err}"));
+            config
+        })
+        .clone()
+    }
+}
+
+impl Config {
+    /// The built-in configuration with an operator's `router.toml` on top. Keys that are given replace, keys that are
+    /// not stay; of a list, each language is replaced as a whole, and `extend` adds to all of them.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        config.apply(text, false)?;
+        Ok(config)
+    }
+
+    /// Another full file in place of the built-in one: what the fit tool works on.
+    pub fn parse_full(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::empty();
+        config.apply(text, true)?;
+        Ok(config)
+    }
+
+    /// The same configuration with the learned term switched on or off.
+    pub fn with_learned(mut self, on: bool) -> Config {
+        self.learned = on;
+        self
+    }
+
+    /// Fingerprint of everything that can change a decision.
+    pub fn fingerprint(&self) -> String {
+        let mut text = format!("{self:?}");
+        let _ = write!(text, "{}", env!("CARGO_PKG_VERSION"));
+        let mut hash = Sha256::new();
+        hash.update(text.as_bytes());
+        if self.learned {
+            hash.update(crate::learned::BUILT_IN);
+        }
+        hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    fn empty() -> Config {
+        Config {
+            bias: 0.0,
+            medium: -0.5,
+            complex: 0.5,
+            calibration: Calibration::default(),
+            learned: true,
+            learned_weight: 1.0,
+            large_context_tokens: 100_000,
+            min_confidence: 0.0,
+            weights: [0.0; 14],
+            parts: BTreeMap::new(),
+            lists: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, text: &str, full: bool) -> Result<(), ConfigError> {
+        let reader = Reader { text };
+        let root = DeTable::parse(text).map_err(|err| {
+            let at = err.span().map_or(0, |it| it.start);
+            reader.refuse(at, err.message().lines().collect::<Vec<_>>().join("; "))
+        })?;
+        for (key, value) in root.get_ref() {
+            match &**key.get_ref() {
+                "schema" => {
+                    if reader.number(value)? != 1.0 {
+                        return Err(
+                            reader.refuse(value.span().start, "schema must be 1".to_owned())
+                        );
+                    }
+                }
+                "score" => reader.fields(
+                    value,
+                    "score",
+                    &mut [
+                        ("bias", Field::Number(&mut self.bias)),
+                        ("medium", Field::Number(&mut self.medium)),
+                        ("complex", Field::Number(&mut self.complex)),
+                    ],
+                )?,
+                "calibration" => {
+                    let it = &mut self.calibration;
+                    reader.fields(
+                        value,
+                        "calibration",
+                        &mut [
+                            ("mediumCentre", Field::Number(&mut it.medium_centre)),
+                            ("mediumSlope", Field::Number(&mut it.medium_slope)),
+                            ("complexCentre", Field::Number(&mut it.complex_centre)),
+                            ("complexSlope", Field::Number(&mut it.complex_slope)),
+                        ],
+                    )?;
+                }
+                "learned" => reader.fields(
+                    value,
+                    "learned",
+                    &mut [
+                        ("enabled", Field::Switch(&mut self.learned)),
+                        ("weight", Field::Number(&mut self.learned_weight)),
+                    ],
+                )?,
+                "policy" => reader.fields(
+                    value,
+                    "policy",
+                    &mut [
+                        ("largeContextTokens", Field::Count(&mut self.large_context_tokens)),
+                        ("minConfidence", Field::Share(&mut self.min_confidence)),
+                    ],
+                )?,
+                "weights" => {
+                    for (key, value) in reader.table(value)? {
+                        let dimension = reader.dimension(key)?;
+                        let weight = reader.number(value)?;
+                        if weight < 0.0 {
+                            let why = format!(
+                                "the weight of {} must not be negative: turn the shares of its parts instead",
+                                key.get_ref()
+                            );
+                            return Err(reader.refuse(value.span().start, why));
+                        }
+                        self.weights[dimension] = weight;
+                    }
+                }
+                "parts" => self.apply_parts(&reader, value)?,
+                "lists" => self.apply_lists(&reader, value, full)?,
+                other => {
+                    let known =
+                        "schema, score, calibration, learned, policy, weights, parts, lists";
+                    return Err(reader.unknown(key.span().start, other, known));
+                }
+            }
+        }
+        if self.medium > self.complex {
+            let line = text.find("[score]").unwrap_or(0);
+            let why = "score.medium must not be above score.complex".to_owned();
+            return Err(reader.refuse(line, why));
+        }
+        self.refuse_unknown_parts(&reader, &root)?;
+        self.refuse_duplicates(&reader)
+    }
+
+    fn apply_parts(&mut self, reader: &Reader<'_>, value: &Value<'_>) -> Result<(), ConfigError> {
+        for (key, value) in reader.table(value)? {
+            let dimension = reader.dimension(key)?;
+            for (part, value) in reader.table(value)? {
+                let share = reader.number(value)?;
+                let parts = self.parts.entry(dimension).or_default();
+                parts.insert(part.get_ref().to_string(), share);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_lists(
+        &mut self,
+        reader: &Reader<'_>,
+        value: &Value<'_>,
+        full: bool,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in reader.table(value)? {
+            let dimension =
+                if &**key.get_ref() == "policy" { 14 } else { reader.dimension(key)? };
+            for (name, value) in reader.table(value)? {
+                let place = (dimension, name.get_ref().to_string());
+                if !full && !self.lists.contains_key(&place) {
+                    let known: Vec<&str> = self
+                        .lists
+                        .keys()
+                        .filter(|it| it.0 == dimension)
+                        .map(|it| it.1.as_str())
+                        .collect();
+                    return Err(reader.unknown(name.span().start, &place.1, &known.join(", ")));
+                }
+                if dimension == 14 && !POLICY_LISTS.contains(&place.1.as_str()) {
+                    return Err(reader.unknown(
+                        name.span().start,
+                        &place.1,
+                        &POLICY_LISTS.join(", "),
+                    ));
+                }
+                let list = self.lists.entry(place).or_default();
+                for (key, value) in reader.table(value)? {
+                    match &**key.get_ref() {
+                        "atStart" => list.at_start = reader.switch(value)?,
+                        "negatable" => list.negatable = reader.switch(value)?,
+                        "extend" => {
+                            let more = reader.strings(value)?;
+                            list.phrases.entry("extend".to_owned()).or_default().extend(more);
+                        }
+                        language if language.len() == 2 => {
+                            list.phrases.insert(language.to_owned(), reader.strings(value)?);
+                        }
+                        other => {
+                            let known = "atStart, negatable, extend, or a language of two letters";
+                            return Err(reader.unknown(key.span().start, other, known));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts that exist are the counted ones and the lists.
+    fn refuse_unknown_parts(
+        &self,
+        reader: &Reader<'_>,
+        root: &Spanned<DeTable<'_>>,
+    ) -> Result<(), ConfigError> {
+        let Some(parts) = root.get_ref().get("parts").and_then(|it| it.get_ref().as_table()) else {
+            return Ok(());
+        };
+        for (dimension, value) in parts {
+            let known = self.part_names(reader.dimension(dimension)?);
+            for (name, _) in reader.table(value)? {
+                if !known.iter().any(|it| *it == &**name.get_ref()) {
+                    return Err(reader.unknown(
+                        name.span().start,
+                        name.get_ref(),
+                        &known.join(", "),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the parts of a dimension: counted ones first, then its lists.
+    pub(crate) fn part_names(&self, dimension: usize) -> Vec<&str> {
+        let counted = COUNTED.iter().filter(|it| it.0 == DIMENSIONS[dimension]).map(|it| it.1);
+        let lists = self.lists.keys().filter(|it| it.0 == dimension).map(|it| it.1.as_str());
+        counted.chain(lists).collect()
+    }
+
+    /// A phrase counts once in a dimension, however it is spelled.
+    fn refuse_duplicates(&self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        let folder = Folder::new();
+        let mut seen: HashMap<(usize, String), (&str, &str)> = HashMap::new();
+        for ((dimension, name), list) in &self.lists {
+            for phrase in list.phrases.values().flatten() {
+                let line = || {
+                    let quoted = format!("\"{phrase}\"");
+                    let last = reader.text.rfind(&quoted);
+                    last.or_else(|| reader.text.find(phrase.as_str())).unwrap_or(0)
+                };
+                let folded = folder.phrase(edges(phrase).0);
+                if folded.is_empty() {
+                    return Err(reader.refuse(line(), format!("empty phrase in list {name}")));
+                }
+                if let Some((list, other)) = seen.insert((*dimension, folded), (name, phrase)) {
+                    let why = format!(
+                        "phrase {phrase:?} of list {name} stands already in list {list} as {other:?}; take one out"
+                    );
+                    return Err(reader.refuse(line(), why));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+enum Field<'a> {
+    Number(&'a mut f64),
+    Share(&'a mut f64),
+    Count(&'a mut u64),
+    Switch(&'a mut bool),
+}
+
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn refuse(&self, at: usize, why: String) -> ConfigError {
+        let at = at.min(self.text.len());
+        ConfigError {
+            line: 1 + self.text.as_bytes()[..at].iter().filter(|it| **it == b'\n').count(),
+            why,
+        }
+    }
+
+    fn unknown(&self, at: usize, key: &str, known: &str) -> ConfigError {
+        self.refuse(at, format!("unknown key {key:?}; known here: {known}"))
+    }
+
+    fn wrong(&self, value: &Value<'_>, wanted: &str) -> ConfigError {
+        let found = value.get_ref().type_str();
+        self.refuse(value.span().start, format!("expected {wanted}, found {found}"))
+    }
+
+    fn number(&self, value: &Value<'_>) -> Result<f64, ConfigError> {
+        let text = match value.get_ref() {
+            DeValue::Integer(it) if it.radix() == 10 => it.as_str(),
+            DeValue::Float(it) => it.as_str(),
+            _ => return Err(self.wrong(value, "a number")),
+        };
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() && number.abs() <= 1e6 => Ok(number),
+            _ => Err(self.refuse(value.span().start, format!("{text} is no usable number"))),
+        }
+    }
+
+    fn switch(&self, value: &Value<'_>) -> Result<bool, ConfigError> {
+        value.get_ref().as_bool().ok_or_else(|| self.wrong(value, "true or false"))
+    }
+
+    fn table<'v, 'd>(&self, value: &'v Value<'d>) -> Result<&'v DeTable<'d>, ConfigError> {
+        value.get_ref().as_table().ok_or_else(|| self.wrong(value, "a table"))
+    }
+
+    fn strings(&self, value: &Value<'_>) -> Result<Vec<String>, ConfigError> {
+        let array =
+            value.get_ref().as_array().ok_or_else(|| self.wrong(value, "a list of phrases"))?;
+        let phrase = |it: &Value<'_>| {
+            it.get_ref().as_str().map(str::to_owned).ok_or_else(|| self.wrong(it, "a phrase"))
+        };
+        array.iter().map(phrase).collect()
+    }
+
+    fn dimension(&self, key: &Key<'_>) -> Result<usize, ConfigError> {
+        DIMENSIONS
+            .iter()
+            .position(|it| *it == &**key.get_ref())
+            .ok_or_else(|| self.unknown(key.span().start, key.get_ref(), &DIMENSIONS.join(", ")))
+    }
+
+    fn fields(
+        &self,
+        value: &Value<'_>,
+        section: &str,
+        fields: &mut [(&str, Field<'_>)],
+    ) -> Result<(), ConfigError> {
+        for (key, value) in self.table(value)? {
+            let Some((_, field)) = fields.iter_mut().find(|it| it.0 == &**key.get_ref()) else {
+                let known: Vec<&str> = fields.iter().map(|it| it.0).collect();
+                return Err(self.unknown(key.span().start, key.get_ref(), &known.join(", ")));
+            };
+            match field {
+                Field::Number(it) => **it = self.number(value)?,
+                Field::Switch(it) => **it = self.switch(value)?,
+                Field::Share(it) => {
+                    **it = self.number(value)?;
+                    if !(0.0..=1.0).contains(*it) {
+                        let why = format!("{section}.{} must lie between 0 and 1", key.get_ref());
+                        return Err(self.refuse(value.span().start, why));
+                    }
+                }
+                Field::Count(it) => {
+                    let number = self.number(value)?;
+                    if number < 1.0 || number.fract() != 0.0 {
+                        let why =
+                            format!("{section}.{} must be a whole number above 0", key.get_ref());
+                        return Err(self.refuse(value.span().start, why));
+                    }
+                    **it = number as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+}

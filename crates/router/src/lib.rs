@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod fold;
+mod hint;
+mod learned;
+mod parts;
+mod policy;
+mod reading;
+mod router;
+mod trie;
+mod zones;
+
+pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
+pub use hint::strip_hint;
+pub use learned::{BUCKETS, pack};
+pub use reading::{Part, Reading};
+pub use router::{Input, Router, Turn, VERSION};

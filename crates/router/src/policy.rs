@@ -1,0 +1,77 @@
+//! What is stronger than the score, and in which order. It changes tiers and models, never the numbers of a score.
+
+use tinyclaw_domain::{Cause, Decision, Direction, Model, Source, Tier};
+
+use crate::reading::Reading;
+use crate::router::{Input, Turn};
+
+/// How many turns back a follow-up finds what it follows.
+const TURNS_BACK: usize = 4;
+/// A follow-up is short; a longer message stands on its own.
+const FOLLOW_UP_COLUMNS_MAX: u32 = 60;
+
+/// Applies the rules to a scored decision.
+pub(crate) fn apply(
+    decision: &mut Decision,
+    input: &Input<'_>,
+    hint: Option<Model>,
+    reading: &Reading,
+    large_context_tokens: u64,
+    min_confidence: f64,
+) {
+    let scored = decision.tier;
+    let (tier, cause) = if reading.letters == 0 {
+        let something = !input.attachments.is_empty();
+        (if something { Tier::Medium } else { Tier::Simple }, Cause::NoSignal)
+    } else if decision.confidence < min_confidence && scored != Tier::Medium {
+        (Tier::Medium, Cause::LowConfidence)
+    } else {
+        (scored, Cause::Scored)
+    };
+    decision.tier = tier;
+    decision.cause = cause;
+
+    let context = input.context_tokens.saturating_add(reading.tokens);
+    lift(decision, followed(input.history, reading), Cause::FollowUp);
+    lift(decision, input.reply_to_model.map(Model::tier), Cause::ReplyFloor);
+    lift(decision, (context > large_context_tokens).then_some(Tier::Complex), Cause::LargeContext);
+
+    decision.model = decision.tier.model();
+    decision.effective_model = decision.model;
+    if let Some(pin) = input.pin {
+        decision.effective_model = pin;
+        decision.cause = Cause::Pinned;
+    }
+    if let Some(hint) = hint {
+        decision.effective_model = hint;
+        decision.cause = Cause::UserHint;
+    }
+    if input.source == Source::Heartbeat {
+        decision.tier = Tier::Simple;
+        decision.model = Model::Haiku;
+        decision.effective_model = Model::Haiku;
+        decision.upgraded = false;
+        decision.cause = Cause::Heartbeat;
+    }
+}
+
+fn lift(decision: &mut Decision, floor: Option<Tier>, cause: Cause) {
+    if let Some(floor) = floor.filter(|it| *it > decision.tier) {
+        decision.tier = floor;
+        decision.cause = cause;
+        decision.upgraded = true;
+    }
+}
+
+/// The tier of what a follow-up continues. Thanks and "ok" continue nothing, and a question of its own neither.
+fn followed(history: &[Turn<'_>], reading: &Reading) -> Option<Tier> {
+    if !reading.follow_up || reading.acknowledge || reading.columns > FOLLOW_UP_COLUMNS_MAX {
+        return None;
+    }
+    history
+        .iter()
+        .rev()
+        .take(TURNS_BACK)
+        .filter(|it| it.direction == Direction::Out)
+        .find_map(|it| it.tier.or_else(|| it.model.map(Model::tier)))
+}

@@ -1,0 +1,199 @@
+//! One reading of one message: zones, counts and phrases, as numbers for every part of every dimension. No weights
+//! here: the same reading serves the decision and the fit.
+
+use tinyclaw_domain::Hit;
+
+use crate::config::{Config, DIMENSIONS, POLICY_LISTS};
+use crate::fold::{Folded, Folder};
+use crate::parts::{COUNTED, Counted, Counts};
+use crate::trie::{Edges, Found, Trie, edges};
+use crate::zones::{self, Kind, Zone};
+
+/// Up to this many bytes a message is read whole.
+const WHOLE_BYTES_MAX: usize = 128 * 1024;
+/// Of a longer one, this much of the beginning,
+const HEAD_BYTES: usize = 64 * 1024;
+/// and this much of the end; of the middle only the length is known.
+const TAIL_BYTES: usize = 32 * 1024;
+/// How many bytes behind a negation a phrase is taken back.
+const NEGATION_BYTES: u32 = 16;
+/// A list that counts at the start may begin this far into the instruction ("please …", "hi, …").
+const START_BYTES: u32 = 14;
+/// What such a list counts elsewhere.
+const ELSEWHERE: f32 = 0.3;
+/// Hits shown for a dimension.
+const HITS_MAX: usize = 3;
+
+/// A part of a dimension: counted, or a list of phrases.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Which dimension, from 0.
+    pub dimension: usize,
+    /// Its name within the dimension.
+    pub name: String,
+    pub(crate) counted: Option<Counted>,
+}
+
+/// What reads: the lists in a tree, and the parts they feed.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    folder: Folder,
+    trie: Trie,
+    phrases: Vec<Phrase>,
+    lists: Vec<ListRules>,
+    pub(crate) parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Phrase {
+    written: String,
+    list: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ListRules {
+    at_start: bool,
+    negatable: bool,
+    /// The part it feeds, or the policy list it is.
+    role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Part { part: u16, dimension: u8 },
+    FollowUp,
+    Acknowledge,
+    Negator,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// A value from -1 to 1 for every part, in the order of [`crate::Router::parts`].
+    pub values: Vec<f32>,
+    pub(crate) hits: [Vec<Found>; 14],
+    pub(crate) folded: Folded,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) letters: u32,
+    pub(crate) columns: u32,
+    pub(crate) follow_up: bool,
+    pub(crate) acknowledge: bool,
+    /// Estimated tokens of the whole text.
+    pub tokens: u64,
+    /// Whether the middle of the text was left out.
+    pub truncated: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(config: &Config) -> Reader {
+        let folder = Folder::new();
+        let mut parts = Vec::new();
+        let mut phrases = Vec::new();
+        let mut lists = Vec::new();
+        let mut folded: Vec<(String, Edges)> = Vec::new();
+        for (dimension, name) in DIMENSIONS.iter().enumerate() {
+            for (_, part, counted) in COUNTED.iter().filter(|it| it.0 == *name) {
+                parts.push(Part { dimension, name: (*part).to_owned(), counted: Some(*counted) });
+            }
+            for (_, list) in config.lists.keys().filter(|it| it.0 == dimension) {
+                parts.push(Part { dimension, name: list.clone(), counted: None });
+            }
+        }
+        for ((dimension, name), list) in &config.lists {
+            let role = match POLICY_LISTS.iter().position(|it| *dimension == 14 && it == name) {
+                Some(0) => Role::FollowUp,
+                Some(1) => Role::Acknowledge,
+                Some(_) => Role::Negator,
+                None => {
+                    let part = parts
+                        .iter()
+                        .position(|it| {
+                            it.dimension == *dimension && it.name == *name && it.counted.is_none()
+                        })
+                        .unwrap_or_default();
+                    Role::Part { part: part as u16, dimension: *dimension as u8 }
+                }
+            };
+            for phrase in list.phrases.values().flatten() {
+                let (bare, edges) = edges(phrase);
+                folded.push((folder.phrase(bare), edges));
+                phrases.push(Phrase { written: phrase.clone(), list: lists.len() as u16 });
+            }
+            lists.push(ListRules { at_start: list.at_start, negatable: list.negatable, role });
+        }
+        let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
+        Reader { folder, trie, phrases, lists, parts }
+    }
+
+    /// Reads a text. Never fails and never takes longer than for [`WHOLE_BYTES_MAX`].
+    pub(crate) fn read(&self, text: &str) -> Reading {
+        let mut reading = Reading { values: vec![0.0; self.parts.len()], ..Reading::default() };
+        let folded = &mut reading.folded;
+        folded.text.reserve(text.len().min(WHOLE_BYTES_MAX) + 8);
+        if text.len() <= WHOLE_BYTES_MAX {
+            self.folder.append(folded, text, 0, text.len());
+            reading.tokens = folded.centitokens.div_ceil(100);
+        } else {
+            reading.truncated = true;
+            let head = text.floor_char_boundary(HEAD_BYTES);
+            let tail = text.ceil_char_boundary(text.len() - TAIL_BYTES);
+            self.folder.append(folded, text, 0, head);
+            self.folder.append(folded, text, tail, text.len());
+            let read = (head + text.len() - tail) as u64;
+            reading.tokens = (folded.centitokens * (text.len() as u64) / read).div_ceil(100);
+        }
+        reading.zones = zones::split(&reading.folded.text);
+        let mut counts = Counts::of(&reading.folded.text, &reading.zones);
+        self.find(&mut reading, &mut counts);
+        for (value, part) in reading.values.iter_mut().zip(&self.parts) {
+            match part.counted {
+                Some(counted) => *value = counts.part(counted),
+                None => *value = 1.0 - (-*value).exp(),
+            }
+        }
+        reading.letters = counts.letters;
+        reading.columns = counts.columns;
+        reading
+    }
+
+    /// Looks all phrases up in the instruction, each phrase counted once.
+    fn find(&self, reading: &mut Reading, counts: &mut Counts) {
+        let Reading { values, hits, folded, zones, follow_up, acknowledge, .. } = reading;
+        let mut seen: Vec<u32> = Vec::with_capacity(24);
+        let mut negated_until = 0;
+        let mut first = None;
+        for zone in zones.iter().filter(|it| it.kind == Kind::Instruction) {
+            let begin = *first.get_or_insert(zone.start) as u32;
+            self.trie.find(&folded.text, zone.start, zone.end, |found| {
+                let list = self.lists[self.phrases[found.phrase as usize].list as usize];
+                let early = found.start <= begin + START_BYTES;
+                match list.role {
+                    Role::Negator => negated_until = found.end + NEGATION_BYTES,
+                    Role::FollowUp => *follow_up |= early,
+                    Role::Acknowledge => *acknowledge |= early,
+                    Role::Part { part, dimension } => {
+                        if list.negatable && found.start < negated_until {
+                            counts.negated += 1;
+                            return;
+                        }
+                        if seen.len() < 256 && !seen.contains(&found.phrase) {
+                            seen.push(found.phrase);
+                            values[part as usize] +=
+                                if list.at_start && !early { ELSEWHERE } else { 1.0 };
+                            let hits = &mut hits[dimension as usize];
+                            if hits.len() < HITS_MAX {
+                                hits.push(found);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    /// A hit as it is shown: the phrase of the list, and where it stands in the message.
+    pub(crate) fn hit(&self, reading: &Reading, text: &str, found: Found) -> Hit {
+        let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
+        Hit { phrase: self.phrases[found.phrase as usize].written.clone(), start, end }
+    }
+}
