@@ -209,6 +209,16 @@ pub(crate) fn is_wide(c: char) -> bool {
         | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd)
 }
 
+/// How many columns a text takes on a terminal.
+pub fn columns_of(text: &str) -> usize {
+    let wide = |c: char| match c {
+        _ if c.is_control() || is_invisible(c) || is_combining_mark(c) => 0,
+        _ if is_wide(c) => 2,
+        _ => 1,
+    };
+    text.chars().map(wide).sum()
+}
+
 /// Columns of a folded character: Hangul is taken apart by then, so only its first letter counts.
 pub(crate) fn columns(c: char) -> u32 {
     match u32::from(c) {

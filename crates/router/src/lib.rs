@@ -12,6 +12,7 @@ mod trie;
 mod zones;
 
 pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
+pub use fold::columns_of as columns;
 pub use hint::strip_hint;
 pub use learned::{BUCKETS, pack};
 pub use reading::{Part, Reading};

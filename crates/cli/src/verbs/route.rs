@@ -1,0 +1,82 @@
+//! `tinyclaw route`: which model a message would get, and why; or how often that is right for a file of labelled ones.
+//! It asks the router and nobody else: nothing is sent, nothing is written.
+
+mod eval;
+mod table;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use tinyclaw_domain::Model;
+use tinyclaw_router::{Input, Router};
+
+use crate::place;
+
+/// Show which model a message would get, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Route {
+    /// The message; several words are joined. Without one it is read from stdin.
+    text: Vec<String>,
+
+    /// Print the decision as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+
+    /// Pretend the message replies to an answer of this model.
+    #[arg(long, value_name = "MODEL")]
+    reply_to: Option<Model>,
+
+    /// Pretend the thread is pinned to this model.
+    #[arg(long, value_name = "MODEL")]
+    pin: Option<Model>,
+
+    /// Leave the learned term out.
+    #[arg(long)]
+    no_learned: bool,
+
+    /// Decide every labelled row of this file and print one JSON object of measures.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin"])]
+    eval: Option<PathBuf>,
+
+    /// Which rows of the file count.
+    #[arg(long, value_enum, default_value = "author", requires = "eval")]
+    kind: eval::Kind,
+}
+
+impl Route {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut config = place::router_config()?;
+        if self.no_learned {
+            config = config.with_learned(false);
+        }
+        let router = Router::new(config);
+        let mut out = std::io::stdout().lock();
+        if let Some(path) = &self.eval {
+            let measures = eval::measure(&router, path, self.kind)?;
+            writeln!(out, "{}", serde_json::to_string(&measures)?)?;
+            return Ok(());
+        }
+        let text = if self.text.is_empty() { stdin()? } else { self.text.join(" ") };
+        let input = Input { reply_to_model: self.reply_to, pin: self.pin, ..Input::new(&text) };
+        let decision = router.decide(&input);
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&decision)?)?;
+        } else {
+            let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            out.write_all(table::draw(&decision, colours).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whatever stdin holds; bytes that are no UTF-8 are replaced, as they are in a chat.
+fn stdin() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .context("cannot read the message from stdin")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
