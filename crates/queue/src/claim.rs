@@ -402,6 +402,11 @@ impl Queue {
         self.inner.try_claim(side, which)
     }
 
+    /// How many messages wait for Claude in all, and in one thread, as far as this process knows. Costs nothing.
+    pub fn waiting_in(&self, thread: &tinyclaw_domain::ThreadId) -> (usize, usize) {
+        self.inner.index().waiting(Side::Run, thread.as_str())
+    }
+
     /// Waits until there is a message, and takes it. Dropping the future takes nothing.
     pub async fn claim(&self, side: Side, which: &Which) -> Result<Lease, ClaimError> {
         let inner = &self.inner;
