@@ -14,9 +14,9 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::values::{
-    Address, CostLine, EngineKind, EngineMode, Flag, Keep, List, LogLevel, Number, OfficeZone,
-    OneOf, Optional, PathTo, PerThread, Permission, QuietHours, QuietHoursOf, Secret, Span,
-    TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    Address, CostLine, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
+    ModelName, Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
+    QuietHoursOf, Secret, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
 };
 use super::{Origin, Reader, Row, Section};
 
@@ -164,12 +164,28 @@ settings! {
         permission: Permission as OneOf<Permission> = "engine.permission", [], [], "ask";
         /// No word from Claude for so long, while no tool runs, and the turn is stopped.
         silence: Duration as Span<10, HOUR> = "engine.silence", [], [], "2m";
-        /// The same while a tool runs.
-        tool_time: Duration as Span<10, DAY> = "engine.toolTime", [], [], "12m";
+        /// The same while a tool runs. Claude is told to end a command a minute sooner.
+        tool_time: Duration as Span<10, DAY> = "engine.toolTime", [], [], "11m";
         /// A turn that takes longer is stopped.
         turn_time: Duration as Span<10, DAY> = "engine.turnTime", [], [], "30m";
         /// A permission question that nobody answers for so long is answered with no.
         ask_time: Duration as Span<10, DAY> = "engine.askTime", [], [], "10m";
+        /// A turn that takes more steps is stopped.
+        steps_max: Option<u64> as Optional<Whole<1, 1000>> = "engine.stepsMax", [], [], "";
+        /// Full names for the models, by `haiku`, `sonnet` and `opus`, when the CLI's own aliases will not do.
+        models: BTreeMap<String, String> as MapOf<Text> = "engine.models", [], [], "";
+        /// The model that takes over when one is overloaded.
+        fallback_model: Option<ModelName> as Optional<OneOf<ModelName>> = "engine.fallbackModel", [], [], "";
+        /// Which of Claude's own settings files count: `user`, `project`, `local`.
+        setting_sources: String as Text = "engine.settingSources", [], [], "project";
+        /// Whether the kernel confines Claude to its thread's folder, its home and tmp.
+        landlock: Landlock as OneOf<Landlock> = "engine.landlock", [], [], "auto";
+        /// More folders that a confined Claude may read and run programs from.
+        readable: Vec<PathBuf> as List<PathTo> = "engine.readable", [], [], "";
+        /// More folders that a confined Claude may write to.
+        writable: Vec<PathBuf> as List<PathTo> = "engine.writable", [], [], "";
+        /// Folders in front of PATH for Claude and its tools.
+        tool_path: Vec<PathBuf> as List<PathTo> = "engine.toolPath", [], [], "";
         /// So many lines of a thread's history go into a new session's first prompt.
         history_lines: u64 as Whole<0, 200> = "engine.historyLines", [], [], "20";
     }
@@ -199,7 +215,7 @@ settings! {
         /// How often a thread looks. The original's number of seconds is understood.
         interval: Duration as Span<MINUTE, { 7 * DAY }> = "heartbeat.interval", [], ["heartbeat_interval"], "1h";
         /// Another interval for some threads, or none.
-        threads: BTreeMap<String, Option<Duration>> as PerThread<Span<MINUTE, { 7 * DAY }>> = "heartbeat.threads", [], [], "";
+        threads: BTreeMap<String, Option<Duration>> as MapOf<OrOff<Span<MINUTE, { 7 * DAY }>>> = "heartbeat.threads", [], [], "";
         /// When nobody wants to hear of anything, in the office's time zone.
         quiet_hours: Option<QuietHours> as Optional<QuietHoursOf> = "heartbeat.quietHours", [], [], "22:00-07:00";
     }
@@ -220,14 +236,17 @@ settings! {
     Dashboard / dashboard {
         /// Where it listens. Keep it on loopback; a tunnel is the way in.
         listen: SocketAddr as Address = "dashboard.listen", ["DASHBOARD_LISTEN"], [], "127.0.0.1:3100";
-        /// The names it answers to, with their ports; others are refused.
-        hosts: Vec<String> as List<Text> = "dashboard.hosts", ["DASHBOARD_HOSTS"], [], "localhost:3100,127.0.0.1:3100";
+        /// The names it answers to, with their ports; others are refused. When not set: `localhost` and `127.0.0.1` with the
+        /// port it listens on (`localhost:3100,127.0.0.1:3100`).
+        hosts: Vec<String> as List<Text> = "dashboard.hosts", ["DASHBOARD_HOSTS"], [], "";
         /// The Cloudflare Access team (`NAME` of `NAME.cloudflareaccess.com`), to check every request's token.
         access_team: Option<String> as Optional<Text> = "dashboard.accessTeam", ["CF_ACCESS_TEAM"], [], "";
         /// The audience tag of the Access application.
         access_aud: Option<String> as Optional<Text> = "dashboard.accessAud", ["CF_ACCESS_AUD"], [], "";
+        /// The keys that sign those tokens, as a file or address, when they are not the team's own.
+        access_keys: Option<String> as Optional<Text> = "dashboard.accessKeys", ["CF_ACCESS_JWKS"], [], "";
         /// Where the host's `/proc` is; when not set, `/host/proc` if it is there, else `/proc`.
-        proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["HOST_PROC"], [], "";
+        proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["DASHBOARD_PROC"], [], "";
     }
 
     /// Retention: how long what grows is kept.
@@ -248,6 +267,8 @@ settings! {
         files: Option<Duration> as Keep = "retention.files", [], [], "90d";
     }
 }
+
+const MODELS: [&str; 3] = ["haiku", "sonnet", "opus"];
 
 /// What is wrong with a section as a whole, beyond its rows.
 trait Check {
@@ -308,6 +329,10 @@ impl Check for Engine {
         if self.tool_time < self.silence {
             let says = "is shorter than engine.silence; a running tool is allowed more, not less";
             from.mistake(Origin::Key("engine.toolTime".to_owned()), says);
+        }
+        for name in self.models.keys().filter(|it| !MODELS.contains(&it.as_str())) {
+            let says = format!("{name:?} is no model of ours; use haiku, sonnet and opus");
+            from.mistake(Origin::Key("engine.models".to_owned()), says);
         }
     }
 }

@@ -216,34 +216,47 @@ impl<V: Value> Value for List<V> {
     }
 }
 
-/// One value a thread: a JSON object, or `7=2h,u12=off` as text. `off` is `None`.
+/// Values by name: a JSON object, or `7=2h, u12=off` as text.
 #[derive(Debug)]
-pub struct PerThread<V>(V);
-impl<V: Value> Value for PerThread<V> {
-    type Out = BTreeMap<String, Option<V::Out>>;
+pub struct MapOf<V>(V);
+impl<V: Value> Value for MapOf<V> {
+    type Out = BTreeMap<String, V::Out>;
     fn looks() -> &'static str {
-        leak(format!("for each thread, as in 7=…,u12=off: off or {}", V::looks()))
+        leak(format!("an object, or text such as name=value,name=value, of: {}", V::looks()))
     }
     fn read(given: &Source) -> Option<Self::Out> {
+        let pair = |it: &str| {
+            let (name, value) = it.split_once('=')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
         let pairs: Vec<(String, String)> = match given {
             Source::Map(map) => map.clone().into_iter().collect(),
-            Source::One(text) => text
-                .split(',')
-                .filter(|it| !it.trim().is_empty())
-                .map(|it| {
-                    it.split_once('=').map(|(a, b)| (a.trim().to_owned(), b.trim().to_owned()))
-                })
-                .collect::<Option<_>>()?,
+            Source::One(text) => {
+                let parts = text.split(',').filter(|it| !it.trim().is_empty());
+                parts.map(pair).collect::<Option<_>>()?
+            }
             Source::Many(_) => return None,
         };
-        let read = |text: String| match text.as_str() {
-            "off" | "false" => Some(None),
-            _ => V::read(&Source::One(text)).map(Some),
-        };
-        pairs.into_iter().map(|(thread, text)| Some((thread, read(text)?))).collect()
+        pairs.into_iter().map(|(name, text)| Some((name, V::read(&Source::One(text))?))).collect()
     }
     fn absent() -> Option<Self::Out> {
         Some(BTreeMap::new())
+    }
+}
+
+/// A value, or `off`, which is `None`.
+#[derive(Debug)]
+pub struct OrOff<V>(V);
+impl<V: Value> Value for OrOff<V> {
+    type Out = Option<V::Out>;
+    fn looks() -> &'static str {
+        leak(format!("off, or {}", V::looks()))
+    }
+    fn read(given: &Source) -> Option<Option<V::Out>> {
+        match given.one()?.trim() {
+            "off" | "false" => Some(None),
+            _ => V::read(given).map(Some),
+        }
     }
 }
 
@@ -312,6 +325,28 @@ words! {
         AcceptEdits = "acceptEdits",
         /// Never ask.
         Bypass = "bypass",
+    }
+}
+words! {
+    /// Whether Claude is confined to what it needs, by the kernel.
+    Landlock {
+        /// Where the kernel can.
+        Auto = "auto",
+        /// Always: where the kernel cannot, Claude does not start.
+        On = "on",
+        /// Not at all.
+        Off = "off",
+    }
+}
+words! {
+    /// One of Claude's models.
+    ModelName {
+        /// The small one.
+        Haiku = "haiku",
+        /// The middle one.
+        Sonnet = "sonnet",
+        /// The strongest one.
+        Opus = "opus",
     }
 }
 words! {

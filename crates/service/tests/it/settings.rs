@@ -79,6 +79,19 @@ fn every_mistake_is_named_with_its_key_all_at_once() {
 }
 
 #[test]
+fn models_have_names_for_what_we_know() {
+    let pairs = [("TINYCLAW_ENGINE_MODELS", "haiku=claude-haiku-4-5, opus=claude-opus-4-8")];
+    assert_eq!(read::<Engine>("", &pairs).unwrap().0.models["haiku"], "claude-haiku-4-5");
+    mistakes(
+        r#"{ "engine": { "models": { "gpt": "x" } } }"#,
+        &[],
+        expect![[
+            r#"settings.json: engine.models: "gpt" is no model of ours; use haiku, sonnet and opus"#
+        ]],
+    );
+}
+
+#[test]
 fn a_section_that_contradicts_itself_is_told_so() {
     mistakes(
         r#"{ "engine": { "silence": "1h", "toolTime": "5m" }, "workspace.cwd": "/srv/x",

@@ -1,10 +1,24 @@
 use std::fs;
 use std::path::Path;
 
-use tinyclaw_service::settings::markdown;
+use tinyclaw_service::settings::{markdown, rows};
 
 const BEGIN: &str = "<!-- printed from the code: begin -->\n\n";
 const END: &str = "<!-- printed from the code: end -->";
+
+/// What `.env.example` invites people to set does something.
+#[test]
+fn every_variable_of_the_example_is_a_setting() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
+    let text = fs::read_to_string(path).unwrap();
+    let known: Vec<String> = rows().iter().flat_map(|it| it.variables()).collect();
+    let names = text.lines().filter_map(|it| it.split_once('=')).map(|(name, _)| name);
+    let names: Vec<&str> = names.filter(|it| !it.starts_with('#')).collect();
+    assert!(names.len() > 3);
+    for name in names {
+        assert!(known.iter().any(|it| it == name), "{name} is in no row of the table");
+    }
+}
 
 /// `docs/SETTINGS.md` says what the code does. `UPDATE_EXPECT=1` prints it anew.
 #[test]
