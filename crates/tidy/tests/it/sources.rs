@@ -38,6 +38,10 @@ const MAY_WRITE: &[(&str, &str)] = &[
     ("crates/testkit/", "tests only: it plays the operator and the outside world"),
     ("crates/e2e/", "tests only"),
     ("crates/tidy/", "it names what it forbids"),
+    (
+        "crates/engine/src/bin/demo-engine/",
+        "it stands in for Claude, and tries where the leash lets it write",
+    ),
     ("broker/", "imports nothing of ours, and shares no folder with us"),
 ];
 
@@ -63,7 +67,8 @@ fn files_change_only_through_disk_and_queue() {
         if is_test || MAY_WRITE.iter().any(|(may, _)| path.starts_with(may)) {
             continue;
         }
-        for line in production(&text).lines() {
+        // A descriptor that leads nowhere is no file.
+        for line in production(&text).lines().filter(|it| !it.contains("\"/dev/null\"")) {
             if let Some(it) = by_hand.iter().find(|it| line.contains(*it)) {
                 wrong.push(format!("{path}: {it} – go through tinyclaw-disk: {}", line.trim()));
             }
