@@ -16,8 +16,8 @@ fn may_import(name: &str) -> Option<Vec<&'static str>> {
         "bot" => with(&[]),
         "testkit" => with(&["router", "queue", "ledger", "memory", "devbox", "engine"]),
         "e2e" => with(&["queue", "ledger"]),
-        // It reads the examples of docs/FORMATS.md with the types they are examples of.
-        "tidy" => vec!["domain"],
+        // It reads docs/FORMATS.md with the types of its examples, and tries what neighbours promise each other.
+        "tidy" => vec!["domain", "service", "ledger"],
         _ => return None,
     })
 }

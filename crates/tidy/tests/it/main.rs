@@ -2,4 +2,5 @@
 
 mod arrows;
 mod formats;
+mod neighbours;
 mod sources;
