@@ -15,3 +15,14 @@ pub fn now_ms() -> u64 {
 pub fn not_dumpable() -> io::Result<()> {
     nix::sys::prctl::set_dumpable(false).map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_asked_for_it_cannot_be_dumped() {
+        not_dumpable().unwrap();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
+    }
+}

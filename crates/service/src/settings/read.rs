@@ -163,6 +163,16 @@ impl<'a> Reader<'a> {
         value
     }
 
+    /// Whether the file gives a secret.
+    pub(super) fn file_has_secret(&self) -> bool {
+        rows().iter().any(|it| it.is_secret && self.given.contains_key(it.key))
+    }
+
+    /// Keeps something that a person should be told though the settings work.
+    pub(super) fn note(&mut self, what: &str) {
+        self.notes.push(what.to_owned());
+    }
+
     /// Keeps a mistake that is about several rows at once.
     pub fn mistake(&mut self, origin: Origin, says: impl Into<String>) {
         self.mistakes.push(Mistake { origin, says: says.into() });

@@ -165,7 +165,14 @@ fn load<S: Section>(path: &Path, environment: &Environment) -> Result<S, Mistake
             return Err(Mistakes(vec![Mistake { origin: Origin::File, says }]));
         }
     };
-    let (section, notes) = Reader::new(&file, environment).finish()?;
+    let mut reader = Reader::new(&file, environment);
+    let is_open = std::fs::metadata(path).is_ok_and(|it| it.mode() & 0o007 != 0);
+    if is_open && reader.file_has_secret() {
+        reader.note(
+            "settings.json holds a secret and everybody may read it; do: chmod o= settings.json",
+        );
+    }
+    let (section, notes) = reader.finish()?;
     for it in notes {
         tracing::warn!("{it}");
     }
