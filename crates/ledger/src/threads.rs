@@ -1,14 +1,15 @@
 //! `threads.json`: every desk of the office, written whole by processor, now and then edited by a person.
 //!
-//! The last good state is never lost to a bad one. A file that cannot be read is set aside as `threads.json.bad` and the
-//! copy that was saved with it, `threads.json.last`, counts; nothing is written over a person's edit unread.
+//! The last good state is never lost to a bad one. A file that cannot be read, half written by a person or cut short with
+//! the power, is set aside as `threads.json.bad`, and the copy of the last flushed save, `threads.json.last`, counts.
+//! Nothing is written over a person's edit unread.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use tinyclaw_disk::{DiskError, Flush, rename, replace};
+use tinyclaw_disk::{DiskError, Flush, rename};
 use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
 
 use crate::{JsonError, StateDir, save};
@@ -85,7 +86,7 @@ impl ThreadBook {
             has_changed = true;
         }
         if has_changed {
-            book.save()?;
+            book.save(Flush::Strict)?;
         }
         Ok((book, trouble))
     }
@@ -109,11 +110,28 @@ impl ThreadBook {
         &mut self,
         change: impl FnOnce(&mut Threads) -> T,
     ) -> Result<(T, Option<ThreadsError>), ThreadsError> {
+        self.change_with(Flush::Strict, change)
+    }
+
+    /// [`ThreadBook::change`] for what may be lost in a power cut: a status, when something last happened, the model that
+    /// answered last. Readers see it at once; no flush is waited for.
+    pub fn touch<T>(
+        &mut self,
+        change: impl FnOnce(&mut Threads) -> T,
+    ) -> Result<(T, Option<ThreadsError>), ThreadsError> {
+        self.change_with(Flush::None, change)
+    }
+
+    fn change_with<T>(
+        &mut self,
+        flush: Flush,
+        change: impl FnOnce(&mut Threads) -> T,
+    ) -> Result<(T, Option<ThreadsError>), ThreadsError> {
         let trouble = self.take_edits()?;
         let before = self.threads.clone();
         let result = change(&mut self.threads);
         if (self.threads != before || trouble.is_some())
-            && let Err(err) = self.save()
+            && let Err(err) = self.save(flush)
         {
             self.threads = before;
             return Err(err);
@@ -125,7 +143,7 @@ impl ThreadBook {
     pub fn refresh(&mut self) -> Result<Option<ThreadsError>, ThreadsError> {
         let trouble = self.take_edits()?;
         if trouble.is_some() {
-            self.save()?;
+            self.save(Flush::Strict)?;
         }
         Ok(trouble)
     }
@@ -149,13 +167,14 @@ impl ThreadBook {
         }
     }
 
-    fn save(&mut self) -> Result<(), ThreadsError> {
-        save(&self.state.threads(), &self.threads, Flush::Strict)?;
+    fn save(&mut self, flush: Flush) -> Result<(), ThreadsError> {
+        save(&self.state.threads(), &self.threads, flush)?;
         self.stamp = stamp(&self.state);
-        // The spare copy may be old by one save after a power cut, never half a file.
-        let bytes = serde_json::to_vec(&self.threads)
-            .map_err(|source| JsonError::Shape { path: last(&self.state), source })?;
-        Ok(replace(&last(&self.state), &bytes, Flush::None)?)
+        if flush == Flush::Strict {
+            // What was not flushed may be cut short with the power; this copy then tells all but the last touches.
+            save(&last(&self.state), &self.threads, flush)?;
+        }
+        Ok(())
     }
 }
 

@@ -101,6 +101,24 @@ fn a_half_written_file_at_the_start_is_set_aside_and_the_last_good_one_counts() 
 }
 
 #[test]
+fn a_file_that_the_power_cut_short_costs_only_the_touches() {
+    let (_dir, state) = state();
+    let mut book = open(&state);
+    add(&mut book, "7", "calendar");
+    book.touch(|all| all.get_mut(&thread("7")).map(|it| it.last_active = 5)).unwrap();
+    assert_eq!(
+        read_threads(&state).unwrap()[&thread("7")].last_active,
+        5,
+        "readers see a touch at once"
+    );
+    fs::write(state.threads(), "").unwrap();
+    let (book, trouble) = ThreadBook::open(&state).unwrap();
+    assert!(trouble.is_some());
+    assert_eq!(book.get(&thread("7")).unwrap().last_active, 0);
+    assert_eq!(names(&state), ["calendar"]);
+}
+
+#[test]
 fn an_edit_made_while_the_processor_runs_counts() {
     let (_dir, state) = state();
     let mut book = open(&state);
