@@ -104,7 +104,33 @@ pub fn read(relative: &Path) -> String {
 
 /// The part of a source file before its tests, with comments taken out: what runs in production.
 pub fn production(text: &str) -> String {
-    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    // Between the mark and its module stand at most attributes; anything else that is marked is a single item.
+    let is_module = |at: &usize| {
+        let rest = &text[*at..];
+        let items = ["\nfn ", "\npub ", "\nuse ", "\nimpl ", "\nstruct ", "\nstatic ", "\nconst "];
+        let item = items.iter().filter_map(|it| rest.find(it)).min().unwrap_or(rest.len());
+        rest.find("\nmod ").is_some_and(|it| it < item)
+    };
+    let mut marks = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at);
+    let end = marks.find(is_module).unwrap_or(text.len());
     let is_code = |it: &&str| !it.trim_start().starts_with("//");
     text[..end].lines().filter(is_code).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_and_comments_are_not_production() {
+        let code = "fn a() {}\n// fs::write(\n";
+        for module in ["mod tests {", "#[allow(x, reason = \"y\")]\nmod tests {", "mod tests;"] {
+            assert_eq!(
+                production(&format!("{code}#[cfg(test)]\n{module}\nfn b() {{}}")),
+                "fn a() {}"
+            );
+        }
+        let item = format!("{code}#[cfg(test)]\nfn helper() {{}}\nfn c() {{}}");
+        assert!(production(&item).ends_with("fn c() {}"));
+    }
 }
