@@ -39,6 +39,10 @@ const MAY_WRITE: &[(&str, &str)] = &[
     ("crates/e2e/", "tests only"),
     ("crates/tidy/", "it names what it forbids"),
     (
+        "crates/router/examples/",
+        "tools of the workbench, which write where they are told; the room itself does no I/O",
+    ),
+    (
         "crates/engine/src/bin/demo-engine/",
         "it stands in for Claude, and tries where the leash lets it write",
     ),
