@@ -417,6 +417,16 @@ impl Inner {
             // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
             env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
         }
+        if self.config.state.starts_with("/tmp") {
+            // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+            let own = self.config.claude_home.join("tmp");
+            std::fs::create_dir_all(&own).map_err(|source| LaunchError::Step {
+                step: "make",
+                path: own.clone(),
+                source,
+            })?;
+            env.insert("TMPDIR".to_owned(), own.display().to_string());
+        }
         let mut access = self.config.access.clone();
         let claude_dir = self.config.claude_dir();
         std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {

@@ -125,7 +125,8 @@ pub enum Advice {
     PauseUntilLogin,
     /// Pause the whole engine until then (seconds since 1970), or for a minute when nothing was told.
     PauseUntil(Option<u64>),
-    /// Try the same message again after a while. Not an attempt of its own.
+    /// Try the same message again after a while, not counted as an attempt. Claude has seen the uuid and would keep
+    /// silent about it, so it has to be another one ([`crate::turn_uuid`] with another number).
     BackOff(Duration),
     /// The same as [`Advice::BackOff`], but twice at most.
     BackOffTwice(Duration),
@@ -195,28 +196,27 @@ impl TurnFailure {
         }
         let status = result.api_error_status;
         let garbled = result.text.contains("Failed to parse JSON");
+        // The status first: to the CLI an overloaded API is a rate limit, too.
         let failure = match (status, said.error.as_deref()) {
-            (Some(401 | 403), _) | (_, Some("authentication_failed" | "oauth_org_not_allowed")) => {
+            (Some(401 | 403), _) => TurnFailure::NotLoggedIn { status },
+            (Some(404), _) => TurnFailure::NoSuchModel,
+            (Some(429), _) => TurnFailure::RateLimited { resets_at: said.resets_at },
+            (Some(500..), _) => TurnFailure::Unavailable { status, garbled },
+            (Some(400..), _) => TurnFailure::Refused { status, detail: brief(&result.text) },
+            (_, Some("authentication_failed" | "oauth_org_not_allowed")) => {
                 TurnFailure::NotLoggedIn { status }
             }
-            (Some(404), _) | (_, Some("model_not_found")) => TurnFailure::NoSuchModel,
-            (Some(429), _) | (_, Some("rate_limit")) => {
-                TurnFailure::RateLimited { resets_at: said.resets_at }
-            }
-            (Some(status @ (400 | 402 | 413 | 422)), _) => {
-                TurnFailure::Refused { status: Some(status), detail: brief(&result.text) }
-            }
+            (_, Some("model_not_found")) => TurnFailure::NoSuchModel,
             (_, Some("invalid_request" | "billing_error")) => {
                 TurnFailure::Refused { status, detail: brief(&result.text) }
             }
-            (Some(500..), _) | (_, Some("server_error" | "overloaded")) => {
+            // No connection, a time-out, an answer that makes no sense: all come without a status.
+            (_, Some("server_error" | "overloaded" | "rate_limit" | "unknown")) => {
                 TurnFailure::Unavailable { status, garbled }
             }
-            // An answer that makes no sense, no connection, a time-out: all come without a status.
             _ if garbled || result.text.starts_with("API Error") => {
                 TurnFailure::Unavailable { status, garbled }
             }
-            (_, Some("unknown")) => TurnFailure::Unavailable { status, garbled },
             _ => {
                 let detail = result.errors.first().map_or(result.text.as_str(), String::as_str);
                 TurnFailure::Other { detail: brief(detail) }
@@ -331,6 +331,11 @@ mod tests {
             failed(None, "API Error: Repeated 529 Overloaded errors"),
             Some("server_error"),
             expect!["Unavailable { status: None, garbled: false } → BackOff(20s)"],
+        );
+        check(
+            failed(Some(529), "API Error: 529 Overloaded"),
+            Some("rate_limit"),
+            expect!["Unavailable { status: Some(529), garbled: false } → BackOff(20s)"],
         );
         check(
             failed(None, "API Error: Failed to parse JSON"),

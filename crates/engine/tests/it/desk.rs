@@ -8,11 +8,12 @@ use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
 use tinyclaw_engine::{
     Content, Engine, EngineConfig, SessionSpec, ToolSpec, Turn, TurnEnd, TurnEvent, TurnRequest,
 };
+use tinyclaw_testkit::state::Place;
 use uuid::Uuid;
 
 /// A desk and an engine of its own.
 pub(crate) struct Desk {
-    pub(crate) root: tempfile::TempDir,
+    pub(crate) place: Place,
     pub(crate) engine: Engine,
     pub(crate) spec: SessionSpec,
 }
@@ -29,30 +30,26 @@ impl Desk {
 
     pub(crate) fn new(program: PathBuf, change: impl FnOnce(&mut EngineConfig)) -> Desk {
         // Not below /tmp, which everybody may write: these tests are about who may not.
-        let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let path = root.path().canonicalize().unwrap();
-        for it in ["state/queue/incoming", "home", "work"] {
-            std::fs::create_dir_all(path.join(it)).unwrap();
-        }
+        let place = Place::below(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let leash = env!("CARGO_BIN_EXE_tinyclaw-leash");
-        let mut config = EngineConfig::new(program, leash, path.join("state"), path.join("home"));
+        let mut config = EngineConfig::new(program, leash, place.state(), place.home());
         // The machine may be busy with other tests; only tests about patience make it short.
         config.times.close = Duration::from_secs(20);
         change(&mut config);
         let spec = SessionSpec {
             thread: ThreadId::topic(7),
             id: new_session(),
-            cwd: path.join("work"),
+            cwd: place.work(),
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
             tools: Arc::new([]),
             model: Model::Sonnet,
         };
-        Desk { root, engine: Engine::new(config), spec }
+        Desk { place, engine: Engine::new(config), spec }
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
-        self.root.path().canonicalize().unwrap().join(below)
+        self.place.path(below)
     }
 
     /// What everybody would find there: the lock of this desk's session.

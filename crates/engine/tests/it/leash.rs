@@ -160,6 +160,7 @@ async fn a_session_has_one_owner_and_the_last_one_wins() {
 #[tokio::test]
 async fn claude_gets_its_desk_and_nothing_of_the_state_but_its_files() {
     let desk = Desk::demo_with(|it| it.landlock = Landlock::On);
+    std::fs::create_dir_all(desk.path("state/queue/incoming")).unwrap();
     std::fs::write(desk.path("state/queue/incoming/cli-1.json"), "{}").unwrap();
     std::fs::write(desk.path("work/notes.md"), "mine").unwrap();
     std::fs::create_dir_all(desk.path("state/files/8")).unwrap();

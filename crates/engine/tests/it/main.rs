@@ -9,3 +9,4 @@
 mod demo;
 mod desk;
 mod leash;
+mod real;
