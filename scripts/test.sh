@@ -1,0 +1,224 @@
+#!/bin/sh
+# Checks everything, and says at the end how each stage went.
+#
+#   scripts/test.sh               every stage
+#   scripts/test.sh quick         the inner loop: fmt, clippy, tests
+#   scripts/test.sh STAGE...      only these
+#   scripts/test.sh stages        lists them
+#
+# A stage is ok, FAILED, or skipped by name: with the thing that could not be had and the command that gets it. A failed
+# stage does not keep the others from running. Exit code 1 when one failed.
+#
+# CI=true asks nothing. TINYCLAW_TEST_CACHE holds what is fetched for the tests (default ~/.cache/tinyclaw).
+set -eu
+
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/tools.sh
+. scripts/tools.sh
+
+all_stages="fmt shell lock clippy docs doctests tests campaigns claude"
+quick_stages="fmt lock clippy tests"
+# `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
+skipped=77
+
+about() {
+    case "$1" in
+        fmt) echo "every Rust file is formatted" ;;
+        shell) echo "shellcheck finds nothing in any shell file" ;;
+        lock) echo "Cargo.lock is what the manifests ask for" ;;
+        clippy) echo "clippy finds nothing in any target" ;;
+        docs) echo "the documentation builds and every link in it leads somewhere" ;;
+        doctests) echo "the examples in the documentation work" ;;
+        tests) echo "the tests of every crate" ;;
+        campaigns) echo "short kill campaigns: real processes, killed at random" ;;
+        claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
+    esac
+}
+
+# --- the stages, in the order they run ------------------------------------------------------------------------------
+
+stage_fmt() {
+    need_cargo
+    cargo fmt --all --check
+}
+
+stage_shell() {
+    from_apt shellcheck shellcheck || skip "shellcheck is missing; $advice"
+    # Shell is what says so in its first line, whatever its name.
+    files="$(project_files | while read -r it; do
+        if head -n 1 "$it" | grep -qE '^(#!/bin/sh|#!/usr/bin/env bash|#!/bin/bash|# shellcheck shell=)'; then echo "$it"; fi
+    done)"
+    # shellcheck disable=SC2086 # one word a file: none of ours has a blank in its name
+    shellcheck --external-sources $files
+    echo "checked $(echo "$files" | wc -l) files"
+}
+
+stage_lock() {
+    need_cargo
+    cargo metadata --locked --format-version 1 >/dev/null \
+        || fail "Cargo.lock does not fit the manifests; cargo metadata >/dev/null, then commit Cargo.lock"
+}
+
+stage_clippy() {
+    need_cargo
+    cargo clippy --workspace --all-targets -- -D warnings
+}
+
+stage_docs() {
+    need_cargo
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+}
+
+stage_doctests() {
+    need_cargo
+    cargo test --workspace --doc --quiet
+}
+
+stage_tests() {
+    need_cargo
+    if have cargo-nextest; then
+        nextest
+    else
+        echo "cargo-nextest is missing: running with cargo test, campaigns and foreign programs included"
+        echo "  → cargo install --locked cargo-nextest"
+        with_log cargo test --workspace --lib --bins --tests --examples --no-fail-fast
+    fi
+}
+
+stage_campaigns() {
+    need_nextest
+    nextest --profile campaign
+}
+
+stage_claude() {
+    need_nextest
+    [ -f scripts/install-claude.sh ] || skip "scripts/install-claude.sh is not there yet"
+    have npm || from_apt npm nodejs npm || skip "npm is missing, and with it claude; $advice"
+    scripts/install-claude.sh || skip "the claude CLI could not be fetched; scripts/install-claude.sh"
+    nextest --profile real -E 'test(/(^|::)real_claude_/)'
+}
+
+# --- what the stages share ------------------------------------------------------------------------------------------
+
+need_cargo() {
+    have cargo || fail "cargo is missing; install Rust from https://rustup.rs, then open a new shell"
+    for part in fmt clippy; do
+        have "cargo-$part" && continue
+        have rustup || fail "cargo $part is missing; install Rust with rustup, or your system's package for it"
+        rustup component add "$(echo "$part" | sed 's/^fmt$/rustfmt/')" || fail "cargo $part is missing and rustup cannot add it"
+    done
+    have cc || from_apt cc build-essential || fail "a C compiler is missing; $advice"
+}
+
+need_nextest() {
+    need_cargo
+    have cargo-nextest || skip "cargo-nextest is missing; cargo install --locked cargo-nextest"
+}
+
+nextest() {
+    with_log cargo nextest run --workspace "$@"
+}
+
+# with_log COMMAND...: keeps what it prints for the summary, and its exit code.
+with_log() {
+    { code=0; "$@" 2>&1 || code=$?; echo "$code" >"$run/code"; } | tee "$run/log.$stage"
+    return "$(cat "$run/code")"
+}
+
+# Every file of the project, also in a tree without git.
+project_files() {
+    if [ -e .git ] && have git; then
+        git ls-files --cached --others --exclude-standard
+    else
+        find . -type f -not -path './target/*' | sed 's,^\./,,'
+    fi
+}
+
+skip() {
+    echo "skipped: $1"
+    echo "$1" >"$run/why"
+    exit "$skipped"
+}
+
+fail() {
+    echo "FAILED: $1" >&2
+    echo "$1" >"$run/why"
+    exit 1
+}
+
+# --- running them ---------------------------------------------------------------------------------------------------
+
+# run_stage NAME: runs it in a shell of its own, so that `skip` and a failing command end the stage and not the run.
+run_stage() {
+    stage="$1"
+    rm -f "$run/why"
+    began="$(date +%s)"
+    printf '\n%s== %s: %s%s\n' "$bold" "$stage" "$(about "$stage")" "$plain"
+    set +e
+    (
+        set -e
+        "stage_$stage"
+    )
+    code=$?
+    set -e
+    took="$(($(date +%s) - began)) s"
+    why="$(cat "$run/why" 2>/dev/null || true)"
+    case "$code" in
+        0) printf '%sok%s       %-10s %6s\n' "$green" "$plain" "$stage" "$took" >>"$run/table" ;;
+        "$skipped") printf '%sskipped%s  %-10s %6s  %s\n' "$yellow" "$plain" "$stage" "$took" "$why" >>"$run/table" ;;
+        *)
+            printf '%sFAILED%s   %-10s %6s  %s\n         → ./tinyclaw.sh test %s\n' \
+                "$red" "$plain" "$stage" "$took" "$why" "$stage" >>"$run/table"
+            failures=$((failures + 1))
+            ;;
+    esac
+}
+
+is_stage() {
+    case " $all_stages " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+case "${1:-all}" in
+    all) stages="$all_stages" ;;
+    quick) stages="$quick_stages" ;;
+    stages)
+        for stage in $all_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
+        exit 0
+        ;;
+    *)
+        stages="$*"
+        for stage in $stages; do
+            is_stage "$stage" && continue
+            echo "test: there is no stage \"$stage\"" >&2
+            echo "  → ./tinyclaw.sh test stages" >&2
+            exit 2
+        done
+        ;;
+esac
+
+bold="" green="" yellow="" red="" plain=""
+if [ -t 1 ]; then
+    bold="$(printf '\033[1m')" green="$(printf '\033[32m')" yellow="$(printf '\033[33m')"
+    red="$(printf '\033[31m')" plain="$(printf '\033[0m')"
+    # What is printed goes through a pipe to be kept; cargo cannot see the terminal behind it.
+    export CARGO_TERM_COLOR=always
+fi
+
+run="$(mktemp -d)"
+trap 'rm -rf "$run"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+: >"$run/table"
+failures=0
+for stage in $stages; do run_stage "$stage"; done
+
+printf '\n'
+# The test runner's own last words, once more where they are seen.
+for stage in $stages; do
+    [ ! -f "$run/log.$stage" ] || grep -E '^[^A-Za-z]*(Summary \[|test result:)' "$run/log.$stage" || true
+done
+cat "$run/table"
+if [ "$failures" -gt 0 ]; then
+    exit 1
+fi
