@@ -194,6 +194,8 @@ settings! {
     GitHub / github {
         /// The GitHub App's id; the broker reads it too.
         app_id: Option<String> as Optional<Text> = "github.appId", ["GITHUB_APP_ID"], [], "";
+        /// Where repositories are cloned from: GitHub, or a GitHub Enterprise Server.
+        url: String as Url = "github.url", ["GITHUB_URL"], [], "https://github.com";
         /// Where the broker is.
         broker_url: Option<String> as Optional<Url> = "github.brokerUrl", ["CREDENTIAL_BROKER_URL"], [], "";
         /// With it each Claude session gets a short-lived capability for its own repository. The broker has the same.

@@ -34,7 +34,14 @@ pub(crate) enum Mark {
 ///
 /// TinyClaw puts `[Ada via Telegram]: ` in front of a message. What stands before the last such line is history, and
 /// marks in it were followed when they were new.
+///
+/// A conversation that is to be summarised is material: its marks were followed when they were new.
 pub(crate) fn message(prompt: &str) -> &str {
+    if prompt.trim_end().ends_with("</conversation>")
+        && let Some(at) = prompt.find("<conversation>")
+    {
+        return prompt[..at].trim();
+    }
     let mut at = 0;
     let mut found = prompt;
     for line in prompt.split_inclusive('\n') {

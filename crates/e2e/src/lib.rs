@@ -1,0 +1,248 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::disallowed_methods, reason = "a harness starts the programs under test")]
+#![expect(clippy::print_stderr, reason = "a failed test shows what the processor said")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tinyclaw_domain::{Channel, Key, Message, Progress, Reply, Threads};
+use tinyclaw_ledger::{StateDir, read_threads};
+use tinyclaw_queue::{Durability, Options, Place, Queue, Seen, Side};
+
+/// A loaded machine is slow, and a broken product never answers: this tells the two apart.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// One of our programs, as it was built.
+///
+/// # Panics
+/// When it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("own program");
+    let dirs = own.ancestors().skip(1).take(2);
+    let found = dirs.map(|it| it.join(name)).find(|it| it.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is not built: run `cargo build --workspace --bins` first")
+    })
+}
+
+/// An office in a temporary folder, with the demo engine.
+pub struct Office {
+    dir: TempDir,
+    env: BTreeMap<String, String>,
+    processor: Option<Child>,
+    queue: Queue,
+    next: u32,
+}
+
+impl Office {
+    /// A fresh office with a running processor.
+    pub fn open() -> Office {
+        Office::open_with(&[])
+    }
+
+    /// A fresh office with these variables set.
+    pub fn open_with(env: &[(&str, &str)]) -> Office {
+        let dir = tempfile::Builder::new().prefix("tinyclaw-e2e-").tempdir().expect("folder");
+        let base = dir.path().to_owned();
+        for name in ["state", "home", "work"] {
+            fs::create_dir_all(base.join(name)).expect("folder");
+        }
+        let path = |name: &str| base.join(name).display().to_string();
+        let mut all: BTreeMap<String, String> = BTreeMap::from([
+            ("TINYCLAW_DIR".to_owned(), path("state")),
+            ("HOME".to_owned(), path("home")),
+            ("WORKSPACE_ROOT".to_owned(), path("work")),
+            ("TINYCLAW_ENGINE_KIND".to_owned(), "demo".to_owned()),
+            ("TINYCLAW_DEMO_RECORD".to_owned(), path("prompts")),
+            ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()),
+        ]);
+        all.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        fs::File::create(base.join("prompts")).expect("prompts");
+        let options = Options { reserve_bytes: 0, free_share_min: 0.0, ..Options::default() };
+        let queue = Queue::open(&base.join("state"), options).expect("queue");
+        let mut office = Office { dir, env: all, processor: None, queue, next: 0 };
+        office.start();
+        office
+    }
+
+    /// The office's folder: `state/`, `home/`, `work/`.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    /// The layout of the state folder.
+    pub fn state(&self) -> StateDir {
+        StateDir::new(self.path("state"))
+    }
+
+    /// The queue, as another process sees it.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Starts the processor.
+    pub fn start(&mut self) {
+        let log = fs::File::create(self.path("processor.out")).expect("log");
+        let child = Command::new(program("tinyclaw-processor"))
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(self.path("home"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log)
+            .spawn()
+            .expect("start the processor");
+        self.processor = Some(child);
+    }
+
+    /// Kills the processor as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.processor.take() {
+            child.kill().expect("kill");
+            child.wait().expect("wait");
+        }
+    }
+
+    /// Asks the processor to stop and waits; how long it took.
+    pub fn stop(&mut self) -> Duration {
+        let began = Instant::now();
+        if let Some(mut child) = self.processor.take() {
+            signal(child.id(), "TERM");
+            let status = child.wait().expect("wait");
+            assert!(status.success(), "the processor ended with {status}");
+        }
+        began.elapsed()
+    }
+
+    /// The processor's pid.
+    pub fn pid(&self) -> u32 {
+        self.processor.as_ref().map_or(0, Child::id)
+    }
+
+    /// A message of Ada's in a thread, not yet published; change it as you like.
+    pub fn message(&mut self, thread: &str, text: &str) -> Message {
+        self.next += 1;
+        let key: Key = format!("cli-{}", self.next).parse().expect("key");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("time");
+        let thread = thread.parse().expect("thread");
+        let mut message = Message::new(key, Channel::Cli, thread, text, now.as_millis() as u64);
+        message.sender = "Ada".to_owned();
+        message
+    }
+
+    /// Publishes a message.
+    pub fn publish(&self, message: Message) -> Key {
+        let key = message.key.clone();
+        self.queue.publish(Side::Run, message, Durability::Strict).expect("publish");
+        key
+    }
+
+    /// Says something in a thread.
+    pub fn say(&mut self, thread: &str, text: &str) -> Key {
+        let message = self.message(thread, text);
+        self.publish(message)
+    }
+
+    /// Says something and waits for the answer.
+    pub fn ask(&mut self, thread: &str, text: &str) -> Reply {
+        let key = self.say(thread, text);
+        self.answer(&key)
+    }
+
+    /// Waits until a message is answered.
+    pub fn answer(&self, key: &Key) -> Reply {
+        let seen =
+            self.wait_for("an answer", || self.seen(key).filter(|it| it.place == Place::Done));
+        seen.message.reply.expect("a reply")
+    }
+
+    /// A message as it is now.
+    pub fn seen(&self, key: &Key) -> Option<Seen> {
+        self.queue.view().find(key).expect("view")
+    }
+
+    /// A turn's progress as it is now.
+    pub fn progress(&self, key: &Key) -> Option<Progress> {
+        let text = fs::read(self.state().progress(key)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The threads as they are now.
+    pub fn threads(&self) -> Threads {
+        read_threads(&self.state()).expect("threads")
+    }
+
+    /// The prompts that the demo engine was given, as recorded.
+    pub fn prompts(&self) -> Vec<serde_json::Value> {
+        lines(&self.path("prompts"))
+    }
+
+    /// The lines of a JSONL file of the state folder.
+    pub fn lines(&self, file: &str) -> Vec<serde_json::Value> {
+        lines(&self.path("state").join(file))
+    }
+
+    /// Waits until `look` finds something.
+    ///
+    /// # Panics
+    /// When it does not come; the processor's log is in the message.
+    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            if Instant::now() > until {
+                let log = fs::read_to_string(self.path("processor.out")).unwrap_or_default();
+                panic!("{what} does not come\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.path("processor.out")).unwrap_or_default();
+            eprintln!("the processor's log:\n{log}");
+        }
+        self.kill();
+    }
+}
+
+fn lines(path: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect()
+}
+
+/// Sends a signal to a process of ours.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|it| it.success()), "cannot signal {pid}");
+}
+
+/// Processes whose environment or arguments mention a folder: what an office started and may have left behind.
+pub fn processes_of(dir: &Path) -> Vec<String> {
+    let needle = dir.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse::<u32>().ok()) else {
+            continue;
+        };
+        let read = |name: &str| {
+            let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let (command, environment) = (read("cmdline"), read("environ"));
+        if pid != std::process::id() && (command.contains(&needle) || environment.contains(&needle))
+        {
+            found.push(format!("{pid}: {command}"));
+        }
+    }
+    found
+}

@@ -1,0 +1,71 @@
+//! The processor is killed, stopped and started again: nothing lost, nothing asked twice, no process left behind.
+
+use std::time::Duration;
+
+use tinyclaw_e2e::{Office, processes_of};
+
+#[test]
+fn a_killed_processor_takes_its_message_up_again_with_a_word_about_it() {
+    let mut office = Office::open();
+    office.ask("7", "hello");
+    let key = office.say("7", "[demo: slow 30s] a long story");
+    office.wait_for("the first words", || office.progress(&key).filter(|it| !it.text.is_empty()));
+    office.kill();
+    office.start();
+    office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
+    let prompts = office.lines("logs/prompts.jsonl");
+    let again = prompts.last().expect("a prompt");
+    assert_eq!(again["attempt"], 2);
+    assert!(
+        again["userMessage"].as_str().is_some_and(|it| it.contains("was interrupted by a restart"))
+    );
+}
+
+#[test]
+fn an_answer_in_the_transcript_is_used_and_not_asked_for_again() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: crash after] what is the answer?");
+    let reply = office.answer(&key);
+    assert!(!reply.text.is_empty());
+    assert_eq!(office.prompts().len(), 1, "asked once");
+}
+
+#[test]
+fn a_stop_lets_the_turn_end_and_loses_nothing() {
+    let mut office = Office::open();
+    let running = office.say("7", "[demo: slow 2s] one");
+    let waiting = office.say("7", "two");
+    office.wait_for("the turn", || office.prompts().first().cloned());
+    assert!(office.stop() < Duration::from_secs(30));
+    office.answer(&running);
+    assert!(office.seen(&waiting).is_some_and(|it| it.place == tinyclaw_queue::Place::Incoming));
+    office.start();
+    office.answer(&waiting);
+    assert_eq!(office.prompts().len(), 2);
+}
+
+#[test]
+fn nothing_is_left_running_when_the_processor_is_killed() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: spawn 600s]");
+    office.answer(&key);
+    office.say("7", "[demo: hang]");
+    office.wait_for("the turn", || (office.prompts().len() == 2).then_some(()));
+    office.kill();
+    let home = office.path("home");
+    office.wait_for("the end of everything", || processes_of(&home).is_empty().then_some(()));
+}
+
+#[test]
+fn a_second_processor_waits_and_takes_over() {
+    let mut office = Office::open();
+    office.ask("7", "hello");
+    let first = office.pid();
+    let mut second =
+        Office::open_with(&[("TINYCLAW_DIR", &office.path("state").display().to_string())]);
+    assert_ne!(first, second.pid());
+    office.kill();
+    let key = office.say("7", "and again");
+    office.answer(&key);
+    second.kill();
+}

@@ -1,0 +1,100 @@
+//! Threads: orders about them, and what they say to each other.
+
+use tinyclaw_domain::{Command, Model, Outcome, PermissionMode, Reply};
+use tinyclaw_e2e::Office;
+
+fn order(office: &mut Office, thread: &str, command: Command) -> Reply {
+    let mut message = office.message(thread, "");
+    message.command = Some(command);
+    let key = office.publish(message);
+    office.answer(&key)
+}
+
+#[test]
+fn a_directory_must_exist_below_an_allowed_folder() {
+    let mut office = Office::open();
+    std::fs::create_dir(office.path("work/site")).expect("folder");
+    let dir = |dir: &str, admin| Command::Setdir { dir: dir.to_owned(), admin };
+    let said = order(&mut office, "7", dir("site", false));
+    assert!(said.text.contains("work/site` now"), "{}", said.text);
+    for bad in ["nowhere", "/etc", "../../.."] {
+        let said = order(&mut office, "7", dir(bad, false));
+        assert_eq!(said.outcome, Outcome::Failed, "{bad}");
+        assert!(said.text.ends_with("Nothing was changed."), "{}", said.text);
+    }
+    let cwd = &office.threads()[&"7".parse().expect("thread")].cwd;
+    assert!(cwd.ends_with("work/site"), "{cwd}");
+}
+
+#[test]
+fn a_pinned_thread_uses_its_model_until_it_is_let_go() {
+    let mut office = Office::open();
+    order(&mut office, "7", Command::Model { model: Some(Model::Opus) });
+    assert_eq!(office.ask("7", "hello").model, Some(Model::Opus));
+    order(&mut office, "7", Command::Model { model: None });
+    assert_eq!(office.ask("7", "hello").model, Some(Model::Haiku));
+}
+
+#[test]
+fn only_an_admin_lets_claude_do_everything() {
+    let mut office = Office::open();
+    let mode = |admin| Command::Mode { mode: PermissionMode::Bypass, admin };
+    assert_eq!(order(&mut office, "7", mode(false)).outcome, Outcome::Failed);
+    assert_eq!(order(&mut office, "7", mode(true)).outcome, Outcome::Notice);
+}
+
+#[test]
+fn a_closed_thread_answers_how_to_open_it() {
+    let mut office = Office::open();
+    office.ask("7", "hello");
+    order(&mut office, "7", Command::Close {});
+    assert_eq!(office.ask("7", "hello").text, "This thread is closed. /reopen opens it again.");
+    order(&mut office, "7", Command::Reopen {});
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+    assert_eq!(office.prompts().len(), 2);
+}
+
+#[test]
+fn threads_write_to_each_other_and_not_to_themselves() {
+    let mut office = Office::open();
+    office.ask("8", "hello");
+    let reply = office.ask("7", "[demo: send 8 good morning]");
+    assert!(reply.text.contains("answered there"), "{}", reply.text);
+    let history = office.wait_for("the other thread's answer", || {
+        let lines = office.lines("message-history.jsonl");
+        let there =
+            |it: &&serde_json::Value| it["source"] == "cross-thread" && it["direction"] == "in";
+        lines.iter().find(there).cloned()
+    });
+    assert_eq!(history["threadId"], 8);
+    assert_eq!(history["sourceThreadId"], 7);
+    assert_eq!(history["message"], "good morning");
+    let own = office.ask("7", "[demo: send 7 to myself]");
+    assert!(own.text.contains("this thread itself"), "{}", own.text);
+    let unknown = office.ask("7", "[demo: send 99 to nobody]");
+    assert!(unknown.text.contains("there is no thread 99"), "{}", unknown.text);
+}
+
+#[test]
+fn a_file_is_sent_only_from_the_threads_own_directory() {
+    let mut office = Office::open();
+    std::fs::write(office.path("work/report.md"), "# Report").expect("file");
+    std::fs::write(office.path("work/.env"), "SECRET=1").expect("file");
+    let reply = office.ask("7", r#"[demo: call send_file {"path":"report.md"}]"#);
+    assert_eq!(reply.files.len(), 1, "{}", reply.text);
+    for bad in ["../home/x", "/etc/hostname", ".env"] {
+        let reply = office.ask("7", &format!(r#"[demo: call send_file {{"path":"{bad}"}}]"#));
+        assert!(reply.files.is_empty(), "{bad}");
+    }
+}
+
+#[test]
+fn a_spent_budget_asks_before_it_goes_on() {
+    let mut office = Office::open_with(&[("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50")]);
+    assert_eq!(office.ask("7", "[demo: cost 0.60] first").outcome, Outcome::Answered);
+    let asked = office.ask("7", "second");
+    assert!(asked.text.ends_with("Go on today all the same?"), "{}", asked.text);
+    assert_eq!(office.prompts().len(), 1);
+    order(&mut office, "7", Command::GoOn {});
+    office.wait_for("the second message", || (office.prompts().len() == 2).then_some(()));
+}

@@ -1,0 +1,113 @@
+//! A message from the queue through router and engine and back.
+
+use tinyclaw_domain::{Model, Outcome};
+use tinyclaw_e2e::Office;
+use tinyclaw_queue::Place;
+
+#[test]
+fn a_message_is_routed_asked_and_answered_and_the_logs_tell_it() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "hello");
+    assert_eq!(reply.outcome, Outcome::Answered);
+    assert!(reply.text.contains("hello"), "{}", reply.text);
+    assert_eq!(reply.model, Some(Model::Haiku), "a greeting is for haiku");
+    let history = office.lines("message-history.jsonl");
+    let said: Vec<&str> = history.iter().filter_map(|it| it["direction"].as_str()).collect();
+    assert_eq!(said, ["in", "out"]);
+    assert_eq!(history[0]["threadId"], 7);
+    let routing = office.lines("routing-log.jsonl");
+    assert_eq!(routing[0]["dims"].as_array().map(Vec::len), Some(14));
+    assert_eq!(routing[0]["effectiveModel"], "haiku");
+    let prompts = office.lines("logs/prompts.jsonl");
+    assert_eq!(prompts[0]["newSession"], true);
+    assert!(
+        prompts[0]["userMessage"]
+            .as_str()
+            .is_some_and(|it| it.ends_with("[Ada via terminal]: hello"))
+    );
+    assert!(office.threads().values().next().is_some_and(|it| it.session_id.is_some()));
+}
+
+#[test]
+fn a_thread_goes_on_in_its_session_and_gets_no_history_twice() {
+    let mut office = Office::open();
+    office.ask("7", "first");
+    office.ask("7", "second");
+    let prompts = office.lines("logs/prompts.jsonl");
+    assert_eq!(prompts[1]["newSession"], false);
+    assert_eq!(prompts[1]["historyInjected"], false);
+    let recorded = office.prompts();
+    assert_eq!(recorded[0]["session"], recorded[1]["session"]);
+    assert_eq!(recorded[0]["pid"], recorded[1]["pid"], "the same warm process");
+}
+
+#[test]
+fn messages_of_a_thread_are_answered_in_order_and_threads_side_by_side() {
+    let mut office = Office::open();
+    let slow = office.say("7", "[demo: slow 2s] first");
+    let behind = office.say("7", "second");
+    let other = office.say("8", "other");
+    office.answer(&other);
+    assert_eq!(office.seen(&slow).map(|it| it.place), Some(Place::Processing));
+    assert_eq!(office.seen(&behind).and_then(|it| it.position), Some(1));
+    office.answer(&behind);
+    assert_eq!(office.seen(&slow).map(|it| it.place), Some(Place::Done));
+}
+
+#[test]
+fn a_failed_turn_is_tried_again_and_says_so() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: fail 529] please");
+    let progress =
+        office.wait_for("the trouble", || office.progress(&key).filter(|it| it.trouble.is_some()));
+    let trouble = progress.trouble.unwrap_or_default();
+    assert!(
+        trouble.starts_with("Claude did not answer: overloaded (529). Trying again in"),
+        "{trouble}"
+    );
+    assert!(trouble.ends_with("2nd of 5."), "{trouble}");
+    let seen =
+        office.wait_for("the retry", || office.seen(&key).filter(|it| it.place == Place::Incoming));
+    assert_eq!(seen.message.attempts.run, 1);
+}
+
+#[test]
+fn a_refusal_is_reported_and_not_tried_again() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "[demo: fail 400] please");
+    assert_eq!(reply.outcome, Outcome::Failed);
+    assert!(reply.text.contains("refused"), "{}", reply.text);
+    assert_eq!(office.prompts().len(), 1);
+}
+
+#[test]
+fn without_a_login_messages_wait_and_the_office_says_why() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: fail 401] please");
+    let health = office.wait_for("the reason", || {
+        let text = std::fs::read_to_string(office.state().health("processor")).ok()?;
+        text.contains("not logged in").then_some(text)
+    });
+    assert!(health.contains("\"ready\":false") || health.contains("\"ready\": false"), "{health}");
+    let seen = office.seen(&key).expect("the message");
+    assert_eq!(seen.message.attempts.run, 0, "waiting costs no attempt");
+}
+
+#[test]
+fn a_long_answer_stays_whole() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "[demo: long 400000]");
+    let file = reply.file.expect("a file");
+    let text = std::fs::read_to_string(office.path("state").join(file)).expect("the file");
+    assert!(text.len() >= 400_000, "{}", text.len());
+}
+
+#[test]
+fn a_hint_chooses_the_model_and_is_not_told_to_claude() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "/opus hello");
+    assert_eq!(reply.model, Some(Model::Opus));
+    let prompt = office.lines("logs/prompts.jsonl");
+    assert!(prompt[0]["userMessage"].as_str().is_some_and(|it| it.ends_with(": hello")));
+    assert_eq!(office.lines("routing-log.jsonl")[0]["cause"], "user_hint");
+}

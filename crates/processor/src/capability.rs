@@ -1,0 +1,69 @@
+//! A thread's capability for the credential broker: a short-lived, signed permission for the thread's own repository,
+//! in place of a client's secret. Written where the thread's Claude may read it, renewed before each turn.
+//!
+//! The format is the broker's (`broker/README.md`): `tcap1.HEX(payload).HEX(HMAC-SHA256)`.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use hmac::{Hmac, Mac};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use sha2::Sha256;
+use tinyclaw_disk::{Flush, replace};
+use tinyclaw_domain::{Thread, ThreadId};
+use tinyclaw_ledger::StateDir;
+use tinyclaw_service::now_ms;
+
+use crate::office::Office;
+
+/// Longer than any turn, much shorter than a day.
+const LIFETIME_S: u64 = 2 * 3_600;
+
+/// Where the capabilities lie: `files/<thread>/.capability`, which only that thread's Claude may read.
+pub(crate) fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
+    state.files(thread).join(".capability")
+}
+
+/// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none.
+pub(crate) fn renew(office: &Office, id: &ThreadId, thread: &Thread) {
+    let settings = office.settings();
+    let (Some(secret), Some(repo)) = (&settings.github.capability_secret, &thread.repo) else {
+        return;
+    };
+    let payload = json!({
+        "thread": id.to_string(),
+        "repositories": [repo],
+        "permissions": { "contents": "write", "pull_requests": "write", "issues": "write", "metadata": "read" },
+        "expires": now_ms() / 1_000 + LIFETIME_S,
+    });
+    let text = sign(&payload.to_string(), secret.expose_secret().trim());
+    let path = path(&office.state, id);
+    let written =
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|err| err.to_string()).and_then(
+            |()| replace(&path, text.as_bytes(), Flush::None).map_err(|err| err.to_string()),
+        );
+    if let Err(err) = written {
+        tracing::error!(thread.id = %id, "thread {id} has no fresh capability for the broker: {err}");
+    }
+}
+
+fn sign(payload: &str, secret: &str) -> String {
+    let mut text = "tcap1.".to_owned();
+    hex(payload.as_bytes(), &mut text);
+    // HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return text };
+    mac.update(text.as_bytes());
+    let signature = mac.finalize().into_bytes();
+    text.push('.');
+    hex(&signature, &mut text);
+    text
+}
+
+fn hex(bytes: &[u8], to: &mut String) {
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(to, "{byte:02x}");
+    }
+}

@@ -1,0 +1,380 @@
+//! What happens by the clock and not by a message: housekeeping, the daily reset, heartbeats, looking after the engine.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use tinyclaw_domain::{
+    Channel, Command, Direction, Health, HistoryLine, Key, Message, Model, Outcome, Reply, Source,
+    ThreadId, ThreadStatus,
+};
+use tinyclaw_engine::Probe;
+use tinyclaw_memory::last_reset;
+use tinyclaw_queue::{Durability, Side};
+use tinyclaw_service::settings::Refreshed;
+use tinyclaw_service::{conceal, healthcheck, now_ms};
+
+use crate::failure::LOOK_AFTER_LOGIN;
+use crate::notices::is_telegram;
+use crate::office::{Office, lock, on_disk};
+use crate::setup;
+
+const TICK: Duration = Duration::from_secs(1);
+/// From this share of free disk down, the operator is told.
+const DISK_LOW: f64 = 0.08;
+/// So many waiting messages are a backlog worth a word.
+const BACKLOG: usize = 100;
+/// A heartbeat's file of this length at least may hold something to do.
+const HEARTBEAT_FILE: &str = "HEARTBEAT.md";
+
+/// Ticks until it is aborted.
+pub(crate) async fn run(office: Arc<Office>) {
+    let mut due = Due::default();
+    loop {
+        due.tick(&office).await;
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// When what is next.
+#[derive(Default)]
+struct Due {
+    at: HashMap<&'static str, Instant>,
+    router_changed: Option<SystemTime>,
+    beats: HashMap<ThreadId, Instant>,
+}
+
+impl Due {
+    fn is(&mut self, what: &'static str, every: Duration) -> bool {
+        let now = Instant::now();
+        if self.at.get(what).is_some_and(|it| now < *it) {
+            return false;
+        }
+        self.at.insert(what, now + every);
+        true
+    }
+
+    async fn tick(&mut self, office: &Arc<Office>) {
+        look_after_engine(office).await;
+        if self.is("settings", Duration::from_secs(2)) {
+            self.reload(office);
+        }
+        if self.is("queue", Duration::from_secs(2)) {
+            housekeep(office);
+        }
+        if self.is("numbers", Duration::from_secs(2)) {
+            numbers(office);
+        }
+        if self.is("broker", Duration::from_secs(15)) {
+            look_after_broker(office);
+        }
+        if self.is("reset", Duration::from_secs(30)) {
+            daily_reset(office);
+        }
+        if self.is("beats", Duration::from_secs(10)) {
+            self.heartbeats(office);
+        }
+        if self.is("retention", Duration::from_secs(24 * 3_600)) {
+            retire(office);
+        }
+    }
+
+    fn reload(&mut self, office: &Arc<Office>) {
+        match on_disk(|| office.settings.refresh()) {
+            Refreshed::Same => {}
+            Refreshed::Changed => {
+                tracing::info!(
+                    "settings.json changed and is in force; the engine's own take effect at the next start"
+                );
+                office.vitals.concern("settings", None);
+            }
+            Refreshed::Refused(mistakes) => {
+                tracing::error!(
+                    "settings.json is not taken, the last good settings stay in force: {mistakes}"
+                );
+                office.vitals.concern("settings", Some(mistakes.to_string()));
+            }
+        }
+        let changed = std::fs::metadata(office.state.router()).and_then(|it| it.modified()).ok();
+        if changed != self.router_changed {
+            self.router_changed = changed;
+            let (router, trouble) = on_disk(|| setup::router(&office.state));
+            office.vitals.concern("router", trouble);
+            *office.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+        }
+    }
+
+    fn heartbeats(&mut self, office: &Arc<Office>) {
+        let settings = office.settings();
+        let beat = &settings.heartbeat;
+        let is_quiet = beat.quiet_hours.is_some_and(|it| it.contains(office.now().time()));
+        if !beat.enabled || is_quiet {
+            return;
+        }
+        let threads: Vec<(ThreadId, String)> = {
+            let book = lock(&office.book);
+            let open = book.all().iter().filter(|it| it.1.status != ThreadStatus::Closed);
+            open.map(|(id, it)| (id.clone(), it.cwd.clone())).collect()
+        };
+        for (id, cwd) in threads {
+            let Some(every) = beat.threads.get(id.as_str()).copied().unwrap_or(Some(beat.interval))
+            else {
+                continue;
+            };
+            let now = Instant::now();
+            // The first beat comes after one interval, not with the start.
+            let next = *self.beats.entry(id.clone()).or_insert(now + every);
+            if now < next || !has_something_due(&Path::new(&cwd).join(HEARTBEAT_FILE)) {
+                continue;
+            }
+            self.beats.insert(id.clone(), now + every);
+            publish_beat(office, &id);
+        }
+    }
+}
+
+/// A heartbeat costs money: a thread without anything to look after is left alone.
+fn has_something_due(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .map(str::trim)
+        .any(|it| !it.is_empty() && !it.starts_with('#') && !it.starts_with("- [x]"))
+}
+
+fn publish_beat(office: &Office, id: &ThreadId) {
+    let channel =
+        if is_telegram(id) && office.has_telegram() { Channel::Telegram } else { Channel::System };
+    let key = Key::hashed("hb", &format!("{id}-{}", now_ms()));
+    let text = format!(
+        "Read {HEARTBEAT_FILE} and see whether something is due now. Do what is due and say what you did in a few \
+         words. If nothing is due, answer only [NO_UPDATES]."
+    );
+    let mut beat = Message::new(key, channel, id.clone(), text, now_ms());
+    beat.source = Source::Heartbeat;
+    beat.sender = "heartbeat".to_owned();
+    if let Err(err) = on_disk(|| office.queue.publish(Side::Run, beat, Durability::Strict)) {
+        tracing::warn!(thread.id = %id, "thread {id} misses a heartbeat: {err}");
+    }
+}
+
+/// While no turn can run: looks whether it is over.
+async fn look_after_engine(office: &Arc<Office>) {
+    let Some(pause) = lock(&office.pause).clone() else { return };
+    if Instant::now() < pause.next_look {
+        return;
+    }
+    if pause.until.is_some() {
+        return office.go_on();
+    }
+    match office.engine.probe().await {
+        Probe::Ready => office.go_on(),
+        Probe::NotReady(failure) => {
+            tracing::warn!("claude is still not ready: {failure}");
+            if let Some(pause) = lock(&office.pause).as_mut() {
+                pause.next_look = Instant::now() + LOOK_AFTER_LOGIN;
+            }
+        }
+    }
+}
+
+fn housekeep(office: &Arc<Office>) {
+    match on_disk(|| office.queue.housekeep()) {
+        Ok(swept) if swept.quarantined > 0 => {
+            office.concern(
+                "quarantine",
+                Some(
+                    "A file in incoming/ is no message; it lies in quarantine/ with the reason."
+                        .to_owned(),
+                ),
+            );
+        }
+        Ok(_) => {}
+        Err(err) => tracing::error!("cannot keep the queue's house: {:#}", anyhow::Error::new(err)),
+    }
+    if let Ok(share) = free_share(office.state.root()) {
+        let low = share < DISK_LOW;
+        office.concern(
+            "disk space",
+            low.then(|| {
+                format!(
+                    "Only {:.0} % of the disk is free; at 5 % nothing new is taken.",
+                    share * 100.0
+                )
+            }),
+        );
+    }
+}
+
+fn free_share(path: &Path) -> nix::Result<f64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0))
+}
+
+fn numbers(office: &Arc<Office>) {
+    let (waiting, _) = office.queue.waiting_in(&ThreadId::master());
+    office.vitals.set("waiting", waiting);
+    office.vitals.set("running", office.slots.taken());
+    office.vitals.set("claudeProcesses", office.engine.processes());
+    let spent = lock(&office.costs).office(now_ms());
+    office.vitals.set("costTodayUsd", spent.usd);
+    if let Some(version) = office.engine.version().seen {
+        office.vitals.set("claudeVersion", version);
+    }
+    let backlog = waiting >= BACKLOG;
+    office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
+    if let Ok(depth) = on_disk(|| office.queue.view().depth())
+        && depth.dead == 0
+    {
+        office.concern("dead", None);
+    }
+}
+
+/// The broker has no volume to write to: its health is noted for it.
+fn look_after_broker(office: &Arc<Office>) {
+    let Some(url) = office.settings().github.broker_url.clone() else { return };
+    let office = office.clone();
+    // A look may take seconds when nobody answers.
+    tokio::task::spawn_blocking(move || {
+        let patience = Duration::from_secs(3);
+        let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let alive = healthcheck::probe(&address, "/health", patience);
+        let ready = healthcheck::probe(&address, "/ready", patience);
+        let why: Vec<String> = alive
+            .as_ref()
+            .err()
+            .or_else(|| ready.as_ref().err())
+            .map(ToString::to_string)
+            .into_iter()
+            .collect();
+        let health = Health {
+            service: "broker".to_owned(),
+            version: String::new(),
+            pid: 0,
+            started_at: 0,
+            at: now_ms(),
+            alive: alive.is_ok(),
+            ready: ready.is_ok(),
+            why,
+            numbers: Default::default(),
+        };
+        if let Err(err) = tinyclaw_ledger::health::write(&office.state, "broker", &health) {
+            tracing::warn!("cannot write how the broker is: {err}");
+        }
+    });
+}
+
+/// Ends sessions whose day is over, each in its own lane, so in order with its messages.
+fn daily_reset(office: &Arc<Office>) {
+    let settings = office.settings();
+    if !settings.memory.reset {
+        return;
+    }
+    let last = last_reset(Timestamp::now(), &settings.office.timezone, settings.memory.reset_at);
+    let before = last.timestamp().as_millisecond().max(0) as u64;
+    let over: Vec<(ThreadId, String)> = {
+        let book = lock(&office.book);
+        let idle = book
+            .all()
+            .iter()
+            .filter(|it| it.1.last_active < before && it.1.status == ThreadStatus::Idle);
+        idle.filter_map(|(id, it)| Some((id.clone(), it.session_id.as_ref()?.to_string())))
+            .collect()
+    };
+    for (id, session) in over {
+        let key = Key::hashed("reset", &format!("{id}-{session}"));
+        let mut order = Message::new(key, Channel::System, id.clone(), "", now_ms());
+        order.source = Source::System;
+        order.command = Some(Command::Reset {});
+        if let Err(err) = on_disk(|| office.queue.publish(Side::Run, order, Durability::Strict)) {
+            tracing::warn!(thread.id = %id, "the session of thread {id} goes on after the day: {err}");
+        }
+    }
+}
+
+/// Lets go of what is older than it may be.
+fn retire(office: &Arc<Office>) {
+    let settings = office.settings();
+    let now = SystemTime::now();
+    on_disk(|| {
+        if let Err(err) = office.journal.retire(now) {
+            tracing::warn!("cannot let go of old log lines: {err}");
+        }
+        if let Err(err) = office.memory.retire(now, settings.retention.conversations) {
+            tracing::warn!("cannot let go of old conversations: {err}");
+        }
+        let root = office.state.root();
+        for (dir, keep) in [
+            (root.join("files"), settings.retention.files),
+            (root.join("queue/dead"), settings.retention.dead),
+            (root.join("queue/quarantine"), settings.retention.dead),
+        ] {
+            if let Some(keep) = keep {
+                remove_old(&dir, now, keep);
+            }
+        }
+    });
+}
+
+/// Removes files below a folder that nobody has changed for `keep`.
+fn remove_old(dir: &Path, now: SystemTime, keep: Duration) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() {
+            remove_old(&path, now, keep);
+        } else if meta.modified().is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > keep))
+            && let Err(err) = tinyclaw_disk::remove(&path)
+        {
+            tracing::warn!("cannot let go of {}: {err}", path.display());
+        }
+    }
+}
+
+/// Passes on what Claude says with no message in flight: a background task reported back.
+pub(crate) async fn background(office: Arc<Office>) {
+    let Some(mut words) = office.engine.background() else { return };
+    while let Some(said) = words.recv().await {
+        let text = conceal(&said.text).into_owned();
+        let key = Key::hashed("bg", &format!("{}-{}", said.session, uuid::Uuid::new_v4()));
+        let line = HistoryLine {
+            timestamp: now_ms(),
+            key: key.clone(),
+            attempt: 1,
+            message_id: format!("{}_{}", now_ms(), key.as_str().replace('-', "")),
+            thread_id: said.thread.clone(),
+            channel: Channel::Telegram,
+            direction: Direction::Out,
+            sender: "Claude".to_owned(),
+            message: text.clone(),
+            model: said.model.as_deref().and_then(Model::of_name),
+            tier: None,
+            source: Source::System,
+            source_thread_id: None,
+            duration_ms: None,
+            cost_usd: Some(said.cost_usd),
+            usage: Some(said.usage),
+        };
+        lock(&office.costs).add(&line);
+        if let Err(err) = office.journal.history(&line) {
+            tracing::error!("cannot write the history: {err}");
+        }
+        if !is_telegram(&said.thread) || !office.has_telegram() {
+            continue;
+        }
+        let mut out = Message::new(key, Channel::Telegram, said.thread.clone(), "", now_ms());
+        out.source = Source::System;
+        out.reply = Some(Reply {
+            text,
+            outcome: Outcome::Answered,
+            model: line.model,
+            usage: said.usage,
+            cost_usd: said.cost_usd,
+            ..Reply::default()
+        });
+        if let Err(err) = on_disk(|| office.queue.publish(Side::Send, out, Durability::Strict)) {
+            tracing::error!(thread.id = %said.thread, "cannot pass on what Claude said later: {err}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! One claimed message from the claim to its next folder.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tinyclaw_domain::{
+    Channel, Command, ConversationLine, Decision, Direction, FollowUp, HistoryLine, Message,
+    Outcome, Reply, RoutingLine, SessionId, Source,
+};
+use tinyclaw_queue::{Lease, LeaseError};
+use tinyclaw_service::{conceal, now_ms};
+
+use crate::office::{Office, Slot, lock, on_disk};
+use crate::prompt::shortened;
+use crate::turn::Ended;
+use crate::{commands, summary, turn};
+
+/// A reply beyond this goes into a file, so that a message file never outgrows its limit.
+const REPLY_BYTES_MAX: usize = 256 * 1024;
+/// The raw input of a decision is kept to this length.
+const RAW_INPUT_CHARS_MAX: usize = 4_000;
+/// An answer that cannot be written is tried again; the disk may be full for a while.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the logs are told about a turn beyond the message and its reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Story {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) decision: Option<(Decision, Duration)>,
+}
+
+/// Works on a message until it is somewhere else, and lets nothing escape: what cannot be done now is tried again.
+pub(crate) async fn handle(office: Arc<Office>, lease: Lease, mut slot: Slot) {
+    let key = lease.message().key.clone();
+    let thread = lease.message().thread_id.clone();
+    let queued_ms = now_ms().saturating_sub(lease.message().timestamp);
+    tracing::info!(
+        thread.id = %thread, key = %key, attempt = lease.attempt(), queued_ms,
+        "message {key} of thread {thread} is taken up"
+    );
+    if let Err(err) = work(&office, lease, &mut slot).await {
+        tracing::error!(key = %key, "message {key} stays where it is: {:#}", anyhow::Error::new(err));
+        office.concern(
+            "disk",
+            Some("A message could not be moved on; see logs/queue.log.".to_owned()),
+        );
+        // Its lease is gone, so it is taken up again; not at once, or it would be counted out in a second.
+        tokio::time::sleep(WRITE_AGAIN).await;
+    } else {
+        office.concern("disk", None);
+    }
+}
+
+async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result<(), LeaseError> {
+    let message = lease.message().clone();
+    if let Some(reply) = &message.reply {
+        // Answered before a crash: its lines may stand twice, its answer goes out once.
+        office.log_answer(&message, reply, &Story::default());
+        return finish(office, lease).await;
+    }
+    if let Some(why) = lease.is_exhausted() {
+        let text =
+            format!("This message could not be answered: {why}. It is kept; /retry tries again.");
+        return give_up(office, lease, &text).await;
+    }
+    let ended = match &message.command {
+        Some(Command::Summarize { session }) => summary::summarise(office, &message, session).await,
+        Some(command) => {
+            let reply = commands::carry_out(office, &message, command).await;
+            Ended::Answered {
+                reply: Box::new(reply),
+                follow_ups: Vec::new(),
+                story: Box::default(),
+            }
+        }
+        None => turn::run(office, &mut lease, slot).await?,
+    };
+    match ended {
+        Ended::Answered { reply, follow_ups, story } => {
+            answer(office, &mut lease, *reply, follow_ups).await?;
+            let answered = lease.message().clone();
+            if let Some(reply) = &answered.reply {
+                office.log_answer(&answered, reply, &story);
+            }
+            finish(office, lease).await
+        }
+        Ended::Retry { after, tell } => {
+            tracing::warn!(key = %message.key, after_s = after.as_secs(), "message {}: {tell}", message.key);
+            on_disk(|| lease.retry_after(after, &tell))
+        }
+        Ended::Wait(after) => on_disk(|| lease.put_back_for(after)),
+        Ended::PutBack => on_disk(|| lease.put_back()),
+        Ended::GiveUp(text) => give_up(office, lease, &text).await,
+    }
+}
+
+/// Writes the answer, however long the disk is full. From here Claude is never asked again.
+async fn answer(
+    office: &Arc<Office>,
+    lease: &mut Lease,
+    mut reply: Reply,
+    follow_ups: Vec<FollowUp>,
+) -> Result<(), LeaseError> {
+    reply.text = conceal(&reply.text).into_owned();
+    loop {
+        let whole = in_file_when_long(office, lease.message(), reply.clone());
+        match on_disk(|| lease.answer(whole, follow_ups.clone())) {
+            Err(err @ LeaseError::Write { .. }) if !office.is_leaving() => {
+                tracing::error!(key = %lease.message().key, "cannot keep an answer, trying again: {:#}", anyhow::Error::new(err));
+                office.concern(
+                    "disk",
+                    Some("The disk is full or failing: answers wait for room.".to_owned()),
+                );
+                tokio::time::sleep(WRITE_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn in_file_when_long(office: &Office, message: &Message, mut reply: Reply) -> Reply {
+    if reply.text.len() <= REPLY_BYTES_MAX {
+        return reply;
+    }
+    let name = format!("answer-{}.md", message.key);
+    let dir = office.state.files(&message.thread_id);
+    let written = std::fs::create_dir_all(&dir).map_err(|err| err.to_string()).and_then(|()| {
+        tinyclaw_disk::replace(
+            &dir.join(&name),
+            reply.text.as_bytes(),
+            tinyclaw_disk::Flush::Strict,
+        )
+        .map_err(|err| err.to_string())
+    });
+    match written {
+        Ok(()) => {
+            reply.file = Some(format!("files/{}/{name}", message.thread_id));
+            reply.text = String::new();
+        }
+        Err(err) => tracing::error!("cannot put a long answer into a file: {err}"),
+    }
+    reply
+}
+
+/// Moves the answered message on. A failure is tried again as long as we are here; the answer is safe meanwhile.
+async fn finish(office: &Arc<Office>, lease: Lease) -> Result<(), LeaseError> {
+    let (key, thread) = (lease.message().key.clone(), lease.message().thread_id.clone());
+    let begun = lease.message().timestamp;
+    on_disk(|| lease.finish())?;
+    if let Err(err) = office.progresses.remove(&key) {
+        tracing::warn!(key = %key, "cannot remove the progress of {key}: {err}");
+    }
+    office.vitals.count("answeredTotal", 1);
+    tracing::info!(
+        thread.id = %thread, key = %key, total_ms = now_ms().saturating_sub(begun),
+        "message {key} of thread {thread} is answered"
+    );
+    Ok(())
+}
+
+/// Gives a message up, after saying so where it came from.
+async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), LeaseError> {
+    let message = lease.message().clone();
+    office.say(&message.thread_id, message.key.notice(lease.attempt(), "dead"), text);
+    office.log_in(&message, lease.attempt());
+    office.vitals.count("deadTotal", 1);
+    on_disk(|| lease.bury(text))?;
+    let _ = office.progresses.remove(&message.key);
+    let dead = office.queue.view().depth().map_or(1, |it| it.dead);
+    office.concern(
+        "dead",
+        Some(format!("{dead} messages were given up; `tinyclaw queue ls dead` shows them.")),
+    );
+    Ok(())
+}
+
+impl Office {
+    /// Notes a message that came in.
+    pub(crate) fn log_in(&self, message: &Message, attempt: u32) {
+        let said = conceal(&message.message).into_owned();
+        let line = HistoryLine { message: said, ..self.in_line(message, attempt) };
+        self.note_history(line);
+    }
+
+    /// Notes an answered message in every log: in, out, the decision, the session's conversation, what it cost.
+    pub(crate) fn log_answer(&self, message: &Message, reply: &Reply, story: &Story) {
+        let attempt = message.attempts.run.max(1);
+        if message.channel == Channel::System && message.command.is_some() {
+            // Housekeeping is nobody's conversation, but what it cost is part of the day.
+            if reply.cost_usd == 0.0 {
+                return;
+            }
+        } else {
+            self.log_in(message, attempt);
+        }
+        let text = match &reply.file {
+            Some(file) => format!("[the answer is in {file}]"),
+            None => reply.text.clone(),
+        };
+        let out = HistoryLine {
+            timestamp: now_ms(),
+            sender: if reply.outcome == Outcome::Notice { "TinyClaw" } else { "Claude" }.to_owned(),
+            direction: Direction::Out,
+            message: text.clone(),
+            model: reply.model,
+            tier: reply.tier,
+            duration_ms: Some(reply.duration_ms),
+            cost_usd: Some(reply.cost_usd),
+            usage: Some(reply.usage),
+            source: Source::System,
+            ..self.in_line(message, attempt)
+        };
+        if message.command.is_none() && reply.model.is_some() {
+            self.log_decision(message, attempt, story);
+        }
+        if let Some(session) = &story.session {
+            let said = |direction, sender: &str, text: &str, timestamp| ConversationLine {
+                timestamp,
+                key: message.key.clone(),
+                attempt,
+                session_id: session.clone(),
+                direction,
+                sender: sender.to_owned(),
+                text: text.to_owned(),
+                model: (direction == Direction::Out).then_some(reply.model).flatten(),
+            };
+            let asked =
+                said(Direction::In, &message.sender, &conceal(&message.message), message.timestamp);
+            let answered = said(Direction::Out, "Claude", &text, out.timestamp);
+            for line in [asked, answered] {
+                if let Err(err) = self.memory.turn(self.who(&message.thread_id), &line) {
+                    tracing::error!("cannot add to the conversation: {err}");
+                }
+            }
+        }
+        lock(&self.costs).add(&out);
+        self.note_history(out);
+        self.warn_of_budget(&message.thread_id);
+    }
+
+    fn in_line(&self, message: &Message, attempt: u32) -> HistoryLine {
+        HistoryLine {
+            timestamp: message.timestamp,
+            key: message.key.clone(),
+            attempt,
+            message_id: message.message_id.clone(),
+            thread_id: message.thread_id.clone(),
+            channel: message.channel,
+            direction: Direction::In,
+            sender: message.sender.clone(),
+            message: String::new(),
+            model: None,
+            tier: None,
+            source: message.source,
+            source_thread_id: message.source_thread_id.clone(),
+            duration_ms: None,
+            cost_usd: None,
+            usage: None,
+        }
+    }
+
+    fn log_decision(&self, message: &Message, attempt: u32, story: &Story) {
+        let (decision, took) = match &story.decision {
+            Some(it) => it.clone(),
+            None => {
+                // After a crash: the same input gives the same decision.
+                let began = Instant::now();
+                let thread = self.thread(&message.thread_id);
+                (self.decide(message, thread.and_then(|it| it.pin)).0, began.elapsed())
+            }
+        };
+        let line = RoutingLine {
+            timestamp: now_ms(),
+            key: message.key.clone(),
+            attempt,
+            message_id: message.message_id.clone(),
+            thread_id: message.thread_id.clone(),
+            raw_input: shortened(&conceal(&message.message), RAW_INPUT_CHARS_MAX),
+            duration_us: took.as_micros() as u64,
+            decision,
+        };
+        if let Err(err) = self.journal.routing(&line) {
+            tracing::error!("cannot write the routing log: {err}");
+        }
+    }
+
+    fn note_history(&self, line: HistoryLine) {
+        if let Err(err) = self.journal.history(&line) {
+            tracing::error!("cannot write the history: {err}");
+            self.concern("history", Some(format!("The history cannot be written: {err}.")));
+        }
+        self.remember(line);
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod budget;
+mod capability;
+mod clockwork;
+mod commands;
+mod control;
+mod decide;
+mod failure;
+mod handle;
+mod notices;
+mod office;
+mod prompt;
+mod repo;
+mod run;
+mod setup;
+mod shown;
+mod summary;
+mod tools;
+mod turn;
+
+pub use crate::office::Office;
+pub use crate::run::run;
+pub use crate::setup::{engine_config, prepare};

@@ -1,0 +1,84 @@
+//! The processor as a process: settings, one lock for the state folder, then work until it is told to stop.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tinyclaw_disk::Lock;
+use tinyclaw_ledger::{StateDir, text_log};
+use tinyclaw_service::settings::{Environment, Settings, Store, state_dir};
+use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable};
+
+/// How often a second processor looks whether the first one is still there, when the kernel does not say.
+const TAKE_OVER_EVERY: Duration = Duration::from_millis(250);
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Turns wait, they do not compute; flushes block a worker for a moment.
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(serve())
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let environment: Environment = std::env::vars().collect();
+    let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
+    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    let logs = logs::init("info", Some(text_log(&state, "queue")))?;
+    not_dumpable().context("cannot keep the process's memory to itself")?;
+    let shutdown = Shutdown::on_signals().context("cannot hear signals")?;
+    let vitals = Vitals::new("processor", env!("CARGO_PKG_VERSION"));
+    let Some(_lock) = take_over(&state, &vitals, &shutdown).await? else { return Ok(()) };
+    let health = tinyclaw_processor_health(&state, &vitals, &shutdown);
+    let store = Store::<Settings>::open_when_good(state.root(), &environment, &vitals, &shutdown);
+    let Some(settings) = store.await else { return Ok(()) };
+    logs.set_level(&settings.current().office.log_level)?;
+    tinyclaw_processor::run(state, settings, vitals, shutdown).await?;
+    health.abort();
+    tracing::info!("processor is down");
+    Ok(())
+}
+
+/// The state folder's own lock. A second processor waits here, unready, and takes over when the first one is gone.
+async fn take_over(
+    state: &StateDir,
+    vitals: &Vitals,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<Lock>> {
+    let path = state.processor_lock();
+    loop {
+        if let Some(lock) = Lock::try_take(&path)? {
+            lock.leave_note(&format!("pid {}", std::process::id()))?;
+            vitals.unblock("lock");
+            return Ok(Some(lock));
+        }
+        vitals.block(
+            "lock",
+            "another processor works on this state folder; this one takes over when it ends",
+        );
+        tokio::select! {
+            () = tokio::time::sleep(TAKE_OVER_EVERY) => {}
+            () = shutdown.begun() => return Ok(None),
+        }
+    }
+}
+
+/// Says how it is from the first moment on, also while the settings are wrong.
+fn tinyclaw_processor_health(
+    state: &StateDir,
+    vitals: &Vitals,
+    shutdown: &Shutdown,
+) -> tokio::task::JoinHandle<()> {
+    let (state, vitals, shutdown) = (state.clone(), vitals.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        while !shutdown.has_begun() {
+            if let Err(err) =
+                tinyclaw_ledger::health::write(&state, "processor", &vitals.snapshot())
+            {
+                tracing::warn!("cannot write how the processor is: {err}");
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    })
+}

@@ -1,0 +1,137 @@
+//! What TinyClaw itself says: to a thread, once; to the operator, once and once more when it is cured.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tinyclaw_domain::{Channel, Key, Lane, Message, Outcome, Reply, Source, ThreadId};
+use tinyclaw_queue::{Durability, Place, Side};
+use tinyclaw_service::{conceal, now_ms};
+
+use crate::office::{Office, lock, on_disk};
+
+/// Why no turn can run at all, and until when.
+#[derive(Debug, Clone)]
+pub(crate) struct Pause {
+    /// In words for a person: "Claude's plan limit is reached".
+    pub(crate) why: String,
+    /// In seconds since 1970, when it is known to be over.
+    pub(crate) until: Option<u64>,
+    /// When to try whether it is over.
+    pub(crate) next_look: Instant,
+}
+
+impl Pause {
+    /// `Claude's plan limit is reached until 15:00.`
+    pub(crate) fn sentence(&self, office: &Office) -> String {
+        match self.until.and_then(|it| jiff::Timestamp::from_second(it as i64).ok()) {
+            Some(until) => {
+                let until = until.to_zoned(office.settings().office.timezone.clone());
+                format!("{} until {}.", self.why, until.strftime("%H:%M"))
+            }
+            None => format!("{}.", self.why),
+        }
+    }
+}
+
+impl Office {
+    /// Says something in a thread, under a key, so that saying it again changes nothing. Only where somebody pushes it.
+    pub(crate) fn say(&self, thread: &ThreadId, key: Key, text: &str) {
+        if !self.has_telegram() || !is_telegram(thread) {
+            return;
+        }
+        let mut notice = Message::new(key, Channel::Telegram, thread.clone(), "", now_ms());
+        notice.source = Source::System;
+        notice.reply = Some(Reply {
+            text: conceal(text).into_owned(),
+            outcome: Outcome::Notice,
+            ..Reply::default()
+        });
+        if let Err(err) = on_disk(|| self.queue.publish(Side::Send, notice, Durability::Strict)) {
+            tracing::error!(thread.id = %thread, "cannot tell thread {thread}: {err}");
+        }
+    }
+
+    /// Says something in a thread unless it was said already and not cured since.
+    pub(crate) fn say_once(&self, thread: &ThreadId, cause: &str, text: &str) {
+        if lock(&self.told).insert((Some(thread.clone()), cause.to_owned())) {
+            self.say(thread, Key::hashed("n", &format!("{cause}-{thread}-{}", now_ms())), text);
+        }
+    }
+
+    /// Something the operator must know, or that it is cured: in `/ready` and `health/`, and once in General.
+    pub(crate) fn concern(&self, cause: &str, what: Option<String>) {
+        self.vitals.concern(cause, what.clone());
+        let told = (None, cause.to_owned());
+        let text = match what {
+            Some(what) if lock(&self.told).insert(told) => what,
+            None if lock(&self.told).remove(&(None, cause.to_owned())) => {
+                format!("Cured: {cause}.")
+            }
+            _ => return,
+        };
+        tracing::warn!(cause, "{text}");
+        let key = Key::hashed("n", &format!("op-{cause}-{}", now_ms()));
+        self.say(&ThreadId::master(), key, &text);
+    }
+
+    /// Stops asking Claude until it is over. Everything waits; each thread is told when it comes up.
+    pub(crate) fn pause(&self, pause: Pause) {
+        tracing::error!("no turn can run: {}", pause.why);
+        self.vitals.block("engine", pause.sentence(self));
+        self.concern(
+            "engine",
+            Some(format!("{} Messages wait; they go on by themselves.", pause.sentence(self))),
+        );
+        *lock(&self.pause) = Some(pause);
+    }
+
+    /// It is over.
+    pub(crate) fn go_on(&self) {
+        if lock(&self.pause).take().is_some() {
+            tracing::info!("turns run again");
+            lock(&self.told).retain(|(thread, cause)| thread.is_none() || cause != "pause");
+        }
+        self.vitals.unblock("engine");
+        self.concern("engine", None);
+    }
+
+    pub(crate) fn has_telegram(&self) -> bool {
+        let settings = self.settings();
+        settings.telegram.bot_token.is_some() && settings.telegram.chat_id.is_some()
+    }
+}
+
+/// Whether a thread is shown in Telegram: a topic of the home forum, of another one, or a private chat.
+pub(crate) fn is_telegram(thread: &ThreadId) -> bool {
+    let text = thread.as_str();
+    let begins = |prefix: char| {
+        text.strip_prefix(prefix)
+            .is_some_and(|it| it.starts_with(|it: char| it.is_ascii_digit() || it == '-'))
+    };
+    thread.number().is_some() || begins('u') || begins('g')
+}
+
+/// After a restart, each thread that it touched gets one line.
+pub(crate) fn back_again(office: &Office) {
+    let view = office.queue.view();
+    let mut touched: BTreeMap<ThreadId, (usize, usize)> = BTreeMap::new();
+    for place in [Place::Processing, Place::Incoming] {
+        for entry in view.list(place, 10_000).unwrap_or_default() {
+            if let Lane::Thread(thread) = entry.lane {
+                let counts = touched.entry(thread).or_default();
+                if place == Place::Processing {
+                    counts.0 += 1;
+                } else {
+                    counts.1 += 1;
+                }
+            }
+        }
+    }
+    for (thread, (interrupted, waiting)) in touched {
+        // A message that had not begun waits as it always does: only an interruption is worth a word.
+        if interrupted > 0 {
+            let text = format!("Back; {waiting} waiting, {interrupted} interrupted.");
+            office.say(&thread, Key::hashed("n", &format!("back-{thread}-{}", now_ms())), &text);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Making an office from its settings: the engine's configuration, the router's, and everything that lies on disk.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use tinyclaw_domain::Model;
+use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, find_sibling};
+use tinyclaw_ledger::{Costs, Journal, Keep, Progresses, StateDir, ThreadBook};
+use tinyclaw_memory::Memory;
+use tinyclaw_queue::{Options, Queue};
+use tinyclaw_router::{Config, Router};
+use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
+use tinyclaw_service::{Shutdown, Vitals, conceal_from_now_on, now_ms};
+use tokio::sync::watch;
+
+use crate::office::{Office, Slots};
+
+/// After a start that did not work, until it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+const DAY_S: u64 = 86_400;
+
+/// What an engine is told, by the settings. The demo engine needs nothing but itself.
+pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<EngineConfig> {
+    let sibling = |name: &str| {
+        find_sibling(name).with_context(|| {
+            format!(
+                "{name} is not beside this program; install all of TinyClaw's binaries together"
+            )
+        })
+    };
+    let program = match settings.engine.kind {
+        EngineKind::Claude => settings.engine.claude.clone(),
+        EngineKind::Demo => sibling("tinyclaw-demo-engine")?,
+    };
+    let home = match &settings.engine.home {
+        Some(home) => home.clone(),
+        None => std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .context("HOME is not set; set engine.home")?,
+    };
+    let mut config = EngineConfig::new(program, sibling("tinyclaw-leash")?, state.root(), home);
+    config.auth = match (&settings.claude.oauth_token, &settings.claude.api_key) {
+        (Some(token), _) => Auth::OAuthToken(token.clone()),
+        (None, Some(key)) => Auth::ApiKey(key.clone()),
+        (None, None) => Auth::Login,
+    };
+    config.base_url = settings.claude.base_url.clone();
+    config.turns_max = settings.engine.steps_max.map(|it| it as u32);
+    config.setting_sources = settings.engine.setting_sources.clone();
+    config.landlock = match settings.engine.landlock {
+        settings::Landlock::Auto => Landlock::Auto,
+        settings::Landlock::On => Landlock::On,
+        settings::Landlock::Off => Landlock::Off,
+    };
+    config.fallback_model = settings.engine.fallback_model.map(|it| match it {
+        settings::ModelName::Haiku => Model::Haiku,
+        settings::ModelName::Sonnet => Model::Sonnet,
+        settings::ModelName::Opus => Model::Opus,
+    });
+    for (alias, name) in &settings.engine.models {
+        let model =
+            alias.parse::<Model>().map_err(|err| anyhow::anyhow!("engine.models: {err}"))?;
+        config.models.insert(model, name.clone());
+    }
+    config.access.readable.extend(settings.engine.readable.iter().cloned());
+    config.access.writable.extend(settings.engine.writable.iter().cloned());
+    config.path_prefix.extend(settings.engine.tool_path.iter().cloned());
+    config.mode = match settings.engine.mode {
+        EngineMode::Warm => Mode::Warm,
+        EngineMode::Spawn => Mode::Spawn,
+    };
+    config.warm_max = settings.engine.warm_max as usize;
+    config.idle_ttl = settings.engine.idle;
+    config.times.silence = settings.engine.silence;
+    config.times.tool = settings.engine.tool_time;
+    config.times.turn = settings.engine.turn_time;
+    config.times.ask = settings.engine.ask_time;
+    if let Some(path) = std::env::var("PATH").ok().filter(|it| !it.is_empty()) {
+        config.path = path;
+    }
+    // The credential helpers lie beside us; in the container they are on PATH already.
+    if let Some(dir) =
+        find_sibling("git-credential-tinyclaw").and_then(|it| it.parent().map(Path::to_owned))
+    {
+        config.path_prefix.push(dir.clone());
+        config.access.readable.push(dir);
+    }
+    for name in ["TINYCLAW_DEMO_RECORD", "TINYCLAW_DEMO_WORD_MS"] {
+        // The demo engine's own; Claude does not know them.
+        if settings.engine.kind == EngineKind::Demo
+            && let Ok(value) = std::env::var(name)
+        {
+            if name == "TINYCLAW_DEMO_RECORD" {
+                config.access.writable.push(PathBuf::from(&value));
+            }
+            config.env.insert(name.to_owned(), value);
+        }
+    }
+    if let Some(url) = &settings.github.broker_url {
+        config.env.insert("CREDENTIAL_BROKER_URL".to_owned(), url.clone());
+    }
+    Ok(config)
+}
+
+/// Prepares an office, and stays unready with the reason while that is not possible: a restart loop helps nobody.
+pub(crate) async fn prepare_when_possible(
+    state: StateDir,
+    settings: Store<Settings>,
+    vitals: Vitals,
+    shutdown: Shutdown,
+) -> anyhow::Result<Option<Arc<Office>>> {
+    let mut told = String::new();
+    loop {
+        match prepare(state.clone(), settings.clone(), vitals.clone(), shutdown.clone()) {
+            Ok(office) => {
+                vitals.unblock("prepare");
+                return Ok(Some(Arc::new(office)));
+            }
+            Err(err) => {
+                let why = format!("{err:#}");
+                if why != told {
+                    tracing::error!("cannot begin: {why}");
+                    vitals.block("prepare", why.clone());
+                    told = why;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TRY_AGAIN) => settings.refresh(),
+            () = shutdown.begun() => return Ok(None),
+        };
+    }
+}
+
+/// Makes an office over a state folder. Needs a Tokio runtime with several threads; starts no Claude yet.
+pub fn prepare(
+    state: StateDir,
+    settings: Store<Settings>,
+    vitals: Vitals,
+    shutdown: Shutdown,
+) -> anyhow::Result<Office> {
+    let current = settings.current();
+    let secrets =
+        [&current.claude.oauth_token, &current.claude.api_key, &current.github.capability_secret];
+    for secret in secrets.into_iter().flatten() {
+        conceal_from_now_on(secrecy::ExposeSecret::expose_secret(secret));
+    }
+    let engine = engine_config(&state, &current)?;
+    std::fs::create_dir_all(current.office.default_cwd())
+        .with_context(|| format!("cannot make {}", current.office.default_cwd().display()))?;
+    let options = Options {
+        done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
+        ..Options::default()
+    };
+    let queue = Queue::open(state.root(), options).context("cannot open the queue")?;
+    let (book, trouble) = ThreadBook::open(&state).context("cannot read threads.json")?;
+    if let Some(trouble) = trouble {
+        tracing::error!("{trouble}");
+        vitals.concern("threads", Some(trouble.to_string()));
+    }
+    let keep = Keep {
+        history: current.retention.history,
+        routing: current.retention.routing,
+        prompts: current.retention.prompts,
+    };
+    let zone = current.office.timezone.clone();
+    let costs = Costs::read(&state, zone, now_ms()).context("cannot read what today cost")?;
+    let progresses = Progresses::new(&state);
+    progresses.sweep().context("cannot sweep progress/")?;
+    let (router, trouble) = router(&state);
+    vitals.concern("router", trouble);
+    Ok(Office {
+        journal: Journal::new(&state, keep),
+        memory: Memory::new(state.memory()),
+        engine: Engine::new(engine),
+        progresses,
+        router: RwLock::new(Arc::new(router)),
+        slots: Slots::new(),
+        pause: Mutex::new(None),
+        told: Mutex::new(HashSet::new()),
+        stopped: Mutex::new(HashSet::new()),
+        lifted: Mutex::new(HashSet::new()),
+        leave: watch::Sender::new(false),
+        book: Mutex::new(book),
+        costs: Mutex::new(costs),
+        running: Mutex::new(HashMap::new()),
+        recent: Mutex::new(HashMap::new()),
+        queue,
+        state,
+        settings,
+        vitals,
+        shutdown,
+    })
+}
+
+/// The router with the operator's `router.toml`, or with its own lists when that one is wrong, and what is wrong.
+pub(crate) fn router(state: &StateDir) -> (Router, Option<String>) {
+    let text = match std::fs::read_to_string(state.router()) {
+        Ok(text) => text,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+            return (Router::new(Config::default()), None);
+        }
+        Err(err) => {
+            return (
+                Router::new(Config::default()),
+                Some(format!("router.toml cannot be read: {err}")),
+            );
+        }
+    };
+    match Config::parse(&text) {
+        Ok(config) => (Router::new(config), None),
+        Err(err) => {
+            tracing::error!("router.toml is not taken, the built-in lists stay in force: {err}");
+            (Router::new(Config::default()), Some(format!("router.toml is not taken: {err}")))
+        }
+    }
+}

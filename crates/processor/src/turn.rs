@@ -1,0 +1,524 @@
+//! One turn: decide the model, put the prompt together, ask Claude, show how it goes, and see how it ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tinyclaw_domain::{
+    Checkpoint, Decision, FileRef, FollowUp, Message, Model, Outcome, Progress, Reply, SessionId,
+    Source, Thread, ThreadId, ThreadStatus, TurnState, Usage,
+};
+use tinyclaw_engine::{
+    SessionSpec, Trace, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest, turn_uuid,
+};
+use tinyclaw_queue::{Lease, LeaseError};
+use tinyclaw_service::now_ms;
+
+use crate::control;
+use crate::failure::Verdict;
+use crate::handle::Story;
+use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
+use crate::prompt::{Circumstances, shortened, system_prompt};
+use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
+use crate::{capability, summary, tools};
+
+/// A message is asked this often within one lease, with another session or another model each time.
+const ROUNDS_MAX: u32 = 3;
+
+/// How the work on a message ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Answered { reply: Box<Reply>, follow_ups: Vec<FollowUp>, story: Box<Story> },
+    Retry { after: Duration, tell: String },
+    Wait(Duration),
+    GiveUp(String),
+    PutBack,
+}
+
+impl Ended {
+    /// An answer of TinyClaw itself.
+    pub(crate) fn notice(text: impl Into<String>) -> Ended {
+        Ended::Answered {
+            reply: Box::new(notice(text)),
+            follow_ups: Vec::new(),
+            story: Box::default(),
+        }
+    }
+}
+
+/// A reply of TinyClaw itself.
+pub(crate) fn notice(text: impl Into<String>) -> Reply {
+    Reply { text: text.into(), outcome: Outcome::Notice, ..Reply::default() }
+}
+
+/// Answers a message, or says why not now.
+pub(crate) async fn run(
+    office: &Arc<Office>,
+    lease: &mut Lease,
+    slot: &mut Slot,
+) -> Result<Ended, LeaseError> {
+    let message = lease.message().clone();
+    let thread = match office.thread_or_new(&message.thread_id, message.topic_name.as_deref()) {
+        Ok(thread) => thread,
+        Err(err) => {
+            tracing::error!("cannot keep the threads: {err}");
+            return Ok(Ended::Wait(Duration::from_secs(5)));
+        }
+    };
+    if let Some(ended) = not_now(office, &message, &thread, lease.attempt()) {
+        return Ok(ended);
+    }
+    let _running = Registered::new(office, &message);
+    if control::empty(office, &message).await || lock(&office.stopped).remove(&message.key) {
+        let reply = Reply {
+            text: "Stopped before it began. The session is kept.".to_owned(),
+            outcome: Outcome::Stopped,
+            ..Reply::default()
+        };
+        return Ok(Ended::Answered {
+            reply: Box::new(reply),
+            follow_ups: Vec::new(),
+            story: Box::default(),
+        });
+    }
+    let began = Instant::now();
+    let (decision, text) = office.decide(&message, thread.pin);
+    let decided = began.elapsed();
+    let job = Job {
+        office,
+        message: &message,
+        thread,
+        decision,
+        decided,
+        text,
+        attempt: lease.attempt(),
+    };
+    job.answer(lease, slot).await
+}
+
+/// What keeps a message from being asked at all: a closed thread, an engine out of order, a spent budget.
+fn not_now(
+    office: &Arc<Office>,
+    message: &Message,
+    thread: &Thread,
+    attempt: u32,
+) -> Option<Ended> {
+    let id = &message.thread_id;
+    if thread.status == ThreadStatus::Closed {
+        return Some(Ended::notice("This thread is closed. /reopen opens it again."));
+    }
+    if let Some(pause) = lock(&office.pause).clone() {
+        let (_, waiting) = office.queue.waiting_in(id);
+        let text = format!(
+            "{} {} wait; they go on by themselves.",
+            pause.sentence(office),
+            messages(waiting + 1)
+        );
+        office.say_once(id, "pause", &text);
+        let mut progress = begun(message, attempt, None);
+        progress.trouble = Some(text);
+        let _ = office.progresses.write(&progress);
+        let wait = pause.next_look.saturating_duration_since(Instant::now());
+        return Some(Ended::Wait(wait.clamp(Duration::from_secs(1), Duration::from_secs(60))));
+    }
+    if message.source == Source::Heartbeat && office.over_budget(id).is_some() {
+        return Some(Ended::Answered {
+            reply: Box::new(Reply { silent: true, ..notice("Skipped: today's budget is spent.") }),
+            follow_ups: Vec::new(),
+            story: Box::default(),
+        });
+    }
+    let question = office.over_budget(id)?;
+    // Kept so that "go on" can take it up again.
+    let key = message.key.to_string();
+    let _ = office.change_thread(id, |it| it.extra.insert("budgetAsked".to_owned(), key.into()));
+    Some(Ended::notice(question))
+}
+
+fn messages(count: usize) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+}
+
+/// The first state of a turn.
+fn begun(message: &Message, attempt: u32, decision: Option<&Decision>) -> Progress {
+    let now = now_ms();
+    Progress {
+        key: message.key.clone(),
+        thread_id: message.thread_id.clone(),
+        attempt,
+        state: TurnState::Starting,
+        model: decision.map(|it| it.effective_model),
+        tier: decision.map(|it| it.tier),
+        started_at: now,
+        updated_at: now,
+        text: String::new(),
+        tools: Vec::new(),
+        asks: None,
+        trouble: None,
+    }
+}
+
+/// One message and what was decided about it.
+struct Job<'a> {
+    office: &'a Arc<Office>,
+    message: &'a Message,
+    thread: Thread,
+    decision: Decision,
+    decided: Duration,
+    /// The message without a model hint, when it had one.
+    text: Option<String>,
+    attempt: u32,
+}
+
+/// What a turn sends on and attaches, collected while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) follow_ups: Vec<FollowUp>,
+    pub(crate) files: Vec<FileRef>,
+}
+
+impl Job<'_> {
+    async fn answer(self, lease: &mut Lease, slot: &mut Slot) -> Result<Ended, LeaseError> {
+        let mut model = self.decision.effective_model;
+        let mut lost_session = false;
+        for round in 0..ROUNDS_MAX {
+            let (session, is_new) = match self.session(lost_session) {
+                Ok(it) => it,
+                Err(err) => {
+                    tracing::error!(
+                        "cannot keep the session of thread {}: {err}",
+                        self.message.thread_id
+                    );
+                    return Ok(Ended::Wait(Duration::from_secs(5)));
+                }
+            };
+            let (uuid, interrupted) = match self.resume(&session, round) {
+                Resumed::Finished(reply) => {
+                    return Ok(self.found_in_transcript(&session, reply, is_new));
+                }
+                Resumed::Ask { uuid, interrupted } => (uuid, interrupted),
+            };
+            let circumstances = self.circumstances(is_new, lost_session, interrupted).await;
+            let prompt = self.office.assemble(self.message, &circumstances);
+            let words = system_prompt(&self.message.thread_id, &self.thread);
+            let checkpoint = Checkpoint { session_id: session.clone(), turn_uuid: uuid.clone() };
+            on_disk(|| lease.checkpoint(checkpoint))?;
+            let line = self.office.prompt_line(self.message, self.attempt, model, &words, &prompt);
+            if let Err(err) = self.office.journal.prompt(&line) {
+                tracing::error!("cannot write the prompt log: {err}");
+            }
+            capability::renew(self.office, &self.message.thread_id, &self.thread);
+            let request = TurnRequest {
+                session: SessionSpec {
+                    thread: self.message.thread_id.clone(),
+                    id: session.clone(),
+                    cwd: PathBuf::from(&self.thread.cwd),
+                    permission_mode: self.thread.permission_mode,
+                    system_prompt: words,
+                    tools: tools::specs(),
+                    model,
+                },
+                key: self.message.key.clone(),
+                uuid,
+                content: prompt.content,
+            };
+            let turn = self.office.engine.turn(request);
+            let mut outbox = Outbox::default();
+            let Some(end) = self.watch(turn, slot, &mut outbox, model).await else {
+                return Ok(Ended::PutBack);
+            };
+            match self.verdict(&end, model != self.decision.effective_model) {
+                None => return Ok(self.reply(&end, &session, outbox)),
+                Some(Verdict::NewSession) => lost_session = true,
+                Some(Verdict::DefaultModel) => model = Model::Sonnet,
+                Some(other) => return Ok(self.ended(other, &end, &session)),
+            }
+        }
+        Ok(Ended::GiveUp(
+            "This message could not be answered: Claude lost its session again and again."
+                .to_owned(),
+        ))
+    }
+
+    /// The session to ask in, stored before anything is said in it, and whether it is new to Claude.
+    fn session(&self, lost: bool) -> Result<(SessionId, bool), tinyclaw_ledger::ThreadsError> {
+        let id = &self.message.thread_id;
+        let known = self.office.thread(id).and_then(|it| it.session_id).filter(|_| !lost);
+        let session = match known {
+            Some(session) => session,
+            None => {
+                let session = new_session();
+                self.office.change_thread(id, |it| it.session_id = Some(session.clone()))?;
+                session
+            }
+        };
+        let cwd = PathBuf::from(&self.thread.cwd);
+        let is_new = !self.office.engine.transcript_exists(&cwd, &session);
+        Ok((session, is_new))
+    }
+
+    /// How far an earlier attempt got, by Claude's own transcript.
+    fn resume(&self, session: &SessionId, round: u32) -> Resumed {
+        // Another round of the same attempt must not look like the first to Claude.
+        let fresh = turn_uuid(&self.message.key, self.attempt + round * 1_000);
+        let earlier =
+            self.message.checkpoint.as_ref().filter(|it| it.session_id == *session && round == 0);
+        let Some(earlier) = earlier else {
+            return Resumed::Ask { uuid: fresh, interrupted: false };
+        };
+        let cwd = PathBuf::from(&self.thread.cwd);
+        match on_disk(|| self.office.engine.trace(&cwd, session, &earlier.turn_uuid)) {
+            Trace::Finished(reply) => Resumed::Finished(reply),
+            Trace::Unseen => Resumed::Ask { uuid: earlier.turn_uuid.clone(), interrupted: false },
+            Trace::Begun if fresh == earlier.turn_uuid => {
+                // Put back without counting: the next uuid all the same.
+                let uuid = turn_uuid(&self.message.key, self.attempt + 500);
+                Resumed::Ask { uuid, interrupted: true }
+            }
+            Trace::Begun => Resumed::Ask { uuid: fresh, interrupted: true },
+        }
+    }
+
+    async fn circumstances(&self, is_new: bool, lost: bool, interrupted: bool) -> Circumstances {
+        let mut circumstances = Circumstances {
+            is_new_session: is_new,
+            text: self.text.clone(),
+            ..Circumstances::default()
+        };
+        if is_new {
+            circumstances.summary_missing =
+                !summary::wait_for_last(self.office, &self.message.thread_id).await;
+        }
+        if interrupted {
+            circumstances.note = Some(
+                "Your work on the following message was interrupted by a restart. Continue it; do not repeat steps \
+                 that are finished."
+                    .to_owned(),
+            );
+        } else if lost {
+            circumstances.note =
+                Some("The earlier session of this thread is gone; this is a new one.".to_owned());
+        }
+        circumstances
+    }
+
+    /// Follows a turn to its end, showing how it goes. `None`: we are leaving, and the turn with us.
+    async fn watch(
+        &self,
+        mut turn: Turn,
+        slot: &mut Slot,
+        outbox: &mut Outbox,
+        model: Model,
+    ) -> Option<TurnEnd> {
+        let office = self.office;
+        let id = &self.message.thread_id;
+        let control = turn.control();
+        office.change_running(id, |it| {
+            if it.is_stopped {
+                control.interrupt();
+            }
+            it.control = Some(control);
+            it.ask = None;
+        });
+        let mut shown = Shown::new(office, begun(self.message, self.attempt, Some(&self.decision)));
+        shown.progress.model = Some(model);
+        shown.write();
+        let mut leave = office.leave.subscribe();
+        let mut is_told = false;
+        loop {
+            let event = tokio::select! {
+                event = turn.next() => event?,
+                () = tokio::time::sleep_until(shown.due.into()), if shown.is_dirty => {
+                    shown.write();
+                    continue;
+                }
+                _ = leave.wait_for(|it| *it) => return None,
+            };
+            if !is_told {
+                is_told = true;
+                office.note_status(id, ThreadStatus::Working);
+            }
+            shown.apply(&event);
+            match event {
+                TurnEvent::Asking { ask, .. } => {
+                    slot.lend(true);
+                    office.change_running(id, |it| it.ask = Some(ask.request_id.clone()));
+                    office.note_status(id, ThreadStatus::Waiting);
+                    shown.write();
+                }
+                TurnEvent::AskClosed { .. } => {
+                    slot.lend(false);
+                    office.change_running(id, |it| it.ask = None);
+                    office.note_status(id, ThreadStatus::Working);
+                    shown.write();
+                }
+                TurnEvent::McpCall { tool, input, responder } => {
+                    let answer = on_disk(|| {
+                        tools::call(office, self.message, &self.thread, outbox, &tool, &input)
+                    });
+                    responder.answer(answer);
+                }
+                TurnEvent::McpTrouble { server, status } => {
+                    tracing::warn!(thread.id = %id, "the MCP server {server} of thread {id} is {status}");
+                }
+                TurnEvent::RateLimit(limit) if limit.status == "allowed_warning" => {
+                    let used = limit
+                        .utilization
+                        .map_or(String::new(), |it| format!(" ({:.0} %)", it * 100.0));
+                    tracing::warn!("the plan's limit is near{used}");
+                }
+                TurnEvent::Ended(mut end) => {
+                    // Claude's last word on an overloaded API has no status; its retries had.
+                    if let TurnOutcome::Failed(TurnFailure::Unavailable { status, .. }) =
+                        &mut end.outcome
+                    {
+                        *status = status.or(shown.status);
+                    }
+                    return Some(*end);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn verdict(&self, end: &TurnEnd, has_fallen_back: bool) -> Option<Verdict> {
+        match &end.outcome {
+            TurnOutcome::Answered | TurnOutcome::Interrupted => None,
+            TurnOutcome::Failed(failure) => {
+                tracing::warn!(
+                    thread.id = %self.message.thread_id, key = %self.message.key, attempt = self.attempt,
+                    "the turn of thread {} failed: {failure}", self.message.thread_id
+                );
+                Some(self.office.judge(failure, self.attempt, has_fallen_back))
+            }
+        }
+    }
+
+    fn ended(&self, verdict: Verdict, end: &TurnEnd, session: &SessionId) -> Ended {
+        match verdict {
+            Verdict::Retry { after, tell } => {
+                // Shown until it is tried again.
+                let mut progress = begun(self.message, self.attempt, Some(&self.decision));
+                progress.trouble = Some(tell.clone());
+                let _ = self.office.progresses.write(&progress);
+                Ended::Retry { after, tell }
+            }
+            Verdict::Wait => Ended::Wait(Duration::from_secs(1)),
+            Verdict::GiveUp(text) => Ended::GiveUp(text),
+            Verdict::Report(text) => {
+                let said = end.said.join("\n\n");
+                let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
+                let reply = Reply { text, outcome: Outcome::Failed, ..self.reply_of(end) };
+                self.close(&reply);
+                let story = Box::new(self.story(session));
+                Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }
+            }
+            Verdict::PutBack | Verdict::NewSession | Verdict::DefaultModel => Ended::PutBack,
+        }
+    }
+
+    fn reply(&self, end: &TurnEnd, session: &SessionId, outbox: Outbox) -> Ended {
+        let mut reply = Reply { files: outbox.files, ..self.reply_of(end) };
+        if end.outcome == TurnOutcome::Interrupted {
+            reply.outcome = Outcome::Stopped;
+            let word = format!("Stopped after {} s. The session is kept.", end.duration.as_secs());
+            reply.text =
+                if reply.text.is_empty() { word } else { format!("{}\n\n*{word}*", reply.text) };
+        }
+        for denial in &end.denials {
+            let detail = shortened(&detail(&denial.input), DETAIL_CHARS_MAX);
+            reply.text.push_str(&format!(
+                "\n\n*Not allowed: {} `{}`*",
+                denial.tool,
+                detail.replace('`', "'")
+            ));
+        }
+        if reply.text.trim().is_empty() {
+            reply.text = "Claude finished without a word.".to_owned();
+        }
+        if self.message.source == Source::Heartbeat && reply.text.contains("[NO_UPDATES]") {
+            reply.silent = true;
+        }
+        self.close(&reply);
+        let story = Box::new(self.story(session));
+        Ended::Answered { reply: Box::new(reply), follow_ups: outbox.follow_ups, story }
+    }
+
+    fn reply_of(&self, end: &TurnEnd) -> Reply {
+        let name = end.model.as_deref();
+        Reply {
+            text: end.said.join("\n\n"),
+            outcome: Outcome::Answered,
+            model: Some(name.and_then(Model::of_name).unwrap_or(self.decision.effective_model)),
+            tier: Some(self.decision.tier),
+            usage: end.usage,
+            cost_usd: end.cost_usd,
+            duration_ms: end.duration.as_millis() as u64,
+            ..Reply::default()
+        }
+    }
+
+    fn found_in_transcript(
+        &self,
+        session: &SessionId,
+        found: tinyclaw_engine::FinishedReply,
+        _is_new: bool,
+    ) -> Ended {
+        tracing::info!(key = %self.message.key, "the answer to {} is in Claude's transcript already", self.message.key);
+        let model = found.model.as_deref().and_then(Model::of_name);
+        let reply = Reply {
+            text: if found.said.is_empty() { found.text } else { found.said.join("\n\n") },
+            model: Some(model.unwrap_or(self.decision.effective_model)),
+            tier: Some(self.decision.tier),
+            usage: Usage::default(),
+            ..Reply::default()
+        };
+        self.close(&reply);
+        let story = Box::new(self.story(session));
+        Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }
+    }
+
+    fn story(&self, session: &SessionId) -> Story {
+        Story {
+            session: Some(session.clone()),
+            decision: Some((self.decision.clone(), self.decided)),
+        }
+    }
+
+    /// The desk is free again.
+    fn close(&self, reply: &Reply) {
+        self.office.note_end(&self.message.thread_id, reply.model);
+    }
+}
+
+enum Resumed {
+    Finished(tinyclaw_engine::FinishedReply),
+    Ask { uuid: String, interrupted: bool },
+}
+
+/// A message on the list of running ones, from before its turn begins until it has ended, however that is.
+struct Registered<'a> {
+    office: &'a Office,
+    thread: ThreadId,
+}
+
+impl<'a> Registered<'a> {
+    fn new(office: &'a Office, message: &Message) -> Registered<'a> {
+        let thread = message.thread_id.clone();
+        let running = Running {
+            key: message.key.clone(),
+            control: None,
+            began: Instant::now(),
+            ask: None,
+            is_stopped: false,
+        };
+        lock(&office.running).insert(thread.clone(), running);
+        Registered { office, thread }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        lock(&self.office.running).remove(&self.thread);
+    }
+}
