@@ -21,6 +21,8 @@ const NEGATION_BYTES: u32 = 16;
 const START_BYTES: u32 = 14;
 /// What such a list counts elsewhere.
 const ELSEWHERE: f32 = 0.3;
+/// More different phrases than this say nothing new, and looking through them takes time.
+const PHRASES_MAX: usize = 256;
 /// Hits shown for a dimension.
 const HITS_MAX: usize = 3;
 
@@ -71,6 +73,8 @@ enum Role {
 pub struct Reading {
     /// A value from -1 to 1 for every part, in the order of [`crate::Router::parts`].
     pub values: Vec<f32>,
+    /// Every phrase found, once: its number, the part it feeds and how much it counts there.
+    pub phrases: Vec<(u32, u16, f32)>,
     pub(crate) hits: [Vec<Found>; 14],
     pub(crate) folded: Folded,
     pub(crate) zones: Vec<Zone>,
@@ -158,8 +162,8 @@ impl Reader {
 
     /// Looks all phrases up in the instruction, each phrase counted once.
     fn find(&self, reading: &mut Reading, counts: &mut Counts) {
-        let Reading { values, hits, folded, zones, follow_up, acknowledge, .. } = reading;
-        let mut seen: Vec<u32> = Vec::with_capacity(24);
+        let Reading { values, phrases, hits, folded, zones, follow_up, acknowledge, .. } = reading;
+        phrases.reserve(24);
         let mut negated_until = 0;
         let mut first = None;
         for zone in zones.iter().filter(|it| it.kind == Kind::Instruction) {
@@ -176,10 +180,11 @@ impl Reader {
                             counts.negated += 1;
                             return;
                         }
-                        if seen.len() < 256 && !seen.contains(&found.phrase) {
-                            seen.push(found.phrase);
-                            values[part as usize] +=
-                                if list.at_start && !early { ELSEWHERE } else { 1.0 };
+                        let fresh = phrases.iter().all(|it| it.0 != found.phrase);
+                        if fresh && phrases.len() < PHRASES_MAX {
+                            let counts = if list.at_start && !early { ELSEWHERE } else { 1.0 };
+                            phrases.push((found.phrase, part, counts));
+                            values[part as usize] += counts;
                             let hits = &mut hits[dimension as usize];
                             if hits.len() < HITS_MAX {
                                 hits.push(found);

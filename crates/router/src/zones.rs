@@ -49,14 +49,28 @@ const TAGS: [&str; 6] =
 pub(crate) fn split(text: &str) -> Vec<Zone> {
     let mut zones = Vec::new();
     let body = peel(text, &mut zones);
+    let said = without_closing_hint(text, body);
     let mut lines = Lines { zones, fence: false, codey: 0 };
     let mut at = body;
-    for line in text[body..].split_inclusive('\n') {
+    for line in text[body..said].split_inclusive('\n') {
         lines.take(text, at, at + line.len());
         at += line.len();
     }
-    let zones = demote_long_prose(text, lines.zones);
-    quotes(text, zones)
+    let mut zones = quotes(text, demote_long_prose(text, lines.zones));
+    if said < text.len() {
+        zones.push(Zone { kind: Kind::Envelope, start: said, end: text.len() });
+    }
+    zones
+}
+
+/// Where the last word ends, without a model hint behind it (`[tier:opus]`).
+fn without_closing_hint(text: &str, body: usize) -> usize {
+    let trimmed = text[body..].trim_end();
+    let open = trimmed.strip_suffix(']').and_then(|it| it.rfind('['));
+    match open {
+        Some(at) if trimmed[at..].starts_with("[tier:") => body + trimmed[..at].trim_end().len(),
+        _ => body + trimmed.len(),
+    }
 }
 
 /// Takes envelopes off the front and returns where the message begins.
@@ -93,14 +107,22 @@ fn envelope(text: &str) -> Option<usize> {
         let close = text.bytes().take(SENDER_BYTES_MAX).position(|it| it == b']')?;
         let inside = &text[1..close];
         let after = &text[close + 1..];
-        if inside.starts_with("tier:") || after.starts_with('(') {
+        if after.starts_with('(') {
             return None;
+        }
+        if inside.starts_with("tier:") {
+            return Some(close + 1);
         }
         if after.starts_with(':') {
             return Some(close + 2);
         }
         let stamped = inside.bytes().any(|it| it.is_ascii_digit()) && inside.contains(':');
         return (stamped && !after.trim().is_empty()).then_some(close + 1);
+    }
+    if let Some(rest) = text.strip_prefix('/') {
+        let end = rest.find([' ', '\n']).unwrap_or(rest.len());
+        let word = rest[..end].split('@').next().unwrap_or_default();
+        return matches!(word, "haiku" | "sonnet" | "opus").then_some(end + 1);
     }
     if text.starts_with('{') {
         let line = text.find('\n')?;
@@ -335,6 +357,9 @@ mod tests {
         check("{\"chat\": 7, \"from\": \"ada\"}\nis it done?", "is it done?");
         check("2026-02-11 10:31:05 is it done?", "is it done?");
         check("[x] marks the spot", "[x] marks the spot");
+        check("/opus@claw is it done?", "is it done?");
+        check("[tier:opus] is it done? [tier:haiku]", "is it done?");
+        check("/opusculum is here", "/opusculum is here");
     }
 
     #[test]

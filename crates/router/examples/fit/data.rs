@@ -1,5 +1,6 @@
 //! Labelled messages, read once and turned into numbers.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub(crate) struct Row {
     /// Columns of the text, for the length bands.
     pub(crate) columns: usize,
     pub(crate) parts: Vec<f64>,
+    /// Every phrase found: its number, its part, how much it counts.
+    pub(crate) phrases: Vec<(u32, u16, f32)>,
     /// `(bucket, value)`, buckets ascending.
     pub(crate) learned: Vec<(usize, f64)>,
 }
@@ -77,7 +80,22 @@ fn row(router: &Router, line: Line) -> Row {
         source: line.source,
         label: line.label,
         parts: reading.values.iter().map(|it| f64::from(*it)).collect(),
+        phrases: reading.phrases,
         learned,
         text: line.text,
+    }
+}
+
+impl Row {
+    /// The parts without phrases that `known` does not contain.
+    pub(crate) fn parts_of_known(&self, known: &HashSet<u32>) -> Vec<f64> {
+        let mut parts = self.parts.clone();
+        let mut sums: BTreeMap<u16, f64> = BTreeMap::new();
+        for (phrase, part, counts) in &self.phrases {
+            let counts = if known.contains(phrase) { f64::from(*counts) } else { 0.0 };
+            *sums.entry(*part).or_default() += counts;
+        }
+        sums.iter().for_each(|(part, sum)| parts[*part as usize] = 1.0 - (-sum).exp());
+        parts
     }
 }

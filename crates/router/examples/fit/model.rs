@@ -1,6 +1,8 @@
 //! The model: one linear score with two thresholds, fitted by logistic loss at both (ordinal regression) with a
 //! penalty on every weight. Plain accelerated gradient descent from zero: no chance in it.
 
+use std::collections::{HashMap, HashSet};
+
 use tinyclaw_domain::Tier;
 use tinyclaw_router::{BUCKETS, Router};
 
@@ -15,6 +17,8 @@ pub(crate) struct Penalty {
     pub(crate) parts: f64,
     pub(crate) learned: f64,
     pub(crate) own: f64,
+    /// How much of each row is taught as if the lists had never met it.
+    pub(crate) blind: f64,
 }
 
 /// Fitted weights. The thresholds lie at `-gap` and `+gap` of the score.
@@ -49,17 +53,19 @@ impl Fit {
         let mut ahead = at.clone();
         let mut slope = vec![0.0; size];
         let step = 2.5;
+        let twice = taught_twice(rows, weights, penalty.blind);
         for turn in 0..STEPS {
             slope.iter_mut().for_each(|it| *it = 0.0);
-            for ((row, sparse), weight) in rows.iter().zip(&sparse).zip(weights) {
-                let dense: f64 = row.parts.iter().zip(&ahead).map(|(x, w)| x * w).sum();
+            for (index, values, weight) in &twice {
+                let (row, sparse) = (rows[*index], &sparse[*index]);
+                let dense: f64 = values.iter().zip(&ahead).map(|(x, w)| x * w).sum();
                 let learned: f64 = sparse.iter().map(|(slot, x)| x * ahead[parts + slot]).sum();
                 let score = dense + learned + ahead[bias];
                 let low = sigmoid(score + ahead[gap]) - f64::from(row.label >= Tier::Medium);
                 let high = sigmoid(score - ahead[gap]) - f64::from(row.label >= Tier::Complex);
                 let (low, high) = (low * weight / total, high * weight / total);
                 let both = low + high;
-                slope[..parts].iter_mut().zip(&row.parts).for_each(|(s, x)| *s += both * x);
+                slope[..parts].iter_mut().zip(values).for_each(|(s, x)| *s += both * x);
                 sparse.iter().for_each(|(slot, x)| slope[parts + slot] += both * x);
                 slope[bias] += both;
                 slope[gap] += low - high;
@@ -87,12 +93,26 @@ impl Fit {
         }
     }
 
-    pub(crate) fn score(&self, row: &Row) -> f64 {
-        let dense: f64 = row.parts.iter().zip(&self.parts).map(|(x, w)| x * w).sum();
+    pub(crate) fn score(&self, row: &Row, parts: &[f64]) -> f64 {
+        let dense: f64 = parts.iter().zip(&self.parts).map(|(x, w)| x * w).sum();
         dense
             + row.learned.iter().map(|(bucket, x)| x * self.learned[*bucket]).sum::<f64>()
             + self.bias
     }
+}
+
+/// Every row twice: with all phrases found in it, and with only those that some other row has as well. The lists were
+/// written by people who had read these rows; new messages will use words that no list has.
+fn taught_twice(rows: &[&Row], weights: &[f64], blind: f64) -> Vec<(usize, Vec<f64>, f64)> {
+    let mut seen: HashMap<u32, u32> = HashMap::new();
+    rows.iter().flat_map(|it| &it.phrases).for_each(|it| *seen.entry(it.0).or_default() += 1);
+    let common: HashSet<u32> = seen.iter().filter(|it| *it.1 > 1).map(|it| *it.0).collect();
+    let mut twice = Vec::with_capacity(rows.len() * 2);
+    for (index, (row, weight)) in rows.iter().zip(weights).enumerate() {
+        twice.push((index, row.parts.clone(), weight * (1.0 - blind)));
+        twice.push((index, row.parts_of_known(&common), weight * blind));
+    }
+    twice
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -104,6 +124,9 @@ fn sigmoid(x: f64) -> f64 {
 pub(crate) struct Unseen {
     pub(crate) row: usize,
     pub(crate) score: f64,
+    /// The same without phrases that stand in this row alone and in none that was learned from: what is left when the
+    /// lists know nothing about the row.
+    pub(crate) blind: f64,
 }
 
 /// Stratified five-fold cross-validation, repeated. Our own rows teach in every fold and are never asked.
@@ -156,7 +179,20 @@ fn run(
         let weights: Vec<f64> =
             taught.iter().map(|it| if it.ours { penalty.own } else { 1.0 }).collect();
         let fit = Fit::new(router, &taught, &weights, penalty);
-        asked.iter().map(|row| Unseen { row: *row, score: fit.score(&public[*row]) }).collect()
+        let known: HashSet<u32> = taught
+            .iter()
+            .filter(|it| !it.ours)
+            .flat_map(|it| it.phrases.iter().map(|it| it.0))
+            .collect();
+        let unseen = |index: &usize| {
+            let row = &public[*index];
+            Unseen {
+                row: *index,
+                score: fit.score(row, &row.parts),
+                blind: fit.score(row, &row.parts_of_known(&known)),
+            }
+        };
+        asked.iter().map(unseen).collect()
     };
     // Two halves at once; the order of results does not depend on who is quicker.
     let (left, right) = jobs.split_at(jobs.len() / 2);

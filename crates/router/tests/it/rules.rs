@@ -1,0 +1,84 @@
+//! The rules that are stronger than the score, and their order.
+
+use tinyclaw_domain::{Cause, Model, Source, Tier};
+use tinyclaw_router::{Config, Input, Router};
+
+use crate::{decide, prompts, router};
+
+const HARD: &str = "design a distributed ledger and prove that it never loses a payment";
+
+#[track_caller]
+fn check(input: Input<'_>, tier: Tier, effective: Model, cause: Cause, upgraded: bool) {
+    let it = router().decide(&input);
+    let found = (it.tier, it.effective_model, it.cause, it.upgraded);
+    assert_eq!(found, (tier, effective, cause, upgraded), "{input:?}");
+    assert_eq!(it.model, it.tier.model());
+}
+
+#[test]
+fn each_rule_is_stronger_than_the_next() {
+    let all = Input {
+        reply_to_model: Some(Model::Sonnet),
+        pin: Some(Model::Sonnet),
+        context_tokens: 150_000,
+        ..Input::new("/haiku hi there")
+    };
+    check(all, Tier::Complex, Model::Haiku, Cause::UserHint, true);
+    let pinned = Input { text: "hi there", ..all };
+    check(pinned, Tier::Complex, Model::Sonnet, Cause::Pinned, true);
+    let large = Input { pin: None, ..pinned };
+    check(large, Tier::Complex, Model::Opus, Cause::LargeContext, true);
+    let reply = Input { context_tokens: 0, ..large };
+    check(reply, Tier::Medium, Model::Sonnet, Cause::ReplyFloor, true);
+    let alone = Input { reply_to_model: None, ..reply };
+    check(alone, Tier::Simple, Model::Haiku, Cause::Scored, false);
+    let beat = Input { source: Source::Heartbeat, text: HARD, ..all };
+    check(beat, Tier::Simple, Model::Haiku, Cause::Heartbeat, false);
+}
+
+#[test]
+fn a_reply_is_a_floor_and_no_ceiling() {
+    let reply = |model| Input { reply_to_model: Some(model), ..Input::new(HARD) };
+    check(reply(Model::Haiku), Tier::Complex, Model::Opus, Cause::Scored, false);
+    check(reply(Model::Opus), Tier::Complex, Model::Opus, Cause::Scored, false);
+}
+
+#[test]
+fn the_text_replied_to_is_not_scored() {
+    let text = "which one was it?";
+    let reply = Input { reply_to_text: Some(HARD), ..Input::new(text) };
+    assert_eq!(router().decide(&reply), decide(text));
+}
+
+#[test]
+fn a_hint_is_not_scored() {
+    for hinted in ["/opus is it done?", "[tier:opus] is it done?", "is it done? [tier:opus]"] {
+        let decision = decide(hinted);
+        assert_eq!(decision.effective_model, Model::Opus);
+        assert!((decision.raw_score - decide("is it done?").raw_score).abs() < 1e-9, "{hinted}");
+    }
+}
+
+#[test]
+fn nothing_said_is_no_signal() {
+    check(Input::new(""), Tier::Simple, Model::Haiku, Cause::NoSignal, false);
+    check(Input::new("🎉🎉"), Tier::Simple, Model::Haiku, Cause::NoSignal, false);
+    let photo = Input { attachments: &["image/jpeg"], ..Input::new(" ") };
+    check(photo, Tier::Medium, Model::Sonnet, Cause::NoSignal, false);
+}
+
+#[test]
+fn low_confidence_means_medium_and_swallows_no_tier() {
+    let wary =
+        Router::new(Config::parse("[policy]\nminConfidence = 0.6").expect("a valid override"));
+    let mut seen = [0; 3];
+    for prompt in prompts() {
+        let decision = wary.decide(&Input::new(&prompt.text));
+        seen[decision.tier as usize] += 1;
+        if decision.cause == Cause::LowConfidence {
+            assert_eq!(decision.tier, Tier::Medium);
+            assert!(decision.confidence < 0.6);
+        }
+    }
+    assert!(seen.iter().all(|it| *it > prompts().len() / 10), "{seen:?}");
+}
