@@ -1,8 +1,9 @@
 //! How long a decision takes: short prompts, long ones, and texts made to be slow.
 
 use std::hint::black_box;
+use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use tinyclaw_router::{Config, Input, Router};
 
 fn decisions(bench: &mut Criterion) {
@@ -52,10 +53,12 @@ fn decisions(bench: &mut Criterion) {
     });
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(30).warm_up_time(std::time::Duration::from_millis(300))
-        .measurement_time(std::time::Duration::from_millis(900));
-    targets = decisions
+fn main() {
+    let brief = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(900));
+    let mut bench = brief.configure_from_args();
+    decisions(&mut bench);
+    bench.final_summary();
 }
-criterion_main!(benches);

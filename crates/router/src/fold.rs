@@ -61,6 +61,15 @@ impl Folder {
             }
         } else if (0x4e00..0xa000).contains(&code) {
             push(c);
+        } else if (0xac00..0xd7a4).contains(&code) {
+            // A syllable is a first letter, a vowel and perhaps a last letter; the blocks follow each other in order.
+            let index = code - 0xac00;
+            let jamo = |code: u32| char::from_u32(code).unwrap_or(c);
+            push(jamo(0x1100 + index / 588));
+            push(jamo(0x1161 + index % 588 / 28));
+            if index % 28 > 0 {
+                push(jamo(0x11a7 + index % 28));
+            }
         } else if (0xff01..0xff5f).contains(&code) {
             let ascii = char::from_u32(code - 0xfee0).unwrap_or(c);
             push(ascii.to_ascii_lowercase());
@@ -219,19 +228,23 @@ pub fn columns_of(text: &str) -> usize {
     text.chars().map(wide).sum()
 }
 
-/// Columns of a folded character: Hangul is taken apart by then, so only its first letter counts.
-pub(crate) fn columns(c: char) -> u32 {
+/// How much a folded character says, in tenths of a Latin letter: a Han character says as much as three or four
+/// letters. Hangul is taken apart by then, so only a syllable's first letter counts.
+pub(crate) fn tenths(c: char) -> u32 {
     match u32::from(c) {
-        0x00..=0x10ff => u32::from(!is_sign(c)),
         0x1160..=0x11ff | 0x3099..=0x309a => 0,
-        _ if is_wide(c) => 2,
-        _ => 1,
+        0x1100..=0x115f => 22,
+        0x3041..=0x30ff => 18,
+        0x3400..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3fffd => 35,
+        _ if is_sign(c) => 0,
+        _ if is_wide(c) => 20,
+        _ => 10,
     }
 }
 
 /// Vowel signs of Indic scripts and Thai, which stand above or below a letter.
 fn is_sign(c: char) -> bool {
-    u32::from(c) >= 0x0900 && is_combining_mark(c)
+    matches!(u32::from(c), 0x0900..=0x10ff | 0x1780..=0x17ff) && is_combining_mark(c)
 }
 
 /// Whether a character belongs to a script whose words are found inside longer runs: no spaces (Han, Kana, Thai) or
@@ -246,7 +259,7 @@ pub(crate) fn is_word(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_alphanumeric() || c == '_'
     } else {
-        c.is_alphanumeric() && !is_unspaced(c)
+        !is_unspaced(c) && c.is_alphanumeric()
     }
 }
 

@@ -2,7 +2,7 @@
 //! lines. All of them are blind to case and to odd spacing, and none looks outside the instruction but `paste` and
 //! `fence`.
 
-use crate::fold::{columns, is_word};
+use crate::fold::{is_word, tenths};
 use crate::zones::{Kind, Zone};
 
 /// The counted parts, by the name they have in `router.toml`.
@@ -62,7 +62,8 @@ pub(crate) const COUNTED: [(&str, &str, Counted); 15] = [
 /// What was counted in one message.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Counts {
-    pub(crate) columns: u32,
+    /// Length in tenths of a Latin letter.
+    tenths: u32,
     pub(crate) letters: u32,
     pasted: usize,
     fences: u32,
@@ -103,7 +104,7 @@ impl Counts {
         for (offset, c) in text[start..end].char_indices() {
             let at = start + offset;
             if !c.is_ascii() {
-                self.columns += columns(c);
+                self.tenths += tenths(c);
                 self.letters += u32::from(c.is_alphanumeric());
                 word = is_word(c);
                 digits = false;
@@ -112,7 +113,7 @@ impl Counts {
             }
             let next = bytes.get(at + 1).copied().unwrap_or(b' ');
             let spaced = next.is_ascii_whitespace();
-            self.columns += u32::from(c != '\n');
+            self.tenths += 10 * u32::from(c != '\n');
             self.letters += u32::from(c.is_ascii_alphanumeric());
             match c {
                 '?' => self.questions += 1,
@@ -147,11 +148,22 @@ impl Counts {
         }
     }
 
+    /// Length of the instruction in Latin letters.
+    pub(crate) fn columns(&self) -> u32 {
+        self.tenths / 10
+    }
+
     /// A counted part as a number from -1 to 1.
     pub(crate) fn part(&self, part: Counted) -> f32 {
-        let columns = self.columns as f32;
-        let soft = |count: u32, half: f32| 1.0 - (-(count as f32) / half).exp();
-        let log = |bytes: usize| ((bytes as f32).ln_1p() / 12.0).min(1.0);
+        let columns = self.columns() as f32;
+        let soft = |count: u32, half: f32| match count {
+            0 => 0.0,
+            _ => 1.0 - (-(count as f32) / half).exp(),
+        };
+        let log = |bytes: usize| match bytes {
+            0 => 0.0,
+            _ => ((bytes as f32).ln_1p() / 12.0).min(1.0),
+        };
         match part {
             Counted::Length => ((columns.ln_1p() - 4.0) / 2.0).clamp(-1.0, 1.0),
             Counted::Short => (1.0 - columns / 32.0).max(0.0),

@@ -152,11 +152,12 @@ impl Reader {
         for (value, part) in reading.values.iter_mut().zip(&self.parts) {
             match part.counted {
                 Some(counted) => *value = counts.part(counted),
-                None => *value = 1.0 - (-*value).exp(),
+                None if *value > 0.0 => *value = 1.0 - (-*value).exp(),
+                None => {}
             }
         }
         reading.letters = counts.letters;
-        reading.columns = counts.columns;
+        reading.columns = counts.columns();
         reading
     }
 

@@ -101,6 +101,10 @@ impl Trie {
         let mut after_word = false;
         for (offset, c) in text[start..end].char_indices() {
             let at = start + offset;
+            if ('\u{1160}'..='\u{11ff}').contains(&c) {
+                // Inside a Hangul syllable: no phrase begins here.
+                continue;
+            }
             let word = is_word(c);
             let begins = word && !after_word;
             let inside = word && after_word;

@@ -76,7 +76,8 @@ fn without_closing_hint(text: &str, body: usize) -> usize {
 /// Takes envelopes off the front and returns where the message begins.
 fn peel(text: &str, zones: &mut Vec<Zone>) -> usize {
     // Everything before the last `[current]:` is history.
-    let mut at = match text.rfind("[current]:") {
+    let bracketed = text.as_bytes().contains(&b'[');
+    let mut at = match bracketed.then(|| text.rfind("[current]:")).flatten() {
         Some(it) if it == 0 || text[..it].ends_with(['\n', ' ']) => it + "[current]:".len(),
         _ => 0,
     };
@@ -304,7 +305,7 @@ fn first_sentence(text: &str) -> usize {
 
 /// Takes what stands in quotation marks out of the instruction.
 fn quotes(text: &str, zones: Vec<Zone>) -> Vec<Zone> {
-    if !text.contains(['"', '「']) {
+    if !text.as_bytes().contains(&b'"') && !text.contains('「') {
         return zones;
     }
     let mut out = Vec::with_capacity(zones.len() + 4);
