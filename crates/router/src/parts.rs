@@ -105,7 +105,8 @@ impl Counts {
             let at = start + offset;
             if !c.is_ascii() {
                 self.tenths += tenths(c);
-                self.letters += u32::from(c.is_alphanumeric());
+                // One letter is enough to know that something was said.
+                self.letters += u32::from(self.letters == 0 && c.is_alphanumeric());
                 word = is_word(c);
                 digits = false;
                 line_start = false;

@@ -23,14 +23,22 @@ pub(crate) struct Found {
     pub(crate) end: u32,
 }
 
-/// The tree: nodes in one vector, children of a node side by side.
+/// Two trees: phrases that begin where a word begins, and phrases that begin anywhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Trie {
+    words: Tree,
+    anywhere: Tree,
+}
+
+/// A tree: nodes in one vector, children of a node side by side.
+#[derive(Debug, Clone)]
+struct Tree {
     root: Vec<u32>,
     nodes: Vec<Node>,
     labels: Vec<u8>,
     targets: Vec<u32>,
-    ends: Vec<(u32, Edges)>,
+    /// `(phrase, whether a word must end with it)`
+    ends: Vec<(u32, bool)>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,7 +50,7 @@ struct Node {
 }
 
 /// A node while the tree is built: children by byte, phrases that end here.
-type Growing = (BTreeMap<u8, u32>, Vec<(u32, Edges)>);
+type Growing = (BTreeMap<u8, u32>, Vec<(u32, bool)>);
 
 /// `*` at the front or back of a phrase as written in a list lets it be a part of a longer word.
 pub(crate) fn edges(written: &str) -> (&str, Edges) {
@@ -54,85 +62,97 @@ pub(crate) fn edges(written: &str) -> (&str, Edges) {
 }
 
 impl Trie {
-    /// Builds the tree of `(folded phrase, edges)`; a phrase's number is its place.
+    /// Builds the trees of `(folded phrase, edges)`; a phrase's number is its place.
     pub(crate) fn new<'a>(phrases: impl IntoIterator<Item = (&'a str, Edges)>) -> Trie {
-        let mut growing: Vec<Growing> = vec![Growing::default()];
+        let mut words = vec![Growing::default()];
+        let mut anywhere = vec![Growing::default()];
         for (number, (phrase, edges)) in phrases.into_iter().enumerate() {
-            let mut node = 0;
-            for &byte in phrase.as_bytes() {
-                let next = growing.len() as u32;
-                let entry = *growing[node].0.entry(byte).or_insert(next);
-                if entry == next {
-                    growing.push(Growing::default());
-                }
-                node = entry as usize;
-            }
-            growing[node].1.push((number as u32, edges));
+            let growing = if edges.left { &mut words } else { &mut anywhere };
+            plant(growing, phrase, number as u32, edges.right);
         }
-        let mut trie = Trie {
+        Trie { words: Tree::new(words), anywhere: Tree::new(anywhere) }
+    }
+
+    /// Calls `found` for every phrase inside `text[start..end]`, in the order of where they begin.
+    pub(crate) fn find(&self, text: &str, start: usize, end: usize, mut found: impl FnMut(Found)) {
+        let mut after_word = false;
+        for (offset, c) in text[start..end].char_indices() {
+            if ('\u{1160}'..='\u{11ff}').contains(&c) {
+                // Inside a Hangul syllable: no phrase begins here.
+                continue;
+            }
+            let at = start + offset;
+            let word = is_word(c);
+            if !(word && after_word) {
+                self.words.walk(text, at, end, &mut found);
+            }
+            self.anywhere.walk(text, at, end, &mut found);
+            after_word = word;
+        }
+    }
+}
+
+fn plant(growing: &mut Vec<Growing>, phrase: &str, number: u32, right: bool) {
+    let mut node = 0;
+    for &byte in phrase.as_bytes() {
+        let next = growing.len() as u32;
+        let entry = *growing[node].0.entry(byte).or_insert(next);
+        if entry == next {
+            growing.push(Growing::default());
+        }
+        node = entry as usize;
+    }
+    growing[node].1.push((number, right));
+}
+
+impl Tree {
+    fn new(growing: Vec<Growing>) -> Tree {
+        let mut tree = Tree {
             root: vec![0; 256],
             nodes: Vec::with_capacity(growing.len()),
             labels: Vec::new(),
             targets: Vec::new(),
             ends: Vec::new(),
         };
-        for &byte in growing[0].0.keys() {
-            trie.root[byte as usize] = growing[0].0[&byte];
+        for (&byte, &node) in &growing[0].0 {
+            tree.root[byte as usize] = node;
         }
         for (children, ends) in growing {
-            trie.nodes.push(Node {
-                child: trie.labels.len() as u32,
-                end: trie.ends.len() as u32,
+            tree.nodes.push(Node {
+                child: tree.labels.len() as u32,
+                end: tree.ends.len() as u32,
                 children: children.len() as u16,
                 ends: ends.len() as u16,
             });
             for (label, target) in children {
-                trie.labels.push(label);
-                trie.targets.push(target);
+                tree.labels.push(label);
+                tree.targets.push(target);
             }
-            trie.ends.extend(ends);
+            tree.ends.extend(ends);
         }
-        trie
+        tree
     }
 
-    /// Calls `found` for every phrase inside `text[start..end]`, in the order of where they begin.
-    pub(crate) fn find(&self, text: &str, start: usize, end: usize, mut found: impl FnMut(Found)) {
+    /// Reports the phrases that begin at `at`.
+    fn walk(&self, text: &str, at: usize, end: usize, found: &mut impl FnMut(Found)) {
         let bytes = &text.as_bytes()[..end];
-        let mut after_word = false;
-        for (offset, c) in text[start..end].char_indices() {
-            let at = start + offset;
-            if ('\u{1160}'..='\u{11ff}').contains(&c) {
-                // Inside a Hangul syllable: no phrase begins here.
-                continue;
-            }
-            let word = is_word(c);
-            let begins = word && !after_word;
-            let inside = word && after_word;
-            after_word = word;
-            let mut node = self.root[bytes[at] as usize];
-            if node == 0 {
-                continue;
-            }
-            let mut next = at + 1;
-            loop {
-                let it = self.nodes[node as usize];
-                if it.ends > 0 {
-                    let ends = &self.ends[it.end as usize..it.end as usize + it.ends as usize];
-                    for &(phrase, edges) in ends {
-                        if (!edges.left || begins || !inside)
-                            && (!edges.right || !word_at(text, next, end))
-                        {
-                            found(Found { phrase, start: at as u32, end: next as u32 });
-                        }
+        let mut node = self.root[bytes[at] as usize];
+        let mut next = at + 1;
+        while node != 0 {
+            let it = self.nodes[node as usize];
+            if it.ends > 0 {
+                for &(phrase, right) in &self.ends[it.end as usize..][..it.ends as usize] {
+                    if !right || !word_at(text, next, end) {
+                        found(Found { phrase, start: at as u32, end: next as u32 });
                     }
                 }
-                let Some(&byte) = bytes.get(next) else { break };
-                let first = it.child as usize;
-                let labels = &self.labels[first..first + it.children as usize];
-                let Some(child) = labels.iter().position(|label| *label == byte) else { break };
-                node = self.targets[first + child];
-                next += 1;
             }
+            let Some(&byte) = bytes.get(next) else { break };
+            let first = it.child as usize;
+            let labels = &self.labels[first..first + it.children as usize];
+            node =
+                labels.iter().position(|it| *it == byte).map_or(0, |it| self.targets[first + it]);
+            next += 1;
         }
     }
 }

@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         own.into_iter().filter(|it| !public.iter().any(|row| row.text == it.text)).collect();
 
     let penalty = Penalty {
-        parts: number("--parts=", 0.8),
+        parts: number("--parts=", 0.6),
         learned: number("--learned=", 1.0),
         own: number("--own=", 1.0),
         blind: number("--blind=", 0.25),
