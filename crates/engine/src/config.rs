@@ -40,7 +40,10 @@ pub struct EngineConfig {
     pub path: String,
     /// More environment for Claude and its tools, such as `CREDENTIAL_BROKER_URL`. No secrets: tools see it.
     pub env: BTreeMap<String, String>,
-    /// What Claude may reach besides its own: the broker capability's file, tools' folders.
+    /// The name of a thread's capability for the credential broker, in `files/<thread>/`. Its path is handed on as
+    /// `TINYCLAW_CAPABILITY_FILE`.
+    pub capability: Option<String>,
+    /// What Claude may reach besides its own: tools' folders.
     pub access: Access,
     /// Whether Claude is confined.
     pub landlock: Landlock,
@@ -78,6 +81,7 @@ impl EngineConfig {
             path_prefix: Vec::new(),
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             env: BTreeMap::new(),
+            capability: None,
             access: Access::default(),
             landlock: Landlock::Auto,
             setting_sources: "project".to_owned(),

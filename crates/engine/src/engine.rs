@@ -417,6 +417,10 @@ impl Inner {
             // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
             env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
         }
+        if let Some(name) = &self.config.capability {
+            let own = self.config.state.join("files").join(spec.thread.as_str()).join(name);
+            env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), own.display().to_string());
+        }
         if self.config.state.starts_with("/tmp") {
             // With the state folder below it, /tmp cannot be opened to Claude as a whole.
             let own = self.config.claude_home.join("tmp");

@@ -21,9 +21,11 @@ use crate::office::Office;
 /// Longer than any turn, much shorter than a day.
 const LIFETIME_S: u64 = 2 * 3_600;
 
-/// Where the capabilities lie: `files/<thread>/.capability`, which only that thread's Claude may read.
-pub(crate) fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
-    state.files(thread).join(".capability")
+/// A capability's name in `files/<thread>/`, which only that thread's Claude may read.
+pub(crate) const FILE: &str = ".capability";
+
+fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
+    state.files(thread).join(FILE)
 }
 
 /// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none.
@@ -65,5 +67,21 @@ fn hex(bytes: &[u8], to: &mut String) {
     for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(to, "{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_is_signed_as_the_brokers_vector_says() {
+        let payload = r#"{"thread":"42","repositories":["acme/site"],"permissions":{"contents":"write"},"expires":1771238167}"#;
+        let signed = sign(payload, "an example of a signing secret, 32+");
+        assert!(signed.starts_with("tcap1.7b22746872656164223a223432222c"), "{signed}");
+        assert!(
+            signed.ends_with(".72fe8b8a98e9e037934e42d255cace318c50581c507d201b11788f1509d0f9a0"),
+            "{signed}"
+        );
     }
 }

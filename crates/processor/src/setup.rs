@@ -102,6 +102,9 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
     if let Some(url) = &settings.github.broker_url {
         config.env.insert("CREDENTIAL_BROKER_URL".to_owned(), url.clone());
     }
+    if settings.github.capability_secret.is_some() {
+        config.capability = Some(crate::capability::FILE.to_owned());
+    }
     Ok(config)
 }
 
