@@ -48,6 +48,10 @@ fn decisions(bench: &mut Criterion) {
     }
     group.finish();
 
+    let huge = "prove it, ".repeat(1_000_000);
+    bench.bench_function("ten_megabytes", |it| {
+        it.iter(|| router.decide(black_box(&Input::new(&huge))));
+    });
     bench.bench_function("build", |it| {
         it.iter(|| Router::new(Config::parse_full(tinyclaw_router::BUILT_IN).expect("valid")));
     });

@@ -123,10 +123,27 @@ impl Config {
 
     /// Fingerprint of everything that can change a decision.
     pub fn fingerprint(&self) -> String {
-        let mut text = format!("{self:?}");
-        let _ = write!(text, "{}", env!("CARGO_PKG_VERSION"));
         let mut hash = Sha256::new();
-        hash.update(text.as_bytes());
+        hash.update(env!("CARGO_PKG_VERSION"));
+        let it = &self.calibration;
+        let curves = [it.medium_centre, it.medium_slope, it.complex_centre, it.complex_slope];
+        let learned = if self.learned { self.learned_weight } else { f64::NAN };
+        let cuts = [self.bias, self.medium, self.complex, learned, self.min_confidence];
+        for number in curves.iter().chain(&cuts).chain(&self.weights) {
+            hash.update(number.to_le_bytes());
+        }
+        hash.update(self.large_context_tokens.to_le_bytes());
+        let mut word = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        for (dimension, parts) in &self.parts {
+            parts.iter().for_each(|(name, share)| word(&format!("{dimension} {name} {share}")));
+        }
+        for ((dimension, name), list) in &self.lists {
+            word(&format!("{dimension} {name} {} {}", list.at_start, list.negatable));
+            list.phrases.values().flatten().for_each(|it| word(it));
+        }
         if self.learned {
             hash.update(crate::learned::BUILT_IN);
         }

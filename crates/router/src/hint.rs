@@ -5,6 +5,11 @@ use std::borrow::Cow;
 
 use tinyclaw_domain::{Model, Tier};
 
+/// How far from the ends of a message an envelope is looked for.
+const WINDOW_BYTES: usize = 64 * 1024;
+/// The longest hint, with the name of a bot behind it.
+const HINT_BYTES: usize = 80;
+
 /// Takes an explicit model hint off a message: the model, and the text without the hint.
 ///
 /// ```
@@ -16,6 +21,10 @@ use tinyclaw_domain::{Model, Tier};
 /// assert_eq!(strip_hint("see /opus/lib"), (None, "see /opus/lib".into()));
 /// ```
 pub fn strip_hint(text: &str) -> (Option<Model>, Cow<'_, str>) {
+    // A text that begins with pages of blanks has no hint, and is not searched for one.
+    if text[..text.floor_char_boundary(WINDOW_BYTES)].trim_start().is_empty() {
+        return (None, Cow::Borrowed(text));
+    }
     let trimmed = text.trim();
     // An envelope in front (`[sender]:`) stays where it is.
     let begin = sender(trimmed);
@@ -32,9 +41,10 @@ pub fn strip_hint(text: &str) -> (Option<Model>, Cow<'_, str>) {
 }
 
 fn sender(text: &str) -> usize {
-    let at = match text.rfind("[current]:") {
-        Some(it) => return it + "[current]:".len(),
-        None if text.starts_with('[') => text.find("]:").filter(|it| *it < 80),
+    let last = text.ceil_char_boundary(text.len().saturating_sub(WINDOW_BYTES));
+    let at = match text[last..].rfind("[current]:") {
+        Some(it) => return last + it + "[current]:".len(),
+        None if text.starts_with('[') => text[..text.floor_char_boundary(80)].find("]:"),
         None => None,
     };
     at.map_or(0, |it| it + 2)
@@ -42,7 +52,9 @@ fn sender(text: &str) -> usize {
 
 fn slash(text: &str) -> Option<(Model, &str)> {
     let rest = text.strip_prefix('/')?;
-    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let end = rest[..rest.floor_char_boundary(HINT_BYTES)]
+        .find(char::is_whitespace)
+        .or_else(|| (rest.len() < HINT_BYTES).then_some(rest.len()))?;
     // In a group, Telegram writes `/opus@name_of_the_bot`.
     let word = rest[..end].split('@').next()?;
     Some((word.parse().ok()?, &rest[end..]))
@@ -50,13 +62,14 @@ fn slash(text: &str) -> Option<(Model, &str)> {
 
 fn opening_tag(text: &str) -> Option<(Model, &str)> {
     let rest = text.strip_prefix('[')?;
-    let end = rest.find(']')?;
+    let end = rest[..rest.floor_char_boundary(HINT_BYTES)].find(']')?;
     Some((tag(&rest[..end])?, &rest[end + 1..]))
 }
 
 fn closing_tag(text: &str) -> Option<(Model, &str)> {
     let rest = text.strip_suffix(']')?;
-    let open = rest.rfind('[')?;
+    let last = rest.ceil_char_boundary(rest.len().saturating_sub(HINT_BYTES));
+    let open = last + rest[last..].rfind('[')?;
     Some((tag(&rest[open + 1..])?, &rest[..open]))
 }
 

@@ -74,12 +74,14 @@ impl Default for Router {
 
 impl Router {
     /// A router with this configuration.
-    pub fn new(config: Config) -> Router {
+    pub fn new(mut config: Config) -> Router {
         let reader = Reader::new(&config);
         let share = |part: &Part| config.parts.get(&part.dimension)?.get(&part.name).copied();
         let shares = reader.parts.iter().map(|it| share(it).unwrap_or(0.0)).collect();
         let learned = config.learned.then(Learned::new);
         let hash = config.fingerprint();
+        // The reader has the lists in its own shape.
+        config.lists.clear();
         Router { config, reader, learned, shares, hash }
     }
 
@@ -95,8 +97,7 @@ impl Router {
     }
 
     fn finish(&self, input: &Input<'_>, hint: Option<Model>, reading: &Reading) -> Decision {
-        let mut dims = self.dimensions(input.text, reading);
-        dims.shrink_to_fit();
+        let dims = self.dimensions(input.text, reading);
         let learned = self
             .learned
             .as_ref()

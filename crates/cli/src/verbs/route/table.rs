@@ -48,8 +48,8 @@ pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
         let _ = writeln!(out, "{}", if quiet { paint("2", line) } else { line.to_owned() });
     }
     if let Some(learned) = decision.learned {
-        let _ =
-            writeln!(out, "{:<35} {:>7}  {}", "learned", signed(learned), bar(learned / largest));
+        let line = format!("{:<35} {:>7}  {}", "learned", signed(learned), bar(learned / largest));
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     let _ = writeln!(out, "{:<35} {:>7}", "bias", signed(decision.bias));
     let _ = writeln!(out, "{:<35} {:>7}\n", "raw score", paint("1", &signed(decision.raw_score)));

@@ -1,0 +1,3 @@
+//! The binary as a person or a script meets it.
+
+mod route;

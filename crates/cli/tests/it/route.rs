@@ -1,0 +1,152 @@
+//! `tinyclaw route`: what it prints, and how it ends.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test starts the binary and writes into its own folder"
+)]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Runs `tinyclaw route …` with `state` as its state folder and `stdin` as its input.
+fn route(state: &Path, args: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tinyclaw"))
+        .arg("route")
+        .args(args)
+        .env("TINYCLAW_DIR", state)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // The child may end without reading: that is its right.
+    let _ = child.stdin.take().map(|mut it| it.write_all(stdin));
+    child.wait_with_output().expect("the binary ends")
+}
+
+#[track_caller]
+fn printed(args: &[&str], stdin: &[u8]) -> String {
+    let state = tempfile::tempdir().expect("a folder");
+    let output = route(state.path(), args, stdin);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[track_caller]
+fn fails(state: &Path, args: &[&str], code: i32, why: &str) {
+    let output = route(state, args, b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn a_person_sees_fourteen_lines_that_add_up() {
+    let table = printed(&["prove", "the theorem", "step by step"], b"");
+    let adds = |name: &str, column: usize| -> f64 {
+        let line = table.lines().find(|it| it.starts_with(name)).expect(name);
+        line.split_whitespace().nth(column).expect(name).parse().expect(name)
+    };
+    let mut parts: Vec<f64> = tinyclaw_router::DIMENSIONS.iter().map(|it| adds(it, 3)).collect();
+    parts.extend([adds("learned", 1), adds("bias", 1)]);
+    let sum: f64 = parts.iter().sum();
+    let raw = adds("raw score", 2);
+    // Sixteen numbers, each rounded to a hundredth.
+    assert!((sum - raw).abs() <= 0.09, "{sum} is not {raw}\n{table}");
+    assert!(table.starts_with("opus · COMPLEX"), "{table}");
+    assert!(!table.contains('\x1b'), "colours are for terminals");
+    assert!(table.lines().all(|it| it == it.trim_end()), "blanks at line ends\n{table}");
+}
+
+#[test]
+fn json_is_the_decision_of_the_same_text_from_stdin() {
+    let text = "explain how indexes work, with an example";
+    let told = printed(&["--json", text], b"");
+    assert_eq!(told, printed(&["--json"], text.as_bytes()));
+    let decision: tinyclaw_domain::Decision = serde_json::from_str(&told).expect("a decision");
+    assert_eq!(decision.dims.len(), 14);
+    let bent = printed(&["--json", "--pin", "opus", "--no-learned", text], b"");
+    let bent: tinyclaw_domain::Decision = serde_json::from_str(&bent).expect("a decision");
+    assert_eq!(bent.cause, tinyclaw_domain::Cause::Pinned);
+    assert_eq!(bent.learned, None);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_decided_too() {
+    assert!(printed(&[], b"\xff\xfe\x00what").contains("raw score"));
+}
+
+#[test]
+fn eval_counts_labelled_rows_of_the_wanted_kind() {
+    let state = tempfile::tempdir().expect("a folder");
+    let file = state.path().join("rows.jsonl");
+    let rows = [
+        r#"{"text": "hi", "label": "SIMPLE", "kind": "author", "lang": "en"}"#,
+        r#"{"text": "merci", "label": "SIMPLE", "kind": "author", "lang": "fr"}"#,
+        r#"{"text": "hello", "label": "COMPLEX", "kind": "author", "lang": "en"}"#,
+        r#"{"text": "hello", "label": "unsure", "kind": "author", "lang": "en"}"#,
+        r#"{"text": "hello", "label": "MEDIUM", "kind": "empirical", "lang": "en"}"#,
+    ];
+    fs::write(&file, rows.join("\n")).expect("a file");
+    let measure = |kind: &str| -> Value {
+        let output =
+            route(state.path(), &["--eval", file.to_str().expect("a path"), "--kind", kind], b"");
+        assert_eq!(
+            output.stdout.iter().filter(|it| **it == b'\n').count(),
+            1,
+            "one object, one line"
+        );
+        serde_json::from_slice(&output.stdout).expect("one object")
+    };
+    let it = measure("author");
+    assert_eq!(it["n"], 3);
+    assert!((it["accuracy"].as_f64().expect("a number") - 2.0 / 3.0).abs() < 1e-9);
+    assert_eq!(it["confusion"], serde_json::json!([[2, 0, 0], [0, 0, 0], [1, 0, 0]]));
+    assert_eq!(it["recall"], serde_json::json!({"SIMPLE": 1.0, "MEDIUM": null, "COMPLEX": 0.0}));
+    assert_eq!(it["nonEnglish"], 1.0);
+    assert_eq!(it["underRouted"], it["twoOff"]);
+    for name in ["macroF1", "lengthBands", "ece", "p50Ns", "p99Ns"] {
+        assert!(!it[name].is_null(), "{name}");
+    }
+    assert_eq!(measure("empirical")["n"], 1);
+    assert_eq!(measure("all")["n"], 4);
+}
+
+#[test]
+fn the_state_folders_router_toml_is_used_and_its_mistakes_are_named() {
+    let state = tempfile::tempdir().expect("a folder");
+    let file = state.path().join("router.toml");
+    fs::write(&file, "[learned]\nenabled = false\n").expect("a file");
+    let output = route(state.path(), &["--json", "hi"], b"");
+    let decision: Value = serde_json::from_slice(&output.stdout).expect("a decision");
+    assert!(decision.get("learned").is_none());
+    fs::write(&file, "[learned]\nenabeld = false\n").expect("a file");
+    fails(state.path(), &["hi"], 1, "line 2: unknown key \"enabeld\"");
+    fails(state.path(), &["hi"], 1, "router.toml");
+}
+
+#[test]
+fn mistakes_have_their_exit_codes() {
+    let state = tempfile::tempdir().expect("a folder");
+    fails(state.path(), &["--eval", "nowhere.jsonl"], 1, "cannot read nowhere.jsonl");
+    fails(state.path(), &["--pin", "gpt"], 2, "use haiku, sonnet or opus");
+    fails(state.path(), &["--frobnicate"], 2, "--frobnicate");
+    let file = state.path().join("rows.jsonl");
+    fs::write(&file, "{\"text\": \"a\", \"label\": \"SIMPLE\"}\nnonsense\n").expect("a file");
+    fails(state.path(), &["--eval", file.to_str().expect("a path")], 1, "line 2");
+}
+
+#[test]
+fn the_routers_readme_shows_a_decision_as_it_is() {
+    let readme = include_str!("../../../router/README.md");
+    let text = readme
+        .split_once("`tinyclaw route \"")
+        .and_then(|it| it.1.split_once("\"`"))
+        .map(|it| it.0)
+        .expect("an example in the README");
+    let table = printed(&[text], b"");
+    assert!(readme.contains(&table), "the README no longer shows this:\n{table}");
+}
