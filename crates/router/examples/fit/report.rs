@@ -69,7 +69,7 @@ impl Tally {
     pub(crate) fn worth(&self) -> f64 {
         let short = |recall: f64, wanted: f64| (wanted - recall).max(0.0);
         self.accuracy()
-            - 0.5 * (self.under() - 0.085).max(0.0)
+            - (self.under() - 0.06).max(0.0)
             - 1.0 * short(self.recall(0), 0.90)
             - 0.5 * short(self.recall(1), 0.74)
             - 0.5 * short(self.recall(2), 0.92)
