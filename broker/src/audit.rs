@@ -1,0 +1,543 @@
+//! The audit log: who asked for what, what was decided, and the SHA-256 of the token.
+//!
+//! One JSON line an event, each with the hash of the line before it, so that a line that is
+//! changed, taken out or moved breaks the chain. A line is written before its answer is given;
+//! what is minted, revoked, frozen or thawed is flushed to the disk as well. When a line cannot
+//! be written, nothing is handed out. The log holds no token. It also remembers whether the
+//! broker is frozen: the last line says so.
+//!
+//! A chain cannot tell that its end was cut off. The head is in `/metrics` for that: whoever
+//! keeps it elsewhere can compare.
+
+mod verify;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::capability::hex;
+use crate::date;
+use crate::names::RepoName;
+use crate::permission::Permissions;
+
+pub use verify::{Broken, Whole, verify};
+
+/// `,"hash":"` and 64 digits and `"}`.
+const SEAL_BYTES: usize = 9 + 64 + 2;
+/// More than any line: 500 repository names are 51 KB.
+const TAIL_BYTES: u64 = 256 * 1024;
+const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// With the current one a gigabyte: years of an office's work.
+const SEGMENTS_MAX: usize = 15;
+
+/// One event. What is not known is left out of the line.
+#[derive(Debug, Default, Serialize)]
+pub struct Event<'a> {
+    /// `start`, `mint`, `token`, `denied`, `wider`, `revoke`, `freeze`, `thaw`, `repaired`.
+    pub event: &'static str,
+    /// `granted` or `denied`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<&'static str>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<&'a str>,
+    /// In which thread, by its capability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<&'a str>,
+    /// In which run of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<&'a str>,
+    /// From which address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<std::net::IpAddr>,
+    /// Whose installation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation: Option<u64>,
+    /// Which repositories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repositories: Option<&'a [RepoName]>,
+    /// What for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<&'a Permissions>,
+    /// Which rule decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a str>,
+    /// `cache` or `minted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+    /// The query as it came, when it was denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<&'a str>,
+    /// Why it was denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// Which token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_sha256: Option<&'a str>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<&'a str>,
+    /// How many, where an event counts something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// Why a line is not in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file cannot be had.
+    #[error("cannot open the audit log {}", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else writes to it.
+    #[error("another broker writes to the audit log {}", .0.display())]
+    Taken(PathBuf),
+    /// Its end is not ours.
+    #[error("the last line of {} is not this log's: run tinyclaw-broker audit verify, then move the file away", .0.display())]
+    Foreign(PathBuf),
+    /// The line did not get in.
+    #[error("cannot write to the audit log {}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The log, open for appending. One process at a time holds it.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    segment_bytes_max: u64,
+    state: Mutex<State>,
+    /// The same as the head's, to be had without waiting for a line being written.
+    frozen: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Option<File>,
+    bytes: u64,
+    head: Head,
+    first_seq: u64,
+}
+
+/// Where the chain ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The number of the last line.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
+    /// Whether the broker is frozen since.
+    pub frozen: bool,
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head { seq: 0, hash: "0".repeat(64), frozen: false }
+    }
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    seq: u64,
+    prev: String,
+    hash: String,
+    #[serde(default)]
+    frozen: bool,
+}
+
+impl Audit {
+    /// A log at this path. It is opened with the first line, and again after every failure.
+    pub fn at(path: &Path) -> Audit {
+        let state = State { file: None, bytes: 0, head: Head::default(), first_seq: 1 };
+        Audit {
+            path: path.to_owned(),
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            state: Mutex::new(state),
+            frozen: AtomicBool::new(false),
+        }
+    }
+
+    /// The same with shorter segments.
+    pub fn with_segments_of(mut self, bytes: u64) -> Audit {
+        self.segment_bytes_max = bytes;
+        self
+    }
+
+    /// Opens it if it is not, and tells where the chain stands.
+    pub fn open(&self, now_ms: i64) -> Result<Head, AuditError> {
+        let mut state = self.lock();
+        self.ensure_open(&mut state, now_ms)?;
+        Ok(state.head.clone())
+    }
+
+    /// Whether the log says that the broker is frozen, as far as it could be read.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Where the chain stands, as far as is known.
+    pub fn head(&self) -> Head {
+        self.lock().head.clone()
+    }
+
+    /// Writes one line; it has left this process when this returns.
+    pub fn write(&self, now_ms: i64, event: &Event<'_>) -> Result<(), AuditError> {
+        let mut state = self.lock();
+        self.ensure_open(&mut state, now_ms)?;
+        self.append(&mut state, now_ms, event)
+    }
+
+    /// Writes one line and changes whether the broker is frozen from it on.
+    pub fn write_frozen(
+        &self,
+        now_ms: i64,
+        event: &Event<'_>,
+        frozen: bool,
+    ) -> Result<(), AuditError> {
+        let mut state = self.lock();
+        self.ensure_open(&mut state, now_ms)?;
+        let before = std::mem::replace(&mut state.head.frozen, frozen);
+        let written = self.append(&mut state, now_ms, event);
+        if written.is_err() {
+            state.head.frozen = before;
+        }
+        self.frozen.store(state.head.frozen, Ordering::SeqCst);
+        written
+    }
+
+    /// Waits until everything written so far is on the disk. Blocks.
+    pub fn flush(&self) -> Result<(), AuditError> {
+        // On a handle of its own, so that nobody waits for the disk to write a line.
+        let file = match &self.lock().file {
+            Some(file) => file.try_clone().map_err(|source| self.unwritable(source))?,
+            None => return Ok(()),
+        };
+        match file.sync_data() {
+            // A device that is no disk has nothing to flush.
+            Err(source) if source.kind() != io::ErrorKind::InvalidInput => {
+                Err(self.unwritable(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn append(&self, state: &mut State, now_ms: i64, event: &Event<'_>) -> Result<(), AuditError> {
+        let head = Head { seq: state.head.seq + 1, ..state.head.clone() };
+        let event = serde_json::to_string(event).map_err(|error| self.unwritable(error.into()))?;
+        let fields = &event[1..event.len() - 1];
+        let frozen = if head.frozen { r#","frozen":true"# } else { "" };
+        let (seq, time, prev) = (head.seq, date::format_ms(now_ms), &head.hash);
+        let mut line = format!(r#"{{"seq":{seq},"time":"{time}",{fields}{frozen},"prev":"{prev}""#);
+        let mut hash = String::with_capacity(64);
+        hex(&Sha256::digest(line.as_bytes()), &mut hash);
+        line.push_str(r#","hash":""#);
+        line.push_str(&hash);
+        line.push_str("\"}\n");
+
+        if state.bytes > 0 && state.bytes + line.len() as u64 > self.segment_bytes_max {
+            self.rotate(state)?;
+        }
+        let Some(file) = &mut state.file else {
+            return Err(self.unwritable(io::ErrorKind::NotFound.into()));
+        };
+        if let Err(source) = file.write_all(line.as_bytes()) {
+            // Half a line must not stay. When even that fails, opening again mends it.
+            if file.set_len(state.bytes).is_err() {
+                state.file = None;
+            }
+            return Err(self.unwritable(source));
+        }
+        state.bytes += line.len() as u64;
+        state.head = Head { hash, ..head };
+        Ok(())
+    }
+
+    fn ensure_open(&self, state: &mut State, now_ms: i64) -> Result<(), AuditError> {
+        if state.file.is_some() {
+            return Ok(());
+        }
+        let failed = |source| AuditError::Open { path: self.path.clone(), source };
+        let mut file = self.open_file().map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            *state = State { file: Some(file), bytes: 0, head: state.head.clone(), first_seq: 1 };
+            return Ok(());
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(AuditError::Taken(self.path.clone()));
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        // A crash may have left half a line; its answer was never given.
+        let torn = torn_bytes(&mut file).map_err(failed)?;
+        let bytes = about.len() - torn;
+        if torn > 0 {
+            file.set_len(bytes).map_err(failed)?;
+        }
+        let head = match tail(&mut file).map_err(failed)? {
+            Some(line) => open_seal(&line).ok_or_else(|| AuditError::Foreign(self.path.clone()))?,
+            // Empty, or rotated away just before a crash.
+            None => match segments(&self.path).map_err(failed)?.last() {
+                Some((_, path)) => {
+                    let line = File::open(path).and_then(|mut it| tail(&mut it)).map_err(failed)?;
+                    line.as_deref()
+                        .and_then(open_seal)
+                        .ok_or_else(|| AuditError::Foreign(path.clone()))?
+                }
+                None => Head::default(),
+            },
+        };
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut first = String::new();
+        BufReader::new(&file).read_line(&mut first).map_err(failed)?;
+        self.frozen.store(head.frozen, Ordering::SeqCst);
+        let first_seq = serde_json::from_str::<Sealed>(&first).map_or(head.seq + 1, |it| it.seq);
+        *state = State { file: Some(file), bytes, head, first_seq };
+        if torn > 0 {
+            let event = Event { event: "repaired", count: Some(torn), ..Event::default() };
+            self.append(state, now_ms, &event)?;
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the broker stands alone and has no disk crate; \
+        a rename between two whole segments cannot tear a file"
+    )]
+    fn rotate(&self, state: &mut State) -> Result<(), AuditError> {
+        let failed = |source| self.unwritable(source);
+        if let Some(file) = &state.file {
+            file.sync_data().map_err(failed)?;
+        }
+        std::fs::rename(&self.path, segment(&self.path, state.first_seq)).map_err(failed)?;
+        let file = self.open_file().map_err(failed)?;
+        file.try_lock().map_err(|error| failed(error.into()))?;
+        state.file = Some(file);
+        state.bytes = 0;
+        state.first_seq = state.head.seq + 1;
+        let segments = segments(&self.path).map_err(failed)?;
+        for (_, old) in segments.iter().rev().skip(SEGMENTS_MAX) {
+            std::fs::remove_file(old).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn open_file(&self) -> io::Result<File> {
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)
+    }
+
+    fn unwritable(&self, source: io::Error) -> AuditError {
+        AuditError::Write { path: self.path.clone(), source }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The line's own words about the chain, if its hash is right.
+fn sealed(line: &str) -> Option<Sealed> {
+    let (body, seal) = line.split_at_checked(line.len().checked_sub(SEAL_BYTES)?)?;
+    let hash = seal.strip_prefix(r#","hash":""#)?.strip_suffix("\"}")?;
+    let mut right = String::with_capacity(64);
+    hex(&Sha256::digest(body.as_bytes()), &mut right);
+    (right == hash).then(|| serde_json::from_str(line).ok()).flatten()
+}
+
+fn open_seal(line: &str) -> Option<Head> {
+    let Sealed { seq, hash, frozen, .. } = sealed(line)?;
+    Some(Head { seq, hash, frozen })
+}
+
+/// Bytes after the last line's end.
+fn torn_bytes(file: &mut File) -> io::Result<u64> {
+    let bytes = read_tail(file)?;
+    Ok(match bytes.iter().rposition(|it| *it == b'\n') {
+        Some(place) => bytes.len() - place - 1,
+        None => bytes.len(),
+    } as u64)
+}
+
+/// The last whole line.
+fn tail(file: &mut File) -> io::Result<Option<String>> {
+    let bytes = read_tail(file)?;
+    let Some(bytes) = bytes.strip_suffix(b"\n") else { return Ok(None) };
+    let start = bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+    Ok(Some(String::from_utf8_lossy(&bytes[start..]).into_owned()))
+}
+
+fn read_tail(file: &mut File) -> io::Result<Vec<u8>> {
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL_BYTES)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+    Ok(tail)
+}
+
+fn segment(path: &Path, first_seq: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{first_seq}"));
+    PathBuf::from(name)
+}
+
+/// Older files of the log, oldest first.
+fn segments(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = parent.unwrap_or_else(|| Path::new("."));
+    let Some(name) = path.file_name().and_then(|it| it.to_str()) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let other = entry.file_name();
+        let seq = other.to_str().and_then(|it| it.strip_prefix(name)?.strip_prefix('.'));
+        if let Some(seq) = seq.and_then(|it| it.parse().ok()) {
+            found.push((seq, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "these tests damage files on purpose")]
+
+    use std::fs;
+
+    use super::*;
+
+    const NOW: i64 = 1_771_234_567_890;
+
+    fn log() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        (folder, path)
+    }
+
+    fn event(client: &'static str) -> Event<'static> {
+        Event { event: "token", client: Some(client), ..Event::default() }
+    }
+
+    fn write(audit: &Audit, count: usize) {
+        for _ in 0..count {
+            audit.write(NOW, &event("ada")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_chain_goes_on_after_a_restart() {
+        let (_folder, path) = log();
+        write(&Audit::at(&path), 3);
+        write(&Audit::at(&path), 2);
+        let whole = verify(&path).unwrap();
+        assert_eq!((whole.lines, whole.first_seq, whole.last_seq), (5, 1, 5));
+    }
+
+    #[test]
+    fn every_change_is_noticed() {
+        let (_folder, path) = log();
+        write(&Audit::at(&path), 4);
+        let good = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = good.split_inclusive('\n').collect();
+        let bad = [
+            good.replacen("\"ada\"", "\"bob\"", 1),
+            [lines[0], lines[2], lines[3]].concat(),
+            [lines[0], lines[2], lines[1], lines[3]].concat(),
+            [lines[0], lines[1], lines[1], lines[2], lines[3]].concat(),
+            good.replacen("\"seq\":1", "\"seq\":2", 1),
+            good[..good.len() - 5].to_owned(),
+            good.replacen('\n', "\n\n", 1),
+        ];
+        for text in bad {
+            fs::write(&path, &text).unwrap();
+            assert!(verify(&path).is_err(), "{text}");
+        }
+        fs::write(&path, &good).unwrap();
+        assert!(verify(&path).is_ok());
+    }
+
+    #[test]
+    fn segments_are_one_chain() {
+        let (folder, path) = log();
+        let audit = Audit::at(&path).with_segments_of(1000);
+        write(&audit, 50);
+        drop(audit);
+        write(&Audit::at(&path).with_segments_of(1000), 1);
+        let whole = verify(&path).unwrap();
+        assert!(whole.files > 5, "{whole:?}");
+        assert_eq!(whole.last_seq, 51);
+        assert!(fs::read_dir(folder.path()).unwrap().count() <= SEGMENTS_MAX + 1);
+        // A crash between the rename and the first line of the new file.
+        let last = segment(&path, 9_999);
+        fs::rename(&path, last).unwrap();
+        write(&Audit::at(&path), 1);
+        assert_eq!(verify(&path).unwrap().last_seq, 52);
+    }
+
+    #[test]
+    fn half_a_line_is_cut_and_said() {
+        let (_folder, path) = log();
+        write(&Audit::at(&path), 2);
+        let good = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{good}{}", &good[..30])).unwrap();
+        write(&Audit::at(&path), 1);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(r#""event":"repaired","count":30"#), "{text}");
+        assert_eq!(verify(&path).unwrap().last_seq, 4);
+    }
+
+    #[test]
+    fn a_foreign_last_line_is_not_continued() {
+        let (_folder, path) = log();
+        fs::write(&path, "{\"hello\":1}\n").unwrap();
+        let error = Audit::at(&path).write(NOW, &event("ada")).unwrap_err();
+        assert!(matches!(error, AuditError::Foreign(_)), "{error}");
+    }
+
+    #[test]
+    fn two_brokers_do_not_share_a_log() {
+        let (_folder, path) = log();
+        let (first, second) = (Audit::at(&path), Audit::at(&path));
+        write(&first, 1);
+        assert!(matches!(second.write(NOW, &event("bob")), Err(AuditError::Taken(_))));
+        drop(first);
+        write(&second, 1);
+        assert_eq!(verify(&path).unwrap().lines, 2);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_each_time() {
+        let audit = Audit::at(Path::new("/dev/full"));
+        for _ in 0..2 {
+            assert!(matches!(audit.write(NOW, &event("ada")), Err(AuditError::Write { .. })));
+        }
+    }
+
+    #[test]
+    fn the_last_line_remembers_that_it_is_frozen() {
+        let (_folder, path) = log();
+        let audit = Audit::at(&path);
+        let freeze = Event { event: "freeze", ..Event::default() };
+        audit.write_frozen(NOW, &freeze, true).unwrap();
+        write(&audit, 1);
+        drop(audit);
+        assert!(Audit::at(&path).open(NOW).unwrap().frozen);
+    }
+}

@@ -1,0 +1,141 @@
+//! Taking tokens back: one of them, or all at once and no new ones.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::Broker;
+use crate::audit::Event;
+use crate::policy::Caller;
+use crate::refusal::Refusal;
+use crate::vault::digest_of;
+
+/// GitHub's secondary limits begin at a hundred requests at once.
+const REVOKES_AT_ONCE: usize = 32;
+
+/// What a freeze did.
+#[derive(Debug, Serialize)]
+pub struct Frozen {
+    /// It is.
+    pub frozen: bool,
+    /// How many tokens were revoked.
+    pub revoked: usize,
+    /// How many could not be: they live until they expire.
+    pub failed: usize,
+    /// Whether the freeze is on disk and outlives a restart.
+    pub persisted: bool,
+}
+
+impl Broker {
+    /// Revokes one token, whoever had it: possession is enough.
+    pub async fn revoke(
+        self: &Arc<Self>,
+        caller: &Caller,
+        token: SecretString,
+        peer: IpAddr,
+    ) -> Result<(), Refusal> {
+        let digest = digest_of(token.expose_secret());
+        // First it is no longer handed out, whatever GitHub says.
+        let known = self.vault.retire(&digest);
+        let revoked = self.github.revoke(&token).await;
+        if revoked.is_ok() {
+            self.vault.forget(&digest);
+        }
+        let capability = caller.capability.as_deref();
+        let event = Event {
+            event: "revoke",
+            decision: Some(if revoked.is_ok() { "granted" } else { "failed" }),
+            client: Some(&caller.client),
+            thread: capability.map(|it| it.thread.as_str()),
+            run: capability.and_then(|it| it.run.as_deref()),
+            peer: Some(peer),
+            installation: known.as_ref().map(|it| it.key.installation),
+            token_sha256: Some(&digest),
+            ..Event::default()
+        };
+        // The token is gone either way; that it is not on record is said in the log.
+        let _ = self.record_durably(&event).await;
+        if revoked.is_ok() {
+            self.counters.revoked.up();
+        }
+        revoked
+    }
+
+    /// Stops all minting and revokes every token that lives.
+    pub async fn freeze(self: &Arc<Self>, who: &str, peer: Option<IpAddr>) -> Frozen {
+        // First the flag, then the list: a mint under way sees the one or is in the other.
+        self.frozen.store(true, Ordering::SeqCst);
+        tracing::error!(who, "frozen: nothing is minted until it is thawed");
+        let event = Event { event: "freeze", client: Some(who), peer, ..Event::default() };
+        let persisted = self.audit.write_frozen(self.clock.wall_ms(), &event, true);
+        let persisted =
+            persisted.map_err(|error| self.unwritable(&error)).is_ok() && self.flush().is_ok();
+        let (revoked, failed) = self.revoke_all().await;
+        let event = Event {
+            event: "revoke",
+            client: Some(who),
+            count: Some(revoked as u64),
+            ..Event::default()
+        };
+        let _ = self.record(&event);
+        Frozen { frozen: true, revoked, failed, persisted }
+    }
+
+    /// Mints again. Refused when it cannot be written down.
+    pub async fn thaw(&self, who: &str, peer: IpAddr) -> Result<(), Refusal> {
+        if self.break_glass.load(Ordering::SeqCst) {
+            let path = self.config.freeze_file.display();
+            let error = format!("{path} exists: while it does, nothing is minted");
+            return Err(Refusal::new(409, "break_glass", error, "remove the file, then thaw"));
+        }
+        let event =
+            Event { event: "thaw", client: Some(who), peer: Some(peer), ..Event::default() };
+        let written = self.audit.write_frozen(self.clock.wall_ms(), &event, false);
+        written.map_err(|error| self.unwritable(&error))?;
+        self.flush()?;
+        self.frozen.store(false, Ordering::SeqCst);
+        tracing::warn!(who, "thawed");
+        Ok(())
+    }
+
+    /// Freezes when the break-glass file appears. Called every second.
+    pub async fn watch_break_glass(self: &Arc<Self>) {
+        let there = self.config.freeze_file.exists();
+        let before = self.break_glass.swap(there, Ordering::SeqCst);
+        if there && !before {
+            self.freeze("break-glass file", None).await;
+        }
+    }
+
+    async fn revoke_all(self: &Arc<Self>) -> (usize, usize) {
+        let mut living = self.vault.living(self.clock.now()).into_iter();
+        let (mut revoked, mut failed) = (0, 0);
+        let mut errands = JoinSet::new();
+        loop {
+            while errands.len() < REVOKES_AT_ONCE
+                && let Some(issued) = living.next()
+            {
+                self.vault.retire(&issued.digest);
+                let github = self.github.clone();
+                errands.spawn(async move {
+                    let revoked = github.revoke(&issued.token).await;
+                    revoked.map(|()| issued.digest.clone())
+                });
+            }
+            match errands.join_next().await {
+                Some(Ok(Ok(digest))) => {
+                    self.vault.forget(&digest);
+                    self.counters.revoked.up();
+                    revoked += 1;
+                }
+                // They stay known: another freeze tries again.
+                Some(_) => failed += 1,
+                None => return (revoked, failed),
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the broker is told: read once, from the environment, each mistake named.
+//!
+//! A secret comes from a file (`NAME_FILE`) or from `NAME`. The private key is never taken from
+//! the environment: whoever may inspect a container would read it there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clients::SECRET_BYTES_MIN;
+
+const GITHUB: &str = "https://api.github.com";
+/// HMAC-SHA256 is as strong as its key.
+const CAPABILITY_SECRET_BYTES_MIN: usize = 32;
+
+/// Everything the broker is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `BROKER_LISTEN`
+    pub listen: SocketAddr,
+    /// `GITHUB_APP_ID`
+    pub app_id: Option<String>,
+    /// `GITHUB_APP_PEM`
+    pub pem: PathBuf,
+    /// `GITHUB_API_URL`
+    pub api_url: String,
+    /// `BROKER_POLICY`
+    pub policy: PathBuf,
+    /// `BROKER_CLIENTS_FILE`
+    pub clients: PathBuf,
+    /// `BROKER_SECRET`: one client named `bot`.
+    pub secret: Option<SecretString>,
+    /// `BROKER_CAPABILITY_SECRET`
+    pub capability_secret: Option<SecretString>,
+    /// `BROKER_AUDIT`
+    pub audit: PathBuf,
+    /// `BROKER_FREEZE_FILE`: while it exists, nothing is minted.
+    pub freeze_file: PathBuf,
+}
+
+impl Config {
+    /// Reads the environment through `var`.
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> anyhow::Result<Config> {
+        let var = |name: &str| var(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+        let path = |name: &str, or: &str| PathBuf::from(var(name).unwrap_or_else(|| or.to_owned()));
+        let secret = |name: &str| -> anyhow::Result<Option<SecretString>> {
+            let file = format!("{name}_FILE");
+            match (var(name), var(&file)) {
+                (Some(_), Some(_)) => bail!("{name} and {file} are both set: use one"),
+                (Some(secret), None) => Ok(Some(secret.into())),
+                (None, Some(path)) => {
+                    let text = std::fs::read_to_string(&path)
+                        .with_context(|| format!("{file}: cannot read {path}"))?;
+                    let secret = SecretString::from(text.trim());
+                    ensure!(!secret.expose_secret().is_empty(), "{file}: {path} is empty");
+                    Ok(Some(secret))
+                }
+                (None, None) => Ok(None),
+            }
+        };
+        // Every address: in its container the broker is reached over a private network only.
+        let listen = var("BROKER_LISTEN").unwrap_or_else(|| "0.0.0.0:3000".to_owned());
+        let listen = listen
+            .parse()
+            .with_context(|| format!("BROKER_LISTEN={listen:?} is not address:port"))?;
+
+        let app_id = secret("GITHUB_APP_ID")?.map(|it| it.expose_secret().to_owned());
+        if let Some(id) = &app_id {
+            let clean =
+                id.len() <= 40 && id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'.');
+            ensure!(
+                clean,
+                "GITHUB_APP_ID is the number (or client id) from the App's settings page"
+            );
+        }
+        let pem = path("GITHUB_APP_PEM", "/secrets/github-app.pem");
+        ensure!(
+            !pem.as_os_str().to_string_lossy().contains("-----BEGIN"),
+            "GITHUB_APP_PEM is the path of the key's file, not the key: everybody who may inspect \
+             the process could read it"
+        );
+        let api_url = var("GITHUB_API_URL").unwrap_or_else(|| GITHUB.to_owned());
+        check_api_url(&api_url, var("GITHUB_API_INSECURE").as_deref() == Some("1"))?;
+
+        let client_secret = secret("BROKER_SECRET")?;
+        ensure!(
+            client_secret.as_ref().is_none_or(|it| it.expose_secret().len() >= SECRET_BYTES_MIN),
+            "BROKER_SECRET has fewer than {SECRET_BYTES_MIN} characters: openssl rand -hex 32 makes one"
+        );
+        let capability_secret = secret("BROKER_CAPABILITY_SECRET")?;
+        ensure!(
+            capability_secret
+                .as_ref()
+                .is_none_or(|it| it.expose_secret().len() >= CAPABILITY_SECRET_BYTES_MIN),
+            "BROKER_CAPABILITY_SECRET has fewer than {CAPABILITY_SECRET_BYTES_MIN} characters: \
+             openssl rand -hex 32 makes one"
+        );
+        Ok(Config {
+            listen,
+            app_id,
+            pem,
+            api_url,
+            policy: path("BROKER_POLICY", "/secrets/broker-policy.toml"),
+            clients: path("BROKER_CLIENTS_FILE", "/secrets/broker-clients.toml"),
+            secret: client_secret,
+            capability_secret,
+            audit: path("BROKER_AUDIT", "/var/lib/tinyclaw-broker/audit.jsonl"),
+            freeze_file: path("BROKER_FREEZE_FILE", "/secrets/broker-freeze"),
+        })
+    }
+}
+
+/// The JWT is as good as the key for ten minutes: it crosses a network only encrypted.
+fn check_api_url(url: &str, insecure: bool) -> anyhow::Result<()> {
+    let parsed = reqwest::Url::parse(url)
+        .with_context(|| format!("GITHUB_API_URL={url:?} is not a URL such as {GITHUB}"))?;
+    let host = parsed.host_str().unwrap_or_default();
+    let local = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    let plain = parsed.scheme() == "http" && (local || insecure);
+    ensure!(
+        parsed.scheme() == "https" || plain,
+        "GITHUB_API_URL={url:?} is not https (plain http is for this machine only, or with \
+         GITHUB_API_INSECURE=1 for a test network)"
+    );
+    ensure!(
+        parsed.username().is_empty() && parsed.query().is_none() && parsed.fragment().is_none(),
+        "GITHUB_API_URL has a user, a query or a fragment in it"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(vars: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let vars: Vec<_> = vars.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        Config::from_env(|name| vars.iter().find(|(it, _)| it == name).map(|(_, it)| it.clone()))
+    }
+
+    #[test]
+    fn nothing_set_is_a_broker_that_idles() {
+        let config = config(&[("GITHUB_APP_ID", "")]).unwrap();
+        assert_eq!(config.app_id, None);
+        assert_eq!(config.listen, "0.0.0.0:3000".parse().unwrap());
+        assert_eq!(config.api_url, GITHUB);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (name, value, part) in [
+            ("BROKER_LISTEN", "3000", "address:port"),
+            ("GITHUB_APP_ID", "my app", "number"),
+            ("GITHUB_APP_PEM", "-----BEGIN A KEY-----", "path"),
+            ("GITHUB_API_URL", "http://github.example.com", "https"),
+            ("GITHUB_API_URL", "github", "URL"),
+            ("GITHUB_API_URL", "https://a:b@github.example.com", "user"),
+            ("BROKER_SECRET", "short", "openssl rand"),
+            ("BROKER_CAPABILITY_SECRET", "short", "openssl rand"),
+            ("BROKER_SECRET_FILE", "/nowhere", "cannot read /nowhere"),
+        ] {
+            let error = format!("{:#}", config(&[(name, value)]).unwrap_err());
+            assert!(error.contains(name) && error.contains(part), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_enterprise_prefix_is_kept() {
+        let config = config(&[("GITHUB_API_URL", "https://github.example.com/api/v3")]).unwrap();
+        assert_eq!(config.api_url, "https://github.example.com/api/v3");
+    }
+}

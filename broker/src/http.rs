@@ -1,0 +1,278 @@
+//! The broker over HTTP: paths and methods in, JSON out.
+//!
+//! One function looks at the method and the path itself, because the details matter: a HEAD of
+//! `/token` must not mint, and every refusal, 404 and 405 included, has the same shape. A token
+//! to be revoked comes in a body, never in a URL that somebody may log.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
+use axum::serve::ListenerExt;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::broker::Broker;
+use crate::policy::Caller;
+use crate::refusal::Refusal;
+
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often, in looks, tokens are renewed.
+const RENEW_EVERY: u32 = 15;
+/// What is under way at the end gets this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    token: &'a str,
+    expires_at: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenToRevoke {
+    token: SecretString,
+}
+
+/// The broker as an axum application.
+pub fn router(broker: Arc<Broker>) -> Router {
+    Router::new().fallback(answer).with_state(broker)
+}
+
+/// Serves until told to stop, with the broker's housekeeping beside it.
+pub async fn serve(
+    broker: Arc<Broker>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let housekeeping = tokio::spawn(keep_house(broker.clone()));
+    let listener = listener.tap_io(|connection| {
+        // A small answer that waits for company is late.
+        let _ = connection.set_nodelay(true);
+    });
+    let app = router(broker).into_make_service_with_connect_info::<SocketAddr>();
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    };
+    let serving = axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future();
+    // A connection that is kept open by a client must not keep the broker from ending.
+    let late = async {
+        let _ = stopped.await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = late => tracing::warn!("some connections were still open"),
+    }
+    housekeeping.abort();
+    Ok(())
+}
+
+async fn keep_house(broker: Arc<Broker>) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 0_u32.. {
+        looks.tick().await;
+        broker.reload();
+        broker.watch_break_glass().await;
+        if look % RENEW_EVERY == 0 {
+            broker.refresh_due();
+        }
+    }
+}
+
+async fn answer(
+    State(broker): State<Arc<Broker>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
+    respond(&broker, peer.ip(), request).await
+}
+
+/// The answer to one request from `peer`.
+pub async fn respond(broker: &Arc<Broker>, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    let allowed = match path {
+        "/token" => "GET, DELETE",
+        "/explain" | "/health" | "/ready" | "/metrics" => "GET",
+        "/freeze" | "/thaw" => "POST",
+        _ => {
+            let hint = "there are /token, /explain, /freeze, /thaw, /health, /ready and /metrics";
+            return refused(&Refusal::new(404, "not_found", "there is nothing here", hint));
+        }
+    };
+    let method = request.method().clone();
+    if !allowed.split(", ").any(|it| method.as_str() == it) {
+        let error = format!("{path} does not know {}", method.as_str());
+        let refusal = Refusal::new(405, "method_not_allowed", error, format!("use {allowed}"));
+        let mut response = refused(&refusal);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        return response;
+    }
+    match path {
+        "/health" => {
+            let why: Vec<String> = broker.unready().into_iter().collect();
+            json_answer(200, &how_it_is(broker, why.is_empty(), &why, &[]))
+        }
+        "/ready" => {
+            let it = broker.readiness().await;
+            let status = if it.why.is_empty() { 200 } else { 503 };
+            json_answer(status, &how_it_is(broker, it.why.is_empty(), &it.why, &it.warnings))
+        }
+        "/metrics" => metrics(broker),
+        _ => {
+            let answer = guarded(broker, peer, &method, request).await;
+            answer.unwrap_or_else(|refusal| refused(&refusal))
+        }
+    }
+}
+
+async fn guarded(
+    broker: &Arc<Broker>,
+    peer: IpAddr,
+    method: &Method,
+    request: Request<Body>,
+) -> Result<Response<Body>, Refusal> {
+    let caller = broker.caller(bearer(&request)).inspect_err(|refusal| {
+        broker.record_denial(None, None, peer, refusal);
+    })?;
+    let query = request.uri().query().unwrap_or_default();
+    match (method, request.uri().path()) {
+        (&Method::GET, "/token") => {
+            let issued = broker.token(&caller, query, peer).await?;
+            let token = issued.token.expose_secret();
+            let expires_at = issued.expires_at.as_str();
+            Ok(json_answer(200, &TokenAnswer { token, expires_at }))
+        }
+        (&Method::GET, _) => Ok(json_answer(200, &broker.explain(&caller, query).await?)),
+        (&Method::DELETE, _) => {
+            let token = token_to_revoke(request).await?;
+            broker.revoke(&caller, token, peer).await?;
+            Ok(json_answer(200, &json!({ "revoked": true })))
+        }
+        (_, "/freeze") => {
+            if caller.capability.is_some() {
+                let hint = "only a client freezes: one thread must not stop the others";
+                return Err(Refusal::denied("not_a_client", "a capability cannot freeze", hint));
+            }
+            let frozen = broker.freeze(&caller.client, Some(peer)).await;
+            let status = if frozen.failed == 0 && frozen.persisted { 200 } else { 207 };
+            Ok(json_answer(status, &frozen))
+        }
+        _ => {
+            may_thaw(broker, &caller, peer)?;
+            broker.thaw(&caller.client, peer).await?;
+            Ok(json_answer(200, &json!({ "frozen": false })))
+        }
+    }
+}
+
+/// To freeze is safe and anybody's; to thaw takes an admin, or somebody inside the container.
+fn may_thaw(broker: &Broker, caller: &Caller, peer: IpAddr) -> Result<(), Refusal> {
+    let by_hand =
+        peer.is_loopback() && caller.capability.is_none() && !broker.clients().has_admin();
+    if caller.admin || by_hand {
+        return Ok(());
+    }
+    let hint = "run tinyclaw-broker thaw beside the broker, or with an admin client's secret";
+    Err(Refusal::denied("admin_required", "only an admin may thaw", hint))
+}
+
+async fn token_to_revoke(request: Request<Body>) -> Result<SecretString, Refusal> {
+    let hint = r#"send {"token":"ghs_…"} as the body"#;
+    if request.uri().query().is_some() {
+        let error = "a token in a URL ends up in logs";
+        return Err(Refusal::malformed("bad_token", error, hint));
+    }
+    let bad = |error: &'static str| Refusal::malformed("bad_token", error, hint);
+    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
+    let body = body.map_err(|_| bad("the body is too long or broke off"))?;
+    let TokenToRevoke { token } =
+        serde_json::from_slice(&body).map_err(|_| bad("the body names no token"))?;
+    let text = token.expose_secret();
+    let clean = text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it));
+    if !text.starts_with("ghs_") || !clean {
+        return Err(bad("this is not an installation token"));
+    }
+    Ok(token)
+}
+
+/// What stands after `Bearer`; two such headers are none.
+fn bearer(request: &Request<Body>) -> Option<&str> {
+    let mut headers = request.headers().get_all(AUTHORIZATION).iter();
+    let (header, None) = (headers.next()?, headers.next()) else { return None };
+    let (scheme, bearer) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| bearer.trim())
+}
+
+/// The shape that every service of the house answers with.
+fn how_it_is(
+    broker: &Broker,
+    ready: bool,
+    why: &[String],
+    warnings: &[String],
+) -> serde_json::Value {
+    json!({
+        "service": "broker",
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "startedAt": broker.started_at_ms(),
+        "at": broker.clock.wall_ms(),
+        "alive": true,
+        "ready": ready,
+        "why": why,
+        "numbers": {
+            "granted": broker.counters.granted.get(),
+            "denied": broker.counters.denied.get(),
+            "mints": broker.counters.mints.get(),
+            "livingTokens": broker.vault.count(broker.clock.now()),
+            "frozen": broker.is_frozen(),
+            "warnings": warnings,
+        },
+    })
+}
+
+fn metrics(broker: &Broker) -> Response<Body> {
+    let mut text = String::with_capacity(4096);
+    broker.counters.render(&mut text);
+    broker.gauges(&mut text);
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let mut response = json_answer(refusal.status, refusal);
+    if let Some(seconds) = refusal.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.status == 401 {
+        let challenge = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert("www-authenticate", challenge);
+    }
+    response
+}
+
+fn json_answer(status: u16, body: &impl Serialize) -> Response<Body> {
+    let body = serde_json::to_vec(body).unwrap_or_else(|_| b"{}".to_vec());
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

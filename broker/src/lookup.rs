@@ -1,0 +1,113 @@
+//! Which installation belongs to whom: asked of GitHub once, remembered for a while.
+//!
+//! "There is none" is remembered as well, but not for long: somebody may be installing the App at
+//! this moment. Trouble is not remembered at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ask::Target;
+use crate::clock::Clock;
+use crate::flight::Flights;
+use crate::github::{GitHub, Installation};
+use crate::names::{Owner, RepoName};
+use crate::refusal::Refusal;
+
+const KNOWN_SECONDS: i64 = 600;
+const UNKNOWN_SECONDS: i64 = 60;
+/// A bound for memory: names come from outside.
+const ANSWERS_MAX: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Question {
+    OfOwner(Owner),
+    OfRepo(Owner, RepoName),
+    Numbered(u64),
+}
+
+type Answer = Option<(u64, Option<Owner>)>;
+
+/// Answers of GitHub's, and questions under way.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    github: Arc<GitHub>,
+    clock: Arc<Clock>,
+    answers: Arc<Mutex<HashMap<Question, (Answer, i64)>>>,
+    flights: Flights<Question, Result<Answer, Refusal>>,
+}
+
+impl Lookups {
+    pub(crate) fn new(github: Arc<GitHub>, clock: Arc<Clock>) -> Lookups {
+        Lookups { github, clock, answers: Arc::default(), flights: Flights::default() }
+    }
+
+    /// The number of an installation, and its owner.
+    pub(crate) async fn installation_of(
+        &self,
+        target: &Target,
+    ) -> Result<(u64, Option<Owner>), Refusal> {
+        let (question, who) = match target {
+            Target::Installation(id) => (Question::Numbered(*id), id.to_string()),
+            Target::Owner(owner) => (Question::OfOwner(owner.clone()), owner.to_string()),
+            Target::Repo(owner, repo) => {
+                (Question::OfRepo(owner.clone(), repo.clone()), format!("{owner}/{repo}"))
+            }
+        };
+        self.ask(question).await?.ok_or_else(|| {
+            let error = format!("the App is not installed on {who}, or there is no {who}");
+            let hint = "install it in the settings of that account, for this repository too; the \
+                        answer is remembered for a minute";
+            Refusal::new(404, "installation_not_found", error, hint)
+        })
+    }
+
+    /// Whose installation this is.
+    pub(crate) async fn owner_of(&self, id: u64) -> Result<Option<Owner>, Refusal> {
+        self.installation_of(&Target::Installation(id)).await.map(|(_, owner)| owner)
+    }
+
+    /// Forgets what led to an installation that is gone.
+    pub(crate) fn forget(&self, id: u64) {
+        let gone = |answer: &Answer| answer.as_ref().is_some_and(|(it, _)| *it == id);
+        lock(&self.answers).retain(|_, (answer, _)| !gone(answer));
+    }
+
+    async fn ask(&self, question: Question) -> Result<Answer, Refusal> {
+        let now = self.clock.now();
+        if let Some((answer, until)) = lock(&self.answers).get(&question)
+            && now < *until
+        {
+            return Ok(answer.clone());
+        }
+        let (github, clock, answers) =
+            (self.github.clone(), self.clock.clone(), self.answers.clone());
+        let asked = question.clone();
+        let errand = move || async move {
+            let found = match &asked {
+                Question::OfOwner(owner) => github.installation_of_owner(owner).await,
+                Question::OfRepo(owner, repo) => github.installation_of_repo(owner, repo).await,
+                Question::Numbered(id) => github.installation(*id).await,
+            }?;
+            let owner = |it: &Installation| it.account.as_ref()?.login.as_ref()?.parse().ok();
+            let answer = found.map(|it| (it.id, owner(&it)));
+            let now = clock.now();
+            let seconds = if answer.is_some() { KNOWN_SECONDS } else { UNKNOWN_SECONDS };
+            let mut answers = lock(&answers);
+            if answers.len() >= ANSWERS_MAX {
+                answers.retain(|_, (_, until)| *until > now);
+            }
+            if answers.len() >= ANSWERS_MAX {
+                answers.clear();
+            }
+            answers.insert(asked, (answer.clone(), now + seconds));
+            Ok(answer)
+        };
+        let joined = self.flights.join(question, errand).await;
+        let hint = "try again; the broker's log says what happened";
+        joined.map_err(|_| Refusal::new(500, "internal", "a lookup was lost", hint))?.0
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

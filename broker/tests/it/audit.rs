@@ -1,0 +1,134 @@
+//! The audit log: written before the answer, whole, and the condition for every answer.
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tinyclaw_broker::vault::digest_of;
+
+use crate::support::process::Office;
+use crate::{BROKER, start};
+
+const SITE: &str = "installation_id=12345&repositories=site&permissions=contents:read";
+
+fn verify(office: &Office) -> (bool, Value) {
+    let mut command = office.command(BROKER);
+    let output = command.args(["audit", "verify", "--json"]).output().unwrap();
+    (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn every_token_is_on_record_by_its_hash() {
+    let office = Office::new();
+    let broker = start(&office);
+    let token = broker.token(SITE);
+    broker.token(SITE);
+    broker.refused("installation_id=12345&repositories=site&permissions=secrets:read");
+    let lines: Vec<Value> =
+        broker.audit().lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let events: Vec<&str> = lines.iter().map(|it| it["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["start", "mint", "token", "token", "denied"]);
+    let second = &lines[3];
+    assert_eq!(second["token_sha256"], digest_of(&token));
+    assert_eq!((&second["decision"], &second["cause"]), (&json!("granted"), &json!("cache")));
+    assert_eq!(second["repositories"], json!(["site"]));
+    assert_eq!(second["permissions"], json!({ "contents": "read" }));
+    assert_eq!((&second["client"], &second["peer"]), (&json!("anybody"), &json!("127.0.0.1")));
+    assert_eq!(lines[4]["code"], "policy_denied");
+    assert!(lines[4]["asked"].as_str().unwrap().contains("secrets:read"));
+    let (whole, found) = verify(&office);
+    assert!(whole && found["found"]["lines"] == 5, "{found}");
+}
+
+#[test]
+fn a_changed_line_is_found_by_the_command() {
+    let office = Office::new();
+    start(&office).token(SITE);
+    assert!(verify(&office).0);
+    let text = std::fs::read_to_string(office.path("audit.jsonl")).unwrap();
+    office.write("audit.jsonl", &text.replacen("anybody", "nobody1", 1));
+    let (whole, found) = verify(&office);
+    assert!(!whole && found["error"].as_str().unwrap().contains("was changed"), "{found}");
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_handed_out() {
+    let mut office = Office::new();
+    office.set("BROKER_AUDIT", "/dev/full");
+    let broker = start(&office);
+    for _ in 0..2 {
+        assert_eq!(broker.refused(SITE), (503, "audit_unwritable".into()));
+    }
+    let world = office.github.world();
+    assert!(world.tokens.values().all(|it| it.revoked), "what was minted was taken back");
+}
+
+#[test]
+fn a_disk_that_fills_up_stops_warm_tokens_too() {
+    let mut office = Office::new();
+    let folder = office.path("log");
+    std::fs::create_dir(&folder).unwrap();
+    office.set("BROKER_AUDIT", &folder.join("audit.jsonl").display().to_string());
+    // A limit on file sizes is a disk that is full after three kilobytes, for this process alone.
+    office.set("SHELL_BROKER", BROKER);
+    let script = "ulimit -f 3; trap '' XFSZ; exec \"$SHELL_BROKER\" serve";
+    let broker = office.start("/bin/bash", &["-c", script]);
+    broker.token(SITE);
+    let granted = (0..100).take_while(|_| broker.get(&format!("/token?{SITE}")).0 == 200).count();
+    assert!((1..100).contains(&granted), "{granted}");
+    assert_eq!(broker.refused(SITE), (503, "audit_unwritable".into()));
+    assert_eq!(broker.get("/health").0, 200);
+    drop(broker);
+    let whole = tinyclaw_broker::audit::verify(&folder.join("audit.jsonl")).unwrap();
+    assert!(whole.lines as usize >= granted, "no half line stayed");
+}
+
+#[test]
+fn a_second_broker_waits_for_the_log() {
+    let office = Office::new();
+    let mut first = start(&office);
+    first.token(SITE);
+    let second = start(&office);
+    assert_eq!(second.refused(SITE), (503, "audit_unwritable".into()));
+    first.stop();
+    second.token(SITE);
+    assert!(verify(&office).0);
+}
+
+#[test]
+fn killed_at_any_moment_the_chain_goes_on() {
+    let office = Office::new();
+    let mut granted = 0;
+    for round in 0..5 {
+        let mut broker = start(&office);
+        std::thread::scope(|scope| {
+            let broker = &broker;
+            let asking = scope.spawn(move || {
+                let address = tinyclaw_broker::errand::Address::new("127.0.0.1", broker.port);
+                let path = format!("/token?{SITE}");
+                let ask = || tinyclaw_broker::errand::ask(&address, "GET", &path, None, None);
+                std::iter::from_fn(|| ask().ok().filter(|it| it.0 == 200)).count()
+            });
+            broker.until("some lines", |it| it.audit().lines().count() > round * 20 + 20);
+            broker.signal(Signal::SIGKILL);
+            granted += asking.join().unwrap();
+        });
+        broker.stop();
+    }
+    let (whole, found) = verify(&office);
+    assert!(whole, "{found}");
+    let text = std::fs::read_to_string(office.path("audit.jsonl")).unwrap();
+    let written = text.matches(r#""event":"token""#).count();
+    assert!(written >= granted, "{granted} answers, {written} lines");
+}
+
+#[test]
+fn the_log_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let office = Office::new();
+    start(&office).token(SITE);
+    let about = std::fs::metadata(office.path("audit.jsonl")).unwrap();
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
+    let usage = Command::new(BROKER).args(["audit", "nonsense"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}

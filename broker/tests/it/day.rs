@@ -1,0 +1,158 @@
+//! A day in a minute: the broker inside this process, on a clock that the test moves.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use tinyclaw_broker::{Broker, Clock, Config, ManualClock};
+
+use crate::support::github::{APP_ID, GitHub};
+use crate::support::rsa_key;
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const START: i64 = 1_771_234_567;
+const SITE: &str = "installation_id=12345&repositories=site";
+
+struct Day {
+    github: Arc<GitHub>,
+    hand: Arc<ManualClock>,
+    broker: Arc<Broker>,
+    now: i64,
+    _folder: tempfile::TempDir,
+}
+
+impl Day {
+    /// With this machine's clock so many seconds wrong.
+    fn begin(wrong_by: i64) -> Day {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, public) = rsa_key(folder.path());
+        let github = GitHub::start(&public);
+        github.set_now(START);
+        let hand = Arc::new(ManualClock::default());
+        hand.set_wall(START + wrong_by);
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let config = Config::from_env(|name| {
+            Some(match name {
+                "GITHUB_APP_ID" => APP_ID.to_owned(),
+                "GITHUB_APP_PEM" => key.display().to_string(),
+                "GITHUB_API_URL" => github.url(),
+                "BROKER_POLICY" | "BROKER_CLIENTS_FILE" | "BROKER_FREEZE_FILE" => at(name),
+                "BROKER_AUDIT" => at("audit.jsonl"),
+                _ => return None,
+            })
+        });
+        let broker = Broker::open(config.unwrap(), Clock::manual(hand.clone())).unwrap();
+        Day { github, hand, broker, now: START, _folder: folder }
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        self.now += seconds;
+        self.hand.advance(seconds);
+        self.github.set_now(self.now);
+    }
+
+    /// Seconds that the token handed out still has.
+    async fn left(&self, query: &str) -> i64 {
+        let caller = self.broker.caller(None).unwrap();
+        let issued = self.broker.token(&caller, query, PEER).await.unwrap();
+        let scope = self.github.scope(issued.token.expose_secret()).unwrap();
+        assert!(!scope.revoked);
+        scope.expires - self.now
+    }
+
+    /// Waits until so many tokens were minted: renewing happens in the background.
+    async fn minted(&self, count: u64) {
+        while self.github.mints() < count {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_handed_out_too_old_on_a_whole_day() {
+    for wrong_by in [0, 600, -600] {
+        let mut day = Day::begin(wrong_by);
+        let mut mints = 0;
+        for minute in 0..(24 * 60) {
+            let left = day.left(SITE).await;
+            assert!(left >= 300, "minute {minute}: {left} s left, clock {wrong_by} s wrong");
+            if left <= 600 {
+                mints += 1;
+                // Renewed behind the caller's back: the next one has it.
+                day.minted(mints + 1).await;
+                while day.left(SITE).await <= 600 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            day.pass(60);
+        }
+        // Every fifty minutes one: 24 h hold 28 of them, and the first.
+        assert_eq!(day.github.mints(), 29, "clock {wrong_by} s wrong");
+    }
+}
+
+#[tokio::test]
+async fn min_ttl_is_kept() {
+    let mut day = Day::begin(0);
+    for step in 0..200_i64 {
+        let min_ttl = (step * 37) % 3001;
+        let left = day.left(&format!("{SITE}&min_ttl={min_ttl}")).await;
+        assert!(left >= min_ttl, "asked for {min_ttl}, got {left}");
+        day.pass(97);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_renewed_unasked_and_what_is_not_is_not() {
+    let mut day = Day::begin(0);
+    day.left(SITE).await;
+    day.pass(2900);
+    day.left(SITE).await;
+    day.pass(200);
+    day.broker.refresh_due();
+    day.minted(2).await;
+    day.pass(7200);
+    day.broker.refresh_due();
+    tokio::task::yield_now().await;
+    assert_eq!(day.github.requests("access_tokens"), 2, "nobody asked for two hours");
+}
+
+#[tokio::test]
+async fn a_short_lived_token_is_used_for_what_it_is_worth() {
+    let mut day = Day::begin(0);
+    day.github.world().lifetime = 120;
+    assert_eq!(day.left(SITE).await, 120);
+    day.pass(50);
+    assert_eq!(day.left(SITE).await, 70);
+    let caller = day.broker.caller(None).unwrap();
+    let query = format!("{SITE}&min_ttl=600");
+    let refusal = day.broker.token(&caller, &query, PEER).await.unwrap_err();
+    assert_eq!(refusal.code, "short_lived");
+}
+
+#[tokio::test]
+async fn a_jwt_is_signed_once_in_eight_minutes() {
+    let mut day = Day::begin(0);
+    day.github.install(7, "bob", &["notes"]);
+    let names =
+        ["contents:read", "contents:write", "issues:read", "issues:write", "pull_requests:read"];
+    for name in names {
+        day.left(&format!("{SITE}&permissions={name}")).await;
+        day.pass(60);
+    }
+    assert_eq!(day.github.world().jwts.len(), 1);
+    day.pass(300);
+    day.left("installation_id=7&repositories=notes").await;
+    assert_eq!(day.github.world().jwts.len(), 2);
+}
+
+#[tokio::test]
+async fn a_suspended_laptop_hands_out_nothing_that_expired_in_its_sleep() {
+    let mut day = Day::begin(0);
+    day.left(SITE).await;
+    // Asleep: only the wall clock goes on.
+    day.now += 4000;
+    day.github.set_now(day.now);
+    day.hand.set_wall(day.now);
+    assert_eq!(day.left(SITE).await, 3600);
+}
