@@ -114,7 +114,10 @@ impl Broker {
                 return serde_json::from_str(&body).context("the broker's answer is no token");
             }
             let refused: Refused = serde_json::from_str(&body).unwrap_or_default();
-            let denied = matches!(refused.code.as_str(), "policy_denied" | "capability_denied");
+            let denied = matches!(
+                refused.code.as_str(),
+                "policy_denied" | "capability_denied" | "permission_not_granted"
+            );
             let Refused { error, hint, .. } = refused;
             let error = if error.is_empty() { format!("it answered {status}") } else { error };
             last = Some(anyhow::anyhow!(

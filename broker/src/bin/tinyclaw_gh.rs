@@ -36,17 +36,26 @@ fn run() -> anyhow::Result<std::convert::Infallible> {
     let mut gh = Command::new(real_gh(var("TINYCLAW_GH"), var("PATH"))?);
     gh.args(&words);
     let has_token = var("GH_TOKEN").or_else(|| var("GITHUB_TOKEN")).is_some();
-    if !has_token
-        && needs_token(&words)
-        && let Some((owner, repo)) = repo(&words, var("GH_REPO"), &host)?
-    {
-        let broker = Broker::from_env(var)?;
-        let token = broker.token(owner.as_str(), repo.as_str(), &[])?;
-        // gh reads one variable for github.com and another for a server of one's own.
-        let name = if host == remote::HOST { "GH_TOKEN" } else { "GH_ENTERPRISE_TOKEN" };
-        gh.env(name, token.token.expose_secret());
-        if host != remote::HOST {
-            gh.env("GH_HOST", &host);
+    if !has_token && needs_token(&words) {
+        match repo(&words, var("GH_REPO"), &host)? {
+            Some((owner, repo)) => {
+                let broker = Broker::from_env(var)?;
+                let token = broker.token(owner.as_str(), repo.as_str(), &[])?;
+                // gh reads one variable for github.com and another for a server of one's own.
+                let ours = host == remote::HOST;
+                let name = if ours { "GH_TOKEN" } else { "GH_ENTERPRISE_TOKEN" };
+                gh.env(name, token.token.expose_secret());
+                if !ours {
+                    gh.env("GH_HOST", &host);
+                }
+            }
+            None => {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "gh (tinyclaw): no repository on {host} is named or checked out here, so gh \
+                     has no token; add --repo owner/name"
+                );
+            }
         }
     }
     Err(gh.exec()).with_context(|| format!("cannot start {}", gh.get_program().display()))

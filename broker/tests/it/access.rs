@@ -1,13 +1,13 @@
 //! Who may ask, and for what: bearers, capabilities, the policy and its reloading.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tinyclaw_broker::Capability;
-use tinyclaw_broker::capability::hex;
 
 use crate::start;
 use crate::support::process::{CAPABILITY_SECRET, CLIENT_SECRET, Office, Running};
@@ -66,18 +66,23 @@ fn a_bearer_is_compared_whole() {
     ));
 }
 
+/// The line for the clients file, as the command prints it.
+fn hash_secret(office: &Office, secret: &str) -> String {
+    let mut command = office.command(crate::BROKER);
+    let command = command.arg("hash-secret").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{secret}").unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
 #[test]
 fn clients_have_names_and_rules_of_their_own() {
     let office = Office::new();
-    let mut digest = String::new();
-    hex(&Sha256::digest(CLIENT_SECRET), &mut digest);
+    let line = hash_secret(&office, CLIENT_SECRET);
     let other = office.write("other.secret", CAPABILITY_SECRET);
     office.write(
         "clients.toml",
-        &format!(
-            "[clients.bot]\nsha256='{digest}'\n[clients.other]\nsecret_file='{}'\n",
-            other.display()
-        ),
+        &format!("[clients.bot]\n{line}\n[clients.other]\nsecret_file='{}'\n", other.display()),
     );
     office.write(
         "policy.toml",

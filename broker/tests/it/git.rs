@@ -249,6 +249,27 @@ fn a_thread_uses_its_capability_and_reads_where_it_may_not_write() {
     );
 }
 
+#[test]
+fn an_installation_that_may_only_read_can_be_cloned() {
+    let office = Office::new();
+    let read = ("contents".to_owned(), "read".to_owned());
+    office.github.world().installations.get_mut(&12345).unwrap().permissions.extend([read]);
+    let broker = start(&office);
+    Desk::new(&office, &broker).clone_site();
+}
+
+#[test]
+fn a_github_with_an_untrusted_certificate_gets_no_jwt() {
+    let mut office = Office::new();
+    let server =
+        GitServer::start(office.folder.path(), office.folder.path(), office.github.clone());
+    office.set("GITHUB_API_URL", &format!("https://localhost:{}", server.port));
+    let broker = start(&office);
+    let (status, body) = broker.get("/token?installation_id=12345&repositories=site");
+    assert_eq!((status, &body["code"]), (502, &json!("github_unavailable")), "{body}");
+    assert!(body["error"].as_str().unwrap().contains("cannot connect"), "{body}");
+}
+
 /// A `gh` that shows its arguments and the hash of its token.
 fn fake_gh(office: &Office) -> PathBuf {
     let folder = office.path("bin");
@@ -309,6 +330,8 @@ fn gh_gets_a_token_for_the_repository_at_hand() {
     ] {
         assert_eq!(token_of(&gh(folder, host, line)), none, "{line}");
     }
+    let output = gh(office.folder.path(), "github.com", "pr list");
+    assert!(said(&output).contains("no repository on github.com"), "{}", said(&output));
     let output = gh(office.folder.path(), "github.com", "pr list -R acme/unknown");
     assert!(
         !output.status.success() && said(&output).contains("not installed"),

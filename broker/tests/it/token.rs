@@ -100,6 +100,23 @@ fn a_herd_on_a_cold_key_is_one_mint() {
 }
 
 #[test]
+fn many_keys_are_as_many_mints() {
+    let office = Office::new();
+    let names: Vec<String> = (0..20).map(|it| format!("r{it}")).collect();
+    office.github.install(7, "bob", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    office.github.set_mint_ms(200);
+    let broker = start(&office);
+    std::thread::scope(|scope| {
+        for place in 0..200 {
+            let query = format!("installation_id=7&repositories={}", names[place % 20]);
+            let broker = &broker;
+            scope.spawn(move || broker.token(&query));
+        }
+    });
+    assert_eq!(office.github.mints(), 20);
+}
+
+#[test]
 fn the_first_caller_may_hang_up_during_the_mint() {
     let office = Office::new();
     office.github.set_mint_ms(500);
