@@ -46,18 +46,24 @@ impl Lookups {
         &self,
         target: &Target,
     ) -> Result<(u64, Option<Owner>), Refusal> {
-        let (question, who) = match target {
-            Target::Installation(id) => (Question::Numbered(*id), id.to_string()),
-            Target::Owner(owner) => (Question::OfOwner(owner.clone()), owner.to_string()),
-            Target::Repo(owner, repo) => {
-                (Question::OfRepo(owner.clone(), repo.clone()), format!("{owner}/{repo}"))
+        let (question, missing) = match target {
+            Target::Installation(id) => {
+                (Question::Numbered(*id), format!("this App has no installation {id}"))
             }
+            Target::Owner(owner) => {
+                (Question::OfOwner(owner.clone()), format!("the App is not installed on {owner}"))
+            }
+            Target::Repo(owner, repo) => (
+                Question::OfRepo(owner.clone(), repo.clone()),
+                format!(
+                    "the App is not installed on {owner}/{repo}, or there is no such repository"
+                ),
+            ),
         };
         self.ask(question).await?.ok_or_else(|| {
-            let error = format!("the App is not installed on {who}, or there is no {who}");
             let hint = "install it in the settings of that account, for this repository too; the \
                         answer is remembered for a minute";
-            Refusal::new(404, "installation_not_found", error, hint)
+            Refusal::new(404, "installation_not_found", missing, hint)
         })
     }
 
