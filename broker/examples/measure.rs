@@ -7,6 +7,9 @@
 //! `freeze100Ms` is what it takes to revoke them and a hundred more. `widerRequests` and `panics`
 //! are counted over 1,000,000 fuzzed query strings. With npm at hand a Node broker with one
 //! shared auth client is measured in the same run (`nodePerS`), else it is skipped by name.
+//!
+//! `warmCpuUs` and `nodeCpuUs` are the broker's own processor time for one request: unlike the
+//! rates they do not depend on what else the machine does.
 
 #![allow(clippy::disallowed_methods, reason = "it starts the processes it measures")]
 
@@ -20,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
@@ -55,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     let (mut broker, address) = start_broker(folder.path(), &key, &github)?;
     let start_ms = began.elapsed().as_secs_f64() * 1000.0;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let warm = runtime.block_on(warm(address, SEED));
+    let warm = runtime.block_on(warm(&broker, address, SEED));
     let mints = github.mints();
     let rss_after_warm = rss_mb(&broker);
     runtime.block_on(herd(address, "/token?installation_id=12345&repositories=docs"));
@@ -71,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         "warmPerS": warm.per_s.round(),
         "warmP50Ms": warm.p50_ms,
         "warmP99Ms": warm.p99_ms,
+        "warmCpuUs": warm.cpu_us,
         "mints": mints,
         "coldHerdMints": cold_herd_mints,
         "rssMb": rss_after_warm,
@@ -86,6 +91,8 @@ fn main() -> anyhow::Result<()> {
         Ok(node) => {
             numbers["nodePerS"] = json!(node.per_s.round());
             numbers["nodeP99Ms"] = json!(node.p99_ms);
+            numbers["nodeCpuUs"] = json!(node.cpu_us);
+            numbers["timesNodeCpu"] = json!((node.cpu_us / warm.cpu_us * 10.0).round() / 10.0);
             numbers["timesNode"] = json!((warm.per_s / node.per_s * 10.0).round() / 10.0);
         }
         Err(reason) => numbers["nodeSkipped"] = json!(format!("{reason:#}")),
@@ -173,19 +180,31 @@ fn freeze(address: SocketAddr, github: &GitHub) -> anyhow::Result<u64> {
     Ok(began.elapsed().as_millis() as u64)
 }
 
+/// Seconds of processor that a process has used, all its threads together.
+fn cpu_s(child: &Child) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|it| it.parse::<f64>().ok()).sum();
+    // Linux counts a hundred a second, whatever the machine.
+    ticks / 100.0
+}
+
 struct Warm {
     per_s: f64,
+    cpu_us: f64,
     p50_ms: f64,
     p99_ms: f64,
 }
 
 /// 32 connections, each asking again as soon as it has its answer.
-async fn warm(address: SocketAddr, path: &str) -> Warm {
+async fn warm(child: &Child, address: SocketAddr, path: &str) -> Warm {
     let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\n\r\n");
     let mut callers = tokio::task::JoinSet::new();
     let begin = Instant::now() + Duration::from_millis(500);
+    let cpu_before = cpu_s(child);
+    let asked = Arc::new(AtomicU64::new(0));
     for _ in 0..CONNECTIONS {
-        let request = request.clone();
+        let (request, counted) = (request.clone(), asked.clone());
         callers.spawn(async move {
             let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
             connection.set_nodelay(true).unwrap();
@@ -204,6 +223,7 @@ async fn warm(address: SocketAddr, path: &str) -> Warm {
                     }
                 }
                 assert!(buffer.starts_with(b"HTTP/1.1 200"));
+                counted.fetch_add(1, Ordering::Relaxed);
                 // The first half second warms up.
                 if asked >= begin {
                     times.push(asked.elapsed());
@@ -216,12 +236,13 @@ async fn warm(address: SocketAddr, path: &str) -> Warm {
     }
     let mut times: Vec<Duration> = callers.join_all().await.into_iter().flatten().collect();
     let per_s = times.len() as f64 / begin.elapsed().as_secs_f64();
+    let cpu_us = (cpu_s(child) - cpu_before) * 1e6 / asked.load(Ordering::Relaxed) as f64;
     times.sort_unstable();
     let ms = |share: f64| {
         let it = times[((times.len() - 1) as f64 * share) as usize];
         (it.as_secs_f64() * 1_000_000.0).round() / 1000.0
     };
-    Warm { per_s, p50_ms: ms(0.5), p99_ms: ms(0.99) }
+    Warm { per_s, cpu_us: (cpu_us * 10.0).round() / 10.0, p50_ms: ms(0.5), p99_ms: ms(0.99) }
 }
 
 /// Head and as many bytes as it promises.
@@ -265,7 +286,7 @@ fn node(
         .stderr(Stdio::null())
         .spawn()
         .context("node is not here")?;
-    let measured = wait_for(address, SEED).map(|()| runtime.block_on(warm(address, SEED)));
+    let measured = wait_for(address, SEED).map(|()| runtime.block_on(warm(&child, address, SEED)));
     let _ = child.kill();
     let _ = child.wait();
     measured
