@@ -16,7 +16,7 @@ use crate::launch::Access;
 /// Everything an engine has to know.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// `claude`, or `tinyclaw-demo-engine`.
+    /// `claude`, or `tinyclaw-demo-engine`: a path, or a name to be found on `path`.
     pub program: PathBuf,
     /// `tinyclaw-leash`; see [`find_sibling`].
     pub leash: PathBuf,

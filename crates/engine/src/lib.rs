@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod arguments;
 mod config;
 mod content;
 mod driver;
@@ -8,6 +9,7 @@ mod failure;
 mod launch;
 pub mod leash;
 mod local;
+mod pool;
 mod transcript;
 mod turn;
 mod wire;

@@ -40,7 +40,10 @@ impl Launcher for LocalLauncher {
 
 impl LocalLauncher {
     fn start(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
-        let program = found("Claude", &self.program)?;
+        let program = match by_name(&self.program, spec.env.get("PATH")) {
+            Some(path) => path,
+            None => found("Claude", &self.program)?,
+        };
         let leash = found("tinyclaw-leash", &self.leash)?;
         if !spec.cwd.is_dir() {
             return Err(LaunchError::NoCwd(spec.cwd));
@@ -131,6 +134,13 @@ fn signal(pid: Option<u32>, signal: Signal) {
         // The child is not reaped yet, so the number is still its own.
         let _ = kill(Pid::from_raw(pid), signal);
     }
+}
+
+/// A program that is only named, where Claude's own PATH has it.
+fn by_name(program: &Path, path: Option<&String>) -> Option<PathBuf> {
+    let is_name = program.components().count() == 1 && !program.is_absolute();
+    let dirs = path.filter(|_| is_name)?.split(':').filter(|it| !it.is_empty());
+    dirs.map(|it| Path::new(it).join(program)).find(|it| it.is_file())?.canonicalize().ok()
 }
 
 fn found(what: &'static str, path: &Path) -> Result<PathBuf, LaunchError> {

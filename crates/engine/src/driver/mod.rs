@@ -49,6 +49,21 @@ pub(crate) struct Shared {
     pub(crate) is_unconfined: Arc<std::sync::Once>,
 }
 
+impl Shared {
+    /// The version of the CLI that spoke last.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn saw_version(&self, version: String) {
+        let mut seen = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_deref() != Some(version.as_str()) {
+            tracing::info!(version, tested = crate::PINNED_VERSION, "claude says its version");
+            *seen = Some(version);
+        }
+    }
+}
+
 /// A turn to run.
 pub(crate) struct TurnOrder {
     pub(crate) key: Key,
@@ -348,8 +363,7 @@ impl Actor {
         mcp: Vec<(String, String)>,
     ) {
         if let Some(version) = version {
-            *self.setup.shared.version.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(version);
+            self.setup.shared.saw_version(version);
         }
         if self.is_unasked() {
             self.aside.get_or_insert_default();

@@ -100,10 +100,10 @@ async fn real_claude_answers_and_stays_warm() {
     let asked = api.asked();
     assert!(asked[0].model.contains("sonnet") && asked[0].system.contains("desk seven"));
     assert!(asked.iter().all(|it| !it.tools.contains(&"AskUserQuestion".to_owned())));
-    assert_eq!(
-        desk.engine.transcript_reply(&desk.spec.cwd, &desk.spec.id, &request.uuid).unwrap().text,
-        "You said: hello"
-    );
+    // Claude writes its transcript a moment after it has answered.
+    let reply = || desk.engine.transcript_reply(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+    eventually("the transcript has it", || reply().is_some()).await;
+    assert_eq!(reply().unwrap().text, "You said: hello");
 }
 
 #[tokio::test]

@@ -1,0 +1,390 @@
+//! The pool behind an [`Engine`](crate::Engine): which thread has a process, and which of them stay.
+//!
+//! A desk's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
+//! never evicted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::Duration;
+
+use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
+use tokio::sync::{Mutex as Lane, mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::arguments::{Purpose, arguments};
+use crate::config::{EngineConfig, Mode};
+use crate::content::Content;
+use crate::driver::{Driver, Setup, Shared, TurnOrder};
+use crate::failure::TurnFailure;
+use crate::launch::{LaunchError, LaunchSpec, Launcher};
+use crate::transcript;
+use crate::turn::{
+    Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
+};
+
+/// How often idle processes are looked at.
+const LOOK_AROUND: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) config: EngineConfig,
+    launcher: Arc<dyn Launcher>,
+    desks: Mutex<HashMap<ThreadId, Arc<Desk>>>,
+    pub(crate) shared: Shared,
+    background: Mutex<Option<mpsc::UnboundedReceiver<Background>>>,
+    is_closing: AtomicBool,
+}
+
+/// A thread's place in the pool.
+#[derive(Debug)]
+struct Desk {
+    /// Held for as long as a turn runs.
+    lane: Lane<()>,
+    warm: Mutex<Option<Warm>>,
+    used: Mutex<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Warm {
+    driver: Driver,
+    spec: SessionSpec,
+}
+
+impl Desk {
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn used(&self) -> Instant {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, driver: &Driver, spec: &SessionSpec) {
+        let warm = Warm { driver: driver.clone(), spec: spec.clone() };
+        *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = Some(warm);
+    }
+
+    fn warm(&self) -> Option<Warm> {
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        if warm.as_ref().is_some_and(|it| !it.driver.is_alive()) {
+            *warm = None;
+        }
+        warm.clone()
+    }
+
+    fn is_warm(&self) -> bool {
+        self.warm().is_some()
+    }
+
+    async fn close(&self, at_once: bool) {
+        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(warm) = warm {
+            warm.driver.close(at_once).await;
+        }
+        let _ = self.warm();
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(config: EngineConfig, launcher: Arc<dyn Launcher>) -> Arc<Pool> {
+        let (background_to, background) = mpsc::unbounded_channel();
+        let shared = Shared {
+            background: background_to,
+            version: Arc::default(),
+            is_unconfined: Arc::new(Once::new()),
+        };
+        let pool = Arc::new(Pool {
+            config,
+            launcher,
+            desks: Mutex::default(),
+            shared,
+            background: Mutex::new(Some(background)),
+            is_closing: AtomicBool::new(false),
+        });
+        tokio::spawn(Pool::look_around(Arc::downgrade(&pool)));
+        pool
+    }
+
+    pub(crate) fn take_background(&self) -> Option<mpsc::UnboundedReceiver<Background>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// How many processes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock_desks().values().filter(|it| it.is_warm()).count()
+    }
+
+    fn lock_desks(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Desk>>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn desk(&self, thread: &ThreadId) -> Arc<Desk> {
+        let new = || {
+            let (warm, used) = (Mutex::new(None), Mutex::new(Instant::now()));
+            Arc::new(Desk { lane: Lane::new(()), warm, used })
+        };
+        self.lock_desks().entry(thread.clone()).or_insert_with(new).clone()
+    }
+
+    pub(crate) async fn run(
+        self: Arc<Pool>,
+        request: TurnRequest,
+        begun: Instant,
+        events: mpsc::UnboundedSender<TurnEvent>,
+        controls: mpsc::UnboundedReceiver<Control>,
+    ) {
+        let spec = request.session;
+        let mut order = Box::new(TurnOrder {
+            key: request.key,
+            uuid: request.uuid,
+            model: self.config.model_name(spec.model),
+            content: serde_json::Value::Null,
+            begun,
+            session: spec.id.clone(),
+            events,
+            controls,
+            done: None,
+            is_ended: false,
+        });
+        let content = request.content;
+        match tokio::task::spawn_blocking(move || Content::to_wire(&content)).await {
+            Ok(Ok(content)) => order.content = content,
+            Ok(Err(err)) => {
+                let source = std::error::Error::source(&err).map(|it| format!(": {it}"));
+                let detail = format!("{err}{}", source.unwrap_or_default());
+                return order.fail(TurnFailure::BadContent { detail });
+            }
+            Err(_) => return order.fail(TurnFailure::Closing),
+        }
+        let desk = self.desk(&spec.thread);
+        let lane = desk.lane.lock().await;
+        // A second process only when the first was found dead before it took the prompt.
+        let mut left = Some(order);
+        for _ in 0..2 {
+            let Some(mut order) = left.take() else { break };
+            let driver = match self.ready(&desk, &spec).await {
+                Ok(it) => it,
+                Err(failure) => return order.fail(failure),
+            };
+            let (done_to, done) = oneshot::channel();
+            order.done = Some(done_to);
+            left = match driver.turn(order) {
+                Ok(()) => done.await.unwrap_or(None),
+                Err(order) => Some(order),
+            };
+            if left.is_some() {
+                driver.close(false).await;
+            }
+        }
+        if let Some(order) = left {
+            let detail = "it ended twice before it was asked anything".to_owned();
+            order.fail(TurnFailure::NotStarted { detail, lasting: false });
+        }
+        desk.touch();
+        if self.config.mode == Mode::Spawn {
+            desk.close(false).await;
+        }
+        drop(lane);
+        self.make_room(self.config.warm_max).await;
+    }
+
+    /// Starts a process ahead of its turn.
+    pub(crate) async fn prewarm(&self, session: SessionSpec) {
+        let desk = self.desk(&session.thread);
+        let Ok(_lane) = desk.lane.try_lock() else { return };
+        if let Err(err) = self.ready(&desk, &session).await {
+            tracing::warn!(thread.id = %session.thread, "cannot start claude ahead: {err}");
+        }
+        desk.touch();
+    }
+
+    /// Closes a thread's process unless it is busy.
+    pub(crate) async fn evict(&self, thread: &ThreadId) -> bool {
+        let desk = self.desk(thread);
+        let Ok(_lane) = desk.lane.try_lock() else { return false };
+        desk.close(false).await;
+        true
+    }
+
+    /// Ends every process and starts no further one.
+    pub(crate) async fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let desks: Vec<Arc<Desk>> = self.lock_desks().values().cloned().collect();
+        let mut all = tokio::task::JoinSet::new();
+        for desk in desks {
+            let is_busy = desk.lane.try_lock().is_err();
+            all.spawn(async move { desk.close(is_busy).await });
+        }
+        all.join_all().await;
+    }
+
+    /// A process that fits, started if need be. The caller holds the lane.
+    async fn ready(&self, desk: &Desk, spec: &SessionSpec) -> Result<Driver, TurnFailure> {
+        if self.is_closing.load(Ordering::SeqCst) {
+            return Err(TurnFailure::Closing);
+        }
+        if let Some(warm) = desk.warm() {
+            // The model is changed on the way; anything else needs another process.
+            let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec;
+            if fits {
+                return Ok(warm.driver);
+            }
+            warm.driver.close(false).await;
+        }
+        self.make_room(self.config.warm_max.saturating_sub(1)).await;
+        let driver =
+            self.launch(spec, Purpose::Turns).await.map_err(|it| TurnFailure::from(&it))?;
+        desk.keep(&driver, spec);
+        if self.is_closing.load(Ordering::SeqCst) {
+            driver.close(true).await;
+            return Err(TurnFailure::Closing);
+        }
+        Ok(driver)
+    }
+
+    async fn launch(&self, spec: &SessionSpec, purpose: Purpose) -> Result<Driver, LaunchError> {
+        let resumed = match purpose {
+            Purpose::Turns => {
+                let path = transcript::path(&self.config.claude_dir(), &spec.cwd, &spec.id);
+                transcript::exists(&path)
+            }
+            Purpose::Probe => false,
+        };
+        let mut env = self.config.environment();
+        if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
+            // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
+            env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
+        }
+        if let Some(name) = &self.config.capability {
+            let own = self.config.state.join("files").join(spec.thread.as_str()).join(name);
+            env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), own.display().to_string());
+        }
+        if self.config.state.starts_with("/tmp") {
+            // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+            let own = self.config.claude_home.join("tmp");
+            std::fs::create_dir_all(&own).map_err(|source| LaunchError::Step {
+                step: "make",
+                path: own.clone(),
+                source,
+            })?;
+            env.insert("TMPDIR".to_owned(), own.display().to_string());
+        }
+        let mut access = self.config.access.clone();
+        let claude_dir = self.config.claude_dir();
+        std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {
+            step: "make",
+            path: claude_dir.clone(),
+            source,
+        })?;
+        access.writable.extend([self.config.claude_home.clone(), claude_dir]);
+        access.readable.extend(self.config.path_prefix.iter().cloned());
+        let launched = self.launcher.launch(LaunchSpec {
+            thread: spec.thread.clone(),
+            cwd: spec.cwd.clone(),
+            args: arguments(&self.config, spec, resumed, purpose),
+            env,
+            access,
+        });
+        let setup = Setup {
+            thread: spec.thread.clone(),
+            session: spec.id.clone(),
+            resumed,
+            model: self.config.model_name(spec.model),
+            system_prompt: spec.system_prompt.clone(),
+            tools: spec.tools.clone(),
+            times: self.config.times,
+            mode: self.config.mode,
+            shared: self.shared.clone(),
+        };
+        Ok(Driver::start(launched.await?, setup))
+    }
+
+    /// Closes idle processes, those not used for longest first, until at most `most` are left.
+    async fn make_room(&self, most: usize) {
+        let mut desks: Vec<Arc<Desk>> =
+            self.lock_desks().values().filter(|it| it.is_warm()).cloned().collect();
+        let surplus = desks.len().saturating_sub(most);
+        desks.sort_by_key(|it| it.used());
+        let mut closed = 0;
+        for desk in desks {
+            if closed == surplus {
+                return;
+            }
+            let Ok(_lane) = desk.lane.try_lock() else { continue };
+            desk.close(false).await;
+            closed += 1;
+        }
+    }
+
+    /// Closes what has been idle for too long, until the engine is gone.
+    async fn look_around(pool: Weak<Pool>) {
+        loop {
+            sleep(LOOK_AROUND).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let desks: Vec<(ThreadId, Arc<Desk>)> =
+                pool.lock_desks().iter().map(|(id, it)| (id.clone(), it.clone())).collect();
+            for (thread, desk) in desks {
+                let Ok(_lane) = desk.lane.try_lock() else { continue };
+                if desk.used().elapsed() < pool.config.idle_ttl {
+                    continue;
+                }
+                desk.close(false).await;
+                let mut desks = pool.lock_desks();
+                // Nobody else may have it in hand: this loop's, and the map's.
+                if Arc::strong_count(&desk) == 2 {
+                    desks.remove(&thread);
+                }
+            }
+        }
+    }
+
+    /// See [`Engine::probe`](crate::Engine::probe).
+    pub(crate) async fn probe(&self) -> Result<(), TurnFailure> {
+        let broken = |detail: String| TurnFailure::NotStarted { detail, lasting: true };
+        let thread: ThreadId = "probe".parse().map_err(|it| broken(format!("{it}")))?;
+        let id: SessionId =
+            Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
+        let cwd = self.config.state.join("files").join(thread.as_str());
+        std::fs::create_dir_all(&cwd).map_err(|it| broken(format!("{}: {it}", cwd.display())))?;
+        let spec = SessionSpec {
+            thread,
+            id: id.clone(),
+            cwd,
+            permission_mode: PermissionMode::Ask,
+            system_prompt: String::new(),
+            tools: Arc::new([]),
+            model: Model::Haiku,
+        };
+        let desk = self.desk(&spec.thread);
+        let _lane = desk.lane.lock().await;
+        let driver =
+            self.launch(&spec, Purpose::Probe).await.map_err(|it| TurnFailure::from(&it))?;
+        desk.keep(&driver, &spec);
+        let (events_to, events) = mpsc::unbounded_channel();
+        let (to, controls) = mpsc::unbounded_channel();
+        let order = Box::new(TurnOrder {
+            key: "probe".parse().map_err(|it| broken(format!("{it}")))?,
+            uuid: Uuid::new_v4().to_string(),
+            model: self.config.model_name(spec.model),
+            content: "Answer with the single word: ready".into(),
+            begun: Instant::now(),
+            session: id,
+            events: events_to,
+            controls,
+            done: None,
+            is_ended: false,
+        });
+        if let Err(order) = driver.turn(order) {
+            order.fail(broken("it ended at once".to_owned()));
+        }
+        let end = Turn { events, control: TurnControl { to } }.end().await;
+        driver.close(false).await;
+        match end.map(|it| it.outcome) {
+            Some(TurnOutcome::Answered) => Ok(()),
+            Some(TurnOutcome::Failed(failure)) => Err(failure),
+            Some(TurnOutcome::Interrupted) | None => Err(TurnFailure::Closing),
+        }
+    }
+}
