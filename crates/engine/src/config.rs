@@ -32,7 +32,7 @@ pub struct EngineConfig {
     pub mode: Mode,
     /// How many idle processes stay at most.
     pub warm_max: usize,
-    /// How long an idle process stays.
+    /// How long an idle process stays; six times as long while something runs in the background.
     pub idle_ttl: Duration,
     /// Folders in front of PATH: credential helpers, the `gh` shim.
     pub path_prefix: Vec<PathBuf>,

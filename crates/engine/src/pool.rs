@@ -26,6 +26,8 @@ use crate::turn::{
 
 /// How often idle processes are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
+/// How many times longer an idle process stays that has something running in the background.
+const TASK_PATIENCE: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -72,6 +74,10 @@ impl Desk {
             *warm = None;
         }
         warm.clone()
+    }
+
+    fn has_tasks(&self) -> bool {
+        self.warm().is_some_and(|it| it.driver.has_tasks())
     }
 
     fn is_warm(&self) -> bool {
@@ -301,7 +307,8 @@ impl Pool {
         Ok(Driver::start(launched.await?, setup))
     }
 
-    /// Closes idle processes, those not used for longest first, until at most `most` are left.
+    /// Closes idle processes, those not used for longest first, until at most `most` are left. What has something
+    /// running in the background stays.
     async fn make_room(&self, most: usize) {
         let mut desks: Vec<Arc<Desk>> =
             self.lock_desks().values().filter(|it| it.is_warm()).cloned().collect();
@@ -313,6 +320,9 @@ impl Pool {
                 return;
             }
             let Ok(_lane) = desk.lane.try_lock() else { continue };
+            if desk.has_tasks() {
+                continue;
+            }
             desk.close(false).await;
             closed += 1;
         }
@@ -327,7 +337,8 @@ impl Pool {
                 pool.lock_desks().iter().map(|(id, it)| (id.clone(), it.clone())).collect();
             for (thread, desk) in desks {
                 let Ok(_lane) = desk.lane.try_lock() else { continue };
-                if desk.used().elapsed() < pool.config.idle_ttl {
+                let patience = if desk.has_tasks() { TASK_PATIENCE } else { 1 };
+                if desk.used().elapsed() < pool.config.idle_ttl * patience {
                     continue;
                 }
                 desk.close(false).await;

@@ -9,7 +9,8 @@ mod ladder;
 mod pipes;
 mod running;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -117,6 +118,7 @@ enum Order {
 pub(crate) struct Driver {
     orders: mpsc::UnboundedSender<Order>,
     is_gone: watch::Receiver<bool>,
+    has_tasks: Arc<AtomicBool>,
 }
 
 impl Driver {
@@ -125,6 +127,7 @@ impl Driver {
         let (orders_to, orders) = mpsc::unbounded_channel();
         let (gone_to, is_gone) = watch::channel(false);
         let (answers_to, answers) = mpsc::unbounded_channel();
+        let has_tasks = Arc::new(AtomicBool::new(false));
         let now = Instant::now();
         let mut actor = Actor {
             lines: pipes::read(leashed.stdout),
@@ -140,6 +143,8 @@ impl Driver {
             requests: 0,
             turn: None,
             aside: None,
+            tasks: HashSet::new(),
+            has_tasks: has_tasks.clone(),
             close_at: None,
             hears_orders: true,
             is_leaving: false,
@@ -154,7 +159,7 @@ impl Driver {
             actor.run().await;
             let _ = gone_to.send(true);
         });
-        Driver { orders: orders_to, is_gone }
+        Driver { orders: orders_to, is_gone, has_tasks }
     }
 
     /// Gives it a turn, or the order back when the process is gone.
@@ -167,6 +172,11 @@ impl Driver {
 
     pub(crate) fn is_alive(&self) -> bool {
         !self.orders.is_closed() && !*self.is_gone.borrow()
+    }
+
+    /// Whether something runs on in the background, between turns.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.has_tasks.load(Ordering::Relaxed)
     }
 
     /// Lets the process leave (`at_once`: makes it) and waits until it and every descendant are gone.
@@ -193,6 +203,9 @@ struct Actor {
     requests: u64,
     turn: Option<Running>,
     aside: Option<Aside>,
+    /// What runs on in the background.
+    tasks: HashSet<String>,
+    has_tasks: Arc<AtomicBool>,
     /// When patience with a closing process ends.
     close_at: Option<Instant>,
     hears_orders: bool,
@@ -311,8 +324,17 @@ impl Actor {
         }
         match line {
             Line::Init { version, model, mcp } => self.on_init(version, model, mcp),
-            Line::State { idle: false } | Line::Alive => self.with_turn(Running::has_begun),
-            Line::State { idle: true } => {}
+            Line::Alive => self.with_turn(Running::has_begun),
+            Line::State { idle } => self.on_state(idle),
+            Line::Task { id, is_running } => {
+                if is_running {
+                    self.tasks.insert(id);
+                } else {
+                    self.tasks.remove(&id);
+                }
+                self.has_tasks.store(!self.tasks.is_empty(), Ordering::Relaxed);
+                self.with_turn(Running::has_begun);
+            }
             Line::Stream(event) => self.on_stream(event),
             Line::Assistant { nested, model, error, blocks } => {
                 self.on_assistant(nested, model, error, blocks);
@@ -375,6 +397,18 @@ impl Actor {
                 turn.tell(TurnEvent::McpTrouble { server, status });
             }
         });
+    }
+
+    fn on_state(&mut self, idle: bool) {
+        match (idle, self.is_unasked()) {
+            (false, true) => {
+                self.aside.get_or_insert_default();
+            }
+            (false, false) => self.with_turn(Running::has_begun),
+            // Done with something of its own, and nothing to say about it.
+            (true, _) if self.aside.take().is_some() => self.send_prompt(),
+            (true, _) => {}
+        }
     }
 
     fn on_response(&mut self, id: &str, error: Option<String>) {

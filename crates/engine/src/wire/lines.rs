@@ -15,6 +15,8 @@ pub(crate) enum Line {
     Init { version: Option<String>, model: Option<String>, mcp: Vec<(String, String)> },
     /// `system/session_state_changed`.
     State { idle: bool },
+    /// A background task began or ended.
+    Task { id: String, is_running: bool },
     /// `system/status`, `thinking_tokens` and other signs of life.
     Alive,
     /// `system/api_retry`: a request failed and will be made again.
@@ -181,10 +183,23 @@ fn system(value: &Value) -> Line {
         "model_fallback" => Line::ModelFallback {
             to: text(value, "to_model").or_else(|| text(value, "fallback_model")),
         },
-        "status" | "thinking_tokens" | "task_started" | "task_updated" | "task_notification"
-        | "hook_started" | "hook_response" | "compact_boundary" => Line::Alive,
+        "task_started" | "task_updated" | "task_notification" => task(value, &subtype),
+        "status" | "thinking_tokens" | "hook_started" | "hook_response" | "compact_boundary" => {
+            Line::Alive
+        }
         _ => Line::Unknown(format!("system/{subtype}")),
     }
+}
+
+fn task(value: &Value, subtype: &str) -> Line {
+    let Some(id) = text(value, "task_id") else { return Line::Alive };
+    let status = text(value, "status")
+        .or_else(|| value.pointer("/patch/status").and_then(Value::as_str).map(str::to_owned));
+    let is_running = match status.as_deref() {
+        None => subtype != "task_notification",
+        Some(it) => matches!(it, "running" | "pending" | "started"),
+    };
+    Line::Task { id, is_running }
 }
 
 fn stream(value: &Value) -> Line {
@@ -368,6 +383,22 @@ mod tests {
         let line = r#"{"type":"stream_event","parent_tool_use_id":"toolu_1",
             "event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}}"#;
         assert_eq!(parse(line), Line::Alive);
+    }
+
+    #[test]
+    fn a_task_runs_until_it_is_said_to_have_ended() {
+        let running = |line| match parse(line) {
+            Line::Task { is_running, .. } => is_running,
+            other => panic!("{other:?}"),
+        };
+        assert!(running(r#"{"type":"system","subtype":"task_started","task_id":"b"}"#));
+        assert!(running(r#"{"type":"system","subtype":"task_updated","task_id":"b","patch":{}}"#));
+        assert!(!running(
+            r#"{"type":"system","subtype":"task_updated","task_id":"b","patch":{"status":"killed"}}"#
+        ));
+        assert!(!running(
+            r#"{"type":"system","subtype":"task_notification","task_id":"b","status":"completed"}"#
+        ));
     }
 
     #[test]

@@ -17,11 +17,20 @@ use tinyclaw_testkit::messages_api::MessagesApi;
 
 use crate::desk::{Desk, alive, eventually, new_session, tool, until};
 
+/// `TINYCLAW_TEST_CLAUDE` names another CLI, to see what a newer one makes of all this.
 fn program() -> Option<PathBuf> {
+    if let Ok(path) = std::env::var("TINYCLAW_TEST_CLAUDE") {
+        return Some(path.into());
+    }
     let cache = std::env::var("TINYCLAW_TEST_CACHE").map(PathBuf::from);
     let cache = cache
         .or_else(|_| std::env::var("HOME").map(|it| PathBuf::from(it).join(".cache/tinyclaw")));
     Some(cache.ok()?.join("claude").join(PINNED_VERSION).join("claude"))
+}
+
+/// Whether this is the version the engine was made with; a newer one may do some things in its own way.
+fn is_pinned() -> bool {
+    std::env::var("TINYCLAW_TEST_CLAUDE").is_err()
 }
 
 /// A desk with the real CLI, or nothing where it is not installed.
@@ -86,8 +95,7 @@ async fn real_claude_answers_and_stays_warm() {
     assert_eq!(first.said, ["You said: hello"]);
     assert!(!first.resumed && first.sent);
     assert!(first.usage.input_tokens > 0 && first.usage.output_tokens > 0 && first.cost_usd > 0.0);
-    assert_eq!(desk.engine.version().seen.as_deref(), Some(PINNED_VERSION));
-    assert!(!desk.engine.version().is_other());
+    assert_eq!(desk.engine.version().is_other(), !is_pinned(), "{:?}", desk.engine.version());
 
     // Another model on the same process, and only this turn's price.
     desk.spec.model = Model::Haiku;
@@ -165,7 +173,9 @@ async fn real_claude_calls_our_tool_without_asking() {
     let end = turn.end().await.unwrap();
     assert_eq!(end.text, "The tool said: 1 General");
     assert!(end.denials.is_empty());
-    assert!(api.asked()[0].tools.contains(&"mcp__tinyclaw__list_threads".to_owned()));
+    // A newer one lets the model search for tools instead of offering them all.
+    let offered = api.asked()[0].tools.contains(&"mcp__tinyclaw__list_threads".to_owned());
+    assert!(offered || !is_pinned());
 }
 
 #[tokio::test]
@@ -208,7 +218,7 @@ async fn real_claude_is_interrupted_while_it_asks_and_while_a_tool_runs() {
     assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
 
     desk.spec.permission_mode = PermissionMode::Bypass;
-    let mut turn = desk.ask(&bash("sleep 600"));
+    let mut turn = desk.ask(&bash("tail -f /dev/null"));
     until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
     turn.control().interrupt();
     assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
@@ -280,8 +290,13 @@ async fn real_claude_fails_by_the_table() {
         ("[api: status 400]", Advice::Report),
         ("[api: status 413]", Advice::Report),
         ("[api: status 404]", Advice::DefaultModelOnce),
+        ("[api: garbage]", Advice::BackOffTwice(Duration::from_secs(20))),
         ("[api: refuse]", Advice::Report),
     ] {
+        if matches!(prompt, "[api: refuse]" | "[api: garbage]") && !is_pinned() {
+            // A newer one asks once more by itself, and has other words for nonsense.
+            continue;
+        }
         let end = desk.say(prompt).await;
         assert_eq!(failure(&end).advice(), advice, "{prompt}: {end:?}");
         assert!(!end.text.contains("API Error"), "{prompt}: {end:?}");
@@ -359,11 +374,11 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     let (mut desk, _api) = real!();
     desk.spec.permission_mode = PermissionMode::Bypass;
     desk.say("hello").await;
-    let request = desk.request(&bash("sleep 601"));
+    let request = desk.request(&bash("tail -f /dev/null"));
     let mut turn = desk.engine.turn(request.clone());
     until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
     let lock = desk.lock();
-    eventually("the tool runs", || alive(&lock).len() > 3).await;
+    eventually("the tool runs", || alive(&lock).len() > 2).await;
     let claude = alive(&lock)
         .into_iter()
         .find(|it| {
@@ -405,6 +420,31 @@ async fn real_claude_sees_a_picture() {
     let end = desk.engine.turn(request).end().await.unwrap();
     assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
     assert!(api.asked()[0].messages.contains("image/png"));
+}
+
+#[tokio::test]
+async fn real_claude_reports_back_from_the_background_and_is_not_evicted_before() {
+    let (mut desk, _api) = real!(|it| it.warm_max = 1);
+    desk.spec.permission_mode = PermissionMode::Bypass;
+    let mut background = desk.engine.background().unwrap();
+    // It ends when the test says so.
+    let go = desk.path("work/go");
+    let command = format!("until [ -e {} ]; do sleep 0.1; done; echo done", go.display());
+    let input = json!({ "command": command, "run_in_background": true });
+    let end = desk.say(&format!("[api: tool Bash {input}]")).await;
+    assert!(end.text.contains("running in background"), "{end:?}");
+
+    let first = desk.spec.clone();
+    desk.spec.thread = tinyclaw_domain::ThreadId::topic(8);
+    desk.spec.id = new_session();
+    desk.say("hello").await;
+    eventually("only the one with a task stays", || desk.engine.processes() == 1).await;
+    assert!(alive(&desk.lock()).is_empty());
+    std::fs::write(go, "").unwrap();
+    let told = background.recv().await.unwrap();
+    assert_eq!((told.thread, told.session), (first.thread.clone(), first.id.clone()));
+    desk.spec = first;
+    assert_eq!(desk.say("[api: say fine]").await.text, "fine");
 }
 
 #[tokio::test]
