@@ -41,9 +41,9 @@ pub struct EngineConfig {
     /// More environment for Claude and its tools, such as `CREDENTIAL_BROKER_URL`. No secrets: tools see it.
     pub env: BTreeMap<String, String>,
     /// The name of a thread's capability for the credential broker, in `files/<thread>/`. Its path is handed on as
-    /// `TINYCLAW_CAPABILITY_FILE`.
+    /// `TINYCLAW_CAPABILITY_FILE` if it is there when the process starts; other threads' are out of reach.
     pub capability: Option<String>,
-    /// What Claude may reach besides its own: tools' folders.
+    /// What Claude may reach besides its own, such as tools' folders.
     pub access: Access,
     /// Whether Claude is confined.
     pub landlock: Landlock,

@@ -3,7 +3,8 @@
 //! A desk's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
 //! never evicted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::config::{EngineConfig, Mode};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
-use crate::launch::{LaunchError, LaunchSpec, Launcher};
+use crate::launch::{Access, LaunchError, LaunchSpec, Launcher};
 use crate::transcript;
 use crate::turn::{
     Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
@@ -258,34 +259,7 @@ impl Pool {
             }
             Purpose::Probe => false,
         };
-        let mut env = self.config.environment();
-        if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
-            // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
-            env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
-        }
-        if let Some(name) = &self.config.capability {
-            let own = self.config.state.join("files").join(spec.thread.as_str()).join(name);
-            env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), own.display().to_string());
-        }
-        if self.config.state.starts_with("/tmp") {
-            // With the state folder below it, /tmp cannot be opened to Claude as a whole.
-            let own = self.config.claude_home.join("tmp");
-            std::fs::create_dir_all(&own).map_err(|source| LaunchError::Step {
-                step: "make",
-                path: own.clone(),
-                source,
-            })?;
-            env.insert("TMPDIR".to_owned(), own.display().to_string());
-        }
-        let mut access = self.config.access.clone();
-        let claude_dir = self.config.claude_dir();
-        std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {
-            step: "make",
-            path: claude_dir.clone(),
-            source,
-        })?;
-        access.writable.extend([self.config.claude_home.clone(), claude_dir]);
-        access.readable.extend(self.config.path_prefix.iter().cloned());
+        let (env, access) = self.surroundings(spec)?;
         let launched = self.launcher.launch(LaunchSpec {
             thread: spec.thread.clone(),
             cwd: spec.cwd.clone(),
@@ -305,6 +279,38 @@ impl Pool {
             shared: self.shared.clone(),
         };
         Ok(Driver::start(launched.await?, setup))
+    }
+
+    /// The environment and the reach of a thread's Claude. Makes the folders that have to be there.
+    fn surroundings(
+        &self,
+        spec: &SessionSpec,
+    ) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
+        let make = |dir: PathBuf| match std::fs::create_dir_all(&dir) {
+            Ok(()) => Ok(dir),
+            Err(source) => Err(LaunchError::Step { step: "make", path: dir, source }),
+        };
+        let config = &self.config;
+        let (mut env, mut access) = (config.environment(), config.access.clone());
+        if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
+            // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
+            env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
+        }
+        if config.state.starts_with("/tmp") {
+            // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+            let own = make(config.claude_home.join("tmp"))?;
+            env.insert("TMPDIR".to_owned(), own.display().to_string());
+        }
+        if let Some(name) = &config.capability {
+            let file = config.state.join("files").join(spec.thread.as_str()).join(name);
+            // A thread without one has no use for a name that leads nowhere.
+            if file.is_file() {
+                env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());
+            }
+        }
+        access.writable.extend([config.claude_home.clone(), make(config.claude_dir())?]);
+        access.readable.extend(config.path_prefix.iter().cloned());
+        Ok((env, access))
     }
 
     /// Closes idle processes, those not used for longest first, until at most `most` are left. What has something

@@ -94,6 +94,9 @@ impl Actor {
             Alarm::Never => {}
             Alarm::Start => {
                 tracing::warn!(thread.id = %self.setup.thread, "claude does not become ready");
+                if let Some(turn) = &mut self.turn {
+                    turn.stop(Why::NotReady, Step::Ended);
+                }
                 self.close();
                 self.leash.order(LeashOrder::End);
             }

@@ -61,6 +61,7 @@ pub(super) enum Why {
     Watchdog(Watchdog),
     LoggedOut(Option<u16>),
     Duplicate,
+    NotReady,
     Closing,
 }
 
@@ -248,6 +249,10 @@ impl Why {
             Why::Watchdog(it) => TurnFailure::Hung(it),
             Why::LoggedOut(status) => TurnFailure::NotLoggedIn { status },
             Why::Duplicate => TurnFailure::Duplicate,
+            Why::NotReady => TurnFailure::NotStarted {
+                detail: "it did not become ready in time".to_owned(),
+                lasting: false,
+            },
             Why::Closing => TurnFailure::Closing,
         })
     }

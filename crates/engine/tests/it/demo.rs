@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::{PermissionAnswer, PermissionMode, ThreadId};
-use tinyclaw_engine::{Advice, Draft, Mode, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog};
+use tinyclaw_engine::{
+    Advice, Draft, Landlock, Mode, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
+};
 
-use crate::desk::{Desk, eventually, new_session, tool, until};
+use crate::desk::{Desk, eventually, is_unconfined, new_session, tool, until};
 
 fn failure(outcome: &TurnOutcome) -> &TurnFailure {
     match outcome {
@@ -109,8 +111,9 @@ async fn a_permission_question_waits_for_its_answer_and_always_holds() {
 #[tokio::test]
 async fn a_question_that_nobody_answers_expires_and_the_turn_goes_on() {
     let desk = Desk::demo_with(|it| {
-        it.times.ask = Duration::from_millis(300);
-        it.times.silence = Duration::from_millis(100);
+        // Longer than silence is tolerated: the watchdogs rest while the question is open.
+        it.times.ask = Duration::from_secs(3);
+        it.times.silence = Duration::from_millis(1500);
     });
     let mut turn = desk.ask("[demo: ask]");
     let expired = until(&mut turn, |it| match it {
@@ -195,11 +198,11 @@ async fn a_deaf_claude_is_ended_by_the_leash() {
 
 #[tokio::test]
 async fn silence_is_noticed_and_a_tool_gets_more_patience() {
-    let desk = Desk::demo_with(|it| it.times.silence = Duration::from_millis(400));
+    let desk = Desk::demo_with(|it| it.times.silence = Duration::from_millis(1500));
     let hung = desk.say("[demo: hang]").await;
     assert_eq!(failure(&hung.outcome), &TurnFailure::Hung(Watchdog::Silence));
     assert_eq!(failure(&hung.outcome).advice(), Advice::Resume);
-    assert_eq!(desk.say("[demo: sleep 1s]").await.outcome, TurnOutcome::Answered);
+    assert_eq!(desk.say("[demo: sleep 3s]").await.outcome, TurnOutcome::Answered);
 }
 
 #[tokio::test]
@@ -341,6 +344,46 @@ async fn a_probe_tells_whether_there_is_a_login_and_leaves_nothing() {
     std::fs::write(desk.path("state/files/probe/login"), "").unwrap();
     assert!(desk.engine.probe().await.is_ready());
     assert!(!desk.path("home/.claude/projects").exists());
+}
+
+#[tokio::test]
+async fn a_program_that_never_becomes_ready_is_given_up() {
+    let desk = Desk::new("tail".into(), |it| it.times.start = Duration::from_millis(200));
+    // `tail` knows none of Claude's flags, and says so.
+    let end = desk.say("hello").await;
+    assert_eq!(failure(&end.outcome).advice(), Advice::BackOff(Duration::from_secs(5)), "{end:?}");
+    let mute = desk.path("work/mute");
+    std::fs::write(&mute, "#!/bin/sh\nwhile read -r line; do :; done\n").unwrap();
+    std::fs::set_permissions(&mute, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let desk = Desk::new(mute, |it| it.times.start = Duration::from_millis(200));
+    let end = desk.say("hello").await;
+    assert!(failure(&end.outcome).to_string().contains("did not become ready"), "{end:?}");
+    let lock = desk.lock();
+    eventually("it is gone", || crate::desk::alive(&lock).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_thread_reads_its_own_capability_also_when_it_was_renewed() {
+    let desk = Desk::demo_with(|it| {
+        it.capability = Some(".capability".to_owned());
+        it.landlock = Landlock::On;
+    });
+    for thread in ["7", "8"] {
+        std::fs::create_dir_all(desk.path(&format!("state/files/{thread}"))).unwrap();
+    }
+    let file = |thread: &str| desk.path(&format!("state/files/{thread}/.capability"));
+    for thread in ["7", "8", "7"] {
+        // As a service renews it: another file under the same name.
+        std::fs::write(file(thread).with_extension("tmp"), "tcap1").unwrap();
+        std::fs::rename(file(thread).with_extension("tmp"), file(thread)).unwrap();
+        let own = desk.say(&format!("[demo: open {}]", file("7").display())).await;
+        if is_unconfined(&own) {
+            return;
+        }
+        assert!(own.text.ends_with("can be read"), "{}", own.text);
+    }
+    let other = desk.say(&format!("[demo: open {}]", file("8").display())).await;
+    assert!(other.text.contains("denied"), "{}", other.text);
 }
 
 #[tokio::test]

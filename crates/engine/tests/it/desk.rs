@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
 use tinyclaw_engine::{
-    Content, Engine, EngineConfig, SessionSpec, ToolSpec, Turn, TurnEnd, TurnEvent, TurnRequest,
+    Content, Engine, EngineConfig, SessionSpec, ToolSpec, Turn, TurnEnd, TurnEvent, TurnFailure,
+    TurnOutcome, TurnRequest,
 };
 use tinyclaw_testkit::state::Place;
 use uuid::Uuid;
@@ -129,4 +130,16 @@ pub(crate) fn alive(lock: &std::path::Path) -> Vec<u32> {
             names(proc.join("environ")) || names(proc.join("cmdline"))
         })
         .collect()
+}
+
+/// Whether a turn with `Landlock::On` could not begin because this kernel has none; says so.
+pub(crate) fn is_unconfined(end: &TurnEnd) -> bool {
+    let TurnOutcome::Failed(TurnFailure::NotStarted { detail, .. }) = &end.outcome else {
+        return false;
+    };
+    let is_missing = detail.contains("this kernel does not have it");
+    if is_missing {
+        eprintln!("skipped {}: {detail}", std::thread::current().name().unwrap_or("a test"));
+    }
+    is_missing
 }
