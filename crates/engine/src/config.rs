@@ -122,6 +122,10 @@ impl EngineConfig {
         if let Some(it) = &self.base_url {
             set("ANTHROPIC_BASE_URL", it.clone());
         }
+        // Habits rather than necessities: `env` may say otherwise.
+        let mut habit = |name: &str, value: String| {
+            env.entry(name.to_owned()).or_insert(value);
+        };
         for it in [
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
             "DISABLE_TELEMETRY",
@@ -129,11 +133,11 @@ impl EngineConfig {
             "DISABLE_AUTOUPDATER",
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS",
         ] {
-            set(it, "1".to_owned());
+            habit(it, "1".to_owned());
         }
         // Ten by default, which is three minutes of silence for a wrong key.
-        set("CLAUDE_CODE_MAX_RETRIES", "3".to_owned());
-        set("BASH_MAX_TIMEOUT_MS", self.times.bash_max().as_millis().to_string());
+        habit("CLAUDE_CODE_MAX_RETRIES", "3".to_owned());
+        habit("BASH_MAX_TIMEOUT_MS", self.times.bash_max().as_millis().to_string());
         env
     }
 }

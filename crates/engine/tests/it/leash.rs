@@ -1,7 +1,7 @@
 //! What the leash promises: one owner a session, nothing left behind, `.tinyclaw/` out of reach.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -94,13 +94,7 @@ async fn nothing_survives_when_the_machine_stops() {
 #[tokio::test]
 async fn nothing_survives_an_owner_that_is_killed() {
     let desk = Desk::demo();
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["leash::an_owner_of_its_own", "--exact", "--ignored", "--nocapture"])
-        .env("OWNED_ROOT", desk.path(""))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut owner = owner_of(&desk, DEAF_ORPHAN);
     let lock = desk.lock();
     eventually("the owner's Claude works", || alive(&lock).len() == 3).await;
     owner.kill().unwrap();
@@ -110,9 +104,50 @@ async fn nothing_survives_an_owner_that_is_killed() {
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
 }
 
-/// The owner that the test above kills: not a test of its own.
+/// Whoever is killed, at whatever moment: the next owner gets the session, and in the end nobody is left.
 #[tokio::test]
-#[ignore = "a helper process of nothing_survives_an_owner_that_is_killed"]
+async fn campaign_nothing_is_left_behind_whoever_dies() {
+    const ROUNDS: u32 = 24;
+    let desk = Desk::demo();
+    let lock = desk.lock();
+    for round in 0..ROUNDS {
+        let mut owner = owner_of(&desk, ORPHAN);
+        // From before there is a leash until all of it runs.
+        tokio::time::sleep(Duration::from_millis(u64::from(round * 7 % 90))).await;
+        let found = alive(&lock);
+        let victim = match round % 3 {
+            0 => None,
+            1 => found.first(),
+            _ => found.last(),
+        };
+        if let Some(victim) = victim {
+            let _ = kill(Pid::from_raw((*victim).try_into().unwrap()), Signal::SIGKILL);
+        }
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        let next = desk.say("hello").await;
+        assert_eq!(next.outcome, TurnOutcome::Answered, "round {round}: {next:?}");
+        assert_eq!(alive(&lock).len(), 2, "round {round}");
+        assert!(desk.engine.evict(&desk.spec.thread).await);
+        assert_eq!(alive(&lock), [] as [u32; 0], "round {round}");
+    }
+}
+
+/// Another process that has an engine of its own over this desk's state, and asks this.
+fn owner_of(desk: &Desk, prompt: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["leash::an_owner_of_its_own", "--exact", "--ignored", "--nocapture"])
+        .env("OWNED_ROOT", desk.path(""))
+        .env("OWNED_PROMPT", prompt)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What [`owner_of`] starts: not a test of its own.
+#[tokio::test]
+#[ignore = "a helper process of the tests above"]
 async fn an_owner_of_its_own() {
     let Ok(root) = std::env::var("OWNED_ROOT").map(PathBuf::from) else { return };
     let demo = env!("CARGO_BIN_EXE_tinyclaw-demo-engine");
@@ -121,7 +156,7 @@ async fn an_owner_of_its_own() {
     let mut desk = Desk::demo();
     desk.engine = Engine::new(config);
     desk.spec.cwd = root.join("work");
-    desk.say(DEAF_ORPHAN).await;
+    desk.say(&std::env::var("OWNED_PROMPT").unwrap()).await;
 }
 
 #[tokio::test]

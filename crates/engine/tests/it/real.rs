@@ -280,7 +280,9 @@ async fn real_claude_gives_up_a_wrong_key_at_once() {
 
 #[tokio::test]
 async fn real_claude_fails_by_the_table() {
-    let (desk, _api) = real!();
+    let (desk, _api) = real!(|it| {
+        it.env.insert("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned());
+    });
     let minute = Advice::BackOff(Duration::from_secs(60));
     let later = Advice::BackOff(Duration::from_secs(20));
     for (prompt, advice) in [
