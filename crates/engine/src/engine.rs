@@ -24,8 +24,9 @@ use crate::turn::{Background, SessionSpec, Turn, TurnControl, TurnRequest};
 /// The CLI's version that this engine was tested with. A newer one is reported, not feared.
 pub const PINNED_VERSION: &str = "2.1.197";
 
-/// How long [`Engine::close`] waits for all leashes: their two seconds of grace, and some for a loaded machine.
-const CLOSE: Duration = Duration::from_secs(8);
+/// How long [`Engine::close`] waits for all leashes: their two seconds of grace, and some for a loaded machine. After
+/// 25 seconds of letting turns end it must fit into the 30 that a service gets to leave.
+const CLOSE: Duration = Duration::from_secs(4);
 
 /// Drives Claude. Cheap to clone; the clones are one engine.
 #[derive(Debug, Clone)]
@@ -89,7 +90,7 @@ impl Engine {
         Engine(Pool::new(config, launcher))
     }
 
-    /// Asks Claude. Returns at once; everything that happens comes as [`TurnEvent`]s.
+    /// Asks Claude. Returns at once; everything that happens comes as [`TurnEvent`](crate::TurnEvent)s.
     ///
     /// Two turns in one thread at once: the second waits for the first. The process of an earlier turn is used again
     /// if it fits (same session, directory, mode, system prompt and tools), else it is closed and another one started.
@@ -118,7 +119,8 @@ impl Engine {
     }
 
     /// Ends everything: idle processes by end of file, busy ones at once. Afterwards every turn fails with
-    /// [`TurnFailure::Closing`]. Returns when no descendant is left, or after eight seconds.
+    /// [`TurnFailure::Closing`]. Returns when no descendant is left, or after four seconds:
+    /// the leashes then go on by themselves.
     pub async fn close(&self) {
         if timeout(CLOSE, self.0.close()).await.is_err() {
             tracing::warn!("not every claude has ended in time; their leashes go on trying");

@@ -3,6 +3,7 @@
 //! It exists so that all of TinyClaw can be tried and tested by anybody, and it never pretends: every answer that it
 //! makes up says that it is a demo. What it is made to do by marks in a prompt stands in the crate's README.
 
+mod acts;
 mod answer;
 mod marks;
 mod pipe;

@@ -1,16 +1,14 @@
-//! The demo engine's turns: what a prompt makes it say and do.
+//! The demo engine's turns: it listens, follows the marks of a prompt, and ends with a `result`.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::marks::{self, Mark};
 use crate::pipe::{Heard, Pipe};
 use crate::session::Session;
-use crate::{Options, answer, pipe, words};
+use crate::{Options, answer, words};
 
 /// Why something was not done to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,31 +19,31 @@ pub(crate) enum Stop {
 }
 
 pub(crate) struct Player {
-    options: Options,
-    session: Session,
+    pub(crate) options: Options,
+    pub(crate) session: Session,
     pub(crate) pipe: Pipe,
     pub(crate) waiting: VecDeque<Value>,
-    tools: Vec<String>,
+    pub(crate) tools: Vec<String>,
     has_tools: bool,
     answers: Vec<Value>,
-    always: HashSet<String>,
+    pub(crate) always: HashSet<String>,
     later: Vec<(Instant, String)>,
-    word_pause: Duration,
-    requests: u64,
-    messages: u64,
-    cost_usd: f64,
-    tokens_out: u64,
+    pub(crate) word_pause: Duration,
+    pub(crate) requests: u64,
+    pub(crate) messages: u64,
+    pub(crate) cost_usd: f64,
+    pub(crate) tokens_out: u64,
 }
 
 /// One turn's notes.
-struct Notes {
-    text: String,
-    said: Vec<String>,
-    denials: Vec<Value>,
-    cost_usd: f64,
-    spread: Option<Duration>,
-    tokens_in: usize,
-    begun: Instant,
+pub(crate) struct Notes {
+    pub(crate) text: String,
+    pub(crate) said: Vec<String>,
+    pub(crate) denials: Vec<Value>,
+    pub(crate) cost_usd: f64,
+    pub(crate) spread: Option<Duration>,
+    pub(crate) tokens_in: usize,
+    pub(crate) begun: Instant,
 }
 
 impl Player {
@@ -69,11 +67,11 @@ impl Player {
         }
     }
 
-    fn model(&self) -> String {
+    pub(crate) fn model(&self) -> String {
         format!("demo-{}", self.options.model)
     }
 
-    fn say(&mut self, mut line: Value) {
+    pub(crate) fn say(&mut self, mut line: Value) {
         line["session_id"] = json!(self.options.session);
         self.pipe.say(&line);
     }
@@ -148,7 +146,7 @@ impl Player {
         Ok(())
     }
 
-    fn mcp(&mut self, method: &str, params: Value) -> Result<Value, Stop> {
+    pub(crate) fn mcp(&mut self, method: &str, params: Value) -> Result<Value, Stop> {
         let message =
             json!({ "jsonrpc": "2.0", "id": self.requests, "method": method, "params": params });
         let request =
@@ -157,7 +155,7 @@ impl Player {
     }
 
     /// Asks the host something and waits for the answer.
-    fn request(&mut self, request: Value) -> Result<Value, Stop> {
+    pub(crate) fn request(&mut self, request: Value) -> Result<Value, Stop> {
         self.requests += 1;
         let id = format!("demo-{}", self.requests);
         self.pipe.say(&json!({ "type": "control_request", "request_id": id, "request": request }));
@@ -173,7 +171,7 @@ impl Player {
     }
 
     /// Waits, with an open ear.
-    fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+    pub(crate) fn pause(&mut self, time: Duration) -> Result<(), Stop> {
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.listen(Some(until))?;
@@ -333,260 +331,6 @@ impl Player {
             self.die();
         }
         Ok(true)
-    }
-
-    fn message_id(&mut self) -> String {
-        self.messages += 1;
-        format!("msg_demo{}_{}", std::process::id(), self.messages)
-    }
-
-    fn event(&mut self, event: Value) {
-        self.say(json!({ "type": "stream_event", "event": event, "parent_tool_use_id": null }));
-    }
-
-    /// Streams words, without making them the truth.
-    fn stream(&mut self, notes: &mut Notes, text: &str) -> Result<(), Stop> {
-        let model = self.model();
-        let id = self.message_id();
-        self.event(json!({ "type": "message_start", "message": {
-            "id": id, "role": "assistant", "model": model, "content": [] } }));
-        self.event(json!({ "type": "content_block_start", "index": 0,
-            "content_block": { "type": "text", "text": "" } }));
-        notes.text.clear();
-        let words = text.split_inclusive(char::is_whitespace).count().max(1);
-        let pause = match notes.spread {
-            Some(it) => it / u32::try_from(words).unwrap_or(u32::MAX),
-            None => self.word_pause,
-        };
-        for word in text.split_inclusive(char::is_whitespace) {
-            self.event(json!({ "type": "content_block_delta", "index": 0,
-                "delta": { "type": "text_delta", "text": word } }));
-            notes.text.push_str(word);
-            if !pause.is_zero() {
-                self.pause(pause)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says something, word by word and then whole.
-    fn tell(&mut self, notes: &mut Notes, text: &str) -> Result<(), Stop> {
-        self.stream(notes, text)?;
-        let model = self.model();
-        let id = format!("msg_demo{}_{}", std::process::id(), self.messages);
-        let block = json!({ "type": "text", "text": text });
-        self.session.said(&model, &id, &block, Some("end_turn"));
-        self.say(json!({ "type": "assistant", "message": { "id": id, "role": "assistant",
-            "model": model, "content": [block], "stop_reason": null }, "parent_tool_use_id": null }));
-        notes.text.clear();
-        notes.said.push(text.to_owned());
-        Ok(())
-    }
-
-    fn tool_begins(&mut self, name: &str, input: &Value) -> String {
-        self.requests += 1;
-        let id = format!("toolu_demo{}", self.requests);
-        let (model, message) = (self.model(), self.message_id());
-        let block = json!({ "type": "tool_use", "id": id, "name": name, "input": input });
-        self.session.said(&model, &message, &block, Some("tool_use"));
-        self.say(json!({ "type": "assistant", "message": { "id": message, "role": "assistant",
-            "model": model, "content": [block], "stop_reason": null }, "parent_tool_use_id": null }));
-        id
-    }
-
-    fn tool_ends(&mut self, id: &str, content: &str, is_error: bool) {
-        self.say(json!({ "type": "user", "message": { "role": "user", "content": [{
-            "type": "tool_result", "tool_use_id": id, "content": content, "is_error": is_error }] },
-            "parent_tool_use_id": null }));
-    }
-
-    fn tool(&mut self, notes: &mut Notes, time: Duration) -> Result<String, Stop> {
-        notes.text.clear();
-        let input = json!({ "command": format!("sleep {}", time.as_secs_f32()), "description": "Pretend to work" });
-        let id = self.tool_begins("Bash", &input);
-        self.pause(time)?;
-        self.tool_ends(&id, "pretend output", false);
-        Ok(format!("I pretended to run `sleep {}`.", time.as_secs_f32()))
-    }
-
-    fn spawn(&mut self, _notes: &mut Notes, time: Duration) -> String {
-        let id = self.tool_begins("Bash", &json!({ "command": "a process of its own" }));
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the demo leaves a process behind, as Claude's tools can"
-        )]
-        let started = std::process::Command::new("setsid")
-            .args(["sleep", &time.as_secs().to_string()])
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .spawn();
-        let told = match started {
-            Ok(child) => format!("Process {} runs in a session of its own.", child.id()),
-            Err(err) => format!("I could not start a process: {err}"),
-        };
-        self.tool_ends(&id, &told, false);
-        told
-    }
-
-    fn ask(&mut self, notes: &mut Notes) -> Result<String, Stop> {
-        let command = "rm -r build";
-        let input = json!({ "command": command, "description": "Remove the build folder" });
-        let id = self.tool_begins("Bash", &input);
-        if self.options.permission_mode == "bypassPermissions" || self.always.contains(command) {
-            self.tool_ends(&id, "pretend output", false);
-            return Ok(format!("I did not have to ask before I pretended to run `{command}`."));
-        }
-        let suggestion = json!({ "type": "addRules", "behavior": "allow", "destination": "localSettings",
-            "rules": [{ "toolName": "Bash", "ruleContent": command }] });
-        let answer = self.request(json!({
-            "subtype": "can_use_tool", "tool_name": "Bash", "display_name": "Bash", "input": input,
-            "permission_suggestions": [suggestion], "tool_use_id": id,
-        }))?;
-        let answer = &answer["response"];
-        if answer["behavior"] == "allow" {
-            let always = answer["updatedPermissions"].as_array().is_some_and(|it| !it.is_empty());
-            if always {
-                self.always.insert(command.to_owned());
-            }
-            self.tool_ends(&id, "pretend output", false);
-            let how = if always { ", from now on" } else { "" };
-            return Ok(format!("You allowed it{how}: I pretended to run `{command}`."));
-        }
-        let why = answer["message"].as_str().unwrap_or("no").to_owned();
-        self.tool_ends(&id, &why, true);
-        notes.denials.push(json!({ "tool_name": "Bash", "tool_use_id": id, "tool_input": input }));
-        Ok(format!("I was not allowed to run `{command}`: {why}"))
-    }
-
-    fn call(&mut self, _notes: &mut Notes, tool: &str, input: &str) -> Result<String, Stop> {
-        let Ok(input) = serde_json::from_str::<Value>(input) else {
-            return Ok(format!("`{input}` is not JSON."));
-        };
-        let id = self.tool_begins(&format!("mcp__tinyclaw__{tool}"), &input);
-        if !self.tools.iter().any(|it| it == tool) {
-            self.tool_ends(&id, "No such tool available", true);
-            return Ok(format!("There is no tool `{tool}` here."));
-        }
-        let reply = self.mcp("tools/call", json!({ "name": tool, "arguments": input }))?;
-        let result = &reply["result"];
-        let text = result["content"][0]["text"].as_str().unwrap_or("nothing").to_owned();
-        let failed = result["isError"] == true;
-        self.tool_ends(&id, &text, failed);
-        let verb = if failed { "refused" } else { "answered" };
-        Ok(format!("`{tool}` {verb}: {text}"))
-    }
-
-    fn deaf(&mut self) -> ! {
-        self.pipe.flush();
-        // The listening thread never hears signals; now nobody does.
-        let _ = pipe::signals().thread_block();
-        loop {
-            std::thread::sleep(Duration::from_secs(3600));
-        }
-    }
-
-    fn die(&mut self) -> ! {
-        self.pipe.flush();
-        let _ = kill(Pid::this(), Signal::SIGKILL);
-        std::process::abort()
-    }
-
-    fn retry(
-        &mut self,
-        attempt: u64,
-        attempts_max: u64,
-        status: Option<u16>,
-        error: &str,
-        delay_ms: u64,
-    ) -> Result<(), Stop> {
-        self.say(json!({ "type": "system", "subtype": "api_retry", "attempt": attempt,
-            "max_retries": attempts_max, "retry_delay_ms": delay_ms, "error_status": status, "error": error }));
-        self.pause(Duration::from_millis(delay_ms))
-    }
-
-    fn fail(&mut self, notes: &mut Notes, how: &str) -> Result<bool, Stop> {
-        let (status, error, text) = match how {
-            "401" | "403" => {
-                (Some(401), "authentication_failed", "Invalid API key · Please run /login")
-            }
-            "404" => (Some(404), "model_not_found", "There is an issue with the selected model"),
-            "429" => (Some(429), "rate_limit", "API Error: Rate limited"),
-            "400" => (Some(400), "invalid_request", "API Error: 400 bad request"),
-            "413" => (Some(413), "invalid_request", "Prompt is too long"),
-            "529" => (None, "server_error", "API Error: Repeated 529 Overloaded errors"),
-            "json" => (None, "unknown", "API Error: Failed to parse JSON"),
-            _ => (Some(500), "server_error", "API Error: 500 Internal server error"),
-        };
-        if matches!(how, "401" | "429" | "500" | "529") {
-            let told = if how == "529" { Some(529) } else { status };
-            for attempt in 1..=3 {
-                self.retry(attempt, 3, told, error, 20)?;
-            }
-        }
-        self.synthetic(error, text);
-        self.failed(notes, "success", json!(status), text, "completed");
-        Ok(false)
-    }
-
-    fn limit(&mut self, notes: &mut Notes, seconds: u64) -> Result<bool, Stop> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let text = "You've hit your session limit · resets soon (demo)";
-        self.say(json!({ "type": "rate_limit_event", "rate_limit_info": {
-            "status": "rejected", "resetsAt": now + seconds, "rateLimitType": "five_hour", "utilization": 1.0 } }));
-        self.synthetic("rate_limit", text);
-        self.failed(notes, "success", json!(429), text, "completed");
-        Ok(false)
-    }
-
-    fn refuse(&mut self, notes: &mut Notes) -> Result<bool, Stop> {
-        let text = "The demo's pretend model declines to answer this.";
-        let mut line = self.result_line(notes, "success", true, text);
-        line["stop_reason"] = json!("refusal");
-        self.say(line);
-        Ok(false)
-    }
-
-    fn synthetic(&mut self, error: &str, text: &str) {
-        self.say(json!({ "type": "assistant", "error": error, "parent_tool_use_id": null,
-            "message": { "role": "assistant", "model": "<synthetic>",
-                "content": [{ "type": "text", "text": text }] } }));
-    }
-
-    fn failed(&mut self, notes: &Notes, subtype: &str, status: Value, text: &str, reason: &str) {
-        let mut line = self.result_line(notes, subtype, true, text);
-        line["api_error_status"] = status;
-        line["terminal_reason"] = json!(reason);
-        if subtype == "error_during_execution" {
-            line["errors"] = json!(["[ede_diagnostic] the demo was interrupted"]);
-        }
-        self.say(line);
-    }
-
-    fn result(&mut self, notes: &Notes) {
-        let text = notes.said.last().cloned().unwrap_or_default();
-        let line = self.result_line(notes, "success", false, &text);
-        self.say(line);
-    }
-
-    fn result_line(&mut self, notes: &Notes, subtype: &str, is_error: bool, text: &str) -> Value {
-        let out = notes.said.iter().map(String::len).sum::<usize>() / 4;
-        self.cost_usd += notes.cost_usd;
-        self.tokens_out += out as u64;
-        let ms = u64::try_from(notes.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut models = serde_json::Map::new();
-        models.insert(
-            self.model(),
-            json!({ "outputTokens": self.tokens_out, "costUSD": self.cost_usd }),
-        );
-        json!({
-            "type": "result", "subtype": subtype, "is_error": is_error, "api_error_status": null,
-            "duration_ms": ms, "duration_api_ms": ms, "ttft_ms": 1, "num_turns": 1, "result": text,
-            "stop_reason": if is_error { Value::Null } else { json!("end_turn") },
-            "total_cost_usd": self.cost_usd,
-            "usage": { "input_tokens": notes.tokens_in / 4, "output_tokens": out,
-                "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0 },
-            "modelUsage": models, "permission_denials": notes.denials, "terminal_reason": "completed",
-        })
     }
 }
 
