@@ -116,6 +116,8 @@ need_nextest() {
 }
 
 nextest() {
+    # Scenarios start the real programs, and nextest builds only those of the crate under test.
+    cargo build --workspace --bins --examples --quiet
     with_log cargo nextest run --workspace "$@"
 }
 

@@ -30,10 +30,15 @@ fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
 
 /// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none.
 pub(crate) fn renew(office: &Office, id: &ThreadId, thread: &Thread) {
+    if let Some(repo) = &thread.repo {
+        write(office, id, repo);
+    }
+}
+
+/// Writes a thread's capability for a repository, and says where it lies. `None` without a signing secret.
+pub(crate) fn write(office: &Office, id: &ThreadId, repo: &str) -> Option<PathBuf> {
     let settings = office.settings();
-    let (Some(secret), Some(repo)) = (&settings.github.capability_secret, &thread.repo) else {
-        return;
-    };
+    let secret = settings.github.capability_secret.as_ref()?;
     let payload = json!({
         "thread": id.to_string(),
         "repositories": [repo],
@@ -48,7 +53,9 @@ pub(crate) fn renew(office: &Office, id: &ThreadId, thread: &Thread) {
         );
     if let Err(err) = written {
         tracing::error!(thread.id = %id, "thread {id} has no fresh capability for the broker: {err}");
+        return None;
     }
+    Some(path)
 }
 
 fn sign(payload: &str, secret: &str) -> String {

@@ -259,6 +259,9 @@ fn look_after_broker(office: &Arc<Office>) {
             why,
             numbers: Default::default(),
         };
+        let trouble =
+            health.why.first().map(|why| format!("The credential broker is not ready: {why}."));
+        office.concern("broker", trouble);
         if let Err(err) = tinyclaw_ledger::health::write(&office.state, "broker", &health) {
             tracing::warn!("cannot write how the broker is: {err}");
         }

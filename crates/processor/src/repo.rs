@@ -59,7 +59,7 @@ pub(crate) async fn checkout(
     let settings = office.settings();
     let place = settings.office.workspace.join(repo.owner).join(repo.name);
     if !place.join(".git").exists() {
-        clone(office, &repo, &place).await?;
+        clone(office, thread, &repo, &place).await?;
     }
     let is_taken = crate::office::lock(&office.book)
         .all()
@@ -72,7 +72,8 @@ pub(crate) async fn checkout(
     let branch = format!("tinyclaw/{thread}");
     if !own.exists() {
         let path = own.display().to_string();
-        let add = git(office, &place, &["worktree", "add", "-B", &branch, &path], GIT_TIME).await;
+        let add =
+            git(office, None, &place, &["worktree", "add", "-B", &branch, &path], GIT_TIME).await;
         add.map_err(|err| {
             format!("A worktree of `{}/{}` cannot be made: {err}", repo.owner, repo.name)
         })?;
@@ -80,7 +81,12 @@ pub(crate) async fn checkout(
     Ok(Checkout { path: own, remark: format!(", a worktree of its own on branch `{branch}`") })
 }
 
-async fn clone(office: &Arc<Office>, repo: &Repo<'_>, place: &Path) -> Result<(), String> {
+async fn clone(
+    office: &Arc<Office>,
+    thread: &ThreadId,
+    repo: &Repo<'_>,
+    place: &Path,
+) -> Result<(), String> {
     let settings = office.settings();
     let parent = place.parent().unwrap_or(place);
     std::fs::create_dir_all(parent)
@@ -91,8 +97,17 @@ async fn clone(office: &Arc<Office>, repo: &Repo<'_>, place: &Path) -> Result<()
     let partial = parent.join(format!(".{}.partial", repo.name));
     let _ = std::fs::remove_dir_all(&partial);
     let path = partial.display().to_string();
-    let cloned =
-        git(office, parent, &["clone", "--quiet", "--", &address, &path], CLONE_TIME).await;
+    // The broker serves this thread for this repository; without a signing secret it serves its private network.
+    let capability =
+        crate::capability::write(office, thread, &format!("{}/{}", repo.owner, repo.name));
+    let cloned = git(
+        office,
+        capability.as_deref(),
+        parent,
+        &["clone", "--quiet", "--", &address, &path],
+        CLONE_TIME,
+    )
+    .await;
     if let Err(err) = cloned {
         let _ = std::fs::remove_dir_all(&partial);
         return Err(format!("`{}/{}` cannot be cloned: {err}", repo.owner, repo.name));
@@ -103,6 +118,7 @@ async fn clone(office: &Arc<Office>, repo: &Repo<'_>, place: &Path) -> Result<()
 
 async fn git(
     office: &Arc<Office>,
+    capability: Option<&Path>,
     dir: &Path,
     args: &[&str],
     time: Duration,
@@ -123,6 +139,9 @@ async fn git(
     command.env("PATH", path).env("HOME", std::env::var("HOME").unwrap_or_default());
     // Nobody is there to type a password.
     command.env("GIT_TERMINAL_PROMPT", "0").env("LANG", "C.UTF-8");
+    if let Some(path) = capability {
+        command.env("TINYCLAW_CAPABILITY_FILE", path);
+    }
     let settings = office.settings();
     if let Some(url) = &settings.github.broker_url {
         command.env("CREDENTIAL_BROKER_URL", url);

@@ -101,6 +101,16 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
     }
     if let Some(url) = &settings.github.broker_url {
         config.env.insert("CREDENTIAL_BROKER_URL".to_owned(), url.clone());
+        // Git asks the broker's helper, and tells it the repository, wherever TinyClaw is installed.
+        for (name, value) in [
+            ("GIT_CONFIG_COUNT", "2"),
+            ("GIT_CONFIG_KEY_0", "credential.helper"),
+            ("GIT_CONFIG_VALUE_0", "tinyclaw"),
+            ("GIT_CONFIG_KEY_1", "credential.useHttpPath"),
+            ("GIT_CONFIG_VALUE_1", "true"),
+        ] {
+            config.env.insert(name.to_owned(), value.to_owned());
+        }
     }
     if settings.github.capability_secret.is_some() {
         config.capability = Some(crate::capability::FILE.to_owned());
@@ -184,6 +194,7 @@ pub fn prepare(
         slots: Slots::new(),
         pause: Mutex::new(None),
         told: Mutex::new(HashSet::new()),
+        begun: Mutex::new(HashSet::new()),
         stopped: Mutex::new(HashSet::new()),
         lifted: Mutex::new(HashSet::new()),
         leave: watch::Sender::new(false),

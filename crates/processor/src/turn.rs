@@ -81,6 +81,7 @@ pub(crate) async fn run(
             story: Box::default(),
         });
     }
+    announce(office, &message, lease.attempt());
     let began = Instant::now();
     let (decision, text) = office.decide(&message, thread.pin);
     let decided = began.elapsed();
@@ -94,6 +95,18 @@ pub(crate) async fn run(
         attempt: lease.attempt(),
     };
     job.answer(lease, slot).await
+}
+
+/// A message from another thread is shown where it is answered, so that people see what the answer is to.
+fn announce(office: &Arc<Office>, message: &Message, attempt: u32) {
+    if message.source != Source::CrossThread || attempt > 1 {
+        return;
+    }
+    let from =
+        message.source_thread_id.as_ref().map_or_else(String::new, |it| format!(" (thread {it})"));
+    let sender = if message.sender.is_empty() { "Another thread" } else { &message.sender };
+    let text = format!("**{sender}**{from} writes:\n\n{}", message.message);
+    office.say(&message.thread_id, message.key.notice(0, "arrived"), &text);
 }
 
 /// What keeps a message from being asked at all: a closed thread, an engine out of order, a spent budget.
@@ -253,7 +266,8 @@ impl Job<'_> {
             }
         };
         let cwd = PathBuf::from(&self.thread.cwd);
-        let is_new = !self.office.engine.transcript_exists(&cwd, &session);
+        let has_begun = lock(&self.office.begun).contains(&session);
+        let is_new = !has_begun && !self.office.engine.transcript_exists(&cwd, &session);
         Ok((session, is_new))
     }
 
@@ -440,6 +454,7 @@ impl Job<'_> {
             reply.silent = true;
         }
         self.close(&reply);
+        lock(&self.office.begun).insert(session.clone());
         let story = Box::new(self.story(session));
         Ended::Answered { reply: Box::new(reply), follow_ups: outbox.follow_ups, story }
     }

@@ -1,9 +1,11 @@
 //! The office at work, with its real processor and the demo engine.
 #![allow(clippy::disallowed_methods, reason = "tests make files by hand")]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod campaign;
 mod control;
 mod memory;
+mod real;
 mod restart;
 mod threads;
 mod turns;
