@@ -117,7 +117,7 @@ need_nextest() {
 
 nextest() {
     # Scenarios start the real programs, and nextest builds only those of the crate under test.
-    cargo build --workspace --bins --examples --quiet
+    cargo build --workspace --bins --quiet
     with_log cargo nextest run --workspace "$@"
 }
 

@@ -33,7 +33,7 @@ impl Office {
         for name in ["state", "home", "work"] {
             fs::create_dir_all(dir.path().join(name)).expect("folder");
         }
-        fs::File::create(dir.path().join("prompts")).expect("prompts");
+        drop(tinyclaw_disk::write_new(&dir.path().join("prompts"), b"").expect("prompts"));
         let queue = Queue::open(&dir.path().join("state"), Options::default()).expect("queue");
         let path = |name: &str| dir.path().join(name);
         let program = sibling("tinyclaw-processor");
