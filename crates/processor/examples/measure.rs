@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tinyclaw_domain::{Channel, Key, Message};
 use tinyclaw_queue::{Durability, Options, Place, Queue, Side};
+use tinyclaw_testkit::messages_api::MessagesApi;
 
 const MESSAGES: usize = 300;
 const THREADS: usize = 50;
@@ -27,7 +28,7 @@ struct Office {
 }
 
 impl Office {
-    fn open(base: &Path) -> Office {
+    fn open(base: &Path, env: &[(&str, &str)]) -> Office {
         let dir =
             tempfile::Builder::new().prefix("tinyclaw-measure-").tempdir_in(base).expect("folder");
         for name in ["state", "home", "work"] {
@@ -47,6 +48,7 @@ impl Office {
             .env("TINYCLAW_ENGINE_PARALLEL_MAX", "8")
             .env("TINYCLAW_DEMO_RECORD", path("prompts"))
             .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -119,9 +121,12 @@ fn main() {
     let base = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let (to_prompt, to_outgoing) = latencies(&base);
     let (per_s, idle, queued) = throughput(&base);
+    let warm_over_spawn =
+        warm_over_spawn(&base).map_or_else(|| "null".to_owned(), |it| format!("{it:.1}"));
     println!(
         "{{\"toPromptP50Ms\":{:.2},\"toPromptP99Ms\":{:.2},\"toOutgoingP50Ms\":{:.2},\"toOutgoingP99Ms\":{:.2},\
-         \"messagesPerS\":{per_s:.0},\"idleRssMb\":{idle:.1},\"queuedRssMb\":{queued:.1}}}",
+         \"messagesPerS\":{per_s:.0},\"idleRssMb\":{idle:.1},\"queuedRssMb\":{queued:.1},\
+         \"warmOverSpawn\":{warm_over_spawn}}}",
         percentile(to_prompt.clone(), 0.5),
         percentile(to_prompt, 0.99),
         percentile(to_outgoing.clone(), 0.5),
@@ -132,7 +137,7 @@ fn main() {
 /// One message at a time in one warm thread: from the file in `incoming/` to Claude's stdin, and from Claude's last
 /// line to the file in `outgoing/`.
 fn latencies(base: &Path) -> (Vec<f64>, Vec<f64>) {
-    let office = Office::open(base);
+    let office = Office::open(base, &[]);
     office.publish(0, "warm-up", "hello mark warm-up");
     office.wait(1);
     let (mut began, mut ended) = (HashMap::new(), HashMap::new());
@@ -157,7 +162,7 @@ fn latencies(base: &Path) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn throughput(base: &Path) -> (f64, f64, f64) {
-    let office = Office::open(base);
+    let office = Office::open(base, &[]);
     let health = office.dir.path().join("state/health/processor.json");
     while !fs::read_to_string(&health)
         .is_ok_and(|it| it.contains("\"ready\":true") || it.contains("\"ready\": true"))
@@ -183,4 +188,39 @@ fn throughput(base: &Path) -> (f64, f64, f64) {
     let left = view.list(Place::Dead, 1).map_or(0, |it| it.len());
     assert_eq!(left, 0, "messages were given up");
     (per_s, idle, queued)
+}
+
+/// A spawned turn's time over a warm one's, with the real CLI against the fake Messages API. `None` where the CLI is
+/// not installed (`scripts/install-claude.sh`).
+fn warm_over_spawn(base: &Path) -> Option<f64> {
+    let home = std::env::var("HOME").ok()?;
+    let cache =
+        std::env::var("TINYCLAW_TEST_CACHE").unwrap_or_else(|_| format!("{home}/.cache/tinyclaw"));
+    let versions = fs::read_dir(Path::new(&cache).join("claude")).ok()?;
+    let claude = versions.flatten().map(|it| it.path().join("claude")).find(|it| it.is_file())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok()?;
+    let api = runtime.block_on(MessagesApi::start()).ok()?;
+    let median = |mode: &str| {
+        let office = Office::open(
+            base,
+            &[
+                ("TINYCLAW_ENGINE_KIND", "claude"),
+                ("TINYCLAW_ENGINE_CLAUDE", &claude.display().to_string()),
+                ("TINYCLAW_ENGINE_MODE", mode),
+                ("ANTHROPIC_API_KEY", "dummy"),
+                ("ANTHROPIC_BASE_URL", &api.url()),
+            ],
+        );
+        let mut times = Vec::new();
+        for at in 0..8 {
+            let key = office.publish(0, &format!("w-{at}"), "hello");
+            office.wait(at + 1);
+            let seen = office.queue.view().find(&key).expect("view").expect("the message");
+            times.push(seen.message.reply.map_or(f64::NAN, |it| it.duration_ms as f64));
+        }
+        // The first one starts the process in either mode.
+        percentile(times.split_off(1), 0.5)
+    };
+    Some(median("spawn") / median("warm").max(1.0))
 }

@@ -305,8 +305,8 @@ impl Job<'_> {
         }
         if interrupted {
             circumstances.note = Some(
-                "Your work on the following message was interrupted by a restart. Continue it; do not repeat steps \
-                 that are finished."
+                "An earlier attempt at the following message was interrupted. Continue it; do not repeat \
+                 steps that are finished."
                     .to_owned(),
             );
         } else if lost {

@@ -17,7 +17,7 @@ fn a_killed_processor_takes_its_message_up_again_with_a_word_about_it() {
     let again = prompts.last().expect("a prompt");
     assert_eq!(again["attempt"], 2);
     assert!(
-        again["userMessage"].as_str().is_some_and(|it| it.contains("was interrupted by a restart"))
+        again["userMessage"].as_str().is_some_and(|it| it.contains("was interrupted. Continue it"))
     );
 }
 
