@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod face;
+mod mail;
 mod place;
 mod verbs;
 
@@ -10,24 +12,44 @@ use clap::{Parser, Subcommand};
 
 /// An office of Claude agents in a Telegram forum.
 #[derive(Debug, Parser)]
-#[command(name = "tinyclaw", version, arg_required_else_help = true)]
-struct Line {
+#[command(name = "tinyclaw", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Line {
     #[command(subcommand)]
     verb: Verb,
 }
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 it went wrong, the reason is on stderr; 2 the command line was not understood;
+3 `send --wait --timeout` ran out of time, the message goes on.
+The state folder is TINYCLAW_DIR, or .tinyclaw here. NO_COLOR switches colours off; they are for terminals only.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Send(verbs::send::Send),
+    #[command(subcommand)]
+    Queue(verbs::queue::Queue),
+    Threads(verbs::threads::Threads),
+    Logs(verbs::logs::Logs),
     Route(verbs::route::Route),
+    Healthcheck(verbs::healthcheck::Healthcheck),
+    DemoEngine(verbs::demo_engine::DemoEngine),
+    Completions(verbs::completions::Completions),
 }
 
 fn main() -> ExitCode {
     let line = Line::parse();
     let done = match line.verb {
-        Verb::Route(verb) => verb.run(),
+        Verb::Send(verb) => verb.run(),
+        Verb::Queue(verb) => verb.run(),
+        Verb::Threads(verb) => verb.run(),
+        Verb::Logs(verb) => verb.run(),
+        Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),
+        Verb::Healthcheck(verb) => verb.run(),
+        Verb::DemoEngine(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {

@@ -1,22 +1,45 @@
 //! Where things are: the state folder and what of it the verbs read. It creates nothing.
 
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use tinyclaw_ledger::StateDir;
 use tinyclaw_router::Config;
+use tinyclaw_service::settings::{Environment, Section, Store, state_dir};
 
-/// `TINYCLAW_DIR`, or `.tinyclaw` in the folder one stands in.
-pub(crate) fn state() -> PathBuf {
-    match std::env::var_os("TINYCLAW_DIR") {
-        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-        _ => PathBuf::from(".tinyclaw"),
+/// The environment, as far as it is text.
+pub(crate) fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The state folder, which need not exist: `TINYCLAW_DIR`, or `.tinyclaw` in the folder one stands in.
+pub(crate) fn state() -> anyhow::Result<StateDir> {
+    Ok(StateDir::new(state_dir(&environment()).context("cannot tell which folder this is")?))
+}
+
+/// The state folder that a verb works in. A verb in the wrong folder must not make a second office there.
+pub(crate) fn office() -> anyhow::Result<StateDir> {
+    let state = state()?;
+    if !state.root().is_dir() {
+        bail!(
+            "there is no state folder {}; set TINYCLAW_DIR to it, or begin with `tinyclaw demo`",
+            state.root().display()
+        );
     }
+    Ok(state)
+}
+
+/// A section of the settings in force.
+pub(crate) fn settings<S: Section>(state: &StateDir) -> anyhow::Result<Arc<S>> {
+    Ok(Store::<S>::open(state.root(), environment()).context("the settings are wrong")?.current())
 }
 
 /// The router's configuration: what is built in, and the operator's `router.toml` where there is one.
 pub(crate) fn router_config() -> anyhow::Result<Config> {
-    let path = state().join("router.toml");
+    let path = state()?.router();
     match std::fs::read_to_string(&path) {
         Ok(text) => Config::parse(&text).with_context(|| format!("cannot use {}", path.display())),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Config::default()),

@@ -1,0 +1,169 @@
+//! `tinyclaw send`: one message into a thread, and its answer when one waits for it.
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::json;
+use tinyclaw_domain::{Channel, Key, Message, Model, Outcome, ThreadId};
+use tinyclaw_ledger::StateDir;
+use tinyclaw_service::settings::Telegram;
+
+use crate::mail::{Ending, Mail, hinted};
+use crate::{face, place};
+
+/// The message goes on, but whoever waited has no answer yet.
+const STILL_WORKING: u8 = 3;
+
+/// Send a message to a thread.
+///
+/// Without --wait the key is printed and the answer goes to the thread's topic, where Telegram is set up.
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// The message; several words are joined. Without one it is read from stdin.
+    text: Vec<String>,
+
+    /// The thread: a topic's number, or a name such as cli or cli-notes. [default: 1 with Telegram, else cli]
+    #[arg(long, value_name = "N")]
+    thread: Option<ThreadId>,
+
+    /// Wait for the answer and print it. Exits 1 with the reason when there is none.
+    #[arg(long)]
+    wait: bool,
+
+    /// Wait no longer than this; exits 3, and the message goes on.
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    timeout: Option<u64>,
+
+    /// Ask this model instead of the router's choice: haiku, sonnet or opus.
+    #[arg(long)]
+    model: Option<Model>,
+
+    /// Send this file along. May be given several times.
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+
+    /// Print JSON: the key, and with --wait the whole reply.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Send {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let state = place::office()?;
+        let text = self.text()?;
+        let (thread, channel) = self.address(&state)?;
+        let mail = Mail::open(&state)?;
+        let mut message = mail.message(&thread, &hinted(self.model, &text));
+        message.channel = channel;
+        for path in &self.files {
+            mail.attach(&mut message, path)?;
+        }
+        let key = mail.send(message)?;
+        if !mail.is_staffed() {
+            writeln!(
+                std::io::stderr(),
+                "tinyclaw: the message is kept, but no processor works on {}; it is answered when one does",
+                state.root().display()
+            )?;
+        }
+        if self.wait {
+            return self.answer(&mail, &key, &thread);
+        }
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", json!({ "key": key, "threadId": thread, "channel": channel }))?;
+        } else {
+            writeln!(out, "{key}")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        let text = if self.text.is_empty() {
+            let mut stdin = std::io::stdin().lock();
+            if stdin.is_terminal() {
+                bail!("there is no message; do: tinyclaw send \"hello\", or pipe one in");
+            }
+            let mut bytes = Vec::new();
+            stdin.read_to_end(&mut bytes).context("cannot read the message from stdin")?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        } else {
+            self.text.join(" ")
+        };
+        if text.trim().is_empty() && self.files.is_empty() {
+            bail!("the message is empty");
+        }
+        Ok(text)
+    }
+
+    /// Which thread, and where its answer goes: to the topic, unless somebody waits for it here.
+    fn address(&self, state: &StateDir) -> anyhow::Result<(ThreadId, Channel)> {
+        let may_be_pushed =
+            !self.wait && self.thread.as_ref().is_none_or(|it| it.number().is_some());
+        let has_telegram = (may_be_pushed || self.thread.is_none()) && {
+            let telegram = place::settings::<Telegram>(state)?;
+            telegram.bot_token.is_some() && telegram.chat_id.is_some()
+        };
+        let thread = match &self.thread {
+            Some(it) => it.clone(),
+            None if has_telegram => ThreadId::master(),
+            None => "cli".parse()?,
+        };
+        let is_pushed = has_telegram && may_be_pushed;
+        Ok((thread, if is_pushed { Channel::Telegram } else { Channel::Cli }))
+    }
+
+    fn answer(&self, mail: &Mail, key: &Key, thread: &ThreadId) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let patience = Duration::from_secs(self.timeout.unwrap_or(u64::MAX / 4));
+        let waited =
+            runtime.block_on(async { tokio::time::timeout(patience, mail.wait(key)).await });
+        let Ok(ending) = waited else {
+            writeln!(
+                std::io::stderr(),
+                "tinyclaw: no answer within {}; the message goes on as {key}",
+                face::span(patience.as_millis() as u64)
+            )?;
+            return Ok(ExitCode::from(STILL_WORKING));
+        };
+        match ending? {
+            Ending::Answered(message) => self.print(mail, &message),
+            Ending::GivenUp(why) => {
+                if self.json {
+                    let told = json!({ "key": key, "threadId": thread, "reason": why });
+                    writeln!(std::io::stdout(), "{told}")?;
+                }
+                bail!("{}", face::one_line(&why))
+            }
+        }
+    }
+
+    fn print(&self, mail: &Mail, message: &Message) -> anyhow::Result<ExitCode> {
+        let Some(reply) = &message.reply else {
+            bail!("message {} ended without a reply", message.key);
+        };
+        let text = mail.text(reply)?;
+        let is_answer = matches!(reply.outcome, Outcome::Answered | Outcome::Notice);
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            let mut told =
+                json!({ "key": message.key, "threadId": message.thread_id, "reply": reply });
+            told["reply"]["text"] = text.into();
+            writeln!(out, "{told}")?;
+        } else if is_answer {
+            if !text.is_empty() {
+                writeln!(out, "{}", face::plain(text.trim_end()))?;
+            }
+            for file in &reply.files {
+                writeln!(out, "file: {}", face::one_line(&file.path))?;
+            }
+        } else {
+            writeln!(std::io::stderr(), "tinyclaw: {}", face::plain(text.trim_end()))?;
+        }
+        Ok(if is_answer { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
