@@ -13,4 +13,4 @@ mod vitals;
 pub use conceal::{conceal, conceal_from_now_on};
 pub use process::{not_dumpable, now_ms};
 pub use shutdown::Shutdown;
-pub use vitals::{Snapshot, Vitals};
+pub use vitals::{Counted, Snapshot, Vitals, prometheus};

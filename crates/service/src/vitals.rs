@@ -121,25 +121,56 @@ impl Vitals {
     /// The numbers in Prometheus' text format: `incomingDepth` becomes `tinyclaw_incoming_depth{service="processor"}`.
     pub fn metrics(&self) -> String {
         let now = self.snapshot();
-        let mut text = String::new();
-        let mut put = |name: &str, value: &Value| {
-            let kind = if name.ends_with("Total") { "counter" } else { "gauge" };
-            let name = snake_case(name);
-            let service = self.service;
-            let _ = writeln!(text, "# TYPE tinyclaw_{name} {kind}");
-            let _ = writeln!(text, "tinyclaw_{name}{{service=\"{service}\"}} {value}");
-        };
-        put("ready", &u8::from(now.ready).into());
-        put("uptimeSeconds", &(now.at.saturating_sub(now.started_at) / 1000).into());
-        for (name, value) in now.numbers.iter().filter(|(_, value)| value.is_number()) {
-            put(name, value);
-        }
-        text
+        prometheus([Counted {
+            service: self.service,
+            ready: now.ready,
+            uptime_seconds: now.at.saturating_sub(now.started_at) / 1000,
+            numbers: &now.numbers,
+        }])
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one service counts, for [`prometheus`].
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// Which service.
+    pub service: &'a str,
+    /// Whether nothing blocks it.
+    pub ready: bool,
+    /// How long it has been up.
+    pub uptime_seconds: u64,
+    /// Its numbers; what is none is left out.
+    pub numbers: &'a BTreeMap<String, Value>,
+}
+
+/// What services count as one text in Prometheus' format, in which every name is introduced once.
+pub fn prometheus<'a>(services: impl IntoIterator<Item = Counted<'a>>) -> String {
+    let mut samples: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Counted { service, ready, uptime_seconds, numbers } in services {
+        let mut put = |name: &str, value: &Value| {
+            let sample = format!("{{service=\"{service}\"}} {value}");
+            samples.entry(name.to_owned()).or_default().push(sample);
+        };
+        put("ready", &u8::from(ready).into());
+        put("uptimeSeconds", &uptime_seconds.into());
+        for (name, value) in numbers.iter().filter(|(_, value)| value.is_number()) {
+            put(name, value);
+        }
+    }
+    let mut text = String::new();
+    for (name, values) in samples {
+        let kind = if name.ends_with("Total") { "counter" } else { "gauge" };
+        let name = snake_case(&name);
+        let _ = writeln!(text, "# TYPE tinyclaw_{name} {kind}");
+        for it in values {
+            let _ = writeln!(text, "tinyclaw_{name}{it}");
+        }
+    }
+    text
 }
 
 fn snake_case(name: &str) -> String {
@@ -184,5 +215,18 @@ mod tests {
         assert!(text.contains("tinyclaw_incoming_depth{service=\"processor\"} 7\n"));
         assert!(text.contains("tinyclaw_ready{service=\"processor\"} 0\n"));
         assert!(!text.contains("mode"));
+    }
+
+    #[test]
+    fn metrics_of_two_services_introduce_a_name_once() {
+        let numbers = BTreeMap::from([("turnsTotal".to_owned(), Value::from(5))]);
+        let of = |service| Counted { service, ready: true, uptime_seconds: 9, numbers: &numbers };
+        let text = prometheus([of("processor"), of("telegram")]);
+        assert!(text.contains(
+            "# TYPE tinyclaw_turns_total counter\n\
+             tinyclaw_turns_total{service=\"processor\"} 5\n\
+             tinyclaw_turns_total{service=\"telegram\"} 5\n"
+        ));
+        assert_eq!(text.matches("# TYPE tinyclaw_ready ").count(), 1);
     }
 }
