@@ -1,0 +1,144 @@
+//! How the container is, from what its services say of themselves in `health/<service>.json`.
+//!
+//! Nothing is asked of them and nothing is kept: every request reads the files anew. A word counts only when it comes from
+//! the process that runs now, so a file that an earlier one left behind says nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tinyclaw_domain::Health;
+use tinyclaw_service::{Counted, now_ms, prometheus};
+
+use crate::house::Resident;
+
+/// Services say how they are every few seconds; who is silent for so long hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The container's health, as its routes know it.
+#[derive(Debug)]
+pub struct Container {
+    state: PathBuf,
+    residents: Vec<Resident>,
+    started_at: u64,
+}
+
+/// One service, as its process and its own word tell.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seen {
+    alive: bool,
+    ready: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
+    pid: u32,
+    started_at: u64,
+    #[serde(skip)]
+    numbers: BTreeMap<String, serde_json::Value>,
+}
+
+impl Container {
+    /// The container whose services are `residents`, over the state folder `state`.
+    pub fn new(state: &Path, residents: Vec<Resident>) -> Container {
+        Container { state: state.to_owned(), residents, started_at: now_ms() }
+    }
+
+    /// `/health`, `/ready` and `/metrics`.
+    pub fn routes(self) -> Router {
+        Router::new()
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(Arc::new(self))
+    }
+
+    fn look(&self) -> BTreeMap<&'static str, Seen> {
+        let now = now_ms();
+        self.residents.iter().map(|it| (it.service, self.look_at(it, now))).collect()
+    }
+
+    fn look_at(&self, resident: &Resident, now: u64) -> Seen {
+        let Resident { service, pid, started_at } = *resident;
+        let said = self.word_of(service).filter(|it| it.pid == pid);
+        let heard_at = said.as_ref().map_or(started_at, |it| it.at.max(started_at));
+        let silence = Duration::from_millis(now.saturating_sub(heard_at));
+        let is_silent = silence > SILENCE_MAX;
+        let (ready, why, numbers) = match said {
+            _ if is_silent => {
+                let why = format!("it has said nothing for {} s", silence.as_secs());
+                (false, vec![why], BTreeMap::new())
+            }
+            Some(it) => (it.ready, it.why, it.numbers),
+            None => (false, vec!["it is starting".to_owned()], BTreeMap::new()),
+        };
+        Seen { alive: !is_silent, ready, why, pid, started_at, numbers }
+    }
+
+    fn word_of(&self, service: &str) -> Option<Health> {
+        let path = self.state.join("health").join(format!("{service}.json"));
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HealthBody {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+    started_at: u64,
+    services: BTreeMap<&'static str, Seen>,
+}
+
+async fn health(State(container): State<Arc<Container>>) -> impl IntoResponse {
+    let services = container.look();
+    let is_well = services.values().all(|it| it.alive);
+    let (code, status) = match is_well {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "silent"),
+    };
+    let body = HealthBody {
+        status,
+        service: "bot",
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: container.started_at,
+        services,
+    };
+    (code, Json(body))
+}
+
+#[derive(Serialize)]
+struct ReadyBody {
+    ready: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
+}
+
+async fn ready(State(container): State<Arc<Container>>) -> impl IntoResponse {
+    let services = container.look();
+    let ready = services.values().all(|it| it.ready);
+    let mut why = Vec::new();
+    for (service, seen) in &services {
+        why.extend(seen.why.iter().map(|it| format!("{service}: {it}")));
+    }
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(ReadyBody { ready, why }))
+}
+
+async fn metrics(State(container): State<Arc<Container>>) -> impl IntoResponse {
+    let (services, now) = (container.look(), now_ms());
+    let counted = services.iter().map(|(service, seen)| Counted {
+        service,
+        ready: seen.ready,
+        uptime_seconds: now.saturating_sub(seen.started_at) / 1000,
+        numbers: &seen.numbers,
+    });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus(counted))
+}
