@@ -81,6 +81,7 @@ stage_tests() {
     else
         echo "cargo-nextest is missing: running with cargo test, campaigns and foreign programs included"
         echo "  → cargo install --locked cargo-nextest"
+        build_programs
         with_log cargo test --workspace --lib --bins --tests --examples --no-fail-fast
     fi
 }
@@ -116,9 +117,13 @@ need_nextest() {
 }
 
 nextest() {
-    # Scenarios start the real programs, and nextest builds only those of the crate under test.
-    cargo build --workspace --bins --quiet
+    build_programs
     with_log cargo nextest run --workspace "$@"
+}
+
+# The programs that scenarios start: cargo builds a package's for its own tests only.
+build_programs() {
+    cargo build --workspace --bins
 }
 
 # with_log COMMAND...: keeps what it prints for the summary, and its exit code.
@@ -218,7 +223,9 @@ for stage in $stages; do run_stage "$stage"; done
 printf '\n'
 # The test runner's own last words, once more where they are seen.
 for stage in $stages; do
-    [ ! -f "$run/log.$stage" ] || grep -E '^[^A-Za-z]*(Summary \[|test result:)' "$run/log.$stage" || true
+    [ -f "$run/log.$stage" ] || continue
+    escape="$(printf '\033')"
+    sed "s/$escape\[[0-9;]*m//g" "$run/log.$stage" | grep -E '^( +Summary \[|test result:)' || true
 done
 cat "$run/table"
 if [ "$failures" -gt 0 ]; then
