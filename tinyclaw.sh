@@ -1,13 +1,183 @@
 #!/bin/sh
 # TinyClaw, from a shell.
 #
-#   ./tinyclaw.sh test            everything, as CI does it; installs what is missing where it can
-#   ./tinyclaw.sh test quick      the inner loop: format, lints, tests without the slow ones
-#   ./tinyclaw.sh test STAGE...   some stages only; `test stages` lists them
-#   ./tinyclaw.sh help            this text
+#   ./tinyclaw.sh demo [--claude]     a running office in this terminal, with nothing configured; Ctrl-C ends it
+#
+#   ./tinyclaw.sh start               check what is needed, build, start the containers
+#   ./tinyclaw.sh stop                stop them; messages wait
+#   ./tinyclaw.sh restart [SERVICE]   bot, broker or dashboard; all of them without a name
+#   ./tinyclaw.sh status              containers, memory, queue, health
+#   ./tinyclaw.sh logs [SERVICE]      follow the log lines
+#   ./tinyclaw.sh doctor [...]        what works, what does not, and what to do about it
+#   ./tinyclaw.sh send [--thread N] [--wait] TEXT
+#                                     a message to a thread, as if typed in Telegram
+#   ./tinyclaw.sh settings [...]      show or change settings
+#
+#   ./tinyclaw.sh install             start at boot, with systemd
+#   ./tinyclaw.sh uninstall           no longer; data stays
+#   ./tinyclaw.sh backup [FILE]       the state and Claude's sessions into one file, while running
+#   ./tinyclaw.sh restore FILE [--overwrite]
+#   ./tinyclaw.sh update              back up, replace, check, and go back when it is bad
+#
+#   ./tinyclaw.sh test [quick | STAGE...]
+#                                     check everything, as CI does; `test stages` lists them
+#   ./tinyclaw.sh help                this text
+#
+# Exit codes: 0 done, 1 it went wrong (the reason and the way out are on stderr), 2 the command line was not understood.
+# DOCKER_HOST and COMPOSE_PROJECT_NAME are honoured; everything else is in .env and settings.json (docs/SETTINGS.md).
 set -eu
 
 here="$(cd "$(dirname "$0")" && pwd)"
+# shellcheck source=scripts/tools.sh
+. "$here/scripts/tools.sh"
+# shellcheck source=scripts/containers.sh
+. "$here/scripts/containers.sh"
+
+verb_demo() {
+    if [ "$(uname -s)" != Linux ]; then
+        fail "the demo needs Linux, for its file locks and notices" \
+            "on macOS, in a container: docker run --rm -it -p 127.0.0.1:3100:3100 -v \"\$PWD:/src\" -w /src rust:1.95-bookworm ./tinyclaw.sh demo"
+    fi
+    have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
+    have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
+    echo "building; the first time takes some minutes"
+    (cd "$here" && cargo build --release --workspace --bins --quiet)
+    exec "$here/target/release/tinyclaw" demo "$@"
+}
+
+verb_start() {
+    check_all
+    on_containers up --detach --build --remove-orphans
+    wait_until_healthy bot || fail "the bot is not healthy" "./tinyclaw.sh logs bot"
+    echo "TinyClaw is up; the dashboard is at http://localhost:${TINYCLAW_DASHBOARD_PORT:-3100}"
+    echo "  → ./tinyclaw.sh doctor says what is configured and what is not"
+}
+
+verb_stop() {
+    need_docker
+    on_containers stop --timeout 40
+}
+
+verb_restart() {
+    need_docker
+    on_containers restart --timeout 40 "$@"
+}
+
+verb_status() {
+    need_docker
+    on_containers ps
+    ids="$(on_containers ps --quiet)"
+    if [ -z "$ids" ]; then
+        echo "nothing runs"
+        echo "  → ./tinyclaw.sh start"
+        return
+    fi
+    echo
+    # shellcheck disable=SC2086 # one id a word
+    docker stats --no-stream --format 'table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.PIDs}}' $ids
+    echo
+    in_bot tinyclaw queue ls || true
+    echo
+    in_bot tinyclaw doctor || true
+}
+
+verb_logs() {
+    need_docker
+    on_containers logs --follow --tail 200 "$@"
+}
+
+verb_doctor() {
+    tinyclaw doctor "$@"
+}
+
+verb_send() {
+    [ $# -gt 0 ] || misunderstood "send needs a text" './tinyclaw.sh send "hello"'
+    tinyclaw send "$@"
+}
+
+verb_settings() {
+    tinyclaw settings "$@"
+}
+
+verb_install() {
+    check_all
+    have systemctl || fail "systemd is not here" "./tinyclaw.sh start; the containers come back with Docker"
+    on_containers build
+    for old in tinyclaw-telegram tinyclaw-queue; do
+        [ -e "/etc/systemd/system/$old.service" ] || continue
+        echo "removing the old unit $old"
+        as_root systemctl disable --now "$old.service" || true
+        as_root rm -f "/etc/systemd/system/$old.service"
+    done
+    unit="$(mktemp -d)/tinyclaw.service"
+    unit_text >"$unit"
+    if have systemd-analyze; then systemd-analyze verify "$unit"; fi
+    as_root install -m 0644 "$unit" /etc/systemd/system/tinyclaw.service
+    rm -r "$(dirname "$unit")"
+    as_root systemctl daemon-reload
+    as_root systemctl enable --now tinyclaw.service
+    systemctl --no-pager --lines 0 status tinyclaw.service
+    wait_until_healthy bot || fail "the bot is not healthy" "./tinyclaw.sh logs bot"
+    echo "TinyClaw is up, and starts at boot"
+}
+
+verb_uninstall() {
+    if have systemctl && [ -e /etc/systemd/system/tinyclaw.service ]; then
+        as_root systemctl disable --now tinyclaw.service || true
+        as_root rm -f /etc/systemd/system/tinyclaw.service
+        as_root systemctl daemon-reload
+    fi
+    need_docker
+    on_containers down --remove-orphans
+    echo "TinyClaw is gone; what it knew stays in Docker's volumes"
+    echo "  → to remove that too: $(compose_words) down --volumes"
+}
+
+verb_backup() {
+    need_docker
+    file="${1:-tinyclaw-$(date -u +%Y%m%dT%H%M%SZ).tar.gz}"
+    [ ! -e "$file" ] || fail "$file is there already" "./tinyclaw.sh backup OTHER-NAME"
+    backup_to "$file"
+    echo "$file ($(du -h "$file" | cut -f1)): the state and Claude's sessions. It holds no .env, no secrets/, no workspace"
+}
+
+verb_restore() {
+    [ $# -gt 0 ] || misunderstood "restore needs a file" "./tinyclaw.sh restore FILE"
+    need_docker
+    file="$1"
+    [ -r "$file" ] || fail "$file cannot be read" "./tinyclaw.sh backup makes one"
+    gzip --test "$file" || fail "$file is not whole" "take another backup"
+    if [ "${2:-}" != --overwrite ] && ! volume_is_empty; then
+        fail "there is a state already, and restoring replaces it" "./tinyclaw.sh restore $file --overwrite"
+    fi
+    restore_from "$file"
+    on_containers up --detach --no-build
+    wait_until_healthy bot || fail "the bot is not healthy" "./tinyclaw.sh logs bot"
+    echo "restored from $file"
+}
+
+verb_update() {
+    check_all
+    file="tinyclaw-before-update-$(date -u +%Y%m%dT%H%M%SZ).tar.gz"
+    if [ -e "$here/.git" ] && [ -z "${TINYCLAW_UPDATE_NO_PULL:-}" ]; then
+        git -C "$here" pull --ff-only
+    fi
+    keep_images latest previous
+    on_containers build
+    backup_to "$file"
+    # The bot gets SIGTERM and 40 s: running turns end or are put back, and nothing is lost.
+    on_containers up --detach --no-build --remove-orphans
+    if wait_until_healthy bot && wait_until_healthy dashboard; then
+        echo "updated; the backup from before is $file"
+        return
+    fi
+    echo "the new one is not healthy: going back" >&2
+    on_containers logs --tail 50 >&2 || true
+    keep_images previous latest
+    on_containers up --detach --no-build --remove-orphans
+    wait_until_healthy bot || fail "the old one is not healthy either" "./tinyclaw.sh restore $file --overwrite"
+    fail "the update was bad and is undone" "the log lines above say why"
+}
 
 verb_test() {
     exec "$here/scripts/test.sh" "$@"
@@ -18,14 +188,22 @@ verb_help() {
     sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$here/tinyclaw.sh"
 }
 
+# fail WHAT WAY-OUT: every failure has its arrow.
+fail() {
+    printf 'tinyclaw: %s\n  → %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+misunderstood() {
+    printf 'tinyclaw: %s\n  → %s\n' "$1" "$2" >&2
+    exit 2
+}
+
 verb="${1:-help}"
 [ $# -eq 0 ] || shift
 case "$verb" in
-    test) verb_test "$@" ;;
-    help | --help | -h) verb_help ;;
-    *)
-        echo "tinyclaw: there is no verb \"$verb\"" >&2
-        echo "  → ./tinyclaw.sh help" >&2
-        exit 2
-        ;;
+    demo | start | stop | restart | status | logs | doctor | send | settings) "verb_$verb" "$@" ;;
+    install | uninstall | backup | restore | update | test | help) "verb_$verb" "$@" ;;
+    --help | -h) verb_help ;;
+    *) misunderstood "there is no verb \"$verb\"" "./tinyclaw.sh help" ;;
 esac

