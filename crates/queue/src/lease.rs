@@ -201,6 +201,14 @@ impl Lease {
         })
     }
 
+    /// Takes an intent back: the part was surely not sent, so the next attempt need not doubt it. On disk when this
+    /// returns.
+    pub fn unsent(&mut self, part: u32) -> Result<(), LeaseError> {
+        self.update("the delivery", |it| {
+            it.delivery.retain(|known| known.part != part || known.telegram_message_id.is_some());
+        })
+    }
+
     /// The answer is where it should be: the message goes to `done/`.
     pub fn delivered(mut self) -> Result<(), LeaseError> {
         if self.message.attempts.send != self.attempt {
