@@ -2,3 +2,4 @@
 
 pub mod messages_api;
 pub mod state;
+pub mod telegram;
