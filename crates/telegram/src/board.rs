@@ -1,0 +1,522 @@
+//! Status messages: one for each turn that takes a while, showing the truth as the progress file has it.
+//!
+//! A turn's status is shown by a task of its own, which waits for a permit, looks what is the case *then*, and sends it.
+//! Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
+//! keeps the message's id over a restart. What a status looks like is in [`crate::look`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use teloxide::payloads::{EditMessageText, setters::*};
+use teloxide::types::{ChatId, MessageId, ParseMode, ReplyParameters};
+use tinyclaw_disk::Flush;
+use tinyclaw_domain::{Channel, Key, Lane, Message, Source, ThreadId};
+use tinyclaw_ledger::{load, save};
+use tinyclaw_queue::Place;
+use tinyclaw_service::now_ms;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::book::Address;
+use crate::budget::Priority;
+use crate::client::{CallError, Refusal};
+use crate::face::{Face, Origin, no_preview};
+use crate::look::{Look, Picture};
+
+/// How often the queue and the running turns are looked at while there are any.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// A status in which nothing but the seconds changed is sent again after this.
+const STILL_EVERY: Duration = Duration::from_secs(15);
+/// More messages than this in one folder are not shown.
+const LIST_MAX: usize = 2_000;
+
+/// The status messages of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shows: HashMap<Key, Show>,
+    /// Keys whose answers are being delivered.
+    retired: HashSet<Key>,
+    /// What was read of messages; `None` for those that are not shown.
+    subjects: HashMap<Key, Option<Arc<Subject>>>,
+}
+
+#[derive(Debug)]
+struct Show {
+    look: watch::Sender<Option<Look>>,
+    task: JoinHandle<()>,
+    settled_at: Option<Instant>,
+}
+
+/// Whose status it is.
+#[derive(Debug)]
+struct Subject {
+    key: Key,
+    thread: ThreadId,
+    origin: Option<Origin>,
+    trouble: Option<String>,
+}
+
+/// `status/<key>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) address: Address,
+    /// When the message was about to be sent, in ms since 1970.
+    pub(crate) intent: u64,
+    /// Its id. None after a crash means: perhaps sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<i64>,
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    /// Ends the showing of a turn, whose answer is about to be delivered, and gives its status message.
+    pub(crate) async fn retire(&self, face: &Face, key: &Key) -> Option<Status> {
+        let show = {
+            let mut state = self.state();
+            state.retired.insert(key.clone());
+            state.subjects.remove(key);
+            state.shows.remove(key)
+        };
+        if let Some(show) = show {
+            show.look.send_replace(None);
+            // It may be in the middle of an edit, which must not come after the answer.
+            let _ = show.task.await;
+        }
+        read_status(face, key)
+    }
+
+    /// The delivery is over, well or not.
+    pub(crate) fn release(&self, key: &Key) {
+        self.state().retired.remove(key);
+    }
+}
+
+fn read_status(face: &Face, key: &Key) -> Option<Status> {
+    tokio::task::block_in_place(|| load(&face.state.status(key))).ok().flatten()
+}
+
+fn write_status(face: &Face, key: &Key, status: &Status) {
+    let path = face.state.status(key);
+    if let Err(err) = tokio::task::block_in_place(|| save(&path, status, Flush::None)) {
+        tracing::warn!("{:#}", anyhow::Error::from(err));
+    }
+}
+
+/// Forgets a status message, which has gone or has become the answer.
+pub(crate) fn forget_status(face: &Face, key: &Key) {
+    if let Err(err) = tokio::task::block_in_place(|| tinyclaw_disk::remove(&face.state.status(key)))
+    {
+        tracing::warn!("{err}");
+    }
+}
+
+/// Keeps the status messages true until the shutdown.
+pub(crate) async fn run(face: Arc<Face>) {
+    clear_away(&face).await;
+    let watch = face.view.watch();
+    loop {
+        let changed = watch.changed();
+        let busy = tokio::task::block_in_place(|| tick(&face));
+        let pause = async {
+            if busy {
+                tokio::time::sleep(LOOK_EVERY).await;
+            } else {
+                changed.await;
+                // What has just come is often gone in a moment.
+                tokio::time::sleep(LOOK_EVERY / 4).await;
+            }
+        };
+        tokio::select! {
+            () = pause => {}
+            () = face.shutdown.begun() => return,
+        }
+    }
+}
+
+/// Looks at the queue and tells every task what is the case. `true` while there is something to show.
+fn tick(face: &Arc<Face>) -> bool {
+    let looks = match looks(face) {
+        Ok(it) => it,
+        Err(err) => {
+            tracing::warn!("the queue cannot be read: {err}");
+            return true;
+        }
+    };
+    let mut gone = Vec::new();
+    let busy = {
+        let mut state = face.board.state();
+        for (key, (subject, look)) in &looks {
+            if state.retired.contains(key) {
+                continue;
+            }
+            if let Some(show) = state.shows.get(key) {
+                show.look.send_if_modified(|it| {
+                    let new = it.as_ref() != Some(look);
+                    if new {
+                        *it = Some(look.clone());
+                    }
+                    new
+                });
+                continue;
+            }
+            let (sender, receiver) = watch::channel(Some(look.clone()));
+            let task = tokio::spawn(show(Arc::clone(face), Arc::clone(subject), receiver));
+            state.shows.insert(key.clone(), Show { look: sender, task, settled_at: None });
+        }
+        for (key, show) in &mut state.shows {
+            if looks.contains_key(key) {
+                show.settled_at = None;
+                continue;
+            }
+            let since = *show.settled_at.get_or_insert_with(Instant::now);
+            show.look.send_if_modified(|it| {
+                let new = *it != Some(Look::Settled);
+                *it = Some(Look::Settled);
+                new
+            });
+            // An answer is fetched by the outlet in a moment; what is not has ended without one.
+            if since.elapsed() > Duration::from_secs(2) {
+                show.settled_at = Some(Instant::now());
+                gone.push(key.clone());
+            }
+        }
+        state.subjects.retain(|key, _| looks.contains_key(key));
+        !state.shows.is_empty()
+    };
+    for key in gone {
+        tokio::spawn(end_without_answer(Arc::clone(face), key));
+    }
+    busy
+}
+
+type Looks = BTreeMap<Key, (Arc<Subject>, Look)>;
+
+fn looks(face: &Face) -> std::io::Result<Looks> {
+    let now = now_ms();
+    let mut looks = Looks::new();
+    let mut busy_since: HashMap<Lane, u64> = HashMap::new();
+    for entry in face.view.list(Place::Processing, LIST_MAX)? {
+        let progress = face.progress(&entry.key);
+        let since = progress.as_ref().map_or(entry.queued_at, |it| it.started_at);
+        busy_since.insert(entry.lane.clone(), since);
+        if let Some(subject) = subject(face, &entry) {
+            let look = progress.map_or(Look::Starting, |it| Look::Turn(Box::new(it)));
+            looks.insert(entry.key, (subject, look));
+        }
+    }
+    let mut positions: HashMap<Lane, usize> = HashMap::new();
+    for entry in face.view.list(Place::Incoming, LIST_MAX)? {
+        let position = positions.entry(entry.lane.clone()).or_default();
+        *position += 1;
+        let Some(subject) = subject(face, &entry) else { continue };
+        let busy_since = busy_since.get(&entry.lane).copied();
+        let again_at = entry.not_before.filter(|it| *it > now);
+        // Who put it back may have left word; else there is what the message itself knows.
+        let told = again_at.and_then(|_| face.progress(&entry.key)?.trouble);
+        let look = match (again_at, told, &subject.trouble) {
+            (Some(_), Some(trouble), _) => Look::Trouble { trouble, again_at: None },
+            (Some(at), None, Some(trouble)) => {
+                Look::Trouble { trouble: trouble.clone(), again_at: Some(at) }
+            }
+            _ => Look::Waiting {
+                // Who is worked on stands before them all.
+                position: *position + usize::from(busy_since.is_some()),
+                busy_since,
+            },
+        };
+        looks.insert(entry.key, (subject, look));
+    }
+    Ok(looks)
+}
+
+fn subject(face: &Face, entry: &tinyclaw_queue::Entry) -> Option<Arc<Subject>> {
+    if !matches!(entry.lane, Lane::Thread(_)) {
+        return None;
+    }
+    // A message that was tried before has something to say about it.
+    if entry.not_before.is_none()
+        && let Some(known) = face.board.state().subjects.get(&entry.key)
+    {
+        return known.clone();
+    }
+    let message = face.view.read(entry).ok().flatten()?;
+    let shown = is_shown(&message).then(|| {
+        Arc::new(Subject {
+            key: message.key.clone(),
+            thread: message.thread_id.clone(),
+            origin: Origin::of(&message),
+            trouble: message.trouble.clone(),
+        })
+    });
+    face.board.state().subjects.insert(entry.key.clone(), shown.clone());
+    shown
+}
+
+fn is_shown(message: &Message) -> bool {
+    message.channel == Channel::Telegram
+        && message.command.is_none()
+        && matches!(message.source, Source::User | Source::CrossThread | Source::Cli | Source::Api)
+}
+
+/// Shows one turn until it is told to stop.
+async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<Option<Look>>) {
+    let begun = Instant::now();
+    let status = read_status(&face, &subject.key);
+    let mut shown = Shown {
+        ambiguous: status.as_ref().is_some_and(|it| it.message.is_none()),
+        message: status.as_ref().and_then(|it| it.message),
+        last: None,
+        asked: None,
+    };
+    // A status that is there already has nothing to wait for.
+    let wait = if shown.message.is_some() { Duration::ZERO } else { face.timing.status_after };
+    let typing = Typing::start(Arc::clone(&face), Arc::clone(&subject), look.clone());
+    tokio::select! {
+        () = tokio::time::sleep_until(begun + wait) => {}
+        () = ended(look.clone()) => return,
+    }
+    loop {
+        let Some(permit) = permit(&face, &subject, &mut look, &shown).await else { return };
+        let Some(address) = face.address_of(&subject.thread) else { return };
+        let now = look.borrow_and_update().clone();
+        let Some(now) = now else { return };
+        if let Some(picture) = now.picture(&subject.key, now_ms())
+            && shown.last.as_ref() != Some(&picture)
+        {
+            let sent = shown.send(&face, &subject, address, &picture).await;
+            match sent {
+                Ok(()) => {
+                    shown.asked = now.question();
+                    shown.last = Some(picture);
+                }
+                Err(CallError::Flood { wait, .. }) => face.budget.freeze(address.chat, wait),
+                Err(CallError::Migrated { to, .. }) => {
+                    let _ = tokio::task::block_in_place(|| face.book.migrate(address.chat, to));
+                }
+                Err(err) if err.refusal().is_some() => {
+                    tracing::warn!(key = %subject.key, "no status for {}: {err}", subject.key);
+                    return;
+                }
+                Err(err) => {
+                    tracing::debug!("a status was not sent: {err}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        drop(permit);
+        let still = shown.last.is_some();
+        tokio::select! {
+            changed = look.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(STILL_EVERY), if still => {}
+        }
+        if look.borrow().is_none() {
+            break;
+        }
+    }
+    drop(typing);
+}
+
+async fn ended(mut look: watch::Receiver<Option<Look>>) {
+    let _ = look.wait_for(Option::is_none).await;
+}
+
+/// Waits for the right to send, with the urgency of what is to be said. `None` when there is nothing to say any more.
+async fn permit(
+    face: &Face,
+    subject: &Subject,
+    look: &mut watch::Receiver<Option<Look>>,
+    shown: &Shown,
+) -> Option<crate::budget::Permit> {
+    loop {
+        let now = look.borrow_and_update().clone()?;
+        if now == Look::Settled {
+            look.changed().await.ok()?;
+            continue;
+        }
+        let address = face.address_of(&subject.thread)?;
+        let asks = now.question();
+        let priority = if asks.is_some() && asks != shown.asked {
+            Priority::Urgent
+        } else if shown.message.is_none() {
+            Priority::FirstStatus
+        } else {
+            Priority::Preview
+        };
+        tokio::select! {
+            permit = face.budget.permit(address.chat, address.lane(), priority, 1) => return Some(permit),
+            // The wait begins anew, with no loss: whose turn it is depends on who was served last.
+            changed = look.changed() => changed.ok()?,
+        }
+    }
+}
+
+/// What stands in the chat.
+struct Shown {
+    message: Option<i64>,
+    /// It may stand there twice, and nobody knows.
+    ambiguous: bool,
+    last: Option<Picture>,
+    asked: Option<String>,
+}
+
+impl Shown {
+    async fn send(
+        &mut self,
+        face: &Face,
+        subject: &Subject,
+        address: Address,
+        picture: &Picture,
+    ) -> Result<(), CallError> {
+        let keyboard = picture.keyboard.clone();
+        if let Some(message) = self.message {
+            return match edit(face, address, message, &picture.html, keyboard).await {
+                Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
+                other => other,
+            };
+        }
+        let mut status = Status { address, intent: now_ms(), message: None };
+        write_status(face, &subject.key, &status);
+        let html = if self.ambiguous {
+            format!("{}\n{}", crate::plan::MARK, picture.html)
+        } else {
+            picture.html.clone()
+        };
+        let mut payload = Face::new_text(address, &html).disable_notification(true);
+        if let Some(origin) = subject.origin.as_ref().filter(|it| it.is_in(address, &face.book)) {
+            let reply = ReplyParameters::new(MessageId(origin.message_id));
+            payload = payload.reply_parameters(reply.allow_sending_without_reply());
+        }
+        match face.client.call_with(&payload, markup(keyboard)).await {
+            Ok(sent) => {
+                status.message = sent["message_id"].as_i64();
+                self.message = status.message;
+                self.ambiguous = false;
+                write_status(face, &subject.key, &status);
+                Ok(())
+            }
+            Err(err) => {
+                match &err {
+                    CallError::Ambiguous { .. } => self.ambiguous = true,
+                    _ if !self.ambiguous => forget_status(face, &subject.key),
+                    _ => {}
+                }
+                Err(err)
+            }
+        }
+    }
+}
+
+/// Edits a message of ours. The keyboard is always said: an edit without one takes it away.
+pub(crate) async fn edit(
+    face: &Face,
+    address: Address,
+    message: i64,
+    html: &str,
+    keyboard: Option<Value>,
+) -> Result<(), CallError> {
+    let id = MessageId(i32::try_from(message).unwrap_or_default());
+    let payload = EditMessageText::new(ChatId(address.chat), id, html)
+        .parse_mode(ParseMode::Html)
+        .link_preview_options(no_preview());
+    face.client.call_with(&payload, markup(keyboard)).await.map(drop)
+}
+
+pub(crate) fn markup(keyboard: Option<Value>) -> Map<String, Value> {
+    keyboard.map(|it| ("reply_markup".to_owned(), it)).into_iter().collect()
+}
+
+/// Keeps "typing" alive for as long as it lives and the turn runs.
+struct Typing {
+    task: JoinHandle<()>,
+}
+
+impl Typing {
+    fn start(
+        face: Arc<Face>,
+        subject: Arc<Subject>,
+        look: watch::Receiver<Option<Look>>,
+    ) -> Typing {
+        let task = tokio::spawn(async move {
+            loop {
+                let working = look.borrow().as_ref().is_some_and(Look::is_working);
+                if working && let Some(address) = face.address_of(&subject.thread) {
+                    face.type_in(address).await;
+                }
+                tokio::time::sleep(face.timing.typing).await;
+            }
+        });
+        Typing { task }
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A turn that is over and has nothing to deliver: its status goes.
+async fn end_without_answer(face: Arc<Face>, key: Key) {
+    let found = tokio::task::block_in_place(|| face.view.find(&key));
+    let place = match &found {
+        Ok(seen) => seen.as_ref().map(|it| it.place),
+        Err(_) => return,
+    };
+    let over = matches!(place, None | Some(Place::Done | Place::Dead | Place::Quarantine));
+    if !over || face.board.state().retired.contains(&key) {
+        return;
+    }
+    let status = face.board.retire(&face, &key).await;
+    if let Some(Status { address, message: Some(message), .. }) = status {
+        let _ = face.delete(address.chat, message).await;
+    }
+    forget_status(&face, &key);
+    if let Some(origin) = found.ok().flatten().and_then(|it| Origin::of(&it.message)) {
+        let emoji = (place == Some(Place::Dead)).then_some("💔");
+        face.react(face.book.present(origin.chat), origin.message_id, emoji).await;
+    }
+    face.board.release(&key);
+}
+
+/// Status messages of an earlier process whose turns are over.
+async fn clear_away(face: &Arc<Face>) {
+    let entries = std::fs::read_dir(face.state.statuses()).into_iter().flatten().flatten();
+    let keys = entries
+        .filter_map(|it| it.file_name().to_str()?.strip_suffix(".json")?.parse::<Key>().ok());
+    for key in keys {
+        let found = tokio::task::block_in_place(|| face.view.find(&key));
+        let Ok(found) = found else { continue };
+        let over = found
+            .as_ref()
+            .is_none_or(|it| matches!(it.place, Place::Done | Place::Dead | Place::Quarantine));
+        if !over {
+            continue;
+        }
+        let status = read_status(face, &key);
+        let became_answer = |id: i64| {
+            found.as_ref().is_some_and(|it| {
+                it.message.delivery.iter().any(|it| it.telegram_message_id == Some(id))
+            })
+        };
+        if let Some(Status { address, message: Some(id), .. }) = status
+            && !became_answer(id)
+            && face.delete(face.book.present(address.chat), id).await.is_err()
+        {
+            continue;
+        }
+        forget_status(face, &key);
+    }
+}

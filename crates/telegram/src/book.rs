@@ -1,0 +1,396 @@
+//! `telegram.json`: what this service has to remember over a restart and nobody else knows.
+//!
+//! Where polling goes on, where each thread lives in Telegram now, which message became which key, which model wrote
+//! which answer, and what was spent of each chat's budget. Addresses are flushed when they change; everything else is
+//! written now and then and may be lost: the queue's keys, not this file, keep messages from being repeated.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tinyclaw_disk::{DiskError, Flush};
+use tinyclaw_domain::{Key, Model, ThreadId};
+
+use crate::budget::Budget;
+
+/// Update ids may begin anew after a week without updates; an offset this old is not sent.
+const OFFSET_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
+/// So many messages are remembered, of people and of ours.
+const MESSAGES_MAX: usize = 1000;
+
+/// A place in Telegram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    /// The chat.
+    pub chat: i64,
+    /// The topic; none in General, in a private chat and in a group without topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<i32>,
+}
+
+impl Address {
+    /// The number by which the budget tells topics of one chat apart.
+    pub fn lane(self) -> i64 {
+        self.topic.unwrap_or(1).into()
+    }
+}
+
+/// The book, shared by everything in this process.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pages: Pages,
+    dirty: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Pages {
+    v: u32,
+    offset: Option<i64>,
+    offset_at: u64,
+    /// Threads that do not live where their name says, and what their topics are called.
+    threads: BTreeMap<ThreadId, Desk>,
+    /// Groups that became supergroups.
+    migrated: BTreeMap<i64, i64>,
+    /// People's messages.
+    heard: VecDeque<Heard>,
+    /// Our answers.
+    said: VecDeque<Said>,
+    /// When a chat was written to in the last minute, in ms since 1970.
+    spent: BTreeMap<i64, Vec<u64>>,
+    /// Topics whose creation was begun and not seen to end.
+    creating: BTreeMap<Key, String>,
+    /// The commands that were registered last.
+    commands: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Desk {
+    #[serde(flatten)]
+    address: Address,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Heard {
+    chat: i64,
+    id: i32,
+    key: Key,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Said {
+    chat: i64,
+    id: i64,
+    model: Model,
+}
+
+impl Book {
+    /// Opens the book at `path`. One that cannot be read is put aside and begun anew, with a word in the log.
+    pub fn open(path: &Path) -> Book {
+        let pages = match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|err| {
+                let aside = path.with_extension("json.unreadable");
+                let kept = tinyclaw_disk::rename(path, &aside);
+                tracing::error!(
+                    "{} cannot be read ({err}) and is begun anew; {}",
+                    path.display(),
+                    kept.map_or_else(
+                        |it| it.to_string(),
+                        |()| format!("it lies in {}", aside.display())
+                    )
+                );
+                Pages::default()
+            }),
+            Err(_) => Pages::default(),
+        };
+        let pages = Pages { v: 1, ..pages };
+        Book { path: path.to_owned(), state: Mutex::new(State { pages, dirty: false }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    /// From where to ask for updates, if what we know is fresh enough to be true.
+    pub fn offset(&self, now_ms: u64) -> Option<i64> {
+        let state = self.state();
+        let age = Duration::from_millis(now_ms.saturating_sub(state.pages.offset_at));
+        state.pages.offset.filter(|_| age < OFFSET_AGE_MAX)
+    }
+
+    /// The next poll asks from here on.
+    pub fn set_offset(&self, offset: i64, now_ms: u64) {
+        let mut state = self.state();
+        (state.pages.offset, state.pages.offset_at, state.dirty) = (Some(offset), now_ms, true);
+    }
+
+    /// The id a chat has now.
+    pub fn present(&self, chat: i64) -> i64 {
+        let state = self.state();
+        let mut chat = chat;
+        // A chat migrates once; more hops than a few would be a circle.
+        for _ in 0..4 {
+            match state.pages.migrated.get(&chat) {
+                Some(to) => chat = *to,
+                None => break,
+            }
+        }
+        chat
+    }
+
+    /// Where a thread lives. `home` is the home forum's present id.
+    pub fn address(&self, thread: &ThreadId, home: Option<i64>) -> Option<Address> {
+        let known = self.state().pages.threads.get(thread).map(|it| it.address);
+        let address = known.or_else(|| born_at(thread, home))?;
+        Some(Address { chat: self.present(address.chat), ..address })
+    }
+
+    /// Which thread lives there: the one that moved there, or the one that was born there.
+    pub fn thread_at(&self, address: Address, home: Option<i64>) -> Option<ThreadId> {
+        let state = self.state();
+        let moved = state.pages.threads.iter().find(|(_, it)| it.address == address);
+        if let Some((thread, _)) = moved {
+            return Some(thread.clone());
+        }
+        drop(state);
+        name_of(address, home)
+    }
+
+    /// A thread lives there from now on. Flushed when this returns.
+    pub fn bind(&self, thread: &ThreadId, address: Address) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let name = state.pages.threads.get(thread).and_then(|it| it.name.clone());
+        state.pages.threads.insert(thread.clone(), Desk { address, name });
+        self.write(&mut state, Flush::Strict)
+    }
+
+    /// What a thread's topic is called.
+    pub fn set_name(&self, thread: &ThreadId, address: Address, name: &str) {
+        let mut state = self.state();
+        let desk = Desk { address, name: Some(name.to_owned()) };
+        state.pages.threads.insert(thread.clone(), desk);
+        state.dirty = true;
+    }
+
+    /// What a thread's topic was called when it was last heard of.
+    pub fn name(&self, thread: &ThreadId) -> Option<String> {
+        self.state().pages.threads.get(thread).and_then(|it| it.name.clone())
+    }
+
+    /// A group has become a supergroup: every thread in it moves along. Flushed when this returns.
+    pub fn migrate(&self, from: i64, to: i64) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if from == to || state.pages.migrated.get(&from) == Some(&to) {
+            return Ok(());
+        }
+        state.pages.migrated.insert(from, to);
+        for desk in state.pages.threads.values_mut() {
+            if desk.address.chat == from {
+                desk.address.chat = to;
+            }
+        }
+        self.write(&mut state, Flush::Strict)
+    }
+
+    /// A person's message became the message of this key.
+    pub fn heard(&self, chat: i64, id: i32, key: &Key) {
+        let mut state = self.state();
+        state.pages.heard.push_back(Heard { chat, id, key: key.clone() });
+        while state.pages.heard.len() > MESSAGES_MAX {
+            state.pages.heard.pop_front();
+        }
+        state.dirty = true;
+    }
+
+    /// Which key a person's message became.
+    pub fn key_of(&self, chat: i64, id: i32) -> Option<Key> {
+        let state = self.state();
+        let found = state.pages.heard.iter().rev().find(|it| it.chat == chat && it.id == id);
+        found.map(|it| it.key.clone())
+    }
+
+    /// The model that wrote a message of ours.
+    pub fn said(&self, chat: i64, id: i64, model: Model) {
+        let mut state = self.state();
+        state.pages.said.push_back(Said { chat, id, model });
+        while state.pages.said.len() > MESSAGES_MAX {
+            state.pages.said.pop_front();
+        }
+        state.dirty = true;
+    }
+
+    /// Which model wrote a message of ours.
+    pub fn model_of(&self, chat: i64, id: i64) -> Option<Model> {
+        let state = self.state();
+        state.pages.said.iter().rev().find(|it| it.chat == chat && it.id == id).map(|it| it.model)
+    }
+
+    /// Begins to create a topic on behalf of `key`. `false` when that was begun before and nobody knows how it ended.
+    pub fn begin_topic(&self, key: &Key, name: &str) -> Result<bool, DiskError> {
+        let mut state = self.state();
+        if state.pages.creating.contains_key(key) {
+            return Ok(false);
+        }
+        state.pages.creating.insert(key.clone(), name.to_owned());
+        self.write(&mut state, Flush::Strict)?;
+        Ok(true)
+    }
+
+    /// The creation of a topic ended, well or not.
+    pub fn end_topic(&self, key: &Key) {
+        let mut state = self.state();
+        state.pages.creating.remove(key);
+        state.dirty = true;
+    }
+
+    /// Whether these commands still have to be registered; they count as registered from now on.
+    pub fn take_commands(&self, commands: &str) -> bool {
+        let mut state = self.state();
+        if state.pages.commands == commands {
+            return false;
+        }
+        commands.clone_into(&mut state.pages.commands);
+        state.dirty = true;
+        true
+    }
+
+    /// The commands could not be registered: they are tried again with the next start.
+    pub fn forget_commands(&self) {
+        self.state().pages.commands.clear();
+    }
+
+    /// Tells a new budget what an earlier process has spent.
+    pub fn restore(&self, budget: &Budget, now_ms: u64) {
+        for (chat, times) in &self.state().pages.spent {
+            let ages = times.iter().map(|it| Duration::from_millis(now_ms.saturating_sub(*it)));
+            budget.remember(*chat, ages);
+        }
+    }
+
+    /// Writes the book if it changed since it was last written. No flush.
+    pub fn save(&self, budget: &Budget, now_ms: u64) -> Result<(), DiskError> {
+        let spent: BTreeMap<i64, Vec<u64>> = budget
+            .spent()
+            .into_iter()
+            .map(|(chat, ages)| {
+                let times = ages.iter().map(|it| now_ms.saturating_sub(it.as_millis() as u64));
+                (chat, times.collect())
+            })
+            .collect();
+        let mut state = self.state();
+        if !state.dirty && spent.is_empty() && state.pages.spent.is_empty() {
+            return Ok(());
+        }
+        state.pages.spent = spent;
+        self.write(&mut state, Flush::None)
+    }
+
+    fn write(&self, state: &mut State, flush: Flush) -> Result<(), DiskError> {
+        let bytes = serde_json::to_vec(&state.pages).map_err(|it| DiskError {
+            step: "write",
+            path: self.path.clone(),
+            source: it.into(),
+        })?;
+        tinyclaw_disk::replace(&self.path, &bytes, flush)?;
+        state.dirty = false;
+        Ok(())
+    }
+}
+
+/// Where a thread was born, as its name says.
+fn born_at(thread: &ThreadId, home: Option<i64>) -> Option<Address> {
+    if let Some(number) = thread.number() {
+        let topic = (number != 1).then_some(number).map(i32::try_from).transpose().ok()?;
+        return Some(Address { chat: home?, topic });
+    }
+    if let Some(user) = thread.as_str().strip_prefix('u') {
+        return Some(Address { chat: user.parse().ok().filter(|it| *it > 0)?, topic: None });
+    }
+    let (chat, topic) = thread.as_str().strip_prefix('g')?.rsplit_once('.')?;
+    let topic: i32 = topic.parse().ok()?;
+    Some(Address { chat: chat.parse().ok()?, topic: (topic != 1).then_some(topic) })
+}
+
+/// The name of a thread that is born there.
+fn name_of(address: Address, home: Option<i64>) -> Option<ThreadId> {
+    let topic = address.topic.unwrap_or(1);
+    if address.chat > 0 {
+        return format!("u{}", address.chat).parse().ok();
+    }
+    if Some(address.chat) == home {
+        return Some(ThreadId::topic(topic.try_into().ok()?));
+    }
+    format!("g{}.{topic}", address.chat).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: i64 = -1001;
+
+    fn book(dir: &tempfile::TempDir) -> Book {
+        Book::open(&dir.path().join("telegram.json"))
+    }
+
+    #[test]
+    fn a_threads_name_says_where_it_was_born() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = book(&dir);
+        for (name, chat, topic) in [
+            ("1", HOME, None),
+            ("42", HOME, Some(42)),
+            ("u7", 7, None),
+            ("g-1002.5", -1002, Some(5)),
+            ("g-5.1", -5, None),
+        ] {
+            let thread: ThreadId = name.parse().unwrap();
+            let address = Address { chat, topic };
+            assert_eq!(book.address(&thread, Some(HOME)), Some(address), "{name}");
+            assert_eq!(book.thread_at(address, Some(HOME)), Some(thread), "{name}");
+        }
+        assert_eq!(book.address(&"cli".parse().unwrap(), Some(HOME)), None);
+    }
+
+    #[test]
+    fn a_topic_made_anew_keeps_its_thread_over_a_restart_and_a_migration() {
+        let dir = tempfile::tempdir().unwrap();
+        let (thread, there) = (ThreadId::topic(42), Address { chat: HOME, topic: Some(99) });
+        book(&dir).bind(&thread, there).unwrap();
+        let again = book(&dir);
+        assert_eq!(again.thread_at(there, Some(HOME)), Some(thread.clone()));
+        again.migrate(HOME, -1009).unwrap();
+        let last = book(&dir);
+        let moved = Address { chat: -1009, topic: Some(99) };
+        assert_eq!(last.address(&thread, Some(last.present(HOME))), Some(moved));
+        assert_eq!(last.thread_at(moved, Some(last.present(HOME))), Some(thread));
+    }
+
+    #[test]
+    fn an_old_offset_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = book(&dir);
+        book.set_offset(5, 1000);
+        assert_eq!(book.offset(2000), Some(5));
+        assert_eq!(book.offset(1000 + OFFSET_AGE_MAX.as_millis() as u64), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a broken file is what this is about")]
+    fn an_unreadable_book_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("telegram.json"), "{").unwrap();
+        assert_eq!(book(&dir).offset(0), None);
+        assert!(dir.path().join("telegram.json.unreadable").exists());
+    }
+}

@@ -1,0 +1,476 @@
+//! One budget a chat: how many requests Telegram takes from us, and who of those who wait goes next.
+//!
+//! Sends, edits and topic calls share 18 requests in any 60 seconds of a group (Telegram takes about 20) and stand at
+//! least 1.05 s apart; all chats together share 28 a second. Whoever wants to send waits for a [`Permit`]. The more
+//! urgent goes first, and among equals the topic that was served longest ago. Nothing is composed before its permit is
+//! there, so a preview that waited shows the latest state, and previews never queue up behind each other.
+//!
+//! `retry_after` freezes the chat. Nothing here sends anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The window of the per-minute limit.
+const MINUTE: Duration = Duration::from_secs(60);
+/// The window of the overall limit.
+const SECOND: Duration = Duration::from_secs(1);
+/// A request that takes longer no longer holds up the next: an upload may take minutes.
+const FLIGHT_MAX: Duration = Duration::from_secs(3);
+/// Requests of a group's minute that previews leave to everything else.
+const RESERVE: usize = 8;
+/// The first previews of a turn may come quickly: most turns are short.
+const BURST: u32 = 3;
+
+/// What is more urgent goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// A newer look at a running turn.
+    Preview,
+    /// Something went wrong.
+    Error,
+    /// The first status of a turn.
+    FirstStatus,
+    /// An answer.
+    Final,
+    /// What a person waits for with a finger on the button.
+    Urgent,
+}
+
+/// The limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Limits {
+    /// Requests to one group in a minute. Telegram takes about 20; two are spare.
+    pub group_per_minute: usize,
+    /// The least time between two requests to one chat.
+    pub gap_ms: u64,
+    /// Requests to all chats in a second. Telegram takes about 30.
+    pub overall_per_second: usize,
+    /// The least time between two previews of one topic.
+    pub preview_gap_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { group_per_minute: 18, gap_ms: 1050, overall_per_second: 28, preview_gap_ms: 2000 }
+    }
+}
+
+/// The budget of all chats. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Something changed that may let somebody go.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chats: BTreeMap<i64, Chat>,
+    overall: VecDeque<Instant>,
+    next_id: u64,
+    last_flood: Option<(Instant, Duration)>,
+}
+
+#[derive(Debug, Default)]
+struct Chat {
+    sent: VecDeque<Instant>,
+    previews: VecDeque<Instant>,
+    waiting: Vec<Waiter>,
+    topics: BTreeMap<i64, Topic>,
+    in_flight: Option<(u64, Instant)>,
+    free_at: Option<Instant>,
+    frozen_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    priority: Priority,
+    topic: i64,
+    cost: usize,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    served: Option<Instant>,
+    previewed: Option<Instant>,
+    previews: u32,
+}
+
+/// The right to make one request now. Dropping it after the request lets the next one go.
+#[derive(Debug)]
+pub struct Permit {
+    inner: Arc<Inner>,
+    chat: i64,
+    id: u64,
+}
+
+impl Budget {
+    /// A budget with nothing spent.
+    pub fn new(limits: Limits) -> Budget {
+        let state = Mutex::new(State::default());
+        Budget { inner: Arc::new(Inner { limits, state, changed: Notify::new() }) }
+    }
+
+    /// Waits until a request of `cost` messages to `chat` may be made. Dropping the future gives the place up.
+    pub async fn permit(&self, chat: i64, topic: i64, priority: Priority, cost: usize) -> Permit {
+        let place = {
+            let mut state = self.inner.state();
+            let id = state.next_id;
+            state.next_id += 1;
+            let waiting = &mut state.chats.entry(chat).or_default().waiting;
+            waiting.push(Waiter { id, priority, topic, cost });
+            Place { inner: &self.inner, chat, id }
+        };
+        self.inner.changed.notify_waiters();
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let wake = match self.inner.try_grant(chat, place.id) {
+                Ok(()) => {
+                    self.inner.changed.notify_waiters();
+                    return Permit { inner: Arc::clone(&self.inner), chat, id: place.id };
+                }
+                Err(wake) => wake,
+            };
+            match wake {
+                Some(at) => drop(tokio::time::timeout_at(at, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Telegram said how long to leave this chat alone.
+    pub fn freeze(&self, chat: i64, wait: Duration) {
+        let now = Instant::now();
+        let mut state = self.inner.state();
+        state.last_flood = Some((now, wait));
+        let chat = state.chats.entry(chat).or_default();
+        chat.frozen_until = chat.frozen_until.max(Some(now + wait));
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Requests that a chat would still take in this minute. None for a private chat, which has no such limit.
+    pub fn left(&self, chat: i64) -> Option<usize> {
+        let mut state = self.inner.state();
+        let there = state.chats.entry(chat).or_default();
+        drop_older(&mut there.sent, Instant::now(), MINUTE);
+        (chat < 0).then(|| self.inner.limits.group_per_minute.saturating_sub(there.sent.len()))
+    }
+
+    /// When Telegram last refused for haste, and how long it wanted to be left alone.
+    pub fn last_flood(&self) -> Option<(Instant, Duration)> {
+        self.inner.state().last_flood
+    }
+
+    /// How long ago each request of the last minute was made, by chat, to be kept over a restart.
+    pub fn spent(&self) -> BTreeMap<i64, Vec<Duration>> {
+        let now = Instant::now();
+        let state = self.inner.state();
+        let ages = |it: &Chat| {
+            it.sent.iter().map(|at| now - *at).filter(|it| *it < MINUTE).collect::<Vec<_>>()
+        };
+        let spent = state.chats.iter().map(|(id, it)| (*id, ages(it)));
+        spent.filter(|(_, ages)| !ages.is_empty()).collect()
+    }
+
+    /// Takes requests of an earlier process into account: Telegram has not forgotten them.
+    pub fn remember(&self, chat: i64, ages: impl IntoIterator<Item = Duration>) {
+        let now = Instant::now();
+        let mut state = self.inner.state();
+        let sent = &mut state.chats.entry(chat).or_default().sent;
+        sent.extend(ages.into_iter().filter_map(|it| now.checked_sub(it)));
+        sent.make_contiguous().sort_unstable();
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    /// Gives the waiter its permit, or says when it is worth asking again (none: when something changes).
+    fn try_grant(&self, chat_id: i64, id: u64) -> Result<(), Option<Instant>> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let State { chats, overall, .. } = &mut *state;
+        drop_older(overall, now, SECOND);
+        let Some(chat) = chats.get_mut(&chat_id) else { return Err(None) };
+        drop_older(&mut chat.sent, now, MINUTE);
+        drop_older(&mut chat.previews, now, MINUTE);
+        let Some(at) = chat.waiting.iter().position(|it| it.id == id) else { return Err(None) };
+        let mine = chat.ready_at(&self.limits, chat_id, &chat.waiting[at], overall, now);
+        if mine > now {
+            return Err(Some(mine));
+        }
+        // Somebody more urgent who could go just as well goes first; they are awake and will take it.
+        let rank = |it: &Waiter| {
+            let served = chat.topics.get(&it.topic).and_then(|it| it.served);
+            (it.priority, std::cmp::Reverse(served), std::cmp::Reverse(it.id))
+        };
+        let best = chat
+            .waiting
+            .iter()
+            .filter(|it| chat.ready_at(&self.limits, chat_id, it, overall, now) <= now)
+            .max_by_key(|it| rank(it));
+        if best.is_none_or(|it| it.id != id) {
+            return Err(Some(now + SECOND));
+        }
+        let waiter = chat.waiting.swap_remove(at);
+        for _ in 0..waiter.cost {
+            chat.sent.push_back(now);
+            overall.push_back(now);
+        }
+        chat.in_flight = Some((id, now));
+        let topic = chat.topics.entry(waiter.topic).or_default();
+        topic.served = Some(now);
+        if waiter.priority == Priority::Preview {
+            chat.previews.push_back(now);
+            let fresh = topic.previewed.is_none_or(|it| now - it > MINUTE);
+            topic.previews = if fresh { 1 } else { topic.previews + 1 };
+            topic.previewed = Some(now);
+        }
+        Ok(())
+    }
+}
+
+impl Chat {
+    /// When a waiter could go, as far as limits are concerned.
+    fn ready_at(
+        &self,
+        limits: &Limits,
+        chat: i64,
+        waiter: &Waiter,
+        overall: &VecDeque<Instant>,
+        now: Instant,
+    ) -> Instant {
+        let mut ready = now;
+        let mut not_before = |it: Option<Instant>| ready = ready.max(it.unwrap_or(now));
+        not_before(self.frozen_until);
+        not_before(self.free_at);
+        not_before(self.in_flight.map(|(_, since)| since + FLIGHT_MAX));
+        not_before(over(overall, limits.overall_per_second, waiter.cost).map(|it| it + SECOND));
+        let is_group = chat < 0;
+        let preview = waiter.priority == Priority::Preview;
+        if is_group {
+            let most = limits.group_per_minute;
+            let most = if preview { most.saturating_sub(RESERVE).max(1) } else { most };
+            not_before(over(&self.sent, most, waiter.cost).map(|it| it + MINUTE));
+        }
+        if preview && let Some(topic) = self.topics.get(&waiter.topic) {
+            let gap = self.preview_gap(limits, is_group, topic, now);
+            not_before(topic.previewed.map(|it| it + gap));
+        }
+        ready
+    }
+
+    /// How long a topic waits between two previews: two seconds at first, then its share of what previews may have.
+    fn preview_gap(
+        &self,
+        limits: &Limits,
+        is_group: bool,
+        topic: &Topic,
+        now: Instant,
+    ) -> Duration {
+        let least = Duration::from_millis(limits.preview_gap_ms);
+        if !is_group || topic.previews < BURST {
+            return least;
+        }
+        let lately = |it: &&Topic| it.previewed.is_some_and(|it| now - it < MINUTE);
+        let active = self.topics.values().filter(lately).count().max(1) as u32;
+        let share = limits.group_per_minute.saturating_sub(RESERVE).max(1) as u32;
+        least.max(MINUTE * active / share)
+    }
+}
+
+/// When `cost` more would fit below `most`: the time of the entry that has to leave the window first, if any has to.
+fn over(times: &VecDeque<Instant>, most: usize, cost: usize) -> Option<Instant> {
+    let surplus = (times.len() + cost).saturating_sub(most.max(cost));
+    surplus.checked_sub(1).and_then(|it| times.get(it).copied())
+}
+
+fn drop_older(times: &mut VecDeque<Instant>, now: Instant, age: Duration) {
+    while times.front().is_some_and(|it| now - *it >= age) {
+        times.pop_front();
+    }
+}
+
+/// A place in the queue, given up when dropped without a permit.
+struct Place<'a> {
+    inner: &'a Inner,
+    chat: i64,
+    id: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.inner.state();
+        let Some(chat) = state.chats.get_mut(&self.chat) else { return };
+        let before = chat.waiting.len();
+        chat.waiting.retain(|it| it.id != self.id);
+        let gone = chat.waiting.len() != before;
+        drop(state);
+        if gone {
+            self.inner.changed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let gap = Duration::from_millis(self.inner.limits.gap_ms);
+        let mut state = self.inner.state();
+        if let Some(chat) = state.chats.get_mut(&self.chat) {
+            // The gap is counted from the end of the request, so that no network can squeeze two together.
+            chat.free_at = chat.free_at.max(Some(Instant::now() + gap));
+            if chat.in_flight.is_some_and(|(id, _)| id == self.id) {
+                chat.in_flight = None;
+            }
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const FORUM: i64 = -1;
+    const PERSON: i64 = 7;
+
+    type Log = Arc<Mutex<Vec<(String, u64)>>>;
+
+    /// Lets `name` ask for a permit and notes when it got it.
+    fn ask(budget: &Budget, log: &Log, start: Instant, name: &str, topic: i64, priority: Priority) {
+        let (budget, log, name) = (budget.clone(), Arc::clone(log), name.to_owned());
+        tokio::spawn(async move {
+            let _permit = budget.permit(FORUM, topic, priority, 1).await;
+            log.lock().unwrap().push((name, start.elapsed().as_millis() as u64));
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_of_a_group_has_18_requests_at_least_a_second_apart() {
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..40 {
+            drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+            times.push(start.elapsed());
+        }
+        for pair in times.windows(2) {
+            assert!(pair[1] - pair[0] >= Duration::from_millis(1050));
+        }
+        for window in times.windows(19) {
+            assert!(window[18] - window[0] >= MINUTE, "{:?}", window[18] - window[0]);
+        }
+        assert_eq!(budget.left(FORUM), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_urgent_goes_first() {
+        let (budget, log, start) = (Budget::new(Limits::default()), Log::default(), Instant::now());
+        let held = budget.permit(FORUM, 9, Priority::Final, 1).await;
+        for (name, priority) in [
+            ("preview", Priority::Preview),
+            ("error", Priority::Error),
+            ("status", Priority::FirstStatus),
+            ("answer", Priority::Final),
+            ("stop", Priority::Urgent),
+        ] {
+            ask(&budget, &log, start, name, 1, priority);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(held);
+        tokio::time::sleep(MINUTE).await;
+        let names: Vec<String> = log.lock().unwrap().iter().map(|it| it.0.clone()).collect();
+        assert_eq!(names, ["stop", "answer", "status", "error", "preview"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn topics_of_equal_urgency_take_turns() {
+        let (budget, log, start) = (Budget::new(Limits::default()), Log::default(), Instant::now());
+        for n in 0..3 {
+            ask(&budget, &log, start, &format!("a{n}"), 1, Priority::Final);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        ask(&budget, &log, start, "b", 2, Priority::Final);
+        tokio::time::sleep(MINUTE).await;
+        let names: Vec<String> = log.lock().unwrap().iter().map(|it| it.0.clone()).collect();
+        assert_eq!(names, ["a0", "b", "a1", "a2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn previews_leave_room_for_answers() {
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
+        for topic in 0..10 {
+            let budget = budget.clone();
+            tokio::spawn(async move {
+                loop {
+                    drop(budget.permit(FORUM, topic, Priority::Preview, 1).await);
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        let asked = Instant::now();
+        for n in 1..=8 {
+            drop(budget.permit(FORUM, n, Priority::Final, 1).await);
+        }
+        assert!(asked.elapsed() < Duration::from_secs(12), "{:?}", asked.elapsed());
+        assert!(start.elapsed() < MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_freezes_the_chat_and_no_other() {
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
+        budget.freeze(FORUM, Duration::from_secs(33));
+        drop(budget.permit(PERSON, 0, Priority::Final, 1).await);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        drop(budget.permit(FORUM, 0, Priority::Urgent, 1).await);
+        assert_eq!(start.elapsed(), Duration::from_secs(33));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_holds_nobody_up() {
+        let budget = Budget::new(Limits::default());
+        let held = budget.permit(FORUM, 1, Priority::Final, 1).await;
+        let impatient = budget.permit(FORUM, 1, Priority::Urgent, 1);
+        assert!(tokio::time::timeout(Duration::from_millis(10), impatient).await.is_err());
+        drop(held);
+        drop(budget.permit(FORUM, 1, Priority::Preview, 1).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_does_not_forget_what_was_spent() {
+        let budget = Budget::new(Limits::default());
+        for _ in 0..18 {
+            drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+        }
+        let next = Budget::new(Limits::default());
+        for (chat, ages) in budget.spent() {
+            next.remember(chat, ages);
+        }
+        assert_eq!(next.left(FORUM), Some(0));
+        let start = Instant::now();
+        drop(next.permit(FORUM, 1, Priority::Final, 1).await);
+        assert!(start.elapsed() > Duration::from_secs(35));
+    }
+}

@@ -1,0 +1,377 @@
+//! What an update says, in our words.
+//!
+//! Here Telegram's shapes end: a thread id is believed only with `is_topic_message`, the reply that every message in a
+//! topic has to the topic's beginning is none, a photo is its largest size. Nothing is decided here.
+
+use serde_json::Value;
+use teloxide::types::{MaybeInaccessibleMessage, Message, Update as TgUpdate, UpdateKind, User};
+
+use crate::book::Address;
+use crate::text;
+
+/// A quoted text longer than this is cut.
+const QUOTE_UNITS_MAX: usize = 1024;
+
+/// One update.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    /// A person said something, or sent a file.
+    Said(Box<Said>),
+    /// A person changed what they said.
+    Edited(Box<Said>),
+    /// A person pressed a button.
+    Pressed(Press),
+    /// A topic changed.
+    Topic { by: i64, address: Address, change: TopicChange },
+    /// A group became a supergroup.
+    Migrated { from: i64, to: i64 },
+    /// The bot was put into a chat.
+    Added { chat: i64, by: i64 },
+    /// Nothing for us, and why.
+    Nothing(&'static str),
+    /// It has no shape that we know.
+    Unreadable,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TopicChange {
+    Created(String),
+    Renamed(String),
+    Closed,
+    Reopened,
+}
+
+/// Something said.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) update: i64,
+    pub(crate) address: Address,
+    pub(crate) message: i32,
+    pub(crate) at_ms: u64,
+    pub(crate) from: i64,
+    pub(crate) name: String,
+    pub(crate) is_forum: bool,
+    pub(crate) text: String,
+    pub(crate) reply: Option<ReplyTo>,
+    pub(crate) files: Vec<Attachment>,
+    pub(crate) album: Option<String>,
+    /// What came that we cannot take, as a word for a person.
+    pub(crate) odd: Option<&'static str>,
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReplyTo {
+    pub(crate) message: i64,
+    pub(crate) from: Option<i64>,
+    pub(crate) text: String,
+}
+
+/// A file that can be fetched.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Attachment {
+    pub(crate) kind: AttachmentKind,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) mime: String,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttachmentKind {
+    Photo,
+    Document,
+    Voice,
+    Audio,
+    Video,
+}
+
+/// A press of a button.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Press {
+    pub(crate) update: i64,
+    pub(crate) id: String,
+    pub(crate) from: i64,
+    pub(crate) name: String,
+    pub(crate) data: String,
+    pub(crate) address: Option<Address>,
+    pub(crate) message: Option<i64>,
+    pub(crate) at_ms: u64,
+}
+
+/// Reads an update.
+pub(crate) fn hear(id: i64, raw: &Value) -> Event {
+    // From text, not from the value: teloxide borrows the names of an update's fields, and gives up where it cannot.
+    let Ok(update) = serde_json::from_str::<TgUpdate>(&raw.to_string()) else {
+        return Event::Unreadable;
+    };
+    match update.kind {
+        UpdateKind::Message(message) => message_event(id, &message, Event::Said),
+        UpdateKind::EditedMessage(message) => match said(id, &message) {
+            Some(said) => Event::Edited(Box::new(said)),
+            None => Event::Nothing("an edit by nobody"),
+        },
+        UpdateKind::CallbackQuery(query) => {
+            let there = query.message.as_ref();
+            let address = there.map(|it| match it {
+                MaybeInaccessibleMessage::Regular(message) => address_of(message),
+                MaybeInaccessibleMessage::Inaccessible(message) => {
+                    Address { chat: message.chat.id.0, topic: None }
+                }
+            });
+            Event::Pressed(Press {
+                update: id,
+                id: query.id.0,
+                from: user_id(&query.from),
+                name: name_of(&query.from),
+                data: query.data.unwrap_or_default(),
+                address,
+                message: there.map(|it| it.id().0.into()),
+                at_ms: tinyclaw_service::now_ms(),
+            })
+        }
+        UpdateKind::MyChatMember(change) => {
+            let there = change.new_chat_member.is_present();
+            if there && !change.old_chat_member.is_present() {
+                Event::Added { chat: change.chat.id.0, by: user_id(&change.from) }
+            } else {
+                Event::Nothing("a change of our own membership")
+            }
+        }
+        UpdateKind::Error(_) => Event::Unreadable,
+        _ => Event::Nothing("of no use here"),
+    }
+}
+
+fn message_event(id: i64, message: &Message, said_as: fn(Box<Said>) -> Event) -> Event {
+    if let Some(to) = message.migrate_to_chat_id() {
+        return Event::Migrated { from: message.chat.id.0, to: to.0 };
+    }
+    let Some(user) = message.from.as_ref() else { return Event::Nothing("said by nobody") };
+    let change = if let Some(it) = message.forum_topic_created() {
+        Some(TopicChange::Created(it.name.clone()))
+    } else if let Some(it) = message.forum_topic_edited() {
+        it.name.clone().map(TopicChange::Renamed)
+    } else if message.forum_topic_closed().is_some() {
+        Some(TopicChange::Closed)
+    } else if message.forum_topic_reopened().is_some() {
+        Some(TopicChange::Reopened)
+    } else {
+        None
+    };
+    if let Some(change) = change {
+        return Event::Topic { by: user_id(user), address: address_of(message), change };
+    }
+    if user.is_bot {
+        return Event::Nothing("said by a bot");
+    }
+    match said(id, message) {
+        Some(said) if said.text.is_empty() && said.files.is_empty() && said.odd.is_none() => {
+            Event::Nothing("nothing in it for us")
+        }
+        Some(said) => said_as(Box::new(said)),
+        None => Event::Nothing("said by nobody"),
+    }
+}
+
+fn said(update: i64, message: &Message) -> Option<Said> {
+    let user = message.from.as_ref().filter(|it| !it.is_bot)?;
+    let text = message.text().or_else(|| message.caption()).unwrap_or_default();
+    Some(Said {
+        update,
+        address: address_of(message),
+        message: message.id.0,
+        at_ms: u64::try_from(message.date.timestamp_millis()).unwrap_or_default(),
+        from: user_id(user),
+        name: name_of(user),
+        is_forum: message.is_topic_message || is_forum(message),
+        text: text.to_owned(),
+        reply: reply_of(message),
+        files: attachment(message).into_iter().collect(),
+        album: message.media_group_id().map(|it| it.0.clone()),
+        odd: odd(message),
+    })
+}
+
+fn is_forum(message: &Message) -> bool {
+    match &message.chat.kind {
+        teloxide::types::ChatKind::Public(chat) => match &chat.kind {
+            teloxide::types::PublicChatKind::Supergroup(it) => it.is_forum,
+            _ => false,
+        },
+        teloxide::types::ChatKind::Private(_) => false,
+    }
+}
+
+fn address_of(message: &Message) -> Address {
+    // In General a reply carries a thread id that is no topic's.
+    let topic = message.thread_id.filter(|_| message.is_topic_message).map(|it| it.0.0);
+    Address { chat: message.chat.id.0, topic }
+}
+
+fn user_id(user: &User) -> i64 {
+    i64::try_from(user.id.0).unwrap_or_default()
+}
+
+fn name_of(user: &User) -> String {
+    let name = match &user.last_name {
+        Some(last) => format!("{} {last}", user.first_name),
+        None => user.first_name.clone(),
+    };
+    text::shortened(name.trim(), 64)
+}
+
+fn reply_of(message: &Message) -> Option<ReplyTo> {
+    let there = message.reply_to_message()?;
+    let is_topic_start = message.thread_id.is_some_and(|it| it.0 == there.id)
+        || there.forum_topic_created().is_some();
+    if is_topic_start {
+        return None;
+    }
+    let quoted = message.quote().map(|it| it.text.as_str());
+    let quoted = quoted.or_else(|| there.text()).or_else(|| there.caption()).unwrap_or_default();
+    Some(ReplyTo {
+        message: there.id.0.into(),
+        from: there.from.as_ref().map(user_id),
+        text: text::shortened(quoted, QUOTE_UNITS_MAX),
+    })
+}
+
+fn attachment(message: &Message) -> Option<Attachment> {
+    let it = |kind,
+              file: &teloxide::types::FileMeta,
+              name: Option<&str>,
+              mime: Option<String>,
+              fallback: (&str, &str)| {
+        Attachment {
+            kind,
+            id: file.id.0.clone(),
+            name: name.unwrap_or(fallback.0).to_owned(),
+            mime: mime.unwrap_or_else(|| fallback.1.to_owned()),
+            bytes: file.size.into(),
+        }
+    };
+    if let Some(sizes) = message.photo() {
+        let largest = sizes.iter().max_by_key(|it| (it.width, it.height))?;
+        let fallback = ("photo.jpg", "image/jpeg");
+        return Some(it(AttachmentKind::Photo, &largest.file, None, None, fallback));
+    }
+    if let Some(voice) = message.voice() {
+        let mime = voice.mime_type.as_ref().map(ToString::to_string);
+        return Some(it(
+            AttachmentKind::Voice,
+            &voice.file,
+            None,
+            mime,
+            ("voice.oga", "audio/ogg"),
+        ));
+    }
+    if let Some(audio) = message.audio() {
+        let mime = audio.mime_type.as_ref().map(ToString::to_string);
+        let name = audio.file_name.as_deref();
+        return Some(it(
+            AttachmentKind::Audio,
+            &audio.file,
+            name,
+            mime,
+            ("audio.mp3", "audio/mpeg"),
+        ));
+    }
+    if let Some(video) = message.video() {
+        let mime = video.mime_type.as_ref().map(ToString::to_string);
+        let name = video.file_name.as_deref();
+        return Some(it(
+            AttachmentKind::Video,
+            &video.file,
+            name,
+            mime,
+            ("video.mp4", "video/mp4"),
+        ));
+    }
+    let document = message.document()?;
+    let mime = document.mime_type.as_ref().map(ToString::to_string);
+    let name = document.file_name.as_deref();
+    Some(it(
+        AttachmentKind::Document,
+        &document.file,
+        name,
+        mime,
+        ("file", "application/octet-stream"),
+    ))
+}
+
+fn odd(message: &Message) -> Option<&'static str> {
+    Some(if message.sticker().is_some() {
+        "stickers"
+    } else if message.video_note().is_some() {
+        "video messages"
+    } else if message.poll().is_some() {
+        "polls"
+    } else if message.location().is_some() || message.venue().is_some() {
+        "places"
+    } else if message.contact().is_some() {
+        "contacts"
+    } else if message.dice().is_some() || message.game().is_some() {
+        "games"
+    } else if message.story().is_some() {
+        "stories"
+    } else {
+        return None;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(more: Value) -> Value {
+        let mut it = json!({
+            "message_id": 9, "date": 1_771_000_000, "text": "hello",
+            "from": {"id": 101, "is_bot": false, "first_name": "Ada"},
+            "chat": {"id": -1001, "type": "supergroup", "title": "Office", "is_forum": true},
+        });
+        it.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"update_id": 5, "message": it})
+    }
+
+    #[track_caller]
+    fn said_in(raw: &Value) -> Said {
+        match hear(5, raw) {
+            Event::Said(said) => *said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_thread_id_counts_only_in_a_topic() {
+        let general = said_in(&message(json!({"message_thread_id": 7})));
+        assert_eq!(general.address, Address { chat: -1001, topic: None });
+        let topic = said_in(&message(json!({"message_thread_id": 7, "is_topic_message": true})));
+        assert_eq!(topic.address, Address { chat: -1001, topic: Some(7) });
+    }
+
+    #[test]
+    fn the_beginning_of_a_topic_is_not_what_is_replied_to() {
+        let start = json!({
+            "message_id": 7, "date": 1_771_000_000, "message_thread_id": 7, "is_topic_message": true,
+            "from": {"id": 7_000_000_001_i64, "is_bot": true, "first_name": "TinyClaw"},
+            "chat": {"id": -1001, "type": "supergroup", "title": "Office", "is_forum": true},
+            "forum_topic_created": {"name": "x", "icon_color": 7_322_096},
+        });
+        let raw = message(
+            json!({"message_thread_id": 7, "is_topic_message": true, "reply_to_message": start}),
+        );
+        assert_eq!(said_in(&raw).reply, None);
+    }
+
+    #[test]
+    fn what_has_no_shape_is_said_to_have_none() {
+        assert_eq!(
+            hear(5, &json!({"update_id": 5, "message": {"message_id": "nine"}})),
+            Event::Unreadable
+        );
+        assert_eq!(hear(5, &json!({"update_id": 5, "new_thing": {"a": 1}})), Event::Unreadable);
+    }
+}

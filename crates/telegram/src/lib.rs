@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod board;
+pub mod book;
+pub mod budget;
+pub mod client;
+mod commands;
+mod export;
+mod face;
+mod fetch;
+mod hear;
+pub mod inbox;
+mod intake;
+mod look;
+mod outlet;
+pub mod people;
+mod plan;
+mod poll;
+mod press;
+mod serve;
+pub mod text;
+
+pub use face::Timing;
+pub use serve::{Options, run};

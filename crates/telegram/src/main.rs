@@ -1,0 +1,27 @@
+//! `tinyclaw-telegram`: log, settings, serve, stop.
+
+use anyhow::Context;
+use tinyclaw_ledger::{StateDir, text_log};
+use tinyclaw_service::settings::{Environment, state_dir};
+use tinyclaw_service::{Shutdown, Vitals, http, logs, not_dumpable};
+use tinyclaw_telegram::Options;
+
+// Two threads: one may be at the disk while the other answers.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    not_dumpable().context("cannot keep others from reading this process's memory")?;
+    let environment: Environment = std::env::vars().collect();
+    let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
+    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    let level = environment.get("TINYCLAW_LOG").map_or("info", String::as_str);
+    logs::init(level, Some(text_log(&state, "telegram")))?;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let vitals = Vitals::new("telegram", env!("CARGO_PKG_VERSION"));
+    if let Some(address) = environment.get("TINYCLAW_TELEGRAM_HEALTH") {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        tokio::spawn(http::serve(listener, http::routes(vitals.clone()), shutdown.clone()));
+    }
+    tinyclaw_telegram::run(state, environment, Options::default(), vitals, shutdown).await
+}

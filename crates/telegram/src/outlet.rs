@@ -1,0 +1,526 @@
+//! From answers in the queue to messages in Telegram: each part noted before it is sent and after, nothing sent twice
+//! without a mark, nothing given up without a word.
+//!
+//! What never left is sent again, and so is what Telegram refused for haste; an edit is sent again because it cannot
+//! happen twice. A message that may or may not be there is sent again with [`MARK`] and counted. What Telegram will never
+//! take is buried with its reason, and the topic is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use teloxide::payloads::{ReopenForumTopic, SendMessage, setters::*};
+use teloxide::types::{ChatId, MessageId, ReplyParameters, ThreadId as TgThread};
+use tinyclaw_domain::{Channel, Message, Model, Outcome};
+use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Lease, Side, Which};
+use tinyclaw_service::now_ms;
+use tokio::sync::Semaphore;
+
+use crate::board::{Status, edit, forget_status, markup};
+use crate::book::Address;
+use crate::budget::Priority;
+use crate::client::{CallError, Refusal, Upload};
+use crate::commands::create_topic;
+use crate::face::{Face, Notice, Origin};
+use crate::look;
+use crate::plan::{MARK, Outgoing, Piece, plan};
+use crate::text::{self, Part};
+
+/// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
+const AT_ONCE: usize = 64;
+/// After so many ambiguous sends in a row the answer waits its turn again.
+const DOUBTS_MAX: u32 = 3;
+/// A reaction at the end of a delivery may not hold it up longer.
+const REACTION_TIME: Duration = Duration::from_secs(3);
+
+/// Why a delivery ended without the answer being there.
+enum Stop {
+    /// It is tried again after a while, free of charge.
+    Later(Duration),
+    /// It is tried again, and counts.
+    Doubt(String),
+    /// It can never be delivered.
+    Never(String),
+}
+
+/// Delivers answers until the shutdown.
+pub(crate) async fn run(face: Arc<Face>) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let lease = tokio::select! {
+            lease = face.queue.claim(Side::Send, &Which::Channel(Channel::Telegram)) => lease,
+            () = face.shutdown.begun() => return,
+        };
+        match lease {
+            Ok(lease) => {
+                let face = Arc::clone(&face);
+                tokio::spawn(async move {
+                    deliver(face, lease).await;
+                    drop(slot);
+                });
+            }
+            Err(err) => {
+                tracing::error!("no answer could be claimed: {:#}", anyhow::Error::from(err));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn deliver(face: Arc<Face>, lease: Lease) {
+    let message = lease.message().clone();
+    let key = message.key.clone();
+    let status = face.board.retire(&face, &key).await;
+    let mut delivery = Delivery { face: &face, lease, message, status, edited: false };
+    let ended = tokio::select! {
+        ended = delivery.run() => ended,
+        // A call that is under way is cut off; whether it arrived is what the mark is for.
+        () = face.shutdown.begun() => Err(Stop::Later(Duration::ZERO)),
+    };
+    let done = match ended {
+        Ok(()) => delivery.end().await,
+        Err(Stop::Later(wait)) => tokio::task::block_in_place(|| delivery.lease.put_back_for(wait)),
+        Err(Stop::Doubt(why)) if failures(&delivery.lease) < ATTEMPTS_MAX => {
+            let wait = tinyclaw_queue::backoff(delivery.lease.attempt(), 0.5);
+            tracing::warn!(%key, "the answer to {key} is tried again in {} s: {why}", wait.as_secs());
+            tokio::task::block_in_place(|| delivery.lease.retry_after(wait, &why))
+        }
+        Err(Stop::Doubt(why) | Stop::Never(why)) => delivery.bury(&why).await,
+    };
+    if let Err(err) = done {
+        tracing::error!(%key, "{:#}", anyhow::Error::from(err));
+    }
+    face.board.release(&key);
+}
+
+/// Attempts that failed, this one included, without those that a dying process cost.
+fn failures(lease: &Lease) -> u32 {
+    lease.attempt().saturating_sub(lease.message().attempts.deaths)
+}
+
+struct Delivery<'a> {
+    face: &'a Face,
+    lease: Lease,
+    message: Message,
+    status: Option<Status>,
+    /// The status message became the answer.
+    edited: bool,
+}
+
+impl Delivery<'_> {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let pieces = tokio::task::block_in_place(|| plan(self.face, &self.message));
+        let pieces = pieces.map_err(|err| Stop::Never(format!("{err:#}")))?;
+        // Who died of this answer three times may have died of its markup.
+        let plainly = self.message.attempts.deaths >= DEATHS_MAX * 3;
+        let last_text = pieces.iter().rposition(|it| matches!(it, Piece::Text(_)));
+        for (at, piece) in pieces.iter().enumerate() {
+            let part = at as u32 + 1;
+            let known = self.message.delivery.iter().find(|it| it.part == part);
+            let (sent, doubt) = (known.and_then(|it| it.telegram_message_id), known.is_some());
+            if let Some(id) = sent {
+                self.edited |= self.status.as_ref().and_then(|it| it.message) == Some(id);
+                continue;
+            }
+            let keyboard = self.keyboard().filter(|_| Some(at) == last_text);
+            let letter = Letter { part, piece, keyboard, doubt, plainly };
+            self.send(letter).await?;
+        }
+        Ok(())
+    }
+
+    fn keyboard(&self) -> Option<Value> {
+        let origin = Origin::of(&self.message)?;
+        origin.again.is_some().then(|| look::again(&self.message.key))
+    }
+
+    fn address(&self) -> Result<Address, Stop> {
+        let thread = &self.message.thread_id;
+        self.face.address_of(thread).ok_or_else(|| {
+            Stop::Never(format!("thread {thread} has no place in Telegram; set TELEGRAM_CHAT_ID"))
+        })
+    }
+
+    /// Sends one part, however often it takes.
+    async fn send(&mut self, mut letter: Letter<'_>) -> Result<(), Stop> {
+        let mut address = self.address()?;
+        let mut doubts = 0;
+        let mut wait = Duration::from_secs(1);
+        let mut note = String::new();
+        loop {
+            let target = self.edit_target(&letter, address);
+            let priority = if self.message.key.as_str().starts_with("n-") {
+                Priority::Error
+            } else {
+                Priority::Final
+            };
+            let permit = self
+                .face
+                .budget
+                .permit(address.chat, address.lane(), priority, letter.cost())
+                .await;
+            if self.lease_do(|it| it.intend(letter.part, now_ms())).is_err() {
+                return Err(Stop::Later(Duration::from_secs(5)));
+            }
+            let done = match target {
+                Some(id) => letter.edit(self.face, address, id).await.map(|()| id),
+                None => self.send_new(&letter, address, &note).await,
+            };
+            drop(permit);
+            let err = match done {
+                Ok(id) => {
+                    self.edited |= target.is_some();
+                    let marked = letter.doubt && target.is_none();
+                    if marked {
+                        self.face.vitals.count("markedTotal", 1);
+                    }
+                    if self.lease_do(|it| it.sent(letter.part, id, marked)).is_err() {
+                        return Err(Stop::Later(Duration::from_secs(5)));
+                    }
+                    if let (Some(model), Piece::Text(_)) = (self.model(), letter.piece) {
+                        self.face.book.said(address.chat, id, model);
+                    }
+                    return Ok(());
+                }
+                Err(err) => err,
+            };
+            let surely_not = !matches!(err, CallError::Ambiguous { .. }) && !letter.doubt;
+            if surely_not && self.lease_do(|it| it.unsent(letter.part)).is_err() {
+                return Err(Stop::Later(Duration::from_secs(5)));
+            }
+            match err {
+                CallError::Unsent { .. } => {
+                    tracing::warn!(key = %self.message.key, "{err}; trying again in {} s", wait.as_secs());
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(30));
+                }
+                CallError::Flood { wait, .. } => {
+                    tracing::warn!(
+                        chat = address.chat,
+                        "Telegram wants chat {} left alone for {} s",
+                        address.chat,
+                        wait.as_secs()
+                    );
+                    self.face.vitals.count("floodsTotal", 1);
+                    self.face.budget.freeze(address.chat, wait);
+                }
+                CallError::Migrated { to, .. } => {
+                    let migrated =
+                        tokio::task::block_in_place(|| self.face.book.migrate(address.chat, to));
+                    if migrated.is_err() {
+                        return Err(Stop::Later(Duration::from_secs(5)));
+                    }
+                    address = self.address()?;
+                }
+                CallError::Ambiguous { ref why, .. } => {
+                    letter.doubt = true;
+                    doubts += 1;
+                    if doubts >= DOUBTS_MAX {
+                        return Err(Stop::Doubt(why.clone()));
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                CallError::Refused { what, ref description, .. } => {
+                    (address, note) = self.refused(&mut letter, address, what, description).await?;
+                }
+            }
+        }
+    }
+
+    /// The status message, when the first part takes its place.
+    fn edit_target(&self, letter: &Letter<'_>, address: Address) -> Option<i64> {
+        let status = self.status.as_ref()?;
+        let reply = self.message.reply.as_ref()?;
+        let quick = reply.duration_ms < self.face.timing.edit_max.as_millis() as u64;
+        let here = self.face.book.present(status.address.chat) == address.chat
+            && status.address.topic == address.topic;
+        let fits = letter.part == 1 && matches!(letter.piece, Piece::Text(_));
+        status.message.filter(|_| quick && here && fits)
+    }
+
+    /// What to do after a refusal: another address and a note, or the end.
+    async fn refused(
+        &mut self,
+        letter: &mut Letter<'_>,
+        address: Address,
+        what: Refusal,
+        description: &str,
+    ) -> Result<(Address, String), Stop> {
+        let here = Ok((address, String::new()));
+        match what {
+            Refusal::Markup | Refusal::TooLong if !letter.plainly => {
+                tracing::error!(key = %self.message.key, "Telegram does not take our markup: {description}");
+                self.face.vitals.count("markupRefusedTotal", 1);
+                letter.plainly = true;
+                here
+            }
+            Refusal::MessageGone if self.status.is_some() => {
+                // Somebody removed the status: the answer is a message of its own then.
+                self.status = None;
+                forget_status(self.face, &self.message.key);
+                here
+            }
+            Refusal::TopicGone if address.topic.is_some() => self.topic_anew(address).await,
+            Refusal::TopicClosed => {
+                let Some(topic) = address.topic else {
+                    return Err(Stop::Never(description.to_owned()));
+                };
+                let reopen =
+                    ReopenForumTopic::new(ChatId(address.chat), TgThread(MessageId(topic)));
+                match self.face.client.call(&reopen).await {
+                    Ok(_) => here,
+                    Err(_) => Ok(self.in_general(address, "is closed")),
+                }
+            }
+            Refusal::Unauthorized => {
+                self.face.vitals.block(
+                    "token",
+                    "Telegram does not know TELEGRAM_BOT_TOKEN (any more): get one from BotFather",
+                );
+                Err(Stop::Later(Duration::from_secs(60)))
+            }
+            _ => Err(Stop::Never(description.to_owned())),
+        }
+    }
+
+    /// The topic is gone: the thread gets a new one, or the answer goes to General with a note.
+    async fn topic_anew(&mut self, address: Address) -> Result<(Address, String), Stop> {
+        let thread = &self.message.thread_id;
+        if let Some(now) = self.face.address_of(thread).filter(|it| *it != address) {
+            // Somebody else did it meanwhile.
+            return Ok((now, String::new()));
+        }
+        // A status in a topic that is gone is gone too.
+        self.status = None;
+        forget_status(self.face, &self.message.key);
+        let name = self.face.name_of(thread);
+        match create_topic(self.face, address.chat, &text::shortened(&name, 128)).await {
+            Ok(new) => {
+                tracing::warn!(thread.id = %thread, "the topic of thread {thread} is gone; it has a new one");
+                let bound = tokio::task::block_in_place(|| self.face.book.bind(thread, new));
+                self.face.book.set_name(thread, new, &name);
+                match bound {
+                    Ok(()) => Ok((new, String::new())),
+                    Err(_) => Err(Stop::Later(Duration::from_secs(5))),
+                }
+            }
+            Err(err) if err.is_passing() => Err(Stop::Later(Duration::from_secs(5))),
+            Err(_) => Ok(self.in_general(address, "is gone")),
+        }
+    }
+
+    fn in_general(&self, address: Address, how: &str) -> (Address, String) {
+        let name = text::escape(&self.face.name_of(&self.message.thread_id));
+        (
+            Address { topic: None, ..address },
+            format!("<i>The topic “{name}” {how}; this was for it.</i>\n"),
+        )
+    }
+
+    async fn send_new(
+        &self,
+        letter: &Letter<'_>,
+        address: Address,
+        note: &str,
+    ) -> Result<i64, CallError> {
+        let reply_to = Origin::of(&self.message)
+            .filter(|it| letter.part == 1 && it.is_in(address, &self.face.book))
+            .map(|it| ReplyParameters::new(MessageId(it.message_id)).allow_sending_without_reply());
+        match letter.piece {
+            Piece::Text(part) => {
+                let mark = if letter.doubt { format!("{MARK}\n") } else { String::new() };
+                let html = format!("{note}{mark}{}", part.html);
+                let mut payload = if letter.plainly {
+                    let mut plain = Face::new_text(address, &text::plain(&Part { html }));
+                    plain.parse_mode = None;
+                    plain
+                } else {
+                    Face::new_text(address, &html)
+                };
+                if let Some(reply) = reply_to {
+                    payload = SendMessage::reply_parameters(payload, reply);
+                }
+                let sent =
+                    self.face.client.call_with(&payload, markup(letter.keyboard.clone())).await?;
+                Ok(sent["message_id"].as_i64().unwrap_or_default())
+            }
+            Piece::Answer(text) => {
+                let file = Upload {
+                    name: "answer.md".to_owned(),
+                    mime: "text/markdown".to_owned(),
+                    bytes: text.clone().into_bytes(),
+                };
+                self.upload("sendDocument", "document", file, letter, address).await
+            }
+            Piece::Document(it) => {
+                let file = read(it)?;
+                self.upload("sendDocument", "document", file, letter, address).await
+            }
+            Piece::Photos(photos) => match photos.as_slice() {
+                [one] => {
+                    let file = read(one)?;
+                    self.upload("sendPhoto", "photo", file, letter, address).await
+                }
+                many => self.album(many, letter, address).await,
+            },
+        }
+    }
+
+    async fn upload(
+        &self,
+        method: &'static str,
+        field: &str,
+        file: Upload,
+        letter: &Letter<'_>,
+        address: Address,
+    ) -> Result<i64, CallError> {
+        let mut params = place(address);
+        params.insert(field.to_owned(), "attach://file".into());
+        if letter.doubt {
+            params.insert("caption".to_owned(), MARK.into());
+            params.insert("parse_mode".to_owned(), "HTML".into());
+        }
+        let sent = self.face.client.upload(method, params, vec![("file".to_owned(), file)]).await?;
+        Ok(sent["message_id"].as_i64().unwrap_or_default())
+    }
+
+    async fn album(
+        &self,
+        photos: &[Outgoing],
+        letter: &Letter<'_>,
+        address: Address,
+    ) -> Result<i64, CallError> {
+        let (mut media, mut files) = (Vec::new(), Vec::new());
+        for (at, photo) in photos.iter().enumerate() {
+            let mut item = json!({"type": "photo", "media": format!("attach://file{at}")});
+            if letter.doubt && at == 0 {
+                item["caption"] = "(sent again after a restart)".into();
+            }
+            media.push(item);
+            files.push((format!("file{at}"), read(photo)?));
+        }
+        let mut params = place(address);
+        params.insert("media".to_owned(), media.into());
+        let sent = self.face.client.upload("sendMediaGroup", params, files).await?;
+        Ok(sent[0]["message_id"].as_i64().unwrap_or_default())
+    }
+
+    fn model(&self) -> Option<Model> {
+        self.message.reply.as_ref().and_then(|it| it.model)
+    }
+
+    fn lease_do<T>(
+        &mut self,
+        step: impl FnOnce(&mut Lease) -> Result<T, tinyclaw_queue::LeaseError>,
+    ) -> Result<T, ()> {
+        let done = tokio::task::block_in_place(|| step(&mut self.lease));
+        done.map_err(|err| {
+            tracing::error!("{:#}", anyhow::Error::from(err));
+        })
+    }
+
+    /// Everything is there: the status goes, the reaction says who answered, the message is done.
+    async fn end(self) -> Result<(), tinyclaw_queue::LeaseError> {
+        if let Some(Status { address, message: Some(id), .. }) = &self.status
+            && !self.edited
+        {
+            let chat = self.face.book.present(address.chat);
+            if let Err(err) = self.face.delete(chat, *id).await {
+                tracing::debug!("a status message stays: {err}");
+            }
+        }
+        let reply = self.message.reply.clone().unwrap_or_default();
+        let emoji = match (reply.outcome, reply.model) {
+            (Outcome::Failed, _) => Some("💔"),
+            (Outcome::Stopped, _) => Some("👌"),
+            (Outcome::Answered, Some(Model::Haiku)) => Some("⚡"),
+            (Outcome::Answered, Some(Model::Sonnet)) => Some("✍"),
+            (Outcome::Answered, Some(Model::Opus)) => Some("🔥"),
+            (Outcome::Answered | Outcome::Notice, _) => None,
+        };
+        let is_notice = self.message.key.as_str().starts_with("n-");
+        if let Some(origin) = Origin::of(&self.message).filter(|_| !is_notice) {
+            let chat = self.face.book.present(origin.chat);
+            let reacting = self.face.react(chat, origin.message_id, emoji);
+            let _ = tokio::time::timeout(REACTION_TIME, reacting).await;
+        }
+        self.face.vitals.count("answersTotal", 1);
+        forget_status(self.face, &self.message.key);
+        tokio::task::block_in_place(|| self.lease.delivered())
+    }
+
+    /// It can never be delivered: kept in `dead/`, and the topic is told.
+    async fn bury(self, why: &str) -> Result<(), tinyclaw_queue::LeaseError> {
+        let Message { key, thread_id, .. } = self.message.clone();
+        tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
+        self.face.vitals.count("buriedTotal", 1);
+        let attempt = self.lease.attempt();
+        tokio::task::block_in_place(|| self.lease.bury(why))?;
+        if !key.as_str().starts_with("n-") {
+            let text = format!(
+                "An answer could not be delivered: {}. It is kept; `/retry` tries again.",
+                text::shortened(why, 300)
+            );
+            let about = key.notice(attempt, "undelivered");
+            let notice = Notice {
+                about,
+                kind: "undelivered",
+                thread: thread_id,
+                text,
+                origin: Origin::of(&self.message).map(|it| Origin { again: None, ..it }),
+                files: Vec::new(),
+            };
+            self.face.notify(notice).await;
+        }
+        Ok(())
+    }
+}
+
+/// One part on its way.
+struct Letter<'a> {
+    part: u32,
+    piece: &'a Piece,
+    keyboard: Option<Value>,
+    /// It may be there already.
+    doubt: bool,
+    /// Without markup.
+    plainly: bool,
+}
+
+impl Letter<'_> {
+    /// How many messages it counts as.
+    fn cost(&self) -> usize {
+        match self.piece {
+            Piece::Photos(it) => it.len(),
+            _ => 1,
+        }
+    }
+
+    async fn edit(&self, face: &Face, address: Address, id: i64) -> Result<(), CallError> {
+        let Piece::Text(part) = self.piece else { return Ok(()) };
+        let html = if self.plainly { text::escape(&text::plain(part)) } else { part.html.clone() };
+        match edit(face, address, id, &html, self.keyboard.clone()).await {
+            Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn place(address: Address) -> Map<String, Value> {
+    let mut params = Map::new();
+    params.insert("chat_id".to_owned(), address.chat.into());
+    if let Some(topic) = address.topic {
+        params.insert("message_thread_id".to_owned(), topic.into());
+    }
+    params
+}
+
+fn read(file: &Outgoing) -> Result<Upload, CallError> {
+    tokio::task::block_in_place(|| file.upload()).map_err(|err| CallError::Refused {
+        method: "upload",
+        code: 0,
+        what: Refusal::Other,
+        description: format!("{} cannot be read: {err}", file.name),
+    })
+}

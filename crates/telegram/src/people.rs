@@ -1,0 +1,79 @@
+//! Who may speak, and where: a list of people and a list of chats, both of which must agree.
+//!
+//! Empty lists mean nobody. A stranger gets nothing: no answer, no reaction, no request to Telegram at all.
+
+use tinyclaw_service::settings::{Office, Telegram};
+
+/// The lists in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct People {
+    /// Who may speak.
+    pub users: Vec<i64>,
+    /// Where, besides the home forum and the private chats of those who may.
+    pub chats: Vec<i64>,
+    /// The home forum.
+    pub home: Option<i64>,
+    /// Who may do what others may not.
+    pub admins: Vec<i64>,
+}
+
+impl People {
+    /// The lists as the settings have them; `present` gives the id a chat has today.
+    pub fn of(office: &Office, telegram: &Telegram, present: impl Fn(i64) -> i64) -> People {
+        People {
+            users: telegram.allowed_users.clone(),
+            chats: telegram.allowed_chats.iter().map(|it| present(*it)).collect(),
+            home: telegram.chat_id.map(&present),
+            admins: office.admins.clone(),
+        }
+    }
+
+    /// Whether this person may speak in this chat.
+    pub fn may_speak(&self, user: i64, chat: i64) -> bool {
+        let here = if chat > 0 { chat == user } else { self.is_our_chat(chat) };
+        self.users.contains(&user) && here
+    }
+
+    /// Whether we belong into this group.
+    pub fn is_our_chat(&self, chat: i64) -> bool {
+        Some(chat) == self.home || self.chats.contains(&chat)
+    }
+
+    /// Whether this person may do what others may not.
+    pub fn is_admin(&self, user: i64) -> bool {
+        self.admins.contains(&user)
+    }
+
+    /// Why nobody can speak at all, for a person to mend.
+    pub fn missing(&self) -> Option<&'static str> {
+        if self.users.is_empty() {
+            return Some(
+                "nobody may speak: set TELEGRAM_ALLOWED_USERS to the Telegram ids of those who may",
+            );
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_and_a_place_must_both_be_known() {
+        let people = People { users: vec![101], chats: vec![-5], home: Some(-1), admins: vec![] };
+        for (user, chat, may) in [
+            (101, -1, true),
+            (101, -5, true),
+            (101, 101, true),
+            (101, -9, false),
+            (666, -1, false),
+            (666, 666, false),
+            // A private chat is its own person's alone.
+            (101, 102, false),
+        ] {
+            assert_eq!(people.may_speak(user, chat), may, "{user} in {chat}");
+        }
+        assert!(!People::default().may_speak(0, 0));
+    }
+}

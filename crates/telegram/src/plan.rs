@@ -1,0 +1,291 @@
+//! What an answer is sent as: texts and files in a fixed order, so that part 3 is part 3 after a restart too.
+//!
+//! The plan depends on the message file alone. Nothing of an answer is left out: what is too long for a few messages
+//! goes as a file as well.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use tinyclaw_domain::{FileRef, Message, Outcome, Reply, Source};
+use tinyclaw_service::settings::{CostLine, Telegram};
+
+use crate::book::Address;
+use crate::client::Upload;
+use crate::face::Face;
+use crate::text::{self, Part, Room};
+
+/// Stands before what may be there twice.
+pub(crate) const MARK: &str = "<i>(sent again after a restart)</i>";
+/// More messages than this, and the answer goes as a file with its beginning as a text.
+const PARTS_MAX: usize = 4;
+/// How much of such an answer is shown.
+const BEGINNING_UNITS: usize = 2500;
+/// What a bot may send.
+const UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
+/// What Telegram takes as a photo.
+const PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// An album has so many pictures at most.
+const ALBUM_MAX: usize = 10;
+
+/// One message, or one album.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    Text(Part),
+    /// The whole answer as a file.
+    Answer(String),
+    Document(Outgoing),
+    Photos(Vec<Outgoing>),
+}
+
+/// A file of the thread's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) mime: String,
+}
+
+/// Everything an answer is sent as.
+pub(crate) fn plan(face: &Face, message: &Message) -> anyhow::Result<Vec<Piece>> {
+    let Some(reply) = &message.reply else { bail!("there is no reply") };
+    let markdown = whole_text(face, reply)?;
+    let settings = face.settings.current();
+    let (files, refused) = files(face, message, &reply.files);
+    let mut pieces = texts(&markdown, &before(face, message), &after(reply, &settings.1, &refused));
+    pieces.extend(files);
+    Ok(pieces)
+}
+
+fn whole_text(face: &Face, reply: &Reply) -> anyhow::Result<String> {
+    let Some(file) = &reply.file else { return Ok(reply.text.clone()) };
+    let root = face.state.root().canonicalize().context("cannot find the state folder")?;
+    let path = root.join(file);
+    let path = path.canonicalize().with_context(|| format!("cannot find {file}"))?;
+    if !path.starts_with(root.join("files")) {
+        bail!("the answer lies outside of files/");
+    }
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))
+}
+
+/// Texts for an answer, `before` and `after` of which are HTML of one message at most.
+fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
+    let room = Room::default().less(text::units(before) + text::units(after) + 8);
+    let mut parts = text::render(markdown, room);
+    let mut whole = None;
+    if parts.len() > PARTS_MAX {
+        let beginning = Room { units: BEGINNING_UNITS, ..room };
+        parts = text::render(markdown, beginning);
+        parts.truncate(1);
+        let kilobytes = markdown.len().div_ceil(1000);
+        if let Some(part) = parts.first_mut() {
+            part.html.push_str(&format!(
+                "\n\n<i>… The whole answer, {kilobytes} KB, is in answer.md.</i>"
+            ));
+        }
+        whole = Some(Piece::Answer(markdown.to_owned()));
+    }
+    if parts.is_empty() && !(before.is_empty() && after.is_empty()) {
+        parts.push(Part { html: String::new() });
+    }
+    if let Some(first) = parts.first_mut() {
+        first.html.insert_str(0, before);
+    }
+    if let Some(last) = parts.last_mut() {
+        if !last.html.is_empty() && !after.is_empty() {
+            last.html.push_str("\n\n");
+        }
+        last.html.push_str(after);
+    }
+    parts.into_iter().map(Piece::Text).chain(whole).collect()
+}
+
+/// Who asked, when it was another thread.
+fn before(face: &Face, message: &Message) -> String {
+    let Some(source) =
+        message.source_thread_id.as_ref().filter(|_| message.source == Source::CrossThread)
+    else {
+        return String::new();
+    };
+    let name = text::escape(&face.name_of(source));
+    let linked = match face.address_of(source) {
+        Some(Address { chat, topic }) if chat < -1_000_000_000_000 => {
+            let number = -chat - 1_000_000_000_000;
+            format!("<a href=\"https://t.me/c/{number}/{}\">{name}</a>", topic.unwrap_or(1))
+        }
+        _ => name,
+    };
+    let asked = text::escape(&text::shortened(message.message.trim(), 200).replace('\n', " "));
+    format!("<i>{linked} asked: {asked}</i>\n\n")
+}
+
+/// What became of the turn, what it cost, what could not be sent.
+fn after(reply: &Reply, settings: &Telegram, refused: &[String]) -> String {
+    let mut lines: Vec<String> =
+        refused.iter().map(|it| text::escape(&text::shortened(it, 160))).collect();
+    let seconds = reply.duration_ms.div_ceil(1000);
+    let cost_shown = match settings.cost_line {
+        CostLine::Always => true,
+        CostLine::Over => reply.cost_usd > settings.cost_over,
+        CostLine::Never => false,
+    };
+    if let Some(model) = reply.model.filter(|_| cost_shown && reply.outcome != Outcome::Notice) {
+        lines.push(format!("<i>{model} · {seconds} s · ${:.2}</i>", reply.cost_usd));
+    }
+    lines.truncate(12);
+    lines.join("\n")
+}
+
+/// The files of an answer in the order they go out, and what is not sent and why.
+fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
+    let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
+    let (mut pieces, mut refused) = (Vec::<Piece>::new(), Vec::new());
+    for file in files {
+        match allowed(face, message, cwd.as_deref(), file) {
+            Ok((it, is_photo)) => match pieces.last_mut() {
+                Some(Piece::Photos(album)) if is_photo && album.len() < ALBUM_MAX => album.push(it),
+                _ if is_photo => pieces.push(Piece::Photos(vec![it])),
+                _ => pieces.push(Piece::Document(it)),
+            },
+            Err(why) => {
+                let name = Path::new(&file.path).file_name().unwrap_or_default().to_string_lossy();
+                refused.push(format!("{name} was not sent: {why}."));
+            }
+        }
+    }
+    (pieces, refused)
+}
+
+/// Whether a file may leave the house, and whether as a photo.
+fn allowed(
+    face: &Face,
+    message: &Message,
+    cwd: Option<&Path>,
+    file: &FileRef,
+) -> anyhow::Result<(Outgoing, bool)> {
+    let given = Path::new(&file.path);
+    let path = if given.is_absolute() { given.to_owned() } else { face.state.root().join(given) };
+    let Ok(path) = path.canonicalize() else { bail!("it is not there") };
+    // Links are resolved by now: what counts is where it really lies.
+    let ours = face.state.files(&message.thread_id).canonicalize().ok();
+    let theirs = cwd.and_then(|it| it.canonicalize().ok());
+    let below = |dir: &Option<PathBuf>| dir.as_ref().is_some_and(|it| path.starts_with(it));
+    if !below(&ours) && !below(&theirs) {
+        bail!("it lies outside of this thread's directory");
+    }
+    if !below(&ours) && is_secret(&path) {
+        bail!("it may hold secrets");
+    }
+    let about = std::fs::metadata(&path).context("it cannot be read")?;
+    if !about.is_file() {
+        bail!("it is no file");
+    }
+    if about.len() == 0 {
+        bail!("it is empty");
+    }
+    if about.len() > UPLOAD_BYTES_MAX {
+        bail!("it is larger than 50 MB");
+    }
+    let name = file.name.clone().or_else(|| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = crate::fetch::safe_name(&name.unwrap_or_default());
+    let mime = if file.mime.is_empty() { mime_of(&name) } else { &file.mime }.to_owned();
+    let photo = matches!(mime.as_str(), "image/jpeg" | "image/png" | "image/webp");
+    let photo = photo && about.len() <= PHOTO_BYTES_MAX;
+    Ok((Outgoing { path, name, mime }, photo))
+}
+
+/// Files that hold secrets more often than not.
+fn is_secret(path: &Path) -> bool {
+    path.components().any(|it| {
+        let name = it.as_os_str().to_string_lossy().to_ascii_lowercase();
+        matches!(
+            name.as_str(),
+            ".ssh"
+                | ".gnupg"
+                | ".aws"
+                | ".tinyclaw"
+                | ".netrc"
+                | ".npmrc"
+                | ".git-credentials"
+                | "secrets"
+        ) || name == ".env"
+            || name.starts_with(".env.") && name != ".env.example"
+            || name.starts_with("id_rsa")
+            || name.starts_with("id_ed25519")
+            || [".pem", ".key", ".p12", ".pfx", ".kdbx"].iter().any(|end| name.ends_with(end))
+    })
+}
+
+fn mime_of(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, it)| it).to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "pdf" => "application/pdf",
+        "md" => "text/markdown",
+        "txt" | "log" | "rs" | "py" | "ts" | "js" | "toml" | "yaml" | "yml" | "sh" => "text/plain",
+        "json" => "application/json",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        "zip" => "application/zip",
+        _ => "application/octet-stream",
+    }
+}
+
+impl Outgoing {
+    /// Reads the file for sending.
+    pub(crate) fn upload(&self) -> std::io::Result<Upload> {
+        let bytes = std::fs::read(&self.path)?;
+        Ok(Upload { name: self.name.clone(), mime: self.mime.clone(), bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(pieces: &[Piece]) -> Vec<String> {
+        let shape = |it: &Piece| match it {
+            Piece::Text(part) => part.html.clone(),
+            Piece::Answer(text) => format!("answer.md, {} bytes", text.len()),
+            Piece::Document(it) => it.name.clone(),
+            Piece::Photos(it) => format!("{} photos", it.len()),
+        };
+        pieces.iter().map(shape).collect()
+    }
+
+    #[test]
+    fn an_answer_stands_between_what_was_asked_and_what_it_cost() {
+        assert_eq!(
+            shapes(&texts("**a**", "<i>x</i>\n\n", "<i>y</i>")),
+            ["<i>x</i>\n\n<b>a</b>\n\n<i>y</i>"]
+        );
+        assert_eq!(shapes(&texts("", "", "Stopped.")), ["Stopped."]);
+        assert_eq!(shapes(&texts(" ", "", "")), [""; 0]);
+    }
+
+    #[test]
+    fn a_very_long_answer_is_a_beginning_and_a_file() {
+        let long = "A sentence of an answer that goes on.\n\n".repeat(600);
+        let pieces = texts(&long, "", "");
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(shapes(&pieces)[1], format!("answer.md, {} bytes", long.len()));
+        assert!(shapes(&pieces)[0].ends_with("24 KB, is in answer.md.</i>"));
+    }
+
+    #[test]
+    fn files_that_hold_secrets_stay() {
+        for path in [
+            "/w/.env",
+            "/w/.env.local",
+            "/w/a/key.pem",
+            "/home/x/.ssh/config",
+            "/w/.tinyclaw/telegram.json",
+        ] {
+            assert!(is_secret(Path::new(path)), "{path}");
+        }
+        for path in ["/w/.env.example", "/w/environment.md", "/w/keys.rs"] {
+            assert!(!is_secret(Path::new(path)), "{path}");
+        }
+    }
+}

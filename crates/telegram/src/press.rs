@@ -1,0 +1,219 @@
+//! Buttons: stop, the answers to a permission question, asking again. Each press is answered at once and waits for
+//! nothing.
+//!
+//! What a button carries is at most 64 bytes: a letter and the key of the message it is about, hashed when it is long.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use teloxide::payloads::{AnswerCallbackQuery, LeaveChat, setters::*};
+use teloxide::types::{CallbackQueryId, ChatId};
+use tinyclaw_domain::{Channel, Command, Key, Message, PermissionAnswer, ThreadId};
+use tinyclaw_queue::{Place, Side};
+
+use crate::commands::may_stop;
+use crate::face::{Face, Origin};
+use crate::hear::Press;
+use crate::intake::key_of;
+
+/// A longer key is hashed, so that it fits beside the rest.
+const KEY_BYTES_MAX: usize = 40;
+
+/// What a button says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Button {
+    /// Stop the turn.
+    Stop { key: String },
+    /// Answer the permission question with this fingerprint.
+    Permission { answer: PermissionAnswer, question: String, key: String },
+    /// Ask again with the new text.
+    Again { key: String },
+}
+
+impl Button {
+    pub(crate) fn stop(key: &Key) -> Button {
+        Button::Stop { key: short(key) }
+    }
+
+    pub(crate) fn permission(answer: PermissionAnswer, request_id: &str, key: &Key) -> Button {
+        Button::Permission { answer, question: fingerprint(request_id, 4), key: short(key) }
+    }
+
+    pub(crate) fn again(key: &Key) -> Button {
+        Button::Again { key: short(key) }
+    }
+
+    /// As `callback_data`.
+    pub(crate) fn data(&self) -> String {
+        match self {
+            Button::Stop { key } => format!("s:{key}"),
+            Button::Permission { answer, question, key } => {
+                let letter = match answer {
+                    PermissionAnswer::Allow => 'a',
+                    PermissionAnswer::Always => 'w',
+                    PermissionAnswer::Deny => 'd',
+                };
+                format!("{letter}:{question}:{key}")
+            }
+            Button::Again { key } => format!("n:{key}"),
+        }
+    }
+
+    fn read(data: &str) -> Option<Button> {
+        let (letter, rest) = data.split_once(':')?;
+        let permission = |answer| {
+            let (question, key) = rest.split_once(':')?;
+            Some(Button::Permission { answer, question: question.to_owned(), key: key.to_owned() })
+        };
+        match letter {
+            "s" => Some(Button::Stop { key: rest.to_owned() }),
+            "n" => Some(Button::Again { key: rest.to_owned() }),
+            "a" => permission(PermissionAnswer::Allow),
+            "w" => permission(PermissionAnswer::Always),
+            "d" => permission(PermissionAnswer::Deny),
+            _ => None,
+        }
+    }
+}
+
+fn short(key: &Key) -> String {
+    let text = key.as_str();
+    if text.len() <= KEY_BYTES_MAX {
+        text.to_owned()
+    } else {
+        format!("#{}", fingerprint(text, 12))
+    }
+}
+
+fn fingerprint(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).map(|it| format!("{it:02x}")).collect()
+}
+
+/// Does what a button says, and answers the press.
+pub(crate) async fn run(face: &Face, press: Press) {
+    let words = obey(face, &press).await;
+    if words == OVER
+        && let (Some(address), Some(id)) = (press.address, press.message)
+    {
+        // A status that outlived its turn: its id was lost with the process that sent it.
+        let _ = face.delete(address.chat, id).await;
+    }
+    let payload = AnswerCallbackQuery::new(CallbackQueryId(press.id.clone())).text(words);
+    let chat = press.address.map_or(0, |it| it.chat);
+    if let Err(err) = face.lightly(chat, &payload).await {
+        tracing::debug!("a press could not be answered: {err}");
+    }
+}
+
+const OVER: &str = "That is over already.";
+
+async fn obey(face: &Face, press: &Press) -> &'static str {
+    let (Some(button), Some(key)) = (Button::read(&press.data), key_of(press.update)) else {
+        return "This button is of an older version.";
+    };
+    match button {
+        Button::Stop { key: short } => {
+            let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
+                return OVER;
+            };
+            if !may_stop(face, press.from, asked.sender_id.as_deref()) {
+                return "Only who asked, or an admin, may stop this.";
+            }
+            let stop = Command::Stop { key: Some(asked.key.clone()) };
+            order(face, press, key, asked.thread_id, stop).await;
+            "Stopping."
+        }
+        Button::Permission { answer, question, key: short } => {
+            let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
+                return OVER;
+            };
+            let open =
+                tokio::task::block_in_place(|| face.progress(&asked.key)).and_then(|it| it.asks);
+            let Some(open) = open.filter(|it| fingerprint(&it.request_id, 4) == question) else {
+                return "This question is answered already.";
+            };
+            let command = Command::Permission { request_id: open.request_id, answer };
+            order(face, press, key, asked.thread_id, command).await;
+            match answer {
+                PermissionAnswer::Allow => "Allowed.",
+                PermissionAnswer::Always => "Allowed here from now on.",
+                PermissionAnswer::Deny => "Denied.",
+            }
+        }
+        Button::Again { key: short } => {
+            let offer: Option<Key> = short.parse().ok();
+            let found = offer
+                .and_then(|it| tokio::task::block_in_place(|| face.view.find(&it)).ok().flatten());
+            let Some(offer) = found.map(|it| it.message) else { return OVER };
+            let Some(origin) = Origin::of(&offer) else { return OVER };
+            let Some(text) = origin.again.clone() else { return OVER };
+            let mut message =
+                Message::new(key, Channel::Telegram, offer.thread_id.clone(), text, press.at_ms);
+            message.sender.clone_from(&press.name);
+            message.sender_id = Some(press.from.to_string());
+            message.edits = face.book.key_of(origin.chat, origin.message_id);
+            Origin { again: None, ..origin }.put(&mut message);
+            match face.publish(Side::Run, message, press.address).await {
+                Ok(_) => {
+                    // The offer is taken.
+                    if let (Some(address), Some(id)) = (press.address, press.message) {
+                        let _ = face.delete(address.chat, id).await;
+                    }
+                    "Asking again."
+                }
+                Err(_) => "This cannot be asked again.",
+            }
+        }
+    }
+}
+
+async fn order(face: &Face, press: &Press, key: Key, thread: ThreadId, command: Command) {
+    let mut message = Message::new(key, Channel::Telegram, thread, "", press.at_ms);
+    message.sender.clone_from(&press.name);
+    message.sender_id = Some(press.from.to_string());
+    message.command = Some(command);
+    if let Err(err) = face.publish(Side::Run, message, press.address).await {
+        tracing::error!("an order from a button cannot be published: {err}");
+    }
+}
+
+/// The message a button is about, while it waits or is worked on.
+fn unfinished(face: &Face, short_key: &str) -> Option<Message> {
+    for place in [Place::Processing, Place::Incoming] {
+        for entry in face.view.list(place, 10_000).unwrap_or_default() {
+            if short(&entry.key) == short_key {
+                return face.view.read(&entry).ok().flatten();
+            }
+        }
+    }
+    None
+}
+
+/// Leaves a chat in which we do not belong.
+pub(crate) async fn leave(face: &Face, chat: i64) {
+    let left: Result<Value, _> = face.client.call(&LeaveChat::new(ChatId(chat))).await;
+    if let Err(err) = left {
+        tracing::warn!("cannot leave chat {chat}: {err}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_button_fits_into_64_bytes_and_says_what_it_said() {
+        for key in ["tg-812345678".to_owned(), format!("x-{}", "a".repeat(90))] {
+            let key: Key = key.parse().unwrap();
+            for button in [
+                Button::stop(&key),
+                Button::again(&key),
+                Button::permission(PermissionAnswer::Always, "req-1", &key),
+            ] {
+                let data = button.data();
+                assert!(data.len() <= 64, "{data}");
+                assert_eq!(Button::read(&data), Some(button));
+            }
+        }
+        assert_eq!(Button::read("x"), None);
+    }
+}

@@ -1,0 +1,313 @@
+//! The machinery of the tests: a fake Telegram, the face on a state folder of its own, and a processor that the test
+//! plays itself, through the real queue.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tinyclaw_domain::{Message, Model, Progress, Reply, ThreadId, TurnState};
+use tinyclaw_ledger::{Progresses, StateDir};
+use tinyclaw_queue::{Lease, Options as QueueOptions, Place, Queue, Side, Which};
+use tinyclaw_service::settings::Environment;
+use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tinyclaw_telegram::budget::Limits as Budget;
+use tinyclaw_telegram::{Options, Timing};
+use tinyclaw_testkit::telegram::{
+    self, ADA, BOB, Control, FORUM, FakeTelegram, Fault, Limits, TOKEN, What, schema::Schema,
+};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+/// Nothing here takes longer unless it is broken; the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+
+pub(crate) struct Office {
+    pub(crate) fake: FakeTelegram,
+    pub(crate) state: StateDir,
+    pub(crate) queue: Queue,
+    pub(crate) vitals: Vitals,
+    environment: Environment,
+    options: Options,
+    running: Mutex<Option<Running>>,
+    _dir: TempDir,
+}
+
+/// A face in a runtime of its own, so that it can be ended as a process is.
+struct Running {
+    shutdown: Shutdown,
+    task: JoinHandle<anyhow::Result<()>>,
+    runtime: Runtime,
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.lock().unwrap().take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+/// Times that a test can wait for.
+pub(crate) fn quick() -> Options {
+    let ms = Duration::from_millis;
+    let timing = Timing {
+        status_after: ms(30),
+        album_gap: ms(300),
+        album_max: Duration::from_secs(2),
+        split_gap: ms(400),
+        ..Timing::default()
+    };
+    let limits = Budget {
+        group_per_minute: 100_000,
+        gap_ms: 0,
+        overall_per_second: 100_000,
+        preview_gap_ms: 0,
+    };
+    Options { timing, limits }
+}
+
+impl Office {
+    /// An office in which Ada and Bob may speak, served by a face that never has to wait for a budget.
+    pub(crate) async fn open() -> Office {
+        Office::open_with(Limits::none(), quick(), "101,102").await
+    }
+
+    pub(crate) async fn open_with(limits: Limits, options: Options, users: &str) -> Office {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().join(".tinyclaw"));
+        state.create().unwrap();
+        let fake = FakeTelegram::start_with(telegram::Options {
+            limits,
+            schema: Schema::cached(),
+            ..telegram::Options::default()
+        });
+        let fake = fake.await.unwrap();
+        let queue = Queue::open(state.root(), QueueOptions::default()).unwrap();
+        let environment = [
+            ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
+            ("TELEGRAM_CHAT_ID", FORUM.to_string()),
+            ("TELEGRAM_ALLOWED_USERS", users.to_owned()),
+            ("TELEGRAM_API_URL", fake.url()),
+        ];
+        let environment = environment.map(|(name, it)| (name.to_owned(), it)).into();
+        let vitals = Vitals::new("telegram", "test");
+        let office = Office {
+            fake,
+            state,
+            queue,
+            vitals,
+            environment,
+            options,
+            running: Mutex::default(),
+            _dir: dir,
+        };
+        office.start();
+        office
+    }
+
+    pub(crate) fn start(&self) {
+        let shutdown = Shutdown::default();
+        let face = tinyclaw_telegram::run(
+            self.state.clone(),
+            self.environment.clone(),
+            self.options,
+            self.vitals.clone(),
+            shutdown.clone(),
+        );
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let task = runtime.spawn(face);
+        *self.running.lock().unwrap() = Some(Running { shutdown, task, runtime });
+    }
+
+    /// Stops the face as SIGTERM would.
+    pub(crate) async fn stop(&self) {
+        let running = self.running.lock().unwrap().take();
+        if let Some(running) = running {
+            running.shutdown.begin();
+            running.task.await.unwrap().unwrap();
+            running.runtime.shutdown_background();
+        }
+    }
+
+    /// Ends the face as `kill -9` would: nothing is put back, nothing said.
+    pub(crate) async fn kill(&self) {
+        let running = self.running.lock().unwrap().take();
+        if let Some(running) = running {
+            running.task.abort();
+            running.runtime.shutdown_background();
+            let _ = running.task.await;
+        }
+    }
+
+    /// Nothing may have been wrong with any request.
+    pub(crate) async fn close(self) {
+        self.stop().await;
+        assert_eq!(self.fake.violations(), [""; 0]);
+    }
+
+    /// Ada says something in General or in a topic.
+    pub(crate) fn ada(&self, topic: Option<i64>, text: &str) -> i64 {
+        self.fake.say(FORUM, topic, ADA, text)
+    }
+
+    pub(crate) fn bob(&self, topic: Option<i64>, text: &str) -> i64 {
+        self.fake.say(FORUM, topic, BOB, text)
+    }
+
+    pub(crate) fn break_it(&self, method: &str, times: u32, what: What) {
+        self.fake.act(Control::Break { fault: Fault::new(method, times, what) });
+    }
+
+    /// The next message that waits for an answer.
+    pub(crate) async fn claim(&self) -> Turn<'_> {
+        let lease = tokio::time::timeout(PATIENCE, self.queue.claim(Side::Run, &Which::Ordinary));
+        let Ok(lease) = lease.await else {
+            let calls: Vec<String> = self.fake.calls().into_iter().map(|it| it.method).collect();
+            panic!("nothing came into the queue: {:?} after {calls:?}", self.vitals.snapshot());
+        };
+        Turn { office: self, lease: lease.unwrap() }
+    }
+
+    /// The next stop or permission answer.
+    pub(crate) async fn control(&self) -> Message {
+        let lease = tokio::time::timeout(PATIENCE, self.queue.claim(Side::Run, &Which::Control));
+        let mut lease = lease.await.expect("no order came into the queue").unwrap();
+        let message = lease.message().clone();
+        lease.answer(Reply { silent: true, ..Reply::default() }, vec![]).unwrap();
+        lease.finish().unwrap();
+        message
+    }
+
+    /// Waits until the transcript of the forum holds `words`.
+    #[track_caller]
+    pub(crate) fn until_said(&self, words: &str) -> impl Future<Output = ()> + '_ {
+        self.until_in(FORUM, words)
+    }
+
+    #[track_caller]
+    pub(crate) fn until_in(&self, chat: i64, words: &str) -> impl Future<Output = ()> + '_ {
+        let (words, caller) = (words.to_owned(), std::panic::Location::caller());
+        async move {
+            let seen = self
+                .fake
+                .wait_for(PATIENCE, |it| it.transcript(chat).contains(&words).then_some(()));
+            if seen.await.is_none() {
+                panic!("{caller}: never said: {words}\n{}", self.fake.transcript(chat));
+            }
+        }
+    }
+
+    /// Waits until the transcript no longer holds `words`.
+    pub(crate) async fn until_unsaid(&self, words: &str) {
+        let gone = self
+            .fake
+            .wait_for(PATIENCE, |it| (!it.transcript(FORUM).contains(words)).then_some(()));
+        assert!(gone.await.is_some(), "still said: {words}\n{}", self.fake.transcript(FORUM));
+    }
+
+    /// Waits until Telegram has heard that every update was taken.
+    pub(crate) async fn until_confirmed(&self) {
+        let done = self.fake.wait_for(PATIENCE, |it| (it.unconfirmed() == 0).then_some(()));
+        assert!(done.await.is_some(), "updates are not confirmed");
+    }
+
+    /// Waits until so many messages lie in a place.
+    pub(crate) async fn until_in_place(&self, place: Place, count: usize) {
+        let watch = self.queue.view().watch();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let changed = watch.changed();
+            let there = self.queue.view().list(place, 1000).unwrap().len();
+            if there == count {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{there} and not {count} in {place}");
+            changed.await;
+        }
+    }
+
+    /// Calls of one method so far: its parameters.
+    pub(crate) fn calls(&self, method: &str) -> Vec<Value> {
+        let calls = self.fake.calls().into_iter().filter(|it| it.method == method);
+        calls.map(|it| Value::Object(it.params)).collect()
+    }
+
+    /// A button's message: the one that shows this label.
+    pub(crate) async fn press(&self, from: i64, label: &str) {
+        let press = |fake: &FakeTelegram| {
+            (1..fake_messages(fake)).rev().find_map(|message| {
+                let label = label.to_owned();
+                fake.try_act(Control::Press { chat: FORUM, message, from, label }).ok()
+            })
+        };
+        assert!(self.fake.wait_for(PATIENCE, press).await.is_some(), "no button {label}");
+    }
+}
+
+fn fake_messages(fake: &FakeTelegram) -> i64 {
+    fake.calls().len() as i64 + 200
+}
+
+/// A turn that the test works on.
+pub(crate) struct Turn<'a> {
+    office: &'a Office,
+    pub(crate) lease: Lease,
+}
+
+impl Turn<'_> {
+    pub(crate) fn message(&self) -> &Message {
+        self.lease.message()
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            key: self.message().key.clone(),
+            thread_id: self.message().thread_id.clone(),
+            attempt: 1,
+            state: TurnState::Working,
+            model: Some(Model::Sonnet),
+            tier: None,
+            started_at: now_ms(),
+            updated_at: now_ms(),
+            text: String::new(),
+            tools: vec![],
+            asks: None,
+            trouble: None,
+        }
+    }
+
+    /// Says where the turn is.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut Progress)) {
+        let mut progress = self.progress();
+        change(&mut progress);
+        Progresses::new(&self.office.state).write(&progress).unwrap();
+    }
+
+    /// Answers with Markdown.
+    pub(crate) fn answer(self, text: &str) {
+        self.reply(|it| text.clone_into(&mut it.text));
+    }
+
+    pub(crate) fn reply(mut self, change: impl FnOnce(&mut Reply)) {
+        let mut reply = Reply { model: Some(Model::Sonnet), duration_ms: 1200, ..Reply::default() };
+        change(&mut reply);
+        let key = self.message().key.clone();
+        self.lease.answer(reply, vec![]).unwrap();
+        self.lease.finish().unwrap();
+        Progresses::new(&self.office.state).remove(&key).unwrap();
+    }
+
+    /// Nothing to say.
+    pub(crate) fn done(self) {
+        self.reply(|it| it.silent = true);
+    }
+}
+
+pub(crate) fn thread(name: &str) -> ThreadId {
+    name.parse().unwrap()
+}
