@@ -7,5 +7,6 @@ mod control;
 mod memory;
 mod real;
 mod restart;
+mod telegram;
 mod threads;
 mod turns;

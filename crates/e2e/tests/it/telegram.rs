@@ -1,0 +1,155 @@
+//! A day in a forum, with everything real but Telegram and the model: the telegram service, the processor, the demo
+//! engine and the queue between them.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tinyclaw_e2e::{Office, program};
+use tinyclaw_testkit::telegram::{
+    ADA, Attachment, Control, FORUM, FakeTelegram, Limits, Options, TOKEN,
+};
+
+/// The smallest picture there is: one transparent pixel, as PNG.
+const PIXEL: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
+    \0\0\0\rIDATx\x9cc\0\x01\0\0\x05\0\x01\r\n-\xb4\0\0\0\0IEND\xaeB`\x82";
+
+/// A forum on a fake Telegram, an office behind it, and the service that joins them.
+struct Forum {
+    fake: FakeTelegram,
+    office: Office,
+    face: Option<Child>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Forum {
+    fn open() -> Forum {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // The budget is the real one; Telegram's own limits are those of another test.
+        let options = Options { limits: Limits::none(), ..Options::default() };
+        let fake = runtime.block_on(FakeTelegram::start_with(options)).unwrap();
+        let office = Office::open();
+        let mut forum = Forum { fake, office, face: None, runtime };
+        forum.start();
+        forum
+    }
+
+    fn start(&mut self) {
+        let log = std::fs::File::create(self.office.path("telegram.out")).unwrap();
+        let state = self.office.path("state").display().to_string();
+        let env = BTreeMap::from([
+            ("TINYCLAW_DIR", state),
+            ("TELEGRAM_API_URL", self.fake.url()),
+            ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
+            ("TELEGRAM_CHAT_ID", FORUM.to_string()),
+            ("TELEGRAM_ALLOWED_USERS", ADA.to_string()),
+        ]);
+        let child = Command::new(program("tinyclaw-telegram"))
+            .env_clear()
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.face = Some(child);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.face.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn ada(&self, topic: Option<i64>, text: &str) {
+        self.fake.say(FORUM, topic, ADA, text);
+    }
+
+    #[track_caller]
+    fn until(&self, words: &str) -> String {
+        let caller = std::panic::Location::caller();
+        let said = self.runtime.block_on(self.fake.wait_for(Duration::from_secs(20), |it| {
+            Some(it.transcript(FORUM)).filter(|it| it.contains(words))
+        }));
+        said.unwrap_or_else(|| {
+            let log = std::fs::read_to_string(self.office.path("telegram.out")).unwrap_or_default();
+            panic!("{caller}: never said: {words}\n{}\n{log}", self.fake.transcript(FORUM))
+        })
+    }
+
+    #[track_caller]
+    fn press(&self, label: &str) {
+        let pressed = self.runtime.block_on(self.fake.wait_for(Duration::from_secs(20), |it| {
+            (1..400).rev().find_map(|message| {
+                let label = label.to_owned();
+                it.try_act(Control::Press { chat: FORUM, message, from: ADA, label }).ok()
+            })
+        }));
+        assert!(pressed.is_some(), "no button {label}");
+    }
+}
+
+impl Drop for Forum {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[test]
+fn a_day_in_a_forum() {
+    let mut forum = Forum::open();
+
+    // A topic, a question, its answer.
+    forum.ada(None, "/new website");
+    let transcript = forum.until("Topic website is open: thread ");
+    let number: String = transcript
+        .split("is open: thread ")
+        .nth(1)
+        .unwrap()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let topic = Some(number.parse().unwrap());
+    forum.ada(topic, "[demo: say Good morning.]");
+    forum.until("    Good morning.\n");
+
+    // Watch it, stop it.
+    forum.ada(topic, "[demo: slow 60s] tell me everything");
+    forum.until("[ Stop ]");
+    forum.press("Stop");
+    forum.until("The session is kept.");
+
+    // May I?
+    forum.ada(topic, "[demo: ask]");
+    forum.until("[ Allow ] [ Always here ] [ Deny ]");
+    forum.press("Deny");
+
+    // A long answer with code and a table.
+    forum.ada(topic, "[demo: long 20000]");
+    forum.until("<document answer.md>");
+
+    // A photo and a paper.
+    let photo = Attachment::new("photo", "", "", PIXEL);
+    let caption = "[demo: say A picture.] what is this?".to_owned();
+    forum.fake.act(Control::Send { chat: FORUM, topic, from: ADA, file: photo, caption });
+    forum.until("    A picture.\n");
+    let paper = Attachment::new("document", "paper.pdf", "application/pdf", "%PDF-1.7");
+    let caption = "[demo: say A paper.] and this?".to_owned();
+    forum.fake.act(Control::Send { chat: FORUM, topic, from: ADA, file: paper, caption });
+    forum.until("    A paper.\n");
+
+    // Everything dies in the middle of an answer, and goes on.
+    forum.ada(topic, "[demo: slow 4s] [demo: say We go home now.] and now?");
+    forum.until("and now?");
+    forum.office.wait_for("the last turn", || forum.office.prompts().get(6).cloned());
+    forum.kill();
+    forum.office.kill();
+    forum.start();
+    forum.office.start();
+    forum.until("    We go home now.\n");
+    let transcript = forum.fake.transcript(FORUM);
+    assert_eq!(transcript.matches("We go home now.\n").count(), 1, "{transcript}");
+    assert_eq!(forum.fake.violations(), [""; 0]);
+}
