@@ -2,6 +2,7 @@
 
 mod append;
 mod backwards;
+pub mod follow;
 mod lock;
 mod steps;
 #[cfg(feature = "testing")]
