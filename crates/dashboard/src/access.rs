@@ -1,0 +1,123 @@
+//! The optional check of Cloudflare Access: who comes through the tunnel must carry a token of the team.
+//!
+//! RS256 and nothing else, for this application and team, valid now. The keys come from a file or a URL, are kept for an
+//! hour and fetched anew for an unknown key at most once a minute. When in doubt, nobody gets in. Only the header is
+//! believed, not the cookie.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::http::HeaderValue;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::fetch::get;
+
+/// How long keys are believed.
+const KEYS_AGE_MAX: Duration = Duration::from_secs(3600);
+/// How soon keys are fetched again for one that is not known.
+const REFETCH_INTERVAL: Duration = Duration::from_secs(60);
+/// How long fetching may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the team's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file that somebody keeps fresh: the dashboard's network has no way out.
+    File(PathBuf),
+    /// A URL.
+    Url(String),
+}
+
+/// The check.
+#[derive(Debug)]
+pub(crate) struct Access {
+    audience: String,
+    issuer: String,
+    source: KeySource,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    set: Option<Arc<JwkSet>>,
+    fetched: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+struct Claims {}
+
+impl Access {
+    /// The check for the application `audience` of `team`, with keys from `source`.
+    pub(crate) fn new(team: &str, audience: String, source: Option<KeySource>) -> Access {
+        let issuer = match team.contains("://") {
+            true => team.trim_end_matches('/').to_owned(),
+            false => format!("https://{team}.cloudflareaccess.com"),
+        };
+        let source =
+            source.unwrap_or_else(|| KeySource::Url(format!("{issuer}/cdn-cgi/access/certs")));
+        Access { audience, issuer, source, keys: Mutex::default() }
+    }
+
+    /// Whether the token is good; if not, why.
+    pub(crate) async fn check(&self, token: Option<&HeaderValue>) -> Result<(), String> {
+        let token = token.and_then(|it| it.to_str().ok()).ok_or(
+            "no Cf-Access-Jwt-Assertion header: come through Cloudflare Access, or unset CF_ACCESS_TEAM",
+        )?;
+        let bad = |_| "the Access token is not valid".to_owned();
+        let head = decode_header(token).map_err(bad)?;
+        if head.alg != Algorithm::RS256 {
+            return Err("the Access token is not signed with RS256".into());
+        }
+        let kid = head.kid.ok_or("the Access token names no key")?;
+        let key = self.key(&kid).await?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_audience(&[&self.audience]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.validate_nbf = true;
+        validation.set_required_spec_claims(&["exp", "aud", "iss"]);
+        decode::<Claims>(token, &key, &validation).map(|_| ()).map_err(bad)
+    }
+
+    async fn key(&self, kid: &str) -> Result<DecodingKey, String> {
+        let mut keys = self.keys.lock().await;
+        let age = keys.fetched.map(|it| it.elapsed());
+        let is_known = keys.set.as_ref().is_some_and(|it| it.find(kid).is_some());
+        let is_due = match age {
+            None => true,
+            Some(age) => age > KEYS_AGE_MAX || (!is_known && age > REFETCH_INTERVAL),
+        };
+        if is_due {
+            keys.fetched = Some(Instant::now());
+            match self.fetch().await {
+                Ok(set) => keys.set = Some(Arc::new(set)),
+                Err(err) => {
+                    tracing::warn!("cannot get the keys of Cloudflare Access: {err:#}");
+                    // Old keys are not believed for longer because new ones cannot be had.
+                    if age.is_none_or(|it| it > KEYS_AGE_MAX) {
+                        keys.set = None;
+                    }
+                }
+            }
+        }
+        let set = keys.set.as_ref().ok_or("the keys of Cloudflare Access cannot be had now")?;
+        let key = set.find(kid).ok_or("the Access token is signed with an unknown key")?;
+        DecodingKey::from_jwk(key).map_err(|_| "the key of the Access token is no RSA key".into())
+    }
+
+    async fn fetch(&self) -> anyhow::Result<JwkSet> {
+        let text = match &self.source {
+            KeySource::File(path) => tokio::fs::read_to_string(path)
+                .await
+                .with_context(|| format!("cannot read {}", path.display()))?,
+            KeySource::Url(url) => tokio::time::timeout(FETCH_TIMEOUT, get(url))
+                .await
+                .context("no answer in time")??,
+        };
+        serde_json::from_str(&text).context("that is no set of keys")
+    }
+}

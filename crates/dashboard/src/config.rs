@@ -1,0 +1,61 @@
+//! The dashboard's settings, as the table of all settings has them, made ready for use.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tinyclaw_service::settings;
+
+use crate::access::KeySource;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The state folder.
+    pub state: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Names, with port, under which this dashboard may be asked for.
+    pub hosts: Vec<String>,
+    /// Where the host's `/proc` is.
+    pub proc: Option<PathBuf>,
+    /// Cloudflare Access, if its token is to be checked.
+    pub access: Option<AccessConfig>,
+}
+
+/// Who may come through Cloudflare Access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The team's name, or the whole URL of its issuer.
+    pub team: String,
+    /// The application's audience tag.
+    pub audience: String,
+    /// The team's keys.
+    pub keys: Option<KeySource>,
+}
+
+impl Config {
+    /// The settings of the dashboard on the state folder `state`.
+    pub fn new(state: PathBuf, settings: &settings::Dashboard) -> Config {
+        let keys = settings.access_keys.as_ref().map(|it| match it.contains("://") {
+            true => KeySource::Url(it.clone()),
+            false => KeySource::File(it.into()),
+        });
+        // The table refuses one without the other.
+        let access = settings.access_team.clone().zip(settings.access_aud.clone());
+        Config {
+            state,
+            listen: settings.listen,
+            hosts: settings.hosts.clone(),
+            proc: settings.proc.clone(),
+            access: access.map(|(team, audience)| AccessConfig { team, audience, keys }),
+        }
+    }
+
+    /// The names this dashboard answers to once it listens on `port`: those of the settings, and this machine's own for
+    /// the health check and for whoever sits at it.
+    pub fn known_hosts(&self, port: u16) -> Vec<String> {
+        let own =
+            [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
+        self.hosts.iter().map(|it| it.to_ascii_lowercase()).chain(own).collect()
+    }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod api;
+mod config;
+mod dashboard;
+mod feed;
+mod fetch;
+mod guard;
+mod host;
+mod index;
+mod log;
+mod meta;
+mod office;
+mod page;
+mod redact;
+mod rows;
+mod scan;
+mod server;
+mod shapes;
+mod story;
+mod streams;
+
+pub use access::KeySource;
+pub use config::{AccessConfig, Config};
+pub use server::Server;

@@ -1,0 +1,130 @@
+//! The small files of the state folder: threads, health, running turns, and what waits in the queue.
+//!
+//! They are read anew each time, because they are small and others replace them whole. A file that is missing or cannot
+//! be read is said to be so; nothing here fails because of one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use tinyclaw_domain::{Health, Key, Progress, Threads};
+use tinyclaw_ledger::{Progresses, StateDir, health, read_threads};
+use tinyclaw_queue::{Depth, Place, View};
+use tinyclaw_service::now_ms;
+
+use crate::story::InQueue;
+
+/// The services whose health is shown, in this order. The dashboard writes no file, so it speaks for itself.
+const SERVICES: [&str; 3] = ["telegram", "processor", "broker"];
+/// More running turns than this are not listed.
+const TURNS_MAX: usize = 200;
+/// The message looked for is among the last so many that are done, or its time of queueing is not told.
+const DONE_MAX: usize = 20_000;
+
+/// One service, as far as the dashboard can know.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceState {
+    /// Which one.
+    pub(crate) service: String,
+    /// `ok`, `not ready`, `dead`, `old` or `missing`.
+    pub(crate) state: &'static str,
+    /// How old its word is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) age_ms: Option<u64>,
+    /// What it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+}
+
+impl ServiceState {
+    /// What a service's word of itself means when it is `age` old.
+    pub(crate) fn of(health: Health, age: Duration) -> ServiceState {
+        let state = if age > health::STALE_AFTER {
+            "old"
+        } else if !health.alive {
+            "dead"
+        } else if !health.ready {
+            "not ready"
+        } else {
+            "ok"
+        };
+        let age_ms = Some(age.as_millis() as u64);
+        ServiceState { service: health.service.clone(), state, age_ms, health: Some(health) }
+    }
+}
+
+/// The small files of one state folder.
+#[derive(Debug)]
+pub(crate) struct Office {
+    state: StateDir,
+    queue: View,
+}
+
+impl Office {
+    /// The office in a state folder.
+    pub(crate) fn new(state: &Path) -> Office {
+        Office { state: StateDir::new(state), queue: View::new(state) }
+    }
+
+    /// `threads.json`; empty when it is not there yet.
+    pub(crate) fn threads(&self) -> Result<Threads, String> {
+        read_threads(&self.state).map_err(|it| format!("{:#}", anyhow::Error::new(it)))
+    }
+
+    /// How each service says it is.
+    pub(crate) fn services(&self) -> Vec<ServiceState> {
+        let now = now_ms();
+        let state_of = |service: &&str| match health::read(&self.state, service, now) {
+            Ok(Some(seen)) => ServiceState::of(seen.health, seen.age),
+            _ => ServiceState {
+                service: (*service).to_owned(),
+                state: "missing",
+                age_ms: None,
+                health: None,
+            },
+        };
+        SERVICES.iter().map(state_of).collect()
+    }
+
+    /// How much waits where; `None` when there is no queue yet.
+    pub(crate) fn depth(&self) -> Option<Depth> {
+        if !self.state.queue().is_dir() {
+            return None;
+        }
+        self.queue.depth().ok()
+    }
+
+    /// What the queue knows of a message.
+    pub(crate) fn find(&self, key: &Key) -> InQueue {
+        let Ok(Some(seen)) = self.queue.find(key) else { return InQueue::default() };
+        let entries = self.queue.list(seen.place, DONE_MAX).unwrap_or_default();
+        let entry = entries.iter().rev().find(|it| it.key == *key);
+        InQueue {
+            queued_at: entry.map(|it| it.queued_at),
+            message: Some(seen.message),
+            place: Some(place_name(seen.place)),
+            position: seen.position,
+            reason: seen.reason,
+        }
+    }
+
+    /// The turns that are running, the longest running first.
+    pub(crate) fn turns(&self) -> Vec<Progress> {
+        let mut turns = Progresses::new(&self.state).list();
+        turns.truncate(TURNS_MAX);
+        turns
+    }
+}
+
+fn place_name(place: Place) -> &'static str {
+    match place {
+        Place::Incoming => "incoming",
+        Place::Processing => "processing",
+        Place::Outgoing => "outgoing",
+        Place::Sending => "sending",
+        Place::Done => "done",
+        Place::Dead => "dead",
+        Place::Quarantine => "quarantine",
+    }
+}

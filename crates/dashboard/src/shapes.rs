@@ -1,0 +1,183 @@
+//! The answers of the server, one type each. The page knows these names and no others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tinyclaw_domain::{Progress, Thread, ThreadId};
+use tinyclaw_queue::Depth;
+
+use crate::host::Sample;
+use crate::office::ServiceState;
+
+/// `/api/status`: everything at a glance.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    /// Changes when the dashboard starts anew: row numbers do, too.
+    pub(crate) boot: String,
+    /// The version that runs.
+    pub(crate) version: &'static str,
+    /// The server's clock, in ms since 1970.
+    pub(crate) now: u64,
+    /// When the dashboard started.
+    pub(crate) started_at: u64,
+    /// The host.
+    pub(crate) host: Arc<Sample>,
+    /// Each service's health; the dashboard's own comes last.
+    pub(crate) services: Vec<ServiceState>,
+    /// How much waits where; none when there is no queue yet.
+    pub(crate) queue: Option<Depth>,
+    /// Every desk.
+    pub(crate) threads: Vec<ThreadSummary>,
+    /// Why the desks cannot be read, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads_error: Option<String>,
+    /// Turns that are running.
+    pub(crate) turns: Vec<Progress>,
+    /// Messages and money.
+    pub(crate) messages: Rates,
+    /// The tail's proof, log by log.
+    pub(crate) logs: BTreeMap<&'static str, LogState>,
+    /// How many secrets were taken out of what was sent.
+    pub(crate) hidden: u64,
+}
+
+/// One desk at a glance.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ThreadSummary {
+    /// Its id.
+    pub(crate) id: ThreadId,
+    /// How many messages it has in the history.
+    pub(crate) messages: u64,
+    /// What `threads.json` says.
+    #[serde(flatten)]
+    pub(crate) thread: Thread,
+}
+
+/// Messages and money.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rates {
+    /// In and out, in the last hour.
+    pub(crate) last_hour: Counts,
+    /// In and out, in the last 24 hours.
+    pub(crate) last_day: Counts,
+    /// In and out, since the asker's midnight.
+    pub(crate) today: Counts,
+    /// US dollars since the asker's midnight.
+    pub(crate) cost_today_usd: f64,
+    /// US dollars in the last 24 hours.
+    pub(crate) cost_last_day_usd: f64,
+    /// Whether the history is known far enough back for these numbers.
+    pub(crate) complete: bool,
+}
+
+/// Messages by direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    /// To Claude.
+    #[serde(rename = "in")]
+    pub(crate) inward: u64,
+    /// From Claude.
+    #[serde(rename = "out")]
+    pub(crate) outward: u64,
+}
+
+/// How far a log is known, and that nothing is missing.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogState {
+    /// Number of the first row.
+    pub(crate) first: i64,
+    /// The number after the last row.
+    pub(crate) last: i64,
+    /// Whether everything on disk is indexed.
+    pub(crate) complete: bool,
+    /// How much of the past is indexed, from 0 to 1.
+    pub(crate) indexed: f64,
+    /// Places where the tail broke off since the start.
+    pub(crate) gaps: usize,
+    /// How often the file was rotated since the start.
+    pub(crate) rotations: u64,
+    /// The place after the last row: generation, check and byte offset.
+    pub(crate) place: String,
+}
+
+/// A page of rows. The rows themselves are made by `rows::row_json`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PageHead {
+    /// Rank of the first row that could be asked for.
+    pub(crate) first: i64,
+    /// The rank after the last one.
+    pub(crate) last: i64,
+    /// Whether `first` is final: everything on disk is indexed.
+    pub(crate) complete: bool,
+}
+
+/// `/api/prompts/lengths`: what the sparkline draws, oldest first.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Lengths {
+    /// Row numbers.
+    pub(crate) rows: Vec<i64>,
+    /// Seconds since 1970.
+    pub(crate) seconds: Vec<u32>,
+    /// Characters.
+    pub(crate) lengths: Vec<u32>,
+    /// 0 plain, 1 history injected, 2 history injected into a running session.
+    pub(crate) marks: Vec<u8>,
+}
+
+/// `/api/metrics`: the host now and in the last ten minutes.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metrics {
+    /// Now.
+    pub(crate) now: Arc<Sample>,
+    /// Up to ten minutes, a second apart, oldest first.
+    pub(crate) samples: Vec<Arc<Sample>>,
+    /// Each service's health.
+    pub(crate) services: Vec<ServiceState>,
+}
+
+/// `/api/story/<key>`: what became of one message.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Story {
+    /// Which message.
+    pub(crate) key: String,
+    /// Where it lies in the queue now; absent when the queue no longer knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<&'static str>,
+    /// Its place in its lane, 1 is next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) position: Option<usize>,
+    /// Why it was buried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Its life, stage by stage.
+    pub(crate) stages: Vec<Stage>,
+    /// Tools that were used meanwhile.
+    pub(crate) tools: Vec<tinyclaw_domain::ToolUse>,
+    /// The rows that tell of it: log and row number.
+    pub(crate) rows: Vec<(String, i64)>,
+    /// Turns begun.
+    pub(crate) attempts: u32,
+}
+
+/// One stage of a message's life.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stage {
+    /// `received`, `queued`, `routed`, `prompt`, `answered`, `delivered`.
+    pub(crate) name: &'static str,
+    /// When it began, in ms since 1970.
+    pub(crate) from: u64,
+    /// When it ended; absent while it lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<u64>,
+    /// Whether nobody worked on it.
+    pub(crate) waiting: bool,
+}

@@ -1,0 +1,158 @@
+//! The story of one message: when it was received, queued, routed, asked, answered and delivered.
+//!
+//! It is told from what the files say and from nothing else: a stage nobody wrote down is missing. Waiting is kept apart
+//! from working.
+
+use serde::de::DeserializeOwned;
+use tinyclaw_domain::{Direction, HistoryLine, Key, Message, PromptLine, RoutingLine, ThreadId};
+
+use crate::dashboard::Dashboard;
+use crate::index::Filter;
+use crate::meta::LogName;
+use crate::scan::rows_of_key;
+use crate::shapes::{Stage, Story};
+
+/// How far from the time that is known of a message its other lines are looked for.
+const NEAR_S: u64 = 26 * 3600;
+/// More lines than this about one message are not needed to tell its story.
+const ROWS_MAX: usize = 40;
+
+/// What is known of the message before its story is looked up; narrows the search.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hint {
+    /// Its thread.
+    pub(crate) thread: Option<ThreadId>,
+    /// About when, in ms since 1970.
+    pub(crate) at: Option<u64>,
+}
+
+/// What the queue knows of a message.
+#[derive(Debug, Default)]
+pub(crate) struct InQueue {
+    /// The message's file.
+    pub(crate) message: Option<Message>,
+    /// The folder it is in.
+    pub(crate) place: Option<&'static str>,
+    /// Its place in its lane.
+    pub(crate) position: Option<usize>,
+    /// Why it was buried.
+    pub(crate) reason: Option<String>,
+    /// When it was queued, in ms since 1970.
+    pub(crate) queued_at: Option<u64>,
+}
+
+/// Tells the story of `key`. Blocks for the disk.
+pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
+    let mut rows = Vec::new();
+    let history: Vec<HistoryLine> = lines(dashboard, LogName::Messages, key, hint, &mut rows);
+    let routing: Vec<RoutingLine> = lines(dashboard, LogName::Routing, key, hint, &mut rows);
+    let prompts: Vec<PromptLine> = lines(dashboard, LogName::Prompts, key, hint, &mut rows);
+    let queued = dashboard.office.find(key);
+    let turn = dashboard.office.turns().into_iter().find(|it| it.key == *key);
+    let known = Known { history, routing, prompts, queued, running: turn.is_some() };
+    Story {
+        key: key.to_string(),
+        stages: known.stages(),
+        attempts: known.attempts(),
+        tools: turn.map(|it| it.tools).unwrap_or_default(),
+        rows,
+        place: known.queued.place,
+        position: known.queued.position,
+        reason: known.queued.reason,
+    }
+}
+
+fn lines<T: DeserializeOwned>(
+    dashboard: &Dashboard,
+    name: LogName,
+    key: &Key,
+    hint: &Hint,
+    rows: &mut Vec<(String, i64)>,
+) -> Vec<T> {
+    let log = dashboard.log(name);
+    let mut filter = Filter::default();
+    if let Some(at) = hint.at {
+        filter.since = (at / 1000).saturating_sub(NEAR_S) as u32;
+        filter.until = (at / 1000 + NEAR_S) as u32;
+    }
+    if let Some(thread) = &hint.thread {
+        match log.index().threads.number_of(thread) {
+            Some(number) => filter.thread = Some(number),
+            None => return Vec::new(),
+        }
+    }
+    let found = rows_of_key(log, &filter, key.as_str(), ROWS_MAX);
+    let mut lines = Vec::with_capacity(found.len());
+    // Oldest first.
+    for (row, line) in found.into_iter().rev() {
+        if let Ok(line) = serde_json::from_slice(&line) {
+            rows.push((name.as_str().to_owned(), row));
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Everything known of a message.
+struct Known {
+    history: Vec<HistoryLine>,
+    routing: Vec<RoutingLine>,
+    prompts: Vec<PromptLine>,
+    queued: InQueue,
+    running: bool,
+}
+
+impl Known {
+    /// The points in time that are known, in the order a message passes them, made into stages.
+    fn stages(&self) -> Vec<Stage> {
+        let message = self.queued.message.as_ref();
+        let inward = self.history.iter().find(|it| it.direction == Direction::In);
+        let outward = self.history.iter().rev().find(|it| it.direction == Direction::Out);
+        let received = message.map(|it| it.timestamp).or_else(|| inward.map(|it| it.timestamp));
+        let routed = self.routing.first().map(|it| it.timestamp);
+        let prompt = self.prompts.first().map(|it| it.timestamp);
+        let duration = message.and_then(|it| it.reply.as_ref()).map(|it| it.duration_ms);
+        let answered = outward
+            .map(|it| it.timestamp)
+            .or_else(|| Some(prompt? + duration.filter(|it| *it > 0)?));
+        let intents = message.map(|it| &it.delivery[..]).unwrap_or_default();
+        let sending = intents.first().map(|it| it.intent);
+        let sent = intents.last().filter(|it| it.telegram_message_id.is_some()).map(|it| it.intent);
+        let points = [
+            ("received", received, true),
+            ("queued", self.queued.queued_at, true),
+            ("routed", routed, false),
+            ("prompt", prompt, false),
+            ("answered", answered, true),
+            ("delivered", sending, false),
+        ];
+        let known: Vec<(&'static str, u64, bool)> = points
+            .into_iter()
+            .filter_map(|(name, at, waiting)| Some((name, at?, waiting)))
+            .collect();
+        let mut stages: Vec<Stage> = Vec::with_capacity(known.len());
+        for (at, (name, from, waiting)) in known.iter().enumerate() {
+            // Clocks of different processes may disagree by a little: no stage ends before it begins.
+            let next = known.get(at + 1).map(|(_, next, _)| (*next).max(*from));
+            let to = next.or_else(|| self.end_of(name, *from, sent));
+            stages.push(Stage { name, from: *from, to, waiting: *waiting });
+        }
+        stages
+    }
+
+    /// When the last stage known ended; none while it lasts.
+    fn end_of(&self, name: &str, from: u64, sent: Option<u64>) -> Option<u64> {
+        match name {
+            "delivered" => sent,
+            "prompt" if self.running => None,
+            _ if matches!(self.queued.place, Some("done" | "dead") | None) => Some(from),
+            _ => None,
+        }
+    }
+
+    fn attempts(&self) -> u32 {
+        let routed = self.routing.iter().map(|it| it.attempt).max();
+        let counted = self.queued.message.as_ref().map(|it| it.attempts.run);
+        routed.max(counted).unwrap_or(0)
+    }
+}
