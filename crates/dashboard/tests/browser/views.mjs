@@ -1,0 +1,148 @@
+// Drives every view of the dashboard in Chromium, and looks at it with axe-core.
+//   node views.mjs PORT STATE
+// DRIVER is the folder with playwright-core and axe-core; pictures go to TINYCLAW_SCREENSHOTS, when it is set.
+import { createRequire } from 'node:module';
+import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const [port, state] = process.argv.slice(2);
+const require = createRequire(join(process.env.DRIVER, 'x.js'));
+const { chromium } = require('playwright-core');
+const axe = readFileSync(join(process.env.DRIVER, 'node_modules/axe-core/axe.min.js'), 'utf8');
+const pictures = process.env.TINYCLAW_SCREENSHOTS;
+if (pictures) mkdirSync(pictures, { recursive: true });
+
+const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: flags });
+const home = `http://127.0.0.1:${port}/`;
+const wrong = [];
+const check = (it, words) => { if (!it) { wrong.push(words); console.log('wrong:', words); } };
+
+// What each view must show, so that page and server cannot drift apart.
+const views = {
+  overview: { hash: '#/overview', shows: ['Queue', 'incoming', 'Threads', 'homepage', 'not ready', 'RAM', 'working'], ready: '.flow a' },
+  feed: { hash: '#/feed', shows: ['queue', 'Ada', 'opus'], ready: '.feed .r time' },
+  thread: { hash: '#/thread/3', shows: ['queue', 'TinyClaw', 'COMPLEX', '/srv/office/queue'], ready: '.bubble' },
+  routing: { hash: '#/routing', shows: ['SIMPLE', 'COMPLEX', 'opus'], ready: '.route .r time' },
+  prompts: { hash: '#/prompts', shows: ['characters', 'running session'], ready: '.promptl .r time' },
+  system: { hash: '#/system', shows: ['CPU, all cores', 'core 0', 'telegram', 'Load'], ready: '.chart path' },
+  logs: { hash: '#/logs', shows: ['INFO', 'goes to'], ready: '.logl .r .t' },
+};
+
+async function open(width, height, scheme, name) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: scheme === 'light' ? 'reduce' : 'no-preference' });
+  const page = await context.newPage();
+  page.on('console', it => { if (['error', 'warning'].includes(it.type())) check(false, `${name}: console says ${it.text()}`); });
+  page.on('pageerror', it => check(false, `${name}: ${it.message}`));
+  page.on('request', it => check(it.url().startsWith(home) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
+  await page.addInitScript(() => document.addEventListener('securitypolicyviolation', it => console.error('policy: ' + it.violatedDirective + ' ' + it.blockedURI)));
+  return page;
+}
+// axe is run over the debugger, which the page's policy does not concern.
+async function accessible(page, name) {
+  const found = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] }).then(it => it.violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.target.join(' ') + ' ' + (n.any[0]?.message || '')).join(' | ')))`);
+  check(!found.length, `${name}: axe finds ${found.join('; ')}`);
+}
+const until = (page, work, words, it) => page.waitForFunction(work, it, { timeout: 20000 }).catch(() => check(false, words));
+
+async function look(width, height, size, scheme) {
+  const page = await open(width, height, scheme, `${size} ${scheme}`);
+  for (const [view, { hash, shows, ready }] of Object.entries(views)) {
+    const name = `${view} ${size} ${scheme}`;
+    await page.goto('about:blank');
+    await page.goto(home + hash);
+    await until(page, it => document.querySelector(it), `${name}: nothing appears`, ready);
+    await until(page, () => document.querySelector('#line').textContent === 'live' && document.querySelector('#proof').textContent.includes('0 gaps'), `${name}: the footer does not prove the tail`);
+    if (size === 'wide') for (const word of shows) await until(page, it => document.body.innerText.includes(it), `${name}: does not show ${word}`, word);
+    check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector('#view').scrollWidth <= innerWidth), `${name}: wider than the window`);
+    await accessible(page, name);
+    if (pictures) await page.screenshot({ path: join(pictures, `${view}-${size}-${scheme}.png`) });
+  }
+  await page.context().close();
+}
+const sizes = [[1440, 900, 'wide'], [360, 740, 'narrow']];
+await Promise.all(sizes.flatMap(it => ['dark', 'light'].map(scheme => look(...it, scheme))));
+
+// What a person does.
+const page = await open(1440, 900, 'dark', 'use');
+await page.goto(home + '#/feed');
+await page.waitForSelector('.feed .r time');
+const nodes = await page.locator('.feed .r').count();
+check(nodes < 90, `the feed has ${nodes} nodes`);
+
+// A new message appears at once, and does not move what is being read.
+const line = (number, text) => JSON.stringify({ timestamp: Date.now(), key: `tg-${number}`, attempt: 1, messageId: `1_tg${number}`, threadId: 3, channel: 'telegram', direction: 'in', sender: 'Ada', message: text, source: 'user' }) + '\n';
+appendFileSync(join(state, 'message-history.jsonl'), line(1, 'this came just now <b>bold</b>\u202e'));
+await until(page, () => document.querySelector('.feed').innerText.includes('this came just now <b>bold</b>'), 'a new message does not appear as it stands');
+await page.locator('.vlist').hover();
+await page.mouse.wheel(0, -600);
+await until(page, () => document.querySelector('.end').getAttribute('aria-pressed') === 'true', 'scrolling up does not pause');
+const before = await page.locator('.vlist').evaluate(it => it.scrollTop);
+appendFileSync(join(state, 'message-history.jsonl'), line(2, 'and this') + line(3, 'and that'));
+await until(page, () => document.querySelector('.more:not([hidden])')?.textContent.startsWith('2 new'), '"2 new" does not wait at the edge');
+check(Math.abs(await page.locator('.vlist').evaluate(it => it.scrollTop) - before) < 1, 'new rows move what is read');
+await page.keyboard.press('G');
+await until(page, () => document.querySelector('.feed').innerText.includes('and that'), 'G does not go to the end');
+
+// A row opens with its waterfall, and the address says which.
+await page.keyboard.press('k');
+await page.keyboard.press('Enter');
+await until(page, () => document.querySelector('.side .fall, .side p'), 'Enter opens nothing');
+check(/row=/.test(await page.evaluate(() => location.hash)), 'the address does not name the row');
+await page.keyboard.press('Escape');
+check(!await page.locator('.split.open').count(), 'Escape does not close');
+
+// Search over everything.
+await page.keyboard.press('/');
+await page.keyboard.type('lane lock');
+await until(page, () => /^\d+ hits?$/.test(document.querySelector('.bar [role=status]').textContent) && document.querySelector('.feed mark'), 'search finds nothing');
+
+// From an answer of opus to why, and to its prompt: the question the page is made for.
+await page.goto(home + '#/feed?model=opus&direction=out');
+await page.waitForSelector('.feed .r.opus');
+await page.locator('.feed .r.opus').last().click();
+await page.waitForSelector('.side .fall');
+if (pictures) await page.screenshot({ path: join(pictures, 'waterfall-wide-dark.png') });
+await page.locator('.side a', { hasText: 'route' }).click();
+await until(page, () => document.querySelector('.dims .div i'), 'the dimensions do not appear');
+const why = await page.locator('.side').innerText();
+for (const word of ['so it is COMPLEX', 'reasoningMarkers', 'opus was asked', 'their sum']) check(why.includes(word), `why does not say ${word}`);
+check(await page.locator('.dims .div').count() === 14, 'not fourteen dimensions');
+check(await page.locator('.side mark').count() > 0, 'no hit is marked in the text');
+await accessible(page, 'why');
+if (pictures) await page.screenshot({ path: join(pictures, 'why-wide-dark.png') });
+await page.locator('.side a', { hasText: 'prompt' }).click();
+await until(page, () => document.querySelector('.parts'), 'the prompt does not appear');
+await page.locator('.side button', { hasText: 'compare with the one before' }).click();
+await until(page, () => document.querySelector('.diff'), 'no difference is shown');
+check(await page.locator('.diff .fold').count() > 0, 'what is alike is not folded');
+if (pictures) await page.screenshot({ path: join(pictures, 'diff-wide-dark.png') });
+await page.locator('.diff .fold').first().click();
+await accessible(page, 'difference');
+
+// What if.
+await page.goto(home + '#/routing?whatif=1');
+await page.waitForSelector('.what input');
+await page.locator('#w-complex-from').fill('0.6');
+await until(page, () => /^[1-9]\d* of \d+ decisions would change/.test(document.querySelector('.side section:last-child h2')?.textContent || ''), 'another boundary changes nothing');
+await accessible(page, 'what if');
+if (pictures) await page.screenshot({ path: join(pictures, 'whatif-wide-dark.png') });
+
+// The keys lead everywhere, and the choice of colours is kept.
+await page.evaluate(() => document.activeElement.blur());
+for (const [at, view] of Object.keys(views).entries()) {
+  await page.keyboard.press(String(at + 1));
+  await until(page, it => document.querySelector('[aria-current]')?.id === 'tab-' + it, `key ${at + 1} does not lead to ${view}`, view);
+}
+await page.keyboard.press('?');
+check(await page.locator('dialog[open]').count() === 1, '? does not tell the keys');
+await accessible(page, 'keys');
+await page.keyboard.press('Escape');
+await page.locator('#theme').click();
+await page.locator('#theme').click();
+await page.reload();
+check(await page.evaluate(() => document.documentElement.dataset.theme) === 'light', 'the choice of colours is forgotten');
+
+await browser.close();
+if (wrong.length) process.exit(1);
+console.log('all views work');

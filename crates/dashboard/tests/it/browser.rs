@@ -1,0 +1,64 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::demo::Demo;
+use crate::running::Running;
+
+/// Where the browser's driver is kept between runs, outside the project.
+fn cache() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    home.unwrap_or_else(std::env::temp_dir).join("tinyclaw-browser-tests")
+}
+
+fn is_there(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output();
+    found.is_ok_and(|it| it.status.success())
+}
+
+/// The driver, installed when it is not there yet; or why it cannot be had.
+fn driver() -> Result<PathBuf, String> {
+    for program in ["chromium", "node", "npm"] {
+        if !is_there(program) {
+            return Err(format!("{program} is not installed"));
+        }
+    }
+    let cache = cache();
+    if !cache.join("node_modules/axe-core/axe.min.js").is_file() {
+        std::fs::create_dir_all(&cache).map_err(|it| it.to_string())?;
+        let install = ["install", "--no-save", "--prefix", ".", "playwright-core@1", "axe-core@4"];
+        let npm = Command::new("npm").args(install).current_dir(&cache).output();
+        let npm = npm.map_err(|it| it.to_string())?;
+        if !npm.status.success() {
+            return Err("playwright-core and axe-core cannot be installed".into());
+        }
+    }
+    Ok(cache)
+}
+
+/// Every view, dark and light, wide and narrow, driven in a real browser against the real server. Pictures go to
+/// `TINYCLAW_SCREENSHOTS`, when it is set.
+#[test]
+fn every_view_works_in_a_browser() {
+    let cache = match driver() {
+        Ok(it) => it,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    Demo::new(dir.path()).fill(tinyclaw_service::now_ms(), 160);
+    let server = Running::start(dir.path()).indexed();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/views.mjs");
+    let run = Command::new("node")
+        .arg(script)
+        .arg(server.address.port().to_string())
+        .arg(dir.path())
+        .env("DRIVER", cache)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("all views work"), "{said}");
+}

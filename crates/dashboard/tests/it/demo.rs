@@ -1,0 +1,655 @@
+//! An office with a day and a half of work in it, invented but plain: for tests, screenshots and a look around.
+//!
+//! The same seed makes the same office. Everything is written through the shapes of `tinyclaw-domain`, so what the page
+//! is shown is what the services write.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the generator plays every writer of the state folder"
+)]
+#![allow(dead_code, reason = "each user of this file needs another part of it")]
+
+use std::fs::{OpenOptions, create_dir_all, write};
+use std::io::Write;
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::Serialize;
+use tinyclaw_domain::*;
+
+/// The dimensions and how much they count.
+const DIMENSIONS: [(&str, f64); 14] = [
+    ("tokenCount", 0.08),
+    ("codePresence", 0.15),
+    ("reasoningMarkers", 0.18),
+    ("technicalTerms", 0.10),
+    ("creativeMarkers", 0.05),
+    ("simpleIndicators", 0.12),
+    ("multiStepPatterns", 0.12),
+    ("questionComplexity", 0.05),
+    ("imperativeVerbs", 0.03),
+    ("constraintCount", 0.04),
+    ("outputFormat", 0.03),
+    ("referenceComplexity", 0.02),
+    ("negationComplexity", 0.01),
+    ("domainSpecificity", 0.02),
+];
+
+/// What was said, what was answered, and what the router saw in it.
+struct Exchange {
+    thread: u32,
+    sender: &'static str,
+    ask: &'static str,
+    answer: &'static str,
+    seen: &'static [(usize, f64, &'static str)],
+}
+
+const EXCHANGES: &[Exchange] = &[
+    Exchange {
+        thread: 3,
+        sender: "Ada",
+        ask: "The lane lock seems to be taken before the recover pass has finished. Analyze claim.rs step by step, find the race, and design a fix that does not lose a message when the process dies between the two renames. First show me the interleaving, then the change.",
+        answer: "There is a race, and it is narrow.\n\n1. `recover` lists `processing/` and sees `7~a`.\n2. The owner finishes `7~a` and frees the lane.\n3. `claim` takes the lane for `7~b`.\n4. `recover` renames `7~a` back, although it was done.\n\nThe fix is to look again under the lock. A file that is gone by then was finished by its owner, and that is no error.\n\n```rust\nlet Some(file) = head_of(&lane)? else { return Ok(None) };\n```\n\nTwo tests cover it now: one for the interleaving above, one that kills the process between the two renames.",
+        seen: &[
+            (0, 0.55, ""),
+            (1, 0.63, "claim.rs"),
+            (2, 0.86, "step by step"),
+            (3, 0.78, "race"),
+            (5, -0.1, ""),
+            (6, 0.7, "first … then"),
+            (8, 0.6, "design"),
+            (9, 0.4, "does not lose"),
+        ],
+    },
+    Exchange {
+        thread: 3,
+        sender: "Ada",
+        ask: "Run the queue tests and tell me what fails.",
+        answer: "Two of 148 tests fail, both in `claim.rs`:\n\n- `a_lane_has_one_owner`: timed out after 10 s\n- `a_dead_owner_is_replaced`: left 1 message in `processing/`\n\nBoth began with the change to the lane lock.",
+        seen: &[(0, -0.4, ""), (1, 0.3, "tests"), (3, 0.35, "queue"), (8, 0.3, "run")],
+    },
+    Exchange {
+        thread: 3,
+        sender: "Bob",
+        ask: "thanks!",
+        answer: "You are welcome.",
+        seen: &[(0, -1.0, ""), (5, -1.0, "thanks")],
+    },
+    Exchange {
+        thread: 7,
+        sender: "Bob",
+        ask: "Make the headline shorter and put the opening hours under it.",
+        answer: "Done. The headline is now “Bread, every morning”, and the hours stand below it in one line. I left the font size alone.",
+        seen: &[(0, -0.3, ""), (4, 0.4, "headline"), (8, 0.45, "make"), (9, 0.3, "shorter")],
+    },
+    Exchange {
+        thread: 7,
+        sender: "Bob",
+        ask: "What is the colour of the button in hex?",
+        answer: "`#8a5a2b`.",
+        seen: &[(0, -0.9, ""), (5, -0.8, "what is"), (10, 0.4, "hex")],
+    },
+    Exchange {
+        thread: 7,
+        sender: "Ada",
+        ask: "Please move the page to a static build: compare three generators, list what each would cost us in build time and plugins, then migrate the templates to the best one. Keep the addresses of all pages, and do not add JavaScript.",
+        answer: "I compared three and moved the templates to the second.\n\n| | build | plugins |\n|---|---|---|\n| one | 4.1 s | 11 |\n| two | 0.3 s | 0 |\n| three | 1.9 s | 4 |\n\nAll 42 addresses answer as before; a test holds the list. There is no JavaScript on any page.",
+        seen: &[
+            (0, 0.6, ""),
+            (1, 0.35, "templates"),
+            (3, 0.6, "static build"),
+            (6, 0.9, "then"),
+            (8, 0.8, "compare, migrate"),
+            (9, 0.8, "keep, do not"),
+            (2, 0.3, "compare"),
+            (12, 0.4, "do not"),
+        ],
+    },
+    Exchange {
+        thread: 12,
+        sender: "Ada",
+        ask: "Remind me: when do I sow the broad beans?",
+        answer: "In your notes: from the end of February, under fleece, 5 cm deep. Last year they came up after 19 days.",
+        seen: &[(0, -0.7, ""), (5, -0.6, "when do"), (11, 0.3, "remind me")],
+    },
+    Exchange {
+        thread: 12,
+        sender: "Ada",
+        ask: "Write a short piece for the newsletter about why we stopped digging the beds. Friendly, about 150 words, no lists.",
+        answer: "We put the spades away two years ago, and the beds have not missed them. A layer of compost in autumn, a little patience, and the worms do the rest …\n\n(148 words, in `newsletter/beds.md`.)",
+        seen: &[
+            (0, 0.1, ""),
+            (4, 0.8, "write a short piece"),
+            (8, 0.4, "write"),
+            (9, 0.6, "about 150 words, no lists"),
+            (10, 0.4, "words"),
+            (2, 0.25, "why"),
+        ],
+    },
+    Exchange {
+        thread: 1,
+        sender: "Ada",
+        ask: "How is everybody?",
+        answer: "Three desks are idle. *queue* has a failing test since this morning; *homepage* waits for an answer about the photographs; *garden* has nothing to do.",
+        seen: &[(0, -0.95, ""), (5, -0.5, "how is"), (7, 0.1, "?")],
+    },
+    Exchange {
+        thread: 1,
+        sender: "Bob",
+        ask: "Collect what every desk did this week and write one page: what was finished, what is stuck and why, and what each should do next. Then send the desks their part.",
+        answer: "The page is in `reports/week-47.md`. Four things were finished, one is stuck (the lane lock, because two fixes contradict each other). I sent *queue* and *homepage* their part.",
+        seen: &[
+            (0, 0.4, ""),
+            (2, 0.55, "why"),
+            (3, 0.2, "desk"),
+            (6, 0.8, "then"),
+            (8, 0.5, "collect, write"),
+            (10, 0.5, "one page"),
+            (11, 0.5, "this week"),
+        ],
+    },
+    Exchange {
+        thread: 3,
+        sender: "Ada",
+        ask: "Prove that the rename order in complete() cannot show a key in two folders, even if power fails after any line. Derive it from the table of states and name every assumption about the file system.",
+        answer: "The claim holds under three assumptions.\n\n**A1.** A rename within one file system is atomic. **A2.** A flushed folder keeps its names. **A3.** Nobody else moves files of this lane: the lock says so.\n\nBy A1 the key is in the old folder or the new one at every moment. A power cut between the rename and the flush may undo the rename, by A2 not more. So at recovery the key is in exactly one of the two, and the further one wins. ∎",
+        seen: &[
+            (0, 0.45, ""),
+            (1, 0.4, "complete()"),
+            (2, 1.0, "prove, derive"),
+            (3, 0.7, "rename, file system"),
+            (9, 0.5, "cannot, any"),
+            (12, 0.3, "cannot"),
+            (13, 0.6, "power fails"),
+        ],
+    },
+    Exchange {
+        thread: 7,
+        sender: "Bob",
+        ask: "yes, do option 2",
+        answer: "Option 2 it is: the photographs load when they come into view. The first screen needs 84 KB now, before it was 1.9 MB.",
+        seen: &[(0, -0.9, ""), (5, -0.3, "yes"), (11, 0.8, "option 2")],
+    },
+];
+
+const NAMES: [(u32, &str, &str); 5] = [
+    (1, "General", "/srv/office"),
+    (3, "queue", "/srv/office/queue"),
+    (7, "homepage", "/srv/office/homepage"),
+    (12, "garden", "/srv/office/garden"),
+    (15, "attic", "/srv/office/attic"),
+];
+
+const SYSTEM: &str = "You sit at the desk “{name}” of an office that lives in a Telegram forum.\nSeveral people write to you; their name stands before each message.\n\n# Manners\n- Answer in the language you are asked in.\n- Short answers to short questions.\n- Say what you did, what you left out, and what you are not sure of.\n\n# Tools\n- `send_message` writes to another desk. Say who asked.\n- `list_threads` tells which desks there are.\n- Ask before you delete anything that is not yours.\n\n# This desk\n- It works in {cwd}.\n- Tests run with `cargo nextest run`.\n- Notes of the day are kept; the summary of the last session is given once, when a session is new.";
+
+/// Makes and fills offices.
+pub(crate) struct Demo<'a> {
+    state: &'a Path,
+    chance: StdRng,
+    number: u64,
+    sizes: [u64; 16],
+}
+
+impl<'a> Demo<'a> {
+    /// An office in the folder `state`, which is made.
+    pub(crate) fn new(state: &'a Path) -> Demo<'a> {
+        for folder in ["logs", "health", "progress", "queue"] {
+            create_dir_all(state.join(folder)).unwrap();
+        }
+        for folder in
+            ["incoming", "processing", "outgoing", "sending", "done", "dead", "quarantine"]
+        {
+            create_dir_all(state.join("queue").join(folder)).unwrap();
+        }
+        Demo { state, chance: StdRng::seed_from_u64(7), number: 812_345_000, sizes: [0; 16] }
+    }
+
+    /// A day and a half of work that ended a moment before `now_ms`, and a present.
+    pub(crate) fn fill(&mut self, now_ms: u64, exchanges: usize) {
+        let length = 36 * 3_600_000;
+        let step = length / (exchanges as u64 + 1);
+        for at in 0..exchanges {
+            // People sleep: most of the work lies around noon and in the evening.
+            let jitter = self.chance.random_range(0..step.max(2) / 2);
+            self.exchange(now_ms - length + step * (at as u64 + 1) - jitter, at);
+        }
+        self.present(now_ms);
+    }
+
+    /// One question and its answer, with every trace it leaves; returns its key.
+    pub(crate) fn exchange(&mut self, at: u64, which: usize) -> Key {
+        let pick = match which % 29 {
+            0 => 0,
+            _ => self.chance.random_range(0..EXCHANGES.len()),
+        };
+        let it = &EXCHANGES[pick];
+        self.number += 1;
+        let message = self.message(it, at);
+        let decision = self.decision(it, &message);
+        let model = decision.effective_model;
+        let routed = at + self.chance.random_range(40..900);
+        let asked = routed + self.chance.random_range(6..40);
+        let working = match model {
+            Model::Haiku => self.chance.random_range(900..4_000),
+            Model::Sonnet => self.chance.random_range(4_000..38_000),
+            Model::Opus => self.chance.random_range(15_000..140_000),
+        };
+        let answered = asked + working;
+        let tier = decision.tier;
+        let cost = match model {
+            Model::Haiku => 0.0011,
+            Model::Sonnet => 0.021,
+            Model::Opus => 0.14,
+        } * self.chance.random_range(0.6..1.9);
+        self.append("message-history.jsonl", &self.inward(&message));
+        self.append("routing-log.jsonl", &routing_line(&message, routed, decision));
+        let prompt = self.prompt(it, &message, asked, model);
+        self.append("logs/prompts.jsonl", &prompt);
+        let usage = Usage {
+            input_tokens: prompt.prompt_length / 4,
+            output_tokens: it.answer.len() as u64 / 4 + 12,
+            cache_read_tokens: 18_400,
+            cache_write_tokens: 900,
+        };
+        let answer = HistoryLine {
+            timestamp: answered,
+            direction: Direction::Out,
+            sender: "TinyClaw".into(),
+            message: it.answer.into(),
+            model: Some(model),
+            tier: Some(tier),
+            duration_ms: Some(working),
+            cost_usd: Some(cost),
+            usage: Some(usage),
+            ..self.inward(&message)
+        };
+        self.append("message-history.jsonl", &answer);
+        self.log_lines(&message, model, routed, answered);
+        self.done(message.clone(), it, (model, tier), (at, answered, working), cost);
+        message.key
+    }
+
+    fn message(&mut self, it: &Exchange, at: u64) -> Message {
+        let key: Key = format!("tg-{}", self.number).parse().unwrap();
+        let mut message =
+            Message::new(key, Channel::Telegram, ThreadId::topic(it.thread), it.ask, at);
+        message.sender = it.sender.into();
+        message.sender_id = Some(if it.sender == "Ada" { "1001" } else { "1002" }.into());
+        if it.ask.starts_with("yes") {
+            message.is_reply = true;
+            message.reply_to_model = Some(Model::Sonnet);
+            message.reply_to_text =
+                Some("Two ways: 1. smaller photographs, 2. load them late.".into());
+        }
+        message
+    }
+
+    fn inward(&self, message: &Message) -> HistoryLine {
+        HistoryLine {
+            timestamp: message.timestamp,
+            key: message.key.clone(),
+            attempt: 1,
+            message_id: message.message_id.clone(),
+            thread_id: message.thread_id.clone(),
+            channel: message.channel,
+            direction: Direction::In,
+            sender: message.sender.clone(),
+            message: message.message.clone(),
+            model: None,
+            tier: None,
+            source: message.source,
+            source_thread_id: None,
+            duration_ms: None,
+            cost_usd: None,
+            usage: None,
+        }
+    }
+
+    fn decision(&mut self, it: &Exchange, message: &Message) -> Decision {
+        let dims: Vec<Dimension> = DIMENSIONS
+            .iter()
+            .enumerate()
+            .map(|(at, (name, weight))| {
+                let seen = it.seen.iter().find(|(which, ..)| *which == at);
+                let score = seen.map_or(0.0, |(_, score, _)| *score);
+                let hits =
+                    seen.map_or("", |(.., words)| *words).split(", ").filter(|it| !it.is_empty());
+                let hits = hits.filter_map(|phrase| {
+                    let start = it.ask.to_lowercase().find(phrase)?;
+                    Some(Hit { phrase: phrase.into(), start, end: start + phrase.len() })
+                });
+                let contribution = score * weight;
+                Dimension {
+                    name: (*name).into(),
+                    score,
+                    weight: *weight,
+                    contribution,
+                    hits: hits.collect(),
+                }
+            })
+            .collect();
+        let bias = 0.02;
+        let raw_score = bias + dims.iter().map(|it| it.contribution).sum::<f64>();
+        let boundaries = Boundaries { medium: 0.08, complex: 0.20 };
+        let scored = match raw_score {
+            it if it < boundaries.medium => Tier::Simple,
+            it if it < boundaries.complex => Tier::Medium,
+            _ => Tier::Complex,
+        };
+        let (tier, cause) = match message.reply_to_model {
+            Some(floor) if floor.tier() > scored => (floor.tier(), Cause::ReplyFloor),
+            _ => (scored, Cause::Scored),
+        };
+        let far = |from: f64| 1.0 / (1.0 + (-24.0 * from).exp());
+        let complex = far(raw_score - boundaries.complex);
+        let simple = 1.0 - far(raw_score - boundaries.medium);
+        let probabilities =
+            Probabilities { simple, medium: (1.0 - complex - simple).max(0.0), complex };
+        let confidence = match scored {
+            Tier::Simple => simple,
+            Tier::Medium => probabilities.medium,
+            Tier::Complex => complex,
+        };
+        let is_pinned = it.thread == 12 && tier == Tier::Medium;
+        Decision {
+            dims,
+            bias,
+            learned: None,
+            raw_score,
+            boundaries,
+            probabilities,
+            confidence,
+            tier,
+            model: tier.model(),
+            cause: if is_pinned { Cause::Pinned } else { cause },
+            upgraded: tier > scored,
+            effective_model: if is_pinned { Model::Haiku } else { tier.model() },
+            estimated_tokens: it.ask.len() as u64 / 4,
+            truncated: false,
+            router_version: "1".into(),
+            config_hash: "5f2c91d07a3e".into(),
+        }
+    }
+
+    fn prompt(&mut self, it: &Exchange, message: &Message, at: u64, model: Model) -> PromptLine {
+        let slot = it.thread as usize % 16;
+        // Sessions grow and are begun anew; now and then history is put in where it does not belong.
+        let new_session = self.sizes[slot] == 0 || self.chance.random_bool(0.06);
+        let is_fault = !new_session && self.chance.random_bool(0.04);
+        self.sizes[slot] = if new_session { 1 } else { self.sizes[slot] + 1 };
+        let time = "[Friday 20 November 2026, 10:14]\n\n".to_owned();
+        let mut parts = vec![part("time", &time)];
+        let mut text = time;
+        let mut history_lines = 0;
+        if new_session || is_fault {
+            let summary = "# Summary of the last session\nThe lane lock was rewritten; two tests are open. Ada wants the proof in the docs. Nothing was pushed.\n\n";
+            parts.push(part("summaries", summary));
+            text.push_str(summary);
+            let mut history = "# What was said lately\n".to_owned();
+            for other in EXCHANGES.iter().filter(|other| other.thread == it.thread) {
+                history_lines += 2;
+                history.push_str(&format!("[telegram] {}: {}\n", other.sender, other.ask));
+                let answer: String = other.answer.chars().take(120).collect();
+                history.push_str(&format!("[telegram] TinyClaw: {}\n", answer.replace('\n', " ")));
+            }
+            history.push('\n');
+            parts.push(part("history", &history));
+            text.push_str(&history);
+        }
+        if let Some(replied) = &message.reply_to_text {
+            let reply = format!("[in reply to: {replied}]\n");
+            parts.push(part("reply", &reply));
+            text.push_str(&reply);
+        }
+        let said = format!("[{} via Telegram]: {}", it.sender, it.ask);
+        parts.push(part("message", &said));
+        text.push_str(&said);
+        let (_, name, cwd) = NAMES[NAMES.iter().position(|(id, ..)| *id == it.thread).unwrap_or(0)];
+        PromptLine {
+            timestamp: at,
+            key: message.key.clone(),
+            attempt: 1,
+            thread_id: message.thread_id.clone(),
+            message_id: message.message_id.clone(),
+            model,
+            system_prompt: SYSTEM.replace("{name}", name).replace("{cwd}", cwd),
+            prompt_length: text.chars().count() as u64,
+            user_message: text,
+            new_session,
+            history_injected: new_session || is_fault,
+            history_lines,
+            parts,
+        }
+    }
+
+    fn log_lines(&mut self, message: &Message, model: Model, routed: u64, answered: u64) {
+        let thread = &message.thread_id;
+        let key = &message.key;
+        let stamp = |ms: u64| format!("2026-11-20T{}Z", clock(ms));
+        let mut queue = format!(
+            "{} \x1b[32m INFO\x1b[0m thread {thread} goes to {model} key={key} queued_ms={}\n",
+            stamp(routed),
+            routed - message.timestamp,
+        );
+        match self.chance.random_range(0..40) {
+            0 => queue.push_str(&format!("{} \x1b[33m WARN\x1b[0m the disk took 340 ms to flush\n", stamp(routed + 5))),
+            1 => queue.push_str(&format!("{} \x1b[31mERROR\x1b[0m Claude did not answer: overloaded (529); trying again in 4 s key={key}\n", stamp(routed + 800))),
+            _ => {}
+        }
+        queue.push_str(&format!(
+            "{} \x1b[34mDEBUG\x1b[0m session kept warm thread={thread}\n",
+            stamp(answered)
+        ));
+        self.add("logs/queue.log", queue.as_bytes());
+        let telegram = format!(
+            "{}  INFO update published key={key}\n{}  INFO answer sent key={key} parts=1\n",
+            stamp(message.timestamp),
+            stamp(answered + 300),
+        );
+        self.add("logs/telegram.log", telegram.as_bytes());
+    }
+
+    fn done(
+        &mut self,
+        mut message: Message,
+        it: &Exchange,
+        (model, tier): (Model, Tier),
+        (at, answered, working): (u64, u64, u64),
+        cost: f64,
+    ) {
+        message.attempts = Attempts { run: 1, send: 1, ..Attempts::default() };
+        message.reply = Some(Reply {
+            text: it.answer.into(),
+            model: Some(model),
+            tier: Some(tier),
+            cost_usd: cost,
+            duration_ms: working,
+            ..Reply::default()
+        });
+        let intent = answered + self.chance.random_range(20..250);
+        message.delivery =
+            vec![Delivery { part: 1, intent, telegram_message_id: Some(4_400), marked: false }];
+        self.queue_file("done/20261120", &message, at + 12, None);
+    }
+
+    /// What is going on right now: something waits, something runs, something was given up.
+    fn present(&mut self, now: u64) {
+        let mut threads = Threads::new();
+        for (at, (id, name, cwd)) in NAMES.into_iter().enumerate() {
+            let thread = Thread {
+                name: name.into(),
+                cwd: cwd.into(),
+                session_id: (id != 15).then(|| {
+                    format!("{id:02x}1d4c{id:02x}-8a2b-4d7e-9c3f-0a1b2c3d4e{id:02x}")
+                        .parse()
+                        .unwrap()
+                }),
+                model: [
+                    Some(Model::Sonnet),
+                    Some(Model::Opus),
+                    Some(Model::Haiku),
+                    Some(Model::Haiku),
+                    None,
+                ][at],
+                pin: (id == 12).then_some(Model::Haiku),
+                engine: None,
+                permission_mode: if id == 3 {
+                    PermissionMode::AcceptEdits
+                } else {
+                    PermissionMode::Ask
+                },
+                system_prompt: (id == 7)
+                    .then(|| "The bakery's voice: warm, short, no superlatives.".into()),
+                repo: (id == 7).then(|| "ada/homepage".into()),
+                is_master: id == 1,
+                status: [
+                    ThreadStatus::Idle,
+                    ThreadStatus::Working,
+                    ThreadStatus::Waiting,
+                    ThreadStatus::Idle,
+                    ThreadStatus::Closed,
+                ][at],
+                last_active: now - [420_000, 9_000, 65_000, 5_400_000, 260_000_000][at],
+                extra: Default::default(),
+            };
+            threads.insert(ThreadId::topic(id), thread);
+        }
+        self.write("threads.json", &threads);
+        for (service, ready, why, age, up) in [
+            ("telegram", true, "", 3_000, 129_600_000),
+            ("processor", true, "", 2_000, 129_600_000),
+            ("broker", false, "no installation of the GitHub App is set up", 4_000, 129_590_000),
+        ] {
+            let health = Health {
+                service: service.into(),
+                version: "2026.11.0".into(),
+                pid: 7,
+                started_at: now - up,
+                at: now - age,
+                alive: true,
+                ready,
+                why: if why.is_empty() { Vec::new() } else { vec![why.into()] },
+                numbers: Default::default(),
+            };
+            self.write(&format!("health/{service}.json"), &health);
+        }
+        self.given_up(now);
+        self.running(now);
+        for (which, folder, age) in
+            [(1, "incoming", 4_000), (9, "incoming", 2_500), (6, "outgoing", 900)]
+        {
+            self.number += 1;
+            let message = self.message(&EXCHANGES[which], now - age);
+            self.append("message-history.jsonl", &self.inward(&message));
+            self.queue_file(folder, &message, now - age + 9, None);
+        }
+    }
+
+    /// One that failed too often, and one that waits for its next try.
+    fn given_up(&mut self, now: u64) {
+        self.number += 1;
+        let mut message = self.message(&EXCHANGES[5], now - 240_000);
+        message.attempts.run = 5;
+        self.append("message-history.jsonl", &self.inward(&message));
+        self.queue_file("dead", &message, now - 239_990, None);
+        self.number += 1;
+        let message = self.message(&EXCHANGES[3], now - 60_000);
+        self.append("message-history.jsonl", &self.inward(&message));
+        self.queue_file("incoming", &message, now - 60_000, Some(now + 40_000));
+    }
+
+    fn running(&mut self, now: u64) {
+        self.number += 1;
+        let message = self.message(&EXCHANGES[0], now - 36_000);
+        let decision = self.decision(&EXCHANGES[0], &message);
+        self.append("message-history.jsonl", &self.inward(&message));
+        self.append("routing-log.jsonl", &routing_line(&message, now - 35_400, decision));
+        let prompt = self.prompt(&EXCHANGES[0], &message, now - 35_380, Model::Opus);
+        self.append("logs/prompts.jsonl", &prompt);
+        self.queue_file("processing", &message, now - 35_990, None);
+        let tool = |name: &str, detail: &str, ago: u64, took: Option<u64>| ToolUse {
+            name: name.into(),
+            detail: detail.into(),
+            at: now - ago,
+            duration_ms: took,
+            failed: false,
+        };
+        let progress = Progress {
+            key: message.key.clone(),
+            thread_id: message.thread_id.clone(),
+            attempt: 1,
+            state: TurnState::Working,
+            model: Some(Model::Opus),
+            tier: Some(Tier::Complex),
+            started_at: now - 35_300,
+            updated_at: now - 200,
+            text: "Two tests fail in claim.rs: the lane lock is taken before …".into(),
+            tools: vec![
+                tool("Read", "crates/queue/src/claim.rs", 31_000, Some(120)),
+                tool("Bash", "cargo nextest run -p queue", 27_000, Some(14_200)),
+                tool("Edit", "crates/queue/src/claim.rs", 9_000, None),
+            ],
+            asks: None,
+            trouble: None,
+        };
+        self.write(&format!("progress/{}.json", message.key), &progress);
+    }
+
+    fn queue_file(
+        &mut self,
+        folder: &str,
+        message: &Message,
+        queued_at: u64,
+        not_before: Option<u64>,
+    ) {
+        let ulid = ulid::Ulid::from_parts(queued_at, self.chance.random());
+        let wait = not_before.map_or_else(String::new, |it| format!("~{it}"));
+        let name = format!("0-{ulid}~{}~{}{wait}.json", message.lane(), message.key);
+        create_dir_all(self.state.join("queue").join(folder)).unwrap();
+        self.write(&format!("queue/{folder}/{name}"), message);
+        if folder == "dead" {
+            let reason = "the request was refused five times: overloaded (529)";
+            write(self.state.join(format!("queue/dead/{name}.reason")), reason).unwrap();
+        }
+    }
+
+    /// Appends a value as one line.
+    pub(crate) fn append(&self, log: &str, line: &impl Serialize) {
+        let mut text = serde_json::to_vec(line).unwrap();
+        text.push(b'\n');
+        self.add(log, &text);
+    }
+
+    /// Appends bytes.
+    pub(crate) fn add(&self, log: &str, bytes: &[u8]) {
+        let path = self.state.join(log);
+        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    fn write(&self, name: &str, it: &impl Serialize) {
+        write(self.state.join(name), serde_json::to_vec_pretty(it).unwrap()).unwrap();
+    }
+}
+
+fn routing_line(message: &Message, at: u64, decision: Decision) -> RoutingLine {
+    RoutingLine {
+        timestamp: at,
+        key: message.key.clone(),
+        attempt: 1,
+        message_id: message.message_id.clone(),
+        thread_id: message.thread_id.clone(),
+        raw_input: message.message.clone(),
+        duration_us: 11 + at % 9,
+        decision,
+    }
+}
+
+fn part(name: &str, text: &str) -> InjectedPart {
+    InjectedPart { name: name.into(), chars: text.chars().count() as u64 }
+}
+
+fn clock(ms: u64) -> String {
+    let s = ms / 1000;
+    format!("{:02}:{:02}:{:02}.{:03}", s / 3600 % 24, s / 60 % 60, s % 60, ms % 1000)
+}

@@ -1,0 +1,14 @@
+//! The dashboard over HTTP, on a real state folder, as a page or a terminal asks it.
+#![allow(clippy::disallowed_methods, reason = "the tests play the writers of the state folder")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so by name")]
+
+mod access;
+mod answers;
+mod big;
+mod browser;
+mod client;
+mod demo;
+mod door;
+mod live;
+mod reading;
+mod running;
