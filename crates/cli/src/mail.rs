@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tinyclaw_domain::{Channel, FileRef, Key, Message, Model, Reply, Source, ThreadId};
+use tinyclaw_domain::{Channel, Command, FileRef, Key, Message, Model, Reply, Source, ThreadId};
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Durability, Options, Place, Published, Queue, Side, View};
 use tinyclaw_service::now_ms;
@@ -58,6 +58,11 @@ impl Mail {
         message.sender = sender();
         message.sender_id = Some("cli".to_owned());
         message
+    }
+
+    /// An order to TinyClaw about a thread.
+    pub(crate) fn order(&self, thread: &ThreadId, command: Command) -> Message {
+        Message { command: Some(command), ..self.message(thread, "") }
     }
 
     /// Puts a copy of a file where Claude may read it, and names it in the message.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod chat;
 mod face;
 mod mail;
 mod place;
@@ -25,6 +26,7 @@ The state folder is TINYCLAW_DIR, or .tinyclaw here. NO_COLOR switches colours o
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Chat(verbs::chat::Chat),
     Send(verbs::send::Send),
     #[command(subcommand)]
     Queue(verbs::queue::Queue),
@@ -39,6 +41,7 @@ enum Verb {
 fn main() -> ExitCode {
     let line = Line::parse();
     let done = match line.verb {
+        Verb::Chat(verb) => verb.run(),
         Verb::Send(verb) => verb.run(),
         Verb::Queue(verb) => verb.run(),
         Verb::Threads(verb) => verb.run(),

@@ -1,5 +1,6 @@
 //! The verbs, one module each.
 
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod demo_engine;
 pub(crate) mod healthcheck;

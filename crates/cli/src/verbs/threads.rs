@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use tinyclaw_domain::{Thread, ThreadId, ThreadStatus};
-use tinyclaw_ledger::{Costs, StateDir, read_threads};
+use tinyclaw_ledger::{Costs, Spent, StateDir, read_threads};
 use tinyclaw_queue::{Place, View};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
@@ -27,52 +27,76 @@ pub(crate) struct Threads {
 impl Threads {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let state = place::office()?;
-        let threads = read_threads(&state)?;
-        let zone = place::settings::<Office>(&state)?.timezone.clone();
-        let mut costs =
-            Costs::read(&state, zone, now_ms()).context("cannot read what today cost")?;
-        let waiting = waiting(&state)?;
-        let mut rows: Vec<(&ThreadId, &Thread)> = threads.iter().collect();
-        rows.sort_by_key(|(id, it)| (std::cmp::Reverse(it.last_active), (*id).clone()));
         let mut out = std::io::stdout().lock();
         if self.json {
-            let all: Vec<Value> = rows
-                .into_iter()
-                .map(|(id, thread)| {
-                    let mut it = json!(thread);
-                    it["threadId"] = json!(id);
-                    it["waiting"] = json!(waiting.get(id).copied().unwrap_or(0));
-                    it["todayUsd"] = json!(costs.thread(id, now_ms()).usd);
-                    it
-                })
-                .collect();
+            let all: Vec<Value> = rows(&state)?.iter().map(Row::json).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
-            return Ok(ExitCode::SUCCESS);
+        } else {
+            out.write_all(table(&state, Style::of(&out))?.as_bytes())?;
         }
-        if rows.is_empty() {
-            writeln!(out, "No threads yet. The first message makes one: tinyclaw send \"hello\"")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut table = Table::new(&[
-            "thread", "name", "model", "status", "waiting", "active", "today", "works in",
-        ]);
-        for (id, thread) in rows {
-            let spent = costs.thread(id, now_ms());
-            table.row(vec![
-                id.to_string(),
-                face::clip(&name(thread), 28),
-                model(thread),
-                status(thread).to_owned(),
-                waiting.get(id).map_or_else(|| "–".to_owned(), ToString::to_string),
-                format!("{} ago", face::ago(thread.last_active)),
-                if spent.turns == 0 { "–".to_owned() } else { format!("${:.2}", spent.usd) },
-                face::one_line(&thread.cwd),
-            ]);
-        }
-        let style = Style::of(&out);
-        out.write_all(table.draw(style).as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A thread and what is known of it elsewhere.
+struct Row {
+    id: ThreadId,
+    thread: Thread,
+    waiting: usize,
+    today: Spent,
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        let mut it = json!(self.thread);
+        it["threadId"] = json!(self.id);
+        it["waiting"] = json!(self.waiting);
+        it["todayUsd"] = json!(self.today.usd);
+        it
+    }
+}
+
+/// Every thread, the most recently active first.
+fn rows(state: &StateDir) -> anyhow::Result<Vec<Row>> {
+    let zone = place::settings::<Office>(state)?.timezone.clone();
+    let mut costs = Costs::read(state, zone, now_ms()).context("cannot read what today cost")?;
+    let waiting = waiting(state)?;
+    let row = |(id, thread): (ThreadId, Thread)| Row {
+        waiting: waiting.get(&id).copied().unwrap_or(0),
+        today: costs.thread(&id, now_ms()),
+        id,
+        thread,
+    };
+    let mut rows: Vec<Row> = read_threads(state)?.into_iter().map(row).collect();
+    rows.sort_by_key(|it| (std::cmp::Reverse(it.thread.last_active), it.id.clone()));
+    Ok(rows)
+}
+
+/// The threads as a table, or how to make the first one.
+pub(crate) fn table(state: &StateDir, style: Style) -> anyhow::Result<String> {
+    let rows = rows(state)?;
+    if rows.is_empty() {
+        return Ok(
+            "No threads yet. The first message makes one: tinyclaw send \"hello\"\n".to_owned()
+        );
+    }
+    let mut table = Table::new(&[
+        "thread", "name", "model", "status", "waiting", "active", "today", "works in",
+    ]);
+    for it in rows {
+        let thread = &it.thread;
+        table.row(vec![
+            it.id.to_string(),
+            face::clip(&name(thread), 28),
+            model(thread),
+            status(thread).to_owned(),
+            if it.waiting == 0 { "–".to_owned() } else { it.waiting.to_string() },
+            format!("{} ago", face::ago(thread.last_active)),
+            if it.today.turns == 0 { "–".to_owned() } else { format!("${:.2}", it.today.usd) },
+            face::one_line(&thread.cwd),
+        ]);
+    }
+    Ok(table.draw(style))
 }
 
 /// How many messages wait in each thread.
@@ -86,7 +110,7 @@ fn waiting(state: &StateDir) -> anyhow::Result<HashMap<ThreadId, usize>> {
 }
 
 /// A thread's name on one line; the control room is marked.
-pub(crate) fn name(thread: &Thread) -> String {
+fn name(thread: &Thread) -> String {
     let name = face::one_line(&thread.name);
     if thread.is_master { format!("{name} (master)") } else { name }
 }
@@ -100,7 +124,7 @@ fn model(thread: &Thread) -> String {
 }
 
 /// What a desk is doing, in the words of every face.
-pub(crate) fn status(thread: &Thread) -> &'static str {
+fn status(thread: &Thread) -> &'static str {
     match thread.status {
         ThreadStatus::Idle => "idle",
         ThreadStatus::Working => "working",

@@ -1,6 +1,7 @@
 //! The command line as a person or a script uses it: the real binary, over a real processor with the demo engine.
 #![allow(clippy::disallowed_methods, reason = "tests start programs and lay files down")]
 
+mod chat;
 mod help;
 mod queue;
 mod route;

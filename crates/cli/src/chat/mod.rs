@@ -1,0 +1,360 @@
+//! A forum in a terminal: threads, answers as they are written, *stop*, permission questions, files.
+//!
+//! It speaks to the office only through the queue and the files that show how turns go, like every other face. Nothing
+//! is lost when it is left in the middle of a turn.
+
+mod keys;
+mod screen;
+mod shown;
+mod turns;
+mod words;
+
+use std::collections::VecDeque;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId};
+use tinyclaw_ledger::{Costs, Progresses, StateDir, read_threads, recent_history};
+use tinyclaw_service::now_ms;
+use tinyclaw_service::settings::Office;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::keys::Editor;
+use self::screen::Screen;
+use self::turns::{Pending, Question};
+use self::words::Said;
+use crate::mail::Mail;
+use crate::verbs::threads;
+use crate::{face, place};
+
+/// The status row is looked at this often while a turn runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A second Ctrl-C within this time leaves.
+const TWICE: Duration = Duration::from_secs(2);
+/// So many lines of a thread's history are shown on entering it.
+const HISTORY_SHOWN: usize = 4;
+
+/// A conversation.
+pub(crate) struct Chat {
+    state: StateDir,
+    mail: Mail,
+    progresses: Progresses,
+    screen: Screen,
+    thread: ThreadId,
+    /// Its name, as the prompt shows it.
+    name: String,
+    /// What was sent and not answered yet, oldest first.
+    pending: Vec<Pending>,
+    /// The open question of this thread.
+    question: Option<Question>,
+    /// The message whose answer is being shown as it is written.
+    streaming: Option<Key>,
+    editor: Editor,
+    /// Lines of a pipe that were not said yet, and what of the next one has come.
+    lines: VecDeque<String>,
+    half: Vec<u8>,
+    is_at_end: bool,
+    is_over: bool,
+    interrupted: Option<Instant>,
+    /// Something moved in the queue since it was last looked at.
+    has_moved: bool,
+}
+
+impl Chat {
+    /// A conversation that begins in this thread.
+    pub(crate) fn open(state: &StateDir, thread: ThreadId) -> anyhow::Result<Chat> {
+        let mail = Mail::open(state)?;
+        let mut chat = Chat {
+            state: state.clone(),
+            mail,
+            progresses: Progresses::new(state),
+            screen: Screen::open(),
+            thread,
+            name: String::new(),
+            pending: Vec::new(),
+            question: None,
+            streaming: None,
+            editor: Editor::default(),
+            lines: VecDeque::new(),
+            half: Vec::new(),
+            is_at_end: false,
+            is_over: false,
+            interrupted: None,
+            has_moved: true,
+        };
+        chat.learn_name();
+        Ok(chat)
+    }
+
+    /// Talks until one leaves, or the input ends and everything is answered.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let mut keys = input();
+        let mut interrupts = signal(SignalKind::interrupt()).context("cannot hear Ctrl-C")?;
+        let mut ends = signal(SignalKind::terminate()).context("cannot hear signals")?;
+        let mut hang_ups = signal(SignalKind::hangup()).context("cannot hear signals")?;
+        let watch = self.mail.view().watch();
+        let mut changed = Box::pin(watch.changed());
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            self.look()?;
+            if self.is_over {
+                break;
+            }
+            tokio::select! {
+                bytes = keys.recv(), if !self.is_at_end => match bytes {
+                    Some(bytes) => self.take(&bytes)?,
+                    None => self.is_at_end = true,
+                },
+                _ = interrupts.recv() => self.interrupt()?,
+                _ = ends.recv() => self.is_over = true,
+                _ = hang_ups.recv() => self.is_over = true,
+                () = &mut changed => {
+                    changed = Box::pin(watch.changed());
+                    self.has_moved = true;
+                }
+                _ = tick.tick(), if !self.pending.is_empty() => {}
+            }
+        }
+        let left = self.pending.iter().filter(|it| !it.is_order).count();
+        if left > 0 {
+            let what = face::count(left, "message");
+            self.screen
+                .remark(&format!("{what} not answered yet: kept, and answered all the same."))?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was typed, or what a pipe brought.
+    fn take(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        if !self.screen.is_terminal() {
+            for byte in bytes {
+                match byte {
+                    b'\n' => {
+                        let line = std::mem::take(&mut self.half);
+                        self.lines.push_back(String::from_utf8_lossy(&line).into_owned());
+                    }
+                    other => self.half.push(*other),
+                }
+            }
+            return Ok(());
+        }
+        for byte in bytes {
+            match self.editor.take(*byte, self.question.is_some()) {
+                Some(keys::Key::Line(line)) => self.say(&line)?,
+                Some(keys::Key::Answer(key)) => self.answer(key)?,
+                Some(keys::Key::End) => self.is_over = true,
+                Some(keys::Key::Typed) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says the lines of a pipe, each when the one before is answered; answers and stops do not wait.
+    fn say_lines(&mut self) -> anyhow::Result<()> {
+        if self.is_at_end && !self.half.is_empty() {
+            let line = std::mem::take(&mut self.half);
+            self.lines.push_back(String::from_utf8_lossy(&line).into_owned());
+        }
+        loop {
+            let next = self.lines.front().map(|it| it.trim());
+            match next {
+                Some("a" | "A" | "d") if self.question.is_some() => {
+                    let key = self.lines.pop_front().and_then(|it| it.trim().chars().next());
+                    self.answer(key.unwrap_or('d'))?;
+                }
+                Some("/stop") => {
+                    self.lines.pop_front();
+                    self.stop()?;
+                }
+                Some(_) if self.pending.is_empty() => {
+                    let line = self.lines.pop_front().unwrap_or_default();
+                    self.say(&line)?;
+                }
+                None if self.is_at_end && self.question.is_some() => {
+                    self.screen.print("Nobody is left to answer: denied.")?;
+                    self.answer('d')?;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Does what a line says. What goes wrong is shown, and the conversation goes on.
+    fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        if self.screen.is_terminal() && !line.trim().is_empty() {
+            let prompt = self.screen.style().dim(&self.prompt());
+            self.screen.print(&format!("{prompt}{}", face::plain(line)))?;
+        }
+        if let Err(err) = self.obey(words::parse(line)) {
+            let text = self.screen.style().red(&format!("{err:#}"));
+            self.screen.print(&text)?;
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, said: Said) -> anyhow::Result<()> {
+        match said {
+            Said::Nothing => {}
+            Said::Message(text) => {
+                let message = self.mail.message(&self.thread, &text);
+                self.send(message)?;
+            }
+            Said::File { path, text } => {
+                let mut message = self.mail.message(&self.thread, &text);
+                self.mail.attach(&mut message, Path::new(&path))?;
+                self.send(message)?;
+            }
+            Said::Order(command) => self.order(command)?,
+            Said::Stop => self.stop()?,
+            Said::Threads => {
+                let text = threads::table(&self.state, self.screen.style())?;
+                self.screen.print(&text)?;
+            }
+            Said::Thread(which) => self.go_to(&which)?,
+            Said::New { name, repo } => {
+                let threads = read_threads(&self.state)?;
+                self.enter(words::new_id(&name, |it| threads.contains_key(it)))?;
+                self.name = face::one_line(&name);
+                self.order(Command::Open { name: Some(name), dir: None, repo })?;
+            }
+            Said::Cost => self.cost()?,
+            Said::Help => self.screen.print(&words::help())?,
+            Said::Leave => self.is_over = true,
+            Said::Wrong(says) => self.screen.print(&says)?,
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, command: Command) -> anyhow::Result<()> {
+        let message = self.mail.order(&self.thread, command);
+        self.send(message)
+    }
+
+    fn send(&mut self, message: Message) -> anyhow::Result<()> {
+        let is_order = message.command.is_some();
+        let thread = message.thread_id.clone();
+        let key = self.mail.send(message)?;
+        self.pending.push(Pending::new(key, thread, is_order));
+        self.has_moved = true;
+        Ok(())
+    }
+
+    /// Stops what runs here, whoever asked for it.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let own = self.pending.iter().find(|it| it.thread == self.thread && !it.is_order);
+        self.order(Command::Stop { key: own.map(|it| it.key.clone()) })
+    }
+
+    /// Answers the open question.
+    fn answer(&mut self, key: char) -> anyhow::Result<()> {
+        let Some(question) = self.question.take() else { return Ok(()) };
+        let (answer, word) = match key {
+            'a' => (PermissionAnswer::Allow, "Allowed."),
+            'A' => (PermissionAnswer::Always, "Allowed, and the same again in this session."),
+            _ => (PermissionAnswer::Deny, "Denied."),
+        };
+        self.screen.remark(word)?;
+        self.order(Command::Permission { request_id: question.request_id, answer })
+    }
+
+    fn interrupt(&mut self) -> anyhow::Result<()> {
+        let is_second = self.interrupted.is_some_and(|it| it.elapsed() < TWICE);
+        let is_running = self.pending.iter().any(|it| it.thread == self.thread && !it.is_order);
+        self.interrupted = Some(Instant::now());
+        if is_second || (!is_running && !self.screen.is_terminal()) {
+            self.is_over = true;
+        } else if is_running {
+            self.screen.remark("Stopping. Ctrl-C again leaves.")?;
+            self.stop()?;
+        } else {
+            self.screen.remark("Ctrl-C again leaves.")?;
+        }
+        Ok(())
+    }
+
+    /// Goes to a thread by its id, or by its name as far as it is the only one.
+    fn go_to(&mut self, which: &str) -> anyhow::Result<()> {
+        let threads = read_threads(&self.state)?;
+        let id = which.parse::<ThreadId>().ok();
+        let named = || {
+            let is_named = |name: &str| name.to_lowercase() == which.to_lowercase();
+            let mut found = threads.iter().filter(|(_, it)| is_named(&it.name)).map(|(id, _)| id);
+            found.next().filter(|_| found.next().is_none()).cloned()
+        };
+        let known = id.clone().filter(|it| threads.contains_key(it)).or_else(named);
+        match (known, id) {
+            (Some(id), _) => self.enter(id),
+            (None, Some(id)) if id.number().is_some() || id.as_str().starts_with("cli") => {
+                self.enter(id)?;
+                self.screen.remark("This thread is new; its first message makes it.")?;
+                Ok(())
+            }
+            _ => anyhow::bail!("there is no thread {which:?}; /threads lists them, /new makes one"),
+        }
+    }
+
+    fn enter(&mut self, thread: ThreadId) -> anyhow::Result<()> {
+        if self.streaming.take().is_some() {
+            self.screen.end_stream()?;
+        }
+        self.question = None;
+        self.thread = thread;
+        self.learn_name();
+        if self.screen.is_terminal() {
+            for it in recent_history(&self.state, Some(&self.thread), HISTORY_SHOWN)? {
+                let row =
+                    format!("{}: {}", face::one_line(&it.sender), face::one_line(&it.message));
+                self.screen.remark(&face::clip(&row, screen::columns()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn learn_name(&mut self) {
+        let threads = read_threads(&self.state).unwrap_or_default();
+        let name = threads.get(&self.thread).map(|it| face::one_line(&it.name));
+        self.name =
+            name.filter(|it| !it.is_empty()).unwrap_or_else(|| match self.thread.number() {
+                Some(1) => "General".to_owned(),
+                Some(number) => format!("Thread {number}"),
+                None => self.thread.to_string(),
+            });
+    }
+
+    fn prompt(&self) -> String {
+        format!("{} › ", face::clip(&self.name, 30))
+    }
+
+    fn cost(&mut self) -> anyhow::Result<()> {
+        let zone = place::settings::<Office>(&self.state)?.timezone.clone();
+        let mut costs = Costs::read(&self.state, zone, now_ms())?;
+        let (office, here) = (costs.office(now_ms()), costs.thread(&self.thread, now_ms()));
+        self.screen.print(&format!(
+            "today: ${:.2} in {} here, ${:.2} in {} in all threads",
+            here.usd,
+            face::count(here.turns as usize, "answer"),
+            office.usd,
+            face::count(office.turns as usize, "answer"),
+        ))?;
+        Ok(())
+    }
+}
+
+/// Stdin, read in a thread of its own: a read cannot be taken back.
+fn input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = stdin.read(&mut bytes) {
+            if sender.blocking_send(bytes[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,211 @@
+//! What was sent and is not answered yet: looking how it goes, and showing what became of it.
+
+use anyhow::Context as _;
+use tinyclaw_domain::{Key, Message, Outcome, Progress, ThreadId};
+use tinyclaw_queue::Seen;
+
+use super::{Chat, screen, shown};
+use crate::face;
+use crate::mail::Ending;
+
+/// One message on its way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) key: Key,
+    pub(crate) thread: ThreadId,
+    /// An order to TinyClaw: answered at once or by the turn it is about.
+    pub(crate) is_order: bool,
+    /// Its place in the line of its thread, while it waits.
+    position: Option<usize>,
+    /// Why it was put back, while it waits for its next try.
+    trouble: Option<String>,
+    /// The question that was shown already.
+    asked: Option<String>,
+}
+
+impl Pending {
+    pub(crate) fn new(key: Key, thread: ThreadId, is_order: bool) -> Pending {
+        Pending { key, thread, is_order, position: None, trouble: None, asked: None }
+    }
+}
+
+/// An open permission question.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) request_id: String,
+}
+
+impl Chat {
+    /// Looks at everything once, and shows what is new.
+    pub(crate) fn look(&mut self) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.has_moved) {
+            self.look_for_endings()?;
+        }
+        self.look_at_turns()?;
+        if !self.screen.is_terminal() {
+            self.say_lines()?;
+            self.is_over |= self.is_at_end && self.pending.is_empty() && self.lines.is_empty();
+        }
+        self.draw()
+    }
+
+    fn look_for_endings(&mut self) -> anyhow::Result<()> {
+        let mut at = 0;
+        while at < self.pending.len() {
+            let key = self.pending[at].key.clone();
+            match self.mail.ending(&key) {
+                Ok(None) => {
+                    let seen = self.mail.view().find(&key).context("cannot look into the queue")?;
+                    self.pending[at].stand(seen);
+                    at += 1;
+                }
+                Ok(Some(ending)) => {
+                    let pending = self.pending.remove(at);
+                    self.show_ending(&pending, ending)?;
+                }
+                Err(err) => {
+                    self.pending.remove(at);
+                    let text = self.screen.style().red(&format!("{err:#}"));
+                    self.screen.print(&text)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_turns(&mut self) -> anyhow::Result<()> {
+        let mut question = None;
+        for at in 0..self.pending.len() {
+            let it = &self.pending[at];
+            if it.is_order {
+                continue;
+            }
+            let Some(progress) = self.progresses.read(&it.key) else { continue };
+            let is_here = it.thread == self.thread;
+            if let Some(ask) = &progress.asks {
+                if self.pending[at].asked.as_ref() != Some(&ask.request_id) {
+                    self.pending[at].asked = Some(ask.request_id.clone());
+                    self.show_question(&progress, is_here)?;
+                    if is_here {
+                        question = Some(Question { request_id: ask.request_id.clone() });
+                    }
+                } else if is_here
+                    && self.question.as_ref().is_some_and(|it| it.request_id == ask.request_id)
+                {
+                    question = self.question.take();
+                }
+            }
+            let is_next = self.streaming.as_ref().is_none_or(|it| *it == progress.key);
+            if is_here && is_next && !progress.text.is_empty() {
+                self.streaming = Some(progress.key.clone());
+                self.screen.stream(&progress.text)?;
+            }
+        }
+        self.question = question;
+        Ok(())
+    }
+
+    fn show_question(&mut self, progress: &Progress, is_here: bool) -> anyhow::Result<()> {
+        let Some(ask) = &progress.asks else { return Ok(()) };
+        if !is_here {
+            let thread = &progress.thread_id;
+            let text = format!("Thread {thread} asks for permission: /thread {thread}");
+            return Ok(self.screen.print(&text)?);
+        }
+        // What was said before the question stands above it.
+        if self.streaming.as_ref() == Some(&progress.key) {
+            self.screen.stream(&progress.text)?;
+        }
+        let style = self.screen.style();
+        let what = shown::wanted(ask);
+        let head = style.yellow(&format!("May I run this? {}", face::one_line(&ask.tool)));
+        let keys = "[a] Allow   [A] Always here   [d] Deny";
+        Ok(self.screen.print(&format!("{head}\n{what}\n{keys}"))?)
+    }
+
+    fn show_ending(&mut self, pending: &Pending, ending: Ending) -> anyhow::Result<()> {
+        let is_streamed = self.streaming.as_ref() == Some(&pending.key);
+        if is_streamed {
+            self.streaming = None;
+            self.question = None;
+        }
+        let style = self.screen.style();
+        let message = match ending {
+            Ending::Answered(message) => message,
+            Ending::GivenUp(why) => {
+                if is_streamed {
+                    self.screen.end_stream()?;
+                }
+                let text = style.red(&face::plain(&why));
+                return Ok(self.screen.print(&text)?);
+            }
+        };
+        let Some(reply) = &message.reply else { return Ok(()) };
+        if reply.silent {
+            return Ok(());
+        }
+        if pending.thread != self.thread {
+            self.screen.print(&style.dim(&format!("in thread {}:", pending.thread)))?;
+        }
+        let text = self.mail.text(reply)?;
+        if is_streamed || reply.outcome != Outcome::Failed {
+            self.screen.finish_stream(&text)?;
+        } else {
+            self.screen.print(&style.red(&face::plain(&text)))?;
+        }
+        for file in &reply.files {
+            self.screen.print(&format!("file: {}", face::one_line(&file.path)))?;
+        }
+        self.show_bill(&message)?;
+        if pending.is_order && pending.thread == self.thread {
+            self.learn_name();
+        }
+        Ok(())
+    }
+
+    /// Below an answer, small and on one line: who answered, how long it took, what it cost.
+    fn show_bill(&mut self, message: &Message) -> anyhow::Result<()> {
+        let Some(reply) = &message.reply else { return Ok(()) };
+        let Some(model) = reply.model else { return Ok(()) };
+        let mut bill = format!("{model} · {}", face::span(reply.duration_ms));
+        if reply.cost_usd > 0.0 {
+            bill.push_str(&format!(" · ${:.2}", reply.cost_usd));
+        }
+        Ok(self.screen.remark(&bill)?)
+    }
+
+    /// The rows that rewrite themselves: how the turn goes, and what is being typed.
+    fn draw(&mut self) -> anyhow::Result<()> {
+        if !self.screen.is_terminal() {
+            return Ok(());
+        }
+        let columns = screen::columns() - 1;
+        let style = self.screen.style();
+        let mut rows = Vec::new();
+        let here = self.pending.iter().filter(|it| it.thread == self.thread);
+        if let Some(it) = here.min_by_key(|it| it.is_order) {
+            let row = match self.progresses.read(&it.key) {
+                Some(progress) => shown::working(&progress),
+                None if !self.mail.is_staffed() => {
+                    "no processor works here; the message waits for one".to_owned()
+                }
+                None => shown::waiting(it.position, it.trouble.as_deref()),
+            };
+            rows.push(style.dim(&face::clip(&row, columns)));
+        }
+        let (prompt, typed) = (self.prompt(), self.editor.typed());
+        let room = columns.saturating_sub(face::width(&prompt));
+        // The end of a long line is what one is typing.
+        let skipped = typed.char_indices().find(|(at, _)| face::width(&typed[*at..]) <= room);
+        let typed = &typed[skipped.map_or(typed.len(), |(at, _)| at)..];
+        rows.push(format!("{}{}", style.dim(&prompt), face::plain(typed)));
+        Ok(self.screen.live(rows)?)
+    }
+}
+
+impl Pending {
+    fn stand(&mut self, seen: Option<Seen>) {
+        self.position = seen.as_ref().and_then(|it| it.position);
+        self.trouble = seen.and_then(|it| it.message.trouble);
+    }
+}

@@ -1,0 +1,229 @@
+//! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
+
+use tinyclaw_domain::{Command, Model, PermissionMode, ThreadId};
+
+/// A line, understood.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    /// Nothing.
+    Nothing,
+    /// A message to Claude.
+    Message(String),
+    /// A file, and what is said about it.
+    File { path: String, text: String },
+    /// An order about this thread.
+    Order(Command),
+    /// Stop what runs here.
+    Stop,
+    /// List the threads.
+    Threads,
+    /// Go to another thread, by its id or its name.
+    Thread(String),
+    /// Open a thread, with a checkout if it is named.
+    New { name: String, repo: Option<String> },
+    /// What today cost.
+    Cost,
+    /// What can be said here.
+    Help,
+    /// Leave.
+    Leave,
+    /// Not understood: how it is used, and an example.
+    Wrong(String),
+}
+
+/// One verb: its name, what follows it, what it does, an example.
+const TABLE: &[(&str, &str, &str, &str)] = &[
+    ("threads", "", "all threads", "/threads"),
+    ("thread", "ID|NAME", "go to another thread", "/thread 7"),
+    (
+        "new",
+        "NAME [org/repo]",
+        "a new thread, with a checkout if you like",
+        "/new website ada/website",
+    ),
+    ("stop", "", "stop what runs here; Ctrl-C does the same", "/stop"),
+    ("model", "haiku|sonnet|opus|auto", "who answers in this thread", "/model opus"),
+    (
+        "haiku",
+        "TEXT",
+        "ask haiku this once; also /sonnet and /opus",
+        "/haiku what time is it in Oslo?",
+    ),
+    ("mode", "ask|edits|bypass", "what Claude may do without asking", "/mode edits"),
+    ("dir", "PATH", "work in another directory", "/dir ~/workspace/website"),
+    ("prompt", "TEXT|off", "words for Claude's system prompt", "/prompt Answer in German."),
+    ("file", "PATH [TEXT]", "send a file along", "/file report.pdf what does it say?"),
+    ("reset", "", "end the session; the next message begins a new one", "/reset"),
+    ("close", "", "close this thread", "/close"),
+    ("reopen", "", "open it again", "/reopen"),
+    ("status", "", "how this thread is", "/status"),
+    ("cost", "", "what today cost", "/cost"),
+    ("leave", "", "leave; Ctrl-C twice or Ctrl-D does the same", "/leave"),
+];
+
+/// What can be said here, one verb a line.
+pub(crate) fn help() -> String {
+    let width = TABLE.iter().map(|(name, takes, ..)| name.len() + takes.len() + 2).max();
+    let line = |(name, takes, about, _): &(&str, &str, &str, &str)| {
+        format!("{:<1$}  {about}", format!("/{name} {takes}"), width.unwrap_or(0))
+    };
+    let lines: Vec<String> = TABLE.iter().map(line).collect();
+    lines.join("\n")
+}
+
+/// Understands a line.
+pub(crate) fn parse(line: &str) -> Said {
+    let line = line.trim();
+    let Some(rest) = line.strip_prefix('/') else {
+        return if line.is_empty() { Said::Nothing } else { Said::Message(line.to_owned()) };
+    };
+    let (verb, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let rest = rest.trim();
+    let plain = |command: Command| match rest {
+        "" => Said::Order(command),
+        _ => wrong(verb),
+    };
+    match verb {
+        "stop" => Said::Stop,
+        "threads" | "sessions" => Said::Threads,
+        "thread" if !rest.is_empty() => Said::Thread(rest.to_owned()),
+        "new" => match rest.rsplit_once(char::is_whitespace) {
+            Some((name, repo)) if repo.contains('/') => {
+                Said::New { name: name.trim().to_owned(), repo: Some(repo.to_owned()) }
+            }
+            _ if !rest.is_empty() => Said::New { name: rest.to_owned(), repo: None },
+            _ => wrong(verb),
+        },
+        "model" => match rest.parse::<Model>() {
+            Ok(model) => Said::Order(Command::Model { model: Some(model) }),
+            Err(_) if rest == "auto" => Said::Order(Command::Model { model: None }),
+            Err(_) => wrong(verb),
+        },
+        "haiku" | "sonnet" | "opus" if !rest.is_empty() => Said::Message(line.to_owned()),
+        "mode" => {
+            let mode = match rest {
+                "ask" => PermissionMode::Ask,
+                "edits" => PermissionMode::AcceptEdits,
+                "bypass" => PermissionMode::Bypass,
+                _ => return wrong(verb),
+            };
+            // Whoever sits here owns the state folder and could change any setting.
+            Said::Order(Command::Mode { mode, admin: true })
+        }
+        "dir" | "cd" | "setdir" if !rest.is_empty() => {
+            Said::Order(Command::Setdir { dir: rest.to_owned(), admin: true })
+        }
+        "prompt" if !rest.is_empty() => {
+            Said::Order(Command::Prompt { text: (rest != "off").then(|| rest.to_owned()) })
+        }
+        "file" if !rest.is_empty() => {
+            let (path, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            Said::File { path: path.to_owned(), text: text.trim().to_owned() }
+        }
+        "reset" | "clear" => plain(Command::Reset {}),
+        "close" => plain(Command::Close {}),
+        "reopen" => plain(Command::Reopen {}),
+        "status" => plain(Command::Status {}),
+        "cost" => Said::Cost,
+        "help" => Said::Help,
+        "leave" | "quit" | "exit" => Said::Leave,
+        _ => wrong(verb),
+    }
+}
+
+fn wrong(verb: &str) -> Said {
+    let known = match verb {
+        "cd" | "setdir" => "dir",
+        "sonnet" | "opus" => "haiku",
+        it => it,
+    };
+    Said::Wrong(match TABLE.iter().find(|(name, ..)| *name == known) {
+        Some((name, takes, _, example)) => format!("Usage: /{name} {takes}\nExample: {example}"),
+        None => format!("There is no /{verb}. /help lists what can be said here."),
+    })
+}
+
+/// The id of a new thread of this name that none of `taken` has.
+pub(crate) fn new_id(name: &str, is_taken: impl Fn(&ThreadId) -> bool) -> ThreadId {
+    let mut slug = String::new();
+    for it in name.chars().flat_map(char::to_lowercase) {
+        if it.is_ascii_alphanumeric() {
+            slug.push(it);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(32);
+    let slug = slug.trim_end_matches('-');
+    let slug = if slug.is_empty() { "thread" } else { slug };
+    let numbered = |n: usize| match n {
+        1 => format!("cli-{slug}"),
+        n => format!("cli-{slug}-{n}"),
+    };
+    let ids = (1..).map(|n| numbered(n).parse::<ThreadId>());
+    // Letters, digits and dashes, short enough: every one of them parses.
+    ids.flatten().find(|it| !is_taken(it)).unwrap_or_else(ThreadId::master)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_understood_and_the_rest_is_a_message() {
+        let message = |text: &str| Said::Message(text.to_owned());
+        for (line, said) in [
+            ("  ", Said::Nothing),
+            (" hello there ", message("hello there")),
+            ("/opus why?", message("/opus why?")),
+            ("/stop", Said::Stop),
+            ("/thread 7", Said::Thread("7".to_owned())),
+            (
+                "/new my site ada/site",
+                Said::New { name: "my site".to_owned(), repo: Some("ada/site".to_owned()) },
+            ),
+            ("/new my site", Said::New { name: "my site".to_owned(), repo: None }),
+            ("/model auto", Said::Order(Command::Model { model: None })),
+            ("/cd /srv", Said::Order(Command::Setdir { dir: "/srv".to_owned(), admin: true })),
+            ("/prompt off", Said::Order(Command::Prompt { text: None })),
+            (
+                "/file a.txt what is it?",
+                Said::File { path: "a.txt".to_owned(), text: "what is it?".to_owned() },
+            ),
+        ] {
+            assert_eq!(parse(line), said, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_verb_in_the_wrong_shape_says_its_usage_and_one_example() {
+        for line in ["/model gpt", "/mode", "/dir", "/thread", "/new", "/close now", "/opus"] {
+            let Said::Wrong(says) = parse(line) else { panic!("{line}") };
+            assert!(
+                says.starts_with("Usage: /") && says.contains("\nExample: /"),
+                "{line}: {says}"
+            );
+        }
+        assert_eq!(
+            parse("/nope"),
+            Said::Wrong("There is no /nope. /help lists what can be said here.".to_owned())
+        );
+    }
+
+    #[test]
+    fn every_verb_of_the_help_is_understood_by_its_example() {
+        for (name, _, _, example) in TABLE {
+            assert!(!matches!(parse(example), Said::Wrong(_)), "{name}: {example}");
+        }
+    }
+
+    #[test]
+    fn a_new_thread_gets_an_id_of_its_own() {
+        let taken = |it: &ThreadId| it.as_str() == "cli-web-site";
+        for (name, id) in [("Web  Site!", "cli-web-site-2"), ("日本", "cli-thread"), ("a", "cli-a")]
+        {
+            assert_eq!(new_id(name, taken).as_str(), id);
+        }
+        assert!(new_id(&"long ".repeat(40), taken).as_str().len() <= 40);
+    }
+}

@@ -1,0 +1,189 @@
+//! Conversations: through a pipe, as a script has them, and in a terminal, as a person does.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::{Office, Said};
+
+#[test]
+fn lines_of_a_pipe_are_answered_in_order_and_then_it_ends() {
+    let office = Office::open();
+    let lines = "[demo: say one]\n\n/model opus\n[demo: say two]\n/nope\n[demo: say three]";
+    let out = office.run_with(&["chat"], lines).ok();
+    let said: Vec<&str> = out.lines().collect();
+    assert_eq!(
+        said,
+        [
+            "one",
+            "This thread uses opus from now on. /model auto lets the router choose again.",
+            "two",
+            "There is no /nope. /help lists what can be said here.",
+            "three"
+        ]
+    );
+    let all = office.run(&["threads", "--json"]).json();
+    assert_eq!((&all[0]["threadId"], &all[0]["pin"]), (&"cli".into(), &"opus".into()));
+}
+
+#[test]
+fn threads_are_made_and_entered_by_id_or_name() {
+    let office = Office::open();
+    let lines = "/new My Site\n[demo: say here]\n/thread 7\nhello\n/thread my site\n/status\n/thread nobody\n/cost\n/threads\n";
+    let out = office.run_with(&["chat"], lines).ok();
+    assert!(out.contains("Ready in `"), "{out}");
+    assert!(out.contains("**My Site** (thread cli-my-site)"), "{out}");
+    assert!(out.contains("there is no thread \"nobody\""), "{out}");
+    assert!(out.contains("today: $"), "{out}");
+    let all = office.run(&["threads", "--json"]).json();
+    let ids: Vec<String> =
+        all.as_array().expect("threads").iter().map(|it| it["threadId"].to_string()).collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+}
+
+#[test]
+fn a_permission_question_is_answered_by_a_line() {
+    let office = Office::open();
+    let out = office.run_with(&["chat"], "[demo: ask]\na\n").ok();
+    assert!(out.contains("May I run this? Bash\n    rm -r build\n"), "{out}");
+    assert!(!out.contains("denied"), "{out}");
+    let out = office.run_with(&["chat"], "[demo: ask]\n").ok();
+    assert!(out.contains("Nobody is left to answer: denied."), "{out}");
+}
+
+#[test]
+fn a_stop_in_the_pipe_does_not_wait_for_the_answer() {
+    let office = Office::open();
+    let mut child = office.command(&["chat"]).stdin(Stdio::piped()).spawn().expect("tinyclaw runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    writeln!(stdin, "[demo: hang]").expect("write");
+    office.wait_for("the turn", || {
+        let all = office.run(&["queue", "ls", "processing", "--json"]).json();
+        all[0]["key"].as_str().map(str::to_owned)
+    });
+    writeln!(stdin, "/stop").expect("write");
+    drop(stdin);
+    let out = Said::of(child.wait_with_output().expect("it ends")).ok();
+    assert!(out.contains("Stopped"), "{out}");
+}
+
+#[test]
+fn files_go_both_ways() {
+    let office = Office::open();
+    fs::write(office.place.path("work/report.md"), "# Report").expect("file");
+    fs::write(office.place.path("home/note.txt"), "a note").expect("file");
+    let lines = "/file note.txt read it\n[demo: call send_file {\"path\":\"report.md\"}]\n/file nowhere.txt\n";
+    let out = office.run_with(&["chat"], lines).ok();
+    assert!(out.contains("file: ") && out.contains("report.md"), "{out}");
+    assert!(out.contains("cannot read nowhere.txt"), "{out}");
+    let kept = office.place.files();
+    assert!(kept.iter().any(|it| it.starts_with("files/cli/cli-") && it.ends_with("note.txt")));
+}
+
+/// A person at a terminal of 60 columns.
+struct Person {
+    child: Child,
+    keys: File,
+    // Held, so that the terminal outlives whoever sits at it.
+    terminal: OwnedFd,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Person {
+    fn sits_down(office: &Office, arguments: &[&str]) -> Person {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&master).expect("granted");
+        unlockpt(&master).expect("unlocked");
+        let name = ptsname(&master, Vec::new()).expect("its name");
+        let terminal =
+            rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, rustix::fs::Mode::empty())
+                .expect("its other side");
+        let size = Winsize { ws_row: 24, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).expect("its size");
+        let side = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+        let plain = office.command(arguments);
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear()
+            .envs(&office.env)
+            .env("TERM", "xterm")
+            .current_dir(office.place.home())
+            .stdin(side())
+            .stdout(side())
+            .stderr(side())
+            .spawn()
+            .expect("setsid of util-linux");
+        let mut screen = File::from(master.try_clone().expect("a descriptor"));
+        let seen = Arc::new(Mutex::new(String::new()));
+        let kept = seen.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                kept.lock().expect("seen").push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Person { child, keys: File::from(master), terminal, seen }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("keys");
+    }
+
+    /// Waits until this is seen, and forgets everything up to it.
+    #[track_caller]
+    fn sees(&self, office: &Office, what: &str) {
+        let found = std::panic::AssertUnwindSafe(|| {
+            office.wait_for(what, || {
+                let mut seen = self.seen.lock().expect("seen");
+                let at = seen.find(what)?;
+                seen.drain(..at + what.len());
+                Some(())
+            });
+        });
+        if std::panic::catch_unwind(found).is_err() {
+            panic!("{what:?} is not seen, but: {:?}", self.seen.lock());
+        }
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn at_a_terminal_words_stream_and_ctrl_c_stops_once_and_leaves_twice() {
+    let office = Office::open();
+    let before = Person::sits_down(&office, &["help"]);
+    let modes = tcgetattr(&before.terminal).expect("modes").local_modes;
+    drop(before);
+    let mut ada = Person::sits_down(&office, &["chat"]);
+    ada.sees(&office, "cli › ");
+    ada.types("[demo: slow 60s] tell me everything\r");
+    ada.sees(&office, "working");
+    ada.types("\u{3}");
+    ada.sees(&office, "Ctrl-C again leaves");
+    ada.sees(&office, "Stopped after");
+    ada.types("[demo: ask]\r");
+    ada.sees(&office, "[d] Deny");
+    ada.types("d");
+    ada.sees(&office, "Denied.");
+    ada.sees(&office, "haiku · ");
+    ada.types("h\u{e9}llo\u{3}\u{3}");
+    let status = ada.child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    let after = tcgetattr(&ada.terminal).expect("modes").local_modes;
+    assert!(after.contains(LocalModes::ICANON | LocalModes::ECHO), "the terminal is as it was");
+    assert_eq!(after, modes);
+}
