@@ -1,6 +1,6 @@
 //! The same scenario with aiogram and with python-telegram-bot, in a virtual environment of their own that pip fills.
 //!
-//! Named `foreign_*`, so that quick runs can leave them out. Without pip they are skipped by name.
+//! Named `real_*`, so that quick runs leave them out. Without pip they are skipped by name.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stderr,
@@ -46,11 +46,11 @@ fn python() -> Result<PathBuf, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_clients_take_the_fake_for_the_real_one() {
+async fn real_foreign_clients_take_the_fake_for_the_real_one() {
     let (python, schema) = match (python(), Schema::fetch()) {
         (Ok(python), Ok(schema)) => (python, schema),
         (Err(why), _) | (_, Err(why)) => {
-            eprintln!("skipped: foreign_clients_take_the_fake_for_the_real_one: {why}");
+            eprintln!("skipped: real_foreign_clients_take_the_fake_for_the_real_one: {why}");
             return;
         }
     };
