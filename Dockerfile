@@ -14,7 +14,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     host="$(rustc --print host-tuple)" \
-    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$host" --workspace --bins \
+    && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols \
+        cargo build --release --locked --target "$host" --workspace --bins \
         --exclude tinyclaw-testkit --exclude tinyclaw-e2e --exclude tinyclaw-tidy \
     && mkdir /out \
     && find "target/$host/release" -maxdepth 1 -type f -executable \( -name 'tinyclaw*' -o -name 'git-credential-*' \) \

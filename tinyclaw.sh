@@ -78,7 +78,7 @@ verb_status() {
     echo
     in_bot tinyclaw queue ls || true
     echo
-    in_bot tinyclaw doctor || true
+    in_bot tinyclaw healthcheck --path /ready || true
 }
 
 verb_logs() {

@@ -58,9 +58,10 @@ check_all() {
     [ "$fatal" = 0 ] || exit 1
 }
 
-# told LEVEL WHAT WAY-OUT
+# told LEVEL WHAT [WAY-OUT]
 told() {
-    printf '%-5s %s\n      → %s\n' "$1" "$2" "$3" >&2
+    printf '%-5s %s\n' "$1" "$2" >&2
+    [ -z "${3:-}" ] || printf '      → %s\n' "$3" >&2
     [ "$1" != fail ] || fatal=1
 }
 
@@ -76,7 +77,7 @@ check_key() {
             "download the App's private key and move it there"
     elif [ "$(stat -c '%u %a' "$key")" != "$broker_uid 600" ]; then
         if give_key 2>/dev/null; then
-            told ok "secrets/github-app.pem belongs to the broker alone now" "nothing to do"
+            told ok "secrets/github-app.pem belongs to the broker alone now"
         else
             told fail "secrets/github-app.pem must belong to the broker alone" \
                 "sudo chown $broker_uid secrets/github-app.pem && sudo chmod 600 secrets/github-app.pem"
