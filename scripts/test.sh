@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-all_stages="fmt shell files lock clippy docs doctests tests campaigns claude"
+all_stages="fmt shell files lock clippy docs doctests tests campaigns claude browser clients containers"
 quick_stages="fmt lock clippy tests"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
@@ -33,6 +33,9 @@ about() {
         tests) echo "the tests of every crate" ;;
         campaigns) echo "short kill campaigns: real processes, killed at random" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
+        browser) echo "every view of the dashboard, in Chromium" ;;
+        clients) echo "the fake Telegram holds for aiogram and python-telegram-bot too" ;;
+        containers) echo "the three containers: built, talked to, killed, stopped" ;;
     esac
 }
 
@@ -128,7 +131,27 @@ stage_claude() {
     [ -f scripts/install-claude.sh ] || skip "scripts/install-claude.sh is not there yet"
     have npm || from_apt npm nodejs npm || skip "npm is missing, and with it claude; $advice"
     scripts/install-claude.sh || skip "the claude CLI could not be fetched; scripts/install-claude.sh"
-    nextest --profile real -E 'test(/(^|::)real_claude_/)'
+    real 'test(/(^|::)real_claude_/)'
+}
+
+stage_browser() {
+    need_nextest
+    from_apt chromium chromium || skip "chromium is missing; $advice"
+    have npm || from_apt npm nodejs npm || skip "npm is missing, and with it the browser's driver; $advice"
+    real 'test(/(^|::)browser::/)'
+}
+
+stage_clients() {
+    need_nextest
+    from_apt python3 python3 python3-venv || skip "python3 is missing; $advice"
+    real 'test(/(^|::)real_foreign_/)'
+}
+
+stage_containers() {
+    code=0
+    with_log scripts/test-containers.sh || code=$?
+    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
+    return "$code"
 }
 
 # --- what the stages share ------------------------------------------------------------------------------------------
@@ -151,6 +174,13 @@ need_nextest() {
 nextest() {
     build_programs
     with_log cargo nextest run --workspace "$@"
+}
+
+# real FILTER: tests with something of somebody else's on the other side. They say so when that cannot be had.
+real() {
+    nextest --profile real -E "$1"
+    why="$(sed -n 's/^ *skipped:* //p' "$run/log.$stage" | head -n 1)"
+    [ -z "$why" ] || skip "$why"
 }
 
 # The programs that scenarios start: cargo builds a package's for its own tests only.
