@@ -22,8 +22,9 @@ use crate::office::{Office, lock, on_disk};
 use crate::setup;
 
 const TICK: Duration = Duration::from_secs(1);
-/// From this share of free disk down, the operator is told.
+/// From this share of free disk down, the operator is told, unless there is room enough all the same.
 const DISK_LOW: f64 = 0.08;
+const DISK_ENOUGH: u64 = 2 << 30;
 /// So many waiting messages are a backlog worth a word.
 const BACKLOG: usize = 100;
 /// A heartbeat's file of this length at least may hold something to do.
@@ -193,23 +194,22 @@ fn housekeep(office: &Arc<Office>) {
         Ok(_) => {}
         Err(err) => tracing::error!("cannot keep the queue's house: {:#}", anyhow::Error::new(err)),
     }
-    if let Ok(share) = free_share(office.state.root()) {
-        let low = share < DISK_LOW;
+    if let Ok((share, bytes)) = free(office.state.root()) {
+        let low = share < DISK_LOW && bytes < DISK_ENOUGH;
         office.concern(
             "disk space",
             low.then(|| {
-                format!(
-                    "Only {:.0} % of the disk is free; at 5 % nothing new is taken.",
-                    share * 100.0
-                )
+                let mb = bytes / 1_000_000;
+                format!("Only {mb} MB of the disk are free; soon nothing new is taken.")
             }),
         );
     }
 }
 
-fn free_share(path: &Path) -> nix::Result<f64> {
+fn free(path: &Path) -> nix::Result<(f64, u64)> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0))
+    let share = stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0);
+    Ok((share, stat.blocks_available() * stat.fragment_size()))
 }
 
 fn numbers(office: &Arc<Office>) {

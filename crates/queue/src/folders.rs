@@ -263,10 +263,11 @@ impl Folders {
         Ok(())
     }
 
-    /// The share of the disk that is free, for people and not only for root.
-    pub(crate) fn free_share(&self) -> io::Result<f64> {
+    /// The share of the disk that is free and the bytes of it, for people and not only for root.
+    pub(crate) fn free(&self) -> io::Result<(f64, u64)> {
         let stat = statvfs(&self.root)?;
-        Ok(stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0))
+        let share = stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0);
+        Ok((share, stat.blocks_available() * stat.fragment_size()))
     }
 
     /// Makes the reserve when it is missing. Best effort: without it only the last answers on a full disk suffer.

@@ -46,8 +46,10 @@ pub struct Options {
     pub outgoing_max: usize,
     /// Bytes of one message; larger things go to `files/` first and are referenced.
     pub message_bytes_max: usize,
-    /// Below this share of free disk nothing new is accepted.
+    /// Below this share of free disk nothing new is accepted, unless there is room enough all the same.
     pub free_share_min: f64,
+    /// So many free bytes are room enough, however large the disk.
+    pub free_bytes_enough: u64,
     /// How long `done/` remembers, so that a repeated key is known.
     pub done_days: u32,
     /// Room kept for the answers of running work when the disk is full.
@@ -68,6 +70,7 @@ impl Default for Options {
             outgoing_max: 1_000,
             message_bytes_max: 1 << 20,
             free_share_min: 0.05,
+            free_bytes_enough: 1 << 30,
             done_days: 7,
             reserve_bytes: 8 << 20,
             allow_network_disk: false,

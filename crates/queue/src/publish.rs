@@ -39,7 +39,7 @@ pub enum Published {
 /// How long an answer about free disk space is believed.
 const SPACE_ANSWER_AGE: Duration = Duration::from_secs(1);
 
-static SPACE: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
+static SPACE: Mutex<Option<(Instant, (f64, u64))>> = Mutex::new(None);
 
 impl Queue {
     /// Accepts a message on one side, under its key: a key that is known already is not published again.
@@ -65,7 +65,7 @@ impl Queue {
             if in_lane >= inner.options.lane_max && side == Side::Run {
                 return Err(PublishError::LaneFull { lane, waiting: in_lane });
             }
-            if inner.free_share() < inner.options.free_share_min {
+            if !inner.has_room(1) {
                 return Err(PublishError::NoSpace { key: message.key });
             }
         }
@@ -320,17 +320,20 @@ impl Inner {
         Ok(())
     }
 
-    fn free_share(&self) -> f64 {
+    /// Whether there is room for new messages, `times` over.
+    pub(crate) fn has_room(&self, times: u32) -> bool {
         let mut answer = SPACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match *answer {
-            Some((when, share)) if when.elapsed() < SPACE_ANSWER_AGE => share,
+        let (share, bytes) = match *answer {
+            Some((when, free)) if when.elapsed() < SPACE_ANSWER_AGE => free,
             _ => {
                 // A file system that does not say is taken to have room: writing will tell.
-                let share = self.folders.free_share().unwrap_or(1.0);
-                *answer = Some((Instant::now(), share));
-                share
+                let free = self.folders.free().unwrap_or((1.0, u64::MAX));
+                *answer = Some((Instant::now(), free));
+                free
             }
-        }
+        };
+        let enough = self.options.free_bytes_enough.saturating_mul(times.into());
+        share >= self.options.free_share_min * f64::from(times) || bytes >= enough
     }
 
     pub(crate) fn find_name(&self, place: Place, key: &Key) -> Result<Option<String>, MoveError> {

@@ -57,7 +57,7 @@ impl Queue {
         inner.sweep_incoming(&mut swept)?;
         inner.sweep_reasons()?;
         inner.reap_done(&mut swept)?;
-        if inner.folders.free_share().is_ok_and(|it| it > 2.0 * inner.options.free_share_min) {
+        if inner.has_room(2) {
             inner.folders.fill_reserve(inner.options.reserve_bytes);
         }
         Ok(swept)
