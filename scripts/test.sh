@@ -276,6 +276,9 @@ if [ -t 1 ]; then
     export CARGO_TERM_COLOR=always
 fi
 
+# What helps the second build in the same tree only costs a first one, and some gigabytes.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+
 run="$(mktemp -d)"
 trap 'rm -rf "$run"' EXIT
 trap 'exit 130' INT
