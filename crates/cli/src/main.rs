@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod chat;
+mod demo;
 mod face;
 mod mail;
 mod place;
@@ -27,6 +28,7 @@ The state folder is TINYCLAW_DIR, or .tinyclaw here. NO_COLOR switches colours o
 #[derive(Debug, Subcommand)]
 enum Verb {
     Chat(verbs::chat::Chat),
+    Demo(verbs::demo::Demo),
     Send(verbs::send::Send),
     #[command(subcommand)]
     Queue(verbs::queue::Queue),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let line = Line::parse();
     let done = match line.verb {
         Verb::Chat(verb) => verb.run(),
+        Verb::Demo(verb) => verb.run(),
         Verb::Send(verb) => verb.run(),
         Verb::Queue(verb) => verb.run(),
         Verb::Threads(verb) => verb.run(),

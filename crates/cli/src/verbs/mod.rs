@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod demo_engine;
 pub(crate) mod healthcheck;
 pub(crate) mod logs;

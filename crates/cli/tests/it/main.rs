@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and lay files down")]
 
 mod chat;
+mod demo;
 mod help;
 mod queue;
 mod route;

@@ -1,0 +1,243 @@
+//! The demo: a whole office in one terminal, out of nothing, with nothing configured.
+//!
+//! It starts the services beside this binary over a state folder of its own, puts a few messages into their queue, and
+//! opens a chat. Whatever ends the chat ends the services. It never touches a folder that is not a demo's.
+
+mod seeds;
+mod services;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tinyclaw_disk::{Flush, Lock, replace};
+use tinyclaw_domain::ThreadId;
+use tinyclaw_engine::find_sibling;
+use tinyclaw_ledger::{StateDir, health};
+use tinyclaw_service::healthcheck::probe;
+use tinyclaw_service::now_ms;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::services::Services;
+use crate::chat::Chat;
+use crate::face::Style;
+use crate::verbs::sibling;
+
+/// In this file the demo says that the folder is its own, and may be made anew.
+const MARK: &str = "demo.txt";
+const MARK_SAYS: &str =
+    "Made by `tinyclaw demo`, which removes this folder when it starts again.\n";
+/// The dashboard takes the first free port from the usual one on.
+const PORTS: std::ops::Range<u16> = 3100..3200;
+/// A service that has not come up by now will not.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A pause between the words of the demo engine, so that one sees them come.
+const WORD_MS: &str = "25";
+
+/// What a demo is to be.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    /// Its state folder.
+    pub(crate) dir: PathBuf,
+    /// Ask the real Claude; without, only when it is installed and logged in.
+    pub(crate) claude: bool,
+    /// Ask the demo engine in any case.
+    pub(crate) no_claude: bool,
+}
+
+impl Demo {
+    /// Starts everything, talks, and stops everything.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        // From here on a signal is an event, so that nobody is left behind.
+        let mut interrupts = signal(SignalKind::interrupt()).context("cannot hear Ctrl-C")?;
+        let mut ends = signal(SignalKind::terminate()).context("cannot hear signals")?;
+        let mut hang_ups = signal(SignalKind::hangup()).context("cannot hear signals")?;
+        let with_claude = !self.no_claude && (self.claude || is_claude_ready());
+        let root = std::path::absolute(&self.dir).context("cannot tell which folder this is")?;
+        let state = fresh(&root)?;
+        let mut services = self.start(&state, &root, with_claude)?;
+        let port = services.port;
+        let began = async {
+            seeds::sow(&state, with_claude)?;
+            up(&state, &mut services).await
+        };
+        let is_up = tokio::select! {
+            up = began => up.map(|()| true),
+            _ = interrupts.recv() => Ok(false),
+            _ = ends.recv() => Ok(false),
+            _ = hang_ups.recv() => Ok(false),
+        };
+        let talked = match is_up {
+            Ok(true) => {
+                self.greet(port, with_claude)?;
+                Chat::open(&state, ThreadId::master())?.run().await
+            }
+            Ok(false) => Ok(()),
+            Err(err) => Err(err),
+        };
+        services.stop().await;
+        talked
+    }
+
+    fn start(&self, state: &StateDir, root: &Path, with_claude: bool) -> anyhow::Result<Services> {
+        let work = beside(root, "-work");
+        let home = beside(root, "-home");
+        for dir in [&work, &home] {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let text = |path: &Path| path.display().to_string();
+        let mut own = vec![
+            ("TINYCLAW_DIR", text(root)),
+            ("WORKSPACE_ROOT", text(&work)),
+            ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
+            ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
+        ];
+        if !with_claude {
+            own.push(("TINYCLAW_ENGINE_HOME", text(&home)));
+        }
+        let mut services = Services::new(state, own, with_claude);
+        services.start("processor", &sibling("tinyclaw-processor")?)?;
+        if let Some(dashboard) = find_sibling("tinyclaw-dashboard") {
+            let port = free_port()?;
+            services.set("DASHBOARD_LISTEN", format!("127.0.0.1:{port}"));
+            services.start("dashboard", &dashboard)?;
+            services.port = Some(port);
+        }
+        Ok(services)
+    }
+
+    fn greet(&self, port: Option<u16>, with_claude: bool) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        let style = Style::of(&out);
+        let engine = if with_claude {
+            "claude, as it is logged in here; --no-claude spends nothing"
+        } else {
+            "the demo engine, which needs no account; --claude asks the real one"
+        };
+        let dashboard = match port {
+            Some(port) => format!("http://127.0.0.1:{port}"),
+            None => "not built; tinyclaw-dashboard is not beside this program".to_owned(),
+        };
+        let folder = format!("{}, made anew by every demo", self.dir.display());
+        let tries = if with_claude {
+            "hello · /threads · /thread 7 · /new website · /status"
+        } else {
+            "hello · /threads · /thread 7 · [demo: ask] · [demo: slow 20s] and then Ctrl-C"
+        };
+        for (name, what) in [
+            ("engine", engine),
+            ("dashboard", &dashboard),
+            ("state", &folder),
+            ("try", tries),
+            ("leave", "Ctrl-C twice, or Ctrl-D: everything stops"),
+        ] {
+            writeln!(out, "{}{what}", style.dim(&format!("{name:<11}")))?;
+        }
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+/// A fresh state folder. What an earlier demo left there is removed; what anybody else did is not.
+fn fresh(root: &Path) -> anyhow::Result<StateDir> {
+    let state = StateDir::new(root);
+    let shown = root.display();
+    let is_empty = std::fs::read_dir(root).map_or(true, |mut it| it.next().is_none());
+    if !is_empty {
+        if !root.join(MARK).is_file() {
+            bail!("{shown} is no demo's folder and is left alone; name another one with --dir");
+        }
+        let lock = state.processor_lock();
+        if lock.is_file() && Lock::try_take(&lock)?.is_none() {
+            bail!(
+                "a demo runs in {shown} already; leave it first, or name another folder with --dir"
+            );
+        }
+        std::fs::remove_dir_all(root).with_context(|| format!("cannot remove {shown}"))?;
+    }
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make {shown}"))?;
+    replace(&root.join(MARK), MARK_SAYS.as_bytes(), Flush::None)?;
+    state.create().with_context(|| format!("cannot make the folders of {shown}"))?;
+    Ok(state)
+}
+
+/// A folder beside the state folder, so that no thread works inside it.
+fn beside(root: &Path, ending: &str) -> PathBuf {
+    let mut name = root.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    root.with_file_name(name)
+}
+
+/// Whether `claude` is installed and somebody is logged in: told from files and variables, without asking it anything.
+fn is_claude_ready() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_installed = std::env::split_paths(&path).any(|it| it.join("claude").is_file());
+    let has_key = ["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"]
+        .iter()
+        .any(|it| std::env::var_os(it).is_some_and(|it| !it.is_empty()));
+    let has_login =
+        std::env::home_dir().is_some_and(|it| it.join(".claude/.credentials.json").is_file());
+    is_installed && (has_key || has_login)
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let is_free =
+        |port: &u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_ok();
+    PORTS.into_iter().find(is_free).with_context(|| {
+        format!("no port from {} to {} is free for the dashboard", PORTS.start, PORTS.end - 1)
+    })
+}
+
+/// Waits until every service has said that it is there.
+async fn up(state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+    let waits = async {
+        loop {
+            services.check()?;
+            let processor = health::read(state, "processor", now_ms()).ok().flatten();
+            let is_ready = processor.is_some_and(|it| it.health.ready);
+            let has_dashboard = services.port.is_none_or(|port| {
+                probe(&format!("127.0.0.1:{port}"), "/health", Duration::from_millis(500)).is_ok()
+            });
+            if is_ready && has_dashboard {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waits).await;
+    waited.unwrap_or_else(|_| {
+        let logs = state.root().join("logs");
+        bail!("a service did not come up within {} s; see {}", PATIENCE.as_secs(), logs.display())
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test lays down what may not be touched")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_no_demos_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("precious");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("thesis.txt"), "years").unwrap();
+        assert!(fresh(&root).unwrap_err().to_string().contains("left alone"));
+        assert_eq!(std::fs::read(root.join("thesis.txt")).unwrap(), b"years");
+    }
+
+    #[test]
+    fn a_demo_is_fresh_and_two_do_not_share_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join(".tinyclaw-demo");
+        let state = fresh(&root).unwrap();
+        std::fs::write(root.join("old.txt"), "old").unwrap();
+        fresh(&root).unwrap();
+        assert!(!root.join("old.txt").exists());
+        let _running = Lock::try_take(&state.processor_lock()).unwrap().unwrap();
+        assert!(fresh(&root).unwrap_err().to_string().contains("runs in"));
+    }
+}

@@ -1,0 +1,58 @@
+//! What happened in the office before one came in: a few messages in a few threads, so that every view of the dashboard
+//! has something to show. They go the way of all messages; nothing is made up but what people say.
+
+use tinyclaw_domain::{Source, ThreadId};
+use tinyclaw_ledger::StateDir;
+
+use crate::mail::Mail;
+
+/// One message: its thread, the topic's name, who speaks, what is said.
+type Seed = (u32, &'static str, &'static str, &'static str);
+
+/// For the demo engine, which costs nothing.
+const SEEDS: &[Seed] = &[
+    (1, "General", "Ada", "Good morning. What can you do?"),
+    (
+        7,
+        "Website",
+        "Ada",
+        "[demo: tool] Make the header stick to the top on small screens, please.",
+    ),
+    (7, "Website", "Bob", "yes, go ahead"),
+    (
+        8,
+        "Queue",
+        "Bob",
+        "Prove that two workers can never answer the same message: derive it step by step from the rename and the \
+         lock, find the race if there is one, and design a test that would show it.",
+    ),
+    (
+        8,
+        "Queue",
+        "Ada",
+        "[demo: send 7 The queue is proven. You can ship the website.] Tell the website.",
+    ),
+    (9, "Reading", "Ada", "Summarise in three sentences what a durable queue is good for."),
+    (9, "Reading", "Ada", "[demo: long 4000] And now at length, with an example in Rust."),
+    (9, "Reading", "Bob", "thanks"),
+];
+
+/// For the real Claude, which is asked as little as possible.
+const SEEDS_FOR_CLAUDE: &[Seed] = &[
+    (7, "Website", "Ada", "/haiku Say in one short sentence what a favicon is."),
+    (7, "Website", "Ada", "/haiku thanks"),
+];
+
+/// Puts the messages into the queue.
+pub(crate) fn sow(state: &StateDir, for_claude: bool) -> anyhow::Result<()> {
+    let mail = Mail::open(state)?;
+    for (thread, topic, sender, text) in if for_claude { SEEDS_FOR_CLAUDE } else { SEEDS } {
+        let mut message = mail.message(&ThreadId::topic(*thread), text);
+        message.source = Source::User;
+        message.topic_name = Some((*topic).to_owned());
+        message.sender = (*sender).to_owned();
+        message.sender_id = None;
+        mail.send(message)?;
+    }
+    Ok(())
+}

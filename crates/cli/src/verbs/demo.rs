@@ -1,0 +1,31 @@
+//! `tinyclaw demo`: a running office in this terminal, with nothing configured.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+/// Start a demo in this terminal: processor, dashboard and a chat, with nothing configured. Ctrl-C ends it.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Ask the real Claude, also when it does not seem to be logged in.
+    #[arg(long)]
+    claude: bool,
+
+    /// Do not ask the real Claude, also when it is installed and logged in.
+    #[arg(long, conflicts_with = "claude")]
+    no_claude: bool,
+
+    /// The demo's state folder.
+    #[arg(long, value_name = "DIR", default_value = ".tinyclaw-demo")]
+    dir: PathBuf,
+}
+
+impl Demo {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let Demo { claude, no_claude, dir } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(crate::demo::Demo { dir, claude, no_claude }.run())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,72 @@
+//! The demo: an office out of nothing, and nothing left of it but its folder.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::{Office, Said};
+
+/// Processes whose environment or arguments mention a folder.
+fn processes_of(dir: &Path) -> Vec<String> {
+    let needle = dir.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let is_process = entry.file_name().to_string_lossy().bytes().all(|it| it.is_ascii_digit());
+        let read = |name: &str| {
+            let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let command = read("cmdline");
+        if is_process && (command.contains(&needle) || read("environ").contains(&needle)) {
+            found.push(command);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    let arguments = ["demo", "--no-claude", "--dir", dir.to_str().expect("a path")];
+    let mut command = office.command(&arguments);
+    // A caller's own office must not be touched by it.
+    let mut child = command
+        .env("TELEGRAM_BOT_TOKEN", "123456789:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("tinyclaw runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    writeln!(stdin, "[demo: say here I am]").expect("write");
+    let before: Vec<String> =
+        lines.by_ref().map_while(Result::ok).take_while(|it| it != "here I am").collect();
+    assert!(before.len() <= 10, "{before:?}");
+    assert!(before.iter().any(|it| it.starts_with("engine     the demo engine")), "{before:?}");
+    let history = office.wait_for("what happened before", || {
+        let text = fs::read_to_string(dir.join("message-history.jsonl")).ok()?;
+        ["Ada", "Bob", "cross-thread"].iter().all(|it| text.contains(it)).then_some(text)
+    });
+    assert!(history.contains("\"threadId\":7"), "several threads");
+    for file in ["routing-log.jsonl", "logs/prompts.jsonl", "logs/queue.log"] {
+        assert!(fs::metadata(dir.join(file)).is_ok_and(|it| it.len() > 0), "{file}");
+    }
+    let threads = fs::read_to_string(dir.join("threads.json")).expect("threads");
+    assert!(threads.contains("\"Website\"") && threads.contains("\"Reading\""), "{threads}");
+    drop(stdin);
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert_eq!(processes_of(&dir), [""; 0]);
+    assert_eq!(office.place.files(), [""; 0], "the caller's state folder is untouched");
+}
+
+#[test]
+fn a_demo_leaves_a_strangers_folder_alone() {
+    let office = Office::closed();
+    fs::write(office.place.path("work/thesis.txt"), "years").expect("file");
+    let dir = office.place.work();
+    let said = office.run(&["demo", "--dir", dir.to_str().expect("a path")]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("left alone"), "{}", said.err);
+}
