@@ -30,6 +30,8 @@ pub enum OpenError {
     OtherFormat { path: PathBuf, found: String },
     #[error("cannot begin")]
     Disk(#[from] DiskError),
+    #[error("cannot begin alone")]
+    Lock(#[from] LockError),
     #[error("cannot ask about the file system of {}", path.display())]
     FileSystem { path: PathBuf, source: io::Error },
     #[error("cannot watch {}", path.display())]

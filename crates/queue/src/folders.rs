@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use tinyclaw_disk::{Flush, remove, rename, replace, write_new};
+use tinyclaw_disk::{Flush, Lock, remove, rename, replace, write_new};
 
 use crate::error::OpenError;
 use crate::{Options, Side, name};
@@ -123,6 +123,8 @@ impl Folders {
             make_folder(path)?;
         }
         folders.check_file_system(options)?;
+        // Services start together: what follows is done by one of them at a time, and the others find it done.
+        let _opening = Lock::take(&folders.root.join("OPEN"))?;
         folders.check_format()?;
         folders.check_one_mount()?;
         folders.settle_after_boot()?;

@@ -57,6 +57,24 @@ fn a_key_is_published_once() {
 }
 
 #[test]
+fn services_that_open_it_at_the_same_moment_all_find_it_ready() {
+    for _ in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (together, path) = (&together, dir.path());
+                scope.spawn(move || {
+                    together.wait();
+                    let queue = open(path);
+                    assert_eq!(publish(&queue, "7", &format!("tg-{number}")), Published::New);
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn a_lane_is_worked_on_one_by_one_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());
