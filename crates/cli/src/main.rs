@@ -5,6 +5,7 @@ mod demo;
 mod face;
 mod mail;
 mod place;
+mod signals;
 mod verbs;
 
 use std::io::Write as _;

@@ -14,12 +14,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId};
 use tinyclaw_ledger::{Costs, Progresses, StateDir, read_threads, recent_history};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::keys::Editor;
@@ -27,6 +25,7 @@ use self::screen::Screen;
 use self::turns::{Pending, Question};
 use self::words::Said;
 use crate::mail::Mail;
+use crate::signals::{Heard, Signals};
 use crate::verbs::threads;
 use crate::{face, place};
 
@@ -90,11 +89,8 @@ impl Chat {
     }
 
     /// Talks until one leaves, or the input ends and everything is answered.
-    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         let mut keys = input();
-        let mut interrupts = signal(SignalKind::interrupt()).context("cannot hear Ctrl-C")?;
-        let mut ends = signal(SignalKind::terminate()).context("cannot hear signals")?;
-        let mut hang_ups = signal(SignalKind::hangup()).context("cannot hear signals")?;
         let watch = self.mail.view().watch();
         let mut changed = Box::pin(watch.changed());
         let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -109,9 +105,10 @@ impl Chat {
                     Some(bytes) => self.take(&bytes)?,
                     None => self.is_at_end = true,
                 },
-                _ = interrupts.recv() => self.interrupt()?,
-                _ = ends.recv() => self.is_over = true,
-                _ = hang_ups.recv() => self.is_over = true,
+                heard = signals.next() => match heard {
+                    Heard::Interrupt => self.interrupt()?,
+                    Heard::End => self.is_over = true,
+                },
                 () = &mut changed => {
                     changed = Box::pin(watch.changed());
                     self.has_moved = true;

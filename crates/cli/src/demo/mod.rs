@@ -18,11 +18,11 @@ use tinyclaw_engine::find_sibling;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::services::Services;
 use crate::chat::Chat;
 use crate::face::Style;
+use crate::signals::Signals;
 use crate::verbs::sibling;
 
 /// In this file the demo says that the folder is its own, and may be made anew.
@@ -31,6 +31,8 @@ const MARK_SAYS: &str =
     "Made by `tinyclaw demo`, which removes this folder when it starts again.\n";
 /// The dashboard takes the first free port from the usual one on.
 const PORTS: std::ops::Range<u16> = 3100..3200;
+/// So often another port is tried.
+const PORTS_TRIED: u32 = 3;
 /// A service that has not come up by now will not.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A pause between the words of the demo engine, so that one sees them come.
@@ -51,62 +53,32 @@ impl Demo {
     /// Starts everything, talks, and stops everything.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         // From here on a signal is an event, so that nobody is left behind.
-        let mut interrupts = signal(SignalKind::interrupt()).context("cannot hear Ctrl-C")?;
-        let mut ends = signal(SignalKind::terminate()).context("cannot hear signals")?;
-        let mut hang_ups = signal(SignalKind::hangup()).context("cannot hear signals")?;
+        let signals = Signals::listen()?;
         let with_claude = !self.no_claude && (self.claude || is_claude_ready());
         let root = std::path::absolute(&self.dir).context("cannot tell which folder this is")?;
         let state = fresh(&root)?;
-        let mut services = self.start(&state, &root, with_claude)?;
-        let port = services.port;
-        let began = async {
-            seeds::sow(&state, with_claude)?;
-            up(&state, &mut services).await
-        };
-        let is_up = tokio::select! {
-            up = began => up.map(|()| true),
-            _ = interrupts.recv() => Ok(false),
-            _ = ends.recv() => Ok(false),
-            _ = hang_ups.recv() => Ok(false),
-        };
-        let talked = match is_up {
-            Ok(true) => {
-                self.greet(port, with_claude)?;
-                Chat::open(&state, ThreadId::master())?.run().await
-            }
-            Ok(false) => Ok(()),
-            Err(err) => Err(err),
-        };
+        let mut services = Services::new(&state, own(&root, with_claude)?, with_claude);
+        let talked = self.talk(&state, &mut services, signals, with_claude).await;
         services.stop().await;
         talked
     }
 
-    fn start(&self, state: &StateDir, root: &Path, with_claude: bool) -> anyhow::Result<Services> {
-        let work = beside(root, "-work");
-        let home = beside(root, "-home");
-        for dir in [&work, &home] {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make {}", dir.display()))?;
+    /// Everything between the first service's start and the last word.
+    async fn talk(
+        &self,
+        state: &StateDir,
+        services: &mut Services,
+        mut signals: Signals,
+        with_claude: bool,
+    ) -> anyhow::Result<()> {
+        start(services)?;
+        seeds::sow(state, with_claude)?;
+        tokio::select! {
+            up = up(state, services) => up?,
+            _ = signals.next() => return Ok(()),
         }
-        let text = |path: &Path| path.display().to_string();
-        let mut own = vec![
-            ("TINYCLAW_DIR", text(root)),
-            ("WORKSPACE_ROOT", text(&work)),
-            ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
-            ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
-        ];
-        if !with_claude {
-            own.push(("TINYCLAW_ENGINE_HOME", text(&home)));
-        }
-        let mut services = Services::new(state, own, with_claude);
-        services.start("processor", &sibling("tinyclaw-processor")?)?;
-        if let Some(dashboard) = find_sibling("tinyclaw-dashboard") {
-            let port = free_port()?;
-            services.set("DASHBOARD_LISTEN", format!("127.0.0.1:{port}"));
-            services.start("dashboard", &dashboard)?;
-            services.port = Some(port);
-        }
-        Ok(services)
+        self.greet(services.port, with_claude)?;
+        Chat::open(state, ThreadId::master())?.run(signals).await
     }
 
     fn greet(&self, port: Option<u16>, with_claude: bool) -> anyhow::Result<()> {
@@ -139,6 +111,40 @@ impl Demo {
         writeln!(out)?;
         Ok(())
     }
+}
+
+/// What the services see of the demo in place of the caller's settings.
+fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let work = beside(root, "-work");
+    let home = beside(root, "-home");
+    for dir in [&work, &home] {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let text = |path: &Path| path.display().to_string();
+    let mut own = vec![
+        ("TINYCLAW_DIR", text(root)),
+        ("WORKSPACE_ROOT", text(&work)),
+        ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
+        ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
+    ];
+    if !with_claude {
+        own.push(("TINYCLAW_ENGINE_HOME", text(&home)));
+    }
+    Ok(own)
+}
+
+fn start(services: &mut Services) -> anyhow::Result<()> {
+    services.start("processor", &sibling("tinyclaw-processor")?)?;
+    start_dashboard(services)
+}
+
+fn start_dashboard(services: &mut Services) -> anyhow::Result<()> {
+    let Some(dashboard) = find_sibling("tinyclaw-dashboard") else { return Ok(()) };
+    let port = free_port()?;
+    services.set("DASHBOARD_LISTEN", format!("127.0.0.1:{port}"));
+    services.start("dashboard", &dashboard)?;
+    services.port = Some(port);
+    Ok(())
 }
 
 /// A fresh state folder. What an earlier demo left there is removed; what anybody else did is not.
@@ -194,8 +200,16 @@ fn free_port() -> anyhow::Result<u16> {
 /// Waits until every service has said that it is there.
 async fn up(state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
     let waits = async {
+        let mut ports_left = PORTS_TRIED;
         loop {
-            services.check()?;
+            if let Err(ended) = services.check() {
+                // Somebody else may have taken the port between our look at it and the dashboard's.
+                if ports_left == 0 || !services.forget("dashboard") {
+                    return Err(ended);
+                }
+                ports_left -= 1;
+                start_dashboard(services)?;
+            }
             let processor = health::read(state, "processor", now_ms()).ok().flatten();
             let is_ready = processor.is_some_and(|it| it.health.ready);
             let has_dashboard = services.port.is_none_or(|port| {

@@ -1,4 +1,7 @@
 //! The demo's services: sibling binaries, each in a process group of its own, so that Ctrl-C is the chat's alone.
+//!
+//! Whoever a service leaves behind becomes this process's child, and is waited for: when the demo is over, nobody of it
+//! is left.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -6,20 +9,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
-use tinyclaw_disk::write_new;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+use tinyclaw_disk::{remove, write_new};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, groups};
 
 use crate::place;
 
-/// A service that was asked to leave gets so long.
-const GRACE: Duration = Duration::from_secs(10);
+/// A service that was asked to leave may finish what it does, for so long.
+const GRACE: Duration = Duration::from_secs(1);
+/// Told to leave at once, it has so long before it is killed; and so long have those it leaves behind.
+const LAST_GRACE: Duration = Duration::from_secs(5);
 /// What of the caller's settings reaches the services when the real Claude is asked.
 const CLAUDES: [&str; 5] =
     ["claude.oauthToken", "claude.apiKey", "claude.baseUrl", "engine.claude", "engine.home"];
 
-/// Running services. Dropped, they are killed; [`Services::stop`] lets them end well.
+/// Running services. Dropped, they are killed; [`Services::stop`] lets them end well, and waits for theirs.
 pub(crate) struct Services {
     logs: PathBuf,
     environment: Environment,
@@ -31,6 +37,8 @@ pub(crate) struct Services {
 impl Services {
     /// None yet. They will see the caller's environment without its TinyClaw, and `own` in it.
     pub(crate) fn new(state: &StateDir, own: Vec<(&str, String)>, with_claude: bool) -> Services {
+        // Only ever refused by kernels older than ours; without it the leashes still end by themselves.
+        let _ = set_child_subreaper(Some(getpid()));
         let mut environment = place::environment();
         for row in groups().iter().flat_map(|it| &it.rows) {
             if with_claude && CLAUDES.contains(&row.key) {
@@ -52,7 +60,9 @@ impl Services {
 
     /// Starts a service. What it says goes to a file beside the logs.
     pub(crate) fn start(&mut self, name: &'static str, program: &Path) -> anyhow::Result<()> {
-        let said = write_new(&self.logs.join(format!("{name}.out")), b"")?;
+        let path = self.logs.join(format!("{name}.out"));
+        remove(&path)?;
+        let said = write_new(&path, b"")?;
         let err = said.try_clone().context("cannot share a file")?;
         #[expect(clippy::disallowed_methods, reason = "the demo is its services")]
         let child = Command::new(program)
@@ -81,22 +91,47 @@ impl Services {
         Ok(())
     }
 
-    /// Asks all to leave, waits for them, and ends whoever does not.
-    pub(crate) async fn stop(mut self) {
-        for (_, child) in &self.running {
-            if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
-                let _ = kill_process(pid, Signal::TERM);
-            }
-        }
-        let until = Instant::now() + GRACE;
-        while Instant::now() < until {
-            self.running.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
-            if self.running.is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    /// Forgets a service that has ended, so that it may be started anew. False when it runs, or never did.
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        let before = self.running.len();
+        let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        self.running.retain_mut(|(other, child)| *other != name || runs(child));
+        self.running.len() < before
     }
+
+    /// Asks all to leave, then tells them, ends whoever stays, and waits for those they leave behind.
+    pub(crate) async fn stop(mut self) {
+        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::INT, LAST_GRACE)] {
+            for (_, child) in &self.running {
+                if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+                    let _ = kill_process(pid, signal);
+                }
+            }
+            if soon(patience, || self.have_left()).await {
+                break;
+            }
+        }
+        drop(self);
+        // A leash ends everything below it once its processor is gone.
+        soon(LAST_GRACE, || wait(WaitOptions::NOHANG).is_err_and(|it| it == Errno::CHILD)).await;
+    }
+
+    fn have_left(&mut self) -> bool {
+        self.running.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+        self.running.is_empty()
+    }
+}
+
+/// Asks until it is so, or for so long.
+async fn soon(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + patience;
+    while !is_so() {
+        if Instant::now() > until {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
 }
 
 impl Drop for Services {

@@ -6,6 +6,7 @@ use clap::Args;
 use tinyclaw_domain::ThreadId;
 
 use crate::place;
+use crate::signals::Signals;
 
 /// Talk with the office: threads, answers as they are written, permission questions, files.
 ///
@@ -21,7 +22,10 @@ impl Chat {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let state = place::office()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { crate::chat::Chat::open(&state, self.thread)?.run().await })?;
+        runtime.block_on(async {
+            let signals = Signals::listen()?;
+            crate::chat::Chat::open(&state, self.thread)?.run(signals).await
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

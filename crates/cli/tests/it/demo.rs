@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Office, Said};
 
@@ -42,8 +45,10 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     writeln!(stdin, "[demo: say here I am]").expect("write");
     let before: Vec<String> =
         lines.by_ref().map_while(Result::ok).take_while(|it| it != "here I am").collect();
+    if !before.iter().any(|it| it.starts_with("engine     the demo engine")) {
+        panic!("{before:?} {:?}", Said::of(child.wait_with_output().expect("it ends")));
+    }
     assert!(before.len() <= 10, "{before:?}");
-    assert!(before.iter().any(|it| it.starts_with("engine     the demo engine")), "{before:?}");
     let history = office.wait_for("what happened before", || {
         let text = fs::read_to_string(dir.join("message-history.jsonl")).ok()?;
         ["Ada", "Bob", "cross-thread"].iter().all(|it| text.contains(it)).then_some(text)
@@ -59,6 +64,24 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert_eq!(processes_of(&dir), [""; 0]);
     assert_eq!(office.place.files(), [""; 0], "the caller's state folder is untouched");
+}
+
+#[test]
+fn a_demo_told_to_end_at_any_moment_ends_and_leaves_nobody_behind() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    let arguments = ["demo", "--no-claude", "--dir", dir.to_str().expect("a path")];
+    for (round, signal) in [Signal::TERM, Signal::HUP].iter().cycle().take(6).enumerate() {
+        let mut child = office.command(&arguments).stdin(Stdio::piped()).spawn().expect("it runs");
+        let stdin = child.stdin.take();
+        std::thread::sleep(Duration::from_millis([0, 20, 60, 120, 250, 500][round]));
+        kill_process(Pid::from_child(&child), *signal).expect("kill");
+        let said = Said::of(child.wait_with_output().expect("it ends"));
+        drop(stdin);
+        // In its very first moment, before it could start anybody, the signal simply ends it.
+        assert!(matches!(said.code, Some(0) | None), "round {round}: {said:?}");
+        assert_eq!(processes_of(&dir), [""; 0], "round {round}");
+    }
 }
 
 #[test]
