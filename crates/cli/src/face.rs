@@ -14,6 +14,20 @@ pub(crate) struct Style {
 }
 
 impl Style {
+    #[cfg(test)]
+    pub(crate) fn with_colours() -> Style {
+        Style { colours: true }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plain() -> Style {
+        Style { colours: false }
+    }
+
+    pub(crate) fn has_colours(self) -> bool {
+        self.colours
+    }
+
     /// For what is written to this stream.
     pub(crate) fn of(stream: &impl IsTerminal) -> Style {
         Style { colours: stream.is_terminal() && std::env::var_os("NO_COLOR").is_none() }
@@ -32,6 +46,11 @@ impl Style {
     /// Beside the point.
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
+    }
+
+    /// Worth noticing.
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -104,6 +123,15 @@ pub(crate) fn clip(text: &str, max: usize) -> String {
     clipped
 }
 
+/// The end of a text that fits, with `…` where it began: for paths, whose end tells them apart.
+pub(crate) fn clip_start(text: &str, max: usize) -> String {
+    if width(text) <= max {
+        return text.to_owned();
+    }
+    let backwards: String = text.chars().rev().collect();
+    clip(&backwards, max).chars().rev().collect()
+}
+
 /// How long ago, in one unit: `12 s`, `3 min`, `5 h`, `2 d`.
 pub(crate) fn ago(ms: u64) -> String {
     span(now_ms().saturating_sub(ms))
@@ -169,14 +197,12 @@ impl Table {
 mod tests {
     use super::*;
 
-    const PLAIN: Style = Style { colours: false };
-
     #[test]
     fn a_table_aligns_whatever_script_its_cells_are_in() {
         let mut table = Table::new(&["name", "n"]);
         table.row(vec!["日本".to_owned(), "1".to_owned()]);
         table.row(vec!["e\u{301}tude".to_owned(), "2".to_owned()]);
-        assert_eq!(table.draw(PLAIN), "name   n\n日本   1\ne\u{301}tude  2\n");
+        assert_eq!(table.draw(Style::plain()), "name   n\n日本   1\ne\u{301}tude  2\n");
     }
 
     #[test]
@@ -193,6 +219,12 @@ mod tests {
             assert_eq!(clip(text, max), clipped);
             assert!(width(clipped) <= max);
         }
+    }
+
+    #[test]
+    fn a_path_is_clipped_at_its_start() {
+        assert_eq!(clip_start("/srv/office/web", 8), "…ice/web");
+        assert_eq!(clip_start("/web", 8), "/web");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is lost when it is left in the middle of a turn.
 
 mod keys;
+mod marks;
 mod screen;
 mod shown;
 mod turns;

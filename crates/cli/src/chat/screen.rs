@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::marks::Marks;
 use crate::face::{self, Style, width};
 
 /// Where nothing says how wide it is.
@@ -20,6 +21,8 @@ pub(crate) struct Screen {
     /// The text that streams: what of it stands for good, and the rest of its last line.
     streamed: usize,
     tail: String,
+    /// Where in an answer's Markdown the rows are.
+    marks: Marks,
 }
 
 impl Screen {
@@ -34,7 +37,14 @@ impl Screen {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
         }
         let style = Style::of(&io::stdout());
-        Screen { before, style, live: Vec::new(), streamed: 0, tail: String::new() }
+        Screen {
+            before,
+            style,
+            live: Vec::new(),
+            streamed: 0,
+            tail: String::new(),
+            marks: Marks::default(),
+        }
     }
 
     /// Whether there is somebody who sees rows being rewritten.
@@ -103,13 +113,16 @@ impl Screen {
         } else {
             let (mut rows, tail) = broken(&face::plain(whole), self.columns());
             rows.extend((!tail.is_empty()).then_some(tail));
+            self.marks = Marks::default();
             self.print_rows(&rows)
         }
     }
 
     /// Shows rows for good, also empty ones.
     fn print_rows(&mut self, rows: &[String]) -> io::Result<()> {
-        if rows.is_empty() { Ok(()) } else { self.print(&(rows.join("\n") + "\n")) }
+        let style = self.style;
+        let rows: String = rows.iter().map(|it| self.marks.shown(it, style) + "\n").collect();
+        if rows.is_empty() { Ok(()) } else { self.print(&rows) }
     }
 
     /// A pipe is as wide as it has to be.
@@ -121,6 +134,7 @@ impl Screen {
     pub(crate) fn end_stream(&mut self) -> io::Result<()> {
         let tail = std::mem::take(&mut self.tail);
         self.streamed = 0;
+        let tail = std::mem::take(&mut self.marks).shown(&tail, self.style);
         if tail.is_empty() { Ok(()) } else { self.print(&tail) }
     }
 

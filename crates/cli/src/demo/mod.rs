@@ -126,6 +126,8 @@ fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, Stri
         ("WORKSPACE_ROOT", text(&work)),
         ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
         ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
+        // The machine itself: there is no container between.
+        ("HOST_PROC", "/proc".to_owned()),
     ];
     if !with_claude {
         own.push(("TINYCLAW_ENGINE_HOME", text(&home)));

@@ -1,7 +1,7 @@
 //! `tinyclaw threads`: every desk, what it does, what it cost today.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -80,6 +80,7 @@ pub(crate) fn table(state: &StateDir, style: Style) -> anyhow::Result<String> {
             "No threads yet. The first message makes one: tinyclaw send \"hello\"\n".to_owned()
         );
     }
+    let is_seen = std::io::stdout().is_terminal();
     let mut table = Table::new(&[
         "thread", "name", "model", "status", "waiting", "active", "today", "works in",
     ]);
@@ -93,7 +94,7 @@ pub(crate) fn table(state: &StateDir, style: Style) -> anyhow::Result<String> {
             if it.waiting == 0 { "–".to_owned() } else { it.waiting.to_string() },
             format!("{} ago", face::ago(thread.last_active)),
             if it.today.turns == 0 { "–".to_owned() } else { format!("${:.2}", it.today.usd) },
-            face::one_line(&thread.cwd),
+            place_of(&thread.cwd, is_seen),
         ]);
     }
     Ok(table.draw(style))
@@ -107,6 +108,20 @@ fn waiting(state: &StateDir) -> anyhow::Result<HashMap<ThreadId, usize>> {
         *waiting.entry(it.lane.thread().clone()).or_insert(0) += 1;
     }
     Ok(waiting)
+}
+
+/// Where a thread works: the whole path for a script, what fits beside the rest for a person.
+fn place_of(cwd: &str, is_seen: bool) -> String {
+    let whole = face::one_line(cwd);
+    if !is_seen {
+        return whole;
+    }
+    let home = std::env::var("HOME").unwrap_or_default();
+    let short = match whole.strip_prefix(&home) {
+        Some(rest) if rest.starts_with('/') && home.len() > 1 => format!("~{rest}"),
+        _ => whole,
+    };
+    face::clip_start(&short, 28)
 }
 
 /// A thread's name on one line; the control room is marked.
