@@ -36,7 +36,7 @@ here="$(cd "$(dirname "$0")" && pwd)"
 verb_demo() {
     if [ "$(uname -s)" != Linux ]; then
         fail "the demo needs Linux, for its file locks and notices" \
-            "on macOS, in a container: docker run --rm -it -p 127.0.0.1:3100:3100 -v \"\$PWD:/src\" -w /src rust:1.95-bookworm ./tinyclaw.sh demo"
+            "on macOS, in a container: docker run --rm -it -p 127.0.0.1:3100:3100 -v \"\$PWD:/src\" -w /src rust:1.95-bookworm ./tinyclaw.sh demo --listen 0.0.0.0"
     fi
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"

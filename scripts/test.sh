@@ -16,9 +16,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-all_stages="fmt shell files lock clippy docs doctests tests campaigns claude browser clients"
-# Only when asked for by name: it needs a container engine and many minutes.
-more_stages="containers"
+all_stages="fmt shell files lock clippy docs doctests tests campaigns claude browser clients containers"
 quick_stages="fmt lock clippy tests"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
@@ -246,7 +244,7 @@ run_stage() {
 }
 
 is_stage() {
-    case " $all_stages $more_stages " in *" $1 "*) return 0 ;; esac
+    case " $all_stages " in *" $1 "*) return 0 ;; esac
     return 1
 }
 
@@ -254,7 +252,7 @@ case "${1:-all}" in
     all) stages="$all_stages" ;;
     quick) stages="$quick_stages" ;;
     stages)
-        for stage in $all_stages $more_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
+        for stage in $all_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
         exit 0
         ;;
     *)

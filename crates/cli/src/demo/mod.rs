@@ -7,7 +7,7 @@ mod seeds;
 mod services;
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(crate) struct Demo {
     pub(crate) claude: bool,
     /// Ask the demo engine in any case.
     pub(crate) no_claude: bool,
+    /// Where the dashboard listens.
+    pub(crate) listen: IpAddr,
 }
 
 impl Demo {
@@ -71,10 +73,10 @@ impl Demo {
         mut signals: Signals,
         with_claude: bool,
     ) -> anyhow::Result<()> {
-        start(services)?;
+        start(services, self.listen)?;
         seeds::sow(state, with_claude)?;
         tokio::select! {
-            up = up(state, services) => up?,
+            up = up(state, services, self.listen) => up?,
             _ = signals.next() => return Ok(()),
         }
         self.greet(services.port, with_claude)?;
@@ -90,7 +92,7 @@ impl Demo {
             "the demo engine, which needs no account; --claude asks the real one"
         };
         let dashboard = match port {
-            Some(port) => format!("http://127.0.0.1:{port}"),
+            Some(port) => format!("http://{}", from_here(self.listen, port)),
             None => "not built; tinyclaw-dashboard is not beside this program".to_owned(),
         };
         let folder = format!("{}, made anew by every demo", self.dir.display());
@@ -127,7 +129,7 @@ fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, Stri
         ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
         ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
         // The machine itself: there is no container between.
-        ("HOST_PROC", "/proc".to_owned()),
+        ("DASHBOARD_PROC", "/proc".to_owned()),
     ];
     if !with_claude {
         own.push(("TINYCLAW_ENGINE_HOME", text(&home)));
@@ -135,15 +137,15 @@ fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, Stri
     Ok(own)
 }
 
-fn start(services: &mut Services) -> anyhow::Result<()> {
+fn start(services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
     services.start("processor", &sibling("tinyclaw-processor")?)?;
-    start_dashboard(services)
+    start_dashboard(services, listen)
 }
 
-fn start_dashboard(services: &mut Services) -> anyhow::Result<()> {
+fn start_dashboard(services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
     let Some(dashboard) = find_sibling("tinyclaw-dashboard") else { return Ok(()) };
-    let port = free_port()?;
-    services.set("DASHBOARD_LISTEN", format!("127.0.0.1:{port}"));
+    let port = free_port(listen)?;
+    services.set("DASHBOARD_LISTEN", SocketAddr::from((listen, port)).to_string());
     services.start("dashboard", &dashboard)?;
     services.port = Some(port);
     Ok(())
@@ -191,16 +193,21 @@ fn is_claude_ready() -> bool {
     is_installed && (has_key || has_login)
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let is_free =
-        |port: &u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_ok();
+fn free_port(listen: IpAddr) -> anyhow::Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind(SocketAddr::from((listen, *port))).is_ok();
     PORTS.into_iter().find(is_free).with_context(|| {
         format!("no port from {} to {} is free for the dashboard", PORTS.start, PORTS.end - 1)
     })
 }
 
+/// Where what listens there is reached from this machine.
+fn from_here(listen: IpAddr, port: u16) -> SocketAddr {
+    let ip = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
+    SocketAddr::from((ip, port))
+}
+
 /// Waits until every service has said that it is there.
-async fn up(state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+async fn up(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
     let waits = async {
         let mut ports_left = PORTS_TRIED;
         loop {
@@ -210,12 +217,13 @@ async fn up(state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
                     return Err(ended);
                 }
                 ports_left -= 1;
-                start_dashboard(services)?;
+                start_dashboard(services, listen)?;
             }
             let processor = health::read(state, "processor", now_ms()).ok().flatten();
             let is_ready = processor.is_some_and(|it| it.health.ready);
             let has_dashboard = services.port.is_none_or(|port| {
-                probe(&format!("127.0.0.1:{port}"), "/health", Duration::from_millis(500)).is_ok()
+                let address = from_here(listen, port).to_string();
+                probe(&address, "/health", Duration::from_millis(500)).is_ok()
             });
             if is_ready && has_dashboard {
                 return Ok(());

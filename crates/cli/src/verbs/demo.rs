@@ -1,5 +1,6 @@
 //! `tinyclaw demo`: a running office in this terminal, with nothing configured.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +17,10 @@ pub(crate) struct Demo {
     #[arg(long, conflicts_with = "claude")]
     no_claude: bool,
 
+    /// Where the dashboard listens. In a container, 0.0.0.0 makes it reachable from outside.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    listen: IpAddr,
+
     /// The demo's state folder.
     #[arg(long, value_name = "DIR", default_value = ".tinyclaw-demo")]
     dir: PathBuf,
@@ -23,9 +28,9 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Demo { claude, no_claude, dir } = self;
+        let Demo { claude, no_claude, listen, dir } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(crate::demo::Demo { dir, claude, no_claude }.run())?;
+        runtime.block_on(crate::demo::Demo { dir, claude, no_claude, listen }.run())?;
         Ok(ExitCode::SUCCESS)
     }
 }
