@@ -4,7 +4,9 @@
 //! from working.
 
 use serde::de::DeserializeOwned;
-use tinyclaw_domain::{Direction, HistoryLine, Key, Message, PromptLine, RoutingLine, ThreadId};
+use tinyclaw_domain::{
+    Direction, HistoryLine, Key, Message, PromptLine, RoutingLine, ThreadId, ToolUse,
+};
 
 use crate::dashboard::Dashboard;
 use crate::index::Filter;
@@ -54,7 +56,7 @@ pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
         key: key.to_string(),
         stages: known.stages(),
         attempts: known.attempts(),
-        tools: turn.map(|it| it.tools).unwrap_or_default(),
+        tools: turn.map_or_else(|| known.tools(), |it| it.tools),
         rows,
         place: known.queued.place,
         position: known.queued.position,
@@ -107,14 +109,12 @@ impl Known {
     fn stages(&self) -> Vec<Stage> {
         let message = self.queued.message.as_ref();
         let inward = self.history.iter().find(|it| it.direction == Direction::In);
-        let outward = self.history.iter().rev().find(|it| it.direction == Direction::Out);
         let received = message.map(|it| it.timestamp).or_else(|| inward.map(|it| it.timestamp));
-        let routed = self.routing.first().map(|it| it.timestamp);
-        let prompt = self.prompts.first().map(|it| it.timestamp);
-        let duration = message.and_then(|it| it.reply.as_ref()).map(|it| it.duration_ms);
-        let answered = outward
-            .map(|it| it.timestamp)
-            .or_else(|| Some(prompt? + duration.filter(|it| *it > 0)?));
+        // Of several attempts, the last one led to the answer; what was before it was waiting.
+        let routed = self.routing.last().map(|it| it.timestamp);
+        let prompt = self.prompts.last().map(|it| it.timestamp);
+        let answered =
+            self.outward().map(|it| it.timestamp).or_else(|| Some(prompt? + self.duration()?));
         let intents = message.map(|it| &it.delivery[..]).unwrap_or_default();
         let sending = intents.first().map(|it| it.intent);
         let sent = intents.last().filter(|it| it.telegram_message_id.is_some()).map(|it| it.intent);
@@ -138,6 +138,34 @@ impl Known {
             stages.push(Stage { name, from: *from, to, waiting: *waiting });
         }
         stages
+    }
+
+    fn outward(&self) -> Option<&HistoryLine> {
+        self.history.iter().rev().find(|it| it.direction == Direction::Out)
+    }
+
+    fn duration(&self) -> Option<u64> {
+        let reply = self.queued.message.as_ref().and_then(|it| it.reply.as_ref());
+        let known = reply.map(|it| it.duration_ms).or_else(|| self.outward()?.duration_ms);
+        known.filter(|it| *it > 0)
+    }
+
+    /// The tools of the turn that led to the answer, on the clock. Their words were not kept.
+    fn tools(&self) -> Vec<ToolUse> {
+        let reply = self.queued.message.as_ref().and_then(|it| it.reply.as_ref());
+        let spans = self.outward().map(|it| &it.tools).or_else(|| Some(&reply?.tools));
+        let prompt = self.prompts.last().map(|it| it.timestamp);
+        // A prompt's line is let go of sooner than the answer's.
+        let before = || Some(self.outward()?.timestamp.saturating_sub(self.duration()?));
+        let (Some(spans), Some(begun)) = (spans, prompt.or_else(before)) else { return Vec::new() };
+        let on_the_clock = spans.iter().map(|it| ToolUse {
+            name: it.name.clone(),
+            detail: String::new(),
+            at: begun + it.start_ms,
+            duration_ms: Some(it.duration_ms),
+            failed: !it.ok,
+        });
+        on_the_clock.collect()
     }
 
     /// When the last stage known ended; none while it lasts.

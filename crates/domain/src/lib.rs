@@ -18,5 +18,5 @@ pub use message::{
     Outcome, PermissionAnswer, Reply, Source, Usage,
 };
 pub use model::{Model, Tier};
-pub use progress::{Ask, Progress, ToolUse, TurnState};
+pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};

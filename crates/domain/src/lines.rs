@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Decision, Key, Model, SessionId, Source, ThreadId, Tier, Usage};
+use crate::{Channel, Decision, Key, Model, SessionId, Source, ThreadId, Tier, ToolSpan, Usage};
 
 /// One line of `message-history.jsonl`: a message in, or an answer out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct HistoryLine {
     /// Tokens, for answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The tools the turn used, for answers: oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpan>,
 }
 
 /// Which way a message went.

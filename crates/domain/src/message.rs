@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier};
+use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan};
 
 /// The version of the shape below.
 pub const MESSAGE_VERSION: u32 = 1;
@@ -373,6 +373,9 @@ pub struct Reply {
     /// How long the turn took.
     #[serde(default)]
     pub duration_ms: u64,
+    /// The tools it used, oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpan>,
 }
 
 /// Tokens of one turn.

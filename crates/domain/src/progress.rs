@@ -74,6 +74,23 @@ pub struct ToolUse {
     pub failed: bool,
 }
 
+/// So many tools of a finished turn are kept, the first ones: enough for a picture of it.
+pub const TOOL_SPANS_MAX: usize = 200;
+
+/// One use of a tool as it is kept when the turn is over: which and when, never with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolSpan {
+    /// The tool, such as `Bash`.
+    pub name: String,
+    /// When it began, in ms after the turn's prompt was handed on.
+    pub start_ms: u64,
+    /// How long it took; until the turn's end, when that came first.
+    pub duration_ms: u64,
+    /// Whether it did what it was to do.
+    pub ok: bool,
+}
+
 /// A permission question. It is part of the turn's state and dies with the turn; only the answer is a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -358,6 +358,7 @@ pub(crate) async fn background(office: Arc<Office>) {
             duration_ms: None,
             cost_usd: Some(said.cost_usd),
             usage: Some(said.usage),
+            tools: Vec::new(),
         };
         lock(&office.costs).add(&line);
         if let Err(err) = office.journal.history(&line) {

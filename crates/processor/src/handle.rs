@@ -26,7 +26,16 @@ const WRITE_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Story {
     pub(crate) session: Option<SessionId>,
-    pub(crate) decision: Option<(Decision, Duration)>,
+    pub(crate) decided: Option<Decided>,
+}
+
+/// A decision, and when it was made: its line is written when the answer is there, which may be minutes later.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    /// In ms since 1970.
+    pub(crate) at: u64,
+    pub(crate) took: Duration,
 }
 
 /// Works on a message until it is somewhere else, and lets nothing escape: what cannot be done now is tried again.
@@ -207,6 +216,7 @@ impl Office {
             duration_ms: Some(reply.duration_ms),
             cost_usd: Some(reply.cost_usd),
             usage: Some(reply.usage),
+            tools: reply.tools.clone(),
             source: Source::System,
             ..self.in_line(message, attempt)
         };
@@ -256,21 +266,23 @@ impl Office {
             duration_ms: None,
             cost_usd: None,
             usage: None,
+            tools: Vec::new(),
         }
     }
 
     fn log_decision(&self, message: &Message, attempt: u32, story: &Story) {
-        let (decision, took) = match &story.decision {
+        let Decided { decision, at, took } = match &story.decided {
             Some(it) => it.clone(),
             None => {
                 // After a crash: the same input gives the same decision.
-                let began = Instant::now();
+                let (at, began) = (now_ms(), Instant::now());
                 let thread = self.thread(&message.thread_id);
-                (self.decide(message, thread.and_then(|it| it.pin)).0, began.elapsed())
+                let decision = self.decide(message, thread.and_then(|it| it.pin)).0;
+                Decided { decision, at, took: began.elapsed() }
             }
         };
         let line = RoutingLine {
-            timestamp: now_ms(),
+            timestamp: at,
             key: message.key.clone(),
             attempt,
             message_id: message.message_id.clone(),

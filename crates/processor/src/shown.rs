@@ -1,8 +1,10 @@
-//! A turn as others see it: `progress/<key>.json`, written a few times a second at most.
+//! A turn as others see it: `progress/<key>.json`, written a few times a second at most, and the tools that are kept
+//! when it is over.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{Progress, ToolUse, TurnState};
+use tinyclaw_domain::{Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 use tinyclaw_engine::{Draft, TurnEvent};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -16,6 +18,9 @@ const TOOLS_SHOWN: usize = 10;
 /// So much of a tool's input is shown.
 pub(crate) const DETAIL_CHARS_MAX: usize = 160;
 
+/// A tool's name is a word; what an MCP server calls its own may be longer.
+const NAME_CHARS_MAX: usize = 80;
+
 /// The turn's state as others see it.
 pub(crate) struct Shown<'a> {
     office: &'a Office,
@@ -23,6 +28,7 @@ pub(crate) struct Shown<'a> {
     draft: Draft,
     ids: Vec<(String, usize)>,
     dropped: usize,
+    trail: Trail,
     pub(crate) is_dirty: bool,
     pub(crate) due: Instant,
     /// The last HTTP status that made the API be asked again.
@@ -38,14 +44,21 @@ impl<'a> Shown<'a> {
             draft,
             ids,
             dropped: 0,
+            trail: Trail::begin(),
             is_dirty: false,
             due: Instant::now(),
             status: None,
         }
     }
 
+    /// The tools used so far, to be kept.
+    pub(crate) fn spans(&mut self) -> Vec<ToolSpan> {
+        self.trail.end()
+    }
+
     pub(crate) fn apply(&mut self, event: &TurnEvent) {
         self.touch();
+        self.trail.apply(event);
         if self.draft.apply(event) {
             self.progress.state = TurnState::Working;
             return;
@@ -118,6 +131,54 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// The tools of a turn, for the picture of it that stays: which and when, never with what.
+struct Trail {
+    began: Instant,
+    spans: Vec<ToolSpan>,
+    /// Those not done yet, by their id, with their place among the spans.
+    open: HashMap<String, usize>,
+}
+
+impl Trail {
+    fn begin() -> Trail {
+        Trail { began: Instant::now(), spans: Vec::new(), open: HashMap::new() }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    fn apply(&mut self, event: &TurnEvent) {
+        match event {
+            TurnEvent::ToolStarted { id, name, .. } if self.spans.len() < TOOL_SPANS_MAX => {
+                self.open.insert(id.clone(), self.spans.len());
+                self.spans.push(ToolSpan {
+                    name: shortened(&conceal(name), NAME_CHARS_MAX),
+                    start_ms: self.now(),
+                    duration_ms: 0,
+                    ok: false,
+                });
+            }
+            TurnEvent::ToolFinished { id, failed, duration } => {
+                if let Some(span) = self.open.remove(id).and_then(|at| self.spans.get_mut(at)) {
+                    span.duration_ms = duration.as_millis() as u64;
+                    span.ok = !failed;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything, once. What was not done when the turn ended lasted until then and did not work.
+    fn end(&mut self) -> Vec<ToolSpan> {
+        let now = self.now();
+        for at in self.open.drain().map(|it| it.1) {
+            self.spans[at].duration_ms = now.saturating_sub(self.spans[at].start_ms);
+        }
+        std::mem::take(&mut self.spans)
+    }
+}
+
 /// A tool's input on one line: the command, the path, or whatever says most.
 pub(crate) fn detail(input: &serde_json::Value) -> String {
     for name in [
@@ -139,5 +200,44 @@ pub(crate) fn detail(input: &serde_json::Value) -> String {
         String::new()
     } else {
         input.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(id: usize) -> TurnEvent {
+        TurnEvent::ToolStarted {
+            id: id.to_string(),
+            name: "Bash".to_owned(),
+            input: serde_json::json!({ "command": "echo hush" }),
+            nested: false,
+        }
+    }
+
+    #[test]
+    fn tools_are_kept_without_what_they_were_used_with_and_not_without_end() {
+        let mut trail = Trail::begin();
+        for id in 0..TOOL_SPANS_MAX + 5 {
+            trail.apply(&started(id));
+            let duration = Duration::from_millis(7);
+            trail.apply(&TurnEvent::ToolFinished { id: id.to_string(), failed: id == 1, duration });
+        }
+        let spans = trail.end();
+        assert_eq!(spans.len(), TOOL_SPANS_MAX);
+        assert_eq!(
+            spans.iter().map(|it| (it.duration_ms, it.ok)).take(3).collect::<Vec<_>>(),
+            [(7, true), (7, false), (7, true)]
+        );
+        assert!(!serde_json::to_string(&spans).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn a_tool_that_was_cut_off_did_not_work() {
+        let mut trail = Trail::begin();
+        trail.apply(&started(1));
+        assert_eq!(trail.end().iter().map(|it| it.ok).collect::<Vec<_>>(), [false]);
+        assert!(trail.end().is_empty());
     }
 }

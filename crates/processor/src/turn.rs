@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
     Checkpoint, Decision, FileRef, FollowUp, Message, Model, Outcome, Progress, Reply, SessionId,
-    Source, Thread, ThreadId, ThreadStatus, TurnState, Usage,
+    Source, Thread, ThreadId, ThreadStatus, ToolSpan, TurnState, Usage,
 };
 use tinyclaw_engine::{
     SessionSpec, Trace, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest, turn_uuid,
@@ -16,7 +16,7 @@ use tinyclaw_service::now_ms;
 
 use crate::control;
 use crate::failure::Verdict;
-use crate::handle::Story;
+use crate::handle::{Decided, Story};
 use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
 use crate::prompt::{Circumstances, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
@@ -82,15 +82,13 @@ pub(crate) async fn run(
         });
     }
     announce(office, &message, lease.attempt());
-    let began = Instant::now();
+    let (at, began) = (now_ms(), Instant::now());
     let (decision, text) = office.decide(&message, thread.pin);
-    let decided = began.elapsed();
     let job = Job {
         office,
         message: &message,
         thread,
-        decision,
-        decided,
+        decided: Decided { decision, at, took: began.elapsed() },
         text,
         attempt: lease.attempt(),
     };
@@ -176,23 +174,23 @@ struct Job<'a> {
     office: &'a Arc<Office>,
     message: &'a Message,
     thread: Thread,
-    decision: Decision,
-    decided: Duration,
+    decided: Decided,
     /// The message without a model hint, when it had one.
     text: Option<String>,
     attempt: u32,
 }
 
-/// What a turn sends on and attaches, collected while it runs.
+/// What a turn sends on, attaches and used, collected while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(crate) follow_ups: Vec<FollowUp>,
     pub(crate) files: Vec<FileRef>,
+    pub(crate) tools: Vec<ToolSpan>,
 }
 
 impl Job<'_> {
     async fn answer(self, lease: &mut Lease, slot: &mut Slot) -> Result<Ended, LeaseError> {
-        let mut model = self.decision.effective_model;
+        let mut model = self.decided.decision.effective_model;
         let mut lost_session = false;
         for round in 0..ROUNDS_MAX {
             let (session, is_new) = match self.session(lost_session) {
@@ -240,11 +238,11 @@ impl Job<'_> {
             let Some(end) = self.watch(turn, slot, &mut outbox, model).await else {
                 return Ok(Ended::PutBack);
             };
-            match self.verdict(&end, model != self.decision.effective_model) {
+            match self.verdict(&end, model != self.decided.decision.effective_model) {
                 None => return Ok(self.reply(&end, &session, outbox)),
                 Some(Verdict::NewSession) => lost_session = true,
                 Some(Verdict::DefaultModel) => model = Model::Sonnet,
-                Some(other) => return Ok(self.ended(other, &end, &session)),
+                Some(other) => return Ok(self.ended(other, &end, &session, outbox.tools)),
             }
         }
         Ok(Ended::GiveUp(
@@ -334,7 +332,8 @@ impl Job<'_> {
             it.control = Some(control);
             it.ask = None;
         });
-        let mut shown = Shown::new(office, begun(self.message, self.attempt, Some(&self.decision)));
+        let mut shown =
+            Shown::new(office, begun(self.message, self.attempt, Some(&self.decided.decision)));
         shown.progress.model = Some(model);
         shown.write();
         let mut leave = office.leave.subscribe();
@@ -388,6 +387,7 @@ impl Job<'_> {
                     {
                         *status = status.or(shown.status);
                     }
+                    outbox.tools = shown.spans();
                     return Some(*end);
                 }
                 _ => {}
@@ -408,11 +408,17 @@ impl Job<'_> {
         }
     }
 
-    fn ended(&self, verdict: Verdict, end: &TurnEnd, session: &SessionId) -> Ended {
+    fn ended(
+        &self,
+        verdict: Verdict,
+        end: &TurnEnd,
+        session: &SessionId,
+        tools: Vec<ToolSpan>,
+    ) -> Ended {
         match verdict {
             Verdict::Retry { after, tell } => {
                 // Shown until it is tried again.
-                let mut progress = begun(self.message, self.attempt, Some(&self.decision));
+                let mut progress = begun(self.message, self.attempt, Some(&self.decided.decision));
                 progress.trouble = Some(tell.clone());
                 let _ = self.office.progresses.write(&progress);
                 Ended::Retry { after, tell }
@@ -422,7 +428,7 @@ impl Job<'_> {
             Verdict::Report(text) => {
                 let said = end.said.join("\n\n");
                 let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
-                let reply = Reply { text, outcome: Outcome::Failed, ..self.reply_of(end) };
+                let reply = Reply { text, outcome: Outcome::Failed, tools, ..self.reply_of(end) };
                 self.close(&reply);
                 let story = Box::new(self.story(session));
                 Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }
@@ -432,7 +438,7 @@ impl Job<'_> {
     }
 
     fn reply(&self, end: &TurnEnd, session: &SessionId, outbox: Outbox) -> Ended {
-        let mut reply = Reply { files: outbox.files, ..self.reply_of(end) };
+        let mut reply = Reply { files: outbox.files, tools: outbox.tools, ..self.reply_of(end) };
         if end.outcome == TurnOutcome::Interrupted {
             reply.outcome = Outcome::Stopped;
             let word = format!("Stopped after {} s. The session is kept.", end.duration.as_secs());
@@ -464,8 +470,10 @@ impl Job<'_> {
         Reply {
             text: end.said.join("\n\n"),
             outcome: Outcome::Answered,
-            model: Some(name.and_then(Model::of_name).unwrap_or(self.decision.effective_model)),
-            tier: Some(self.decision.tier),
+            model: Some(
+                name.and_then(Model::of_name).unwrap_or(self.decided.decision.effective_model),
+            ),
+            tier: Some(self.decided.decision.tier),
             usage: end.usage,
             cost_usd: end.cost_usd,
             duration_ms: end.duration.as_millis() as u64,
@@ -483,8 +491,8 @@ impl Job<'_> {
         let model = found.model.as_deref().and_then(Model::of_name);
         let reply = Reply {
             text: if found.said.is_empty() { found.text } else { found.said.join("\n\n") },
-            model: Some(model.unwrap_or(self.decision.effective_model)),
-            tier: Some(self.decision.tier),
+            model: Some(model.unwrap_or(self.decided.decision.effective_model)),
+            tier: Some(self.decided.decision.tier),
             usage: Usage::default(),
             ..Reply::default()
         };
@@ -494,10 +502,7 @@ impl Job<'_> {
     }
 
     fn story(&self, session: &SessionId) -> Story {
-        Story {
-            session: Some(session.clone()),
-            decision: Some((self.decision.clone(), self.decided)),
-        }
+        Story { session: Some(session.clone()), decided: Some(self.decided.clone()) }
     }
 
     /// The desk is free again.

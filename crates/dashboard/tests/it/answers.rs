@@ -83,6 +83,27 @@ fn a_message_tells_its_story_stage_by_stage() {
 }
 
 #[test]
+fn a_finished_turn_still_shows_its_tools_within_the_time_claude_worked() {
+    let (_dir, server) = office();
+    let rows = server.get("/api/messages/recent?direction=out&n=60").json();
+    let line = rows["rows"].as_array().unwrap().iter().map(|it| &it["line"]);
+    let line = line.rev().find(|it| it["tools"].as_array().is_some_and(|it| it.len() > 4)).unwrap();
+    let (key, thread, at) = (line["key"].as_str().unwrap(), &line["threadId"], &line["timestamp"]);
+    let story = server.get(&format!("/api/story/{key}?thread={thread}&at={at}")).json();
+    let stages = story["stages"].as_array().unwrap();
+    let claude = stages.iter().find(|it| it["name"] == "prompt").unwrap();
+    let tools = story["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), line["tools"].as_array().unwrap().len());
+    for (tool, kept) in tools.iter().zip(line["tools"].as_array().unwrap()) {
+        let from = claude["from"].as_u64().unwrap() + kept["startMs"].as_u64().unwrap();
+        assert_eq!(tool["at"], from);
+        assert_eq!(tool["durationMs"], kept["durationMs"]);
+        assert_eq!(tool["failed"] == true, kept["ok"] == false);
+        assert!(from < claude["to"].as_u64().unwrap(), "{story}");
+    }
+}
+
+#[test]
 fn a_question_that_makes_no_sense_is_told_so() {
     let (_dir, server) = office();
     for (path, status, words) in [

@@ -261,6 +261,7 @@ impl<'a> Demo<'a> {
             duration_ms: Some(working),
             cost_usd: Some(cost),
             usage: Some(usage),
+            tools: tools(working),
             ..self.inward(&message)
         };
         self.append("message-history.jsonl", &answer);
@@ -302,6 +303,7 @@ impl<'a> Demo<'a> {
             duration_ms: None,
             cost_usd: None,
             usage: None,
+            tools: Vec::new(),
         }
     }
 
@@ -464,6 +466,7 @@ impl<'a> Demo<'a> {
             tier: Some(tier),
             cost_usd: cost,
             duration_ms: working,
+            tools: tools(working),
             ..Reply::default()
         });
         let intent = answered + self.chance.random_range(20..250);
@@ -652,4 +655,16 @@ fn part(name: &str, text: &str) -> InjectedPart {
 fn clock(ms: u64) -> String {
     let s = ms / 1000;
     format!("{:02}:{:02}:{:02}.{:03}", s / 3600 % 24, s / 60 % 60, s % 60, ms % 1000)
+}
+
+/// What a turn of this length may have used: the longer, the more. One in five fails.
+fn tools(working: u64) -> Vec<ToolSpan> {
+    let count = (working / 4_000).min(9);
+    let span = |at: u64| ToolSpan {
+        name: ["Read", "Grep", "Bash", "Edit", "Bash"][at as usize % 5].to_owned(),
+        start_ms: working / 12 + at * (working / 12 * 10 / count),
+        duration_ms: [120, 340, working / count / 2, 60, working / count / 3][at as usize % 5],
+        ok: at % 5 != 4,
+    };
+    (0..count).map(span).collect()
 }

@@ -29,6 +29,22 @@ fn a_message_is_routed_asked_and_answered_and_the_logs_tell_it() {
 }
 
 #[test]
+fn a_finished_turn_keeps_which_tools_it_used_and_when_but_not_what_with() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "[demo: tool] [demo: call read_thread {\"threadId\":99}]");
+    let used: Vec<(&str, bool)> = reply.tools.iter().map(|it| (it.name.as_str(), it.ok)).collect();
+    assert_eq!(used, [("Bash", true), ("mcp__tinyclaw__read_thread", false)]);
+    let line = office.lines("message-history.jsonl").pop().expect("a line");
+    assert_eq!(line["tools"], serde_json::to_value(&reply.tools).expect("JSON"));
+    assert!(!line["tools"].to_string().contains("sleep"), "{line}");
+    // The logs tell what came after what, as the dashboard draws it.
+    let at = |file: &str| office.lines(file)[0]["timestamp"].as_u64().expect("a time");
+    let (routed, asked) = (at("routing-log.jsonl"), at("logs/prompts.jsonl"));
+    assert!(routed <= asked, "routed at {routed}, asked at {asked}");
+    assert!(asked <= line["timestamp"].as_u64().expect("a time"));
+}
+
+#[test]
 fn a_thread_goes_on_in_its_session_and_gets_no_history_twice() {
     let mut office = Office::open();
     office.ask("7", "first");
