@@ -14,8 +14,8 @@ pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
 pub use message::{
-    Attempts, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp, MESSAGE_VERSION, Message,
-    Outcome, PermissionAnswer, Reply, Source, Usage,
+    Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
+    MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, Source, Usage,
 };
 pub use model::{Model, Tier};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};

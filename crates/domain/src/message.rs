@@ -373,9 +373,33 @@ pub struct Reply {
     /// How long the turn took.
     #[serde(default)]
     pub duration_ms: u64,
+    /// Buttons under it, for whoever can show them. The text says the same in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buttons: Vec<ReplyButton>,
     /// The tools it used, oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpan>,
+}
+
+/// A button under an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyButton {
+    /// What stands on it: a word or two.
+    pub label: String,
+    /// What a press amounts to.
+    #[serde(flatten)]
+    pub press: ButtonPress,
+}
+
+/// What pressing a button amounts to: an order in the thread, or something said there by whoever pressed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ButtonPress {
+    /// An order.
+    Command(Command),
+    /// A text.
+    Say(String),
 }
 
 /// Tokens of one turn.

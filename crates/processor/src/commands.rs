@@ -13,8 +13,8 @@ use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::now_ms;
 
 use crate::office::{Office, lock, on_disk};
-use crate::repo;
 use crate::turn::notice;
+use crate::{budget, repo};
 
 /// Carries a command out and says what came of it.
 pub(crate) async fn carry_out(office: &Arc<Office>, message: &Message, command: &Command) -> Reply {
@@ -256,30 +256,31 @@ fn status(office: &Arc<Office>, id: &ThreadId, thread: &Thread) -> String {
     )
 }
 
-/// Goes on although a budget is spent: takes the message up again that was asked about.
+/// Goes on although a budget is spent: takes the messages up again that were asked about, in their order.
 fn go_on(office: &Arc<Office>, id: &ThreadId, thread: &Thread) -> Result<String, Refusal> {
-    office.lift_budget(id);
-    let asked = thread
-        .extra
-        .get("budgetAsked")
-        .and_then(|it| it.as_str())
-        .and_then(|it| it.parse::<Key>().ok());
-    let Some(key) = asked else {
-        return Ok("Today's budget no longer stops this thread.".to_owned());
-    };
-    office.change_thread(id, |it| it.extra.remove("budgetAsked"))?;
-    let found = on_disk(|| office.queue.view().find(&key)).ok().flatten();
-    let Some(found) = found else {
-        return Ok("Today's budget no longer stops this thread.".to_owned());
-    };
-    let mut again = found.message;
-    again.key = Key::hashed("go", key.as_str());
-    again.reply = None;
-    again.checkpoint = None;
-    again.follow_ups = Vec::new();
-    again.delivery = Vec::new();
-    again.attempts = Default::default();
-    on_disk(|| office.queue.publish(Side::Run, again, Durability::Strict))
-        .map_err(|err| Refusal::Plain(format!("The message cannot be taken up again: {err}.")))?;
-    Ok("Going on.".to_owned())
+    let mut count = 0;
+    for key in budget::asked(thread) {
+        let Some(found) = on_disk(|| office.queue.view().find(&key)).ok().flatten() else {
+            continue;
+        };
+        let mut again = found.message;
+        again.key = Key::hashed("go", key.as_str());
+        again.reply = None;
+        again.checkpoint = None;
+        again.follow_ups = Vec::new();
+        again.delivery = Vec::new();
+        again.attempts = Default::default();
+        on_disk(|| office.queue.publish(Side::Run, again, Durability::Strict)).map_err(|err| {
+            Refusal::Plain(format!("The message cannot be taken up again: {err}."))
+        })?;
+        count += 1;
+    }
+    // Last, so that a crash on the way takes them up again; the same key twice is one message. They wait in the lane
+    // that this order holds, so none of them runs before the budget is lifted.
+    office.lift_budget(id)?;
+    Ok(match count {
+        0 => "Today's budget no longer stops this thread.".to_owned(),
+        1 => "Going on.".to_owned(),
+        _ => format!("Going on with {count} messages."),
+    })
 }

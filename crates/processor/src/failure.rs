@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tinyclaw_domain::{ButtonPress, ReplyButton};
 use tinyclaw_engine::{Advice, TurnFailure};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
 
@@ -28,8 +29,8 @@ pub(crate) enum Verdict {
     Wait,
     /// Given up, with what people are told.
     GiveUp(String),
-    /// Answered with what went wrong: trying again is of no use.
-    Report(String),
+    /// Answered with what went wrong: trying again by ourselves is of no use.
+    Report { text: String, buttons: Vec<ReplyButton> },
     /// Put back as it was: we are leaving.
     PutBack,
 }
@@ -85,11 +86,17 @@ impl Office {
             Advice::BackOff(least) => retry(least, ATTEMPTS_MAX),
             Advice::BackOffTwice(least) => retry(least, GARBLED_MAX + 1),
             Advice::DefaultModelOnce if !has_fallen_back => Verdict::DefaultModel,
-            Advice::DefaultModelOnce => Verdict::Report(format!("Claude did not answer: {what}.")),
-            Advice::Report => Verdict::Report(format!("Claude did not answer: {what}.")),
-            Advice::OfferToContinue => {
-                Verdict::Report(format!("Stopped: {what}. Say \"continue\" to go on from here."))
-            }
+            Advice::DefaultModelOnce | Advice::Report => Verdict::Report {
+                text: format!("Claude did not answer: {what}."),
+                buttons: Vec::new(),
+            },
+            Advice::OfferToContinue => Verdict::Report {
+                text: format!("Stopped: {what}. Say \"continue\" to go on from here."),
+                buttons: vec![ReplyButton {
+                    label: "Continue".to_owned(),
+                    press: ButtonPress::Say("continue".to_owned()),
+                }],
+            },
             Advice::OutOfOrder => {
                 self.pause(Pause {
                     why: format!("Claude cannot be started ({what})"),

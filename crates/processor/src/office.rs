@@ -38,8 +38,6 @@ pub struct Office {
     pub(crate) begun: Mutex<HashSet<SessionId>>,
     /// Messages that were stopped before their turn could hear it.
     pub(crate) stopped: Mutex<HashSet<Key>>,
-    /// Days on which a thread's or the office's budget was lifted by a person.
-    pub(crate) lifted: Mutex<HashSet<(Option<ThreadId>, jiff::civil::Date)>>,
     /// Said when waiting for running turns has taken long enough: put back what is not done.
     pub(crate) leave: watch::Sender<bool>,
     pub(crate) book: Mutex<ThreadBook>,

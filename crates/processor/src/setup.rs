@@ -196,7 +196,6 @@ pub fn prepare(
         told: Mutex::new(HashSet::new()),
         begun: Mutex::new(HashSet::new()),
         stopped: Mutex::new(HashSet::new()),
-        lifted: Mutex::new(HashSet::new()),
         leave: watch::Sender::new(false),
         book: Mutex::new(book),
         costs: Mutex::new(costs),

@@ -20,7 +20,7 @@ use crate::handle::{Decided, Story};
 use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
 use crate::prompt::{Circumstances, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
-use crate::{capability, summary, tools};
+use crate::{budget, capability, summary, tools};
 
 /// A message is asked this often within one lease, with another session or another model each time.
 const ROUNDS_MAX: u32 = 3;
@@ -140,10 +140,9 @@ fn not_now(
         });
     }
     let question = office.over_budget(id)?;
-    // Kept so that "go on" can take it up again.
-    let key = message.key.to_string();
-    let _ = office.change_thread(id, |it| it.extra.insert("budgetAsked".to_owned(), key.into()));
-    Some(Ended::notice(question))
+    office.remember_asked(id, &message.key);
+    let reply = Reply { buttons: vec![budget::button()], ..notice(question) };
+    Some(Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story: Box::default() })
 }
 
 fn messages(count: usize) -> String {
@@ -425,10 +424,11 @@ impl Job<'_> {
             }
             Verdict::Wait => Ended::Wait(Duration::from_secs(1)),
             Verdict::GiveUp(text) => Ended::GiveUp(text),
-            Verdict::Report(text) => {
+            Verdict::Report { text, buttons } => {
                 let said = end.said.join("\n\n");
                 let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
-                let reply = Reply { text, outcome: Outcome::Failed, tools, ..self.reply_of(end) };
+                let outcome = Outcome::Failed;
+                let reply = Reply { text, outcome, tools, buttons, ..self.reply_of(end) };
                 self.close(&reply);
                 let story = Box::new(self.story(session));
                 Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }

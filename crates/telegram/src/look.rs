@@ -1,7 +1,7 @@
 //! What a status message looks like. Words and buttons only; nothing here is sent.
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{Ask, Key, PermissionAnswer, Progress, TurnState};
+use tinyclaw_domain::{Ask, Key, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
 
 use crate::press::Button;
@@ -181,6 +181,14 @@ fn answers(key: &Key, ask: &Ask) -> Value {
 /// The offer to ask again with a newer text.
 pub(crate) fn again(key: &Key) -> Value {
     json!({"inline_keyboard": [[button("Ask again", Some("primary"), &Button::again(key))]]})
+}
+
+/// What an answer offers, one row.
+pub(crate) fn offers(key: &Key, offers: &[ReplyButton]) -> Option<Value> {
+    let row = offers.iter().enumerate();
+    let row = row.map(|(at, it)| Some(button(&it.label, None, &Button::offer(at, key)?)));
+    let row = row.collect::<Option<Vec<Value>>>()?;
+    (!row.is_empty()).then(|| json!({"inline_keyboard": [row]}))
 }
 
 #[cfg(test)]

@@ -131,8 +131,10 @@ impl Delivery<'_> {
     }
 
     fn keyboard(&self) -> Option<Value> {
-        let origin = Origin::of(&self.message)?;
-        origin.again.is_some().then(|| look::again(&self.message.key))
+        let key = &self.message.key;
+        let offered = self.message.reply.as_ref().map(|it| &it.buttons[..]).unwrap_or_default();
+        look::offers(key, offered)
+            .or_else(|| Origin::of(&self.message)?.again.is_some().then(|| look::again(key)))
     }
 
     fn address(&self) -> Result<Address, Stop> {

@@ -1,15 +1,18 @@
-//! Buttons: stop, the answers to a permission question, asking again. Each press is answered at once and waits for
+//! Buttons: stop, the answers to a permission question, asking again, what an answer offers. Each press is answered at once and waits for
 //! nothing.
 //!
 //! What a button carries is at most 64 bytes: a letter and the key of the message it is about, hashed when it is long.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use teloxide::payloads::{AnswerCallbackQuery, LeaveChat, setters::*};
-use teloxide::types::{CallbackQueryId, ChatId};
-use tinyclaw_domain::{Channel, Command, Key, Message, PermissionAnswer, ThreadId};
+use teloxide::payloads::{AnswerCallbackQuery, EditMessageReplyMarkup, LeaveChat, setters::*};
+use teloxide::types::{CallbackQueryId, ChatId, MessageId};
+use tinyclaw_domain::{ButtonPress, Channel, Command, Key, Message, PermissionAnswer, ThreadId};
 use tinyclaw_queue::{Place, Side};
 
+use crate::book::Address;
+use crate::budget::Priority;
+use crate::client::CallError;
 use crate::commands::may_stop;
 use crate::face::{Face, Origin};
 use crate::hear::Press;
@@ -27,6 +30,8 @@ pub(crate) enum Button {
     Permission { answer: PermissionAnswer, question: String, key: String },
     /// Ask again with the new text.
     Again { key: String },
+    /// The button of the answer to this message, counted from 0.
+    Offer { at: usize, key: String },
 }
 
 impl Button {
@@ -42,6 +47,12 @@ impl Button {
         Button::Again { key: short(key) }
     }
 
+    /// None when the key is too long to be found again by what fits on a button.
+    pub(crate) fn offer(at: usize, key: &Key) -> Option<Button> {
+        let key = key.as_str().to_owned();
+        (key.len() <= KEY_BYTES_MAX).then_some(Button::Offer { at, key })
+    }
+
     /// As `callback_data`.
     pub(crate) fn data(&self) -> String {
         match self {
@@ -55,6 +66,7 @@ impl Button {
                 format!("{letter}:{question}:{key}")
             }
             Button::Again { key } => format!("n:{key}"),
+            Button::Offer { at, key } => format!("o:{at}:{key}"),
         }
     }
 
@@ -67,6 +79,10 @@ impl Button {
         match letter {
             "s" => Some(Button::Stop { key: rest.to_owned() }),
             "n" => Some(Button::Again { key: rest.to_owned() }),
+            "o" => {
+                let (at, key) = rest.split_once(':')?;
+                Some(Button::Offer { at: at.parse().ok()?, key: key.to_owned() })
+            }
             "a" => permission(PermissionAnswer::Allow),
             "w" => permission(PermissionAnswer::Always),
             "d" => permission(PermissionAnswer::Deny),
@@ -102,9 +118,15 @@ pub(crate) async fn run(face: &Face, press: Press) {
     if let Err(err) = face.lightly(chat, &payload).await {
         tracing::debug!("a press could not be answered: {err}");
     }
+    if words == TAKEN
+        && let (Some(address), Some(id)) = (press.address, press.message)
+    {
+        take_buttons_off(face, address, id).await;
+    }
 }
 
 const OVER: &str = "That is over already.";
+const TAKEN: &str = "Done.";
 
 async fn obey(face: &Face, press: &Press) -> &'static str {
     let (Some(button), Some(key)) = (Button::read(&press.data), key_of(press.update)) else {
@@ -163,7 +185,46 @@ async fn obey(face: &Face, press: &Press) -> &'static str {
                 Err(_) => "This cannot be asked again.",
             }
         }
+        Button::Offer { at, key } => take_up(face, press, at, &key).await,
     }
+}
+
+/// Does what an answer offered: an order, or words of whoever pressed. Pressed twice, it is done once.
+async fn take_up(face: &Face, press: &Press, at: usize, key: &str) -> &'static str {
+    let key: Option<Key> = key.parse().ok();
+    let found =
+        key.and_then(|it| tokio::task::block_in_place(|| face.view.find(&it)).ok().flatten());
+    let Some(answered) = found.map(|it| it.message) else { return OVER };
+    let buttons = answered.reply.as_ref().map(|it| &it.buttons[..]).unwrap_or_default();
+    let Some(button) = buttons.get(at) else { return OVER };
+    let key = Key::hashed("b", &format!("{}-{at}", answered.key));
+    let thread = answered.thread_id.clone();
+    match &button.press {
+        ButtonPress::Command(command) => order(face, press, key, thread, command.clone()).await,
+        ButtonPress::Say(text) => {
+            let mut message =
+                Message::new(key, Channel::Telegram, thread, text.clone(), press.at_ms);
+            message.sender.clone_from(&press.name);
+            message.sender_id = Some(press.from.to_string());
+            if let Err(err) = face.publish(Side::Run, message, press.address).await {
+                tracing::error!("words from a button cannot be published: {err}");
+                return "This cannot be said now.";
+            }
+        }
+    }
+    TAKEN
+}
+
+/// An offer is taken: its words stay, its buttons go.
+async fn take_buttons_off(face: &Face, address: Address, message: i64) {
+    let Ok(id) = i32::try_from(message) else { return };
+    let permit = face.budget.permit(address.chat, address.lane(), Priority::Preview, 1).await;
+    let bare = EditMessageReplyMarkup::new(ChatId(address.chat), MessageId(id));
+    let done: Result<Value, _> = face.client.call(&bare).await;
+    if let Err(CallError::Flood { wait, .. }) = &done {
+        face.budget.freeze(address.chat, *wait);
+    }
+    drop(permit);
 }
 
 async fn order(face: &Face, press: &Press, key: Key, thread: ThreadId, command: Command) {
@@ -207,6 +268,7 @@ mod tests {
             for button in [
                 Button::stop(&key),
                 Button::again(&key),
+                Button::offer(3, &"tg-812345678".parse().unwrap()).unwrap(),
                 Button::permission(PermissionAnswer::Always, "req-1", &key),
             ] {
                 let data = button.data();

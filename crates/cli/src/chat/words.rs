@@ -58,6 +58,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("reopen", "", "open it again", "/reopen"),
     ("status", "", "how this thread is", "/status"),
     ("cost", "", "what today cost", "/cost"),
+    ("go", "", "go on although today's budget is spent", "/go"),
     ("leave", "", "leave; Ctrl-C twice or Ctrl-D does the same", "/leave"),
 ];
 
@@ -125,6 +126,7 @@ pub(crate) fn parse(line: &str) -> Said {
         "reopen" => plain(Command::Reopen {}),
         "status" => plain(Command::Status {}),
         "cost" => Said::Cost,
+        "go" => plain(Command::GoOn {}),
         "help" => Said::Help,
         "leave" | "quit" | "exit" => Said::Leave,
         _ => wrong(verb),

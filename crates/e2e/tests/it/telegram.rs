@@ -25,11 +25,15 @@ struct Forum {
 
 impl Forum {
     fn open() -> Forum {
+        Forum::open_with(&[])
+    }
+
+    fn open_with(env: &[(&str, &str)]) -> Forum {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         // The budget is the real one; Telegram's own limits are those of another test.
         let options = Options { limits: Limits::none(), ..Options::default() };
         let fake = runtime.block_on(FakeTelegram::start_with(options)).unwrap();
-        let office = Office::open();
+        let office = Office::open_with(env);
         let mut forum = Forum { fake, office, face: None, runtime };
         forum.start();
         forum
@@ -151,5 +155,33 @@ fn a_day_in_a_forum() {
     forum.until("    We go home now.\n");
     let transcript = forum.fake.transcript(FORUM);
     assert_eq!(transcript.matches("We go home now.\n").count(), 1, "{transcript}");
+    assert_eq!(forum.fake.violations(), [""; 0]);
+}
+
+#[test]
+fn a_press_goes_on_although_the_budget_is_spent() {
+    let forum = Forum::open_with(&[("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50")]);
+    forum.ada(None, "[demo: cost 0.60] [demo: say That was dear.]");
+    forum.until("    That was dear.\n");
+    forum.ada(None, "[demo: say The second.]");
+    forum.until("Go on today all the same? /go does.\n    [ Go on ]");
+    forum.ada(None, "[demo: say The third.]");
+    forum.office.wait_for("the third question", || {
+        let asked = forum.fake.transcript(FORUM).matches("[ Go on ]").count();
+        (asked == 2).then_some(())
+    });
+    forum.press("Go on");
+    forum.until("    The third.\n");
+    let transcript = forum.until("Going on with 2 messages.");
+    let (second, third) =
+        (transcript.find("    The second.\n"), transcript.find("    The third.\n"));
+    assert!(second.is_some() && second < third, "in their order: {transcript}");
+    // The pressed one is bare; the other may still be pressed, and then says that nothing is open.
+    forum.office.wait_for("the taken offer without its button", || {
+        (forum.fake.transcript(FORUM).matches("[ Go on ]").count() == 1).then_some(())
+    });
+    forum.press("Go on");
+    forum.until("Today's budget no longer stops this thread.");
+    assert_eq!(forum.office.prompts().len(), 3, "each was asked once");
     assert_eq!(forum.fake.violations(), [""; 0]);
 }

@@ -89,12 +89,31 @@ fn a_file_is_sent_only_from_the_threads_own_directory() {
 }
 
 #[test]
-fn a_spent_budget_asks_before_it_goes_on() {
+fn a_spent_budget_asks_before_it_goes_on_and_forgets_nothing_in_a_restart() {
     let mut office = Office::open_with(&[("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50")]);
     assert_eq!(office.ask("7", "[demo: cost 0.60] first").outcome, Outcome::Answered);
-    let asked = office.ask("7", "second");
-    assert!(asked.text.ends_with("Go on today all the same?"), "{}", asked.text);
+    for text in ["second", "third"] {
+        let asked = office.ask("7", text);
+        assert!(asked.text.ends_with("Go on today all the same? /go does."), "{}", asked.text);
+        assert_eq!(asked.buttons[0].label, "Go on");
+    }
     assert_eq!(office.prompts().len(), 1);
+    office.stop();
+    office.start();
+    assert_eq!(order(&mut office, "7", Command::GoOn {}).text, "Going on with 2 messages.");
+    office.wait_for("both messages", || (office.prompts().len() == 3).then_some(()));
+    let last = |at: usize| office.prompts()[at]["text"].to_string();
+    assert!(last(1).contains("second") && last(2).contains("third"), "in their order");
+    office.stop();
+    office.start();
+    assert_eq!(office.ask("7", "fourth").outcome, Outcome::Answered, "today is today");
+}
+
+#[test]
+fn going_on_in_one_thread_does_not_spend_the_offices_budget_in_another() {
+    let mut office = Office::open_with(&[("TINYCLAW_BUDGET_OFFICE_PER_DAY", "0.50")]);
+    office.ask("7", "[demo: cost 0.60] first");
     order(&mut office, "7", Command::GoOn {});
-    office.wait_for("the second message", || (office.prompts().len() == 2).then_some(()));
+    assert_eq!(office.ask("7", "second").outcome, Outcome::Answered);
+    assert!(office.ask("8", "other").text.starts_with("The office's budget for today is spent"));
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Health, HistoryLine, Message, Progress, PromptLine,
+    Command, ConversationLine, Decision, Health, HistoryLine, Message, Progress, PromptLine, Reply,
     RoutingLine, Threads,
 };
 use tinyclaw_tidy::read;
@@ -19,6 +19,7 @@ fn through<T: DeserializeOwned + Serialize>(example: &Value) -> Result<Value, St
 fn round(name: &str, example: &Value) -> Result<Value, String> {
     match name {
         "Message" => through::<Message>(example),
+        "Reply" => through::<Reply>(example),
         "Command" => through::<Command>(example),
         "Threads" => through::<Threads>(example),
         "HistoryLine" => through::<HistoryLine>(example),
