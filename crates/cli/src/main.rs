@@ -5,6 +5,7 @@ mod demo;
 mod face;
 mod mail;
 mod place;
+mod setup;
 mod signals;
 mod verbs;
 
