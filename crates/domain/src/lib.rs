@@ -4,6 +4,7 @@ mod decision;
 mod health;
 mod ids;
 mod lines;
+mod meeting;
 mod message;
 mod model;
 mod progress;
@@ -13,6 +14,7 @@ pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
+pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{
     Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
     MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, Source, Usage,
