@@ -113,6 +113,10 @@ pub enum Control {
         chat: i64,
         admin: bool,
     },
+    /// `BotFather` switches the bot's privacy mode: whether it hears everything in groups.
+    SetPrivacy {
+        reads_groups: bool,
+    },
     /// A group becomes a supergroup under this id, which may be a forum.
     Migrate {
         chat: i64,
@@ -343,6 +347,10 @@ fn happen(world: &mut World, control: Control) -> Result<Value, String> {
             let there =
                 world.chats.get_mut(&chat).ok_or_else(|| format!("there is no chat {chat}"))?;
             there.bot_is_admin = admin;
+            Ok(Value::Null)
+        }
+        Control::SetPrivacy { reads_groups } => {
+            world.reads_groups = reads_groups;
             Ok(Value::Null)
         }
         Control::Migrate { chat, to, forum } => migrate(world, chat, to, forum),

@@ -138,11 +138,12 @@ pub(crate) fn call(world: &mut World, method: &str, request: &Request) -> Done {
 }
 
 fn get_me(world: &mut World, _: &Request) -> Done {
+    let reads_groups = world.reads_groups;
     let mut me = world.user_json(BOT);
     if let Some(fields) = me.as_object_mut() {
         for (name, value) in [
             ("can_join_groups", true),
-            ("can_read_all_group_messages", true),
+            ("can_read_all_group_messages", reads_groups),
             ("supports_inline_queries", false),
             ("can_connect_to_business", false),
             ("has_main_web_app", false),
@@ -434,12 +435,15 @@ fn get_file(world: &mut World, request: &Request) -> Done {
 fn get_chat_member(world: &mut World, request: &Request) -> Done {
     let user = request.int("user_id").unwrap_or_default();
     let chat = chat_of(world, request)?;
-    let status = match user {
-        BOT if chat.bot_is_admin => "administrator",
-        BOT => "member",
-        _ => "member",
-    };
-    Ok(json!({"user": world.user_json(user), "status": status}))
+    let is_admin = user == BOT && chat.bot_is_admin;
+    let mut member = json!({"user": world.user_json(user), "status": "member"});
+    if is_admin {
+        member["status"] = "administrator".into();
+        for right in ["can_manage_topics", "can_delete_messages", "can_pin_messages"] {
+            member[right] = true.into();
+        }
+    }
+    Ok(member)
 }
 
 fn managed<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Chat, ApiError> {

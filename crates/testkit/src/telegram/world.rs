@@ -114,6 +114,8 @@ pub(crate) struct World {
     pub(crate) callbacks: BTreeMap<String, Option<String>>,
     pub(crate) commands: Value,
     pub(crate) webhook: Option<String>,
+    /// Whether privacy mode is off.
+    pub(crate) reads_groups: bool,
     pub(crate) allowed: Option<BTreeSet<String>>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) limits: Limits,
@@ -141,6 +143,7 @@ impl World {
             callbacks: BTreeMap::new(),
             commands: json!([]),
             webhook: None,
+            reads_groups: true,
             allowed: None,
             faults: Vec::new(),
             limits,
