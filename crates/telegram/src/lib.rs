@@ -12,6 +12,7 @@ mod hear;
 pub mod inbox;
 mod intake;
 mod look;
+pub mod meet;
 mod outlet;
 pub mod people;
 mod plan;

@@ -1,17 +1,25 @@
-//! `tinyclaw-telegram`: log, settings, serve, stop.
+//! `tinyclaw-telegram`: log, settings, serve, stop. `tinyclaw-telegram meet` only asks Telegram a question.
+
+use std::process::ExitCode;
 
 use anyhow::Context;
 use tinyclaw_ledger::{StateDir, text_log};
 use tinyclaw_service::settings::{Environment, state_dir};
 use tinyclaw_service::{Shutdown, Vitals, http, logs, not_dumpable};
-use tinyclaw_telegram::Options;
+use tinyclaw_telegram::{Options, meet};
 
 // Two threads: one may be at the disk while the other answers.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     not_dumpable().context("cannot keep others from reading this process's memory")?;
     let environment: Environment = std::env::vars().collect();
     let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("meet", rest)) = words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        let given = environment.get("TELEGRAM_API_URL").map(|it| it.trim());
+        let api_url = given.filter(|it| !it.is_empty()).unwrap_or("https://api.telegram.org");
+        return meet::main(rest, api_url, state).await;
+    }
     state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
     let level = environment.get("TINYCLAW_LOG").map_or("info", String::as_str);
     logs::init(level, Some(text_log(&state, "telegram")))?;
@@ -23,5 +31,6 @@ async fn main() -> anyhow::Result<()> {
             .with_context(|| format!("cannot listen on {address}"))?;
         tokio::spawn(http::serve(listener, http::routes(vitals.clone()), shutdown.clone()));
     }
-    tinyclaw_telegram::run(state, environment, Options::default(), vitals, shutdown).await
+    tinyclaw_telegram::run(state, environment, Options::default(), vitals, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
 }
