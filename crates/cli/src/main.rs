@@ -3,6 +3,7 @@
 mod chat;
 mod demo;
 mod face;
+mod import;
 mod mail;
 mod place;
 mod setup;
@@ -37,6 +38,7 @@ enum Verb {
     Threads(verbs::threads::Threads),
     Logs(verbs::logs::Logs),
     Route(verbs::route::Route),
+    Import(verbs::import::Import),
     Healthcheck(verbs::healthcheck::Healthcheck),
     DemoEngine(verbs::demo_engine::DemoEngine),
     Completions(verbs::completions::Completions),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Threads(verb) => verb.run(),
         Verb::Logs(verb) => verb.run(),
         Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),
+        Verb::Import(verb) => verb.run(),
         Verb::Healthcheck(verb) => verb.run(),
         Verb::DemoEngine(verb) => verb.run(),
         Verb::Completions(verb) => verb.run(),

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod demo_engine;
 pub(crate) mod healthcheck;
+pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod route;

@@ -4,6 +4,7 @@
 mod chat;
 mod demo;
 mod help;
+mod import;
 mod queue;
 mod route;
 mod send;
@@ -72,7 +73,12 @@ impl Office {
 
     /// The same with a processor that has said it is ready.
     fn open() -> Office {
-        let mut office = Office::closed();
+        Office::closed().staffed()
+    }
+
+    /// The same office with a processor that has said it is ready.
+    fn staffed(self) -> Office {
+        let mut office = self;
         let log = File::create(office.place.path("processor.out")).expect("log");
         let child = Command::new(beside("tinyclaw-processor"))
             .env_clear()
