@@ -40,8 +40,10 @@ verb_demo() {
     fi
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
-    echo "building; the first time takes some minutes"
-    (cd "$here" && cargo build --release --workspace --bins --quiet)
+    [ -x "$here/target/release/tinyclaw" ] || echo "building, which takes a minute or two the first time"
+    # Only what a demo starts: the rest would take three times as long.
+    (cd "$here" && cargo build --release --bins \
+        -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)
     exec "$here/target/release/tinyclaw" demo "$@"
 }
 
