@@ -145,8 +145,14 @@ impl Appender {
                 let written = std::fs::metadata(path).and_then(|it| it.modified());
                 written.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > most))
             });
-            if at < surplus || too_old {
+            if !too_old && at >= surplus {
+                continue;
+            }
+            if at + 1 < segments.len() {
                 let _ = crate::remove(path);
+            } else {
+                // Emptied, not removed: the next segment is numbered after it, and no number names two of them.
+                let _ = OpenOptions::new().write(true).open(path).and_then(|it| it.set_len(0));
             }
         }
     }
@@ -228,6 +234,10 @@ mod tests {
         log.append(b"new").unwrap();
         log.retire(now + 15 * day).unwrap();
         assert!(!segments(&path).iter().any(|(number, _)| *number == 1), "its time is over");
+        log.retire(now + 60 * day).unwrap();
+        let left: Vec<u64> = segments(&path).iter().map(|(number, _)| *number).collect();
+        assert_eq!(left, [2], "the number stays, so that it is not given again");
+        assert_eq!(std::fs::read(segment_path(&path, 2)).unwrap(), b"");
     }
 
     #[test]

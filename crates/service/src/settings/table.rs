@@ -238,8 +238,8 @@ settings! {
     Dashboard / dashboard {
         /// Where it listens. Keep it on loopback; a tunnel is the way in.
         listen: SocketAddr as Address = "dashboard.listen", ["DASHBOARD_LISTEN"], [], "127.0.0.1:3100";
-        /// The names it answers to, with their ports; others are refused. When not set: `localhost` and `127.0.0.1` with the
-        /// port it listens on (`localhost:3100,127.0.0.1:3100`).
+        /// The public names it answers to, with their ports. `localhost` and `127.0.0.1` with the port it listens on always
+        /// count; all others are refused.
         hosts: Vec<String> as List<Text> = "dashboard.hosts", ["DASHBOARD_HOSTS"], [], "";
         /// The Cloudflare Access team (`NAME` of `NAME.cloudflareaccess.com`), to check every request's token.
         access_team: Option<String> as Optional<Text> = "dashboard.accessTeam", ["CF_ACCESS_TEAM"], [], "";
@@ -247,7 +247,7 @@ settings! {
         access_aud: Option<String> as Optional<Text> = "dashboard.accessAud", ["CF_ACCESS_AUD"], [], "";
         /// The keys that sign those tokens, as a file or address, when they are not the team's own.
         access_keys: Option<String> as Optional<Text> = "dashboard.accessKeys", ["CF_ACCESS_JWKS"], [], "";
-        /// Where the host's `/proc` is; when not set, `/host/proc` if it is there, else `/proc`.
+        /// Where the host's `/proc` is; when not set, `/host/proc` if it is there, else `/proc` outside a container.
         proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["DASHBOARD_PROC"], [], "";
     }
 
