@@ -99,6 +99,22 @@ impl Office {
         self.processor = Some(child);
     }
 
+    /// Writes `settings.json`, as an operator does with an editor.
+    pub fn set(&self, settings: &serde_json::Value) {
+        fs::write(self.path("state/settings.json"), settings.to_string()).expect("settings");
+    }
+
+    /// Changes `threads.json` while no processor runs, and starts one.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut serde_json::Value)) {
+        self.stop();
+        let path = self.state().threads();
+        let text = fs::read(&path).expect("threads");
+        let mut threads = serde_json::from_slice(&text).expect("threads");
+        change(&mut threads);
+        fs::write(&path, threads.to_string()).expect("threads");
+        self.start();
+    }
+
     /// Kills the processor as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.processor.take() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use tinyclaw_domain::{
     Channel, Command, Direction, Health, HistoryLine, Key, Message, Model, Outcome, Reply, Source,
-    ThreadId, ThreadStatus,
+    Thread, ThreadId, ThreadStatus,
 };
 use tinyclaw_engine::Probe;
 use tinyclaw_memory::last_reset;
@@ -27,8 +27,10 @@ const DISK_LOW: f64 = 0.08;
 const DISK_ENOUGH: u64 = 2 << 30;
 /// So many waiting messages are a backlog worth a word.
 const BACKLOG: usize = 100;
-/// A heartbeat's file of this length at least may hold something to do.
+/// Where a thread keeps what it looks after, in its directory.
 const HEARTBEAT_FILE: &str = "HEARTBEAT.md";
+/// When a thread last looked, in its entry.
+const LAST_BEAT: &str = "lastBeat";
 
 /// Ticks until it is aborted.
 pub(crate) async fn run(office: Arc<Office>) {
@@ -44,7 +46,6 @@ pub(crate) async fn run(office: Arc<Office>) {
 struct Due {
     at: HashMap<&'static str, Instant>,
     router_changed: Option<SystemTime>,
-    beats: HashMap<ThreadId, Instant>,
 }
 
 impl Due {
@@ -75,7 +76,7 @@ impl Due {
             daily_reset(office);
         }
         if self.is("beats", Duration::from_secs(10)) {
-            self.heartbeats(office);
+            on_disk(|| heartbeats(office));
         }
         if self.is("retention", Duration::from_secs(24 * 3_600)) {
             retire(office);
@@ -106,33 +107,51 @@ impl Due {
             *office.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
         }
     }
+}
 
-    fn heartbeats(&mut self, office: &Arc<Office>) {
-        let settings = office.settings();
-        let beat = &settings.heartbeat;
-        let is_quiet = beat.quiet_hours.is_some_and(|it| it.contains(office.now().time()));
-        if !beat.enabled || is_quiet {
-            return;
-        }
-        let threads: Vec<(ThreadId, String)> = {
-            let book = lock(&office.book);
-            let open = book.all().iter().filter(|it| it.1.status != ThreadStatus::Closed);
-            open.map(|(id, it)| (id.clone(), it.cwd.clone())).collect()
+/// Lets threads look whether something is due, each at its interval from its last look on: a restart is none.
+fn heartbeats(office: &Office) {
+    let settings = office.settings();
+    let beat = &settings.heartbeat;
+    let is_quiet = beat.quiet_hours.is_some_and(|it| it.contains(office.now().time()));
+    // While nothing can be answered, one look after another would pile up.
+    if !beat.enabled || is_quiet || lock(&office.pause).is_some() {
+        return;
+    }
+    let threads: Vec<(ThreadId, String, Option<u64>)> = {
+        let book = lock(&office.book);
+        let open = book.all().iter().filter(|it| it.1.status != ThreadStatus::Closed);
+        let last = |it: &Thread| it.extra.get(LAST_BEAT).and_then(serde_json::Value::as_u64);
+        open.map(|(id, it)| (id.clone(), it.cwd.clone(), last(it))).collect()
+    };
+    for (id, cwd, last) in threads {
+        let Some(every) = beat.threads.get(id.as_str()).copied().unwrap_or(Some(beat.interval))
+        else {
+            continue;
         };
-        for (id, cwd) in threads {
-            let Some(every) = beat.threads.get(id.as_str()).copied().unwrap_or(Some(beat.interval))
-            else {
-                continue;
-            };
-            let now = Instant::now();
-            // The first beat comes after one interval, not with the start.
-            let next = *self.beats.entry(id.clone()).or_insert(now + every);
-            if now < next || !has_something_due(&Path::new(&cwd).join(HEARTBEAT_FILE)) {
-                continue;
-            }
-            self.beats.insert(id.clone(), now + every);
-            publish_beat(office, &id);
+        let now = now_ms();
+        // The first one comes after one interval. A clock that was set back begins anew.
+        let Some(last) = last.filter(|it| *it <= now) else {
+            note_beat(office, &id, now);
+            continue;
+        };
+        let is_due = now - last >= every.as_millis() as u64;
+        if is_due && has_something_due(&Path::new(&cwd).join(HEARTBEAT_FILE)) {
+            // Published first, under a key of the last one: a crash in between does not make it two.
+            publish_beat(office, &id, last);
+            note_beat(office, &id, now);
         }
+    }
+}
+
+fn note_beat(office: &Office, id: &ThreadId, at: u64) {
+    let noted = lock(&office.book).touch(|threads| {
+        if let Some(it) = threads.get_mut(id) {
+            it.extra.insert(LAST_BEAT.to_owned(), at.into());
+        }
+    });
+    if let Err(err) = noted {
+        tracing::warn!(thread.id = %id, "cannot note the heartbeat of thread {id}: {err}");
     }
 }
 
@@ -144,10 +163,10 @@ fn has_something_due(path: &Path) -> bool {
         .any(|it| !it.is_empty() && !it.starts_with('#') && !it.starts_with("- [x]"))
 }
 
-fn publish_beat(office: &Office, id: &ThreadId) {
+fn publish_beat(office: &Office, id: &ThreadId, last: u64) {
     let channel =
         if is_telegram(id) && office.has_telegram() { Channel::Telegram } else { Channel::System };
-    let key = Key::hashed("hb", &format!("{id}-{}", now_ms()));
+    let key = Key::hashed("hb", &format!("{id}-{last}"));
     let text = format!(
         "Read {HEARTBEAT_FILE} and see whether something is due now. Do what is due and say what you did in a few \
          words. If nothing is due, answer only [NO_UPDATES]."
@@ -155,7 +174,7 @@ fn publish_beat(office: &Office, id: &ThreadId) {
     let mut beat = Message::new(key, channel, id.clone(), text, now_ms());
     beat.source = Source::Heartbeat;
     beat.sender = "heartbeat".to_owned();
-    if let Err(err) = on_disk(|| office.queue.publish(Side::Run, beat, Durability::Strict)) {
+    if let Err(err) = office.queue.publish(Side::Run, beat, Durability::Strict) {
         tracing::warn!(thread.id = %id, "thread {id} misses a heartbeat: {err}");
     }
 }

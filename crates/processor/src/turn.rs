@@ -456,7 +456,11 @@ impl Job<'_> {
         if reply.text.trim().is_empty() {
             reply.text = "Claude finished without a word.".to_owned();
         }
-        if self.message.source == Source::Heartbeat && reply.text.contains("[NO_UPDATES]") {
+        // A file is something to show, whatever is said with it.
+        if self.message.source == Source::Heartbeat
+            && reply.text.contains("[NO_UPDATES]")
+            && reply.files.is_empty()
+        {
             reply.silent = true;
         }
         self.close(&reply);

@@ -185,3 +185,30 @@ fn a_press_goes_on_although_the_budget_is_spent() {
     assert_eq!(forum.office.prompts().len(), 3, "each was asked once");
     assert_eq!(forum.fake.violations(), [""; 0]);
 }
+
+#[test]
+fn what_nobody_asked_for_arrives_and_what_is_not_worth_a_word_does_not() {
+    let chat = FORUM.to_string();
+    let mut forum = Forum::open_with(&[
+        ("TELEGRAM_BOT_TOKEN", TOKEN),
+        ("TELEGRAM_CHAT_ID", &chat),
+        ("TINYCLAW_HEARTBEAT_ENABLED", "true"),
+        ("TINYCLAW_HEARTBEAT_QUIET_HOURS", "00:00-00:00"),
+    ]);
+    forum.ada(None, "[demo: background 1s The build is green.]");
+    forum.until("    The build is green.\n");
+    let file = forum.office.path("work/HEARTBEAT.md");
+    // For one last time there is one heartbeat, so the second needs another.
+    let last_at = |ms: u64| move |it: &mut serde_json::Value| it["1"]["lastBeat"] = ms.into();
+    std::fs::write(&file, "- [ ] see whether the tests pass").unwrap();
+    forum.office.restart_with(last_at(1));
+    let lines = |office: &Office| office.lines("message-history.jsonl");
+    forum.office.wait_for("the answer to the first heartbeat", || {
+        lines(&forum.office).into_iter().find(|it| it["message"] == "[NO_UPDATES]")
+    });
+    std::fs::write(&file, "- [ ] [demo: say The report is due.]").unwrap();
+    forum.office.restart_with(last_at(2));
+    let transcript = forum.until("    The report is due.\n");
+    assert!(!transcript.contains("NO_UPDATES"), "{transcript}");
+    assert_eq!(forum.fake.violations(), [""; 0]);
+}

@@ -1,6 +1,6 @@
 //! A message from the queue through router and engine and back.
 
-use tinyclaw_domain::{Model, Outcome};
+use tinyclaw_domain::{ButtonPress, Model, Outcome};
 use tinyclaw_e2e::Office;
 use tinyclaw_queue::Place;
 
@@ -94,6 +94,32 @@ fn a_refusal_is_reported_and_not_tried_again() {
     assert_eq!(reply.outcome, Outcome::Failed);
     assert!(reply.text.contains("refused"), "{}", reply.text);
     assert_eq!(office.prompts().len(), 1);
+}
+
+#[test]
+fn a_turn_that_takes_too_many_steps_says_how_far_it_got_and_offers_to_go_on() {
+    let mut office = Office::open();
+    let reply = office.ask("7", "[demo: steps 2] please");
+    assert_eq!(reply.outcome, Outcome::Failed);
+    assert!(reply.text.starts_with("I got this far."), "{}", reply.text);
+    assert!(reply.text.ends_with("Say \"continue\" to go on from here."), "{}", reply.text);
+    assert_eq!(reply.buttons[0].press, ButtonPress::Say("continue".to_owned()));
+    assert_eq!(office.ask("7", "continue").outcome, Outcome::Answered);
+    let prompts = office.prompts();
+    assert_eq!(prompts[0]["session"], prompts[1]["session"]);
+    assert_eq!(prompts[0]["pid"], prompts[1]["pid"], "the same process goes on");
+}
+
+#[test]
+fn what_claude_says_after_its_turn_is_kept() {
+    let mut office = Office::open();
+    office.ask("7", "[demo: background 1s The build is green.]");
+    let line = office.wait_for("the words", || {
+        let lines = office.lines("message-history.jsonl");
+        lines.iter().find(|it| it["message"] == "The build is green.").cloned()
+    });
+    assert_eq!((&line["threadId"], &line["direction"]), (&7.into(), &"out".into()));
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
 }
 
 #[test]

@@ -226,6 +226,15 @@ impl Player {
         Ok(false)
     }
 
+    pub(crate) fn too_many_steps(&mut self, notes: &mut Notes, most: u64) -> Result<bool, Stop> {
+        self.tell(notes, "I got this far.")?;
+        let mut line = self.result_line(notes, "error_max_turns", true, "");
+        line["errors"] = json!([format!("Reached maximum number of turns ({most})")]);
+        line["num_turns"] = json!(most);
+        self.say(line);
+        Ok(false)
+    }
+
     fn synthetic(&mut self, error: &str, text: &str) {
         self.say(json!({ "type": "assistant", "error": error, "parent_tool_use_id": null,
             "message": { "role": "assistant", "model": "<synthetic>",

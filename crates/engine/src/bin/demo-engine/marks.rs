@@ -16,6 +16,7 @@ pub(crate) enum Mark {
     Retry(u64),
     Limit(u64),
     Refuse,
+    Steps(u64),
     Cut,
     Hang,
     Deaf,
@@ -54,6 +55,12 @@ pub(crate) fn message(prompt: &str) -> &str {
         at += line.len();
     }
     found.trim()
+}
+
+/// Whether the prompt's last part is the clock's: look whether something is due.
+pub(crate) fn is_heartbeat(prompt: &str) -> bool {
+    let before = prompt.trim_end().strip_suffix(message(prompt)).unwrap_or_default();
+    before.trim_end().ends_with("[Heartbeat check-in]:")
 }
 
 /// All marks of a message, in order.
@@ -109,6 +116,7 @@ fn parse(text: &str) -> Mark {
         "retry" => first.parse().ok().map(Mark::Retry),
         "limit" => first.parse().ok().map(Mark::Limit),
         "refuse" => Some(Mark::Refuse),
+        "steps" => first.parse().ok().map(Mark::Steps),
         "cut" => Some(Mark::Cut),
         "hang" => Some(Mark::Hang),
         "deaf" => Some(Mark::Deaf),
@@ -142,6 +150,8 @@ mod tests {
         assert_eq!(message(prompt), "now [demo: long 20]\nok");
         assert_eq!(find(message(prompt)), [Mark::Long(20)]);
         assert_eq!(message("[demo: ask] please"), "[demo: ask] please");
+        assert!(is_heartbeat("[Sat]\n\n[Heartbeat check-in]: Read HEARTBEAT.md\n"));
+        assert!(!is_heartbeat("[Heartbeat check-in]: was\n\n[Ada via Telegram]: now"));
     }
 
     #[test]

@@ -234,7 +234,13 @@ impl Player {
 
     /// Does what the marks say. `false`: the turn has told its own end.
     fn play(&mut self, notes: &mut Notes, prompt: &str, files: usize) -> Result<bool, Stop> {
-        let message = marks::message(prompt).to_owned();
+        let mut message = marks::message(prompt).to_owned();
+        let is_heartbeat = marks::is_heartbeat(prompt);
+        if is_heartbeat {
+            // As Claude would: what is written there is what is due.
+            let path = self.options.cwd.join("HEARTBEAT.md");
+            message = std::fs::read_to_string(path).unwrap_or_default();
+        }
         let login = std::env::var("TINYCLAW_DEMO_LOGIN").ok();
         if login.is_some_and(|it| !std::path::Path::new(&it).exists()) {
             return self.fail(notes, "401");
@@ -307,6 +313,7 @@ impl Player {
                 Mark::Fail(how) => return self.fail(notes, &how),
                 Mark::Limit(seconds) => return self.limit(notes, seconds),
                 Mark::Refuse => return self.refuse(notes),
+                Mark::Steps(most) => return self.too_many_steps(notes, most),
                 Mark::Unknown(it) => {
                     format!(
                         "`[demo: {it}]` means nothing to me; the engine's README lists the marks."
@@ -319,7 +326,9 @@ impl Player {
             }
             text.push_str(&report);
         }
-        if !has_text {
+        if is_heartbeat && !has_text {
+            text = "[NO_UPDATES]".to_owned();
+        } else if !has_text {
             let before = self.session.asked.last().map(|it| marks::message(it).to_owned());
             let desk = self.options.cwd.display().to_string();
             let turn = self.session.asked.len() + 1;
