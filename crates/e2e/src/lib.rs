@@ -29,6 +29,21 @@ pub fn program(name: &str) -> PathBuf {
     })
 }
 
+/// An example of another package, as it was built.
+///
+/// # Panics
+/// When it was not built.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("own program");
+    let dir = own.parent().and_then(Path::parent).expect("folder");
+    let found = dir.join("examples").join(name);
+    assert!(
+        found.is_file(),
+        "{name} is not built: run `cargo build -p {package} --example {name}` first"
+    );
+    found
+}
+
 /// An office in a temporary folder, with the demo engine.
 pub struct Office {
     dir: TempDir,

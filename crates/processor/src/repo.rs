@@ -116,6 +116,12 @@ async fn clone(
         .map_err(|err| format!("The clone cannot be put in its place: {err}."))
 }
 
+/// The host of an address, with its port: whose passwords the credential helper knows.
+pub(crate) fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |it| it.1);
+    rest.split(['/', '?', '#']).next().unwrap_or(rest)
+}
+
 async fn git(
     office: &Arc<Office>,
     capability: Option<&Path>,
@@ -146,6 +152,7 @@ async fn git(
     if let Some(url) = &settings.github.broker_url {
         command.env("CREDENTIAL_BROKER_URL", url);
     }
+    command.env("TINYCLAW_GIT_HOST", host_of(&settings.github.url));
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(time, command.output()).await {
         Ok(Ok(output)) if output.status.success() => Ok(()),
@@ -166,6 +173,12 @@ async fn git(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_for_the_host_that_repositories_come_from() {
+        assert_eq!(host_of("https://github.com"), "github.com");
+        assert_eq!(host_of("https://ghe.example.com:8443/git/"), "ghe.example.com:8443");
+    }
 
     #[test]
     fn a_repository_is_owner_and_name_and_nothing_else() {

@@ -101,6 +101,9 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
     }
     if let Some(url) = &settings.github.broker_url {
         config.env.insert("CREDENTIAL_BROKER_URL".to_owned(), url.clone());
+        // An Enterprise server's host, when that is where repositories come from.
+        let host = crate::repo::host_of(&settings.github.url).to_owned();
+        config.env.insert("TINYCLAW_GIT_HOST".to_owned(), host);
         // Git asks the broker's helper, and tells it the repository, wherever TinyClaw is installed.
         for (name, value) in [
             ("GIT_CONFIG_COUNT", "2"),

@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod memory;
 mod real;
+mod repos;
 mod restart;
 mod telegram;
 mod threads;
