@@ -1,4 +1,4 @@
-//! What an engine is told once, when it is made.
+//! What an engine is told when it is made, and when its settings change.
 //!
 //! Nothing here is read from the environment or from a file: the caller does that, and hands in values.
 
@@ -90,6 +90,26 @@ impl EngineConfig {
             turns_max: None,
             times: Times::default(),
         }
+    }
+
+    /// What follows on this configuration when `new` is wanted, and what of it has to wait for the next start.
+    pub(crate) fn succeeded_by(&self, new: EngineConfig) -> (EngineConfig, Vec<&'static str>) {
+        let changes = [
+            ("program", self.program != new.program || self.leash != new.leash),
+            ("state", self.state != new.state),
+            ("home", self.claude_home != new.claude_home),
+            ("landlock", self.landlock != new.landlock),
+        ];
+        let left = changes.into_iter().filter(|it| it.1).map(|it| it.0).collect();
+        let next = EngineConfig {
+            program: self.program.clone(),
+            leash: self.leash.clone(),
+            state: self.state.clone(),
+            claude_home: self.claude_home.clone(),
+            landlock: self.landlock,
+            ..new
+        };
+        (next, left)
     }
 
     pub(crate) fn model_name(&self, model: Model) -> String {

@@ -106,11 +106,20 @@ impl Engine {
 
     /// Starts a thread's process ahead of its next turn, unless it is there or busy. Never fails: the turn will say.
     pub fn prewarm(&self, session: SessionSpec) {
-        if self.0.config.mode == Mode::Spawn {
+        if self.0.config().mode == Mode::Spawn {
             return;
         }
         let pool = self.0.clone();
         tokio::spawn(async move { pool.prewarm(session).await });
+    }
+
+    /// Puts another configuration in force. A turn in flight ends under the one it began with; a process that was
+    /// started otherwise than it would be now is replaced before its thread's next turn, and its session goes on.
+    ///
+    /// What lies under everything stays until the next start: where the program, the leash, the state folder and
+    /// Claude's home are, and how Claude is confined. Gives back the names of what was to change of these.
+    pub fn reconfigure(&self, config: EngineConfig) -> Vec<&'static str> {
+        self.0.reconfigure(config)
     }
 
     /// Closes a thread's idle process. `false`: it is busy and stays.
@@ -172,7 +181,7 @@ impl Engine {
 
     /// Where Claude keeps the transcript of this session for this directory.
     pub fn transcript(&self, cwd: &Path, session: &SessionId) -> PathBuf {
-        transcript::path(&self.0.config.claude_dir(), cwd, session)
+        transcript::path(&self.0.config().claude_dir(), cwd, session)
     }
 
     /// Whether a thread may have this directory.
@@ -180,9 +189,9 @@ impl Engine {
         let Some(there) = cwd.canonicalize().ok().filter(|it| it.is_dir()) else {
             return Err(BadCwd::Missing(cwd.to_owned()));
         };
-        let state = &self.0.config.state;
+        let state = self.0.config().state.clone();
         let state = state.canonicalize().unwrap_or_else(|_| state.clone());
-        if self.0.config.landlock != Landlock::Off && state.starts_with(&there) {
+        if self.0.config().landlock != Landlock::Off && state.starts_with(&there) {
             return Err(BadCwd::HoldsState { cwd: there, state });
         }
         Ok(())

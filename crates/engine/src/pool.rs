@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
@@ -32,7 +32,7 @@ const TASK_PATIENCE: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) config: EngineConfig,
+    config: RwLock<Arc<EngineConfig>>,
     launcher: Arc<dyn Launcher>,
     desks: Mutex<HashMap<ThreadId, Arc<Desk>>>,
     pub(crate) shared: Shared,
@@ -53,6 +53,8 @@ struct Desk {
 struct Warm {
     driver: Driver,
     spec: SessionSpec,
+    /// What it was started with.
+    config: Arc<EngineConfig>,
 }
 
 impl Desk {
@@ -64,8 +66,8 @@ impl Desk {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, driver: &Driver, spec: &SessionSpec) {
-        let warm = Warm { driver: driver.clone(), spec: spec.clone() };
+    fn keep(&self, driver: &Driver, spec: &SessionSpec, config: Arc<EngineConfig>) {
+        let warm = Warm { driver: driver.clone(), spec: spec.clone(), config };
         *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = Some(warm);
     }
 
@@ -103,7 +105,7 @@ impl Pool {
             is_unconfined: Arc::new(Once::new()),
         };
         let pool = Arc::new(Pool {
-            config,
+            config: RwLock::new(Arc::new(config)),
             launcher,
             desks: Mutex::default(),
             shared,
@@ -112,6 +114,19 @@ impl Pool {
         });
         tokio::spawn(Pool::look_around(Arc::downgrade(&pool)));
         pool
+    }
+
+    /// What counts now.
+    pub(crate) fn config(&self) -> Arc<EngineConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// See [`Engine::reconfigure`](crate::Engine::reconfigure).
+    pub(crate) fn reconfigure(&self, new: EngineConfig) -> Vec<&'static str> {
+        let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let (next, left) = config.succeeded_by(new);
+        *config = Arc::new(next);
+        left
     }
 
     pub(crate) fn take_background(&self) -> Option<mpsc::UnboundedReceiver<Background>> {
@@ -146,7 +161,7 @@ impl Pool {
         let mut order = Box::new(TurnOrder {
             key: request.key,
             uuid: request.uuid,
-            model: self.config.model_name(spec.model),
+            model: self.config().model_name(spec.model),
             content: serde_json::Value::Null,
             begun,
             session: spec.id.clone(),
@@ -190,11 +205,11 @@ impl Pool {
             order.fail(TurnFailure::NotStarted { detail, lasting: false });
         }
         desk.touch();
-        if self.config.mode == Mode::Spawn {
+        if self.config().mode == Mode::Spawn {
             desk.close(false).await;
         }
         drop(lane);
-        self.make_room(self.config.warm_max).await;
+        self.make_room(self.config().warm_max).await;
     }
 
     /// Starts a process ahead of its turn.
@@ -232,18 +247,22 @@ impl Pool {
         if self.is_closing.load(Ordering::SeqCst) {
             return Err(TurnFailure::Closing);
         }
+        let config = self.config();
         if let Some(warm) = desk.warm() {
             // The model is changed on the way; anything else needs another process.
-            let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec;
+            let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec
+                && (Arc::ptr_eq(&warm.config, &config) || alike(&warm.config, &config, spec));
             if fits {
                 return Ok(warm.driver);
             }
             warm.driver.close(false).await;
         }
-        self.make_room(self.config.warm_max.saturating_sub(1)).await;
-        let driver =
-            self.launch(spec, Purpose::Turns).await.map_err(|it| TurnFailure::from(&it))?;
-        desk.keep(&driver, spec);
+        self.make_room(config.warm_max.saturating_sub(1)).await;
+        let driver = self
+            .launch(&config, spec, Purpose::Turns)
+            .await
+            .map_err(|it| TurnFailure::from(&it))?;
+        desk.keep(&driver, spec, config);
         if self.is_closing.load(Ordering::SeqCst) {
             driver.close(true).await;
             return Err(TurnFailure::Closing);
@@ -251,19 +270,24 @@ impl Pool {
         Ok(driver)
     }
 
-    async fn launch(&self, spec: &SessionSpec, purpose: Purpose) -> Result<Driver, LaunchError> {
+    async fn launch(
+        &self,
+        config: &EngineConfig,
+        spec: &SessionSpec,
+        purpose: Purpose,
+    ) -> Result<Driver, LaunchError> {
         let resumed = match purpose {
             Purpose::Turns => {
-                let path = transcript::path(&self.config.claude_dir(), &spec.cwd, &spec.id);
+                let path = transcript::path(&config.claude_dir(), &spec.cwd, &spec.id);
                 transcript::exists(&path)
             }
             Purpose::Probe => false,
         };
-        let (env, access) = self.surroundings(spec)?;
+        let (env, access) = surroundings(config, spec)?;
         let launched = self.launcher.launch(LaunchSpec {
             thread: spec.thread.clone(),
             cwd: spec.cwd.clone(),
-            args: arguments(&self.config, spec, resumed, purpose),
+            args: arguments(config, spec, resumed, purpose),
             env,
             access,
         });
@@ -271,46 +295,14 @@ impl Pool {
             thread: spec.thread.clone(),
             session: spec.id.clone(),
             resumed,
-            model: self.config.model_name(spec.model),
+            model: config.model_name(spec.model),
             system_prompt: spec.system_prompt.clone(),
             tools: spec.tools.clone(),
-            times: self.config.times,
-            mode: self.config.mode,
+            times: config.times,
+            mode: config.mode,
             shared: self.shared.clone(),
         };
         Ok(Driver::start(launched.await?, setup))
-    }
-
-    /// The environment and the reach of a thread's Claude. Makes the folders that have to be there.
-    fn surroundings(
-        &self,
-        spec: &SessionSpec,
-    ) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
-        let make = |dir: PathBuf| match std::fs::create_dir_all(&dir) {
-            Ok(()) => Ok(dir),
-            Err(source) => Err(LaunchError::Step { step: "make", path: dir, source }),
-        };
-        let config = &self.config;
-        let (mut env, mut access) = (config.environment(), config.access.clone());
-        if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
-            // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
-            env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
-        }
-        if config.state.starts_with("/tmp") {
-            // With the state folder below it, /tmp cannot be opened to Claude as a whole.
-            let own = make(config.claude_home.join("tmp"))?;
-            env.insert("TMPDIR".to_owned(), own.display().to_string());
-        }
-        if let Some(name) = &config.capability {
-            let file = config.state.join("files").join(spec.thread.as_str()).join(name);
-            // A thread without one has no use for a name that leads nowhere.
-            if file.is_file() {
-                env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());
-            }
-        }
-        access.writable.extend([config.claude_home.clone(), make(config.claude_dir())?]);
-        access.readable.extend(config.path_prefix.iter().cloned());
-        Ok((env, access))
     }
 
     /// Closes idle processes, those not used for longest first, until at most `most` are left. What has something
@@ -344,7 +336,7 @@ impl Pool {
             for (thread, desk) in desks {
                 let Ok(_lane) = desk.lane.try_lock() else { continue };
                 let patience = if desk.has_tasks() { TASK_PATIENCE } else { 1 };
-                if desk.used().elapsed() < pool.config.idle_ttl * patience {
+                if desk.used().elapsed() < pool.config().idle_ttl * patience {
                     continue;
                 }
                 desk.close(false).await;
@@ -363,7 +355,8 @@ impl Pool {
         let thread: ThreadId = "probe".parse().map_err(|it| broken(format!("{it}")))?;
         let id: SessionId =
             Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
-        let cwd = self.config.state.join("files").join(thread.as_str());
+        let config = self.config();
+        let cwd = config.state.join("files").join(thread.as_str());
         std::fs::create_dir_all(&cwd).map_err(|it| broken(format!("{}: {it}", cwd.display())))?;
         let spec = SessionSpec {
             thread,
@@ -376,15 +369,17 @@ impl Pool {
         };
         let desk = self.desk(&spec.thread);
         let _lane = desk.lane.lock().await;
-        let driver =
-            self.launch(&spec, Purpose::Probe).await.map_err(|it| TurnFailure::from(&it))?;
-        desk.keep(&driver, &spec);
+        let driver = self
+            .launch(&config, &spec, Purpose::Probe)
+            .await
+            .map_err(|it| TurnFailure::from(&it))?;
+        desk.keep(&driver, &spec, config.clone());
         let (events_to, events) = mpsc::unbounded_channel();
         let (to, controls) = mpsc::unbounded_channel();
         let order = Box::new(TurnOrder {
             key: "probe".parse().map_err(|it| broken(format!("{it}")))?,
             uuid: Uuid::new_v4().to_string(),
-            model: self.config.model_name(spec.model),
+            model: self.config().model_name(spec.model),
             content: "Answer with the single word: ready".into(),
             begun: Instant::now(),
             session: id,
@@ -404,4 +399,44 @@ impl Pool {
             Some(TurnOutcome::Interrupted) | None => Err(TurnFailure::Closing),
         }
     }
+}
+
+/// The environment and the reach of a thread's Claude. Makes the folders that have to be there.
+fn surroundings(
+    config: &EngineConfig,
+    spec: &SessionSpec,
+) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
+    let make = |dir: PathBuf| match std::fs::create_dir_all(&dir) {
+        Ok(()) => Ok(dir),
+        Err(source) => Err(LaunchError::Step { step: "make", path: dir, source }),
+    };
+    let (mut env, mut access) = (config.environment(), config.access.clone());
+    if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
+        // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
+        env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
+    }
+    if config.state.starts_with("/tmp") {
+        // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+        let own = make(config.claude_home.join("tmp"))?;
+        env.insert("TMPDIR".to_owned(), own.display().to_string());
+    }
+    if let Some(name) = &config.capability {
+        let file = config.state.join("files").join(spec.thread.as_str()).join(name);
+        // A thread without one has no use for a name that leads nowhere.
+        if file.is_file() {
+            env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());
+        }
+    }
+    access.writable.extend([config.claude_home.clone(), make(config.claude_dir())?]);
+    access.readable.extend(config.path_prefix.iter().cloned());
+    Ok((env, access))
+}
+
+/// Whether a process that was started with one configuration serves a session as well under the other.
+fn alike(one: &EngineConfig, other: &EngineConfig, spec: &SessionSpec) -> bool {
+    let line = |it| arguments(it, spec, false, Purpose::Turns);
+    line(one) == line(other)
+        && one.environment() == other.environment()
+        && (&one.access, &one.capability) == (&other.access, &other.capability)
+        && (one.times, one.mode) == (other.times, other.mode)
 }

@@ -41,7 +41,8 @@ impl Costs {
         let begin = costs.begin_ms();
         for line in log::<HistoryLine>(&state.history())? {
             let line = line?;
-            if line.timestamp + OVERLAP_MS < begin {
+            // A line that came in bears the time it was said at, which may be long before it was written.
+            if line.direction == Direction::Out && line.timestamp + OVERLAP_MS < begin {
                 break;
             }
             costs.count(&line);
@@ -59,6 +60,11 @@ impl Costs {
             threads: HashMap::new(),
             counted: HashSet::new(),
         }
+    }
+
+    /// The time zone that its day is one of.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// Counts an answer that was just written to the history. The same line again counts once.

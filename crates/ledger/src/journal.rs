@@ -52,6 +52,19 @@ impl Journal {
         }
     }
 
+    /// Keeps lines for another time from now on. A line that is being written is finished first.
+    pub fn keep(&self, state: &StateDir, keep: Keep) {
+        let fresh = Journal::new(state, keep);
+        for (log, fresh) in [
+            (&self.history, fresh.history),
+            (&self.routing, fresh.routing),
+            (&self.prompts, fresh.prompts),
+        ] {
+            let fresh = fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
+            *log.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
     /// Notes a message in, or an answer out.
     pub fn history(&self, line: &HistoryLine) -> Result<(), JsonError> {
         append(&self.history, line)

@@ -87,10 +87,9 @@ impl Due {
         match on_disk(|| office.settings.refresh()) {
             Refreshed::Same => {}
             Refreshed::Changed => {
-                tracing::info!(
-                    "settings.json changed and is in force; the engine's own take effect at the next start"
-                );
-                office.vitals.concern("settings", None);
+                tracing::info!("settings.json changed and is in force");
+                let trouble = on_disk(|| setup::apply(office)).err().map(|it| format!("{it:#}"));
+                office.vitals.concern("settings", trouble);
             }
             Refreshed::Refused(mistakes) => {
                 tracing::error!(

@@ -16,7 +16,7 @@ use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals, conceal_from_now_on, now_ms};
 use tokio::sync::watch;
 
-use crate::office::{Office, Slots};
+use crate::office::{Office, Slots, lock};
 
 /// After a start that did not work, until it is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -159,11 +159,7 @@ pub fn prepare(
     shutdown: Shutdown,
 ) -> anyhow::Result<Office> {
     let current = settings.current();
-    let secrets =
-        [&current.claude.oauth_token, &current.claude.api_key, &current.github.capability_secret];
-    for secret in secrets.into_iter().flatten() {
-        conceal_from_now_on(secrecy::ExposeSecret::expose_secret(secret));
-    }
+    conceal_secrets(&current);
     let engine = engine_config(&state, &current)?;
     std::fs::create_dir_all(current.office.default_cwd())
         .with_context(|| format!("cannot make {}", current.office.default_cwd().display()))?;
@@ -177,11 +173,6 @@ pub fn prepare(
         tracing::error!("{trouble}");
         vitals.concern("threads", Some(trouble.to_string()));
     }
-    let keep = Keep {
-        history: current.retention.history,
-        routing: current.retention.routing,
-        prompts: current.retention.prompts,
-    };
     let zone = current.office.timezone.clone();
     let costs = Costs::read(&state, zone, now_ms()).context("cannot read what today cost")?;
     let progresses = Progresses::new(&state);
@@ -189,7 +180,7 @@ pub fn prepare(
     let (router, trouble) = router(&state);
     vitals.concern("router", trouble);
     Ok(Office {
-        journal: Journal::new(&state, keep),
+        journal: Journal::new(&state, keep(&current)),
         memory: Memory::new(state.memory()),
         engine: Engine::new(engine),
         progresses,
@@ -210,6 +201,45 @@ pub fn prepare(
         vitals,
         shutdown,
     })
+}
+
+/// Puts changed settings in force where they were taken over at the start. The rest is read when it is needed.
+///
+/// What cannot be changed under running processes stays until the next start, and the error says so.
+pub(crate) fn apply(office: &Office) -> anyhow::Result<()> {
+    let settings = office.settings();
+    conceal_secrets(&settings);
+    office.journal.keep(&office.state, keep(&settings));
+    let zone = &settings.office.timezone;
+    if lock(&office.costs).zone() != zone {
+        // Another zone has another midnight. Locked meanwhile, so that no turn is counted into the old day.
+        let mut costs = lock(&office.costs);
+        *costs = Costs::read(&office.state, zone.clone(), now_ms())
+            .context("cannot read what today cost")?;
+    }
+    let left = office.engine.reconfigure(engine_config(&office.state, &settings)?);
+    if !left.is_empty() {
+        let names = left.join(", ");
+        anyhow::bail!("settings.json changed the engine's {names}; that waits for the next start");
+    }
+    Ok(())
+}
+
+/// Whatever is secret is taken out of every line from now on.
+fn conceal_secrets(settings: &Settings) {
+    let (claude, github) = (&settings.claude, &settings.github);
+    let secrets = [&claude.oauth_token, &claude.api_key, &github.capability_secret];
+    for secret in secrets.into_iter().flatten() {
+        conceal_from_now_on(secrecy::ExposeSecret::expose_secret(secret));
+    }
+}
+
+fn keep(settings: &Settings) -> Keep {
+    Keep {
+        history: settings.retention.history,
+        routing: settings.retention.routing,
+        prompts: settings.retention.prompts,
+    }
 }
 
 /// The router with the operator's `router.toml`, or with its own lists when that one is wrong, and what is wrong.

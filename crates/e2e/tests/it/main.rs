@@ -9,6 +9,7 @@ mod memory;
 mod real;
 mod repos;
 mod restart;
+mod settings;
 mod telegram;
 mod threads;
 mod turns;

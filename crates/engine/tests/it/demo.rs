@@ -394,3 +394,35 @@ async fn a_missing_program_is_named_with_the_way_out() {
     let told = failure(&end.outcome).to_string();
     assert!(told.contains("cannot find Claude at /nowhere/claude: install it"), "{told}");
 }
+
+#[tokio::test]
+async fn changed_settings_replace_a_process_only_if_it_would_be_started_otherwise() {
+    let desk = Desk::demo();
+    desk.say("hello").await;
+    let ready = async |text: &str| {
+        let mut turn = desk.ask(text);
+        let ready = until(&mut turn, |it| match it {
+            TurnEvent::SessionReady { resumed, warm } => Some((resumed, warm)),
+            _ => None,
+        });
+        let ready = ready.await;
+        assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
+        ready
+    };
+    let mut config = desk.config.clone();
+    config.warm_max = 2;
+    assert_eq!(desk.engine.reconfigure(config.clone()), [""; 0]);
+    assert_eq!(ready("the same").await, (true, true));
+    config.times.turn = Duration::from_secs(3600);
+    desk.engine.reconfigure(config.clone());
+    assert_eq!(ready("another, the session goes on").await, (true, false));
+    assert_eq!(ready("and stays").await, (true, true));
+    config.mode = Mode::Spawn;
+    desk.engine.reconfigure(config.clone());
+    assert_eq!(ready("the last of its kind").await, (true, false));
+    eventually("no process is left", || desk.engine.processes() == 0).await;
+    config.claude_home = desk.path("elsewhere");
+    config.landlock = Landlock::Off;
+    assert_eq!(desk.engine.reconfigure(config), ["home", "landlock"]);
+    assert_eq!(ready("at home, as before").await, (true, false));
+}

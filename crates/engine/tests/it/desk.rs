@@ -16,6 +16,8 @@ use uuid::Uuid;
 pub(crate) struct Desk {
     pub(crate) place: Place,
     pub(crate) engine: Engine,
+    /// What the engine was made with.
+    pub(crate) config: EngineConfig,
     pub(crate) spec: SessionSpec,
 }
 
@@ -46,7 +48,7 @@ impl Desk {
             tools: Arc::new([]),
             model: Model::Sonnet,
         };
-        Desk { place, engine: Engine::new(config), spec }
+        Desk { place, engine: Engine::new(config.clone()), config, spec }
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {

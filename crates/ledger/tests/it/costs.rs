@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tinyclaw_domain::Direction;
 use tinyclaw_ledger::{Costs, Journal, Keep};
 
 use crate::{answer, state, thread};
@@ -71,4 +72,18 @@ fn a_line_of_a_parallel_turn_that_ended_a_little_earlier_is_found() {
     journal.history(&answer("late", "8", ms("2026-11-20T23:59:00Z"), 2.0)).unwrap();
     let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
     assert_eq!(cents(costs.office(now).usd), 100);
+}
+
+#[test]
+fn a_message_that_waited_overnight_does_not_hide_what_was_spent_before_it() {
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    journal.history(&answer("early", "7", ms("2026-11-21T08:00:00Z"), 1.0)).unwrap();
+    let mut asked = answer("overnight", "8", ms("2026-11-20T20:00:00Z"), 0.0);
+    asked.direction = Direction::In;
+    journal.history(&asked).unwrap();
+    journal.history(&answer("overnight", "8", ms("2026-11-21T09:00:00Z"), 2.0)).unwrap();
+    let now = ms("2026-11-21T10:00:00Z");
+    let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
+    assert_eq!(cents(costs.office(now).usd), 300);
 }

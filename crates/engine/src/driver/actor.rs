@@ -1,0 +1,458 @@
+//! The task behind a driver: what it hears from Claude, from the engine and from a turn's caller, and what it does then.
+//!
+//! It decides nothing about time; see `ladder`. What a turn amounts to is `running`'s.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::background::Aside;
+use super::ladder::{self, Alarm};
+use super::pipes::{self, Pen, Tail};
+use super::running::{self, Running, Why};
+use super::{Order, Setup};
+use crate::config::Mode;
+use crate::failure::TurnFailure;
+use crate::launch::{Exit, Leash, LeashOrder, Leashed};
+use crate::turn::{Control, McpAnswer, TurnEvent, TurnOutcome};
+use crate::wire::{HostRequest, Line, ResultLine, out};
+
+/// One process at work.
+pub(super) struct Actor {
+    pub(super) setup: Setup,
+    pub(super) lines: mpsc::Receiver<Line>,
+    pub(super) pen: Pen,
+    pub(super) stderr: Tail,
+    pub(super) leash: Leash,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) answers_to: mpsc::UnboundedSender<McpAnswer>,
+    pub(super) answers: mpsc::UnboundedReceiver<McpAnswer>,
+    pub(super) started: Instant,
+    pub(super) is_ready: bool,
+    /// The model the process is set to.
+    pub(super) model: String,
+    pub(super) requests: u64,
+    pub(super) turn: Option<Running>,
+    pub(super) aside: Option<Aside>,
+    /// What runs on in the background.
+    pub(super) tasks: HashSet<String>,
+    pub(super) has_tasks: Arc<AtomicBool>,
+    /// When patience with a closing process ends.
+    pub(super) close_at: Option<Instant>,
+    pub(super) hears_orders: bool,
+    pub(super) is_leaving: bool,
+    pub(super) is_first: bool,
+    pub(super) cost_seen: f64,
+    pub(super) output_seen: BTreeMap<String, u64>,
+    pub(super) unknown: u64,
+}
+
+const INITIALIZE: &str = "initialize";
+
+impl Actor {
+    pub(super) fn new(
+        leashed: Leashed,
+        setup: Setup,
+        orders: mpsc::UnboundedReceiver<Order>,
+        has_tasks: Arc<AtomicBool>,
+    ) -> Actor {
+        let (answers_to, answers) = mpsc::unbounded_channel();
+        Actor {
+            lines: pipes::read(leashed.stdout),
+            pen: Pen::new(leashed.stdin),
+            stderr: pipes::tail(leashed.stderr, setup.shared.is_unconfined.clone()),
+            leash: leashed.leash,
+            orders,
+            answers_to,
+            answers,
+            started: Instant::now(),
+            is_ready: false,
+            model: setup.model.clone(),
+            requests: 0,
+            turn: None,
+            aside: None,
+            tasks: HashSet::new(),
+            has_tasks,
+            close_at: None,
+            hears_orders: true,
+            is_leaving: false,
+            is_first: true,
+            cost_seen: 0.0,
+            output_seen: BTreeMap::new(),
+            unknown: 0,
+            setup,
+        }
+    }
+
+    /// Says hello, and what our tools are.
+    pub(super) fn introduce(&mut self) {
+        let with_tools = !self.setup.tools.is_empty();
+        self.pen.write(&out::initialize(INITIALIZE, &self.setup.system_prompt, with_tools));
+    }
+
+    /// Works until the process is gone.
+    pub(super) async fn run(mut self) {
+        let exit = loop {
+            let alarm = self.alarm();
+            tokio::select! {
+                line = self.lines.recv() => match line {
+                    Some(line) => self.on_line(line),
+                    None => break self.fetch_exit().await,
+                },
+                exit = self.leash.ended() => {
+                    // What it said last may still be on its way.
+                    while let Ok(Some(line)) = timeout(Duration::from_secs(1), self.lines.recv()).await {
+                        self.on_line(line);
+                    }
+                    break exit;
+                }
+                Some(answer) = self.answers.recv() => self.on_mcp_answer(&answer),
+                heard = running::heard(&mut self.turn) => self.on_control(heard),
+                order = self.orders.recv(), if self.hears_orders => self.on_order(order),
+                () = sleep_until(alarm.at) => self.on_alarm(alarm.what),
+            }
+        };
+        self.on_exit(exit);
+    }
+
+    /// Claude has closed its stdout: it leaves, or is made to.
+    async fn fetch_exit(&mut self) -> Exit {
+        self.pen.close();
+        if let Ok(exit) = timeout(self.setup.times.close, self.leash.ended()).await {
+            return exit;
+        }
+        self.leash.order(LeashOrder::End);
+        self.leash.ended().await
+    }
+
+    fn on_order(&mut self, order: Option<Order>) {
+        match order {
+            // On its way out; another process can have this one.
+            Some(Order::Turn(order)) if self.turn.is_some() || self.close_at.is_some() => {
+                order.give_back();
+            }
+            Some(Order::Turn(order)) => {
+                self.turn = Some(Running::new(order, self.setup.times.turn));
+                self.send_prompt();
+            }
+            Some(Order::Close { at_once: true }) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.stop(Why::Closing, ladder::Step::Ended);
+                }
+                self.close();
+                self.leash.order(LeashOrder::End);
+            }
+            Some(Order::Close { at_once: false }) => self.leave(),
+            None => {
+                self.hears_orders = false;
+                self.leave();
+            }
+        }
+    }
+
+    /// Closes now, or when the turn in flight is over.
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        if self.turn.is_none() {
+            self.close();
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.pen.close();
+        if self.close_at.is_none() {
+            self.close_at = Some(Instant::now() + self.setup.times.close);
+        }
+    }
+
+    /// Sends the waiting prompt, unless the process is not ready or busy with something of its own.
+    pub(super) fn send_prompt(&mut self) {
+        if !self.is_ready || self.aside.is_some() {
+            return;
+        }
+        let Some(turn) = self.turn.as_mut().filter(|it| it.sent.is_none()) else { return };
+        if turn.order.model != self.model {
+            self.model = turn.order.model.clone();
+            self.requests += 1;
+            self.pen.write(&out::set_model(&format!("model-{}", self.requests), &self.model));
+        }
+        let resumed = self.setup.resumed || !self.is_first;
+        let warm = !self.is_first;
+        turn.tell(TurnEvent::SessionReady { resumed, warm });
+        turn.resumed = resumed;
+        self.is_first = false;
+        self.pen.write(&out::user(&turn.order.uuid, turn.order.content.take()));
+        turn.has_sent();
+    }
+
+    fn on_line(&mut self, line: Line) {
+        if let Some(turn) = &mut self.turn {
+            turn.last_line = Instant::now();
+        }
+        match line {
+            Line::Init { version, model, mcp } => self.on_init(version, model, mcp),
+            Line::Alive => self.with_turn(Running::has_begun),
+            Line::State { idle } => self.on_state(idle),
+            Line::Task { id, is_running } => {
+                if is_running {
+                    self.tasks.insert(id);
+                } else {
+                    self.tasks.remove(&id);
+                }
+                self.has_tasks.store(!self.tasks.is_empty(), Ordering::Relaxed);
+                self.with_turn(Running::has_begun);
+            }
+            Line::Stream(event) => self.on_stream(event),
+            Line::Assistant { nested, model, error, blocks } => {
+                self.on_assistant(nested, model, error, blocks);
+            }
+            Line::ToolResults { nested: _, results } => {
+                self.with_turn(|turn| turn.tool_results(results));
+            }
+            Line::Replay { uuid } => self.with_turn(|turn| turn.replayed(uuid.as_deref())),
+            Line::ApiRetry { attempt, attempts_max, delay_ms, status, error } => {
+                self.on_retry(attempt, attempts_max, delay_ms, status, error.as_deref());
+            }
+            Line::RateLimit { status, kind, resets_at, utilization } => {
+                self.with_turn(|turn| turn.rate_limit(status, kind, resets_at, utilization));
+            }
+            Line::ModelFallback { to } => {
+                self.with_turn(|turn| turn.tell(TurnEvent::ModelFallback { to }));
+            }
+            Line::Result(result) => self.on_result(&result),
+            Line::Request { id, request } => self.on_request(id, request),
+            Line::Cancel { id } => self.with_turn(|turn| turn.ask_closed(&id, false)),
+            Line::Response { id, error } => self.on_response(&id, error),
+            Line::Unknown(kind) => {
+                self.unknown += 1;
+                tracing::debug!(thread.id = %self.setup.thread, kind, "a line of an unknown type");
+            }
+            Line::Garbage => {
+                self.unknown += 1;
+                tracing::debug!(thread.id = %self.setup.thread, "a line that is not JSON");
+            }
+        }
+    }
+
+    /// Whether Claude has nothing of ours to work on; what it says now is its own idea.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.turn.as_ref().is_none_or(|it| it.sent.is_none())
+    }
+
+    pub(super) fn with_turn(&mut self, work: impl FnOnce(&mut Running)) {
+        if let Some(turn) = self.turn.as_mut().filter(|it| it.sent.is_some()) {
+            work(turn);
+        }
+    }
+
+    fn on_init(
+        &mut self,
+        version: Option<String>,
+        model: Option<String>,
+        mcp: Vec<(String, String)>,
+    ) {
+        if let Some(version) = version {
+            self.setup.shared.saw_version(version);
+        }
+        if self.is_unasked() {
+            self.aside.get_or_insert_default();
+        }
+        self.with_turn(|turn| {
+            turn.has_begun();
+            turn.model = model;
+            for (server, status) in mcp.into_iter().filter(|(_, status)| status != "connected") {
+                turn.tell(TurnEvent::McpTrouble { server, status });
+            }
+        });
+    }
+
+    fn on_state(&mut self, idle: bool) {
+        match (idle, self.is_unasked()) {
+            (false, true) => {
+                self.aside.get_or_insert_default();
+            }
+            (false, false) => self.with_turn(Running::has_begun),
+            // Done with something of its own, and nothing to say about it.
+            (true, _) if self.aside.take().is_some() => self.send_prompt(),
+            (true, _) => {}
+        }
+    }
+
+    fn on_response(&mut self, id: &str, error: Option<String>) {
+        match (id, error) {
+            (INITIALIZE, None) => {
+                self.is_ready = true;
+                self.send_prompt();
+            }
+            (INITIALIZE, Some(error)) => {
+                tracing::warn!(thread.id = %self.setup.thread, error, "claude refuses to be driven");
+                self.leash.order(LeashOrder::End);
+            }
+            // Answers of ours come back as an echo; only a refusal of what we asked is news.
+            (_, Some(error)) if id.starts_with("model-") => {
+                tracing::warn!(thread.id = %self.setup.thread, error, "claude does not change its model");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_request(&mut self, id: String, request: HostRequest) {
+        match request {
+            HostRequest::CanUseTool { tool, input, suggestions } => {
+                match self.turn.as_mut().filter(|it| it.sent.is_some()) {
+                    Some(turn) => turn.ask(id, tool, input, suggestions),
+                    // Nobody is there to ask when Claude does something by itself.
+                    None => self.pen.write(&out::permission(
+                        &id,
+                        tinyclaw_domain::PermissionAnswer::Deny,
+                        &Value::Null,
+                        &[],
+                        out::ASK_UNANSWERED,
+                    )),
+                }
+            }
+            HostRequest::Mcp { message } => match out::mcp_reply(&message, &self.setup.tools) {
+                Some(reply) => self.mcp(&id, reply),
+                None => self.on_mcp_call(id, message),
+            },
+            HostRequest::Other(subtype) => {
+                self.pen.write(&out::error(&id, &format!("unsupported request: {subtype}")));
+            }
+        }
+    }
+
+    fn mcp(&mut self, id: &str, reply: Value) {
+        self.pen.write(&out::success(id, serde_json::json!({ "mcp_response": reply })));
+    }
+
+    fn on_mcp_call(&mut self, request_id: String, message: Value) {
+        let to = self.answers_to.clone();
+        let tool = message.pointer("/params/name").and_then(Value::as_str).unwrap_or_default();
+        let tool = tool.to_owned();
+        let input = message.pointer("/params/arguments").cloned().unwrap_or(Value::Null);
+        let responder = crate::turn::McpResponder { to, request_id, message, is_answered: false };
+        // Without a turn the responder is dropped, which answers that the tool is not there.
+        self.with_turn(|turn| turn.tell(TurnEvent::McpCall { tool, input, responder }));
+    }
+
+    fn on_mcp_answer(&mut self, answer: &McpAnswer) {
+        let reply = out::mcp_called(&answer.message, &answer.answer);
+        self.mcp(&answer.request_id, reply);
+    }
+
+    fn on_control(&mut self, control: Option<Control>) {
+        match control {
+            // Nobody listens any more: a turn without an audience is stopped like any other.
+            None | Some(Control::Interrupt) => self.stop(Why::Asked),
+            Some(Control::Answer { request_id, answer, note }) => {
+                let Some(turn) = &mut self.turn else { return };
+                let Some(ask) = turn.take_ask(&request_id) else { return };
+                let note = note.as_deref().unwrap_or("The user said no.");
+                let line = out::permission(&request_id, answer, &ask.input, &ask.suggestions, note);
+                self.pen.write(&line);
+                turn.tell(TurnEvent::AskClosed { request_id, expired: false });
+            }
+        }
+    }
+
+    fn on_result(&mut self, result: &ResultLine) {
+        let bill = self.bill(result);
+        let Some(turn) = self.turn.take_if(|it| it.sent.is_some()) else {
+            // Claude said something by itself; or it could not begin at all.
+            return self.on_aside_result(result, bill);
+        };
+        let outcome = turn.outcome_of(result);
+        let keep = match &outcome {
+            TurnOutcome::Answered | TurnOutcome::Interrupted => true,
+            TurnOutcome::Failed(failure) => !matches!(
+                failure,
+                TurnFailure::NotLoggedIn { .. }
+                    | TurnFailure::Budget
+                    | TurnFailure::Hung(_)
+                    | TurnFailure::UnknownSession
+            ),
+        };
+        if !keep || self.setup.mode == Mode::Spawn || turn.has_signalled() {
+            self.close();
+        }
+        self.finish(turn, outcome, Some((result, bill)));
+    }
+
+    /// What this result costs beyond what was told before: cost and models count from the process's start.
+    fn bill(&mut self, result: &ResultLine) -> Bill {
+        let cost_usd = (result.total_cost_usd - self.cost_seen).max(0.0);
+        self.cost_seen = self.cost_seen.max(result.total_cost_usd);
+        let mut models = Vec::new();
+        for (name, output) in &result.model_output {
+            let seen = self.output_seen.insert(name.clone(), *output).unwrap_or(0);
+            if *output > seen {
+                models.push(name.clone());
+            }
+        }
+        Bill { cost_usd, models }
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        mut turn: Running,
+        outcome: TurnOutcome,
+        result: Option<(&ResultLine, Bill)>,
+    ) {
+        let end = turn.end(outcome, result);
+        tracing::info!(
+            thread.id = %self.setup.thread,
+            key = %turn.order.key,
+            model = end.model.as_deref().unwrap_or("-"),
+            outcome = end.outcome.word(),
+            duration_ms = u64::try_from(end.duration.as_millis()).unwrap_or(u64::MAX),
+            "thread {}: turn {}", self.setup.thread, end.outcome.word(),
+        );
+        let done = turn.order.done.take();
+        turn.order.end(end);
+        if let Some(done) = done {
+            let _ = done.send(None);
+        }
+        if self.is_leaving {
+            self.close();
+        }
+    }
+
+    fn on_exit(mut self, exit: Exit) {
+        self.orders.close();
+        while let Ok(order) = self.orders.try_recv() {
+            if let Order::Turn(order) = order {
+                order.give_back();
+            }
+        }
+        let stderr = self.stderr.text();
+        let Some(turn) = self.turn.take() else {
+            if self.close_at.is_none() {
+                tracing::warn!(thread.id = %self.setup.thread, %exit, "an idle claude ended by itself");
+            }
+            return;
+        };
+        if turn.sent.is_none() && !self.is_first && turn.is_wanted() {
+            // It died between two turns and nobody noticed: another process can have this one.
+            return turn.order.give_back();
+        }
+        let outcome = turn.outcome_of_exit(exit, &stderr);
+        self.finish(turn, outcome, None);
+    }
+}
+
+/// What one turn costs.
+pub(super) struct Bill {
+    pub(super) cost_usd: f64,
+    pub(super) models: Vec<String>,
+}
+
+/// When to wake up, and what for.
+pub(super) struct Wake {
+    pub(super) at: Instant,
+    pub(super) what: Alarm,
+}
