@@ -132,6 +132,9 @@ settings! {
         /// A command that prints the text of the voice message whose file is its last argument. Without it, voice is
         /// declined politely.
         transcriber: Option<String> as Optional<Text> = "telegram.transcriber", [], [], "";
+        /// Where this service serves its own health (`/health`, `/ready`, `/metrics`) when it runs without the bot
+        /// container's. When not set: nowhere.
+        health_listen: Option<SocketAddr> as Optional<Address> = "telegram.healthListen", [], [], "";
     }
 
     /// Claude's account.
