@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tinyclaw_ledger::{StateDir, text_log};
 use tinyclaw_service::settings::{Environment, state_dir};
-use tinyclaw_service::{Shutdown, Vitals, http, logs, not_dumpable};
+use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable};
 use tinyclaw_telegram::{Options, meet};
 
 // Two threads: one may be at the disk while the other answers.
@@ -25,12 +25,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     logs::init(level, Some(text_log(&state, "telegram")))?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let vitals = Vitals::new("telegram", env!("CARGO_PKG_VERSION"));
-    if let Some(address) = environment.get("TINYCLAW_TELEGRAM_HEALTH") {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
-        tokio::spawn(http::serve(listener, http::routes(vitals.clone()), shutdown.clone()));
-    }
     tinyclaw_telegram::run(state, environment, Options::default(), vitals, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -193,6 +193,7 @@ impl Delivery<'_> {
             }
             match err {
                 CallError::Unsent { .. } => {
+                    self.face.vitals.count("unsentTotal", 1);
                     tracing::warn!(key = %self.message.key, "{err}; trying again in {} s", wait.as_secs());
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(30));

@@ -26,16 +26,22 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
     let mut wait = Duration::from_millis(500);
     let mut fresh_until = Instant::now() + face.timing.stall;
     loop {
-        while intake.is_full() && !face.shutdown.has_begun() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        if intake.is_full() {
+            while intake.is_full() && !face.shutdown.has_begun() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            // Not to ask is no stall.
+            fresh_until = Instant::now() + face.timing.stall;
         }
         let offset = face.book.offset(now_ms());
         let polled = tokio::select! {
-            polled = face.client.updates(offset, face.timing.poll) => polled,
+            polled = face.client.updates(offset, face.timing.poll) => Some(polled),
+            // A line may be dead without telling: then there is no answer, and no error either.
+            () = tokio::time::sleep_until(fresh_until) => None,
             () = face.shutdown.begun() => return,
         };
-        let pause = match polled {
-            Ok(batch) => {
+        let (pause, trouble) = match polled {
+            Some(Ok(batch)) => {
                 alive.polled();
                 fresh_until = Instant::now() + face.timing.stall;
                 for cause in ["poll", "conflict", "token"] {
@@ -45,27 +51,34 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
                 if let Some(offset) = offset {
                     tokio::task::block_in_place(|| face.inbox.confirmed(offset));
                 }
-                if take(&face, &intake, batch) { Duration::ZERO } else { Duration::from_secs(2) }
+                let kept = take(&face, &intake, batch);
+                (if kept { Duration::ZERO } else { Duration::from_secs(2) }, None)
             }
-            Err(err) => {
-                let pause = troubled(&face, &err, &mut wait).await;
-                if Instant::now() > fresh_until {
-                    let text =
-                        format!("no poll was completed for {} s: {err}", alive.age().as_secs());
-                    tracing::error!("{text}; beginning with fresh connections");
-                    face.vitals.block("poll", text);
-                    if let Err(err) = face.client.reconnect() {
-                        tracing::error!("{err:#}");
-                    }
-                    fresh_until = Instant::now() + face.timing.stall;
-                }
-                pause
+            Some(Err(err)) => {
+                face.vitals.count("pollErrorsTotal", 1);
+                (troubled(&face, &err, &mut wait).await, Some(err.to_string()))
             }
+            None => (Duration::ZERO, Some("the last one has no answer".to_owned())),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = face.shutdown.begun() => return,
         }
+        if let Some(trouble) = trouble.filter(|_| Instant::now() >= fresh_until) {
+            stalled(&face, &alive, &trouble);
+            fresh_until = Instant::now() + face.timing.stall;
+        }
+    }
+}
+
+/// No poll was completed for too long, whatever else may work: it shows, and polling begins anew.
+fn stalled(face: &Face, alive: &Alive, trouble: &str) {
+    let text = format!("no poll was completed for {} s: {trouble}", alive.age().as_secs());
+    tracing::error!("{text}; beginning with fresh connections");
+    face.vitals.block("poll", text);
+    face.vitals.count("stallsTotal", 1);
+    if let Err(err) = face.client.reconnect() {
+        tracing::error!("{err:#}");
     }
 }
 

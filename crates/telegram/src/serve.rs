@@ -2,6 +2,7 @@
 //!
 //! What is missing is waited for, unready and with a word on what to set; it never ends the process.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tinyclaw_disk::Lock;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Options as QueueOptions, Queue};
 use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
-use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tinyclaw_service::{Shutdown, Vitals, http, now_ms};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -57,6 +59,9 @@ pub async fn run(
         Store::<(Office, Telegram)>::open_when_good(state.root(), &environment, &vitals, &shutdown);
     if let Some(store) = store.await {
         tokio::spawn(store.clone().follow(vitals.clone(), shutdown.clone()));
+        if let Some(address) = store.current().1.health_listen {
+            answer_for_health(address, &vitals, &shutdown).await;
+        }
         if let Some((face, _lock)) = begin(&state, store, options, &vitals, &shutdown).await? {
             serve(face).await?;
         }
@@ -259,6 +264,22 @@ async fn keep(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>) {
         if let Some((when, wait)) = face.budget.last_flood() {
             vitals.set("lastFloodAgeSeconds", Instant::now().duration_since(when).as_secs());
             vitals.set("lastFloodWaitSeconds", wait.as_secs());
+        }
+    }
+}
+
+/// Answers `/health`, `/ready` and `/metrics`. Where it cannot listen it says so, and serves Telegram all the same.
+async fn answer_for_health(address: SocketAddr, vitals: &Vitals, shutdown: &Shutdown) {
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            let routes = http::routes(vitals.clone());
+            tokio::spawn(http::serve(listener, routes, shutdown.clone()));
+        }
+        Err(err) => {
+            let text =
+                format!("health cannot be asked for at {address} (telegram.healthListen): {err}");
+            tracing::error!("{text}");
+            vitals.concern("health", Some(text));
         }
     }
 }

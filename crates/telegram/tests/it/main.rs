@@ -5,4 +5,5 @@ mod meet;
 mod office;
 mod outlet;
 mod session;
+mod storm;
 mod text;

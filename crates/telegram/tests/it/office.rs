@@ -10,25 +10,27 @@ use tinyclaw_domain::{Message, Model, Progress, Reply, ThreadId, TurnState};
 use tinyclaw_ledger::{Progresses, StateDir};
 use tinyclaw_queue::{Lease, Options as QueueOptions, Place, Queue, Side, Which};
 use tinyclaw_service::settings::Environment;
-use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tinyclaw_service::{Shutdown, Snapshot, Vitals, now_ms};
 use tinyclaw_telegram::budget::Limits as Budget;
 use tinyclaw_telegram::{Options, Timing};
 use tinyclaw_testkit::telegram::{
-    self, ADA, BOB, Control, FORUM, FakeTelegram, Fault, Limits, TOKEN, What, schema::Schema,
+    self, ADA, BOB, Control, FORUM, FakeTelegram, Fault, Limits, Plug, TOKEN, What, schema::Schema,
 };
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// Nothing here takes longer unless it is broken; the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+/// Nothing here takes longer unless it is broken; the machine may be very busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Office {
     pub(crate) fake: FakeTelegram,
     pub(crate) state: StateDir,
     pub(crate) queue: Queue,
     pub(crate) vitals: Vitals,
-    environment: Environment,
-    options: Options,
+    /// The line to the fake, which can be pulled.
+    pub(crate) plug: Plug,
+    pub(crate) environment: Environment,
+    pub(crate) options: Options,
     running: Mutex<Option<Running>>,
     _dir: TempDir,
 }
@@ -48,11 +50,11 @@ impl Drop for Office {
     }
 }
 
-/// Times that a test can wait for.
+/// Times that a test can wait for, and no status messages: how soon one comes depends on how busy the machine is.
 pub(crate) fn quick() -> Options {
     let ms = Duration::from_millis;
     let timing = Timing {
-        status_after: ms(30),
+        status_after: Duration::from_secs(3600),
         album_gap: ms(300),
         album_max: Duration::from_secs(2),
         split_gap: ms(400),
@@ -73,6 +75,13 @@ impl Office {
         Office::open_with(Limits::none(), quick(), "101,102").await
     }
 
+    /// The same with status messages, at once.
+    pub(crate) async fn watched() -> Office {
+        let quick = quick();
+        let timing = Timing { status_after: Duration::from_millis(30), ..quick.timing };
+        Office::open_with(Limits::none(), Options { timing, ..quick }, "101,102").await
+    }
+
     pub(crate) async fn open_with(limits: Limits, options: Options, users: &str) -> Office {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join(".tinyclaw"));
@@ -83,12 +92,13 @@ impl Office {
             ..telegram::Options::default()
         });
         let fake = fake.await.unwrap();
+        let plug = fake.plug().await.unwrap();
         let queue = Queue::open(state.root(), QueueOptions::default()).unwrap();
         let environment = [
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_CHAT_ID", FORUM.to_string()),
             ("TELEGRAM_ALLOWED_USERS", users.to_owned()),
-            ("TELEGRAM_API_URL", fake.url()),
+            ("TELEGRAM_API_URL", plug.url()),
         ];
         let environment = environment.map(|(name, it)| (name.to_owned(), it)).into();
         let vitals = Vitals::new("telegram", "test");
@@ -97,6 +107,7 @@ impl Office {
             state,
             queue,
             vitals,
+            plug,
             environment,
             options,
             running: Mutex::default(),
@@ -216,6 +227,20 @@ impl Office {
         assert!(done.await.is_some(), "updates are not confirmed");
     }
 
+    /// Waits until the status message of a turn is there and its id is known.
+    pub(crate) async fn until_noted(&self, message: &Message) {
+        let status = self.state.status(&message.key);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !std::fs::read_to_string(&status).unwrap_or_default().contains("\"message\"") {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no status message for {}",
+                message.key
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Waits until so many messages lie in a place.
     pub(crate) async fn until_in_place(&self, place: Place, count: usize) {
         let watch = self.queue.view().watch();
@@ -228,6 +253,35 @@ impl Office {
             }
             assert!(tokio::time::Instant::now() < deadline, "{there} and not {count} in {place}");
             changed.await;
+        }
+    }
+
+    /// Waits until the health says so.
+    #[track_caller]
+    pub(crate) fn until_why(&self, words: &'static str) -> impl Future<Output = Snapshot> + '_ {
+        self.until_health(words, move |it| it.why.iter().any(|it| it.contains(words)))
+    }
+
+    /// Waits until the health is as asked for; `what` names it.
+    #[track_caller]
+    pub(crate) fn until_health(
+        &self,
+        what: &'static str,
+        is_so: impl Fn(&Snapshot) -> bool,
+    ) -> impl Future<Output = Snapshot> {
+        let (vitals, caller) = (self.vitals.clone(), std::panic::Location::caller());
+        async move {
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            loop {
+                let now = vitals.snapshot();
+                if is_so(&now) {
+                    return now;
+                }
+                if tokio::time::Instant::now() > deadline {
+                    panic!("{caller}: never {what}: {now:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
     }
 

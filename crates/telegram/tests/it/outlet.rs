@@ -9,7 +9,7 @@ use crate::office::Office;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_becomes_the_answer_of_a_short_turn() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
     office.ada(None, "how many?");
     let turn = office.claim().await;
     turn.show(|it| it.text = "I **count**".to_owned());
@@ -26,7 +26,7 @@ async fn a_status_becomes_the_answer_of_a_short_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_of_a_long_turn_is_a_new_message_and_the_status_goes() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
     office.ada(None, "think");
     let turn = office.claim().await;
     turn.show(|_| {});
@@ -48,7 +48,7 @@ async fn the_answer_of_a_long_turn_is_a_new_message_and_the_status_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_may_stop_and_others_may_not() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
     office.ada(None, "think");
     let turn = office.claim().await;
     turn.show(|_| {});
@@ -78,7 +78,7 @@ async fn who_asked_may_stop_and_others_may_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_permission_question_is_asked_and_answered_with_buttons() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
     office.ada(None, "clean up");
     let turn = office.claim().await;
     turn.show(|it| {
@@ -108,7 +108,7 @@ async fn a_permission_question_is_asked_and_answered_with_buttons() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_line_says_its_place() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
     office.ada(None, "one");
     let turn = office.claim().await;
     office.ada(None, "two");
@@ -263,9 +263,14 @@ async fn a_restart_in_the_middle_of_an_answer_repeats_no_part() {
     office.start();
     office.until_said("three three").await;
     office.until_in_place(Place::Done, 1).await;
-    let transcript = office.fake.transcript(FORUM);
-    let unmarked = transcript.matches("TinyClaw").count()
-        - transcript.matches("(sent again after a restart)").count();
-    assert_eq!(unmarked, 3, "{transcript}");
+    // A part that was on its way may never have arrived: then there is only the marked one.
+    let texts = office.fake.texts(FORUM);
+    for word in ["one", "two", "three"] {
+        let (marked, unmarked): (Vec<&String>, Vec<&String>) = texts
+            .iter()
+            .filter(|it| it.contains(word))
+            .partition(|it| it.starts_with("(sent again after a restart)"));
+        assert!(unmarked.len() <= 1 && marked.len() + unmarked.len() >= 1, "{word}: {texts:?}");
+    }
     office.close().await;
 }

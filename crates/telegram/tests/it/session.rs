@@ -25,7 +25,7 @@ fn long_answer() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_in_the_office() {
-    let office = Office::open().await;
+    let office = Office::watched().await;
 
     // A topic is a desk.
     office.ada(None, "/new website ada/website");
@@ -68,7 +68,9 @@ async fn a_day_in_the_office() {
     office.ada(topic, "explain the queue, at length");
     let text = long_answer();
     assert!(text.len() > 18_000);
-    office.claim().await.reply(|it| {
+    let turn = office.claim().await;
+    office.until_noted(turn.message()).await;
+    turn.reply(|it| {
         it.text.clone_from(&text);
         it.model = Some(Model::Opus);
         it.duration_ms = 95_000;
@@ -87,6 +89,7 @@ async fn a_day_in_the_office() {
     });
     let turn = office.claim().await;
     assert_eq!(turn.message().files[0].mime, "image/jpeg");
+    office.until_noted(turn.message()).await;
     turn.answer("A picture of the *old* page.");
     office.until_said("A picture of the old page.").await;
     let paper = Attachment::new("document", "paper.pdf", "application/pdf", "%PDF-1.7");
@@ -99,6 +102,7 @@ async fn a_day_in_the_office() {
     });
     let turn = office.claim().await;
     assert_eq!(turn.message().files[0].mime, "application/pdf");
+    office.until_noted(turn.message()).await;
     let work = tempfile::tempdir().unwrap();
     let path = work.path().join("list.md");
     tinyclaw_disk::replace(&path, b"- one\n- two\n", tinyclaw_disk::Flush::None).unwrap();
@@ -123,10 +127,7 @@ async fn a_day_in_the_office() {
     turn.show(|it| it.text = "Now".to_owned());
     office.until_said("    Now\n    [ Stop ]").await;
     // Killed a moment earlier, nobody would know the status message's id, and it would stay.
-    let status = office.state.status(&turn.message().key);
-    while !std::fs::read_to_string(&status).unwrap_or_default().contains("\"message\"") {
-        tokio::task::yield_now().await;
-    }
+    office.until_noted(turn.message()).await;
     office.kill().await;
     office.start();
     turn.answer("Now we go home.");

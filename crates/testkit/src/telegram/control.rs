@@ -143,6 +143,8 @@ pub enum Control {
     Break {
         fault: Fault,
     },
+    /// Nothing is broken any more.
+    Mend {},
     /// The limits change.
     SetLimits {
         limits: Limits,
@@ -372,6 +374,10 @@ fn happen(world: &mut World, control: Control) -> Result<Value, String> {
         }
         Control::Break { fault } => {
             world.faults.push(fault);
+            Ok(Value::Null)
+        }
+        Control::Mend {} => {
+            world.faults.clear();
             Ok(Value::Null)
         }
         Control::SetLimits { limits } => {

@@ -9,6 +9,7 @@ mod limits;
 pub mod markup;
 mod media;
 mod methods;
+mod plug;
 pub mod schema;
 mod server;
 mod transcript;
@@ -25,6 +26,7 @@ use tokio::task::AbortHandle;
 
 pub use control::{Attachment, Control, Fault, What};
 pub use limits::Limits;
+pub use plug::Plug;
 pub use world::{ADA, BOB, Call, FORUM, STRANGER};
 
 use schema::Schema;
@@ -107,6 +109,11 @@ impl FakeTelegram {
     /// The Bot API's base, for `TELEGRAM_API_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.api)
+    }
+
+    /// A line to the Bot API that can be pulled, for [`Plug::url`] in place of [`FakeTelegram::url`].
+    pub async fn plug(&self) -> std::io::Result<Plug> {
+        Plug::new(self.api).await
     }
 
     /// The control port's address.

@@ -160,7 +160,12 @@ async fn get_updates(shared: &Arc<Shared>, request: &Request) -> Result<Value, A
                     "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
                 ));
             }
+            let waiting = world.updates.len();
             let updates = world.updates_from(offset, limit);
+            if world.updates.len() != waiting {
+                // Whoever waits for them to be confirmed can stop.
+                shared.moved.notify_waiters();
+            }
             if !updates.is_empty() || tokio::time::Instant::now() >= deadline {
                 drop(world);
                 shared.moved.notify_waiters();
