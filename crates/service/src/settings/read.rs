@@ -132,6 +132,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What was given for a row, and where, before anybody asks whether it will do: the variable, else the key.
+    pub fn given(&mut self, row: &Row) -> Option<(Origin, Source)> {
+        match self.variable(row) {
+            Ok(None) => self.key(row).ok().flatten(),
+            found => found.ok().flatten(),
+        }
+    }
+
     /// The value of one row. `None` after a mistake, which is kept.
     pub fn get<V: Value>(&mut self, row: &Row) -> Option<V::Out> {
         let (origin, given) = match self.variable(row) {
