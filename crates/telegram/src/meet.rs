@@ -5,7 +5,7 @@
 //! disturbed: where one serves the bot it says so and ends. The token comes through stdin and is never said.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use teloxide::types::{ChatId, Recipient, UserId};
 use tinyclaw_disk::Lock;
 use tinyclaw_domain::{Meeting, MeetingTrouble, MetChat, MetPerson};
 use tinyclaw_ledger::StateDir;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::{CallError, Client, Refusal};
@@ -65,17 +66,16 @@ const USAGE: &str = "\
 usage: tinyclaw-telegram meet                          who the bot is
        tinyclaw-telegram meet --wait SECONDS           who writes to it
        tinyclaw-telegram meet --chat ID [--owner ID]   what it may do there
-the token comes through stdin; TELEGRAM_API_URL is honoured; the answers are JSON lines";
+the token is the first line of stdin, and waiting ends when stdin does; TELEGRAM_API_URL is honoured; the answers are
+JSON lines";
 
 /// `tinyclaw-telegram meet`: exit code 0, or 1 after a trouble, which is the last line.
 pub async fn main(words: &[String], api_url: &str, state: StateDir) -> anyhow::Result<ExitCode> {
     let question = question(words)?;
     let mut token = String::new();
-    io::stdin()
-        .lock()
-        .take(TOKEN_BYTES_MAX)
-        .read_to_string(&mut token)
-        .context("cannot read the token")?;
+    let mut stdin = BufReader::new(io::stdin());
+    let read = stdin.by_ref().take(TOKEN_BYTES_MAX).read_line(&mut token);
+    read.context("cannot read the token")?;
     let token = SecretString::from(token.trim());
     let errand = Errand { token, api_url: api_url.to_owned(), state, question };
     let is_fine = meet(errand, |it| {
@@ -83,7 +83,18 @@ pub async fn main(words: &[String], api_url: &str, state: StateDir) -> anyhow::R
         writeln!(out, "{}", serde_json::to_string(it)?)?;
         out.flush()
     });
-    Ok(if is_fine.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (gone, left) = oneshot::channel();
+    if matches!(question, Question::People(_)) {
+        // Whoever asked holds the other end of this pipe for as long as the answer matters.
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut stdin, &mut io::sink());
+            let _ = gone.send(());
+        });
+    }
+    tokio::select! {
+        is_fine = is_fine => Ok(if is_fine? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Ok(()) = left => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn question(words: &[String]) -> anyhow::Result<Question> {
