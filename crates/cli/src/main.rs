@@ -32,11 +32,13 @@ The state folder is TINYCLAW_DIR, or .tinyclaw here. NO_COLOR switches colours o
 enum Verb {
     Chat(verbs::chat::Chat),
     Demo(verbs::demo::Demo),
+    Setup(verbs::setup::Setup),
     Send(verbs::send::Send),
     #[command(subcommand)]
     Queue(verbs::queue::Queue),
     Threads(verbs::threads::Threads),
     Logs(verbs::logs::Logs),
+    Settings(verbs::settings::Settings),
     Route(verbs::route::Route),
     Import(verbs::import::Import),
     Healthcheck(verbs::healthcheck::Healthcheck),
@@ -49,10 +51,12 @@ fn main() -> ExitCode {
     let done = match line.verb {
         Verb::Chat(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),
+        Verb::Setup(verb) => verb.run(),
         Verb::Send(verb) => verb.run(),
         Verb::Queue(verb) => verb.run(),
         Verb::Threads(verb) => verb.run(),
         Verb::Logs(verb) => verb.run(),
+        Verb::Settings(verb) => verb.run(),
         Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),
         Verb::Import(verb) => verb.run(),
         Verb::Healthcheck(verb) => verb.run(),

@@ -88,6 +88,7 @@ pub(crate) fn standing(state: &StateDir, environment: &Environment) -> Vec<Part>
 
 /// The end of a secret, enough to tell two apart.
 pub(crate) fn hint(secret: &str) -> String {
+    let secret = secret.trim();
     let count = secret.chars().count();
     let shown = if count < SECRET_CHARS_MIN { 0 } else { 4 };
     format!("…{}", secret.chars().skip(count - shown).collect::<String>())
@@ -325,7 +326,7 @@ pub(crate) fn find_program(
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests lay files down as services and operators do")]
 mod tests {
-    use std::io::{Read as _, Write as _};
+    use std::io::{BufRead as _, BufReader, Write as _};
 
     use tinyclaw_domain::Health;
 
@@ -439,7 +440,9 @@ mod tests {
         let broker = std::thread::spawn(move || {
             for body in ["{\"ready\":false,\"code\":\"not_configured\"}"; 2] {
                 let (mut stream, _) = listener.accept().unwrap();
-                let _ = stream.read(&mut [0; 1024]).unwrap();
+                // All of it: closing over unread bytes would break the connection off.
+                let mut asked = BufReader::new(stream.try_clone().unwrap()).lines();
+                asked.find(|it| it.as_ref().is_ok_and(String::is_empty)).unwrap().unwrap();
                 write!(stream, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
             }
         });
@@ -478,7 +481,7 @@ mod tests {
 
     #[test]
     fn only_the_end_of_a_long_secret_is_hinted_at() {
-        assert_eq!(hint("sk-ant-0123456789"), "…6789");
+        assert_eq!(hint("sk-ant-0123456789\n"), "…6789");
         assert_eq!(hint("short"), "…");
         assert_eq!(hint("日本語日本語日本語日本語"), "…語日本語");
     }

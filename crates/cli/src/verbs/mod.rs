@@ -10,6 +10,8 @@ pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod send;
+pub(crate) mod settings;
+pub(crate) mod setup;
 pub(crate) mod threads;
 
 use std::path::PathBuf;

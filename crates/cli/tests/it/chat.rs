@@ -88,16 +88,18 @@ fn files_go_both_ways() {
 }
 
 /// A person at a terminal of 60 columns.
-struct Person {
-    child: Child,
+pub(crate) struct Person {
+    pub(crate) child: Child,
     keys: File,
     // Held, so that the terminal outlives whoever sits at it.
-    terminal: OwnedFd,
+    pub(crate) terminal: OwnedFd,
     seen: Arc<Mutex<String>>,
+    /// What was ever on the screen.
+    pub(crate) all: Arc<Mutex<String>>,
 }
 
 impl Person {
-    fn sits_down(office: &Office, arguments: &[&str]) -> Person {
+    pub(crate) fn sits_down(office: &Office, arguments: &[&str]) -> Person {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
@@ -124,23 +126,26 @@ impl Person {
             .expect("setsid of util-linux");
         let mut screen = File::from(master.try_clone().expect("a descriptor"));
         let seen = Arc::new(Mutex::new(String::new()));
-        let kept = seen.clone();
+        let all = Arc::new(Mutex::new(String::new()));
+        let kept = [seen.clone(), all.clone()];
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut bytes) {
-                kept.lock().expect("seen").push_str(&String::from_utf8_lossy(&bytes[..count]));
+                for it in &kept {
+                    it.lock().expect("seen").push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
             }
         });
-        Person { child, keys: File::from(master), terminal, seen }
+        Person { child, keys: File::from(master), terminal, seen, all }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(crate) fn types(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("keys");
     }
 
     /// Waits until this is seen, and forgets everything up to it.
     #[track_caller]
-    fn sees(&self, office: &Office, what: &str) {
+    pub(crate) fn sees(&self, office: &Office, what: &str) {
         let found = std::panic::AssertUnwindSafe(|| {
             office.wait_for(what, || {
                 let mut seen = self.seen.lock().expect("seen");

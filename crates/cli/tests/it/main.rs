@@ -8,6 +8,8 @@ mod import;
 mod queue;
 mod route;
 mod send;
+mod settings;
+mod setup;
 mod watch;
 
 use std::collections::BTreeMap;
