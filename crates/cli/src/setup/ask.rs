@@ -131,7 +131,7 @@ impl Person {
         self.must_be_there(question, "--yes")?;
         loop {
             let choice = if default { "[Y/n]" } else { "[y/N]" };
-            self.prompt(&format!("{question} {}: ", self.style.dim(choice)))?;
+            self.prompt(&format!("{question} {} ", self.style.dim(choice)))?;
             match read_line()?.to_ascii_lowercase().as_str() {
                 "" => return Ok(default),
                 "y" | "yes" => return Ok(true),

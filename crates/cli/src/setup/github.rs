@@ -80,14 +80,17 @@ impl GitHub {
             person.say("Make a GitHub App (your account, Settings, Developer settings) with Contents, Issues and Pull requests")?;
             person.say("read and write, and never Administration. Install it on the repositories, and make a private key.")?;
         }
+        let mut known_id = now.app_id.clone();
         let mut first_id = self.app_id.clone();
         let mut first_pem = self.pem.clone();
         let ask = || {
-            let id = match (first_id.take(), &now.app_id) {
+            let id = match (first_id.take(), &known_id) {
                 (Some(id), _) => id,
                 (None, Some(id)) if !person.is_terminal() => id.clone(),
                 (None, known) => person.line("App id", known.as_deref(), "--app-id ID")?,
             };
+            // What is right of it need not be typed again.
+            known_id = app_id(&id).ok().or_else(|| known_id.take());
             let usual = answers.checkout().map(|it| it.join("secrets").join(PEM));
             let pem = match (first_pem.take(), &usual) {
                 (Some(pem), _) => pem,

@@ -99,8 +99,13 @@ impl Desk {
         for before in self.parts() {
             self.person.say("")?;
             self.person.say(&format!("{}: {}", before.name, before.why))?;
-            let wants =
-                matches!(before.standing, Standing::Off | Standing::Broken | Standing::Demo);
+            // An office does well without GitHub and without a public name.
+            let is_extra = matches!(before.name, "github" | "tunnel");
+            let wants = match before.standing {
+                Standing::Off => !is_extra,
+                Standing::Broken | Standing::Demo => true,
+                Standing::Real => false,
+            };
             if !self.person.agrees(&format!("Set up {}?", before.name), wants)? {
                 continue;
             }

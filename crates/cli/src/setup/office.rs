@@ -32,7 +32,8 @@ impl Office {
             Some(text) => Some(zone(&text)?),
             None if is_asked => {
                 let machine = TimeZone::system().iana_name().unwrap_or("UTC").to_owned();
-                let default = if zone_now == "UTC" { machine } else { zone_now.clone() };
+                let is_open = zone_now == "UTC" && machine != "Etc/UTC";
+                let default = if is_open { machine } else { zone_now.clone() };
                 let ask = || person.line("Time zone", Some(&default), "--timezone ZONE");
                 Some(person.thrice(ask, |text| zone(&text))?)
             }

@@ -34,7 +34,7 @@ pub(crate) struct Telegram {
     #[arg(long, value_name = "ID", allow_negative_numbers = true, requires = "owner")]
     chat: Option<i64>,
 
-    /// Who may speak; of all who write, only this one counts.
+    /// Who may speak, by Telegram id. Of all who write only this one counts, which --yes should not be without.
     #[arg(long, value_name = "ID")]
     owner: Option<i64>,
 

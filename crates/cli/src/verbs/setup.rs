@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::setup::{Answers, Claude, Desk, GitHub, Office, Person, Telegram, Tunnel, table_json};
+use crate::setup::{
+    Answers, Claude, Desk, GitHub, Office, Person, Telegram, Tunnel, table, table_json,
+};
 
 const AFTER_HELP: &str = "\
 Each part is tried before it is written, and can be done again without touching the others. Answers go to .env where
@@ -31,6 +33,10 @@ pub(crate) struct Setup {
     /// Yes to everything that would be asked.
     #[arg(long, short, global = true)]
     yes: bool,
+
+    /// Ask nothing; show how all parts stand.
+    #[arg(long)]
+    show: bool,
 
     /// Print what was done as JSON, and ask nothing; without a part, how all parts stand.
     #[arg(long, global = true)]
@@ -60,6 +66,11 @@ impl Setup {
             None if self.json => {
                 let parts = table_json(&desk.parts());
                 writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&parts)?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            None if self.show => {
+                let style = desk.person.style();
+                std::io::stdout().write_all(table(&desk.parts(), style).as_bytes())?;
                 return Ok(ExitCode::SUCCESS);
             }
             None => {

@@ -456,6 +456,8 @@ fn the_office_has_a_zone_and_a_budget_each_by_itself() {
     let parts = office.run(&["setup", "--json"]).json();
     assert_eq!(parts[4]["why"], "Europe/Berlin, $20.00 a day at most");
     assert_eq!((&parts[0]["name"], &parts[0]["standing"]), (&json!("telegram"), &json!("off")));
+    let shown = office.run(&["setup", "--show"]).ok();
+    assert!(shown.contains("telegram  off     there is no bot"), "{shown}");
 }
 
 #[test]
