@@ -3,10 +3,12 @@
 #
 #   ./tinyclaw.sh demo [--claude]     a running office in this terminal, with nothing configured; Ctrl-C ends it
 #
+#   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
+#                                     github, tunnel, office, or all in turn
 #   ./tinyclaw.sh start               check what is needed, build, start the containers
 #   ./tinyclaw.sh stop                stop them; messages wait
 #   ./tinyclaw.sh restart [SERVICE]   bot, broker or dashboard; all of them without a name
-#   ./tinyclaw.sh status              containers, memory, queue, health
+#   ./tinyclaw.sh status              containers, memory, queue, how each part stands, health
 #   ./tinyclaw.sh logs [SERVICE]      follow the log lines
 #   ./tinyclaw.sh doctor [...]        what works, what does not, and what to do about it
 #   ./tinyclaw.sh send [--thread N] [--wait] TEXT
@@ -47,6 +49,19 @@ verb_demo() {
     exec "$here/target/release/tinyclaw" demo "$@"
 }
 
+# The programs of this machine where they are built, else those of the images: Claude's CLI may be there only.
+verb_setup() {
+    if [ ! -e "$here/.env" ]; then (umask 077 && cp "$here/.env.example" "$here/.env"); fi
+    program="$(built_program)"
+    case "${1:-}" in
+        "" | -* | claude) have claude || ! docker info >/dev/null 2>&1 || program="" ;;
+    esac
+    if [ -n "$program" ]; then
+        exec "$program" setup --env "$here/.env" "$@"
+    fi
+    setup_in_container "$@"
+}
+
 verb_start() {
     check_all
     on_containers up --detach --build --remove-orphans
@@ -79,6 +94,8 @@ verb_status() {
     docker stats --no-stream --format 'table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.PIDs}}' $ids
     echo
     in_bot tinyclaw queue ls || true
+    echo
+    show_parts || true
     echo
     in_bot tinyclaw healthcheck --path /ready || true
 }
@@ -204,7 +221,7 @@ misunderstood() {
 verb="${1:-help}"
 [ $# -eq 0 ] || shift
 case "$verb" in
-    demo | start | stop | restart | status | logs | doctor | send | settings) "verb_$verb" "$@" ;;
+    demo | setup | start | stop | restart | status | logs | doctor | send | settings) "verb_$verb" "$@" ;;
     install | uninstall | backup | restore | update | test | help) "verb_$verb" "$@" ;;
     --help | -h) verb_help ;;
     *) misunderstood "there is no verb \"$verb\"" "./tinyclaw.sh help" ;;

@@ -133,6 +133,16 @@ in_bot() {
     on_containers exec -T bot "$@"
 }
 
+# How each part stands, asked in the bot's container, which does not know by itself what the others were told.
+show_parts() {
+    set --
+    for name in GITHUB_APP_ID DASHBOARD_HOSTS CF_ACCESS_TEAM CF_ACCESS_AUD; do
+        value="$(sed -n "s/^$name=//p" "$here/.env" | tail -n 1)"
+        [ -z "$value" ] || set -- "$@" --env "$name=$value"
+    done
+    on_containers exec -T "$@" bot tinyclaw setup --show
+}
+
 bot_runs() {
     have docker && find_compose && [ -n "$(on_containers ps --quiet bot 2>/dev/null)" ]
 }
@@ -150,6 +160,46 @@ tinyclaw() {
         fi
     done
     fail "there is neither a running container nor a tinyclaw program" "./tinyclaw.sh start, or cargo build --release -p tinyclaw-cli"
+}
+
+# The tinyclaw program that was built here, with the services that setup asks beside it.
+built_program() {
+    for it in "$here/target/release" "$here/target/debug"; do
+        if [ -x "$it/tinyclaw" ] && [ -x "$it/tinyclaw-telegram" ] && [ -x "$it/tinyclaw-broker" ] && [ -x "$it/tinyclaw-leash" ]; then
+            echo "$it/tinyclaw"
+            return
+        fi
+    done
+}
+
+# setup_in_container WORDS...: as whoever calls, in a container of the bot's image that ends with it. It sees this checkout
+# and the folder one stands in, and has the broker's program beside it for the one question about the App's key.
+setup_in_container() {
+    need_docker
+    image="tinyclaw-bot:${TINYCLAW_TAG:-latest}"
+    broker_image="tinyclaw-broker:${TINYCLAW_TAG:-latest}"
+    if ! docker image inspect "$image" "$broker_image" >/dev/null 2>&1; then
+        echo "building the images; the first time takes some minutes"
+        on_containers build
+    fi
+    borrowed="$(mktemp -d)"
+    trap 'rm -rf "$borrowed"' EXIT
+    id="$(docker create "$broker_image")"
+    docker cp --quiet "$id:/tinyclaw-broker" "$borrowed/" 2>/dev/null || docker cp "$id:/tinyclaw-broker" "$borrowed/"
+    docker rm "$id" >/dev/null
+    terminal=""
+    if [ -t 0 ] && [ -t 1 ]; then terminal="--tty"; fi
+    stand="$(pwd)"
+    set -- "$image" tinyclaw setup --env "$here/.env" "$@"
+    case "$stand/" in
+        "$here"/*) ;;
+        *) set -- --volume "$stand:$stand" "$@" ;;
+    esac
+    # shellcheck disable=SC2086 # `terminal` is one word or none
+    docker run --rm --interactive $terminal --init --user "$(id -u):$(id -g)" --cap-drop ALL \
+        --security-opt no-new-privileges --env HOME=/tmp --env TERM --env NO_COLOR \
+        --volume "$borrowed/tinyclaw-broker:/usr/local/bin/tinyclaw-broker:ro" \
+        --volume "$here:$here" --workdir "$stand" "$@"
 }
 
 # as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network.
