@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
 use super::Errand;
@@ -66,6 +66,14 @@ pub(super) enum ConfineError {
     Missing,
     #[error("cannot tell the working directory")]
     Cwd(#[source] std::io::Error),
+}
+
+/// Whether this kernel has Landlock, for whoever wants to know before a Claude starts. Confines nothing.
+pub fn kernel_confines() -> bool {
+    let asked = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1));
+    asked.and_then(Ruleset::create).is_ok()
 }
 
 /// Confines this process for good. `false`: the kernel cannot, and the errand does not insist.

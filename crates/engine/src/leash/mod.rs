@@ -28,6 +28,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 
+pub use confine::kernel_confines;
 pub use errand::{BadErrand, Errand};
 pub use session::LEASH_MARK;
 
