@@ -82,6 +82,12 @@ pub enum TurnFailure {
         /// Whether trying again without changing anything is of no use.
         lasting: bool,
     },
+    /// This thread cannot have a process where it works; others can.
+    #[error("{detail}; /setdir chooses another")]
+    NoDesk {
+        /// What is wrong with its directory.
+        detail: String,
+    },
     /// The turn's files could not be read.
     #[error("an attachment could not be used: {detail}")]
     BadContent {
@@ -165,6 +171,7 @@ impl TurnFailure {
             TurnFailure::NoSuchModel => Advice::DefaultModelOnce,
             TurnFailure::Refused { .. }
             | TurnFailure::BadContent { .. }
+            | TurnFailure::NoDesk { .. }
             | TurnFailure::Other { .. } => Advice::Report,
             TurnFailure::MaxTurns | TurnFailure::Budget => Advice::OfferToContinue,
             TurnFailure::NotStarted { lasting: true, .. } => Advice::OutOfOrder,
@@ -249,6 +256,9 @@ impl TurnFailure {
 
 impl From<&LaunchError> for TurnFailure {
     fn from(err: &LaunchError) -> TurnFailure {
+        if matches!(err, LaunchError::NoCwd(_) | LaunchError::StateInside { .. }) {
+            return TurnFailure::NoDesk { detail: err.to_string() };
+        }
         let source = std::error::Error::source(err).map(|it| format!(": {it}")).unwrap_or_default();
         TurnFailure::NotStarted { detail: format!("{err}{source}"), lasting: err.is_lasting() }
     }

@@ -295,3 +295,19 @@ fn a_session_that_is_not_here_comes_with_the_command_that_brings_it() {
     let left = &part(&report, "folders")["left"]["named"][0];
     assert_eq!(left["why"], "/nowhere/calendar is not here");
 }
+
+#[test]
+fn a_thread_whose_folder_stayed_behind_says_so_and_holds_up_nobody() {
+    let original = Original::new();
+    original.lay("queue/incoming/telegram_2.json", &message("2", 42));
+    original.import();
+    let office = original.office.staffed();
+    let answer = |key: &str| {
+        let all = office.run(&["queue", "show", key, "--json"]).json();
+        all["message"]["reply"]["text"].as_str().map(str::to_owned)
+    };
+    let told = office.wait_for("the answer", || answer("file-2"));
+    assert!(told.contains("/nowhere/calendar is not there; /setdir"), "{told}");
+    office.wait_for("the other answer", || answer("file-1771000003000_abc123"));
+    assert_eq!(office.run(&["send", "--wait", "[demo: say still here]"]).ok(), "still here\n");
+}
