@@ -8,9 +8,10 @@
 #   ./tinyclaw.sh start               check what is needed, build, start the containers
 #   ./tinyclaw.sh stop                stop them; messages wait
 #   ./tinyclaw.sh restart [SERVICE]   bot, broker or dashboard; all of them without a name
-#   ./tinyclaw.sh status              containers, memory, queue, how each part stands, health
+#   ./tinyclaw.sh status              containers, memory, queue, and how each part stands
 #   ./tinyclaw.sh logs [SERVICE]      follow the log lines
-#   ./tinyclaw.sh doctor [...]        what works, what does not, and what to do about it
+#   ./tinyclaw.sh doctor [--numbers] [--json]
+#                                     what works, what does not, and what to do about it; or what it weighs
 #   ./tinyclaw.sh send [--thread N] [--wait] TEXT
 #                                     a message to a thread, as if typed in Telegram
 #   ./tinyclaw.sh settings [...]      show or change settings
@@ -95,9 +96,8 @@ verb_status() {
     echo
     in_bot tinyclaw queue ls || true
     echo
-    show_parts || true
-    echo
-    in_bot tinyclaw healthcheck --path /ready || true
+    # shellcheck disable=SC2119 # all of it
+    verb_doctor || true
 }
 
 verb_logs() {
@@ -105,8 +105,20 @@ verb_logs() {
     on_containers logs --follow --tail 200 "$@"
 }
 
+# shellcheck disable=SC2120 # called by its name
 verb_doctor() {
-    tinyclaw doctor "$@"
+    # Docker cannot be asked from inside a container, so it is told what Docker says.
+    what=health
+    for it in "$@"; do [ "$it" != --numbers ] || what=numbers; done
+    if bot_is_up; then
+        "$here/scripts/docker-facts.sh" "$what" | in_bot_told tinyclaw doctor --docker-facts "$@"
+    elif bot_is_built; then
+        # Stopped, or falling over again and again: the same look from a container of its own.
+        "$here/scripts/docker-facts.sh" "$what" \
+            | on_containers run --rm -T --no-deps bot tinyclaw doctor --docker-facts "$@"
+    else
+        tinyclaw doctor "$@"
+    fi
 }
 
 verb_send() {

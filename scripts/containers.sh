@@ -133,18 +133,29 @@ in_bot() {
     on_containers exec -T bot "$@"
 }
 
-# How each part stands, asked in the bot's container, which does not know by itself what the others were told.
-show_parts() {
-    set --
+# The same, knowing what only the other services were told.
+in_bot_told() {
+    set -- bot "$@"
     for name in GITHUB_APP_ID DASHBOARD_HOSTS CF_ACCESS_TEAM CF_ACCESS_AUD; do
-        value="$(sed -n "s/^$name=//p" "$here/.env" | tail -n 1)"
-        [ -z "$value" ] || set -- "$@" --env "$name=$value"
+        value="$(sed -n "s/^$name=//p" "$here/.env" 2>/dev/null | tail -n 1)"
+        [ -z "$value" ] || set -- --env "$name=$value" "$@"
     done
-    on_containers exec -T "$@" bot tinyclaw setup --show
+    on_containers exec -T "$@"
 }
 
 bot_runs() {
     have docker && find_compose && [ -n "$(on_containers ps --quiet bot 2>/dev/null)" ]
+}
+
+# The bot's container runs, and is not just coming up again after a fall.
+bot_is_up() {
+    bot_runs && [ "$(docker inspect --format '{{.State.Status}}' "$(on_containers ps --quiet bot)")" = running ]
+}
+
+# There is an image, and a volume that a start has made.
+bot_is_built() {
+    have docker && find_compose && docker image inspect "tinyclaw-bot:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 \
+        && docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1
 }
 
 # tinyclaw WORDS...: the program in the bot's container, else the one on this machine.

@@ -43,6 +43,11 @@ impl Style {
         self.paint("33", text)
     }
 
+    /// Well; for `doctor`.
+    pub(crate) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
     /// Beside the point.
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)

@@ -2,6 +2,7 @@
 
 mod chat;
 mod demo;
+mod doctor;
 mod face;
 mod import;
 mod mail;
@@ -40,6 +41,7 @@ enum Verb {
     Logs(verbs::logs::Logs),
     Settings(verbs::settings::Settings),
     Route(verbs::route::Route),
+    Doctor(verbs::doctor::Doctor),
     Import(verbs::import::Import),
     Healthcheck(verbs::healthcheck::Healthcheck),
     DemoEngine(verbs::demo_engine::DemoEngine),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Logs(verb) => verb.run(),
         Verb::Settings(verb) => verb.run(),
         Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),
+        Verb::Doctor(verb) => verb.run(),
         Verb::Import(verb) => verb.run(),
         Verb::Healthcheck(verb) => verb.run(),
         Verb::DemoEngine(verb) => verb.run(),

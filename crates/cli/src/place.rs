@@ -39,7 +39,12 @@ pub(crate) fn settings<S: Section>(state: &StateDir) -> anyhow::Result<Arc<S>> {
 
 /// The router's configuration: what is built in, and the operator's `router.toml` where there is one.
 pub(crate) fn router_config() -> anyhow::Result<Config> {
-    let path = state()?.router();
+    router_config_of(&state()?)
+}
+
+/// The same for a state folder.
+pub(crate) fn router_config_of(state: &StateDir) -> anyhow::Result<Config> {
+    let path = state.router();
     match std::fs::read_to_string(&path) {
         Ok(text) => Config::parse(&text).with_context(|| format!("cannot use {}", path.display())),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Config::default()),

@@ -19,7 +19,7 @@ use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
 
-use self::services::Services;
+pub(crate) use self::services::Services;
 use crate::chat::Chat;
 use crate::face::Style;
 use crate::signals::Signals;

@@ -58,6 +58,17 @@ impl Services {
         self.environment.insert(name.to_owned(), value);
     }
 
+    /// Keeps a variable of the caller's from the services started from now on.
+    pub(crate) fn hide(&mut self, name: &str) {
+        self.environment.remove(&format!("{name}_FILE"));
+        self.environment.remove(name);
+    }
+
+    /// Who runs, by process id.
+    pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
+        self.running.iter().map(|(name, child)| (*name, child.id())).collect()
+    }
+
     /// Starts a service. What it says goes to a file beside the logs.
     pub(crate) fn start(&mut self, name: &'static str, program: &Path) -> anyhow::Result<()> {
         let path = self.logs.join(format!("{name}.out"));

@@ -3,6 +3,7 @@
 
 mod chat;
 mod demo;
+mod doctor;
 mod help;
 mod import;
 mod queue;

@@ -1,0 +1,103 @@
+//! The queue: how much waits and for how long, what was given up, and whether anything more would be taken.
+
+use std::collections::HashMap;
+
+use tinyclaw_ledger::health;
+use tinyclaw_queue::{Options, Place, View};
+use tinyclaw_service::now_ms;
+
+use super::services::IS_THERE;
+use super::{Finding, Patient};
+use crate::face::{count, span};
+
+const QUEUE: &str = "queue";
+/// A message that waits longer, while somebody works, is worth a look.
+const LONG_MS: u64 = 10 * 60 * 1000;
+
+/// Everything worth saying about it.
+pub(super) fn look(patient: &Patient) -> Vec<Finding> {
+    let view = View::new(patient.state.root());
+    let shown = patient.state.queue();
+    let unreadable = |err: std::io::Error| {
+        let why = format!("{} cannot be read: {err}", shown.display());
+        vec![Finding::broken(QUEUE, why, format!("ls -ld {}", shown.display()))]
+    };
+    let format = shown.join("FORMAT");
+    if std::fs::read_to_string(&format).is_ok_and(|it| it.trim() != "{\"v\":1}") {
+        let why = "it was made by another version of TinyClaw, and this one leaves it alone";
+        return vec![Finding::broken(QUEUE, why, "run the version that made it")];
+    }
+    let depth = match view.depth() {
+        Ok(depth) => depth,
+        Err(err) => return unreadable(err),
+    };
+    let waiting = match view.list(Place::Incoming, usize::MAX) {
+        Ok(waiting) => waiting,
+        Err(err) => return unreadable(err),
+    };
+    let limits = Options::default();
+    let mut lanes: HashMap<String, usize> = HashMap::new();
+    for it in &waiting {
+        *lanes.entry(it.lane.to_string()).or_insert(0) += 1;
+    }
+    let fullest = lanes.into_iter().max_by_key(|(lane, waits)| (*waits, lane.clone()));
+    let oldest = waiting.iter().map(|it| it.queued_at).min().map(|at| now_ms().saturating_sub(at));
+    let processor = health::read(&patient.state, "processor", now_ms()).ok().flatten();
+    let is_staffed = processor.is_some_and(|it| it.age <= IS_THERE);
+    let list = patient.ours("queue ls");
+    let mut found = Vec::new();
+    if depth.incoming >= limits.incoming_max {
+        let why = format!("it is full: {} wait, and no more are taken", depth.incoming);
+        found.push(Finding::broken(
+            QUEUE,
+            why,
+            format!("{list}; bury what nobody needs: queue bury KEY"),
+        ));
+    } else if let Some((lane, waits)) = fullest.filter(|it| it.1 >= limits.lane_max) {
+        let why = format!("thread {lane} is full: {waits} wait there, and no more are taken");
+        found.push(Finding::broken(
+            QUEUE,
+            why,
+            format!("{list}; bury what nobody needs: queue bury KEY"),
+        ));
+    }
+    if depth.outgoing >= limits.outgoing_max {
+        let why = format!("{} answers wait to be sent, and no new turn begins", depth.outgoing);
+        found.push(Finding::broken(QUEUE, why, patient.logs("telegram")));
+    }
+    if let Some(age) = oldest {
+        let waits = format!("{} and the oldest for {}", waits(depth.incoming), span(age));
+        if !is_staffed {
+            let why = format!("{waits}, and nobody works on them");
+            found.push(Finding::broken(QUEUE, why, "./tinyclaw.sh start"));
+        } else if age > LONG_MS {
+            found.push(Finding::warning(QUEUE, waits, list));
+        }
+    }
+    if found.is_empty() {
+        let oldest = oldest.map(|it| format!(" (the oldest for {})", span(it)));
+        let why = format!(
+            "{} waiting{}, {} being answered, {} to be sent",
+            depth.incoming,
+            oldest.unwrap_or_default(),
+            depth.processing,
+            depth.outgoing + depth.sending
+        );
+        found.push(Finding::ok(QUEUE, why));
+    }
+    for (number, place, what) in [
+        (depth.dead, "dead", "given up, with the reason beside it"),
+        (depth.quarantine, "quarantine", "put aside, because it is no message"),
+    ] {
+        if number > 0 {
+            let why = format!("{} {what}", count(number, "message"));
+            let way_out = patient.ours(&format!("queue ls {place}"));
+            found.push(Finding::warning(QUEUE, why, way_out));
+        }
+    }
+    found
+}
+
+fn waits(number: usize) -> String {
+    format!("{} {}", count(number, "message"), if number == 1 { "waits" } else { "wait" })
+}

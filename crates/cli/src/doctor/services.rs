@@ -1,0 +1,210 @@
+//! The services, by what they say of themselves, and the parts of the office that stand on them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tinyclaw_ledger::health::{self, Seen};
+use tinyclaw_service::healthcheck::{ProbeError, local_address, probe};
+use tinyclaw_service::now_ms;
+use tinyclaw_service::settings::Settings;
+
+use super::{Finding, Patient, State};
+use crate::face::{ago, one_line, span};
+use crate::setup::standing::{Part, Standing, standing};
+
+/// Services say every five seconds how they are. Who was silent for longer is not there.
+pub(super) const IS_THERE: Duration = Duration::from_secs(15);
+/// Who listens here answers at once.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// The processor, the dashboard, the broker, and every part that `setup` knows.
+pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Finding> {
+    let processor = seen(patient, "processor");
+    let mut found = vec![self::processor(patient, processor.as_ref())];
+    let broker = settings.map(|it| broker(patient, it));
+    if let Some(settings) = settings {
+        // With a mistake in the settings every part would only say the mistake again.
+        for part in standing(&patient.state, &patient.environment) {
+            let finding = match part.name {
+                // Its two halves have lines of their own.
+                "office" => continue,
+                "claude" => claude(part, processor.as_ref()),
+                "github" if broker.as_ref().is_some_and(|it| it.1) => {
+                    off("github", "agents get no GitHub tokens")
+                }
+                "telegram" => telegram(patient, part),
+                _ => plain(part),
+            };
+            found.push(finding);
+        }
+        found.extend(broker.map(|it| it.0));
+        found.push(dashboard(patient, settings));
+    }
+    found
+}
+
+fn seen(patient: &Patient, service: &str) -> Option<Seen> {
+    health::read(&patient.state, service, now_ms()).ok().flatten()
+}
+
+fn concerns(seen: &Seen) -> Vec<String> {
+    let told = seen.health.numbers.get("concerns").and_then(Value::as_array);
+    let told = told.into_iter().flatten().filter_map(Value::as_str);
+    // The broker is asked here, and has a line of its own.
+    told.filter(|it| !it.starts_with("The credential broker")).map(str::to_owned).collect()
+}
+
+fn processor(patient: &Patient, seen: Option<&Seen>) -> Finding {
+    const NAME: &str = "processor";
+    let start = "./tinyclaw.sh start, or tinyclaw demo to try it";
+    let Some(seen) = seen else {
+        return Finding::warning(NAME, "does not run, and never ran here", start);
+    };
+    let it = &seen.health;
+    if seen.age > IS_THERE {
+        let why =
+            format!("does not run; its last word is {} old", span(seen.age.as_millis() as u64));
+        return Finding::warning(NAME, why, start);
+    }
+    if !it.ready {
+        return Finding::broken(NAME, it.why.join("; "), patient.logs("queue"));
+    }
+    let told = concerns(seen);
+    let up = ago(it.started_at);
+    match told.is_empty() {
+        true => Finding::ok(NAME, format!("{}, up for {up}", it.version)),
+        false => Finding::warning(NAME, told.join("; "), patient.logs("queue")),
+    }
+}
+
+/// A part as `setup` sees it.
+fn plain(part: Part) -> Finding {
+    let state = match part.standing {
+        Standing::Broken => State::Broken,
+        Standing::Demo | Standing::Real | Standing::Off => State::Ok,
+    };
+    let why = match part.standing {
+        Standing::Off => format!("off: {}", part.why),
+        Standing::Demo => format!("demo: {}", part.why),
+        Standing::Real => format!("real: {}", part.why),
+        Standing::Broken => part.why,
+    };
+    Finding { part: part.name, state, why, way_out: part.way_out }
+}
+
+fn off(part: &'static str, why: &str) -> Finding {
+    let way_out = Some(format!("tinyclaw setup {part}"));
+    Finding { part, state: State::Ok, why: format!("off: {why}"), way_out }
+}
+
+/// A configured bot that nobody runs hears nothing.
+fn telegram(patient: &Patient, part: Part) -> Finding {
+    let is_real = part.standing == Standing::Real;
+    let mut finding = plain(part);
+    let there = seen(patient, "telegram").filter(|it| it.age <= IS_THERE);
+    let way_out = match there {
+        None => Some("./tinyclaw.sh start".to_owned()),
+        Some(seen) if concerns(&seen).is_empty() => None,
+        Some(_) => Some(patient.logs("telegram")),
+    };
+    if is_real && way_out.is_some() {
+        (finding.state, finding.way_out) = (State::Warning, way_out);
+    }
+    finding
+}
+
+/// What only the processor is to blame for stands in its own line.
+fn claude(part: Part, processor: Option<&Seen>) -> Finding {
+    let blamed = processor.map(|it| it.health.why.join("; ")).unwrap_or_default();
+    let mut finding = plain(part);
+    if let Some(rest) = finding.why.strip_suffix(&format!("; {blamed}"))
+        && finding.state == State::Broken
+        && !blamed.to_lowercase().contains("claude")
+    {
+        (finding.state, finding.why, finding.way_out) = (State::Ok, rest.to_owned(), None);
+    }
+    // So do its concerns, whatever they are about.
+    let told = processor.and_then(|it| it.health.numbers.get("concerns")?.as_array());
+    for it in told.into_iter().flatten().filter_map(Value::as_str) {
+        finding.why = finding.why.replace(&format!("; {it}"), "");
+    }
+    finding
+}
+
+/// The broker, and whether it merely waits for an App.
+fn broker(patient: &Patient, settings: &Settings) -> (Finding, bool) {
+    const NAME: &str = "broker";
+    let Some(url) = &settings.github.broker_url else {
+        return (Finding::ok(NAME, "not used: CREDENTIAL_BROKER_URL is not set"), false);
+    };
+    let Some(address) = url.trim_end_matches('/').strip_prefix("http://") else {
+        let why = format!("{url} is not asked: this program speaks plain HTTP only");
+        return (Finding::warning(NAME, why, format!("curl {url}/ready")), false);
+    };
+    match probe(address, "/ready", PATIENCE) {
+        Ok(_) => (Finding::ok(NAME, format!("ready at {url}")), false),
+        Err(ProbeError::Status { body, .. }) => {
+            let why = serde_json::from_str::<Value>(&body).ok().and_then(|it| {
+                let why = it.get("why")?.as_array()?.iter().filter_map(Value::as_str);
+                Some(why.collect::<Vec<_>>().join("; "))
+            });
+            let why = why.filter(|it| !it.is_empty()).unwrap_or_else(|| one_line(&body));
+            if settings.github.app_id.is_none() && why.contains("GITHUB_APP_ID is not set") {
+                (Finding::ok(NAME, format!("idle at {url}: no GitHub App is named to it")), true)
+            } else {
+                (Finding::broken(NAME, format!("not ready: {why}"), patient.logs("broker")), false)
+            }
+        }
+        Err(err) => {
+            let cause = std::error::Error::source(&err).map(|it| format!(": {it}"));
+            let why = format!("{err}{}", cause.unwrap_or_default());
+            (Finding::broken(NAME, why, patient.logs("broker")), false)
+        }
+    }
+}
+
+fn dashboard(patient: &Patient, settings: &Settings) -> Finding {
+    const NAME: &str = "dashboard";
+    let container = patient.facts.container("dashboard").filter(|_| patient.in_container);
+    if let Some(health) = container {
+        return match health {
+            "healthy" | "running" | "starting" => {
+                Finding::ok(NAME, format!("its container is {health}"))
+            }
+            other => Finding::broken(
+                NAME,
+                format!("its container is {other}"),
+                "./tinyclaw.sh logs dashboard",
+            ),
+        };
+    }
+    let address = local_address(settings.dashboard.listen).to_string();
+    match probe(&address, "/health", PATIENCE) {
+        Ok(body) if body.contains("\"dashboard\"") => {
+            Finding::ok(NAME, format!("http://{address}"))
+        }
+        Ok(_) => Finding::broken(
+            NAME,
+            format!("something else answers at {address}"),
+            "set dashboard.listen to a free port, then start again",
+        ),
+        Err(_) if patient.in_container => {
+            let mut finding = Finding::ok(NAME, "not to be seen from inside this container");
+            finding.way_out = Some("on the host: ./tinyclaw.sh status".to_owned());
+            finding
+        }
+        Err(ProbeError::Reach { .. }) => {
+            let why = format!("nobody answers at {address}");
+            Finding::warning(
+                NAME,
+                why,
+                "./tinyclaw.sh start, or set dashboard.listen to where it is",
+            )
+        }
+        Err(err) => Finding::broken(
+            NAME,
+            err.to_string(),
+            format!("who listens there: ss -ltnp sport = :{}", settings.dashboard.listen.port()),
+        ),
+    }
+}

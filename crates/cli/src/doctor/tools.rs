@@ -1,0 +1,179 @@
+//! What the office works with: the engine's programs, the kernel's Landlock, git and gh.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tinyclaw_engine::leash::kernel_confines;
+use tinyclaw_engine::{PINNED_VERSION, find_sibling};
+use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
+
+use super::{Finding, Patient};
+use crate::setup::standing::find_program;
+
+/// A CLI that does not say its version by then hangs. It starts a whole runtime, on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_BYTES_MAX: u64 = 1_000_000;
+
+/// Every tool that is wanted.
+pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(settings) = settings {
+        found.extend(engine(patient, settings));
+        found.push(landlock(settings));
+    }
+    let has = |name: &str| find_program(Path::new(name), &patient.environment);
+    found.push(match has("git") {
+        Some(path) => Finding::ok("git", path.display().to_string()),
+        None => Finding::warning(
+            "git",
+            "is not on PATH: no repository can be cloned",
+            "sudo apt-get install git",
+        ),
+    });
+    found.push(github_tools(patient, settings));
+    found
+}
+
+fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
+    const NAME: &str = "engine";
+    let together = "install all of TinyClaw's binaries together: cargo build --release";
+    let is_demo = settings.engine.kind == EngineKind::Demo;
+    let missing = ["tinyclaw-leash", "tinyclaw-demo-engine"]
+        .into_iter()
+        .find(|it| find_sibling(it).is_none() && (is_demo || *it == "tinyclaw-leash"));
+    if let Some(name) = missing {
+        let why = format!("{name} is not beside this program, and no turn can run");
+        return vec![Finding::broken(NAME, why, together)];
+    }
+    if is_demo {
+        return vec![Finding::ok(NAME, "the demo engine, which needs no account")];
+    }
+    // That it is not there at all, the line about claude says.
+    let Some(program) = find_program(&settings.engine.claude, &patient.environment) else {
+        return Vec::new();
+    };
+    let shown = program.display();
+    vec![match version(&program) {
+        Ok(version) if version == PINNED_VERSION => {
+            Finding::ok(NAME, format!("claude {version}, as tested"))
+        }
+        Ok(version) => Finding::warning(
+            NAME,
+            format!("claude {version}; {PINNED_VERSION} was tested"),
+            format!(
+                "should something be odd: npm install -g @anthropic-ai/claude-code@{PINNED_VERSION}"
+            ),
+        ),
+        Err(why) => {
+            Finding::broken(NAME, format!("{shown} {why}"), format!("try it: {shown} --version"))
+        }
+    }]
+}
+
+/// The version a CLI says, the first word of its answer.
+fn version(program: &Path) -> Result<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "doctor asks programs who they are")]
+    let mut command = Command::new(program);
+    command.arg("--version").env("DISABLE_AUTOUPDATER", "1");
+    let said = said(command, PATIENCE)?;
+    let first = said.text.split_whitespace().next();
+    match first.filter(|it| it.starts_with(|it: char| it.is_ascii_digit())) {
+        Some(version) if said.status.success() => Ok(version.chars().take(40).collect()),
+        _ => Err(format!("is no claude CLI: --version ended with {}", said.status)),
+    }
+}
+
+/// What a program said on stdout before it ended.
+pub(super) struct Said {
+    pub(super) status: ExitStatus,
+    pub(super) text: String,
+}
+
+/// Runs a program to its end, with everything it starts; one that does not end in time is ended.
+pub(super) fn said(mut command: Command, patience: Duration) -> Result<Said, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().map_err(|err| format!("does not start: {err}"))?;
+    // Read beside waiting, for it may say more than a pipe holds.
+    let out = child.stdout.take();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(out) = out {
+            let _ = out.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    let until = Instant::now() + patience;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => {
+                // Somebody it left behind may hold the pipe open.
+                let text = receiver.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+                return Ok(Said { status, text });
+            }
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            _ => {
+                if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                let _ = child.wait();
+                return Err(format!("does not end within {} s", patience.as_secs()));
+            }
+        }
+    }
+}
+
+fn landlock(settings: &Settings) -> Finding {
+    const NAME: &str = "landlock";
+    let kernel = "boot a kernel of 5.13 or later with landlock in its lsm= list";
+    match (settings.engine.landlock, kernel_confines()) {
+        (Landlock::Off, _) => Finding::warning(
+            NAME,
+            "engine.landlock is off: Claude may touch whatever this user may",
+            "tinyclaw settings set engine.landlock auto",
+        ),
+        (_, true) => Finding::ok(NAME, "the kernel confines Claude to its thread's folder"),
+        (Landlock::Auto, false) => {
+            Finding::warning(NAME, "this kernel has none: Claude runs unconfined", kernel)
+        }
+        (Landlock::On, false) => Finding::broken(
+            NAME,
+            "this kernel has none, and engine.landlock is on: no turn can run",
+            kernel,
+        ),
+    }
+}
+
+/// `git push` and `gh` as agents use them: without a broker they are whatever the machine has.
+fn github_tools(patient: &Patient, settings: Option<&Settings>) -> Finding {
+    const NAME: &str = "gh";
+    let path = |name: &str| {
+        find_program(Path::new(name), &patient.environment).or_else(|| find_sibling(name))
+    };
+    if settings.is_none_or(|it| it.github.broker_url.is_none()) {
+        return match path("gh") {
+            Some(path) => {
+                Finding::ok(NAME, format!("{}, with its own login; no broker", path.display()))
+            }
+            None => Finding::ok(NAME, "is not on PATH, and no broker is set"),
+        };
+    }
+    let together = "install all of TinyClaw's binaries together: cargo build --release";
+    if path("git-credential-tinyclaw").is_none() {
+        let why = "git-credential-tinyclaw is missing: git push cannot ask the broker";
+        return Finding::broken(NAME, why, together);
+    }
+    match path("gh") {
+        Some(path) => Finding::ok(NAME, format!("{}, and git's helper", path.display())),
+        None => Finding::warning(
+            NAME,
+            "is not on PATH: agents open no pull requests",
+            "sudo apt-get install gh",
+        ),
+    }
+}

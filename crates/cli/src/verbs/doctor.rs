@@ -1,0 +1,64 @@
+//! `tinyclaw doctor`: what works, what does not, and what to do about it; with `--numbers`, what it weighs.
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::doctor::{Facts, Patient, draw, is_broken, numbers};
+use crate::face::Style;
+use crate::place;
+
+/// Say what works, what does not, and what to do about it. Exits 1 when something is broken.
+///
+/// It looks at the state folder, the settings, every service, the queue and the tools, and changes nothing. With nothing
+/// running it says what a start would find.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Measure instead: sizes, memory, and how long an office takes that is started for it and stopped again.
+    #[arg(long)]
+    numbers: bool,
+
+    /// Print JSON: an array of {part, state, why, wayOut}, state being ok, warning or broken; or the numbers by name.
+    #[arg(long)]
+    json: bool,
+
+    /// What Docker says, as scripts/docker-facts.sh prints it, on stdin: for where there is no Docker to ask.
+    #[arg(long, hide = true)]
+    docker_facts: bool,
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let facts = if self.docker_facts {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read what Docker says")?;
+            Facts::parse(&text)
+        } else if self.numbers {
+            Facts::ask()
+        } else {
+            // The services answer for themselves.
+            Facts::default()
+        };
+        let patient = Patient::new(place::state()?, place::environment(), facts);
+        if self.numbers {
+            let numbers = numbers::measure(&patient)?;
+            let mut out = std::io::stdout().lock();
+            if self.json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&numbers)?)?;
+            } else {
+                out.write_all(numbers.draw(Style::of(&out)).as_bytes())?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let found = patient.examine();
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
+        } else {
+            out.write_all(draw(&found, Style::of(&out)).as_bytes())?;
+        }
+        Ok(if is_broken(&found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}

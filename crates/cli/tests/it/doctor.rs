@@ -1,0 +1,251 @@
+//! The doctor over real folders and a real processor: what it says is what is there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+use tinyclaw_domain::{Channel, Key, Message, ThreadId};
+use tinyclaw_queue::{Durability, Options, Queue, Side};
+
+use crate::Office;
+
+/// What was found, by part; a part that was found several ways has several.
+struct Found(Vec<Value>, Option<i32>);
+
+impl Found {
+    fn by(office: &Office, variables: &[(&str, &str)]) -> Found {
+        let mut command = office.command(&["doctor", "--json"]);
+        let output = command.envs(variables.iter().copied()).output().expect("tinyclaw runs");
+        let all: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a JSON array");
+        for it in &all {
+            let is_arrowed = it["wayOut"].as_str().is_some_and(|it| !it.is_empty());
+            assert!(it["state"] == "ok" || is_arrowed, "every failure has its arrow: {it}");
+        }
+        Found(all, output.status.code())
+    }
+
+    #[track_caller]
+    fn says(&self, part: &str, state: &str, why: &str) -> &Value {
+        let fits = |it: &&Value| {
+            it["part"] == part
+                && it["state"] == state
+                && it["why"].as_str().is_some_and(|it| it.contains(why))
+        };
+        self.0.iter().find(fits).unwrap_or_else(|| panic!("{part} {state} {why}: {:#?}", self.0))
+    }
+
+    fn broken(&self) -> Vec<&str> {
+        let is_broken = |it: &&Value| it["state"] == "broken";
+        self.0.iter().filter(is_broken).filter_map(|it| it["part"].as_str()).collect()
+    }
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[test]
+fn beside_a_running_office_nothing_is_broken_and_nothing_is_left_behind() {
+    let office = Office::open();
+    office.run(&["send", "--wait", "hello"]).ok();
+    let before = office.place.files();
+    let found = Found::by(&office, &[("DASHBOARD_LISTEN", &nobody())]);
+    assert_eq!((found.broken(), found.1), (vec![], Some(0)), "{:#?}", found.0);
+    found.says("processor", "ok", "up for");
+    found.says("claude", "ok", "demo engine");
+    found.says("queue", "ok", "0 waiting");
+    found.says("dashboard", "warning", "nobody answers");
+    found.says("threads", "ok", "1 thread");
+    assert_eq!(office.place.files(), before);
+    let said = office.run(&["doctor"]).ok();
+    let line = said.lines().next().expect("a line");
+    assert!(line.starts_with("ok    state folder  "), "{line}");
+    assert!(said.lines().any(|it| it.starts_with("      → ")), "{said}");
+    assert!(!said.contains('\u{1b}'), "no colours through a pipe");
+}
+
+#[test]
+fn where_there_is_nothing_it_says_so_and_makes_nothing() {
+    let office = Office::closed();
+    let elsewhere = office.place.path("elsewhere");
+    let found = Found::by(&office, &[("TINYCLAW_DIR", elsewhere.to_str().expect("path"))]);
+    assert_eq!((found.broken(), found.1), (vec!["state folder"], Some(1)));
+    found.says("processor", "warning", "never ran");
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn every_mistake_in_the_settings_has_its_line() {
+    let office = Office::closed();
+    office.settings(
+        r#"{"timezoen": "UTC", "engine": {"warmMax": 900}, "heartbeat": {"interval": "soon"}}"#,
+    );
+    let found = Found::by(&office, &[]);
+    assert_eq!((found.broken(), found.1), (vec!["settings"; 3], Some(1)));
+    for (key, why) in
+        [("timezoen", "did you mean timezone"), ("warmMax", "900"), ("interval", "soon")]
+    {
+        let it = found.says("settings", "broken", why);
+        assert!(it["wayOut"].as_str().is_some_and(|it| it.contains(key)), "{it}");
+    }
+    office.settings("{,}");
+    Found::by(&office, &[]).says("settings", "broken", "not JSON");
+    office
+        .settings(r#"{"telegram": {"botToken": "123456:AAAAAAAAAAAAAAAAAAAA"}, "model": "opus"}"#);
+    let path = office.place.path("state/settings.json");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("mode");
+    let found = Found::by(&office, &[]);
+    found.says("settings", "warning", "means nothing any more");
+    let it = found.says("settings", "warning", "everybody may read it");
+    assert!(it["wayOut"].as_str().is_some_and(|it| it.starts_with("chmod o= ")), "{it}");
+    found.says("telegram", "broken", "nobody may speak");
+}
+
+#[test]
+fn a_queue_that_nobody_works_on_and_one_that_is_full_are_broken() {
+    let office = Office::closed();
+    office.run(&["send", "--thread", "7", "hello"]).ok();
+    let found = Found::by(&office, &[]);
+    assert_eq!(found.broken(), ["queue"]);
+    found.says("queue", "broken", "nobody works on them");
+    let options = Options { watch: false, ..Options::default() };
+    let queue = Queue::open(&office.place.state(), options).expect("the queue");
+    for it in 0.. {
+        let key = Key::hashed("cli", &format!("fill-{it}"));
+        let message = Message::new(key, Channel::Cli, ThreadId::topic(7), "hello", 1);
+        if queue.publish(Side::Run, message, Durability::None).is_err() {
+            break;
+        }
+    }
+    Found::by(&office, &[]).says("queue", "broken", "thread 7 is full: 200 wait");
+}
+
+#[test]
+fn what_was_given_up_or_put_aside_is_counted_with_the_command_that_shows_it() {
+    let office = Office::closed();
+    let key = office.run(&["send", "hello"]).ok();
+    office.run(&["queue", "bury", key.trim()]).ok();
+    fs::write(office.place.path("state/queue/quarantine/odd.txt"), "x").expect("file");
+    let found = Found::by(&office, &[]);
+    let dead = found.says("queue", "warning", "1 message given up");
+    assert_eq!(dead["wayOut"], "tinyclaw queue ls dead");
+    let odd = found.says("queue", "warning", "1 message put aside");
+    assert_eq!(odd["wayOut"], "tinyclaw queue ls quarantine");
+    assert_eq!(found.1, Some(0), "a person should look, and everything works");
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_told_by_its_owner() {
+    let office = Office::closed();
+    let state = office.place.state();
+    if rustix::process::geteuid().is_root() {
+        office.run(&["send", "hello"]).ok();
+        let somebody = Some(rustix::fs::Uid::from_raw(12_345));
+        rustix::fs::chown(&state, somebody, None).expect("chown");
+        let it = Found::by(&office, &[]);
+        let it = it.says("state folder", "broken", "belongs to user 0, the folder to 12345");
+        assert!(
+            it["wayOut"].as_str().is_some_and(|it| it.starts_with("sudo chown -R 12345 ")),
+            "{it}"
+        );
+    } else {
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o555)).expect("mode");
+        Found::by(&office, &[]).says("state folder", "broken", "nothing can be written");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+}
+
+#[test]
+fn a_broken_threads_file_and_a_folder_that_is_gone_are_named() {
+    let office = Office::closed();
+    let path = office.place.path("state/threads.json");
+    fs::write(&path, r#"{"7": {"name": "website", "cwd": "/nowhere/website"}}"#).expect("threads");
+    let found = Found::by(&office, &[]);
+    found.says("threads", "warning", "7 (website) in /nowhere/website is not here");
+    fs::write(&path, "{,}").expect("threads");
+    Found::by(&office, &[]).says("threads", "broken", "is not JSON");
+    assert_eq!(fs::read_to_string(&path).expect("threads"), "{,}", "it is only looked at");
+}
+
+#[test]
+fn the_broker_is_asked_and_its_reason_told() {
+    let office = Office::closed();
+    let address = nobody();
+    let url = format!("http://{address}");
+    let found = Found::by(&office, &[("CREDENTIAL_BROKER_URL", &url)]);
+    found.says("broker", "broken", "refused");
+    let audit = office.place.path("audit.jsonl").display().to_string();
+    let mut broker = std::process::Command::new(crate::beside("tinyclaw-broker"))
+        .env_clear()
+        .envs([("BROKER_LISTEN", address.as_str()), ("BROKER_AUDIT", &audit)])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the broker starts");
+    office.wait_for("the broker", || std::net::TcpStream::connect(&address).ok());
+    let found = Found::by(&office, &[("CREDENTIAL_BROKER_URL", &url)]);
+    let named = Found::by(&office, &[("CREDENTIAL_BROKER_URL", &url), ("GITHUB_APP_ID", "4711")]);
+    broker.kill().expect("kill");
+    broker.wait().expect("wait");
+    found.says("broker", "ok", "no GitHub App is named to it");
+    found.says("github", "ok", "off");
+    named.says("broker", "broken", "GITHUB_APP_ID is not set");
+}
+
+#[test]
+fn claude_is_asked_for_its_version_and_one_that_is_none_is_told() {
+    let office = Office::closed();
+    let program = office.place.path("home/claude");
+    let key = ("ANTHROPIC_API_KEY", "sk-ant-api03-secretsecret-1234");
+    let set = office.place.path("home/claude").display().to_string();
+    let environment = [("TINYCLAW_ENGINE_KIND", "claude"), ("TINYCLAW_ENGINE_CLAUDE", &set), key];
+    for (script, state, why) in [
+        ("echo '2.1.197 (Claude Code)'", "ok", "claude 2.1.197, as tested"),
+        ("echo '3.0.0 (Claude Code)'", "warning", "claude 3.0.0; 2.1.197 was tested"),
+        ("echo hello; exit 3", "broken", "is no claude CLI"),
+    ] {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("script");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+        let found = Found::by(&office, &environment);
+        found.says("engine", state, why);
+        assert!(
+            !found.0.iter().any(|it| it.to_string().contains("secretsecret")),
+            "no secret is shown"
+        );
+    }
+}
+
+#[test]
+fn the_numbers_are_measured_or_the_reason_is_told() {
+    let mut office = Office::closed();
+    let temporary = office.place.path("home/tmp");
+    fs::create_dir(&temporary).expect("folder");
+    office.env.insert("TMPDIR".to_owned(), temporary.display().to_string());
+    let facts =
+        "engine\t28\nimage\tbroker\t12300000\nlayer\t5000000\tCOPY /tinyclaw /usr/local/bin/\n";
+    let said = office.run_with(&["doctor", "--numbers", "--json", "--docker-facts"], facts).json();
+    let numbers: BTreeMap<&str, Option<f64>> = [
+        "brokerImageMb",
+        "dashboardImageMb",
+        "botOwnMb",
+        "idleMb",
+        "startToHealthyS",
+        "stopS",
+        "firstAnswerS",
+    ]
+    .into_iter()
+    .map(|name| (name, said.get(name).expect("every number is named").as_f64()))
+    .collect();
+    assert_eq!((numbers["brokerImageMb"], numbers["dashboardImageMb"]), (Some(12.3), None));
+    assert_eq!(numbers["botOwnMb"], Some(5.0));
+    for name in ["idleMb", "startToHealthyS", "firstAnswerS"] {
+        assert!(numbers[name].is_some_and(|it| it > 0.0), "{name}: {said:#}");
+    }
+    assert!(said["how"]["images"].as_str().is_some_and(|it| it.contains("not built")), "{said:#}");
+    assert_eq!(office.place.files(), [""; 0], "the caller's office is not touched");
+    assert_eq!(fs::read_dir(&temporary).expect("folder").count(), 0, "nothing is left");
+}
