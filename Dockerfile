@@ -14,7 +14,7 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     host="$(rustc --print host-tuple)" \
-    && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols \
+    && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" CARGO_PROFILE_RELEASE_STRIP=symbols \
         cargo build --release --locked --target "$host" --workspace --bins \
         --exclude tinyclaw-testkit --exclude tinyclaw-e2e --exclude tinyclaw-tidy \
     && mkdir /out \

@@ -124,7 +124,7 @@ make_programs() {
     if [ -z "$programs" ]; then
         host="$(rustc --print host-tuple)"
         programs="${CARGO_TARGET_DIR:-target}/$host/release"
-        RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=symbols \
+        RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" CARGO_PROFILE_RELEASE_STRIP=symbols \
             cargo build --release --target "$host" --workspace --bins --quiet --exclude tinyclaw-e2e --exclude tinyclaw-tidy
     fi
     mkdir "$run/programs" "$run/tools"

@@ -9,13 +9,23 @@ use anyhow::{Context, bail};
 use tinyclaw_bot::health::Container;
 use tinyclaw_bot::house::{GRACE, House, Program};
 use tinyclaw_service::settings::{self, Environment, Row, Section, Store, state_dir};
-use tinyclaw_service::{Shutdown, healthcheck, http, logs, not_dumpable};
+use tinyclaw_service::{Shutdown, healthcheck, http, logs, not_dumpable, was_asked};
 use tokio::net::TcpListener;
 
 /// How long the health check waits for an answer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
+const USAGE: &str = "\
+tinyclaw-bot: runs telegram and processor side by side, and leaves when either of them does
+
+  tinyclaw-bot [--grace SECONDS]    runs them; told to stop, it gives them so long
+  tinyclaw-bot healthcheck          exit 0 when the one on this machine is well
+";
+
 fn main() -> anyhow::Result<()> {
+    if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
+        return Ok(());
+    }
     // Both services' secrets stand in our environment, and an agent runs as our user.
     not_dumpable().context("cannot keep others from reading this process's memory")?;
     let environment: Environment = std::env::vars().collect();

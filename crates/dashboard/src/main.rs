@@ -5,16 +5,26 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tinyclaw_dashboard::{Config, Server};
 use tinyclaw_service::settings::{self, Store};
-use tinyclaw_service::{Shutdown, Vitals, healthcheck, logs};
+use tinyclaw_service::{Shutdown, Vitals, healthcheck, logs, was_asked};
 use tokio::net::TcpListener;
 
 /// How long the health check waits for an answer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
+const USAGE: &str = "\
+tinyclaw-dashboard: shows everything that happened, and changes nothing
+
+  tinyclaw-dashboard [serve]        serves the page on DASHBOARD_LISTEN (default 127.0.0.1:3100)
+  tinyclaw-dashboard healthcheck    exit 0 when the one on this machine is well
+";
+
 type Sections = (settings::Dashboard, settings::Office);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
+    if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
+        return Ok(());
+    }
     let environment: settings::Environment = std::env::vars().collect();
     let state = settings::state_dir(&environment).context("cannot find the state folder")?;
     match std::env::args().nth(1).as_deref() {

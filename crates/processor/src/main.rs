@@ -2,16 +2,28 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tinyclaw_disk::Lock;
 use tinyclaw_ledger::{StateDir, text_log};
 use tinyclaw_service::settings::{Environment, Settings, Store, state_dir};
-use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable};
+use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable, was_asked};
 
 /// How often a second processor looks whether the first one is still there, when the kernel does not say.
 const TAKE_OVER_EVERY: Duration = Duration::from_millis(250);
 
+const USAGE: &str = "\
+tinyclaw-processor: takes messages from the queue, asks Claude, and hands the answers on
+
+  tinyclaw-processor    works until it is told to stop; settings are in docs/SETTINGS.md
+";
+
 fn main() -> anyhow::Result<()> {
+    if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
+        return Ok(());
+    }
+    if let Some(word) = std::env::args().nth(1) {
+        bail!("{word:?} is no command; tinyclaw-processor takes none");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Turns wait, they do not compute; flushes block a worker for a moment.
         .worker_threads(4)

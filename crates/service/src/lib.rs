@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod about;
 mod conceal;
 pub mod healthcheck;
 #[cfg(feature = "http")]
@@ -10,6 +11,7 @@ pub mod settings;
 mod shutdown;
 mod vitals;
 
+pub use about::was_asked;
 pub use conceal::{conceal, conceal_from_now_on};
 pub use process::{not_dumpable, now_ms};
 pub use shutdown::Shutdown;
