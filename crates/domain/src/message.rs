@@ -322,6 +322,12 @@ pub struct Checkpoint {
     pub session_id: SessionId,
     /// The uuid the prompt was sent under: Claude's idempotency key.
     pub turn_uuid: String,
+    /// What the turn sends to other threads so far. Claude is told so only once it is here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ups: Vec<FollowUp>,
+    /// What it attaches so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileRef>,
 }
 
 /// What became of a turn.

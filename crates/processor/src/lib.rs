@@ -10,6 +10,7 @@ mod failure;
 mod handle;
 mod notices;
 mod office;
+mod outbox;
 mod prompt;
 mod repo;
 mod run;

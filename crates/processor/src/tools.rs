@@ -11,8 +11,8 @@ use tinyclaw_ledger::recent_history;
 
 use crate::notices::is_telegram;
 use crate::office::{Office, lock};
+use crate::outbox::Outbox;
 use crate::prompt::shortened;
-use crate::turn::Outbox;
 
 /// A message may be passed on this often; beyond that two threads talk only to each other.
 const HOPS_MAX: u32 = 4;

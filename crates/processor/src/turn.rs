@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Checkpoint, Decision, FileRef, FollowUp, Message, Model, Outcome, Progress, Reply, SessionId,
-    Source, Thread, ThreadId, ThreadStatus, ToolSpan, TurnState, Usage,
+    Checkpoint, Decision, FollowUp, Message, Model, Outcome, Progress, Reply, SessionId, Source,
+    Thread, ThreadId, ThreadStatus, TurnState, Usage,
 };
 use tinyclaw_engine::{
     SessionSpec, Trace, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest, turn_uuid,
@@ -18,6 +18,7 @@ use crate::control;
 use crate::failure::Verdict;
 use crate::handle::{Decided, Story};
 use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
+use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
 use crate::{budget, capability, summary, tools};
@@ -179,14 +180,6 @@ struct Job<'a> {
     attempt: u32,
 }
 
-/// What a turn sends on, attaches and used, collected while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    pub(crate) follow_ups: Vec<FollowUp>,
-    pub(crate) files: Vec<FileRef>,
-    pub(crate) tools: Vec<ToolSpan>,
-}
-
 impl Job<'_> {
     async fn answer(self, lease: &mut Lease, slot: &mut Slot) -> Result<Ended, LeaseError> {
         let mut model = self.decided.decision.effective_model;
@@ -204,14 +197,22 @@ impl Job<'_> {
             };
             let (uuid, interrupted) = match self.resume(&session, round) {
                 Resumed::Finished(reply) => {
-                    return Ok(self.found_in_transcript(&session, reply, is_new));
+                    return Ok(self.found_in_transcript(&session, reply));
                 }
                 Resumed::Ask { uuid, interrupted } => (uuid, interrupted),
             };
+            // What Claude believes to have sent, it will not send again.
+            let mut outbox =
+                if interrupted { Outbox::kept(self.message) } else { Outbox::default() };
             let circumstances = self.circumstances(is_new, lost_session, interrupted).await;
             let prompt = self.office.assemble(self.message, &circumstances);
             let words = system_prompt(&self.message.thread_id, &self.thread);
-            let checkpoint = Checkpoint { session_id: session.clone(), turn_uuid: uuid.clone() };
+            let checkpoint = Checkpoint {
+                session_id: session.clone(),
+                turn_uuid: uuid.clone(),
+                follow_ups: outbox.follow_ups.clone(),
+                files: outbox.files.clone(),
+            };
             on_disk(|| lease.checkpoint(checkpoint))?;
             let line = self.office.prompt_line(self.message, self.attempt, model, &words, &prompt);
             if let Err(err) = self.office.journal.prompt(&line) {
@@ -233,15 +234,14 @@ impl Job<'_> {
                 content: prompt.content,
             };
             let turn = self.office.engine.turn(request);
-            let mut outbox = Outbox::default();
-            let Some(end) = self.watch(turn, slot, &mut outbox, model).await else {
+            let Some(end) = self.watch(turn, lease, slot, &mut outbox, model).await else {
                 return Ok(Ended::PutBack);
             };
             match self.verdict(&end, model != self.decided.decision.effective_model) {
                 None => return Ok(self.reply(&end, &session, outbox)),
                 Some(Verdict::NewSession) => lost_session = true,
                 Some(Verdict::DefaultModel) => model = Model::Sonnet,
-                Some(other) => return Ok(self.ended(other, &end, &session, outbox.tools)),
+                Some(other) => return Ok(self.ended(other, &end, &session, outbox)),
             }
         }
         Ok(Ended::GiveUp(
@@ -317,6 +317,7 @@ impl Job<'_> {
     async fn watch(
         &self,
         mut turn: Turn,
+        lease: &mut Lease,
         slot: &mut Slot,
         outbox: &mut Outbox,
         model: Model,
@@ -366,7 +367,9 @@ impl Job<'_> {
                 }
                 TurnEvent::McpCall { tool, input, responder } => {
                     let answer = on_disk(|| {
-                        tools::call(office, self.message, &self.thread, outbox, &tool, &input)
+                        let call =
+                            tools::call(office, self.message, &self.thread, outbox, &tool, &input);
+                        call.and_then(|it| outbox.keep(lease).map(|()| it))
                     });
                     responder.answer(answer);
                 }
@@ -407,13 +410,7 @@ impl Job<'_> {
         }
     }
 
-    fn ended(
-        &self,
-        verdict: Verdict,
-        end: &TurnEnd,
-        session: &SessionId,
-        tools: Vec<ToolSpan>,
-    ) -> Ended {
+    fn ended(&self, verdict: Verdict, end: &TurnEnd, session: &SessionId, outbox: Outbox) -> Ended {
         match verdict {
             Verdict::Retry { after, tell } => {
                 // Shown until it is tried again.
@@ -428,10 +425,11 @@ impl Job<'_> {
                 let said = end.said.join("\n\n");
                 let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
                 let outcome = Outcome::Failed;
-                let reply = Reply { text, outcome, tools, buttons, ..self.reply_of(end) };
+                let Outbox { follow_ups, files, tools } = outbox;
+                let reply = Reply { text, outcome, files, tools, buttons, ..self.reply_of(end) };
                 self.close(&reply);
                 let story = Box::new(self.story(session));
-                Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }
+                Ended::Answered { reply: Box::new(reply), follow_ups, story }
             }
             Verdict::PutBack | Verdict::NewSession | Verdict::DefaultModel => Ended::PutBack,
         }
@@ -489,8 +487,8 @@ impl Job<'_> {
         &self,
         session: &SessionId,
         found: tinyclaw_engine::FinishedReply,
-        _is_new: bool,
     ) -> Ended {
+        let Outbox { follow_ups, files, .. } = Outbox::kept(self.message);
         tracing::info!(key = %self.message.key, "the answer to {} is in Claude's transcript already", self.message.key);
         let model = found.model.as_deref().and_then(Model::of_name);
         let reply = Reply {
@@ -498,11 +496,12 @@ impl Job<'_> {
             model: Some(model.unwrap_or(self.decided.decision.effective_model)),
             tier: Some(self.decided.decision.tier),
             usage: Usage::default(),
+            files,
             ..Reply::default()
         };
         self.close(&reply);
         let story = Box::new(self.story(session));
-        Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story }
+        Ended::Answered { reply: Box::new(reply), follow_ups, story }
     }
 
     fn story(&self, session: &SessionId) -> Story {

@@ -152,6 +152,8 @@ fn work(dir: &Path) -> ExitCode {
                 let checkpoint = Checkpoint {
                     session_id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().expect("session"),
                     turn_uuid: key.to_string(),
+                    follow_ups: Vec::new(),
+                    files: Vec::new(),
                 };
                 lease.checkpoint(checkpoint).expect("checkpoint");
             }

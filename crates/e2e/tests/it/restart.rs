@@ -31,6 +31,35 @@ fn an_answer_in_the_transcript_is_used_and_not_asked_for_again() {
 }
 
 #[test]
+fn what_a_turn_sends_on_survives_claude_and_goes_out_once() {
+    let mut office = Office::open();
+    std::fs::write(office.path("work/report.md"), "# Report").expect("file");
+    office.ask("8", "hello");
+    let text = r#"[demo: send 8 good morning] [demo: call send_file {"path":"report.md"}] [demo: crash after]"#;
+    let reply = office.ask("7", text);
+    assert_eq!(reply.files.len(), 1, "{}", reply.text);
+    let sent = || {
+        let lines = office.lines("message-history.jsonl");
+        let there = |it: &&serde_json::Value| it["message"] == "good morning";
+        lines.iter().filter(there).count()
+    };
+    office.wait_for("the message in the other thread", || (sent() > 0).then_some(()));
+    assert_eq!((sent(), office.prompts().len()), (1, 3), "neither is asked again");
+}
+
+#[test]
+fn what_claude_believes_to_be_sent_is_on_disk_before_the_turn_ends() {
+    let mut office = Office::open();
+    office.ask("8", "hello");
+    let key = office.say("7", "[demo: send 8 good morning] [demo: hang]");
+    let kept = office.wait_for("the message on disk", || {
+        let checkpoint = office.seen(&key)?.message.checkpoint?;
+        checkpoint.follow_ups.first().cloned()
+    });
+    assert_eq!(kept.message, "good morning");
+}
+
+#[test]
 fn a_stop_lets_the_turn_end_and_loses_nothing() {
     let mut office = Office::open();
     let running = office.say("7", "[demo: slow 2s] one");

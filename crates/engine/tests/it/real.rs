@@ -411,6 +411,24 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     assert!(desk.say("[api: say back]").await.resumed);
 }
 
+/// It writes up to a tenth of a second behind its last word. When its owner dies, the leash asks it to leave, and it
+/// writes the rest first: the answer is there for the next owner.
+#[tokio::test]
+async fn real_claude_finishes_its_transcript_when_it_is_ended_right_after_its_last_word() {
+    let (desk, _api) = real!();
+    for text in ["hello", "and a second turn"] {
+        let request = desk.request(text);
+        let end = desk.engine.turn(request.clone()).end().await.unwrap();
+        assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+        for pid in alive(&desk.lock()) {
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM);
+        }
+        eventually("everything is gone", || alive(&desk.lock()).is_empty()).await;
+        let trace = desk.engine.trace(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+        assert!(matches!(&trace, Trace::Finished(it) if it.said == end.said), "{trace:?}");
+    }
+}
+
 #[tokio::test]
 async fn real_claude_answers_a_uuid_once() {
     let (desk, api) = real!(|it| it.times.duplicate = Duration::from_secs(2));
