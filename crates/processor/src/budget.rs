@@ -118,8 +118,9 @@ impl Office {
             let to = budget.of.clone().unwrap_or_else(ThreadId::master);
             let cause = format!("budget-{today}-{}", budget.limit);
             if lock(&self.told).insert((Some(to.clone()), cause.clone())) {
+                let nearly = if budget.spent < budget.limit { "nearly " } else { "" };
                 let text = format!(
-                    "{} budget for today is nearly spent: ${:.2} of ${:.2}.",
+                    "{} budget for today is {nearly}spent: ${:.2} of ${:.2}.",
                     capitalised(&budget.name()),
                     budget.spent,
                     budget.limit

@@ -178,7 +178,10 @@ async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), L
     let dead = office.queue.view().depth().map_or(1, |it| it.dead);
     office.concern(
         "dead",
-        Some(format!("{dead} messages were given up; `tinyclaw queue ls dead` shows them.")),
+        Some(match dead {
+            1 => "1 message was given up; `tinyclaw queue ls dead` shows it.".to_owned(),
+            _ => format!("{dead} messages were given up; `tinyclaw queue ls dead` shows them."),
+        }),
     );
     Ok(())
 }

@@ -177,6 +177,28 @@ impl Office {
         });
     }
 
+    /// Nothing runs at the desk, also when the turn came to nothing and its message waits for another try.
+    pub(crate) fn note_idle(self: &Arc<Office>, thread: &ThreadId) {
+        let is_busy =
+            |it: &Thread| matches!(it.status, ThreadStatus::Working | ThreadStatus::Waiting);
+        if !self.thread(thread).is_some_and(|it| is_busy(&it)) {
+            return;
+        }
+        let (office, thread) = (self.clone(), thread.clone());
+        tokio::task::spawn_blocking(move || {
+            // The next turn may have begun by now.
+            let is_running = lock(&office.running).contains_key(&thread);
+            let changed = lock(&office.book).touch(|threads| {
+                if let Some(it) = threads.get_mut(&thread).filter(|it| !is_running && is_busy(it)) {
+                    it.status = ThreadStatus::Idle;
+                }
+            });
+            if let Err(err) = changed {
+                tracing::warn!("cannot note that thread {thread} is free: {err}");
+            }
+        });
+    }
+
     /// The desk is free again; the tier of its last answer is on it.
     pub(crate) fn note_end(self: &Arc<Office>, thread: &ThreadId, model: Option<Model>) {
         let (office, thread) = (self.clone(), thread.clone());

@@ -521,12 +521,12 @@ enum Resumed {
 
 /// A message on the list of running ones, from before its turn begins until it has ended, however that is.
 struct Registered<'a> {
-    office: &'a Office,
+    office: &'a Arc<Office>,
     thread: ThreadId,
 }
 
 impl<'a> Registered<'a> {
-    fn new(office: &'a Office, message: &Message) -> Registered<'a> {
+    fn new(office: &'a Arc<Office>, message: &Message) -> Registered<'a> {
         let thread = message.thread_id.clone();
         let running = Running {
             key: message.key.clone(),
@@ -543,5 +543,6 @@ impl<'a> Registered<'a> {
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
         lock(&self.office.running).remove(&self.thread);
+        self.office.note_idle(&self.thread);
     }
 }

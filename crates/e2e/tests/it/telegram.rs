@@ -160,9 +160,16 @@ fn a_day_in_a_forum() {
 
 #[test]
 fn a_press_goes_on_although_the_budget_is_spent() {
-    let forum = Forum::open_with(&[("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50")]);
-    forum.ada(None, "[demo: cost 0.60] [demo: say That was dear.]");
-    forum.until("    That was dear.\n");
+    let chat = FORUM.to_string();
+    let forum = Forum::open_with(&[
+        ("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50"),
+        ("TELEGRAM_BOT_TOKEN", TOKEN),
+        ("TELEGRAM_CHAT_ID", &chat),
+    ]);
+    forum.ada(None, "[demo: cost 0.45] [demo: say That was dear.]");
+    forum.until("This thread's budget for today is nearly spent: $0.45 of $0.50.");
+    forum.ada(None, "[demo: cost 0.15] [demo: say That was the rest.]");
+    forum.until("    That was the rest.\n");
     forum.ada(None, "[demo: say The second.]");
     forum.until("Go on today all the same? /go does.\n    [ Go on ]");
     forum.ada(None, "[demo: say The third.]");
@@ -182,7 +189,8 @@ fn a_press_goes_on_although_the_budget_is_spent() {
     });
     forum.press("Go on");
     forum.until("Today's budget no longer stops this thread.");
-    assert_eq!(forum.office.prompts().len(), 3, "each was asked once");
+    assert_eq!(forum.office.prompts().len(), 4, "each was asked once");
+    assert_eq!(forum.fake.transcript(FORUM).matches("nearly spent").count(), 1);
     assert_eq!(forum.fake.violations(), [""; 0]);
 }
 
@@ -210,5 +218,27 @@ fn what_nobody_asked_for_arrives_and_what_is_not_worth_a_word_does_not() {
     forum.office.restart_with(last_at(2));
     let transcript = forum.until("    The report is due.\n");
     assert!(!transcript.contains("NO_UPDATES"), "{transcript}");
+    assert_eq!(forum.fake.violations(), [""; 0]);
+}
+
+#[test]
+fn a_message_from_another_thread_is_shown_and_answered_in_its_topic() {
+    let chat = FORUM.to_string();
+    let forum = Forum::open_with(&[("TELEGRAM_BOT_TOKEN", TOKEN), ("TELEGRAM_CHAT_ID", &chat)]);
+    forum.ada(None, "[demo: say This desk is taken.]");
+    forum.until("    This desk is taken.\n");
+    forum.ada(None, "/new website");
+    let transcript = forum.until("Topic website is open: thread ");
+    let number = transcript.split("is open: thread ").nth(1).unwrap();
+    let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+    let topic = Some(number.parse().unwrap());
+    forum.ada(topic, "[demo: send 1 [demo: say Good morning from General.]]");
+    forum.until(&format!("website (thread {number}) writes:"));
+    let transcript = forum.until("    Good morning from General.\n");
+    // Shown and answered in General; the sender is told where.
+    let general = transcript.split("# General").nth(1).unwrap();
+    let general = general.split("\n# ").next().unwrap();
+    assert!(general.contains("writes:") && general.contains("    Good morning from General.\n"));
+    forum.until("It goes to thread 1 (General) when this turn ends, and is answered there.");
     assert_eq!(forum.fake.violations(), [""; 0]);
 }

@@ -76,6 +76,26 @@ fn threads_write_to_each_other_and_not_to_themselves() {
 }
 
 #[test]
+fn two_threads_do_not_send_each_other_on_for_ever() {
+    let mut office = Office::open();
+    office.ask("8", "hello");
+    let mut text = "[demo: send 8 the fifth]".to_owned();
+    for to in [7, 8, 7, 8] {
+        text = format!("[demo: send {to} {text}]");
+    }
+    office.ask("7", &text);
+    let refused = office.wait_for("the refusal", || {
+        let lines = office.lines("message-history.jsonl");
+        let refused = |it: &&serde_json::Value| {
+            it["message"].as_str().is_some_and(|it| it.contains("passed on 4 times"))
+        };
+        lines.iter().find(refused).cloned()
+    });
+    assert_eq!(refused["threadId"], 7);
+    assert_eq!(office.prompts().len(), 6, "hello, the first, and four that were sent on");
+}
+
+#[test]
 fn a_file_is_sent_only_from_the_threads_own_directory() {
     let mut office = Office::open();
     std::fs::write(office.path("work/report.md"), "# Report").expect("file");

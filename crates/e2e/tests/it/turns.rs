@@ -1,6 +1,6 @@
 //! A message from the queue through router and engine and back.
 
-use tinyclaw_domain::{ButtonPress, Model, Outcome};
+use tinyclaw_domain::{ButtonPress, Command, Model, Outcome, ThreadStatus};
 use tinyclaw_e2e::Office;
 use tinyclaw_queue::Place;
 
@@ -85,6 +85,44 @@ fn a_failed_turn_is_tried_again_and_says_so() {
     let seen =
         office.wait_for("the retry", || office.seen(&key).filter(|it| it.place == Place::Incoming));
     assert_eq!(seen.message.attempts.run, 1);
+    office.wait_for("a free desk", || {
+        let threads = office.threads();
+        threads.values().all(|it| it.status == ThreadStatus::Idle).then_some(())
+    });
+}
+
+#[test]
+fn a_message_that_kills_claude_every_time_is_given_up_and_the_operator_is_told() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: crash]");
+    office.wait_for("the end of its tries", || {
+        office.seen(&key).filter(|it| it.place == Place::Dead)
+    });
+    assert_eq!(office.prompts().len(), 3);
+    office.wait_for("the word about it", || {
+        let text = std::fs::read_to_string(office.state().health("processor")).ok()?;
+        text.contains("1 message was given up").then_some(())
+    });
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+}
+
+#[test]
+fn a_plan_limit_makes_everybody_wait_and_work_resumes_by_itself() {
+    let mut office = Office::open();
+    let limited = office.say("7", "[demo: limit 3] please");
+    office.wait_for("the limit", || {
+        let progress = office.progress(&limited)?;
+        progress.trouble.filter(|it| it.starts_with("Claude's plan limit is reached until"))
+    });
+    let waiting = office.say("8", "hello");
+    // Tried again it would reach the limit again: a person takes it back.
+    let mut stop = office.message("7", "");
+    stop.command = Some(Command::Stop { key: Some(limited) });
+    office.publish(stop);
+    let reply = office.answer(&waiting);
+    assert_eq!(reply.outcome, Outcome::Answered, "{}", reply.text);
+    let seen = office.seen(&waiting).expect("the message");
+    assert_eq!(seen.message.attempts.run, 1, "waiting cost no attempt");
 }
 
 #[test]
