@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tinyclaw_domain::{Model, Outcome};
 use tinyclaw_e2e::Office;
 use tinyclaw_testkit::messages_api::MessagesApi;
+use tokio::runtime::{Builder, Runtime};
 
 /// The CLI that `scripts/install-claude.sh` installs.
 fn claude() -> Option<PathBuf> {
@@ -15,22 +16,46 @@ fn claude() -> Option<PathBuf> {
     versions.flatten().map(|it| it.path().join("claude")).find(|it| it.is_file())
 }
 
-#[test]
-fn real_claude_answers_in_the_office() {
+/// An office with the real CLI and a fake API, which lives as long as the runtime; nothing where the CLI is missing.
+fn office(env: &[(&str, &str)]) -> Option<(Office, MessagesApi, Runtime)> {
     let Some(claude) = claude() else {
-        println!("skipped real_claude_answers_in_the_office: run scripts/install-claude.sh");
-        return;
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        println!("skipped {name}: run scripts/install-claude.sh");
+        return None;
     };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("runtime");
     let api = runtime.block_on(MessagesApi::start()).expect("the fake API");
-    let mut office = Office::open_with(&[
+    let (claude, url) = (claude.display().to_string(), api.url());
+    let mut all = vec![
         ("TINYCLAW_ENGINE_KIND", "claude"),
-        ("TINYCLAW_ENGINE_CLAUDE", &claude.display().to_string()),
+        ("TINYCLAW_ENGINE_CLAUDE", claude.as_str()),
         ("ANTHROPIC_API_KEY", "dummy"),
-        ("ANTHROPIC_BASE_URL", &api.url()),
-    ]);
+        ("ANTHROPIC_BASE_URL", url.as_str()),
+    ];
+    all.extend(env);
+    Some((Office::open_with(&all), api, runtime))
+}
+
+#[test]
+fn real_claude_that_takes_too_many_steps_is_stopped_and_goes_on_when_told_to() {
+    let Some((mut office, _api, _runtime)) = office(&[("TINYCLAW_ENGINE_STEPS_MAX", "1")]) else {
+        return;
+    };
+    let tool = r#"[api: tool Bash {"command":"echo hello","description":"test"}]"#;
+    let reply = office.ask("7", tool);
+    assert_eq!(reply.outcome, Outcome::Failed, "{}", reply.text);
+    assert!(reply.text.ends_with("Say \"continue\" to go on from here."), "{}", reply.text);
+    assert_eq!(reply.buttons.len(), 1);
+    let used: Vec<(&str, bool)> = reply.tools.iter().map(|it| (it.name.as_str(), it.ok)).collect();
+    assert_eq!(used, [("Bash", true)]);
+    assert_eq!(office.ask("7", "continue").outcome, Outcome::Answered);
+    assert_eq!(office.lines("logs/prompts.jsonl")[1]["newSession"], false);
+}
+
+#[test]
+fn real_claude_answers_in_the_office() {
+    let Some((mut office, api, _runtime)) = office(&[]) else { return };
     let first = office.ask("7", "hello");
     assert_eq!(first.outcome, Outcome::Answered, "{}", first.text);
     assert!(first.usage.output_tokens > 0);

@@ -15,6 +15,9 @@ const PIXEL: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
     \0\0\0\rIDATx\x9cc\0\x01\0\0\x05\0\x01\r\n-\xb4\0\0\0\0IEND\xaeB`\x82";
 
+/// The face keeps the real budget of requests, and the machine may be busy; what is broken never comes.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 /// A forum on a fake Telegram, an office behind it, and the service that joins them.
 struct Forum {
     fake: FakeTelegram,
@@ -74,9 +77,10 @@ impl Forum {
     #[track_caller]
     fn until(&self, words: &str) -> String {
         let caller = std::panic::Location::caller();
-        let said = self.runtime.block_on(self.fake.wait_for(Duration::from_secs(20), |it| {
-            Some(it.transcript(FORUM)).filter(|it| it.contains(words))
-        }));
+        let said =
+            self.runtime.block_on(self.fake.wait_for(PATIENCE, |it| {
+                Some(it.transcript(FORUM)).filter(|it| it.contains(words))
+            }));
         said.unwrap_or_else(|| {
             let log = std::fs::read_to_string(self.office.path("telegram.out")).unwrap_or_default();
             panic!("{caller}: never said: {words}\n{}\n{log}", self.fake.transcript(FORUM))
@@ -85,7 +89,7 @@ impl Forum {
 
     #[track_caller]
     fn press(&self, label: &str) {
-        let pressed = self.runtime.block_on(self.fake.wait_for(Duration::from_secs(20), |it| {
+        let pressed = self.runtime.block_on(self.fake.wait_for(PATIENCE, |it| {
             (1..400).rev().find_map(|message| {
                 let label = label.to_owned();
                 it.try_act(Control::Press { chat: FORUM, message, from: ADA, label }).ok()
@@ -170,27 +174,13 @@ fn a_press_goes_on_although_the_budget_is_spent() {
     forum.until("This thread's budget for today is nearly spent: $0.45 of $0.50.");
     forum.ada(None, "[demo: cost 0.15] [demo: say That was the rest.]");
     forum.until("    That was the rest.\n");
-    forum.ada(None, "[demo: say The second.]");
+    forum.ada(None, "[demo: say The next day's work.]");
     forum.until("Go on today all the same? /go does.\n    [ Go on ]");
-    forum.ada(None, "[demo: say The third.]");
-    forum.office.wait_for("the third question", || {
-        let asked = forum.fake.transcript(FORUM).matches("[ Go on ]").count();
-        (asked == 2).then_some(())
-    });
     forum.press("Go on");
-    forum.until("    The third.\n");
-    let transcript = forum.until("Going on with 2 messages.");
-    let (second, third) =
-        (transcript.find("    The second.\n"), transcript.find("    The third.\n"));
-    assert!(second.is_some() && second < third, "in their order: {transcript}");
-    // The pressed one is bare; the other may still be pressed, and then says that nothing is open.
-    forum.office.wait_for("the taken offer without its button", || {
-        (forum.fake.transcript(FORUM).matches("[ Go on ]").count() == 1).then_some(())
-    });
-    forum.press("Go on");
-    forum.until("Today's budget no longer stops this thread.");
-    assert_eq!(forum.office.prompts().len(), 4, "each was asked once");
-    assert_eq!(forum.fake.transcript(FORUM).matches("nearly spent").count(), 1);
+    forum.until("Going on.");
+    let transcript = forum.until("    The next day's work.\n");
+    assert_eq!(forum.office.prompts().len(), 3, "each was asked once");
+    assert_eq!(transcript.matches("nearly spent").count(), 1);
     assert_eq!(forum.fake.violations(), [""; 0]);
 }
 

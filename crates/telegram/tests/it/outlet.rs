@@ -1,7 +1,9 @@
 //! From the queue to Telegram.
 
 use serde_json::json;
-use tinyclaw_domain::{Ask, Command, FileRef, Model, Outcome, PermissionAnswer, TurnState};
+use tinyclaw_domain::{
+    Ask, ButtonPress, Command, FileRef, Model, Outcome, PermissionAnswer, ReplyButton, TurnState,
+};
 use tinyclaw_queue::Place;
 use tinyclaw_testkit::telegram::{ADA, BOB, Control, FORUM, Fault};
 
@@ -272,5 +274,43 @@ async fn a_restart_in_the_middle_of_an_answer_repeats_no_part() {
             .partition(|it| it.starts_with("(sent again after a restart)"));
         assert!(unmarked.len() <= 1 && marked.len() + unmarked.len() >= 1, "{word}: {texts:?}");
     }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_answer_offers_is_done_when_pressed_and_then_its_buttons_go() {
+    let office = Office::open().await;
+    office.ada(None, "hello");
+    office.claim().await.reply(|it| {
+        "Go on?".clone_into(&mut it.text);
+        let button = |label: &str, press| ReplyButton { label: label.to_owned(), press };
+        it.buttons = vec![
+            button("Go on", ButtonPress::Command(Command::GoOn {})),
+            button("Say it", ButtonPress::Say("continue".to_owned())),
+        ];
+    });
+    office.until_said("    Go on?\n    [ Go on ] [ Say it ]").await;
+    office.press(ADA, "Go on").await;
+    let turn = office.claim().await;
+    assert_eq!(turn.message().command, Some(Command::GoOn {}));
+    assert_eq!(turn.message().sender_id, Some(ADA.to_string()));
+    turn.answer("Going on.");
+    office.until_said("    Going on.\n").await;
+    office.until_unsaid("[ Say it ]").await;
+
+    office.ada(None, "and now?");
+    office.claim().await.reply(|it| {
+        "Stopped.".clone_into(&mut it.text);
+        let press = ButtonPress::Say("continue".to_owned());
+        it.buttons = vec![ReplyButton { label: "Continue".to_owned(), press }];
+    });
+    office.until_said("    Stopped.\n    [ Continue ]").await;
+    office.press(ADA, "Continue").await;
+    let turn = office.claim().await;
+    assert_eq!((turn.message().message.as_str(), &turn.message().command), ("continue", &None));
+    turn.answer("So I do.");
+    office.until_said("    So I do.\n").await;
+    office.until_unsaid("[ Continue ]").await;
+    assert_eq!(office.fake.violations(), [""; 0]);
     office.close().await;
 }
