@@ -219,8 +219,13 @@ pub enum What {
     },
     /// A proxy's page with status 502, nothing done.
     BadGateway {},
-    /// The answer comes late.
+    /// It waits, and is done late.
     Slow {
+        /// By how much.
+        ms: u64,
+    },
+    /// It is done at once, and only the answer comes late.
+    LateAnswer {
         /// By how much.
         ms: u64,
     },

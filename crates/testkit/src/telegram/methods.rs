@@ -13,6 +13,9 @@ use super::world::{BOT, Chat, Msg, World, now_s};
 /// Emoji that a bot may react with.
 const REACTIONS: &str = "❤ 👍 👎 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 🖕 😈 😴 😭 🤓 👻 👨‍💻 👀 🎃 🙈 😇 😨 🤝 ✍ 🤗 🫡 🎅 🎄 ☃ 💅 🤪 🗿 🆒 💘 🙉 🦄 😘 💊 🙊 😎 👾 🤷‍♂ 🤷 🤷‍♀ 😡";
 
+/// Colours that a topic may have.
+const COLORS: [i64; 6] = [7_322_096, 16_766_590, 13_338_331, 9_367_192, 16_749_490, 16_478_047];
+
 /// How a method refuses.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -464,6 +467,9 @@ fn create_forum_topic(world: &mut World, request: &Request) -> Done {
         return Err(ApiError::bad("TOPIC_TITLE_INVALID"));
     }
     let color = request.int("icon_color").unwrap_or(7_322_096);
+    if !COLORS.contains(&color) {
+        world.violations.push(format!("createForumTopic: {color} is no colour of a topic"));
+    }
     let id = create_topic(world, chat, BOT, &name, color).map_err(|it| ApiError::bad(&it))?;
     Ok(json!({"message_thread_id": id, "name": name, "icon_color": color}))
 }

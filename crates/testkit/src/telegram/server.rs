@@ -77,7 +77,7 @@ async fn call(shared: &Arc<Shared>, method: &str, mut request: Request) -> Respo
             }
             What::LostRequest {} => return broken(),
             What::Slow { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
-            What::LostAnswer {} => {}
+            What::LateAnswer { .. } | What::LostAnswer {} => {}
         }
     }
     let done = if method.eq_ignore_ascii_case("getUpdates") {
@@ -87,8 +87,10 @@ async fn call(shared: &Arc<Shared>, method: &str, mut request: Request) -> Respo
         shared.moved.notify_waiters();
         done
     };
-    if matches!(fault, Some(What::LostAnswer {})) {
-        return broken();
+    match fault {
+        Some(What::LostAnswer {}) => return broken(),
+        Some(What::LateAnswer { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        _ => {}
     }
     told(shared, done)
 }
