@@ -348,10 +348,10 @@ impl Delivery<'_> {
                     self.face.client.call_with(&payload, markup(letter.keyboard.clone())).await?;
                 Ok(sent["message_id"].as_i64().unwrap_or_default())
             }
-            Piece::Answer(text) => {
+            Piece::Written { name, mime, text } => {
                 let file = Upload {
-                    name: "answer.md".to_owned(),
-                    mime: "text/markdown".to_owned(),
+                    name: name.clone(),
+                    mime: (*mime).to_owned(),
                     bytes: text.clone().into_bytes(),
                 };
                 self.upload("sendDocument", "document", file, letter, address).await

@@ -31,10 +31,20 @@ const ALBUM_MAX: usize = 10;
 #[derive(Debug, Clone)]
 pub(crate) enum Piece {
     Text(Part),
-    /// The whole answer as a file.
-    Answer(String),
+    /// Something written, as a file: long code, or the whole answer.
+    Written {
+        name: String,
+        mime: &'static str,
+        text: String,
+    },
     Document(Outgoing),
     Photos(Vec<Outgoing>),
+}
+
+impl Piece {
+    fn of_code(file: text::CodeFile) -> Piece {
+        Piece::Written { mime: mime_of(&file.name), name: file.name, text: file.text }
+    }
 }
 
 /// A file of the thread's.
@@ -70,8 +80,9 @@ fn whole_text(face: &Face, reply: &Reply) -> anyhow::Result<String> {
 /// Texts for an answer, `before` and `after` of which are HTML of one message at most.
 fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
     let room = Room::default().less(text::units(before) + text::units(after) + 8);
-    let mut parts = text::render(markdown, room);
-    let mut whole = None;
+    let (lifted, code) = text::lift(markdown);
+    let mut parts = text::render(&lifted, room);
+    let mut files: Vec<Piece> = code.into_iter().map(Piece::of_code).collect();
     if parts.len() > PARTS_MAX {
         let beginning = Room { units: BEGINNING_UNITS, ..room };
         parts = text::render(markdown, beginning);
@@ -82,7 +93,12 @@ fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
                 "\n\n<i>… The whole answer, {kilobytes} KB, is in answer.md.</i>"
             ));
         }
-        whole = Some(Piece::Answer(markdown.to_owned()));
+        // All the code is in it.
+        files = vec![Piece::Written {
+            name: "answer.md".to_owned(),
+            mime: "text/markdown",
+            text: markdown.to_owned(),
+        }];
     }
     if parts.is_empty() && !(before.is_empty() && after.is_empty()) {
         parts.push(Part { html: String::new() });
@@ -96,7 +112,7 @@ fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
         }
         last.html.push_str(after);
     }
-    parts.into_iter().map(Piece::Text).chain(whole).collect()
+    parts.into_iter().map(Piece::Text).chain(files).collect()
 }
 
 /// Who asked, when it was another thread.
@@ -247,7 +263,7 @@ mod tests {
     fn shapes(pieces: &[Piece]) -> Vec<String> {
         let shape = |it: &Piece| match it {
             Piece::Text(part) => part.html.clone(),
-            Piece::Answer(text) => format!("answer.md, {} bytes", text.len()),
+            Piece::Written { name, text, .. } => format!("{name}, {} bytes", text.len()),
             Piece::Document(it) => it.name.clone(),
             Piece::Photos(it) => format!("{} photos", it.len()),
         };
@@ -271,6 +287,20 @@ mod tests {
         assert_eq!(pieces.len(), 2);
         assert_eq!(shapes(&pieces)[1], format!("answer.md, {} bytes", long.len()));
         assert!(shapes(&pieces)[0].ends_with("24 KB, is in answer.md.</i>"));
+    }
+
+    #[test]
+    fn long_code_is_a_file_beside_a_short_answer_and_part_of_a_long_one() {
+        let code = "let x = 1;\n".repeat(2000);
+        let answer = format!("This is it:\n\n```rust\n{code}```\n\nIt does nothing.");
+        let pieces = texts(&answer, "", "");
+        assert_eq!(shapes(&pieces)[1..], ["code.rs, 22000 bytes"]);
+        let shown = &shapes(&pieces)[0];
+        assert!(shown.contains("<i>… All 2000 lines are in</i> <code>code.rs</code>"), "{shown}");
+        assert!(shown.ends_with("It does nothing."), "{shown}");
+        let long = format!("{answer}\n\n{}", "And so on, and so on.\n\n".repeat(1000));
+        let files = shapes(&texts(&long, "", "")).split_off(1);
+        assert_eq!(files, [format!("answer.md, {} bytes", long.len())]);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! units or 32,768 bytes, every tag closed at a part's end and opened again in the next, no cut inside a character,
 //! an entity or a tag. It refuses nothing: what is no Markdown is text. Nothing is left out.
 
+mod code;
 mod parts;
 mod table;
 mod walk;
 
+pub use code::{CodeFile, lift};
 pub use parts::Room;
 
 use parts::Writer;
