@@ -26,6 +26,7 @@ use crate::budget::Priority;
 use crate::client::{CallError, Refusal};
 use crate::face::{Face, Origin, no_preview};
 use crate::look::{Look, Picture};
+use crate::lost;
 
 /// How often the queue and the running turns are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -72,6 +73,9 @@ pub(crate) struct Status {
     pub(crate) address: Address,
     /// When the message was about to be sent, in ms since 1970.
     pub(crate) intent: u64,
+    /// The newest message known in the chat then: the status comes after it.
+    #[serde(default)]
+    pub(crate) after: i64,
     /// Its id. None after a crash means: perhaps sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<i64>,
@@ -106,6 +110,17 @@ impl Board {
 
 fn read_status(face: &Face, key: &Key) -> Option<Status> {
     tokio::task::block_in_place(|| load(&face.state.status(key))).ok().flatten()
+}
+
+/// The ids of status messages in a chat.
+pub(crate) fn known_statuses(face: &Face, chat: i64) -> HashSet<i64> {
+    let statuses = keys_of_statuses(face).filter_map(|it| read_status(face, &it));
+    statuses.filter(|it| it.address.chat == chat).filter_map(|it| it.message).collect()
+}
+
+fn keys_of_statuses(face: &Face) -> impl Iterator<Item = Key> + use<> {
+    let entries = std::fs::read_dir(face.state.statuses()).into_iter().flatten().flatten();
+    entries.filter_map(|it| it.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
 }
 
 fn write_status(face: &Face, key: &Key, status: &Status) {
@@ -275,28 +290,33 @@ fn is_shown(message: &Message) -> bool {
 async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<Option<Look>>) {
     let begun = Instant::now();
     let status = read_status(&face, &subject.key);
+    let perhaps = status.as_ref().is_some_and(|it| it.message.is_none());
     let mut shown = Shown {
-        ambiguous: status.as_ref().is_some_and(|it| it.message.is_none()),
+        ambiguous: perhaps,
+        lost: perhaps,
         message: status.as_ref().and_then(|it| it.message),
         last: None,
         asked: None,
     };
-    // A status that is there already has nothing to wait for.
-    let wait = if shown.message.is_some() { Duration::ZERO } else { face.timing.status_after };
+    // A status that is there already, or perhaps, has nothing to wait for.
+    let wait = if status.is_some() { Duration::ZERO } else { face.timing.status_after };
     let typing = Typing::start(Arc::clone(&face), Arc::clone(&subject), look.clone());
     tokio::select! {
         () = tokio::time::sleep_until(begun + wait) => {}
         () = ended(look.clone()) => return,
     }
     loop {
+        shown.find(&face, &subject).await;
         let Some(permit) = permit(&face, &subject, &mut look, &shown).await else { return };
         let Some(address) = face.address_of(&subject.thread) else { return };
         let now = look.borrow_and_update().clone();
         let Some(now) = now else { return };
+        let mut failed = false;
         if let Some(picture) = now.picture(&subject.key, now_ms())
             && shown.last.as_ref() != Some(&picture)
         {
             let sent = shown.send(&face, &subject, address, &picture).await;
+            failed = sent.is_err();
             match sent {
                 Ok(()) => {
                     shown.asked = now.question();
@@ -317,6 +337,10 @@ async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<
             }
         }
         drop(permit);
+        if failed {
+            // What stands there is not what is the case, whether anything changes or not.
+            continue;
+        }
         let still = shown.last.is_some();
         tokio::select! {
             changed = look.changed() => if changed.is_err() { return },
@@ -368,11 +392,27 @@ struct Shown {
     message: Option<i64>,
     /// It may stand there twice, and nobody knows.
     ambiguous: bool,
+    /// It may be there, and was not looked for.
+    lost: bool,
     last: Option<Picture>,
     asked: Option<String>,
 }
 
 impl Shown {
+    /// Looks for a message that was sent and whose id we do not know. Found, it is the status again.
+    async fn find(&mut self, face: &Face, subject: &Subject) {
+        if !std::mem::take(&mut self.lost) {
+            return;
+        }
+        let Some(mut status) = read_status(face, &subject.key) else { return };
+        let asked = subject.origin.as_ref().map(|it| it.message_id);
+        if let Some(id) = lost::find(face, &subject.key, &status, asked).await {
+            status.message = Some(id);
+            write_status(face, &subject.key, &status);
+            (self.message, self.ambiguous) = (Some(id), false);
+        }
+    }
+
     async fn send(
         &mut self,
         face: &Face,
@@ -387,7 +427,9 @@ impl Shown {
                 other => other,
             };
         }
-        let mut status = Status { address, intent: now_ms(), message: None };
+        let asked = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
+        let after = face.book.newest(address.chat).max(asked);
+        let mut status = Status { address, intent: now_ms(), after, message: None };
         write_status(face, &subject.key, &status);
         let html = if self.ambiguous {
             format!("{}\n{}", crate::plan::MARK, picture.html)
@@ -404,12 +446,13 @@ impl Shown {
                 status.message = sent["message_id"].as_i64();
                 self.message = status.message;
                 self.ambiguous = false;
+                face.book.saw(address.chat, status.message.unwrap_or_default());
                 write_status(face, &subject.key, &status);
                 Ok(())
             }
             Err(err) => {
                 match &err {
-                    CallError::Ambiguous { .. } => self.ambiguous = true,
+                    CallError::Ambiguous { .. } => (self.ambiguous, self.lost) = (true, true),
                     _ if !self.ambiguous => forget_status(face, &subject.key),
                     _ => {}
                 }
@@ -480,6 +523,8 @@ async fn end_without_answer(face: Arc<Face>, key: Key) {
         return;
     }
     let status = face.board.retire(&face, &key).await;
+    let message = found.as_ref().ok().and_then(|it| it.as_ref()).map(|it| &it.message);
+    let status = lost::located(&face, &key, status, message).await;
     if let Some(Status { address, message: Some(message), .. }) = status {
         let _ = face.delete(address.chat, message).await;
     }
@@ -493,10 +538,7 @@ async fn end_without_answer(face: Arc<Face>, key: Key) {
 
 /// Status messages of an earlier process whose turns are over.
 async fn clear_away(face: &Arc<Face>) {
-    let entries = std::fs::read_dir(face.state.statuses()).into_iter().flatten().flatten();
-    let keys = entries
-        .filter_map(|it| it.file_name().to_str()?.strip_suffix(".json")?.parse::<Key>().ok());
-    for key in keys {
+    for key in keys_of_statuses(face) {
         let found = tokio::task::block_in_place(|| face.view.find(&key));
         let Ok(found) = found else { continue };
         let over = found
@@ -505,7 +547,8 @@ async fn clear_away(face: &Arc<Face>) {
         if !over {
             continue;
         }
-        let status = read_status(face, &key);
+        let message = found.as_ref().map(|it| &it.message);
+        let status = lost::located(face, &key, read_status(face, &key), message).await;
         let became_answer = |id: i64| {
             found.as_ref().is_some_and(|it| {
                 it.message.delivery.iter().any(|it| it.telegram_message_id == Some(id))

@@ -48,6 +48,8 @@ pub struct Book {
 struct State {
     pages: Pages,
     dirty: bool,
+    /// The newest message known in each chat.
+    newest: BTreeMap<i64, i64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -91,7 +93,8 @@ struct Heard {
 struct Said {
     chat: i64,
     id: i64,
-    model: Model,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<Model>,
 }
 
 impl Book {
@@ -114,7 +117,8 @@ impl Book {
             Err(_) => Pages::default(),
         };
         let pages = Pages { v: 1, ..pages };
-        Book { path: path.to_owned(), state: Mutex::new(State { pages, dirty: false }) }
+        let state = State { pages, ..State::default() };
+        Book { path: path.to_owned(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -204,6 +208,7 @@ impl Book {
 
     /// A person's message became the message of this key.
     pub fn heard(&self, chat: i64, id: i32, key: &Key) {
+        self.saw(chat, id.into());
         let mut state = self.state();
         state.pages.heard.push_back(Heard { chat, id, key: key.clone() });
         while state.pages.heard.len() > MESSAGES_MAX {
@@ -219,8 +224,28 @@ impl Book {
         found.map(|it| it.key.clone())
     }
 
-    /// The model that wrote a message of ours.
-    pub fn said(&self, chat: i64, id: i64, model: Model) {
+    /// There is a message of this id, whoever wrote it.
+    pub fn saw(&self, chat: i64, id: i64) {
+        let mut state = self.state();
+        let newest = state.newest.entry(chat).or_default();
+        *newest = id.max(*newest);
+    }
+
+    /// The newest message that we know of in a chat, or 0.
+    pub fn newest(&self, chat: i64) -> i64 {
+        self.state().newest.get(&chat).copied().unwrap_or_default()
+    }
+
+    /// Whether we remember whose message this is.
+    pub fn knows(&self, chat: i64, id: i64) -> bool {
+        let state = self.state();
+        let ours = || state.pages.said.iter().any(|it| it.chat == chat && it.id == id);
+        ours() || state.pages.heard.iter().any(|it| it.chat == chat && i64::from(it.id) == id)
+    }
+
+    /// A message of ours, and the model that wrote it.
+    pub fn said(&self, chat: i64, id: i64, model: Option<Model>) {
+        self.saw(chat, id);
         let mut state = self.state();
         state.pages.said.push_back(Said { chat, id, model });
         while state.pages.said.len() > MESSAGES_MAX {
@@ -232,7 +257,7 @@ impl Book {
     /// Which model wrote a message of ours.
     pub fn model_of(&self, chat: i64, id: i64) -> Option<Model> {
         let state = self.state();
-        state.pages.said.iter().rev().find(|it| it.chat == chat && it.id == id).map(|it| it.model)
+        state.pages.said.iter().rev().find(|it| it.chat == chat && it.id == id)?.model
     }
 
     /// Begins to create a topic on behalf of `key`. `false` when that was begun before and nobody knows how it ended.

@@ -89,8 +89,10 @@ pub enum Refusal {
     TopicGone,
     /// The topic is closed to us.
     TopicClosed,
-    /// The message to edit, delete or react to is gone, or not ours.
+    /// The message to edit, delete or react to is gone.
     MessageGone,
+    /// The message to edit is somebody else's.
+    NotOurs,
     /// The text is too long.
     TooLong,
     /// We are not in that chat any more, or it never was.
@@ -132,8 +134,8 @@ impl Refusal {
                 Refusal::TopicGone
             }
             _ if has("topic_closed") => Refusal::TopicClosed,
+            _ if has("message can't be edited") => Refusal::NotOurs,
             _ if has("message to edit not found")
-                || has("message can't be edited")
                 || has("message to delete not found")
                 || has("message can't be deleted")
                 || has("message to react not found")

@@ -122,6 +122,8 @@ pub(crate) struct Face {
     pub(crate) bot: Bot,
     pub(crate) timing: Timing,
     pub(crate) board: Board,
+    /// Held by whoever looks for a lost status message.
+    pub(crate) searching: tokio::sync::Mutex<()>,
     /// Chats whose reactions and typing Telegram does not want for a while.
     pub(crate) hushed: Mutex<HashMap<i64, Instant>>,
 }

@@ -88,6 +88,7 @@ impl Intake {
         match event {
             Event::Said(said) if self.may(said.from, said.address) => {
                 self.look_at(&said);
+                self.face.book.saw(said.address.chat, said.message.into());
                 if commands::is_stop(&said.text, &self.face.bot.username) {
                     let face = Arc::clone(&self.face);
                     self.aside(id, async move { commands::run(&face, *said).await });

@@ -13,6 +13,7 @@ pub mod inbox;
 mod intake;
 mod look;
 pub mod meet;
+mod lost;
 mod outlet;
 pub mod people;
 mod plan;

@@ -63,7 +63,10 @@ impl Look {
                 let busy = busy_since.map(|it| {
                     format!(" · this thread is busy since {}", text::ago(now_ms.saturating_sub(it)))
                 });
-                picture(format!("{} in line{}", ordinal(*position), busy.unwrap_or_default()), None)
+                picture(
+                    format!("{} in line{}", ordinal(*position), busy.unwrap_or_default()),
+                    Some(stop(key)),
+                )
             }
             Look::Trouble { trouble, again_at } => {
                 let mut words = sentence(trouble);
@@ -71,7 +74,7 @@ impl Look {
                     let wait = text::ago(at.saturating_sub(now_ms).max(1000));
                     words.push_str(&format!(" Trying again in {wait}."));
                 }
-                picture(text::escape(&words), None)
+                picture(text::escape(&words), Some(stop(key)))
             }
             Look::Starting => picture("starting".to_owned(), Some(stop(key))),
             Look::Turn(progress) => match &progress.asks {
@@ -162,19 +165,25 @@ fn button(label: &str, style: Option<&str>, button: &Button) -> Value {
     it
 }
 
-fn stop(key: &Key) -> Value {
+/// The button that every status has; by it a status is known for what it is.
+pub(crate) fn stop(key: &Key) -> Value {
     json!({"inline_keyboard": [[button("Stop", Some("danger"), &Button::stop(key))]]})
 }
 
 fn answers(key: &Key, ask: &Ask) -> Value {
     let answer = |it| Button::permission(it, &ask.request_id, key);
+    let more = || button("See more", None, &Button::more(&ask.request_id, key));
+    let mut last = vec![button("Stop", None, &Button::stop(key))];
+    if is_long(ask) {
+        last.insert(0, more());
+    }
     json!({"inline_keyboard": [
         [
             button("Allow", Some("success"), &answer(PermissionAnswer::Allow)),
             button("Always here", None, &answer(PermissionAnswer::Always)),
             button("Deny", Some("danger"), &answer(PermissionAnswer::Deny)),
         ],
-        [button("Stop", None, &Button::stop(key))],
+        last,
     ]})
 }
 
@@ -281,12 +290,44 @@ mod tests {
     }
 
     #[test]
+    fn silence_is_told_and_then_what_can_be_done_about_it() {
+        let quiet_for = |seconds: u64, tools: Vec<ToolUse>| {
+            let updated_at = NOW - seconds * 1000;
+            let text = String::new();
+            Look::Turn(Box::new(Progress { updated_at, tools, text, ..progress() }))
+        };
+        check(
+            quiet_for(29, vec![]),
+            expect![[r#"
+                sonnet · working 34 s
+                "Stop""#]],
+        );
+        check(
+            quiet_for(31, vec![]),
+            expect![[r#"
+                sonnet · working 34 s
+                <i>Nothing new for 31 s.</i>
+                "Stop""#]],
+        );
+        let mut running = progress().tools.remove(1);
+        running.at = NOW - 95_000;
+        check(
+            quiet_for(90, vec![running]),
+            expect![[r#"
+                sonnet · working 34 s
+                ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                <i>Edit has been running for 95 s. Stop ends the turn and keeps the session.</i>
+                "Stop""#]],
+        );
+    }
+
+    #[test]
     fn waiting_and_trouble() {
         check(
             Look::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
             expect![[r#"
                 3rd in line · this thread is busy since 2 min
-            "#]],
+                "Stop""#]],
         );
         check(
             Look::Trouble {
@@ -295,7 +336,7 @@ mod tests {
             },
             expect![[r#"
                 Claude did not answer: overloaded (529). Trying again in 40 s.
-            "#]],
+                "Stop""#]],
         );
     }
 }

@@ -23,6 +23,7 @@ use crate::client::{CallError, Refusal, Upload};
 use crate::commands::create_topic;
 use crate::face::{Face, Notice, Origin};
 use crate::look;
+use crate::lost;
 use crate::plan::{MARK, Outgoing, Piece, plan};
 use crate::text::{self, Part};
 
@@ -72,6 +73,7 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     let message = lease.message().clone();
     let key = message.key.clone();
     let status = face.board.retire(&face, &key).await;
+    let status = lost::located(&face, &key, status, Some(&message)).await;
     let mut delivery = Delivery { face: &face, lease, message, status, edited: false };
     let ended = tokio::select! {
         ended = delivery.run() => ended,
@@ -180,9 +182,8 @@ impl Delivery<'_> {
                     if self.lease_do(|it| it.sent(letter.part, id, marked)).is_err() {
                         return Err(Stop::Later(Duration::from_secs(5)));
                     }
-                    if let (Some(model), Piece::Text(_)) = (self.model(), letter.piece) {
-                        self.face.book.said(address.chat, id, model);
-                    }
+                    let model = self.model().filter(|_| matches!(letter.piece, Piece::Text(_)));
+                    self.face.book.said(address.chat, id, model);
                     return Ok(());
                 }
                 Err(err) => err,
@@ -258,7 +259,7 @@ impl Delivery<'_> {
                 letter.plainly = true;
                 here
             }
-            Refusal::MessageGone if self.status.is_some() => {
+            Refusal::MessageGone | Refusal::NotOurs if self.status.is_some() => {
                 // Somebody removed the status: the answer is a message of its own then.
                 self.status = None;
                 forget_status(self.face, &self.message.key);

@@ -109,6 +109,7 @@ async fn begin(
         bot: Bot { id: bot_id, username },
         timing: options.timing,
         board: Board::default(),
+        searching: tokio::sync::Mutex::default(),
         hushed: Mutex::default(),
     };
     Ok(Some((Arc::new(face), lock)))

@@ -1,0 +1,116 @@
+//! Finding a status message whose id nobody knows: it was sent, and then the process died, or the answer was lost.
+//!
+//! Ids in a chat only grow, so it lies a little behind the newest message that was known before it was sent. A status has
+//! a Stop button with its turn's own key, so setting just that button tells: other people's messages cannot be edited,
+//! the lost one *is not modified*. Nobody else's message is touched, and a button that was set on another one of ours is
+//! taken away again.
+
+use serde_json::Value;
+use teloxide::payloads::EditMessageReplyMarkup;
+use teloxide::types::{ChatId, MessageId};
+use tinyclaw_domain::{Key, Message};
+
+use crate::board::{Status, known_statuses, markup};
+use crate::budget::Priority;
+use crate::client::{CallError, Refusal};
+use crate::face::{Face, Origin};
+use crate::look;
+
+/// So many messages are asked about. Each costs a request of the chat's budget.
+const ASKED_MAX: usize = 12;
+/// After so many ids in a row under which there is nothing, nothing comes any more.
+const NOTHING_MAX: u32 = 3;
+
+/// The status with its message's id, where it could be found.
+///
+/// `message` is the one that is answered, as long as none of its answer can have been sent: then a reply of ours to the
+/// same question can only be the status, whatever its buttons have become.
+pub(crate) async fn located(
+    face: &Face,
+    key: &Key,
+    status: Option<Status>,
+    message: Option<&Message>,
+) -> Option<Status> {
+    let mut status = status?;
+    if status.message.is_none() {
+        let unanswered = message.filter(|it| it.delivery.is_empty());
+        let asked = unanswered.and_then(Origin::of).map(|it| it.message_id);
+        status.message = find(face, key, &status, asked).await;
+    }
+    Some(status)
+}
+
+/// The id of a status message that was perhaps sent.
+pub(crate) async fn find(
+    face: &Face,
+    key: &Key,
+    status: &Status,
+    asked: Option<i32>,
+) -> Option<i64> {
+    let (chat, lane) = (status.address.chat, status.address.lane());
+    // A group that became another one since counts anew.
+    if status.after == 0 || face.book.present(chat) != chat {
+        return None;
+    }
+    // One at a time: two would take each other's buttons.
+    let _alone = face.searching.lock().await;
+    let known = tokio::task::block_in_place(|| known_statuses(face, chat));
+    let strange = |id: &i64| !known.contains(id) && !face.book.knows(chat, *id);
+    let mut nothing = 0;
+    for id in (status.after + 1..).filter(strange).take(ASKED_MAX) {
+        match set_button(face, chat, lane, id, Some(look::stop(key))).await {
+            Err(err) if err.refusal() == Some(Refusal::NotModified) => {
+                return Some(found(face, chat, id));
+            }
+            Ok(it) if asked.is_some() && reply_to(&it) == asked.map(i64::from) => {
+                return Some(found(face, chat, id));
+            }
+            Ok(_) => {
+                nothing = 0;
+                face.book.said(chat, id, None);
+                if let Err(err) = set_button(face, chat, lane, id, None).await {
+                    tracing::warn!("a button stays where it does not belong: {err}");
+                    return None;
+                }
+            }
+            Err(err) if err.refusal() == Some(Refusal::NotOurs) => nothing = 0,
+            Err(err) if err.refusal() == Some(Refusal::MessageGone) => {
+                nothing += 1;
+                if nothing == NOTHING_MAX {
+                    return None;
+                }
+            }
+            Err(err) => {
+                if let CallError::Flood { wait, .. } = err {
+                    face.budget.freeze(chat, wait);
+                }
+                tracing::warn!(%key, "a status message of {key} may be lost: {err}");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+fn found(face: &Face, chat: i64, id: i64) -> i64 {
+    tracing::info!(chat, "a status message whose id was lost is found again");
+    face.vitals.count("statusesFoundTotal", 1);
+    face.book.saw(chat, id);
+    id
+}
+
+async fn set_button(
+    face: &Face,
+    chat: i64,
+    lane: i64,
+    id: i64,
+    keyboard: Option<Value>,
+) -> Result<Value, CallError> {
+    let id = MessageId(i32::try_from(id).unwrap_or_default());
+    let _permit = face.budget.permit(chat, lane, Priority::Error, 1).await;
+    face.client.call_with(&EditMessageReplyMarkup::new(ChatId(chat), id), markup(keyboard)).await
+}
+
+fn reply_to(message: &Value) -> Option<i64> {
+    message["reply_to_message"]["message_id"].as_i64()
+}
