@@ -13,6 +13,10 @@ const TOOLS_MAX: usize = 5;
 const TOOL_UNITS_MAX: usize = 80;
 /// What Claude asks to run is cut here.
 const INPUT_UNITS_MAX: usize = 2500;
+/// After so long without anything new the status says so,
+const QUIET_AFTER_S: u64 = 30;
+/// and after so long what can be done about it.
+const LONG_QUIET_AFTER_S: u64 = 90;
 
 /// How a message is.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +115,8 @@ fn working(progress: &Progress, now_ms: u64) -> String {
     if let Some(trouble) = &progress.trouble {
         html.push('\n');
         html.push_str(&text::escape(&sentence(trouble)));
+    } else if let Some(words) = quiet(progress, now_ms) {
+        html.push_str(&format!("\n<i>{}</i>", text::escape(&words)));
     }
     // The answer so far, as it will look; of a long one the end.
     let room = Room::default().less(text::units(&html) + 8);
@@ -123,12 +129,43 @@ fn working(progress: &Progress, now_ms: u64) -> String {
     html
 }
 
-fn question(progress: &Progress, ask: &Ask, now_ms: u64) -> String {
+/// What to say when nothing has come for a while.
+fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
+    if progress.state != TurnState::Working {
+        return None;
+    }
+    let silence = now_ms.saturating_sub(progress.updated_at) / 1000;
+    if silence < QUIET_AFTER_S {
+        return None;
+    }
+    let long = silence >= LONG_QUIET_AFTER_S;
+    let advice = if long { " Stop ends the turn and keeps the session." } else { "" };
+    let tool = progress.tools.last().filter(|it| it.duration_ms.is_none() && !it.failed);
+    let what = match tool {
+        Some(tool) => {
+            let seconds = now_ms.saturating_sub(tool.at) / 1000;
+            format!("{} has been running for {seconds} s.", tool.name)
+        }
+        None => format!("Nothing new for {silence} s."),
+    };
+    Some(format!("{what}{advice}"))
+}
+
+/// All of what Claude wants to do, with secrets taken out.
+pub(crate) fn input_of(ask: &Ask) -> String {
     let input = match ask.input.get("command").and_then(Value::as_str) {
         Some(command) => command.to_owned(),
         None => serde_json::to_string_pretty(&ask.input).unwrap_or_default(),
     };
-    let input = text::shortened(conceal(&input).trim(), INPUT_UNITS_MAX);
+    conceal(&input).trim().to_owned()
+}
+
+fn is_long(ask: &Ask) -> bool {
+    text::units(&input_of(ask)) > INPUT_UNITS_MAX
+}
+
+fn question(progress: &Progress, ask: &Ask, now_ms: u64) -> String {
+    let input = text::shortened(&input_of(ask), INPUT_UNITS_MAX);
     let may = if ask.tool == "Bash" {
         "May I run this?".to_owned()
     } else {

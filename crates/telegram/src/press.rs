@@ -3,20 +3,25 @@
 //!
 //! What a button carries is at most 64 bytes: a letter and the key of the message it is about, hashed when it is long.
 
+use anyhow::Context;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use teloxide::payloads::{AnswerCallbackQuery, EditMessageReplyMarkup, LeaveChat, setters::*};
 use teloxide::types::{CallbackQueryId, ChatId, MessageId};
-use tinyclaw_domain::{ButtonPress, Channel, Command, Key, Message, PermissionAnswer, ThreadId};
+use tinyclaw_disk::Flush;
+use tinyclaw_domain::{
+    Ask, ButtonPress, Channel, Command, FileRef, Key, Message, PermissionAnswer, ThreadId,
+};
 use tinyclaw_queue::{Place, Side};
 
 use crate::book::Address;
 use crate::budget::Priority;
 use crate::client::CallError;
 use crate::commands::may_stop;
-use crate::face::{Face, Origin};
+use crate::face::{Face, Notice, Origin};
 use crate::hear::Press;
 use crate::intake::key_of;
+use crate::look;
 
 /// A longer key is hashed, so that it fits beside the rest.
 const KEY_BYTES_MAX: usize = 40;
@@ -28,6 +33,8 @@ pub(crate) enum Button {
     Stop { key: String },
     /// Answer the permission question with this fingerprint.
     Permission { answer: PermissionAnswer, question: String, key: String },
+    /// Show all of what the permission question with this fingerprint is about.
+    More { question: String, key: String },
     /// Ask again with the new text.
     Again { key: String },
     /// The button of the answer to this message, counted from 0.
@@ -41,6 +48,10 @@ impl Button {
 
     pub(crate) fn permission(answer: PermissionAnswer, request_id: &str, key: &Key) -> Button {
         Button::Permission { answer, question: fingerprint(request_id, 4), key: short(key) }
+    }
+
+    pub(crate) fn more(request_id: &str, key: &Key) -> Button {
+        Button::More { question: fingerprint(request_id, 4), key: short(key) }
     }
 
     pub(crate) fn again(key: &Key) -> Button {
@@ -65,6 +76,7 @@ impl Button {
                 };
                 format!("{letter}:{question}:{key}")
             }
+            Button::More { question, key } => format!("m:{question}:{key}"),
             Button::Again { key } => format!("n:{key}"),
             Button::Offer { at, key } => format!("o:{at}:{key}"),
         }
@@ -86,6 +98,10 @@ impl Button {
             "a" => permission(PermissionAnswer::Allow),
             "w" => permission(PermissionAnswer::Always),
             "d" => permission(PermissionAnswer::Deny),
+            "m" => {
+                let (question, key) = rest.split_once(':')?;
+                Some(Button::More { question: question.to_owned(), key: key.to_owned() })
+            }
             _ => None,
         }
     }
@@ -127,6 +143,7 @@ pub(crate) async fn run(face: &Face, press: Press) {
 
 const OVER: &str = "That is over already.";
 const TAKEN: &str = "Done.";
+const ANSWERED: &str = "This question is answered already.";
 
 async fn obey(face: &Face, press: &Press) -> &'static str {
     let (Some(button), Some(key)) = (Button::read(&press.data), key_of(press.update)) else {
@@ -148,10 +165,8 @@ async fn obey(face: &Face, press: &Press) -> &'static str {
             let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
                 return OVER;
             };
-            let open =
-                tokio::task::block_in_place(|| face.progress(&asked.key)).and_then(|it| it.asks);
-            let Some(open) = open.filter(|it| fingerprint(&it.request_id, 4) == question) else {
-                return "This question is answered already.";
+            let Some(open) = open_question(face, &asked.key, &question) else {
+                return ANSWERED;
             };
             let command = Command::Permission { request_id: open.request_id, answer };
             order(face, press, key, asked.thread_id, command).await;
@@ -159,6 +174,33 @@ async fn obey(face: &Face, press: &Press) -> &'static str {
                 PermissionAnswer::Allow => "Allowed.",
                 PermissionAnswer::Always => "Allowed here from now on.",
                 PermissionAnswer::Deny => "Denied.",
+            }
+        }
+        Button::More { question, key: short } => {
+            let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
+                return OVER;
+            };
+            let Some(open) = open_question(face, &asked.key, &question) else {
+                return ANSWERED;
+            };
+            match tokio::task::block_in_place(|| write_input(face, press, &asked.thread_id, &open))
+            {
+                Ok(file) => {
+                    face.notify(Notice {
+                        about: key,
+                        kind: "input",
+                        thread: asked.thread_id.clone(),
+                        text: format!("All of what {} would be given:", open.tool),
+                        origin: Origin::of(&asked),
+                        files: vec![file],
+                    })
+                    .await;
+                    "It comes as a file."
+                }
+                Err(err) => {
+                    tracing::error!("cannot write what a question is about: {err:#}");
+                    "It cannot be shown now."
+                }
             }
         }
         Button::Again { key: short } => {
@@ -227,6 +269,27 @@ async fn take_buttons_off(face: &Face, address: Address, message: i64) {
     drop(permit);
 }
 
+/// The open question of a turn, if it is still the one with this fingerprint.
+fn open_question(face: &Face, key: &Key, question: &str) -> Option<Ask> {
+    let open = tokio::task::block_in_place(|| face.progress(key))?.asks?;
+    (fingerprint(&open.request_id, 4) == question).then_some(open)
+}
+
+/// What a question is about, as a file of the thread's.
+fn write_input(
+    face: &Face,
+    press: &Press,
+    thread: &ThreadId,
+    ask: &Ask,
+) -> anyhow::Result<FileRef> {
+    let kind = if ask.input.get("command").is_some() { "sh" } else { "json" };
+    let name = crate::fetch::safe_name(&format!("{}.{kind}", ask.tool));
+    let place = face.place_for_file(thread, &format!("{}_{name}", press.update));
+    let (there, path) = place.context("cannot make the folder")?;
+    tinyclaw_disk::replace(&there, look::input_of(ask).as_bytes(), Flush::Strict)?;
+    Ok(FileRef { path, mime: "text/plain".to_owned(), name: Some(name) })
+}
+
 async fn order(face: &Face, press: &Press, key: Key, thread: ThreadId, command: Command) {
     let mut message = Message::new(key, Channel::Telegram, thread, "", press.at_ms);
     message.sender.clone_from(&press.name);
@@ -270,6 +333,7 @@ mod tests {
                 Button::again(&key),
                 Button::offer(3, &"tg-812345678".parse().unwrap()).unwrap(),
                 Button::permission(PermissionAnswer::Always, "req-1", &key),
+                Button::more("req-1", &key),
             ] {
                 let data = button.data();
                 assert!(data.len() <= 64, "{data}");
