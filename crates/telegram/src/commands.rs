@@ -6,8 +6,10 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use teloxide::payloads::{CloseForumTopic, CreateForumTopic, ReopenForumTopic, SetMyCommands};
-use teloxide::types::{BotCommand, ChatId, MessageId, ThreadId as TgThread};
+use teloxide::payloads::{
+    CloseForumTopic, CreateForumTopic, ReopenForumTopic, SetMyCommands, setters::*,
+};
+use teloxide::types::{BotCommand, ChatId, MessageId, Rgb, ThreadId as TgThread};
 use tinyclaw_domain::{Command, Key, Lane, Model, PermissionMode, Source, ThreadId, ThreadStatus};
 use tinyclaw_ledger::Costs;
 use tinyclaw_queue::{Place, Side};
@@ -327,8 +329,9 @@ impl Desk<'_> {
         match tokio::task::block_in_place(|| Costs::read(&self.face.state, zone, now)) {
             Ok(mut costs) => {
                 let (here, all) = (costs.thread(&self.thread, now), costs.office(now));
+                let answers = if here.turns == 1 { "answer" } else { "answers" };
                 format!(
-                    "Today: ${:.2} for {} answers in this thread, ${:.2} for {} in all.",
+                    "Today: ${:.2} for {} {answers} in this thread, ${:.2} for {} in all.",
                     here.usd, here.turns, all.usd, all.turns
                 )
             }
@@ -513,10 +516,22 @@ fn may_rule(face: &Face, user: i64) -> bool {
     people.is_admin(user) || (people.admins.is_empty() && people.users == [user])
 }
 
+/// The colours that Telegram has for topics without an icon of their own.
+const COLORS: [u32; 6] = [0x6F_B9F0, 0xFF_D67E, 0xCB_86DB, 0x8E_EE98, 0xFF_93B2, 0xFB_6F5F];
+
+/// A topic's colour comes from its name: topics can be told apart, and one that is made anew looks as before. It cannot
+/// follow the state of a thread, since Telegram lets nobody change it.
+fn color_of(name: &str) -> u32 {
+    let sum = name.bytes().fold(0_usize, |sum, it| sum.wrapping_mul(31).wrapping_add(it.into()));
+    COLORS[sum % COLORS.len()]
+}
+
 /// Makes a topic.
 pub(crate) async fn create_topic(face: &Face, chat: i64, name: &str) -> Result<Address, CallError> {
     let permit = face.budget.permit(chat, 1, Priority::Urgent, 1).await;
-    let made = face.client.call(&CreateForumTopic::new(ChatId(chat), name)).await;
+    let payload =
+        CreateForumTopic::new(ChatId(chat), name).icon_color(Rgb::from_u32(color_of(name)));
+    let made = face.client.call(&payload).await;
     if let Err(CallError::Flood { wait, .. }) = &made {
         face.budget.freeze(chat, *wait);
     }

@@ -1,6 +1,8 @@
 //! What the Telegram face promises, held against the fake Telegram.
 
+mod errands;
 mod intake;
+mod lost;
 mod meet;
 mod office;
 mod outlet;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tinyclaw_domain::{Message, Model, Progress, Reply, ThreadId, TurnState};
+use tinyclaw_domain::{Key, Message, Model, Progress, Reply, ThreadId, TurnState};
 use tinyclaw_ledger::{Progresses, StateDir};
 use tinyclaw_queue::{Lease, Options as QueueOptions, Place, Queue, Side, Which};
 use tinyclaw_service::settings::Environment;
@@ -238,6 +238,22 @@ impl Office {
                 message.key
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until a message with these words lies in `incoming/`, and gives its key.
+    pub(crate) async fn until_waiting(&self, words: &str) -> Key {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            for entry in self.queue.view().list(Place::Incoming, 1000).unwrap() {
+                if let Ok(Some(message)) = self.queue.view().read(&entry)
+                    && message.message == words
+                {
+                    return entry.key;
+                }
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{words} never came");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -193,7 +193,14 @@ async fn its_own_health_can_be_asked_for_where_the_settings_say() {
         let url = format!("http://{free}{path}");
         async move {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let answer = client.get(url).send().await.unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            let answer = loop {
+                match client.get(&url).send().await {
+                    Ok(it) => break it,
+                    Err(err) => assert!(Instant::now() < deadline, "{err}"),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
             (answer.status().as_u16(), answer.text().await.unwrap())
         }
     };
