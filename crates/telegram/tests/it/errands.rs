@@ -4,34 +4,25 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use tinyclaw_domain::{Ask, Channel, Command, Direction, HistoryLine, Source, TurnState};
+use tinyclaw_domain::{Ask, Command, TurnState};
 use tinyclaw_queue::Place;
 use tinyclaw_service::now_ms;
 use tinyclaw_testkit::telegram::{ADA, Attachment, BOB, Control, FORUM};
 
 use crate::office::{Office, thread};
 
-/// A line of the history of General.
+/// A line of the history of General, as the processor writes it.
 fn line(n: u64, sender: &str, message: &str, cost_usd: Option<f64>) -> String {
-    let line = HistoryLine {
-        timestamp: now_ms(),
-        key: format!("tg-{n}").parse().unwrap(),
-        attempt: 1,
-        message_id: String::new(),
-        thread_id: thread("1"),
-        channel: Channel::Telegram,
-        direction: if cost_usd.is_some() { Direction::Out } else { Direction::In },
-        sender: sender.to_owned(),
-        message: message.to_owned(),
-        model: cost_usd.map(|_| tinyclaw_domain::Model::Opus),
-        tier: None,
-        source: Source::User,
-        source_thread_id: None,
-        duration_ms: None,
-        cost_usd,
-        usage: None,
-    };
-    serde_json::to_string(&line).unwrap() + "\n"
+    let mut line = json!({
+        "timestamp": now_ms(), "key": format!("tg-{n}"), "attempt": 1, "messageId": "", "threadId": 1,
+        "channel": "telegram", "direction": "in", "sender": sender, "message": message,
+    });
+    if let Some(cost) = cost_usd {
+        line["direction"] = "out".into();
+        line["model"] = "opus".into();
+        line["costUsd"] = cost.into();
+    }
+    format!("{line}\n")
 }
 
 fn with_history(office: &Office) {
