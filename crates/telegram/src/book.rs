@@ -35,6 +35,12 @@ impl Address {
     pub fn lane(self) -> i64 {
         self.topic.unwrap_or(1).into()
     }
+
+    /// Where a tap leads there. Only supergroups have such addresses.
+    pub fn link(self) -> Option<String> {
+        let number = self.chat.checked_neg()? - 1_000_000_000_000;
+        (number > 0).then(|| format!("https://t.me/c/{number}/{}", self.topic.unwrap_or(1)))
+    }
 }
 
 /// The book, shared by everything in this process.
@@ -385,6 +391,14 @@ mod tests {
             assert_eq!(book.thread_at(address, Some(HOME)), Some(thread), "{name}");
         }
         assert_eq!(book.address(&"cli".parse().unwrap(), Some(HOME)), None);
+    }
+
+    #[test]
+    fn a_supergroups_topics_have_addresses() {
+        let link = |chat, topic| Address { chat, topic }.link();
+        let there = "https://t.me/c/1/7".to_owned();
+        assert_eq!(link(-1_000_000_000_001, Some(7)), Some(there));
+        assert_eq!((link(-5, None), link(101, None), link(i64::MIN, None)), (None, None, None));
     }
 
     #[test]

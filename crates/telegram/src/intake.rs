@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::book::Address;
 use crate::commands;
+use crate::desk;
 use crate::face::{Face, Notice, Origin};
 use crate::fetch;
 use crate::hear::{AttachmentKind, Event, Said, TopicChange, hear};
@@ -91,7 +92,7 @@ impl Intake {
                 self.face.book.saw(said.address.chat, said.message.into());
                 if commands::is_stop(&said.text, &self.face.bot.username) {
                     let face = Arc::clone(&self.face);
-                    self.aside(id, async move { commands::run(&face, *said).await });
+                    self.aside(id, async move { desk::run(&face, *said).await });
                 } else {
                     self.put(said.address, 1, Work::One(id, Event::Said(said)));
                 }
@@ -278,7 +279,7 @@ impl Room {
             self.flush().await;
         }
         if commands::is_command(&said.text) && said.files.is_empty() {
-            commands::run(&self.face, *said).await;
+            desk::run(&self.face, *said).await;
             self.end(&[id]);
         } else if said.album.is_some()
             || text::units(&said.text) >= SPLIT_UNITS_MIN

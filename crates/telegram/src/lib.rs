@@ -5,6 +5,7 @@ pub mod book;
 pub mod budget;
 pub mod client;
 mod commands;
+mod desk;
 mod export;
 mod face;
 mod fetch;
@@ -21,6 +22,7 @@ mod poll;
 mod press;
 mod serve;
 pub mod text;
+mod topics;
 
 pub use face::Timing;
 pub use serve::{Options, run};

@@ -20,12 +20,12 @@ use crate::board::{Status, edit, forget_status, markup};
 use crate::book::Address;
 use crate::budget::Priority;
 use crate::client::{CallError, Refusal, Upload};
-use crate::commands::create_topic;
 use crate::face::{Face, Notice, Origin};
 use crate::look;
 use crate::lost;
 use crate::plan::{MARK, Outgoing, Piece, plan};
 use crate::text::{self, Part};
+use crate::topics::create_topic;
 
 /// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
 const AT_ONCE: usize = 64;

@@ -123,12 +123,9 @@ fn before(face: &Face, message: &Message) -> String {
         return String::new();
     };
     let name = text::escape(&face.name_of(source));
-    let linked = match face.address_of(source) {
-        Some(Address { chat, topic }) if chat < -1_000_000_000_000 => {
-            let number = -chat - 1_000_000_000_000;
-            format!("<a href=\"https://t.me/c/{number}/{}\">{name}</a>", topic.unwrap_or(1))
-        }
-        _ => name,
+    let linked = match face.address_of(source).and_then(Address::link) {
+        Some(link) => format!("<a href=\"{link}\">{name}</a>"),
+        None => name,
     };
     let asked = text::escape(&text::shortened(message.message.trim(), 200).replace('\n', " "));
     format!("<i>{linked} asked: {asked}</i>\n\n")

@@ -17,7 +17,7 @@ use tinyclaw_queue::{Place, Side};
 use crate::book::Address;
 use crate::budget::Priority;
 use crate::client::CallError;
-use crate::commands::may_stop;
+use crate::desk::may_stop;
 use crate::face::{Face, Notice, Origin};
 use crate::hear::Press;
 use crate::intake::key_of;

@@ -35,6 +35,18 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Words as Markdown that means nothing but them.
+pub fn literal(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for it in words.chars() {
+        if it.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(it);
+    }
+    out
+}
+
 /// The part as plain text, for when Telegram does not take its markup: links keep their address.
 pub fn plain(part: &Part) -> String {
     let mut out = String::with_capacity(part.html.len());
@@ -126,6 +138,13 @@ mod tests {
         let rich = part("<b>See</b> <a href=\"https://a.b/?x=1&amp;y\">the docs</a> &lt;now&gt;");
         assert_eq!(plain(&rich), "See the docs (https://a.b/?x=1&y) <now>");
         assert_eq!(plain(&part("<a href=\"https://a.b\">https://a.b</a>")), "https://a.b");
+    }
+
+    #[test]
+    fn literal_words_mean_nothing_but_themselves() {
+        let words = "*a* [b](c) `d` <e> 1. # f_g_";
+        let parts = render(&literal(words), Room::default());
+        assert_eq!(parts, [part(&escape(words))]);
     }
 
     #[test]

@@ -239,7 +239,7 @@ async fn files_go_out_from_the_threads_directory_and_from_nowhere_else() {
         "Here.".clone_into(&mut it.text);
         it.files = files;
     });
-    office.until_said("    <photo >\n").await;
+    office.until_said("    <photo>\n").await;
     office.until_in_place(Place::Done, 1).await;
     let transcript = office.fake.transcript(FORUM);
     for words in [

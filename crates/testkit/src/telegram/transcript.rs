@@ -41,7 +41,8 @@ fn heading(chat: &Chat, topic: Option<i64>) -> String {
 fn write_message(world: &World, chat: &Chat, message: &Msg, out: &mut String) {
     if let Some((kind, value)) = &message.service {
         let name = value.get("name").and_then(|it| it.as_str()).unwrap_or_default();
-        let _ = writeln!(out, "-- {} {name}", kind.replace('_', " "));
+        let line = format!("-- {} {name}", kind.replace('_', " "));
+        let _ = writeln!(out, "{}", line.trim_end());
         return;
     }
     let _ = write!(out, "{}", world.name_of(message.from));
@@ -59,7 +60,7 @@ fn write_message(world: &World, chat: &Chat, message: &Msg, out: &mut String) {
     out.push_str(":\n");
     if let Some((kind, value)) = &message.media {
         let name = value.get("file_name").and_then(|it| it.as_str()).unwrap_or_default();
-        let _ = writeln!(out, "    <{kind} {name}>");
+        let _ = writeln!(out, "    <{}>", format!("{kind} {name}").trim_end());
     }
     for line in message.text.lines() {
         let _ = writeln!(out, "    {line}");
