@@ -195,6 +195,9 @@ setup_in_container() {
     fi
     borrowed="$(mktemp -d)"
     trap 'rm -rf "$borrowed"' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
     id="$(docker create "$broker_image")"
     docker cp --quiet "$id:/tinyclaw-broker" "$borrowed/" 2>/dev/null || docker cp "$id:/tinyclaw-broker" "$borrowed/"
     docker rm "$id" >/dev/null
