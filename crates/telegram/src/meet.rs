@@ -150,6 +150,10 @@ impl From<io::Error> for Stop {
 impl From<CallError> for Stop {
     fn from(err: CallError) -> Stop {
         let trouble = |code, says: &str, way_out| Stop::Trouble(code, says.to_owned(), way_out);
+        if let CallError::Migrated { to, .. } = err {
+            let says = format!("this group has become another one, {to}");
+            return Stop::Trouble(MeetingTrouble::Chat, says, "name that one: --chat ID");
+        }
         match err.refusal() {
             Some(Refusal::Unauthorized) => trouble(
                 MeetingTrouble::Token,

@@ -107,14 +107,18 @@ impl GitHub {
             };
             Ok((id, pem))
         };
-        let (id, pem, report) = person.thrice(ask, |(id, pem)| {
+        let attempt = |(id, pem): (String, PathBuf)| {
             let id = app_id(&id)?;
             let pem = close(desk, &pem)?;
             let report = check(desk, &id, &pem)?;
             Ok((id, pem, report))
-        })?;
+        };
+        let (id, pem, report) = match (self.app_id, self.pem) {
+            (Some(id), Some(pem)) => attempt((id, pem))?,
+            _ => person.thrice(ask, attempt)?,
+        };
 
-        let warnings = tell(desk, &report)?;
+        let mut warnings = tell(desk, &report)?;
         let mut changes = vec![(APP_ID, Some(id.clone()))];
         if !is_compose {
             let given = self.broker_url.or(now.broker_url);
@@ -124,7 +128,6 @@ impl GitHub {
             ));
         }
         let wrote = answers.write(&changes)?;
-        let mut warnings = warnings;
         let pem = match answers.checkout() {
             Some(checkout) => place(desk, checkout, &pem, &mut warnings)?,
             None => {

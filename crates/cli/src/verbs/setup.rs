@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tinyclaw_service::not_dumpable;
 
 use crate::setup::{
     Answers, Claude, Desk, GitHub, Office, Person, Telegram, Tunnel, table, table_json,
@@ -55,6 +57,8 @@ enum Part {
 
 impl Setup {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        // It is about to hold every secret of the office.
+        not_dumpable().context("cannot keep others from reading this process's memory")?;
         let answers = Answers::open(self.env.as_deref())?;
         let desk = Desk { answers, person: Person::new(self.yes, self.json) };
         let done = match self.part {

@@ -168,6 +168,55 @@ fn a_script_may_wait_for_the_first_message_of_the_owner() {
     assert_eq!(telegram.fake.unconfirmed(), 2);
 }
 
+/// A service of the office, ended with the test.
+struct Service(std::process::Child);
+
+impl Service {
+    fn start(office: &Office, name: &str) -> Service {
+        let log = fs::File::create(office.place.path(&format!("{name}.out"))).expect("a log");
+        let mut command = Command::new(beside(name));
+        command.env_clear().envs(&office.env).current_dir(office.place.home());
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
+        Service(command.spawn().expect("a service starts"))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_message_that_setup_saw_is_answered_once_the_office_runs() {
+    let mut office = newcomer();
+    let telegram = Telegram::start(&mut office);
+    telegram.fake.say(FORUM, None, ADA, "[demo: say good morning]");
+    let line = ["setup", "telegram", "--token-file", "-", "--owner", "101", "--yes"];
+    office.run_with(&line, TOKEN).ok();
+    let state = office.place.path("home/.tinyclaw").display().to_string();
+    let work = office.place.work().display().to_string();
+    for (name, value) in [
+        ("TINYCLAW_DIR", state.as_str()),
+        ("TINYCLAW_ENGINE_KIND", "demo"),
+        ("WORKSPACE_ROOT", &work),
+    ] {
+        office.env.insert(name.to_owned(), value.to_owned());
+    }
+    let _services =
+        ["tinyclaw-processor", "tinyclaw-telegram"].map(|it| Service::start(&office, it));
+    let answered =
+        || telegram.fake.texts(FORUM).iter().any(|it| it.contains("good morning")).then_some(());
+    office.wait_for("the answer", answered);
+    // Every service says how it is every few seconds.
+    let parts = || office.run(&["setup", "--json"]).json();
+    office.wait_for("its word", || (parts()[0]["standing"] == "real").then_some(()));
+}
+
 #[test]
 fn what_does_not_work_is_named_and_nothing_is_written() {
     let mut office = checkout("A=1\n");
@@ -219,9 +268,11 @@ fn claude_is_asked_for_a_word_and_the_other_credential_goes() {
 #[test]
 fn a_claude_that_is_not_there_or_does_not_answer_changes_nothing() {
     let office = newcomer();
+    let key = office.place.path("home/key");
+    fs::write(&key, "sk-ant-api03-0123456789abcdef").expect("a key");
+    let key = key.display().to_string();
     let line = |program: &str| {
-        let words = ["setup", "claude", "--claude", program, "--api-key-file", "-"];
-        office.run_with(&words, "sk-ant-api03-0123456789abcdef")
+        office.run(&["setup", "claude", "--claude", program, "--api-key-file", &key])
     };
     line("/nowhere/claude").wrong("the claude CLI is not here");
     let broken = office.place.path("home/claude");
@@ -377,6 +428,53 @@ fn github_is_what_the_broker_finds_and_the_key_goes_where_it_belongs() {
     use std::os::unix::fs::MetadataExt as _;
     let is_brokers = fs::metadata(&home).expect("the key").uid() == 10_002;
     assert!(is_brokers || warnings.contains("sudo chown 10002"), "{warnings}");
+}
+
+#[test]
+fn without_a_broker_beside_it_the_one_in_the_container_is_asked() {
+    let mut office = checkout("");
+    // Alone, as somebody might install it.
+    let alone = office.place.path("home/alone/bin");
+    fs::create_dir_all(&alone).expect("a folder");
+    fs::copy(env!("CARGO_BIN_EXE_tinyclaw"), alone.join("tinyclaw")).expect("the program");
+    let report = json!({
+        "ok": true, "app_id": "4711", "app": "tinyclaw-test", "errors": [], "warnings": [],
+        "key": {"path": "/secrets/github-app.pem", "ok": true, "bits": 2048},
+        "installations": [{
+            "id": 1, "account": "acme", "repositories": "all", "suspended": false, "permissions": {},
+            "missing": [], "dangerous": ["administration"],
+        }],
+    });
+    fs::write(office.place.path("home/report.json"), report.to_string()).expect("a report");
+    // In place of Docker, which tests cannot have: it says what it was asked, and answers as compose does, with
+    // lines of its own before the program's.
+    let docker = "#!/bin/sh\necho \"$* in $(pwd) with $GITHUB_APP_ID\" >>\"$HOME/asked\"\n\
+        [ \"$2\" = version ] || { echo 'Network created'; cat \"$HOME/report.json\"; }\n";
+    let program = alone.join("docker");
+    fs::write(&program, docker).expect("a docker");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    let path = format!("{}:{}", alone.display(), office.env["PATH"]);
+    office.env.insert("PATH".to_owned(), path);
+    let secrets = office.place.path("home/secrets");
+    fs::create_dir(&secrets).expect("secrets");
+    fs::rename(key(&office), secrets.join("github-app.pem")).expect("the key");
+
+    let mut command = Command::new(alone.join("tinyclaw"));
+    command.env_clear().envs(&office.env).current_dir(office.place.home());
+    command.args(["setup", "github", "--app-id", "4711", "--json"]);
+    let done = Said::of(command.output().expect("it runs")).json();
+    assert_eq!(done["found"]["app"], "tinyclaw-test");
+    assert!(done["warnings"].to_string().contains("may administer 1 of 1 installations"));
+    let home = office.place.home();
+    let expected = format!(
+        "compose run --rm --no-deps -T -e GITHUB_APP_ID broker /tinyclaw-broker check --json in {} with 4711",
+        home.display()
+    );
+    assert!(
+        read(&office, "home/asked").lines().any(|it| it == expected),
+        "{}",
+        read(&office, "home/asked")
+    );
 }
 
 #[test]

@@ -161,6 +161,19 @@ async fn what_the_bot_may_do_in_a_chat_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_group_that_has_become_a_forum_says_which() {
+    let newcomer = Newcomer::new().await;
+    let title = "Group".to_owned();
+    newcomer.fake.act(Control::AddChat { chat: -7, title, forum: false, supergroup: false });
+    newcomer.fake.act(Control::Migrate { chat: -7, to: -100_777, forum: true });
+    let told = newcomer.ask(Question::Chat { id: -7, owner: None }).await;
+    assert!(
+        matches!(&told[..], [Meeting::Trouble { code: MeetingTrouble::Chat, says, .. }] if says.contains("-100777")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_running_office_is_not_disturbed() {
     let newcomer = Newcomer::new().await;
     let serving = Lock::try_take(&newcomer.state.telegram_lock(7_000_000_001)).unwrap().unwrap();
