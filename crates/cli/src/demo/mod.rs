@@ -18,6 +18,7 @@ use tinyclaw_engine::find_sibling;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
+use tinyclaw_service::settings::edited;
 
 pub(crate) use self::services::Services;
 use crate::chat::Chat;
@@ -73,7 +74,7 @@ impl Demo {
         mut signals: Signals,
         with_claude: bool,
     ) -> anyhow::Result<()> {
-        start(services, self.listen)?;
+        start(state, services, self.listen)?;
         seeds::sow(state, with_claude)?;
         tokio::select! {
             up = up(state, services, self.listen) => up?,
@@ -123,29 +124,48 @@ fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, Stri
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     let text = |path: &Path| path.display().to_string();
+    let kind = if with_claude { "claude" } else { "demo" };
     let mut own = vec![
         ("TINYCLAW_DIR", text(root)),
         ("WORKSPACE_ROOT", text(&work)),
-        ("TINYCLAW_ENGINE_KIND", if with_claude { "claude" } else { "demo" }.to_owned()),
+        ("TINYCLAW_ENGINE_KIND", kind.to_owned()),
         ("TINYCLAW_DEMO_WORD_MS", WORD_MS.to_owned()),
         // The machine itself: there is no container between.
         ("DASHBOARD_PROC", "/proc".to_owned()),
     ];
+    set_down(root, "engine.kind", kind)?;
+    set_down(root, "workspace.root", &text(&work))?;
     if !with_claude {
         own.push(("TINYCLAW_ENGINE_HOME", text(&home)));
+        set_down(root, "engine.home", &text(&home))?;
     }
     Ok(own)
 }
 
-fn start(services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
-    services.start("processor", &sibling("tinyclaw-processor")?)?;
-    start_dashboard(services, listen)
+/// Writes a setting of the services into the folder too, so that whoever looks at it later (`doctor`, `threads`, `send`)
+/// sees the office they see.
+fn set_down(root: &Path, key: &str, value: &str) -> anyhow::Result<()> {
+    let path = StateDir::new(root).settings();
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let text = edited(&text, key, Some(value.into())).context("cannot set the demo up")?;
+    Ok(replace(&path, text.as_bytes(), Flush::None)?)
 }
 
-fn start_dashboard(services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
+fn start(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
+    services.start("processor", &sibling("tinyclaw-processor")?)?;
+    start_dashboard(state, services, listen)
+}
+
+fn start_dashboard(
+    state: &StateDir,
+    services: &mut Services,
+    listen: IpAddr,
+) -> anyhow::Result<()> {
     let Some(dashboard) = find_sibling("tinyclaw-dashboard") else { return Ok(()) };
     let port = free_port(listen)?;
-    services.set("DASHBOARD_LISTEN", SocketAddr::from((listen, port)).to_string());
+    let address = SocketAddr::from((listen, port)).to_string();
+    set_down(state.root(), "dashboard.listen", &address)?;
+    services.set("DASHBOARD_LISTEN", address);
     services.start("dashboard", &dashboard)?;
     services.port = Some(port);
     Ok(())
@@ -217,7 +237,7 @@ async fn up(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow
                     return Err(ended);
                 }
                 ports_left -= 1;
-                start_dashboard(services, listen)?;
+                start_dashboard(state, services, listen)?;
             }
             let processor = health::read(state, "processor", now_ms()).ok().flatten();
             let is_ready = processor.is_some_and(|it| it.health.ready);

@@ -59,6 +59,10 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     }
     let threads = fs::read_to_string(dir.join("threads.json")).expect("threads");
     assert!(threads.contains("\"Website\"") && threads.contains("\"Reading\""), "{threads}");
+    let mut doctor = office.command(&["doctor"]);
+    doctor.env("TINYCLAW_DIR", &dir).env_remove("TINYCLAW_ENGINE_KIND");
+    let seen = Said::of(doctor.output().expect("tinyclaw runs")).ok();
+    assert!(seen.contains("the demo engine") && seen.contains("  http://127.0.0.1:"), "{seen}");
     drop(stdin);
     let said = Said::of(child.wait_with_output().expect("it ends"));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
