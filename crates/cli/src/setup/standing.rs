@@ -217,7 +217,7 @@ impl Asked<'_> {
         match said {
             Some(Ok(())) => real("the broker mints tokens"),
             // What the broker answers before anybody has named an App to it.
-            Some(Err(why)) if app.is_none() && why.contains("not_configured") => off(),
+            Some(Err(why)) if app.is_none() && why.contains("GITHUB_APP_ID is not set") => off(),
             Some(Err(why)) => {
                 Part::new(NAME, Standing::Broken, format!("the broker is not ready: {why}"))
                     .set_up()
@@ -438,7 +438,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let broker = std::thread::spawn(move || {
-            for body in ["{\"ready\":false,\"code\":\"not_configured\"}"; 2] {
+            for body in ["{\"ready\":false,\"why\":[\"GITHUB_APP_ID is not set\"]}"; 2] {
                 let (mut stream, _) = listener.accept().unwrap();
                 // All of it: closing over unread bytes would break the connection off.
                 let mut asked = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -449,7 +449,7 @@ mod tests {
         let office = Office::new(&[("CREDENTIAL_BROKER_URL", &url)]);
         office.is("github", Standing::Off, "no GitHub tokens");
         let office = Office::new(&[("CREDENTIAL_BROKER_URL", &url), ("GITHUB_APP_ID", "4711")]);
-        office.is("github", Standing::Broken, "not_configured");
+        office.is("github", Standing::Broken, "GITHUB_APP_ID is not set");
         broker.join().unwrap();
         office.is("github", Standing::Broken, "nothing answers");
         office.says("broker", true, "");
