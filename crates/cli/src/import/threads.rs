@@ -86,6 +86,13 @@ fn read(entries: Map<String, Value>, settings: &Settings, part: &mut Part) -> Th
             Err(why) => part.left.add(what, why),
         }
     }
+    // Its code never named one; somebody had to by hand, and seldom did.
+    if !threads.values().any(|it| it.is_master)
+        && let Some(general) = threads.get_mut(&ThreadId::master())
+    {
+        general.is_master = true;
+        part.kept.add("thread 1", "no thread was the master there; here General is");
+    }
     threads
 }
 
@@ -139,4 +146,54 @@ fn thread(
         extra: Map::new(),
     };
     Ok((thread, lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tinyclaw_service::settings::{Environment, Reader};
+
+    use super::*;
+
+    fn take(entries: Value) -> (Threads, Part) {
+        let environment = Environment::new();
+        let settings = Reader::new("", &environment).finish::<Settings>().unwrap().0;
+        let mut part = Part::new("threads", "thread");
+        let Value::Object(entries) = entries else { panic!("an object") };
+        (read(entries, &settings, &mut part), part)
+    }
+
+    #[test]
+    fn general_is_the_master_unless_another_is() {
+        let desk = |is_master: bool| json!({"name": "x", "cwd": "/x", "isMaster": is_master});
+        let master = |(threads, _): &(Threads, Part)| {
+            let found: Vec<String> =
+                threads.iter().filter(|it| it.1.is_master).map(|it| it.0.to_string()).collect();
+            found.join(" ")
+        };
+        let nobody = take(json!({"1": desk(false), "7": desk(false)}));
+        assert_eq!((master(&nobody), nobody.1.kept.count), ("1".to_owned(), 1));
+        assert_eq!(master(&take(json!({"1": desk(false), "7": desk(true)}))), "7");
+    }
+
+    #[test]
+    fn what_is_no_thread_is_left_and_what_is_odd_in_one_is_told() {
+        let (threads, part) = take(json!({
+            "7": {"name": " a\u{1b}[2Jb ", "cwd": "/x", "sessionId": "../../x", "model": "claude-opus-4", "lastActive": -3},
+            "8": {"name": "x", "cwd": "here"},
+            "9": "x",
+            "c.7": {"name": "x", "cwd": "/x"},
+        }));
+        let thread = &threads[&"7".parse::<ThreadId>().unwrap()];
+        assert!(!thread.name.contains('\u{1b}'), "{}", thread.name);
+        assert_eq!((&thread.session_id, thread.model), (&None, Some(Model::Opus)));
+        let left: Vec<&str> = part.left.named.iter().map(|it| it.why.as_str()).collect();
+        assert_eq!(threads.len(), 1);
+        for (why, expected) in
+            left.iter().zip(["session id", "no absolute path", "not a JSON object", "lanes"])
+        {
+            assert!(why.contains(expected), "{why}");
+        }
+        assert_eq!(left.len(), 4);
+    }
 }
