@@ -111,11 +111,10 @@ verb_doctor() {
     what=health
     for it in "$@"; do [ "$it" != --numbers ] || what=numbers; done
     if bot_is_up; then
-        "$here/scripts/docker-facts.sh" "$what" | in_bot_told tinyclaw doctor --docker-facts "$@"
+        "$here/scripts/docker-facts.sh" "$what" | ask_bot exec tinyclaw doctor --docker-facts "$@"
     elif bot_is_built; then
         # Stopped, or falling over again and again: the same look from a container of its own.
-        "$here/scripts/docker-facts.sh" "$what" \
-            | on_containers run --rm -T --no-deps bot tinyclaw doctor --docker-facts "$@"
+        "$here/scripts/docker-facts.sh" "$what" | ask_bot run tinyclaw doctor --docker-facts "$@"
     else
         tinyclaw doctor "$@"
     fi

@@ -133,14 +133,20 @@ in_bot() {
     on_containers exec -T bot "$@"
 }
 
-# The same, knowing what only the other services were told.
-in_bot_told() {
+# ask_bot exec|run WORDS...: in the bot's container, or in one of its own that is like it, knowing what only the other
+# services were told.
+ask_bot() {
+    how="$1"
+    shift
     set -- bot "$@"
     for name in GITHUB_APP_ID DASHBOARD_HOSTS CF_ACCESS_TEAM CF_ACCESS_AUD; do
         value="$(sed -n "s/^$name=//p" "$here/.env" 2>/dev/null | tail -n 1)"
-        [ -z "$value" ] || set -- --env "$name=$value" "$@"
+        [ -z "$value" ] || set -- -e "$name=$value" "$@"
     done
-    on_containers exec -T "$@"
+    case "$how" in
+        exec) on_containers exec -T "$@" ;;
+        run) on_containers run --rm -T --no-deps "$@" ;;
+    esac
 }
 
 bot_runs() {

@@ -45,21 +45,14 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
     let processor = health::read(&patient.state, "processor", now_ms()).ok().flatten();
     let is_staffed = processor.is_some_and(|it| it.age <= IS_THERE);
     let list = patient.ours("queue ls");
+    let bury = format!("{list}, and for what nobody needs: {}", patient.ours("queue bury KEY"));
     let mut found = Vec::new();
     if depth.incoming >= limits.incoming_max {
         let why = format!("it is full: {} wait, and no more are taken", depth.incoming);
-        found.push(Finding::broken(
-            QUEUE,
-            why,
-            format!("{list}; bury what nobody needs: queue bury KEY"),
-        ));
+        found.push(Finding::broken(QUEUE, why, bury.clone()));
     } else if let Some((lane, waits)) = fullest.filter(|it| it.1 >= limits.lane_max) {
         let why = format!("thread {lane} is full: {waits} wait there, and no more are taken");
-        found.push(Finding::broken(
-            QUEUE,
-            why,
-            format!("{list}; bury what nobody needs: queue bury KEY"),
-        ));
+        found.push(Finding::broken(QUEUE, why, bury.clone()));
     }
     if depth.outgoing >= limits.outgoing_max {
         let why = format!("{} answers wait to be sent, and no new turn begins", depth.outgoing);

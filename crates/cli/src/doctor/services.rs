@@ -22,6 +22,7 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
     let processor = seen(patient, "processor");
     let mut found = vec![self::processor(patient, processor.as_ref())];
     let broker = settings.map(|it| broker(patient, it));
+    let is_broker_broken = broker.as_ref().is_some_and(|it| it.state == State::Broken);
     if let Some(settings) = settings {
         // With a mistake in the settings every part would only say the mistake again.
         for part in standing(&patient.state, &patient.environment) {
@@ -29,15 +30,15 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
                 // Its two halves have lines of their own.
                 "office" => continue,
                 "claude" => claude(part, processor.as_ref()),
-                "github" if broker.as_ref().is_some_and(|it| it.1) => {
-                    off("github", "agents get no GitHub tokens")
+                "github" if part.standing == Standing::Broken && is_broker_broken => {
+                    Finding::broken(part.name, "its broker does not work", patient.logs("broker"))
                 }
                 "telegram" => telegram(patient, part),
                 _ => plain(part),
             };
             found.push(finding);
         }
-        found.extend(broker.map(|it| it.0));
+        found.extend(broker);
         found.push(dashboard(patient, settings));
     }
     found
@@ -67,7 +68,13 @@ fn processor(patient: &Patient, seen: Option<&Seen>) -> Finding {
         return Finding::warning(NAME, why, start);
     }
     if !it.ready {
-        return Finding::broken(NAME, it.why.join("; "), patient.logs("queue"));
+        let why = it.why.join("; ");
+        return match why.as_str() {
+            // Its last word when it leaves, and its first when it comes.
+            "it is stopping" => Finding::warning(NAME, "has just stopped", start),
+            "it is starting" => Finding::warning(NAME, why, "look again in a moment"),
+            _ => Finding::broken(NAME, why, patient.logs("queue")),
+        };
     }
     let told = concerns(seen);
     let up = ago(it.started_at);
@@ -90,11 +97,6 @@ fn plain(part: Part) -> Finding {
         Standing::Broken => part.why,
     };
     Finding { part: part.name, state, why, way_out: part.way_out }
-}
-
-fn off(part: &'static str, why: &str) -> Finding {
-    let way_out = Some(format!("tinyclaw setup {part}"));
-    Finding { part, state: State::Ok, why: format!("off: {why}"), way_out }
 }
 
 /// A configured bot that nobody runs hears nothing.
@@ -131,18 +133,18 @@ fn claude(part: Part, processor: Option<&Seen>) -> Finding {
     finding
 }
 
-/// The broker, and whether it merely waits for an App.
-fn broker(patient: &Patient, settings: &Settings) -> (Finding, bool) {
+/// The broker, which may well wait for an App to be named to it.
+fn broker(patient: &Patient, settings: &Settings) -> Finding {
     const NAME: &str = "broker";
     let Some(url) = &settings.github.broker_url else {
-        return (Finding::ok(NAME, "not used: CREDENTIAL_BROKER_URL is not set"), false);
+        return Finding::ok(NAME, "not used: CREDENTIAL_BROKER_URL is not set");
     };
     let Some(address) = url.trim_end_matches('/').strip_prefix("http://") else {
         let why = format!("{url} is not asked: this program speaks plain HTTP only");
-        return (Finding::warning(NAME, why, format!("curl {url}/ready")), false);
+        return Finding::warning(NAME, why, format!("curl {url}/ready"));
     };
     match probe(address, "/ready", PATIENCE) {
-        Ok(_) => (Finding::ok(NAME, format!("ready at {url}")), false),
+        Ok(_) => Finding::ok(NAME, format!("ready at {url}")),
         Err(ProbeError::Status { body, .. }) => {
             let why = serde_json::from_str::<Value>(&body).ok().and_then(|it| {
                 let why = it.get("why")?.as_array()?.iter().filter_map(Value::as_str);
@@ -150,15 +152,15 @@ fn broker(patient: &Patient, settings: &Settings) -> (Finding, bool) {
             });
             let why = why.filter(|it| !it.is_empty()).unwrap_or_else(|| one_line(&body));
             if settings.github.app_id.is_none() && why.contains("GITHUB_APP_ID is not set") {
-                (Finding::ok(NAME, format!("idle at {url}: no GitHub App is named to it")), true)
+                Finding::ok(NAME, format!("idle at {url}: no GitHub App is named to it"))
             } else {
-                (Finding::broken(NAME, format!("not ready: {why}"), patient.logs("broker")), false)
+                Finding::broken(NAME, format!("not ready: {why}"), patient.logs("broker"))
             }
         }
         Err(err) => {
             let cause = std::error::Error::source(&err).map(|it| format!(": {it}"));
             let why = format!("{err}{}", cause.unwrap_or_default());
-            (Finding::broken(NAME, why, patient.logs("broker")), false)
+            Finding::broken(NAME, why, patient.logs("broker"))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tinyclaw_domain::{Channel, Key, Message, ThreadId};
 use tinyclaw_queue::{Durability, Options, Queue, Side};
@@ -50,7 +51,7 @@ fn nobody() -> String {
 
 #[test]
 fn beside_a_running_office_nothing_is_broken_and_nothing_is_left_behind() {
-    let office = Office::open();
+    let mut office = Office::open();
     office.run(&["send", "--wait", "hello"]).ok();
     let before = office.place.files();
     let found = Found::by(&office, &[("DASHBOARD_LISTEN", &nobody())]);
@@ -66,6 +67,11 @@ fn beside_a_running_office_nothing_is_broken_and_nothing_is_left_behind() {
     assert!(line.starts_with("ok    state folder  "), "{line}");
     assert!(said.lines().any(|it| it.starts_with("      → ")), "{said}");
     assert!(!said.contains('\u{1b}'), "no colours through a pipe");
+    let mut processor = office.processor.take().expect("a processor");
+    let pid = Pid::from_raw(processor.id().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::TERM).expect("kill");
+    processor.wait().expect("wait");
+    Found::by(&office, &[]).says("processor", "warning", "has just stopped");
 }
 
 #[test]
