@@ -17,6 +17,10 @@ tinyclaw-processor: takes messages from the queue, asks Claude, and hands the an
   tinyclaw-processor    works until it is told to stop; settings are in docs/SETTINGS.md
 ";
 
+/// `health/processor.json` is written at least so often, and at once when something changed, but not more often than this.
+const HEALTH_EVERY: Duration = Duration::from_secs(2);
+const HEALTH_AT_MOST_EVERY: Duration = Duration::from_millis(20);
+
 fn main() -> anyhow::Result<()> {
     if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
         return Ok(());
@@ -84,13 +88,16 @@ fn tinyclaw_processor_health(
 ) -> tokio::task::JoinHandle<()> {
     let (state, vitals, shutdown) = (state.clone(), vitals.clone(), shutdown.clone());
     tokio::spawn(async move {
+        let mut turns = vitals.turns();
         while !shutdown.has_begun() {
+            turns.mark_unchanged();
             if let Err(err) =
                 tinyclaw_ledger::health::write(&state, "processor", &vitals.snapshot())
             {
                 tracing::warn!("cannot write how the processor is: {err}");
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(HEALTH_AT_MOST_EVERY).await;
+            let _ = tokio::time::timeout(HEALTH_EVERY, turns.changed()).await;
         }
     })
 }

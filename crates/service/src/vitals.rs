@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::now_ms;
 
@@ -19,6 +20,8 @@ pub struct Vitals {
     version: &'static str,
     started_at: u64,
     state: Arc<Mutex<State>>,
+    /// Told when a cause comes or goes.
+    turns: Arc<watch::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +58,8 @@ pub struct Snapshot {
 impl Vitals {
     /// A service that is starting: not ready until [`Vitals::started`].
     pub fn new(service: &'static str, version: &'static str) -> Vitals {
-        let vitals = Vitals { service, version, started_at: now_ms(), state: Arc::default() };
+        let (state, turns) = (Arc::default(), Arc::new(watch::Sender::new(())));
+        let vitals = Vitals { service, version, started_at: now_ms(), state, turns };
         vitals.block("start", "it is starting");
         vitals
     }
@@ -67,12 +71,24 @@ impl Vitals {
 
     /// From now on, until [`Vitals::unblock`] of the same cause, it cannot do its job, and `why` says so to a person.
     pub fn block(&self, cause: &str, why: impl Into<String>) {
-        self.state().blocks.insert(cause.to_owned(), why.into());
+        let before = self.state().blocks.insert(cause.to_owned(), why.into());
+        if before.is_none() {
+            self.turns.send_replace(());
+        }
     }
 
     /// That cause is gone.
     pub fn unblock(&self, cause: &str) {
-        self.state().blocks.remove(cause);
+        let before = self.state().blocks.remove(cause);
+        if before.is_some() {
+            self.turns.send_replace(());
+        }
+    }
+
+    /// Changes whenever the service becomes unready for another reason, or for one less: whoever tells others how it
+    /// is tells them then, and not only when it is time again.
+    pub fn turns(&self) -> watch::Receiver<()> {
+        self.turns.subscribe()
     }
 
     /// It works, but a person should know this, until `None` is said of the same cause.
@@ -199,6 +215,26 @@ mod tests {
         let now = vitals.snapshot();
         assert!(now.ready);
         assert_eq!(now.numbers["concerns"][0], "4 % of the disk is free");
+    }
+
+    #[test]
+    fn who_asks_hears_of_a_cause_that_comes_or_goes_and_of_no_other_news() {
+        let vitals = Vitals::new("telegram", "2026.11.0");
+        let mut turns = vitals.turns();
+        let mut heard = || {
+            let is_news = turns.has_changed().unwrap();
+            turns.mark_unchanged();
+            is_news
+        };
+        vitals.block("token", "set it");
+        assert!(heard());
+        vitals.block("token", "set it, please");
+        vitals.concern("disk", Some("full".to_owned()));
+        assert!(!heard());
+        vitals.unblock("token");
+        assert!(heard());
+        vitals.unblock("token");
+        assert!(!heard());
     }
 
     #[test]

@@ -31,6 +31,8 @@ use crate::poll::{self, Alive};
 
 /// How often the book is written when it changed.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// When things change quickly, how they are is told this much apart.
+const AT_MOST_EVERY: Duration = Duration::from_millis(20);
 /// What is under way may take so long to end.
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// How often is looked whether what is missing has come.
@@ -285,9 +287,11 @@ async fn answer_for_health(address: SocketAddr, vitals: &Vitals, shutdown: &Shut
     }
 }
 
-/// Says in `health/telegram.json` how the service is.
+/// Says in `health/telegram.json` how the service is, and at once when that changes.
 async fn tell(state: StateDir, vitals: Vitals, shutdown: Shutdown) {
+    let mut turns = vitals.turns();
     loop {
+        turns.mark_unchanged();
         let said =
             tokio::task::block_in_place(|| health::write(&state, "telegram", &vitals.snapshot()));
         if let Err(err) = said {
@@ -295,6 +299,7 @@ async fn tell(state: StateDir, vitals: Vitals, shutdown: Shutdown) {
         }
         tokio::select! {
             () = tokio::time::sleep(health::EVERY) => {}
+            Ok(()) = turns.changed() => tokio::time::sleep(AT_MOST_EVERY).await,
             () = shutdown.begun() => return,
         }
     }
