@@ -3,6 +3,7 @@
 mod errands;
 mod intake;
 mod lost;
+mod manners;
 mod meet;
 mod office;
 mod outlet;
