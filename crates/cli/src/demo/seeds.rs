@@ -9,9 +9,8 @@ use crate::mail::Mail;
 /// One message: its thread, the topic's name, who speaks, what is said.
 type Seed = (u32, &'static str, &'static str, &'static str);
 
-/// For the demo engine, which costs nothing.
+/// For the demo engine, which costs nothing. General is left to whoever sits there: their first answer waits for nobody.
 const SEEDS: &[Seed] = &[
-    (1, "General", "Ada", "Good morning. What can you do?"),
     (
         7,
         "Website",
@@ -32,6 +31,7 @@ const SEEDS: &[Seed] = &[
         "Ada",
         "[demo: send 7 The queue is proven. You can ship the website.] Tell the website.",
     ),
+    (9, "Reading", "Ada", "Good morning. What can you do?"),
     (9, "Reading", "Ada", "Summarise in three sentences what a durable queue is good for."),
     (9, "Reading", "Ada", "[demo: long 4000] And now at length, with an example in Rust."),
     (9, "Reading", "Bob", "thanks"),
