@@ -38,13 +38,14 @@ impl Client {
     pub(crate) fn start(ground: &Ground, hurried: bool) -> anyhow::Result<Client> {
         let own = std::env::current_exe()?;
         let beside = own.parent().and_then(|it| Some(it.parent()?.join("tinyclaw-telegram")));
-        let program: PathBuf = match beside.filter(|it| !hurried && it.exists()) {
-            Some(it) => it,
-            None => own,
-        };
+        let (program, arguments): (PathBuf, &[&str]) =
+            match beside.filter(|it| !hurried && it.exists()) {
+                Some(it) => (it, &[]),
+                None => (own, &["--client"]),
+            };
         #[expect(clippy::disallowed_methods, reason = "the client that is measured and killed")]
         let child = Command::new(program)
-            .arg("--client")
+            .args(arguments)
             .env_clear()
             .env("HURRIED", if hurried { "yes" } else { "" })
             .env("TINYCLAW_DIR", ground.state.root())
