@@ -13,8 +13,9 @@ use tinyclaw_domain::{
 use tinyclaw_engine::Probe;
 use tinyclaw_memory::last_reset;
 use tinyclaw_queue::{Durability, Side};
+use tinyclaw_service::healthcheck::{self, BROKER_IDLES, ProbeError};
 use tinyclaw_service::settings::Refreshed;
-use tinyclaw_service::{conceal, healthcheck, now_ms};
+use tinyclaw_service::{conceal, now_ms};
 
 use crate::failure::LOOK_AFTER_LOGIN;
 use crate::notices::is_telegram;
@@ -263,7 +264,7 @@ fn look_after_broker(office: &Arc<Office>) {
             .as_ref()
             .err()
             .or_else(|| ready.as_ref().err())
-            .map(ToString::to_string)
+            .map(ProbeError::why)
             .into_iter()
             .collect();
         let health = Health {
@@ -277,13 +278,18 @@ fn look_after_broker(office: &Arc<Office>) {
             why,
             numbers: Default::default(),
         };
-        let trouble =
-            health.why.first().map(|why| format!("The credential broker is not ready: {why}."));
-        office.concern("broker", trouble);
+        let is_wanted = office.settings().github.app_id.is_some();
+        office.concern("broker", broker_trouble(health.why.first(), is_wanted));
         if let Err(err) = tinyclaw_ledger::health::write(&office.state, "broker", &health) {
             tracing::warn!("cannot write how the broker is: {err}");
         }
     });
+}
+
+/// What a person must know of the broker. One that nobody has named an App to is as it should be.
+fn broker_trouble(why: Option<&String>, is_wanted: bool) -> Option<String> {
+    let why = why.filter(|it| is_wanted || !it.contains(BROKER_IDLES))?;
+    Some(format!("The credential broker is not ready: {why}."))
 }
 
 /// Ends sessions whose day is over, each in its own lane, so in order with its messages.
@@ -398,5 +404,19 @@ pub(crate) async fn background(office: Arc<Office>) {
         if let Err(err) = on_disk(|| office.queue.publish(Side::Send, out, Durability::Strict)) {
             tracing::error!(thread.id = %said.thread, "cannot pass on what Claude said later: {err}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_waits_for_its_app_troubles_nobody() {
+        let (idles, broken) = (BROKER_IDLES.to_owned(), "the key is not readable".to_owned());
+        assert_eq!(broker_trouble(None, true), None);
+        assert_eq!(broker_trouble(Some(&idles), false), None);
+        assert!(broker_trouble(Some(&idles), true).is_some(), "an App was named, and not to it");
+        assert!(broker_trouble(Some(&broken), false).is_some());
     }
 }

@@ -105,7 +105,8 @@ fn thread_of(office: &Office, input: &Value, name: &str) -> Result<ThreadId, Str
         _ => return Err(format!("{name} is missing")),
     }
     .map_err(|err: tinyclaw_domain::BadId| err.to_string())?;
-    if office.thread(&id).is_none() {
+    // General is there from the beginning, also before anybody spoke in it.
+    if id != ThreadId::master() && office.thread(&id).is_none() {
         let known: Vec<String> = lock(&office.book).all().keys().map(ToString::to_string).collect();
         return Err(format!("there is no thread {id}; there are {}", known.join(", ")));
     }

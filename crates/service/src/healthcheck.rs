@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// More of an answer is not read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
@@ -37,6 +39,27 @@ pub enum ProbeError {
         body: String,
     },
 }
+
+impl ProbeError {
+    /// What keeps the service, in its own words where it said any.
+    pub fn why(&self) -> String {
+        let ProbeError::Status { body, status, .. } = self else {
+            let cause = std::error::Error::source(self).map(|it| format!(": {it}"));
+            return format!("{self}{}", cause.unwrap_or_default());
+        };
+        let said = serde_json::from_str::<Value>(body).ok().and_then(|it| {
+            let why = it.get("why")?.as_array()?.iter().filter_map(Value::as_str);
+            Some(why.collect::<Vec<_>>().join("; "))
+        });
+        said.filter(|it| !it.is_empty()).unwrap_or_else(|| {
+            let words: Vec<&str> = body.split_whitespace().collect();
+            format!("it answered {status}: {}", words.join(" "))
+        })
+    }
+}
+
+/// What the broker answers before anybody has named a GitHub App to it: it idles, and nothing is wrong.
+pub const BROKER_IDLES: &str = "GITHUB_APP_ID is not set";
 
 /// Gets `path` from `address` (`host:port`) and returns the body of a 200. Every other status is an error, and so is
 /// silence after `patience`.
@@ -98,4 +121,19 @@ fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_not_ready_is_told_in_its_own_words() {
+        let said = |body: &str| {
+            let (address, path) = ("broker:3000".to_owned(), "/ready".to_owned());
+            ProbeError::Status { address, path, status: 503, body: body.to_owned() }.why()
+        };
+        assert_eq!(said("{\"ready\":false,\"why\":[\"no key\",\"frozen\"]}"), "no key; frozen");
+        assert_eq!(said("<b>bad\n gateway</b>"), "it answered 503: <b>bad gateway</b>");
+    }
 }

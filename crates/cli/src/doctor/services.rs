@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tinyclaw_ledger::health::{self, Seen};
-use tinyclaw_service::healthcheck::{ProbeError, local_address, probe};
+use tinyclaw_service::healthcheck::{BROKER_IDLES, ProbeError, local_address, probe};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Settings;
 
@@ -145,23 +145,15 @@ fn broker(patient: &Patient, settings: &Settings) -> Finding {
     };
     match probe(address, "/ready", PATIENCE) {
         Ok(_) => Finding::ok(NAME, format!("ready at {url}")),
-        Err(ProbeError::Status { body, .. }) => {
-            let why = serde_json::from_str::<Value>(&body).ok().and_then(|it| {
-                let why = it.get("why")?.as_array()?.iter().filter_map(Value::as_str);
-                Some(why.collect::<Vec<_>>().join("; "))
-            });
-            let why = why.filter(|it| !it.is_empty()).unwrap_or_else(|| one_line(&body));
-            if settings.github.app_id.is_none() && why.contains("GITHUB_APP_ID is not set") {
+        Err(err @ ProbeError::Status { .. }) => {
+            let why = one_line(&err.why());
+            if settings.github.app_id.is_none() && why.contains(BROKER_IDLES) {
                 Finding::ok(NAME, format!("idle at {url}: no GitHub App is named to it"))
             } else {
                 Finding::broken(NAME, format!("not ready: {why}"), patient.logs("broker"))
             }
         }
-        Err(err) => {
-            let cause = std::error::Error::source(&err).map(|it| format!(": {it}"));
-            let why = format!("{err}{}", cause.unwrap_or_default());
-            Finding::broken(NAME, why, patient.logs("broker"))
-        }
+        Err(err) => Finding::broken(NAME, err.why(), patient.logs("broker")),
     }
 }
 

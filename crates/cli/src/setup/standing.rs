@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use tinyclaw_ledger::{StateDir, health};
-use tinyclaw_service::healthcheck::{ProbeError, probe};
+use tinyclaw_service::healthcheck::{BROKER_IDLES, ProbeError, probe};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{
     self, Dashboard, EngineKind, Environment, Mistakes, Office, Reader, Section, Settings,
@@ -211,13 +211,13 @@ impl Asked<'_> {
             let address = it.broker_url.as_ref()?.strip_prefix("http://")?;
             Some(probe(address, "/ready", BROKER_PATIENCE).map(|_| ()).map_err(|err| match err {
                 ProbeError::Reach { address, .. } => format!("nothing answers at {address}"),
-                other => other.to_string(),
+                other => other.why(),
             }))
         });
         match said {
             Some(Ok(())) => real("the broker mints tokens"),
             // What the broker answers before anybody has named an App to it.
-            Some(Err(why)) if app.is_none() && why.contains("GITHUB_APP_ID is not set") => off(),
+            Some(Err(why)) if app.is_none() && why.contains(BROKER_IDLES) => off(),
             Some(Err(why)) => {
                 Part::new(NAME, Standing::Broken, format!("the broker is not ready: {why}"))
                     .set_up()

@@ -73,6 +73,8 @@ fn threads_write_to_each_other_and_not_to_themselves() {
     assert!(own.text.contains("this thread itself"), "{}", own.text);
     let unknown = office.ask("7", "[demo: send 99 to nobody]");
     assert!(unknown.text.contains("there is no thread 99"), "{}", unknown.text);
+    let general = office.ask("7", "[demo: send 1 before anybody spoke there]");
+    assert!(general.text.contains("answered there"), "{}", general.text);
 }
 
 #[test]
