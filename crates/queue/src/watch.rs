@@ -32,6 +32,9 @@ impl Watcher {
     ) -> Result<Watcher, OpenError> {
         let known = folders.clone();
         let on_event = move |event: notify::Result<Event>| {
+            if !is_move(&event) {
+                return;
+            }
             {
                 let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
@@ -52,6 +55,18 @@ impl Watcher {
         }
         Ok(Watcher { _watcher: watcher })
     }
+}
+
+/// Whether something came, left or went, or may have. Files are opened and read there all the time, also by whoever
+/// looks because of an event, and must not be woken by that.
+fn is_move(event: &notify::Result<Event>) -> bool {
+    event.as_ref().map_or(true, |event| {
+        let kind = event.kind;
+        event.need_rescan()
+            || kind.is_create()
+            || kind.is_remove()
+            || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
+    })
 }
 
 fn apply(folders: &Folders, index: &mut Index, event: &Event) {
@@ -105,7 +120,12 @@ impl Watch {
     pub(crate) fn start(folders: &Folders) -> Watch {
         let changed = Arc::new(Notify::new());
         let told = changed.clone();
-        let watcher = RecommendedWatcher::new(move |_| told.notify_waiters(), Config::default());
+        let on_event = move |event: notify::Result<Event>| {
+            if is_move(&event) {
+                told.notify_waiters();
+            }
+        };
+        let watcher = RecommendedWatcher::new(on_event, Config::default());
         let watcher = watcher.and_then(|mut it| {
             for place in WATCHED {
                 it.watch(folders.place(place), RecursiveMode::NonRecursive)?;
@@ -124,5 +144,25 @@ impl Watch {
         async move {
             let _ = tokio::time::timeout(LOOK_AGAIN, notified).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, DataChange, Flag, RemoveKind};
+
+    use super::*;
+
+    #[test]
+    fn looking_at_a_message_wakes_nobody() {
+        let is_move = |kind| super::is_move(&Ok(Event::new(kind)));
+        assert!(!is_move(EventKind::Access(AccessKind::Any)));
+        assert!(!is_move(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
+        assert!(is_move(EventKind::Create(CreateKind::File)));
+        assert!(is_move(EventKind::Modify(ModifyKind::Name(RenameMode::To))));
+        assert!(is_move(EventKind::Remove(RemoveKind::File)));
+        let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(super::is_move(&Ok(lost)), "events were lost: anything may have happened");
+        assert!(super::is_move(&Err(notify::Error::generic("gone"))));
     }
 }
