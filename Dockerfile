@@ -45,13 +45,13 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --create-home --shell /bin/bash tinyclaw \
     && install --directory --owner 10001 --group 10001 --mode 2770 /app/.tinyclaw \
     && install --directory --owner 10001 --group 10001 --mode 0750 /workspace \
+    && ln -s git-credential-tinyclaw /usr/local/bin/gh \
     && git config --system credential.https://github.com.helper tinyclaw \
     && git config --system credential.https://github.com.useHttpPath true
 # Big and seldom changed first: a new TinyClaw replaces only the layers below.
 COPY --from=binaries /claude /usr/local/bin/claude
+# Also gh, before the real one in PATH: it fetches a token and hands over.
 COPY --from=binaries /git-credential-tinyclaw /usr/local/bin/git-credential-tinyclaw
-# Before the real one in PATH: it fetches a token and hands over.
-COPY --from=binaries /tinyclaw-gh /usr/local/bin/gh
 COPY --from=binaries /tinyclaw-leash /tinyclaw-demo-engine /usr/local/bin/
 COPY --from=binaries /tinyclaw-bot /tinyclaw-processor /tinyclaw-telegram /tinyclaw /usr/local/bin/
 

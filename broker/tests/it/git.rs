@@ -14,7 +14,6 @@ use crate::support::mode;
 use crate::support::process::{CAPABILITY_SECRET, CLIENT_SECRET, Office, Running};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_git-credential-tinyclaw");
-const SHIM: &str = env!("CARGO_BIN_EXE_tinyclaw-gh");
 
 /// A desk with a home of its own, where git knows the helper and nothing else.
 struct Desk<'a> {
@@ -292,7 +291,7 @@ fn gh_gets_a_token_for_the_repository_at_hand() {
     // Installed as `gh` before the real one.
     let front = office.path("front");
     std::fs::create_dir(&front).unwrap();
-    std::os::unix::fs::symlink(SHIM, front.join("gh")).unwrap();
+    std::os::unix::fs::symlink(HELPER, front.join("gh")).unwrap();
     let path = format!("{}:{}:{}", front.display(), real.display(), std::env::var("PATH").unwrap());
     let gh = |folder: &Path, host: &str, line: &str| {
         let mut gh = desk.command(front.join("gh").to_str().unwrap());

@@ -1,4 +1,4 @@
-//! `tinyclaw-gh`: stands in front of `gh` and gives it a token for the repository at hand.
+//! Under the name `gh`: stands in front of the real one and gives it a token for the repository at hand.
 //!
 //! Installed as `gh` in a folder before the real one in `PATH`. The repository is the one named
 //! on the command line, in `GH_REPO`, or the `origin` of the working directory. The token lives
@@ -17,7 +17,7 @@ use tinyclaw_broker::errand::Broker;
 use tinyclaw_broker::process;
 use tinyclaw_broker::remote::{self, Named, Repo};
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(never) => match never {},
         Err(error) => {

@@ -18,7 +18,7 @@ use tinyclaw_broker::{date, process, remote};
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 const USER: &str = "x-access-token";
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
