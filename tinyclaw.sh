@@ -192,7 +192,8 @@ verb_update() {
     if [ -e "$here/.git" ] && [ -z "${TINYCLAW_UPDATE_NO_PULL:-}" ]; then
         git -C "$here" pull --ff-only
     fi
-    keep_images latest previous
+    tag="${TINYCLAW_TAG:-latest}"
+    keep_images "$tag" "$tag-previous"
     on_containers build
     backup_to "$file"
     # The bot gets SIGTERM and 40 s: running turns end or are put back, and nothing is lost.
@@ -203,7 +204,7 @@ verb_update() {
     fi
     echo "the new one is not healthy: going back" >&2
     on_containers logs --tail 50 >&2 || true
-    keep_images previous latest
+    keep_images "$tag-previous" "$tag"
     on_containers up --detach --no-build --remove-orphans
     wait_until_healthy bot || fail "the old one is not healthy either" "./tinyclaw.sh restore $file --overwrite"
     fail "the update was bad and is undone" "the log lines above say why"

@@ -40,7 +40,9 @@ cleanup() {
     fi
     if [ -n "${DOCKER_READY:-}" ]; then
         remove_all
-        for image in bot broker dashboard; do docker rmi "tinyclaw-$image:test" >/dev/null 2>&1 || true; done
+        for image in bot broker dashboard; do
+            docker rmi "tinyclaw-$image:test" "tinyclaw-$image:test-previous" >/dev/null 2>&1 || true
+        done
     fi
     if [ -n "$own_daemon" ] && kill "$own_daemon" 2>/dev/null; then
         while kill -0 "$own_daemon" 2>/dev/null; do sleep 0.2; done
@@ -288,6 +290,11 @@ answered() {
     operator ./tinyclaw.sh send --wait "say it back: $1" | grep -F -- "$1"
 }
 
+update_is_undone() {
+    if operator ./tinyclaw.sh update >"$run/update" 2>&1; then return 1; fi
+    grep -q "the update was bad and is undone" "$run/update" || { cat "$run/update"; return 1; }
+}
+
 # Everything that was asked is in done/, once, and nothing is anywhere else.
 nothing_is_lost() {
     beside dashboard 0 find /app/.tinyclaw/queue -name '*.json' >"$run/queue"
@@ -394,6 +401,15 @@ holds "restore does not overwrite by itself" fails operator ./tinyclaw.sh restor
 holds "restore does when told" operator ./tinyclaw.sh restore "$run/backup.tar.gz" --overwrite
 holds "and a message is answered after it" answered two
 holds "no secret is in a log" logs_are_clean
+
+echo "what an update does"
+holds "a good one replaces it" operator ./tinyclaw.sh update
+holds "and a message is answered after it" answered three
+# A bot that dies at once.
+printf '#!/bin/sh\nexit 1\n' >"$run/clone/dist/tinyclaw-bot"
+holds "a bad one says so and is undone" update_is_undone
+holds "the old one is healthy" within 60 healthy bot
+holds "so that a message is answered" answered four
 
 echo "numbers"
 for image in bot broker dashboard; do echo "  image tinyclaw-$image: $(megabytes "tinyclaw-$image:test")"; done
