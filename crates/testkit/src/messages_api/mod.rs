@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
+use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -69,6 +70,8 @@ impl MessagesApi {
             .fallback(anything)
             .with_state(memory.clone());
         let server = tokio::spawn(async move {
+            // As the real one: no part of a stream waits for the one before it to be confirmed.
+            let listener = listener.tap_io(|it| drop(it.set_nodelay(true)));
             let _ = axum::serve(listener, app).await;
         });
         Ok(MessagesApi { address, memory, server })
