@@ -23,6 +23,8 @@ use tinyclaw_service::settings::edited;
 pub(crate) use self::services::Services;
 use crate::chat::Chat;
 use crate::face::Style;
+use crate::place;
+use crate::setup::standing::find_program;
 use crate::signals::Signals;
 use crate::verbs::sibling;
 
@@ -203,8 +205,7 @@ fn beside(root: &Path, ending: &str) -> PathBuf {
 
 /// Whether `claude` is installed and somebody is logged in: told from files and variables, without asking it anything.
 fn is_claude_ready() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_installed = std::env::split_paths(&path).any(|it| it.join("claude").is_file());
+    let is_installed = find_program(Path::new("claude"), &place::environment()).is_some();
     let has_key = ["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"]
         .iter()
         .any(|it| std::env::var_os(it).is_some_and(|it| !it.is_empty()));
