@@ -322,6 +322,9 @@ pub struct Checkpoint {
     pub session_id: SessionId,
     /// The uuid the prompt was sent under: Claude's idempotency key.
     pub turn_uuid: String,
+    /// Whether Claude has begun to use tools: what a tool did stays done, also when Claude forgets that it did it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub used_tools: bool,
     /// What the turn sends to other threads so far. Claude is told so only once it is here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub follow_ups: Vec<FollowUp>,

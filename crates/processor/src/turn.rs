@@ -195,21 +195,24 @@ impl Job<'_> {
                     return Ok(Ended::Wait(Duration::from_secs(5)));
                 }
             };
-            let (uuid, interrupted) = match self.resume(&session, round) {
+            let (uuid, earlier) = match self.resume(&session, round) {
                 Resumed::Finished(reply) => {
                     return Ok(self.found_in_transcript(&session, reply));
                 }
-                Resumed::Ask { uuid, interrupted } => (uuid, interrupted),
+                Resumed::Ask { uuid, earlier } => (uuid, earlier),
             };
             // What Claude believes to have sent, it will not send again.
-            let mut outbox =
-                if interrupted { Outbox::kept(self.message) } else { Outbox::default() };
-            let circumstances = self.circumstances(is_new, lost_session, interrupted).await;
+            let mut outbox = match earlier {
+                Earlier::Remembered => Outbox::kept(self.message),
+                Earlier::Nothing | Earlier::Forgotten => Outbox::default(),
+            };
+            let circumstances = self.circumstances(is_new, lost_session, earlier).await;
             let prompt = self.office.assemble(self.message, &circumstances);
             let words = system_prompt(&self.message.thread_id, &self.thread);
             let checkpoint = Checkpoint {
                 session_id: session.clone(),
                 turn_uuid: uuid.clone(),
+                used_tools: self.used_tools(),
                 follow_ups: outbox.follow_ups.clone(),
                 files: outbox.files.clone(),
             };
@@ -274,23 +277,30 @@ impl Job<'_> {
         let fresh = turn_uuid(&self.message.key, self.attempt + round * 1_000);
         let earlier =
             self.message.checkpoint.as_ref().filter(|it| it.session_id == *session && round == 0);
+        // Claude writes its transcript a moment behind what it does, and a session can be lost.
+        let unknown = if self.used_tools() { Earlier::Forgotten } else { Earlier::Nothing };
         let Some(earlier) = earlier else {
-            return Resumed::Ask { uuid: fresh, interrupted: false };
+            return Resumed::Ask { uuid: fresh, earlier: unknown };
         };
         let cwd = PathBuf::from(&self.thread.cwd);
         match on_disk(|| self.office.engine.trace(&cwd, session, &earlier.turn_uuid)) {
             Trace::Finished(reply) => Resumed::Finished(reply),
-            Trace::Unseen => Resumed::Ask { uuid: earlier.turn_uuid.clone(), interrupted: false },
+            Trace::Unseen => Resumed::Ask { uuid: earlier.turn_uuid.clone(), earlier: unknown },
             Trace::Begun if fresh == earlier.turn_uuid => {
                 // Put back without counting: the next uuid all the same.
                 let uuid = turn_uuid(&self.message.key, self.attempt + 500);
-                Resumed::Ask { uuid, interrupted: true }
+                Resumed::Ask { uuid, earlier: Earlier::Remembered }
             }
-            Trace::Begun => Resumed::Ask { uuid: fresh, interrupted: true },
+            Trace::Begun => Resumed::Ask { uuid: fresh, earlier: Earlier::Remembered },
         }
     }
 
-    async fn circumstances(&self, is_new: bool, lost: bool, interrupted: bool) -> Circumstances {
+    /// Whether an earlier attempt at this message began to use tools.
+    fn used_tools(&self) -> bool {
+        self.message.checkpoint.as_ref().is_some_and(|it| it.used_tools)
+    }
+
+    async fn circumstances(&self, is_new: bool, lost: bool, earlier: Earlier) -> Circumstances {
         let mut circumstances = Circumstances {
             is_new_session: is_new,
             text: self.text.clone(),
@@ -300,16 +310,21 @@ impl Job<'_> {
             circumstances.summary_missing =
                 !summary::wait_for_last(self.office, &self.message.thread_id).await;
         }
-        if interrupted {
-            circumstances.note = Some(
+        let note = match earlier {
+            Earlier::Remembered => {
                 "An earlier attempt at the following message was interrupted. Continue it; do not repeat \
                  steps that are finished."
-                    .to_owned(),
-            );
-        } else if lost {
-            circumstances.note =
-                Some("The earlier session of this thread is gone; this is a new one.".to_owned());
-        }
+            }
+            Earlier::Forgotten => {
+                "An earlier attempt at the following message was cut off, and this conversation does not \
+                 know of it. It had begun to use tools: look what is done already before you do it again."
+            }
+            Earlier::Nothing if lost => {
+                "The earlier session of this thread is gone; this is a new one."
+            }
+            Earlier::Nothing => return circumstances,
+        };
+        circumstances.note = Some(note.to_owned());
         circumstances
     }
 
@@ -353,6 +368,7 @@ impl Job<'_> {
             }
             shown.apply(&event);
             match event {
+                TurnEvent::ToolStarted { .. } => on_disk(|| note_tools(lease)),
                 TurnEvent::Asking { ask, .. } => {
                     slot.lend(true);
                     office.change_running(id, |it| it.ask = Some(ask.request_id.clone()));
@@ -514,9 +530,32 @@ impl Job<'_> {
     }
 }
 
+/// Keeps that Claude uses tools, before the first one did much.
+fn note_tools(lease: &mut Lease) {
+    let Some(mut checkpoint) = lease.message().checkpoint.clone() else { return };
+    if checkpoint.used_tools {
+        return;
+    }
+    checkpoint.used_tools = true;
+    if let Err(err) = lease.checkpoint(checkpoint) {
+        tracing::error!("cannot keep that a turn uses tools: {:#}", anyhow::Error::new(err));
+    }
+}
+
 enum Resumed {
     Finished(tinyclaw_engine::FinishedReply),
-    Ask { uuid: String, interrupted: bool },
+    Ask { uuid: String, earlier: Earlier },
+}
+
+/// What there is of an earlier attempt at the same message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Earlier {
+    /// Nothing that anybody would notice.
+    Nothing,
+    /// Claude knows what it did.
+    Remembered,
+    /// It used tools, and was killed before it wrote that down.
+    Forgotten,
 }
 
 /// A message on the list of running ones, from before its turn begins until it has ended, however that is.

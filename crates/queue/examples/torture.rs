@@ -150,6 +150,7 @@ fn work(dir: &Path) -> ExitCode {
             notes.add(&format!("ask {thread} {key}"));
             if number.is_multiple_of(5) {
                 let checkpoint = Checkpoint {
+                    used_tools: false,
                     session_id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().expect("session"),
                     turn_uuid: key.to_string(),
                     follow_ups: Vec::new(),

@@ -22,6 +22,31 @@ fn a_killed_processor_takes_its_message_up_again_with_a_word_about_it() {
 }
 
 #[test]
+fn tools_that_claude_forgot_are_told_to_it() {
+    let mut office = Office::open();
+    office.ask("7", "hello");
+    let key = office.say("7", "[demo: tool] [demo: hang] tidy up");
+    let used = || office.seen(&key)?.message.checkpoint.filter(|it| it.used_tools);
+    let checkpoint = office.wait_for("the tool", used);
+    office.kill();
+    // Claude writes its transcript a moment behind what it does: nothing of this turn is in it yet.
+    let folders = std::fs::read_dir(office.path("home/.claude/projects")).expect("projects");
+    let name = format!("{}.jsonl", checkpoint.session_id);
+    let mut transcripts = folders.map(|it| it.expect("folder").path().join(&name));
+    let transcript = transcripts.find(|it| it.is_file()).expect("transcript");
+    let text = std::fs::read_to_string(&transcript).expect("text");
+    let knows = |it: &&str| !it.contains(&checkpoint.turn_uuid);
+    let before: Vec<&str> = text.lines().take_while(knows).collect();
+    assert!(!before.is_empty() && before.len() < text.lines().count(), "{text}");
+    std::fs::write(&transcript, before.join("\n") + "\n").expect("write");
+    office.start();
+    office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
+    let prompts = office.lines("logs/prompts.jsonl");
+    let again = prompts.last().and_then(|it| it["userMessage"].as_str()).expect("a prompt");
+    assert!(again.contains("It had begun to use tools"), "{again}");
+}
+
+#[test]
 fn an_answer_in_the_transcript_is_used_and_not_asked_for_again() {
     let mut office = Office::open();
     let key = office.say("7", "[demo: crash after] what is the answer?");

@@ -395,6 +395,9 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
     let lock = desk.lock();
     eventually("the tool runs", || alive(&lock).len() > 2).await;
+    // It writes a moment behind what it does; killed before that, it knows nothing of the turn.
+    let trace = || desk.engine.trace(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+    eventually("the transcript knows the turn", || trace() == Trace::Begun).await;
     let claude = alive(&lock)
         .into_iter()
         .find(|it| {
@@ -406,8 +409,7 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     let end = turn.end().await.unwrap();
     assert!(matches!(failure(&end), TurnFailure::Crashed { .. }), "{end:?}");
     eventually("no tool is left", || alive(&lock).is_empty()).await;
-    let trace = desk.engine.trace(&desk.spec.cwd, &desk.spec.id, &request.uuid);
-    assert_eq!(trace, Trace::Begun);
+    assert_eq!(trace(), Trace::Begun);
     assert!(desk.say("[api: say back]").await.resumed);
 }
 
