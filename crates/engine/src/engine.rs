@@ -141,9 +141,10 @@ impl Engine {
         self.0.take_background()
     }
 
-    /// Whether there is something to resume: a transcript of this session for this directory.
-    pub fn transcript_exists(&self, cwd: &Path, session: &SessionId) -> bool {
-        transcript::exists(&self.transcript(cwd, session))
+    /// Whether a turn in this directory would continue this session: the thread's process has had a turn in it, or
+    /// there is a transcript. Claude writes the transcript a moment after its last word, so one of them is not enough.
+    pub fn knows(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
+        self.0.has_turns(thread, cwd, session) || transcript::exists(&self.transcript(cwd, session))
     }
 
     /// How far the turn with this uuid got, by Claude's own transcript. Unreadable is [`Trace::Unseen`].

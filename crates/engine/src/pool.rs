@@ -4,7 +4,7 @@
 //! never evicted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -136,6 +136,12 @@ impl Pool {
     /// How many processes there are.
     pub(crate) fn count(&self) -> usize {
         self.lock_desks().values().filter(|it| it.is_warm()).count()
+    }
+
+    /// Whether the thread's process has had a turn in this session, in this directory.
+    pub(crate) fn has_turns(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
+        let warm = self.lock_desks().get(thread).and_then(|it| it.warm());
+        warm.is_some_and(|it| it.spec.id == *session && it.spec.cwd == cwd && it.driver.has_turns())
     }
 
     fn lock_desks(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Desk>>> {

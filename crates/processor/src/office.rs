@@ -34,8 +34,6 @@ pub struct Office {
     pub(crate) pause: Mutex<Option<Pause>>,
     /// What was told once and is not to be told again until it is cured: a cause, in a thread.
     pub(crate) told: Mutex<HashSet<(Option<ThreadId>, String)>>,
-    /// Sessions that answered while we were here: Claude knows them, even if their transcript is a moment late.
-    pub(crate) begun: Mutex<HashSet<SessionId>>,
     /// Messages that were stopped before their turn could hear it.
     pub(crate) stopped: Mutex<HashSet<Key>>,
     /// Said when waiting for running turns has taken long enough: put back what is not done.

@@ -188,7 +188,6 @@ pub fn prepare(
         slots: Slots::new(),
         pause: Mutex::new(None),
         told: Mutex::new(HashSet::new()),
-        begun: Mutex::new(HashSet::new()),
         stopped: Mutex::new(HashSet::new()),
         leave: watch::Sender::new(false),
         book: Mutex::new(book),

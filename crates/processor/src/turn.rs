@@ -266,8 +266,7 @@ impl Job<'_> {
             }
         };
         let cwd = PathBuf::from(&self.thread.cwd);
-        let has_begun = lock(&self.office.begun).contains(&session);
-        let is_new = !has_begun && !self.office.engine.transcript_exists(&cwd, &session);
+        let is_new = !self.office.engine.knows(id, &cwd, &session);
         Ok((session, is_new))
     }
 
@@ -478,7 +477,6 @@ impl Job<'_> {
             reply.silent = true;
         }
         self.close(&reply);
-        lock(&self.office.begun).insert(session.clone());
         let story = Box::new(self.story(session));
         Ended::Answered { reply: Box::new(reply), follow_ups: outbox.follow_ups, story }
     }

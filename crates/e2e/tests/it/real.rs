@@ -49,7 +49,8 @@ fn real_claude_that_takes_too_many_steps_is_stopped_and_goes_on_when_told_to() {
     assert_eq!(reply.buttons.len(), 1);
     let used: Vec<(&str, bool)> = reply.tools.iter().map(|it| (it.name.as_str(), it.ok)).collect();
     assert_eq!(used, [("Bash", true)]);
-    assert_eq!(office.ask("7", "continue").outcome, Outcome::Answered);
+    let reply = office.ask("7", "continue");
+    assert_eq!(reply.outcome, Outcome::Answered, "{}", reply.text);
     assert_eq!(office.lines("logs/prompts.jsonl")[1]["newSession"], false);
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::background::Aside;
 use super::ladder::{self, Alarm};
 use super::pipes::{self, Pen, Tail};
 use super::running::{self, Running, Why};
-use super::{Order, Setup};
+use super::{Order, Setup, Signs};
 use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
@@ -41,7 +41,7 @@ pub(super) struct Actor {
     pub(super) aside: Option<Aside>,
     /// What runs on in the background.
     pub(super) tasks: HashSet<String>,
-    pub(super) has_tasks: Arc<AtomicBool>,
+    pub(super) signs: Arc<Signs>,
     /// When patience with a closing process ends.
     pub(super) close_at: Option<Instant>,
     pub(super) hears_orders: bool,
@@ -59,7 +59,7 @@ impl Actor {
         leashed: Leashed,
         setup: Setup,
         orders: mpsc::UnboundedReceiver<Order>,
-        has_tasks: Arc<AtomicBool>,
+        signs: Arc<Signs>,
     ) -> Actor {
         let (answers_to, answers) = mpsc::unbounded_channel();
         Actor {
@@ -77,7 +77,7 @@ impl Actor {
             turn: None,
             aside: None,
             tasks: HashSet::new(),
-            has_tasks,
+            signs,
             close_at: None,
             hears_orders: true,
             is_leaving: false,
@@ -204,7 +204,7 @@ impl Actor {
                 } else {
                     self.tasks.remove(&id);
                 }
-                self.has_tasks.store(!self.tasks.is_empty(), Ordering::Relaxed);
+                self.signs.has_tasks.store(!self.tasks.is_empty(), Ordering::Relaxed);
                 self.with_turn(Running::has_begun);
             }
             Line::Stream(event) => self.on_stream(event),
@@ -377,6 +377,9 @@ impl Actor {
                     | TurnFailure::UnknownSession
             ),
         };
+        if outcome != TurnOutcome::Failed(TurnFailure::UnknownSession) {
+            self.signs.has_turns.store(true, Ordering::Relaxed);
+        }
         if !keep || self.setup.mode == Mode::Spawn || turn.has_signalled() {
             self.close();
         }

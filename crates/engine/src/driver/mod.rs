@@ -113,7 +113,16 @@ enum Order {
 pub(crate) struct Driver {
     orders: mpsc::UnboundedSender<Order>,
     is_gone: watch::Receiver<bool>,
-    has_tasks: Arc<AtomicBool>,
+    signs: Arc<Signs>,
+}
+
+/// What the actor lets others see of its process.
+#[derive(Debug, Default)]
+struct Signs {
+    /// Something runs on in the background.
+    has_tasks: AtomicBool,
+    /// A turn ended here, so the session has something in it.
+    has_turns: AtomicBool,
 }
 
 impl Driver {
@@ -121,14 +130,14 @@ impl Driver {
     pub(crate) fn start(leashed: Leashed, setup: Setup) -> Driver {
         let (orders_to, orders) = mpsc::unbounded_channel();
         let (gone_to, is_gone) = watch::channel(false);
-        let has_tasks = Arc::new(AtomicBool::new(false));
-        let mut actor = Actor::new(leashed, setup, orders, has_tasks.clone());
+        let signs = Arc::new(Signs::default());
+        let mut actor = Actor::new(leashed, setup, orders, signs.clone());
         actor.introduce();
         tokio::spawn(async move {
             actor.run().await;
             let _ = gone_to.send(true);
         });
-        Driver { orders: orders_to, is_gone, has_tasks }
+        Driver { orders: orders_to, is_gone, signs }
     }
 
     /// Gives it a turn, or the order back when the process is gone.
@@ -145,7 +154,12 @@ impl Driver {
 
     /// Whether something runs on in the background, between turns.
     pub(crate) fn has_tasks(&self) -> bool {
-        self.has_tasks.load(Ordering::Relaxed)
+        self.signs.has_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Whether a turn ended in this process. Its transcript is on disk a moment later.
+    pub(crate) fn has_turns(&self) -> bool {
+        self.signs.has_turns.load(Ordering::Relaxed)
     }
 
     /// Lets the process leave (`at_once`: makes it) and waits until it and every descendant are gone.

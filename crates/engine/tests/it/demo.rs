@@ -251,6 +251,21 @@ async fn a_session_that_is_not_there_is_named_so() {
 }
 
 #[tokio::test]
+async fn a_session_is_known_before_its_transcript_is_on_disk() {
+    let desk = Desk::demo();
+    let knows = || desk.engine.knows(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id);
+    assert!(!knows());
+    let end = desk.say("[demo: steps 3]").await;
+    assert_eq!(failure(&end.outcome), &TurnFailure::MaxTurns);
+    assert!(knows());
+    // Claude writes it a moment behind its last word: until then the process alone knows.
+    std::fs::remove_file(desk.engine.transcript(&desk.spec.cwd, &desk.spec.id)).unwrap();
+    assert!(knows());
+    assert!(desk.engine.evict(&desk.spec.thread).await);
+    assert!(!knows());
+}
+
+#[tokio::test]
 async fn a_uuid_is_answered_once_also_by_another_process() {
     let desk = Desk::demo_with(|it| it.times.duplicate = Duration::from_millis(200));
     let request = desk.request("hello");
