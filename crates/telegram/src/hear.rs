@@ -4,7 +4,9 @@
 //! topic has to the topic's beginning is none, a photo is its largest size. Nothing is decided here.
 
 use serde_json::Value;
-use teloxide::types::{MaybeInaccessibleMessage, Message, Update as TgUpdate, UpdateKind, User};
+use teloxide::types::{
+    MaybeInaccessibleMessage, Message, MessageOrigin, Update as TgUpdate, UpdateKind, User,
+};
 
 use crate::book::Address;
 use crate::text;
@@ -177,6 +179,11 @@ fn message_event(id: i64, message: &Message, said_as: fn(Box<Said>) -> Event) ->
 fn said(update: i64, message: &Message) -> Option<Said> {
     let user = message.from.as_ref().filter(|it| !it.is_bot)?;
     let text = message.text().or_else(|| message.caption()).unwrap_or_default();
+    let files: Vec<Attachment> = attachment(message).into_iter().collect();
+    let text = match message.forward_origin() {
+        Some(origin) if !text.is_empty() || !files.is_empty() => forwarded(origin, text),
+        _ => text.to_owned(),
+    };
     Some(Said {
         update,
         address: address_of(message),
@@ -185,12 +192,29 @@ fn said(update: i64, message: &Message) -> Option<Said> {
         from: user_id(user),
         name: name_of(user),
         is_forum: message.is_topic_message || is_forum(message),
-        text: text.to_owned(),
+        text,
         reply: reply_of(message),
-        files: attachment(message).into_iter().collect(),
+        files,
         album: message.media_group_id().map(|it| it.0.clone()),
         odd: odd(message),
     })
+}
+
+/// Somebody else's words, as a quotation: whoever forwards them did not say them.
+fn forwarded(origin: &MessageOrigin, text: &str) -> String {
+    let name = match origin {
+        MessageOrigin::User { sender_user, .. } => name_of(sender_user),
+        MessageOrigin::HiddenUser { sender_user_name, .. } => sender_user_name.clone(),
+        MessageOrigin::Chat { sender_chat: chat, .. } | MessageOrigin::Channel { chat, .. } => {
+            chat.title().unwrap_or("a chat").to_owned()
+        }
+    };
+    let mut quoted = format!("Forwarded from {}:", text::shortened(name.trim(), 64));
+    for line in text.lines() {
+        quoted.push_str("\n> ");
+        quoted.push_str(line);
+    }
+    quoted
 }
 
 fn is_forum(message: &Message) -> bool {
@@ -223,7 +247,9 @@ fn name_of(user: &User) -> String {
 
 fn reply_of(message: &Message) -> Option<ReplyTo> {
     let there = message.reply_to_message()?;
-    let is_topic_start = message.thread_id.is_some_and(|it| it.0 == there.id)
+    // In General the thread id is that of the message replied to, and begins nothing.
+    let is_topic_start = message.is_topic_message
+        && message.thread_id.is_some_and(|it| it.0 == there.id)
         || there.forum_topic_created().is_some();
     if is_topic_start {
         return None;
@@ -364,6 +390,29 @@ mod tests {
             json!({"message_thread_id": 7, "is_topic_message": true, "reply_to_message": start}),
         );
         assert_eq!(said_in(&raw).reply, None);
+    }
+
+    #[test]
+    fn a_reply_in_general_is_one_although_it_has_a_thread_id() {
+        let there = message(json!({"message_id": 7, "text": "before"}))["message"].clone();
+        let raw = message(json!({"message_thread_id": 7, "reply_to_message": there}));
+        let said = said_in(&raw);
+        assert_eq!(said.address.topic, None);
+        assert_eq!(said.reply.map(|it| (it.message, it.text)), Some((7, "before".to_owned())));
+    }
+
+    #[test]
+    fn what_is_forwarded_is_somebody_elses() {
+        let origin =
+            json!({"type": "hidden_user", "date": 1_771_000_000, "sender_user_name": "Bob"});
+        let said = said_in(&message(json!({"text": "/stop\nnow", "forward_origin": origin})));
+        assert_eq!(said.text, "Forwarded from Bob:\n> /stop\n> now");
+        let origin = json!({
+            "type": "user", "date": 1_771_000_000,
+            "sender_user": {"id": 102, "is_bot": false, "first_name": "Bob", "last_name": "B."},
+        });
+        let said = said_in(&message(json!({"forward_origin": origin})));
+        assert_eq!(said.text, "Forwarded from Bob B.:\n> hello");
     }
 
     #[test]

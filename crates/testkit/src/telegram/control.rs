@@ -36,6 +36,16 @@ pub enum Control {
         #[serde(default)]
         reply_to: Option<i64>,
     },
+    /// A person forwards what somebody else said, who does not show their account. Gives `message_id` and `update_id`.
+    Forward {
+        chat: i64,
+        #[serde(default)]
+        topic: Option<i64>,
+        from: i64,
+        /// Who said it.
+        by: String,
+        text: String,
+    },
     /// A person sends a file. Gives `message_id`.
     Send {
         chat: i64,
@@ -286,6 +296,11 @@ fn happen(world: &mut World, control: Control) -> Result<Value, String> {
             let mut message = Msg::text(from, topic, &text);
             message.entities = command_entities(&text);
             message.reply_to = reply_to;
+            say(world, chat, message)
+        }
+        Control::Forward { chat, topic, from, by, text } => {
+            let mut message = Msg::text(from, topic, &text);
+            message.forwarded_from = Some(by);
             say(world, chat, message)
         }
         Control::Send { chat, topic, from, file, caption } => {

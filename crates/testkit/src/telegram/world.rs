@@ -80,6 +80,8 @@ pub(crate) struct Msg {
     /// `photo`, `document` … with the object as the API shows it; none for a text.
     pub(crate) media: Option<(&'static str, Value)>,
     pub(crate) album: Option<String>,
+    /// Whose words they are, when the sender only forwards them.
+    pub(crate) forwarded_from: Option<String>,
     /// A service message, such as `forum_topic_created`.
     pub(crate) service: Option<(&'static str, Value)>,
     pub(crate) keyboard: Option<Value>,
@@ -311,6 +313,11 @@ impl World {
         if let Some(date) = message.edited {
             fields.insert("edit_date".to_owned(), date.into());
         }
+        if let Some(name) = &message.forwarded_from {
+            let origin =
+                json!({"type": "hidden_user", "date": message.date, "sender_user_name": name});
+            fields.insert("forward_origin".to_owned(), origin);
+        }
         if let Some(album) = &message.album {
             fields.insert("media_group_id".to_owned(), album.as_str().into());
         }
@@ -365,6 +372,7 @@ impl Msg {
             entities: Vec::new(),
             media: None,
             album: None,
+            forwarded_from: None,
             service: None,
             keyboard: None,
             reply_to: None,
