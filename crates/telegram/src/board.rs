@@ -27,6 +27,7 @@ use crate::client::{CallError, Refusal};
 use crate::face::{Face, Origin, no_preview};
 use crate::look::{Look, Picture};
 use crate::lost;
+use crate::signs::Signs;
 
 /// How often the queue and the running turns are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -300,7 +301,8 @@ async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<
     };
     // A status that is there already, or perhaps, has nothing to wait for.
     let wait = if status.is_some() { Duration::ZERO } else { face.timing.status_after };
-    let typing = Typing::start(Arc::clone(&face), Arc::clone(&subject), look.clone());
+    let (thread, asked) = (subject.thread.clone(), subject.origin.clone());
+    let signs = Signs::start(Arc::clone(&face), thread, asked, look.clone());
     tokio::select! {
         () = tokio::time::sleep_until(begun + wait) => {}
         () = ended(look.clone()) => return,
@@ -350,7 +352,7 @@ async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<
             break;
         }
     }
-    drop(typing);
+    drop(signs);
 }
 
 async fn ended(mut look: watch::Receiver<Option<Look>>) {
@@ -479,36 +481,6 @@ pub(crate) async fn edit(
 
 pub(crate) fn markup(keyboard: Option<Value>) -> Map<String, Value> {
     keyboard.map(|it| ("reply_markup".to_owned(), it)).into_iter().collect()
-}
-
-/// Keeps "typing" alive for as long as it lives and the turn runs.
-struct Typing {
-    task: JoinHandle<()>,
-}
-
-impl Typing {
-    fn start(
-        face: Arc<Face>,
-        subject: Arc<Subject>,
-        look: watch::Receiver<Option<Look>>,
-    ) -> Typing {
-        let task = tokio::spawn(async move {
-            loop {
-                let working = look.borrow().as_ref().is_some_and(Look::is_working);
-                if working && let Some(address) = face.address_of(&subject.thread) {
-                    face.type_in(address).await;
-                }
-                tokio::time::sleep(face.timing.typing).await;
-            }
-        });
-        Typing { task }
-    }
-}
-
-impl Drop for Typing {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// A turn that is over and has nothing to deliver: its status goes.

@@ -4,7 +4,7 @@
 //! which answer, and what was spent of each chat's budget. Addresses are flushed when they change; everything else is
 //! written now and then and may be lost: the queue's keys, not this file, keep messages from being repeated.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -228,6 +228,13 @@ impl Book {
         let state = self.state();
         let found = state.pages.heard.iter().rev().find(|it| it.chat == chat && it.id == id);
         found.map(|it| it.key.clone())
+    }
+
+    /// How many messages of a person became the message of this key, as far as we remember.
+    pub fn pieces_of(&self, key: &Key) -> usize {
+        let state = self.state();
+        let pieces = state.pages.heard.iter().filter(|it| it.key == *key);
+        pieces.map(|it| (it.chat, it.id)).collect::<HashSet<_>>().len()
     }
 
     /// There is a message of this id, whoever wrote it.

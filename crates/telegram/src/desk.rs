@@ -18,7 +18,7 @@ use crate::commands::{Spoken, help, is_for, parse, usage};
 use crate::export;
 use crate::face::{Face, Notice};
 use crate::hear::Said;
-use crate::intake::{key_of, new_message, notice, origin};
+use crate::said::{key_of, new_message, notice, origin};
 use crate::text;
 use crate::topics::create_topic;
 

@@ -41,10 +41,10 @@ pub struct Timing {
     pub stall: Duration,
     /// A turn that takes longer gets a status message.
     pub status_after: Duration,
-    /// An album is complete when nothing came for so long,
+    /// An album is complete when nothing came for so long.
     pub album_gap: Duration,
-    /// and at last after this.
-    pub album_max: Duration,
+    /// What is sent in one go, an album or not, is complete after this at last.
+    pub join_max: Duration,
     /// A client sends the pieces of a long text within this time.
     pub split_gap: Duration,
     /// Telegram shows "typing" for five seconds.
@@ -60,7 +60,7 @@ impl Default for Timing {
             stall: Duration::from_secs(120),
             status_after: Duration::from_secs(2),
             album_gap: Duration::from_millis(600),
-            album_max: Duration::from_secs(3),
+            join_max: Duration::from_secs(3),
             split_gap: Duration::from_millis(1500),
             typing: Duration::from_secs(4),
             edit_max: Duration::from_secs(30),

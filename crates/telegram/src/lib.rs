@@ -20,7 +20,10 @@ pub mod people;
 mod plan;
 mod poll;
 mod press;
+mod room;
+mod said;
 mod serve;
+mod signs;
 pub mod text;
 mod topics;
 

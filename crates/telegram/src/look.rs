@@ -50,6 +50,11 @@ impl Look {
         }
     }
 
+    /// Whether something else has to be done first, which a reaction says.
+    pub(crate) fn is_behind_others(&self) -> bool {
+        matches!(self, Look::Waiting { position: 2.., .. })
+    }
+
     /// The open question, if there is one.
     pub(crate) fn question(&self) -> Option<String> {
         match self {

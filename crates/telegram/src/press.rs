@@ -20,8 +20,8 @@ use crate::client::CallError;
 use crate::desk::may_stop;
 use crate::face::{Face, Notice, Origin};
 use crate::hear::Press;
-use crate::intake::key_of;
 use crate::look;
+use crate::said::key_of;
 
 /// A longer key is hashed, so that it fits beside the rest.
 const KEY_BYTES_MAX: usize = 40;

@@ -129,6 +129,9 @@ settings! {
         cost_line: CostLine as OneOf<CostLine> = "telegram.costLine", [], [], "over";
         /// What an answer may cost before its cost line is shown.
         cost_over: f64 as Number = "telegram.costOver", [], [], "0.50";
+        /// How many milliseconds a message waits for more of the same person, to be one turn with it: what is forwarded
+        /// with a word about it arrives one after the other. 0 waits for nothing.
+        burst_ms: u64 as Whole<0, 3000> = "telegram.burstMs", [], [], "800";
         /// A command that prints the text of the voice message whose file is its last argument. Without it, voice is
         /// declined politely.
         transcriber: Option<String> as Optional<Text> = "telegram.transcriber", [], [], "";

@@ -53,6 +53,8 @@ impl Client {
             .env("TELEGRAM_BOT_TOKEN", TOKEN)
             .env("TELEGRAM_CHAT_ID", FORUM.to_string())
             .env("TELEGRAM_ALLOWED_USERS", "101,102")
+            // Every message is a turn, so that turns can be counted.
+            .env("TINYCLAW_TELEGRAM_BURST_MS", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

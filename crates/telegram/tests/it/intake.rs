@@ -153,6 +153,82 @@ async fn a_text_that_a_client_cut_is_joined_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_forwarded_with_a_word_about_it_is_one_turn() {
+    let office = Office::patient(800).await;
+    office.ada(None, "Is he right?");
+    for text in ["It is the cache.", "/stop"] {
+        let (by, text) = ("Bob".to_owned(), text.to_owned());
+        office.fake.act(Control::Forward { chat: FORUM, topic: None, from: ADA, by, text });
+    }
+    let turn = office.claim().await;
+    assert_eq!(
+        turn.message().message,
+        "Is he right?\nForwarded from Bob:\n> It is the cache.\nForwarded from Bob:\n> /stop"
+    );
+    turn.answer("He is.");
+    office
+        .until_said("Ada [✍]:\n    Is he right?\nAda:\n    It is the cache.\nAda:\n    /stop")
+        .await;
+    office.until_said("TinyClaw (to Ada: Is he right?):\n    He is.").await;
+    office.until_confirmed().await;
+    office.until_in_place(Place::Done, 1).await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_belongs_together_is_one_turn() {
+    let office = Office::patient(3000).await;
+    let first = office.ada(None, "one");
+    office.bob(None, "two");
+    let reply_to = Some(first);
+    let text = "three".to_owned();
+    office.fake.act(Control::Say { chat: FORUM, topic: None, from: BOB, text, reply_to });
+    office.bob(None, "/whoami");
+    office.bob(None, "four");
+    for expected in ["one", "two", "three", "four"] {
+        let turn = office.claim().await;
+        assert_eq!(turn.message().message, expected);
+        turn.done();
+    }
+    office.until_said("TinyClaw").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_one_piece_takes_nothing_from_the_others() {
+    let office = Office::patient(500).await;
+    let blocking = office.bob(None, "first");
+    let turn = office.claim().await;
+    let message = office.ada(None, "Look at a.rs");
+    office.ada(None, "and b.rs");
+    office.until_in_place(Place::Incoming, 1).await;
+    let text = "Look at c.rs".to_owned();
+    office.fake.act(Control::Edit { chat: FORUM, message, text });
+    office.until_said("This waits as one message with what was sent beside it.").await;
+    turn.done();
+    let turn = office.claim().await;
+    assert_eq!(turn.message().message, "Look at a.rs\nand b.rs");
+    assert!(message > blocking);
+    turn.done();
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_behind_others_says_so_until_its_turn_comes() {
+    let office = Office::open().await;
+    office.bob(None, "first");
+    let turn = office.claim().await;
+    office.ada(None, "second");
+    office.until_said("Ada [🤔]:\n    second").await;
+    turn.done();
+    let turn = office.claim().await;
+    office.until_said("Ada [👀]:\n    second").await;
+    turn.answer("Here it is.");
+    office.until_said("Ada [✍]:\n    second").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_is_a_thread_and_says_when_it_changes() {
     let office = Office::open().await;
     let topic = office.fake.act(Control::CreateTopic {

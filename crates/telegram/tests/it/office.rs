@@ -56,7 +56,7 @@ pub(crate) fn quick() -> Options {
     let timing = Timing {
         status_after: Duration::from_secs(3600),
         album_gap: ms(300),
-        album_max: Duration::from_secs(2),
+        join_max: Duration::from_secs(2),
         split_gap: ms(400),
         ..Timing::default()
     };
@@ -82,6 +82,15 @@ impl Office {
         Office::open_with(Limits::none(), Options { timing, ..quick }, "101,102").await
     }
 
+    /// An office in which a message waits this long for more of the same person.
+    pub(crate) async fn patient(burst_ms: u64) -> Office {
+        let mut office = Office::open().await;
+        office.stop().await;
+        office.environment.insert("TINYCLAW_TELEGRAM_BURST_MS".to_owned(), burst_ms.to_string());
+        office.start();
+        office
+    }
+
     pub(crate) async fn open_with(limits: Limits, options: Options, users: &str) -> Office {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join(".tinyclaw"));
@@ -99,6 +108,7 @@ impl Office {
             ("TELEGRAM_CHAT_ID", FORUM.to_string()),
             ("TELEGRAM_ALLOWED_USERS", users.to_owned()),
             ("TELEGRAM_API_URL", plug.url()),
+            ("TINYCLAW_TELEGRAM_BURST_MS", "0".to_owned()),
         ];
         let environment = environment.map(|(name, it)| (name.to_owned(), it)).into();
         let vitals = Vitals::new("telegram", "test");

@@ -1,0 +1,218 @@
+//! From what a person said to a message in the queue: its words and files together, an edit, a topic that changed.
+
+use tinyclaw_domain::{Channel, Command, Key, Message, ThreadId};
+use tinyclaw_queue::{Place, Published, Side};
+use tinyclaw_service::now_ms;
+
+use crate::book::Address;
+use crate::face::{Face, Notice, Origin};
+use crate::fetch;
+use crate::hear::{AttachmentKind, Said, TopicChange};
+use crate::text;
+
+/// The key of what an update says.
+pub(crate) fn key_of(update: i64) -> Option<Key> {
+    format!("tg-{update}").parse().ok()
+}
+
+/// Makes one message of what belongs together, and publishes it.
+pub(crate) async fn publish(face: &Face, pieces: &[Said]) {
+    let Some(first) = pieces.first() else { return };
+    let (Some(key), Some(thread)) = (key_of(first.update), face.thread_at(first.address)) else {
+        return;
+    };
+    let mut message = new_message(face, first, key.clone(), thread.clone());
+    message.message = joined(pieces);
+    let mut troubles = Vec::new();
+    for said in pieces {
+        face.book.heard(said.address.chat, said.message, &key);
+        if let Some(odd) = said.odd {
+            troubles.push(format!("TinyClaw cannot read {odd}."));
+        }
+        for file in &said.files {
+            match fetch::fetch(face, &thread, said.update, file).await {
+                Ok(kept) if file.kind == AttachmentKind::Voice => {
+                    match spoken(face, &kept.path).await {
+                        Ok(words) => push_line(&mut message.message, &words),
+                        Err(why) => troubles.push(why),
+                    }
+                    message.files.push(kept);
+                }
+                Ok(kept) => message.files.push(kept),
+                Err(why) => troubles.push(format!("{why}.")),
+            }
+        }
+    }
+    let voice_only = message.message.is_empty() && pieces.iter().all(only_voice);
+    if message.message.is_empty() && (message.files.is_empty() || voice_only) {
+        // Nothing is left that Claude could answer.
+        let text = troubles.join("\n");
+        face.react(first.address.chat, first.message, None).await;
+        face.notify(notice(&key, "unread", thread, text, first)).await;
+        return;
+    }
+    for trouble in &troubles {
+        push_line(&mut message.message, &format!("[{trouble}]"));
+    }
+    let text = troubles.join("\n");
+    match face.publish(Side::Run, message, Some(first.address)).await {
+        Ok(Published::New) => {
+            tracing::info!(%key, thread.id = %thread, "message {key} goes to thread {thread}");
+            face.vitals.count("messagesTotal", 1);
+        }
+        Ok(Published::Duplicate(_)) => tracing::debug!(%key, "message {key} is known"),
+        Err(err) => {
+            tracing::error!(%key, "message {key} cannot be accepted: {err}");
+            let text = format!("This message cannot be accepted: {err}.");
+            face.notify(notice(&key, "refused", thread, text, first)).await;
+            return;
+        }
+    }
+    if !text.is_empty() {
+        face.notify(notice(&key, "files", thread, text, first)).await;
+    }
+}
+
+fn only_voice(said: &Said) -> bool {
+    !said.files.is_empty() && said.files.iter().all(|it| it.kind == AttachmentKind::Voice)
+}
+
+async fn spoken(face: &Face, path: &str) -> Result<String, String> {
+    let settings = face.settings.current();
+    let Some(command) = &settings.1.transcriber else {
+        return Err("Voice messages are not understood here. Write it, or set telegram.transcriber in settings.json.".to_owned());
+    };
+    let path = std::path::absolute(face.state.root().join(path)).map_err(|it| it.to_string())?;
+    match fetch::transcribe(command, &path).await {
+        Ok(words) if words.is_empty() => {
+            Err("Nothing was understood in the voice message.".to_owned())
+        }
+        Ok(words) => Ok(words),
+        Err(err) => {
+            tracing::error!("a voice message could not be transcribed: {err:#}");
+            Err(format!("The voice message could not be transcribed: {err}."))
+        }
+    }
+}
+
+/// A message with everything but its words.
+pub(crate) fn new_message(face: &Face, said: &Said, key: Key, thread: ThreadId) -> Message {
+    let mut message = Message::new(key, Channel::Telegram, thread.clone(), "", said.at_ms);
+    message.sender.clone_from(&said.name);
+    message.sender_id = Some(said.from.to_string());
+    message.topic_name = face.book.name(&thread);
+    if let Some(reply) = &said.reply {
+        message.is_reply = reply.from == Some(face.bot.id);
+        message.reply_to_text = Some(reply.text.clone()).filter(|it| !it.is_empty());
+        message.reply_to_model = face.book.model_of(said.address.chat, reply.message);
+    }
+    origin(said).put(&mut message);
+    message
+}
+
+pub(crate) fn origin(said: &Said) -> Origin {
+    let Address { chat, topic } = said.address;
+    Origin { chat, message_id: said.message, topic, again: None }
+}
+
+pub(crate) fn notice(
+    about: &Key,
+    kind: &'static str,
+    thread: ThreadId,
+    text: impl Into<String>,
+    said: &Said,
+) -> Notice {
+    let origin = Some(origin(said));
+    Notice { about: about.clone(), kind, thread, text: text.into(), origin, files: Vec::new() }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(line);
+}
+
+/// The words of all pieces. A client cuts at a word or a line and drops the white space there, unless there was none.
+fn joined(pieces: &[Said]) -> String {
+    let mut text = String::new();
+    let mut cut_within_a_word = false;
+    for piece in pieces.iter().filter(|it| !it.text.is_empty()) {
+        if !text.is_empty() && !cut_within_a_word {
+            text.push('\n');
+        }
+        text.push_str(&piece.text);
+        cut_within_a_word = piece.album.is_none() && text::units(&piece.text) == 4096;
+    }
+    text
+}
+
+/// An edit: what still waits is changed, what was answered is offered again.
+pub(crate) async fn edited(face: &Face, said: Said) {
+    let Some(thread) = face.thread_at(said.address) else { return };
+    let Some(about) = face.book.key_of(said.address.chat, said.message) else {
+        tracing::debug!("an edit of a message nobody remembers");
+        return;
+    };
+    let text = said.text.clone();
+    // Of several pieces nobody remembers where one begins and ends.
+    let is_whole = face.book.pieces_of(&about) == 1;
+    let replaced = is_whole.then(|| {
+        tokio::task::block_in_place(|| {
+            face.queue.replace_waiting(&about, |it| it.message.clone_from(&text))
+        })
+    });
+    match replaced {
+        Some(Ok(true)) => {
+            tracing::info!(key = %about, "message {about} was edited while it waited");
+            return;
+        }
+        Some(Ok(false)) | None => {}
+        Some(Err(err)) => tracing::warn!(key = %about, "cannot change message {about}: {err}"),
+    }
+    let found = tokio::task::block_in_place(|| face.view.find(&about));
+    let unchanged =
+        matches!(&found, Ok(Some(seen)) if seen.message.message.trim() == said.text.trim());
+    let (Some(key), false) = (key_of(said.update), unchanged || said.text.is_empty()) else {
+        return;
+    };
+    let waits = matches!(&found, Ok(Some(seen)) if seen.place == Place::Incoming);
+    let question = if waits {
+        "This waits as one message with what was sent beside it. Ask the new text as well?"
+    } else {
+        "This was asked already. Ask again with the new text?"
+    };
+    let mut it = notice(&key, "edit", thread, question, &said);
+    it.origin = Some(Origin { again: Some(said.text.clone()), ..origin(&said) });
+    face.notify(it).await;
+}
+
+/// A topic came, was renamed, closed or opened: its thread does the same.
+pub(crate) async fn topic_changed(
+    face: &Face,
+    update: i64,
+    by: i64,
+    address: Address,
+    change: TopicChange,
+) {
+    let (Some(key), Some(thread)) = (key_of(update), face.thread_at(address)) else { return };
+    let command = match change {
+        TopicChange::Created(name) => {
+            face.book.set_name(&thread, address, &name);
+            Command::Open { name: Some(name), dir: None, repo: None }
+        }
+        TopicChange::Renamed(name) => {
+            face.book.set_name(&thread, address, &name);
+            Command::Rename { name }
+        }
+        TopicChange::Closed => Command::Close {},
+        TopicChange::Reopened => Command::Reopen {},
+    };
+    let mut message = Message::new(key.clone(), Channel::Telegram, thread, "", now_ms());
+    message.sender_id = Some(by.to_string());
+    message.topic_name = face.book.name(&message.thread_id);
+    message.command = Some(command);
+    if let Err(err) = face.publish(Side::Run, message, Some(address)).await {
+        tracing::error!(%key, "a change of a topic cannot be published: {err}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The small signs of a turn, beside its status message: "typing" while somebody is at it, and 🤔 on the asker's message
+//! while others are before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tinyclaw_domain::ThreadId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::face::{Face, Origin};
+use crate::look::Look;
+
+/// What waits no longer than this gets no sign of it.
+const WAITS_AFTER: Duration = Duration::from_secs(1);
+
+/// Keeps the signs true for as long as it lives.
+pub(crate) struct Signs {
+    task: JoinHandle<()>,
+}
+
+impl Signs {
+    pub(crate) fn start(
+        face: Arc<Face>,
+        thread: ThreadId,
+        asked: Option<Origin>,
+        look: watch::Receiver<Option<Look>>,
+    ) -> Signs {
+        Signs { task: tokio::spawn(keep(face, thread, asked, look)) }
+    }
+}
+
+impl Drop for Signs {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep(
+    face: Arc<Face>,
+    thread: ThreadId,
+    asked: Option<Origin>,
+    mut look: watch::Receiver<Option<Look>>,
+) {
+    let begun = Instant::now();
+    let mut thinks = false;
+    let mut type_at = begun;
+    loop {
+        let (works, waits) = match look.borrow_and_update().as_ref() {
+            Some(it) => (it.is_working(), it.is_behind_others()),
+            None => return,
+        };
+        let now = Instant::now();
+        if let Some(asked) = &asked
+            && waits != thinks
+            && (thinks || now >= begun + WAITS_AFTER)
+        {
+            thinks = waits;
+            let emoji = if waits { "🤔" } else { "👀" };
+            face.react(face.book.present(asked.chat), asked.message_id, Some(emoji)).await;
+        }
+        if works && now >= type_at {
+            type_at = now + face.timing.typing;
+            if let Some(address) = face.address_of(&thread) {
+                face.type_in(address).await;
+            }
+        }
+        let due = if works { type_at } else { begun + WAITS_AFTER };
+        tokio::select! {
+            changed = look.changed() => if changed.is_err() { return },
+            () = sleep_until(due), if works || (waits && !thinks) => {}
+        }
+    }
+}
