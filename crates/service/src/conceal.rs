@@ -1,22 +1,36 @@
 //! Taking secrets out of text before it is shown: those we know, and those that look like one.
 //!
-//! A last line of defence for log lines and for what people see of a tool's input (an HTTP library names the URL it
-//! could not reach, and Telegram's URLs contain the token). It does not replace care where text is made.
+//! A last line of defence for log lines, answers, and what people see of a tool's input (an HTTP library names the URL
+//! it could not reach, and Telegram's URLs contain the token). It does not replace care where text is made. It works on
+//! plain text and on finished JSON, where a line break is a backslash and a letter.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
-/// What stands where a secret was.
-const CONCEALED: &str = "[concealed]";
+/// What stands where a secret was that we know.
+const CONCEALED: &str = "[hidden]";
 /// Shorter secrets would take out ordinary words.
 const SECRET_BYTES_MIN: usize = 8;
-/// How tokens begin that are secret whoever holds them: Anthropic, GitHub, Slack, private keys of AWS.
-const PREFIXES: [&str; 9] =
-    ["sk-ant-", "ghs_", "ghp_", "gho_", "ghu_", "ghr_", "github_pat_", "xoxb-", "AKIA"];
+/// How tokens begin that are secret whoever holds them.
+const PREFIXES: [(&str, &str); 8] = [
+    ("ghs_", "github token"),
+    ("ghp_", "github token"),
+    ("gho_", "github token"),
+    ("ghu_", "github token"),
+    ("ghr_", "github token"),
+    ("github_pat_", "github token"),
+    ("sk-ant-", "anthropic key"),
+    ("xoxb-", "slack token"),
+];
 /// A prefix alone is a word about tokens; from so many characters after it on, it is a token.
 const TOKEN_TAIL_MIN: usize = 12;
-/// The secret half of a Telegram bot token.
+/// The bot's number, and the secret half of a Telegram bot token.
+const BOT_DIGITS_MIN: usize = 6;
 const BOT_TOKEN_TAIL: usize = 35;
+/// Each of the three parts of a signed token.
+const JWT_PART_MIN: usize = 8;
+const AWS_TAIL: usize = 16;
+const BEARER_MIN: usize = 20;
 
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
@@ -32,27 +46,35 @@ pub fn conceal_from_now_on(secret: &str) {
 
 /// The text without secrets; borrowed when there were none.
 pub fn conceal(text: &str) -> Cow<'_, str> {
+    conceal_and_tell(text, || {})
+}
+
+/// The same, and tells of each that looked like a secret.
+pub fn conceal_and_tell(text: &str, tell: impl FnMut()) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for secret in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
         if text.contains(secret.as_str()) {
             text = Cow::Owned(text.replace(secret.as_str(), CONCEALED));
         }
     }
-    match without_lookalikes(&text) {
+    match without_lookalikes(&text, tell) {
         Some(shown) => Cow::Owned(shown),
         None => text,
     }
 }
 
-/// The text without what looks like a token, or `None` when nothing does.
-fn without_lookalikes(text: &str) -> Option<String> {
+/// The text without what looks like a secret, or `None` when nothing does.
+fn without_lookalikes(text: &str, mut tell: impl FnMut()) -> Option<String> {
     let mut shown = String::new();
     let mut kept = 0;
-    let mut from = 0;
-    while let Some((start, end)) = next_lookalike(text, from) {
+    let looks = Lookalikes { text: text.as_bytes(), at: 0, no_jwt_before: 0 };
+    for Lookalike { start, end, kind } in looks {
         shown.push_str(&text[kept..start]);
-        shown.push_str(CONCEALED);
-        (kept, from) = (end, end);
+        shown.push_str("[hidden: ");
+        shown.push_str(kind);
+        shown.push(']');
+        kept = end;
+        tell();
     }
     if kept == 0 {
         return None;
@@ -61,27 +83,172 @@ fn without_lookalikes(text: &str) -> Option<String> {
     Some(shown)
 }
 
-fn next_lookalike(text: &str, from: usize) -> Option<(usize, usize)> {
-    let prefixed = PREFIXES.iter().filter_map(|prefix| {
-        text[from..].match_indices(prefix).find_map(|(at, _)| {
-            let start = from + at;
-            let tail = start + prefix.len();
-            let end = tail + token_length(&text[tail..]);
-            let is_begin = !text[..start].ends_with(|it: char| it.is_ascii_alphanumeric());
-            (is_begin && end - tail >= TOKEN_TAIL_MIN).then_some((start, end))
-        })
-    });
-    let bot = text[from..].match_indices(':').find_map(|(at, _)| {
-        let colon = from + at;
-        let digits = text[from..colon].bytes().rev().take_while(|it| it.is_ascii_digit()).count();
-        let tail = token_length(&text[colon + 1..]);
-        (digits >= 6 && tail >= BOT_TOKEN_TAIL).then_some((colon - digits, colon + 1 + tail))
-    });
-    prefixed.chain(bot).min()
+/// Something that looks like a secret. It begins and ends with ASCII.
+struct Lookalike {
+    start: usize,
+    end: usize,
+    kind: &'static str,
 }
 
-fn token_length(text: &str) -> usize {
-    text.bytes().take_while(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-')).count()
+/// Everything in a text that looks like a secret, in order, in one pass.
+struct Lookalikes<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// What begins before this was seen to be no signed token: a long run of dashes is not looked through twice.
+    no_jwt_before: usize,
+}
+
+impl Iterator for Lookalikes<'_> {
+    type Item = Lookalike;
+
+    fn next(&mut self) -> Option<Lookalike> {
+        let from = self.at;
+        while self.at < self.text.len() {
+            let found = match self.text[self.at] {
+                b'g' | b's' | b'x' => self.prefixed(),
+                b'A' => self.aws(),
+                b'e' => self.jwt(),
+                b'B' | b'b' => self.bearer().or_else(|| self.broker()),
+                b'-' => self.private_key(),
+                b':' => self.bot(from),
+                _ => None,
+            };
+            if let Some(found) = found {
+                self.at = found.end;
+                return Some(found);
+            }
+            self.at += 1;
+        }
+        None
+    }
+}
+
+impl Lookalikes<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.text[self.at..]
+    }
+
+    /// From here on, so many bytes.
+    fn found(&self, len: usize, kind: &'static str) -> Lookalike {
+        Lookalike { start: self.at, end: self.at + len, kind }
+    }
+
+    /// Whether a word begins here, also after the line break of a JSON string.
+    fn is_begin(&self) -> bool {
+        match self.text[..self.at] {
+            [.., b'\\', b'n' | b'r' | b't'] => true,
+            [.., before] => !before.is_ascii_alphanumeric(),
+            [] => true,
+        }
+    }
+
+    fn prefixed(&self) -> Option<Lookalike> {
+        let rest = self.rest();
+        let (prefix, kind) = PREFIXES.iter().find(|it| rest.starts_with(it.0.as_bytes()))?;
+        let mut len = prefix.len() + run(&rest[prefix.len()..], is_dotted);
+        // The full stop of a sentence is none of it.
+        while rest[len - 1] == b'.' {
+            len -= 1;
+        }
+        (len - prefix.len() >= TOKEN_TAIL_MIN).then(|| self.found(len, kind))
+    }
+
+    fn aws(&self) -> Option<Lookalike> {
+        let tail = self.rest().strip_prefix(b"AKIA")?;
+        let len = run(tail, |it| it.is_ascii_uppercase() || it.is_ascii_digit());
+        let ends = !tail.get(len).is_some_and(u8::is_ascii_alphanumeric);
+        (len == AWS_TAIL && ends && self.is_begin()).then(|| self.found(4 + len, "aws key"))
+    }
+
+    fn jwt(&mut self) -> Option<Lookalike> {
+        if self.at < self.no_jwt_before || !self.rest().starts_with(b"eyJ") || !self.is_begin() {
+            return None;
+        }
+        let rest = self.rest();
+        let mut len = 0;
+        for part in 0..3 {
+            if part > 0 && rest.get(len) == Some(&b'.') {
+                len += 1;
+            }
+            let part_len = run(&rest[len..], is_token);
+            let is_object = part == 2 || rest[len..].starts_with(b"eyJ");
+            if part_len < JWT_PART_MIN || !is_object {
+                self.no_jwt_before = self.at + len + part_len;
+                return None;
+            }
+            len += part_len;
+        }
+        Some(self.found(len, "jwt"))
+    }
+
+    fn bearer(&self) -> Option<Lookalike> {
+        const WORD: usize = "bearer ".len();
+        let rest = self.rest();
+        rest.get(..WORD).filter(|it| it.eq_ignore_ascii_case(b"bearer "))?;
+        let tail = &rest[WORD..];
+        let len = run(tail, |it| is_dotted(it) || matches!(it, b'~' | b'+' | b'/' | b'='));
+        // YOUR_ACCESS_TOKEN_HERE is none.
+        let is_token = len >= BEARER_MIN && tail[..len].iter().any(u8::is_ascii_digit);
+        is_token.then(|| self.found(WORD + len, "bearer token"))
+    }
+
+    fn broker(&self) -> Option<Lookalike> {
+        let tail = self.rest().strip_prefix(b"BROKER_SECRET=")?;
+        let len = run(tail, |it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\'' | b'\\'));
+        (len >= SECRET_BYTES_MIN).then(|| self.found("BROKER_SECRET=".len() + len, "broker secret"))
+    }
+
+    /// With everything up to its end, or as far as it goes.
+    fn private_key(&self) -> Option<Lookalike> {
+        let label = |text: &[u8]| run(text, |it| it.is_ascii_uppercase() || it == b' ');
+        let line = |text: &[u8], begin: &[u8]| {
+            let words = text.strip_prefix(begin)?;
+            let len = label(words);
+            let is_key = words[..len].ends_with(b"PRIVATE KEY");
+            (is_key && words[len..].starts_with(b"-----")).then_some(begin.len() + len + 5)
+        };
+        let rest = self.rest();
+        let mut len = line(rest, b"-----BEGIN ")?;
+        loop {
+            let base64 = |it: u8| {
+                it.is_ascii_alphanumeric()
+                    || it.is_ascii_whitespace()
+                    || matches!(it, b'+' | b'/' | b'=')
+            };
+            len += run(&rest[len..], base64);
+            match rest[len..] {
+                [b'\\', b'n' | b'r', ..] => len += 2,
+                _ => break,
+            }
+        }
+        len += line(&rest[len..], b"-----END ").unwrap_or_default();
+        Some(self.found(len, "private key"))
+    }
+
+    /// The colon of a Telegram bot's token, whose number stands before it.
+    fn bot(&self, from: usize) -> Option<Lookalike> {
+        let before = self.text[from..self.at].iter().rev();
+        let digits = before.take(BOT_TOKEN_TAIL).take_while(|it| it.is_ascii_digit()).count();
+        let tail = run(&self.text[self.at + 1..], is_token);
+        (digits >= BOT_DIGITS_MIN && tail >= BOT_TOKEN_TAIL).then(|| Lookalike {
+            start: self.at - digits,
+            end: self.at + 1 + tail,
+            kind: "telegram token",
+        })
+    }
+}
+
+/// How many bytes there are of this kind.
+fn run(text: &[u8], is_one: impl Fn(u8) -> bool) -> usize {
+    text.iter().take_while(|it| is_one(**it)).count()
+}
+
+fn is_token(it: u8) -> bool {
+    it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-')
+}
+
+fn is_dotted(it: u8) -> bool {
+    is_token(it) || it == b'.'
 }
 
 #[cfg(test)]
@@ -98,22 +265,66 @@ mod tests {
     #[test]
     fn what_looks_like_a_token_is_taken_out_and_words_about_tokens_stay() {
         let bot = format!("https://api.telegram.org/bot123456789:{}/getMe", "A".repeat(35));
-        check(&bot, expect!["https://api.telegram.org/bot[concealed]/getMe"]);
+        check(&bot, expect!["https://api.telegram.org/bot[hidden: telegram token]/getMe"]);
         check(
             "key sk-ant-oat01-abcdefghijkl, and ghs_abcdefghijklmnop.",
-            expect!["key [concealed], and [concealed]."],
+            expect!["key [hidden: anthropic key], and [hidden: github token]."],
         );
-        check(
+        check("日本語 sk-ant-abcdefghijklmn 日本", expect!["日本語 [hidden: anthropic key] 日本"]);
+        for text in [
             "a ghs_ token, risk-ant-hill, 12:34 o'clock",
-            expect!["a ghs_ token, risk-ant-hill, 12:34 o'clock"],
-        );
-        check("日本語 sk-ant-abcdefghijklmn 日本", expect!["日本語 [concealed] 日本"]);
+            "ghost, the bearer of news, eyJ, 100:1, 1-0a1b2c3d:5120",
+            "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE",
+            "-----BEGIN CERTIFICATE-----",
+        ] {
+            assert_eq!(conceal(text), text);
+        }
+    }
+
+    #[test]
+    fn every_kind_is_hidden_in_json_too() {
+        let body = "a1".repeat(18);
+        let begin = "BEGIN RSA PRIVATE";
+        for (secret, kind) in [
+            (format!("ghs_{body}"), "github token"),
+            (format!("github_pat_{body}"), "github token"),
+            (format!("sk-ant-{body}"), "anthropic key"),
+            (format!("xoxb-{body}"), "slack token"),
+            (format!("123456789:{body}"), "telegram token"),
+            (format!("eyJ{0}.eyJ{0}.{0}", &body[..20]), "jwt"),
+            (format!("Bearer {}", &body[..24]), "bearer token"),
+            (format!("BROKER_SECRET={body}"), "broker secret"),
+            (format!("AKIA{}", &"A1".repeat(8)), "aws key"),
+            (
+                format!("-----{begin} KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"),
+                "private key",
+            ),
+        ] {
+            let shown = format!("before\n[hidden: {kind}] after");
+            let text = format!("before\n{secret} after");
+            assert_eq!(conceal(&text), shown);
+            let json = serde_json::json!({ "text": text }).to_string();
+            let back: serde_json::Value = serde_json::from_str(&conceal(&json)).unwrap();
+            assert_eq!(back["text"], shown);
+        }
+    }
+
+    #[test]
+    fn a_key_that_breaks_off_takes_what_follows_with_it() {
+        let text = format!("-----{} KEY-----\nMIIEow and more.", "BEGIN PRIVATE");
+        check(&text, expect!["[hidden: private key]."]);
+    }
+
+    #[test]
+    fn a_long_text_that_nearly_holds_one_is_looked_through_once() {
+        let text = "eyJ-".repeat(500_000);
+        assert_eq!(conceal(&text), text);
     }
 
     #[test]
     fn a_known_secret_is_taken_out_wherever_it_stands() {
         conceal_from_now_on("correct horse battery\n");
         conceal_from_now_on("short");
-        check("(correct horse battery) short", expect!["([concealed]) short"]);
+        check("(correct horse battery) short", expect!["([hidden]) short"]);
     }
 }

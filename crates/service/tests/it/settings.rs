@@ -113,7 +113,7 @@ fn a_secret_comes_by_variable_or_by_file_and_never_by_both() {
     let (telegram, _) = read::<Telegram>("", &[("TELEGRAM_BOT_TOKEN_FILE", path)]).unwrap();
     assert_eq!(telegram.bot_token.as_ref().unwrap().expose_secret(), "123456:the-token");
     assert!(!format!("{telegram:?}").contains("the-token"));
-    assert_eq!(tinyclaw_service::conceal("got 123456:the-token"), "got [concealed]");
+    assert_eq!(tinyclaw_service::conceal("got 123456:the-token"), "got [hidden]");
 
     mistakes(
         "",

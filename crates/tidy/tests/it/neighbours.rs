@@ -18,7 +18,7 @@ fn a_log_line_reaches_its_file_without_its_secrets() {
     tracing::debug!("louder");
     let text = std::fs::read_to_string(state.text_log("queue")).unwrap();
     let lines: Vec<&str> = text.lines().map(|it| &it[it.find(' ').unwrap() + 1..]).collect();
-    assert_eq!(lines, ["INFO  thread 7 said: [concealed] thread.id=7", "DEBUG louder"]);
+    assert_eq!(lines, ["INFO  thread 7 said: [hidden] thread.id=7", "DEBUG louder"]);
 }
 
 /// `Vitals` cannot be told in `domain`'s words by a crate that may not import it; the shape is the same all the same.
