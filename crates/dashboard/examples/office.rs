@@ -2,7 +2,7 @@
 //! With `live`, something happens every two seconds until it is stopped.
 #![allow(clippy::print_stdout, reason = "an example talks to whoever started it")]
 
-#[path = "../tests/it/demo.rs"]
+#[path = "../tests/it/demo/mod.rs"]
 mod demo;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -9,97 +9,24 @@
 //! It refuses to guess: where the bytes before its place are no longer the ones it has read, it says so with a
 //! [`Followed::Gap`] and goes on with what is there now.
 
-use std::fmt;
-use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::SystemTime;
+mod position;
+mod segment;
 
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+pub use self::position::{BadPosition, Position};
+use self::position::{CHECK_BYTES, check};
+use self::segment::{
+    CHUNK_BYTES, Open, identity_at, last_newline, numbered_from, open_file, open_live, read_some,
+};
+pub use self::segment::{line_start_before, live_number, open_segment};
 use crate::{segment_path, segments};
 
 /// Longer lines are delivered cut to this; [`Line::length`] tells the whole length. Nothing TinyClaw writes on one
 /// line comes near it, and a follower must not grow with what somebody else writes.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
-/// How much of a segment's beginning, and of what lies before a position, vouches for the position.
-const CHECK_BYTES: usize = 64;
-/// How much is read at once.
-const CHUNK_BYTES: usize = 128 << 10;
-
-/// A place between two lines of a log: the segment's number, which never changes, and a byte offset in it.
-///
-/// The check is made of the segment's first bytes and of those just before the offset. A position whose check no
-/// longer fits belongs to a file that was cut or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
-    /// The number of the segment; the file being written is the one after the last numbered one.
-    pub segment: u64,
-    /// Bytes before this place.
-    pub offset: u64,
-    /// Vouches for those bytes.
-    pub check: u32,
-}
-
-impl Position {
-    /// The very beginning of a segment.
-    pub fn start_of(segment: u64) -> Position {
-        Position { segment, offset: 0, check: check(&[], &[]) }
-    }
-
-    /// The position at `offset` of a segment that begins with `head`; `before` are the bytes just before the offset.
-    /// Both may be longer than needed; with less than 64 bytes they must reach back to the segment's beginning.
-    pub fn new(segment: u64, offset: u64, head: &[u8], before: &[u8]) -> Position {
-        let head_len = head.len().min(CHECK_BYTES).min(offset as usize);
-        let before = &before[before.len().saturating_sub(CHECK_BYTES)..];
-        Position { segment, offset, check: check(&head[..head_len], before) }
-    }
-
-    /// Whether `file` still holds what was there when the position was made.
-    pub fn fits(&self, file: &File) -> io::Result<bool> {
-        let mut head = Vec::new();
-        let mut before = Vec::new();
-        let len = self.offset.min(CHECK_BYTES as u64) as usize;
-        read_some(file, self.offset - len as u64, len, &mut before)?;
-        read_some(file, 0, len, &mut head)?;
-        Ok(before.len() == len && check(&head, &before) == self.check)
-    }
-}
-
-/// FNV-1a: this guards against accidents, not against forgers.
-fn check(head: &[u8], before: &[u8]) -> u32 {
-    head.iter()
-        .chain(before)
-        .fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:08x}:{}", self.segment, self.check, self.offset)
-    }
-}
-
-/// A text that is no position.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no position in a log: expected segment-check:offset")]
-pub struct BadPosition(pub String);
-
-impl FromStr for Position {
-    type Err = BadPosition;
-
-    fn from_str(text: &str) -> Result<Position, BadPosition> {
-        let parse = || {
-            let (segment, rest) = text.split_once('-')?;
-            let (check, offset) = rest.split_once(':')?;
-            Some(Position {
-                segment: segment.parse().ok()?,
-                offset: offset.parse().ok()?,
-                check: u32::from_str_radix(check, 16).ok()?,
-            })
-        };
-        parse().ok_or_else(|| BadPosition(text.chars().take(64).collect()))
-    }
-}
 
 /// What following a log brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,15 +113,6 @@ pub struct Follower {
     buffer: Vec<u8>,
     /// A gap that was found while opening and is yet to be told.
     untold: Option<GapCause>,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: File,
-    identity: (u64, u64),
-    /// A numbered segment, to which nothing is added any more.
-    is_final: bool,
-    seen: Option<(u64, Option<SystemTime>)>,
 }
 
 enum Drained {
@@ -554,106 +472,6 @@ impl Follower {
         }));
         Ok(true)
     }
-}
-
-/// The oldest numbered segment from `number` on.
-fn numbered_from(path: &Path, number: u64) -> Option<(u64, PathBuf)> {
-    segments(path).into_iter().find(|(it, _)| *it >= number)
-}
-
-/// The number of the file being written.
-pub fn live_number(path: &Path) -> u64 {
-    segments(path).last().map_or(1, |(number, _)| number + 1)
-}
-
-/// Opens one segment of a log for reading, whether it is numbered by now or still being written. `None` when it is
-/// not there.
-pub fn open_segment(path: &Path, number: u64) -> io::Result<Option<File>> {
-    // A rotation between the two looks moves the file from the second name to the first: look there again.
-    for _ in 0..2 {
-        if let Some(open) = open_file(&segment_path(path, number), true)? {
-            return Ok(Some(open.file));
-        }
-        if let Some((live, open)) = open_live(path)?
-            && live == number
-        {
-            return Ok(Some(open.file));
-        }
-    }
-    Ok(None)
-}
-
-/// Where the line begins that the byte before `end` belongs to, looking backwards from `end`: after the last newline
-/// before `end`, or 0.
-pub fn line_start_before(file: &File, end: u64) -> io::Result<u64> {
-    let mut end = end;
-    let mut chunk = Vec::new();
-    while end > 0 {
-        let len = end.min(CHUNK_BYTES as u64);
-        read_some(file, end - len, len as usize, &mut chunk)?;
-        if let Some(at) = memchr::memrchr(b'\n', &chunk) {
-            return Ok(end - len + at as u64 + 1);
-        }
-        end -= len;
-    }
-    Ok(0)
-}
-
-/// The live file and its number, taken while no rotation went on.
-fn open_live(path: &Path) -> io::Result<Option<(u64, Open)>> {
-    loop {
-        let number = live_number(path);
-        let Some(open) = open_file(path, false)? else { return Ok(None) };
-        if live_number(path) == number {
-            return Ok(Some((number, open)));
-        }
-    }
-}
-
-fn open_file(path: &Path, is_final: bool) -> io::Result<Option<Open>> {
-    match File::open(path) {
-        Ok(file) => {
-            let meta = file.metadata()?;
-            if !meta.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-            }
-            Ok(Some(Open { identity: identity(&meta), file, is_final, seen: None }))
-        }
-        Err(it) if it.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(it) => Err(it),
-    }
-}
-
-fn identity(meta: &Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
-}
-
-fn identity_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    match std::fs::metadata(path) {
-        Ok(meta) => Ok(Some(identity(&meta))),
-        Err(it) if it.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(it) => Err(it),
-    }
-}
-
-fn last_newline(bytes: &[u8]) -> Option<usize> {
-    memchr::memrchr(b'\n', bytes)
-}
-
-/// Reads up to `len` bytes at `offset` into `into`, replacing what it held; less at the end of the file.
-fn read_some(file: &File, offset: u64, len: usize, into: &mut Vec<u8>) -> io::Result<()> {
-    into.resize(len, 0);
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut into[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(it) if it.kind() == io::ErrorKind::Interrupted => {}
-            Err(it) => return Err(it),
-        }
-    }
-    into.truncate(filled);
-    Ok(())
 }
 
 #[cfg(test)]

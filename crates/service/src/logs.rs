@@ -228,7 +228,10 @@ mod tests {
     fn a_token_in_an_error_does_not_reach_the_log() {
         let url = format!("https://api.telegram.org/bot12345678:{}/x", "B".repeat(35));
         let lines = lines_of(|| tracing::error!("cannot reach {url}"));
-        assert_eq!(lines, ["ERROR cannot reach https://api.telegram.org/bot[hidden: telegram token]/x"]);
+        assert_eq!(
+            lines,
+            ["ERROR cannot reach https://api.telegram.org/bot[hidden: telegram token]/x"]
+        );
     }
 
     #[test]
