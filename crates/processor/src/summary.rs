@@ -18,6 +18,8 @@ use crate::turn::Ended;
 
 /// A new session waits this long for the summary of the last one, then begins without.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// While a budget is spent, a summary looks this often whether it still is.
+const OVER_BUDGET: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 const WORDS: &str = "You write short, truthful summaries of conversations. You use no tools.";
@@ -41,6 +43,10 @@ pub(crate) async fn summarise(
     };
     if lock(&office.pause).is_some() {
         return Ended::Wait(Duration::from_secs(30));
+    }
+    if office.over_budget(&message.thread_id).is_some() {
+        // It waits for "go on" or for the next day, and asks nobody: what was said lies in the conversation's file.
+        return Ended::Wait(OVER_BUDGET);
     }
     let turn = office.engine.turn(TurnRequest {
         session: SessionSpec {

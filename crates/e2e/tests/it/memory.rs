@@ -1,7 +1,8 @@
 //! What a thread remembers beyond its session.
 
-use tinyclaw_domain::Command;
+use tinyclaw_domain::{Command, Lane};
 use tinyclaw_e2e::Office;
+use tinyclaw_queue::Place;
 
 #[test]
 fn a_reset_leaves_a_summary_that_the_next_session_reads() {
@@ -32,4 +33,20 @@ fn a_reset_leaves_a_summary_that_the_next_session_reads() {
     let summaries =
         std::fs::read_dir(office.path("state/memory/summaries/7")).expect("summaries").count();
     assert_eq!(summaries, 1);
+}
+
+#[test]
+fn a_summary_costs_nothing_while_the_budget_is_spent_and_is_not_forgotten() {
+    let mut office = Office::open_with(&[("TINYCLAW_BUDGET_THREAD_PER_DAY", "0.50")]);
+    office.ask("7", "[demo: cost 0.60] we chose blue for the door");
+    let mut reset = office.message("7", "");
+    reset.command = Some(Command::Reset {});
+    let key = office.publish(reset);
+    office.answer(&key);
+    let house = Lane::House("7".parse().expect("a thread"));
+    office.wait_for("a summary that waits", || {
+        let waiting = office.queue().view().list(Place::Incoming, 10).expect("view");
+        waiting.into_iter().find(|it| it.lane == house && it.not_before.is_some())
+    });
+    assert_eq!(office.prompts().len(), 1, "nobody was asked");
 }
