@@ -302,6 +302,8 @@ impl Chat {
         self.question = None;
         self.thread = thread;
         self.learn_name();
+        // A question that is open here is asked again: it was asked elsewhere, or has scrolled away.
+        self.pending.iter_mut().filter(|it| it.thread == self.thread).for_each(Pending::ask_again);
         if self.screen.is_terminal() {
             for it in recent_history(&self.state, Some(&self.thread), HISTORY_SHOWN)? {
                 let row =

@@ -27,6 +27,11 @@ impl Pending {
     pub(crate) fn new(key: Key, thread: ThreadId, is_order: bool) -> Pending {
         Pending { key, thread, is_order, position: None, trouble: None, asked: None }
     }
+
+    /// An open question of this turn is shown once more.
+    pub(super) fn ask_again(&mut self) {
+        self.asked = None;
+    }
 }
 
 /// An open permission question.

@@ -185,6 +185,16 @@ fn at_a_terminal_words_stream_and_ctrl_c_stops_once_and_leaves_twice() {
     ada.types("d");
     ada.sees(&office, "Denied.");
     ada.sees(&office, "haiku · ");
+    // A question that was left behind is there again for whoever comes back.
+    ada.types("[demo: ask]\r");
+    ada.sees(&office, "[d] Deny");
+    ada.types("/thread 9\r");
+    ada.sees(&office, "This thread is new");
+    ada.types("/thread cli\r");
+    ada.sees(&office, "[d] Deny");
+    ada.types("d");
+    ada.sees(&office, "Denied.");
+    ada.sees(&office, "haiku · ");
     ada.types("h\u{e9}llo\u{3}\u{3}");
     let status = ada.child.wait().expect("it ends");
     assert!(status.success(), "{status}");
