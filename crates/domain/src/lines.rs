@@ -47,6 +47,9 @@ pub struct HistoryLine {
     /// Tokens, for answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// How large the conversation had become with this answer, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
     /// The tools the turn used, for answers: oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpan>,

@@ -373,9 +373,12 @@ pub struct Reply {
     /// The tier it was routed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
-    /// Tokens.
+    /// Tokens, of all requests of the turn together.
     #[serde(default)]
     pub usage: Usage,
+    /// Tokens that the model was given with the last of them: how large the conversation is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
     /// What the turn cost, in US dollars, by Claude's own price table.
     #[serde(default)]
     pub cost_usd: f64,
@@ -427,6 +430,13 @@ pub struct Usage {
     /// Written to the cache.
     #[serde(default)]
     pub cache_write_tokens: u64,
+}
+
+impl Usage {
+    /// What the model was given, wherever it was read from.
+    pub fn context(&self) -> u64 {
+        self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+    }
 }
 
 /// A message that a turn sends to another thread.

@@ -124,16 +124,20 @@ pub enum Watchdog {
 pub enum Advice {
     /// Choose a new session id, bring the history along, send the same message.
     NewSession,
-    /// Look at the transcript ([`crate::Engine::trace`]): unseen → the same attempt again; begun → the next attempt,
-    /// with a word about the interruption; finished → take the reply from there. At most three attempts.
+    /// Look at the transcript ([`crate::Engine::trace`]): unseen → the same uuid again; begun → another one, with a word
+    /// about the interruption; finished → take the reply from there. At most three attempts.
     Resume,
+    /// Claude has this prompt and keeps silent: the same as [`Advice::Resume`] for a turn that has begun, at once.
+    AskAnew,
     /// Pause the whole engine, keep every message, tell once, and [`crate::Engine::probe`] every minute.
     PauseUntilLogin,
     /// Pause the whole engine until then (seconds since 1970), or for a minute when nothing was told.
     PauseUntil(Option<u64>),
-    /// Try the same message again after a while, not counted as an attempt. Claude has seen the uuid and would keep
-    /// silent about it, so it has to be another one ([`crate::turn_uuid`] with another number).
+    /// Try the same message again after this at least. Claude has seen the uuid and would keep silent about it, so it
+    /// has to be another one.
     BackOff(Duration),
+    /// The same for as long as nobody is answered, not counted as an attempt: it is not the message's fault.
+    Outlast(Duration),
     /// The same as [`Advice::BackOff`], but twice at most.
     BackOffTwice(Duration),
     /// Ask once more with the default model, then report.
@@ -154,20 +158,19 @@ impl TurnFailure {
         match self {
             TurnFailure::UnknownSession => Advice::NewSession,
             TurnFailure::SessionInUse { .. } => Advice::BackOff(Duration::from_secs(30)),
-            TurnFailure::Duplicate | TurnFailure::Crashed { .. } | TurnFailure::Hung(_) => {
-                Advice::Resume
-            }
+            TurnFailure::Duplicate => Advice::AskAnew,
+            TurnFailure::Crashed { .. } | TurnFailure::Hung(_) => Advice::Resume,
             TurnFailure::NotLoggedIn { .. } => Advice::PauseUntilLogin,
             // Told a time or not: a minute is what the API's windows are made of.
             TurnFailure::RateLimited { resets_at: Some(it) } => Advice::PauseUntil(Some(*it)),
             TurnFailure::RateLimited { resets_at: None } => {
-                Advice::BackOff(Duration::from_secs(60))
+                Advice::Outlast(Duration::from_secs(60))
             }
             TurnFailure::PlanLimit { resets_at } => Advice::PauseUntil(*resets_at),
             TurnFailure::Unavailable { garbled: true, .. } => {
                 Advice::BackOffTwice(Duration::from_secs(20))
             }
-            TurnFailure::Unavailable { .. } => Advice::BackOff(Duration::from_secs(20)),
+            TurnFailure::Unavailable { .. } => Advice::Outlast(Duration::from_secs(20)),
             TurnFailure::NoSuchModel => Advice::DefaultModelOnce,
             TurnFailure::Refused { .. }
             | TurnFailure::BadContent { .. }
@@ -335,17 +338,17 @@ mod tests {
         check(
             failed(Some(429), "API Error"),
             Some("rate_limit"),
-            expect!["RateLimited { resets_at: None } → BackOff(60s)"],
+            expect!["RateLimited { resets_at: None } → Outlast(60s)"],
         );
         check(
             failed(None, "API Error: Repeated 529 Overloaded errors"),
             Some("server_error"),
-            expect!["Unavailable { status: None, garbled: false } → BackOff(20s)"],
+            expect!["Unavailable { status: None, garbled: false } → Outlast(20s)"],
         );
         check(
             failed(Some(529), "API Error: 529 Overloaded"),
             Some("rate_limit"),
-            expect!["Unavailable { status: Some(529), garbled: false } → BackOff(20s)"],
+            expect!["Unavailable { status: Some(529), garbled: false } → Outlast(20s)"],
         );
         check(
             failed(None, "API Error: Failed to parse JSON"),

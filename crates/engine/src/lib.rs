@@ -26,5 +26,5 @@ pub use local::LocalLauncher;
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
     Background, Denial, Draft, McpResponder, RateLimit, SessionSpec, ToolSpec, Turn, TurnControl,
-    TurnEnd, TurnEvent, TurnOutcome, TurnRequest, turn_uuid,
+    TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };

@@ -9,18 +9,9 @@ use tinyclaw_domain::{
     Ask, Key, Model, PermissionAnswer, PermissionMode, SessionId, ThreadId, Usage,
 };
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::content::Content;
 use crate::failure::TurnFailure;
-
-/// The uuid under which one attempt at a message is sent to Claude.
-///
-/// The same message and attempt always give the same uuid, so a prompt that is sent twice is answered once: to Claude
-/// it is an idempotency key, also after a crash.
-pub fn turn_uuid(key: &Key, attempt: u32) -> String {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tinyclaw/{key}/{attempt}").as_bytes()).to_string()
-}
 
 /// What a Claude process is started with. A change of anything but the model means another process.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +57,9 @@ pub struct TurnRequest {
     pub session: SessionSpec,
     /// The message, for the log.
     pub key: Key,
-    /// The uuid of this attempt, see [`turn_uuid`]. The same one again is not asked again.
+    /// A uuid to know the prompt by. To Claude it is an idempotency key, also after a crash: the same one again is
+    /// swallowed. Keep it before the turn begins; use it again only when [`Engine::trace`](crate::Engine::trace) says
+    /// that Claude never saw it.
     pub uuid: String,
     /// What is said.
     pub content: Vec<Content>,
@@ -193,8 +186,10 @@ pub struct TurnEnd {
     pub model: Option<String>,
     /// All models that wrote something, by full name.
     pub models: Vec<String>,
-    /// Tokens of this turn.
+    /// Tokens of this turn, of all its requests together.
     pub usage: Usage,
+    /// Tokens that the model was given with its last request: how large the conversation is.
+    pub context_tokens: Option<u64>,
     /// US dollars of this turn, by the CLI's own price table.
     pub cost_usd: f64,
     /// From the call to the end, the start of the process included.
@@ -401,13 +396,5 @@ mod tests {
         assert_eq!(draft.text(), "Let me look.\n\nThe ans");
         draft.apply(&TurnEvent::TextDone("The answer is 7.".to_owned()));
         assert_eq!(draft.text(), "Let me look.\n\nThe answer is 7.");
-    }
-
-    #[test]
-    fn an_attempt_has_one_uuid_and_the_next_another() {
-        let key: Key = "tg-812345678".parse().unwrap();
-        assert_eq!(turn_uuid(&key, 1), turn_uuid(&key, 1));
-        assert_ne!(turn_uuid(&key, 1), turn_uuid(&key, 2));
-        assert_eq!(turn_uuid(&key, 1).len(), 36);
     }
 }

@@ -17,7 +17,7 @@ use tinyclaw_service::healthcheck::{self, BROKER_IDLES, ProbeError};
 use tinyclaw_service::settings::Refreshed;
 use tinyclaw_service::{conceal, now_ms};
 
-use crate::failure::LOOK_AFTER_LOGIN;
+use crate::failure::{LIMIT_LOOK_MAX, LOOK_AFTER_LOGIN};
 use crate::notices::is_telegram;
 use crate::office::{Office, lock, on_disk};
 use crate::setup;
@@ -185,11 +185,22 @@ async fn look_after_engine(office: &Arc<Office>) {
     if Instant::now() < pause.next_look {
         return;
     }
-    if pause.until.is_some() {
+    let left = pause.until.map_or(0, |it| it.saturating_sub(now_ms() / 1_000));
+    if left > 0 {
+        // By the wall clock, which may have been set meanwhile.
+        if let Some(pause) = lock(&office.pause).as_mut() {
+            pause.next_look = Instant::now() + Duration::from_secs(left).min(LIMIT_LOOK_MAX);
+        }
+        return;
+    }
+    if !pause.is_proven_by_start {
         return office.go_on();
     }
     match office.engine.probe().await {
-        Probe::Ready => office.go_on(),
+        Probe::Ready => {
+            office.go_on();
+            office.cured();
+        }
         Probe::NotReady(failure) => {
             tracing::warn!("claude is still not ready: {failure}");
             if let Some(pause) = lock(&office.pause).as_mut() {
@@ -200,18 +211,8 @@ async fn look_after_engine(office: &Arc<Office>) {
 }
 
 fn housekeep(office: &Arc<Office>) {
-    match on_disk(|| office.queue.housekeep()) {
-        Ok(swept) if swept.quarantined > 0 => {
-            office.concern(
-                "quarantine",
-                Some(
-                    "A file in incoming/ is no message; it lies in quarantine/ with the reason."
-                        .to_owned(),
-                ),
-            );
-        }
-        Ok(_) => {}
-        Err(err) => tracing::error!("cannot keep the queue's house: {:#}", anyhow::Error::new(err)),
+    if let Err(err) = on_disk(|| office.queue.housekeep()) {
+        tracing::error!("cannot keep the queue's house: {:#}", anyhow::Error::new(err));
     }
     if let Ok((share, bytes)) = free(office.state.root()) {
         let low = share < DISK_LOW && bytes < DISK_ENOUGH;
@@ -243,11 +244,18 @@ fn numbers(office: &Arc<Office>) {
     }
     let backlog = waiting >= BACKLOG;
     office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
-    if let Ok(depth) = on_disk(|| office.queue.view().depth())
-        && depth.dead == 0
-    {
+    let Ok(depth) = on_disk(|| office.queue.view().depth()) else { return };
+    if depth.dead == 0 {
         office.concern("dead", None);
     }
+    let odd = match depth.quarantine {
+        0 => None,
+        1 => Some("A file that is no message lies in quarantine/ with the reason.".to_owned()),
+        many => {
+            Some(format!("{many} files that are no messages lie in quarantine/ with the reasons."))
+        }
+    };
+    office.concern("quarantine", odd);
 }
 
 /// The broker has no volume to write to: its health is noted for it.
@@ -382,6 +390,7 @@ pub(crate) async fn background(office: Arc<Office>) {
             duration_ms: None,
             cost_usd: Some(said.cost_usd),
             usage: Some(said.usage),
+            context_tokens: None,
             tools: Vec::new(),
         };
         lock(&office.costs).add(&line);

@@ -5,8 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use tinyclaw_domain::{
-    Channel, Command, Key, Message, Outcome, PermissionMode, Reply, Source, Thread, ThreadId,
-    ThreadStatus,
+    Command, Key, Message, Outcome, PermissionMode, Reply, Source, Thread, ThreadId, ThreadStatus,
 };
 use tinyclaw_ledger::ThreadsError;
 use tinyclaw_queue::{Durability, Side};
@@ -14,7 +13,7 @@ use tinyclaw_service::now_ms;
 
 use crate::office::{Office, lock, on_disk};
 use crate::turn::notice;
-use crate::{budget, repo};
+use crate::{budget, repo, summary};
 
 /// Carries a command out and says what came of it.
 pub(crate) async fn carry_out(office: &Arc<Office>, message: &Message, command: &Command) -> Reply {
@@ -135,6 +134,9 @@ async fn open(
         office.change_thread(id, |it| it.name = name.clone())?;
     }
     if let Some(repo) = repo {
+        // One at a time: two desks on a new repository would clone into each other, or get the same folder.
+        let _alone = office.checkouts.lock().await;
+        let repo = &repo::full_name(repo).map_err(Refusal::Plain)?;
         let place = repo::checkout(office, id, repo).await.map_err(Refusal::Plain)?;
         let cwd = place.path.display().to_string();
         office.change_thread(id, |it| {
@@ -156,16 +158,7 @@ async fn reset(office: &Arc<Office>, id: &ThreadId, thread: &Thread) -> Result<S
     let Some(session) = &thread.session_id else {
         return Ok("There is no session yet; the next message begins one.".to_owned());
     };
-    let turns = on_disk(|| office.memory.turns(office.who(id), session)).unwrap_or(0);
-    if turns > 0 {
-        let key = Key::hashed("sum", &format!("{id}-{session}"));
-        let mut order = Message::new(key, Channel::System, id.clone(), "", now_ms());
-        order.source = Source::System;
-        order.command = Some(Command::Summarize { session: session.clone() });
-        if let Err(err) = on_disk(|| office.queue.publish(Side::Run, order, Durability::Strict)) {
-            tracing::error!(thread.id = %id, "the session of thread {id} ends without a summary: {err}");
-        }
-    }
+    summary::order(office, id, session);
     office.change_thread(id, |it| it.session_id = None)?;
     office.engine.evict(id).await;
     Ok("The session is over; the next message begins a new one with a summary of it.".to_owned())
@@ -210,6 +203,9 @@ async fn set_dir(
         None => true,
     };
     let cwd = there.display().to_string();
+    if let Some(session) = thread.session_id.as_ref().filter(|_| !kept) {
+        summary::order(office, id, session);
+    }
     office.change_thread(id, |it| {
         it.cwd = cwd.clone();
         if !kept {

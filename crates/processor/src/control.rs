@@ -16,7 +16,12 @@ const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(office: Arc<Office>) {
     loop {
         match office.queue.claim(Side::Run, &Which::Control).await {
-            Ok(lease) => serve(&office, lease),
+            // What could not be moved is claimed again at once: not without a breath in between.
+            Ok(lease) => {
+                if !serve(&office, lease) {
+                    tokio::time::sleep(CLAIM_AGAIN).await;
+                }
+            }
             Err(err) => {
                 tracing::error!("cannot claim a control message: {:#}", anyhow::Error::new(err));
                 tokio::time::sleep(CLAIM_AGAIN).await;
@@ -30,14 +35,17 @@ pub(crate) async fn run(office: Arc<Office>) {
 pub(crate) async fn empty(office: &Arc<Office>, message: &Message) -> bool {
     let lane = Which::Lane(Lane::Control(message.thread_id.clone()));
     while let Ok(Some(lease)) = office.queue.try_claim(Side::Run, &lane) {
-        serve(office, lease);
+        if !serve(office, lease) {
+            break;
+        }
     }
     lock(&office.running)
         .get(&message.thread_id)
         .is_some_and(|it| it.is_stopped && it.key == message.key)
 }
 
-fn serve(office: &Arc<Office>, mut lease: Lease) {
+/// Carries an order out. `false`: it could not be moved on, and stays.
+fn serve(office: &Arc<Office>, mut lease: Lease) -> bool {
     let message = lease.message().clone();
     let thread = &message.thread_id;
     let reply = match &message.command {
@@ -54,9 +62,10 @@ fn serve(office: &Arc<Office>, mut lease: Lease) {
         }
         lease.finish()
     });
-    if let Err(err) = moved {
-        tracing::error!(key = %message.key, "cannot finish {}: {:#}", message.key, anyhow::Error::new(err));
+    if let Err(err) = &moved {
+        tracing::error!(key = %message.key, "cannot finish order {}: {err}", message.key);
     }
+    moved.is_ok()
 }
 
 /// Nothing to say: the turn itself will.

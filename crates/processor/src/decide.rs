@@ -29,11 +29,10 @@ impl Office {
                 model: it.model,
             })
             .collect();
-        let context_tokens = recent
-            .iter()
-            .rev()
-            .find_map(|it| it.usage)
-            .map_or(0, |it| it.input_tokens + it.cache_read_tokens + it.cache_write_tokens);
+        // A session that begins has nothing in it.
+        let goes_on = self.thread(&message.thread_id).is_some_and(|it| it.session_id.is_some());
+        let last = recent.iter().rev().find_map(|it| it.context_tokens);
+        let context_tokens = last.filter(|_| goes_on).unwrap_or(0);
         let attachments: Vec<&str> = message.files.iter().map(|it| it.mime.as_str()).collect();
         let decision = self.router().decide(&Input {
             text: &message.message,

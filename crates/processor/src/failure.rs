@@ -1,18 +1,29 @@
 //! What is done when a turn failed, and how people are told.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{ButtonPress, ReplyButton};
+use tinyclaw_domain::{ButtonPress, Key, ReplyButton};
 use tinyclaw_engine::{Advice, TurnFailure};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
+use tinyclaw_service::conceal;
 
 use crate::notices::Pause;
-use crate::office::Office;
+use crate::office::{Office, lock};
+use crate::prompt::shortened;
 
 /// A crash or a hang that comes back is not tried for ever.
 const CRASHES_MAX: u32 = 3;
 /// An answer that makes no sense twice will not make sense.
 const GARBLED_MAX: u32 = 2;
+/// So much of what the API said about a refused request is told on.
+const DETAIL_CHARS_MAX: usize = 300;
+/// A message that nobody answers for so long has its counted tries then.
+const OUTAGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// A limit that is lifted later than this is looked at now and then: clocks are set.
+pub(crate) const LIMIT_LOOK_MAX: Duration = Duration::from_secs(3_600);
+/// The longer nobody is answered, the less often it is tried, up to this.
+const OUTLAST_MAX: Duration = Duration::from_secs(300);
 /// How often it is looked whether a login has come back.
 pub(crate) const LOOK_AFTER_LOGIN: Duration = Duration::from_secs(60);
 
@@ -23,8 +34,12 @@ pub(crate) enum Verdict {
     NewSession,
     /// The same again in this lease, with the middle model.
     DefaultModel,
+    /// The same message again in this lease, under another uuid.
+    AskAnew,
     /// Again after a while; counts as an attempt.
     Retry { after: Duration, tell: String },
+    /// Again after a while, as long as nobody is answered; does not count.
+    Outlast { after: Duration, since: Duration, what: String, tell: String },
     /// Back to where it came from; nothing can be answered at the moment. Does not count.
     Wait,
     /// Given up, with what people are told.
@@ -39,6 +54,7 @@ impl Office {
     /// Decides, and pauses the engine when nobody can be answered.
     pub(crate) fn judge(
         &self,
+        key: &Key,
         failure: &TurnFailure,
         attempt: u32,
         has_fallen_back: bool,
@@ -60,12 +76,14 @@ impl Office {
         };
         match failure.advice() {
             Advice::NewSession => Verdict::NewSession,
+            Advice::AskAnew => Verdict::AskAnew,
             Advice::Resume => retry(Duration::from_secs(1), CRASHES_MAX),
             Advice::PauseUntilLogin => {
                 self.pause(Pause {
                     why: "Claude is not logged in; run `tinyclaw setup claude`".to_owned(),
                     until: None,
                     next_look: Instant::now() + LOOK_AFTER_LOGIN,
+                    is_proven_by_start: true,
                 });
                 Verdict::Wait
             }
@@ -75,15 +93,30 @@ impl Office {
                     _ => "The API's rate limit is reached",
                 };
                 let now = tinyclaw_service::now_ms() / 1_000;
-                let wait = until.map_or(60, |it| it.saturating_sub(now).clamp(1, 3_600));
+                let wait = until.map_or(60, |it| it.saturating_sub(now).max(1));
                 self.pause(Pause {
                     why: why.to_owned(),
                     until,
-                    next_look: Instant::now() + Duration::from_secs(wait),
+                    next_look: Instant::now() + Duration::from_secs(wait).min(LIMIT_LOOK_MAX),
+                    is_proven_by_start: false,
                 });
                 Verdict::Wait
             }
             Advice::BackOff(least) => retry(least, ATTEMPTS_MAX),
+            // Somebody was answered meanwhile: it is this message, then, and it has so many tries.
+            Advice::Outlast(least) => match self.outlast(key, least) {
+                None => retry(least, ATTEMPTS_MAX),
+                Some(Wait { after, since, tries }) => Verdict::Outlast {
+                    after,
+                    since,
+                    what: format!("Claude has not answered for {}: {what}.", minutes(since)),
+                    tell: format!(
+                        "Claude did not answer: {what}. Trying again in {} s, {} try.",
+                        after.as_secs(),
+                        ordinal(tries + 1)
+                    ),
+                },
+            },
             Advice::BackOffTwice(least) => retry(least, GARBLED_MAX + 1),
             Advice::DefaultModelOnce if !has_fallen_back => Verdict::DefaultModel,
             Advice::DefaultModelOnce | Advice::Report => Verdict::Report {
@@ -102,6 +135,7 @@ impl Office {
                     why: format!("Claude cannot be started ({what})"),
                     until: None,
                     next_look: Instant::now() + LOOK_AFTER_LOGIN,
+                    is_proven_by_start: true,
                 });
                 Verdict::Wait
             }
@@ -110,11 +144,63 @@ impl Office {
     }
 }
 
+/// When messages that could not be answered first failed, and when anybody was answered last.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    /// When each failed first, and how often since.
+    failed: HashMap<Key, (Instant, u32)>,
+    answered_at: Option<Instant>,
+}
+
+/// How an outage is waited out.
+struct Wait {
+    after: Duration,
+    since: Duration,
+    tries: u32,
+}
+
+impl Office {
+    /// How long to wait with a message that the API does not answer. `None` when somebody else was answered since it
+    /// failed first, or when it has been waited long enough.
+    fn outlast(&self, key: &Key, least: Duration) -> Option<Wait> {
+        let mut outage = lock(&self.outage);
+        let now = Instant::now();
+        let (first, tries) = outage.failed.entry(key.clone()).or_insert((now, 0));
+        *tries += 1;
+        let (first, tries, since) = (*first, *tries, now - *first);
+        if since > OUTAGE_MAX || outage.answered_at.is_some_and(|it| it > first) {
+            return None;
+        }
+        Some(Wait { after: since.clamp(least, OUTLAST_MAX.max(least)), since, tries })
+    }
+
+    /// Somebody was answered: whatever was out is back.
+    pub(crate) fn note_answered(&self, key: &Key) {
+        let mut outage = lock(&self.outage);
+        outage.failed.remove(key);
+        outage.answered_at = Some(Instant::now());
+        drop(outage);
+        self.cured();
+    }
+}
+
 /// The failure in words for a chat: `overloaded (529)`.
 fn plainly(failure: &TurnFailure) -> String {
     match failure {
         TurnFailure::Unavailable { status: Some(529), .. } => "overloaded (529)".to_owned(),
+        TurnFailure::Refused { detail, .. } if !detail.trim().is_empty() => {
+            let detail = shortened(conceal(detail.trim()).trim_end_matches('.'), DETAIL_CHARS_MAX);
+            format!("{failure}: {detail}")
+        }
         other => other.to_string(),
+    }
+}
+
+/// `a minute`, `12 minutes`.
+fn minutes(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        0 | 1 => "a minute".to_owned(),
+        many => format!("{many} minutes"),
     }
 }
 

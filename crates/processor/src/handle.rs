@@ -1,12 +1,13 @@
 //! One claimed message from the claim to its next folder.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tinyclaw_domain::{
-    Channel, Command, ConversationLine, Decision, Direction, FollowUp, HistoryLine, Message,
-    Outcome, Reply, RoutingLine, SessionId, Source,
+    Channel, Checkpoint, Command, ConversationLine, Decision, Direction, FollowUp, HistoryLine,
+    Key, Message, Model, Outcome, Reply, RoutingLine, Source,
 };
+use tinyclaw_engine::{TurnEnd, TurnOutcome};
 use tinyclaw_queue::{Lease, LeaseError};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -22,14 +23,7 @@ const RAW_INPUT_CHARS_MAX: usize = 4_000;
 /// An answer that cannot be written is tried again; the disk may be full for a while.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 
-/// What the logs are told about a turn beyond the message and its reply.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Story {
-    pub(crate) session: Option<SessionId>,
-    pub(crate) decided: Option<Decided>,
-}
-
-/// A decision, and when it was made: its line is written when the answer is there, which may be minutes later.
+/// A decision, and when it was made.
 #[derive(Debug, Clone)]
 pub(crate) struct Decided {
     pub(crate) decision: Decision,
@@ -53,7 +47,6 @@ pub(crate) async fn handle(office: Arc<Office>, lease: Lease, mut slot: Slot) {
             "disk",
             Some("A message could not be moved on; see logs/queue.log.".to_owned()),
         );
-        // Its lease is gone, so it is taken up again; not at once, or it would be counted out in a second.
         tokio::time::sleep(WRITE_AGAIN).await;
     } else {
         office.concern("disk", None);
@@ -64,7 +57,7 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
     let message = lease.message().clone();
     if let Some(reply) = &message.reply {
         // Answered before a crash: its lines may stand twice, its answer goes out once.
-        office.log_answer(&message, reply, &Story::default());
+        office.log_answer(&message, reply);
         return finish(office, lease).await;
     }
     if let Some(why) = lease.is_exhausted() {
@@ -76,20 +69,21 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
         Some(Command::Summarize { session }) => summary::summarise(office, &message, session).await,
         Some(command) => {
             let reply = commands::carry_out(office, &message, command).await;
-            Ended::Answered {
-                reply: Box::new(reply),
-                follow_ups: Vec::new(),
-                story: Box::default(),
-            }
+            Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new() }
         }
-        None => turn::run(office, &mut lease, slot).await?,
+        None => match turn::run(office, &mut lease, slot).await {
+            Ok(ended) => ended,
+            Err(err) => return Err(put_aside(lease, err)),
+        },
     };
     match ended {
-        Ended::Answered { reply, follow_ups, story } => {
-            answer(office, &mut lease, *reply, follow_ups).await?;
+        Ended::Answered { reply, follow_ups } => {
+            if let Err(err) = answer(office, &mut lease, *reply, follow_ups).await {
+                return Err(put_aside(lease, err));
+            }
             let answered = lease.message().clone();
             if let Some(reply) = &answered.reply {
-                office.log_answer(&answered, reply, &story);
+                office.log_answer(&answered, reply);
             }
             finish(office, lease).await
         }
@@ -101,6 +95,15 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
         Ended::PutBack => on_disk(|| lease.put_back()),
         Ended::GiveUp(text) => give_up(office, lease, &text).await,
     }
+}
+
+/// What cannot be written now goes back without being counted, which is only a rename. Let go of instead, it would be
+/// taken up again at once, and counted out within a second.
+fn put_aside(lease: Lease, err: LeaseError) -> LeaseError {
+    if let Err(err) = on_disk(|| lease.put_back_for(WRITE_AGAIN)) {
+        tracing::error!("cannot put it back either: {:#}", anyhow::Error::new(err));
+    }
+    err
 }
 
 /// Writes the answer, however long the disk is full. From here Claude is never asked again.
@@ -171,7 +174,9 @@ async fn finish(office: &Arc<Office>, lease: Lease) -> Result<(), LeaseError> {
 async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), LeaseError> {
     let message = lease.message().clone();
     office.say(&message.thread_id, message.key.notice(lease.attempt(), "dead"), text);
-    office.log_in(&message, lease.attempt());
+    if message.checkpoint.is_none() {
+        office.log_in(&message, lease.attempt());
+    }
     office.vitals.count("deadTotal", 1);
     on_disk(|| lease.bury(text))?;
     let _ = office.progresses.remove(&message.key);
@@ -187,6 +192,50 @@ async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), L
 }
 
 impl Office {
+    /// Notes a message that Claude is about to be asked, and which model it gets and why.
+    pub(crate) fn log_asked(&self, message: &Message, attempt: u32, decided: &Decided) {
+        self.log_in(message, attempt);
+        let line = RoutingLine {
+            timestamp: decided.at,
+            key: message.key.clone(),
+            attempt,
+            message_id: message.message_id.clone(),
+            thread_id: message.thread_id.clone(),
+            raw_input: shortened(&conceal(&message.message), RAW_INPUT_CHARS_MAX),
+            duration_us: decided.took.as_micros() as u64,
+            decision: decided.decision.clone(),
+        };
+        if let Err(err) = self.journal.routing(&line) {
+            tracing::error!("cannot write the routing log: {err}");
+        }
+    }
+
+    /// Notes what a turn cost that came to no answer: it is part of the day all the same.
+    pub(crate) fn log_spent(&self, message: &Message, end: &TurnEnd) {
+        if end.cost_usd == 0.0 {
+            return;
+        }
+        let TurnOutcome::Failed(failure) = &end.outcome else { return };
+        // A key of its own: an attempt may be paid for more than once.
+        let key = Key::hashed("n", &format!("spent-{}-{}", message.key, uuid::Uuid::new_v4()));
+        let line = HistoryLine {
+            key,
+            timestamp: now_ms(),
+            sender: "TinyClaw".to_owned(),
+            direction: Direction::Out,
+            message: format!("[no answer: {failure}]"),
+            model: end.model.as_deref().and_then(Model::of_name),
+            duration_ms: Some(end.duration.as_millis() as u64),
+            cost_usd: Some(end.cost_usd),
+            usage: Some(end.usage),
+            source: Source::System,
+            ..self.in_line(message, 1)
+        };
+        lock(&self.costs).add(&line);
+        self.note_history(line);
+        self.warn_of_budget(&message.thread_id);
+    }
+
     /// Notes a message that came in.
     pub(crate) fn log_in(&self, message: &Message, attempt: u32) {
         let said = conceal(&message.message).into_owned();
@@ -194,15 +243,16 @@ impl Office {
         self.note_history(line);
     }
 
-    /// Notes an answered message in every log: in, out, the decision, the session's conversation, what it cost.
-    pub(crate) fn log_answer(&self, message: &Message, reply: &Reply, story: &Story) {
+    /// Notes an answered message in every log: the answer, the session's conversation, what it cost; and the message
+    /// itself, when Claude was not asked.
+    pub(crate) fn log_answer(&self, message: &Message, reply: &Reply) {
         let attempt = message.attempts.run.max(1);
         if message.channel == Channel::System && message.command.is_some() {
             // Housekeeping is nobody's conversation, but what it cost is part of the day.
             if reply.cost_usd == 0.0 {
                 return;
             }
-        } else {
+        } else if message.checkpoint.is_none() {
             self.log_in(message, attempt);
         }
         let text = match &reply.file {
@@ -219,14 +269,14 @@ impl Office {
             duration_ms: Some(reply.duration_ms),
             cost_usd: Some(reply.cost_usd),
             usage: Some(reply.usage),
+            context_tokens: reply.context_tokens,
             tools: reply.tools.clone(),
             source: Source::System,
             ..self.in_line(message, attempt)
         };
-        if message.command.is_none() && reply.model.is_some() {
-            self.log_decision(message, attempt, story);
-        }
-        if let Some(session) = &story.session {
+        if let Some(Checkpoint { session_id: session, .. }) = &message.checkpoint
+            && reply.model.is_some()
+        {
             let said = |direction, sender: &str, text: &str, timestamp| ConversationLine {
                 timestamp,
                 key: message.key.clone(),
@@ -269,41 +319,18 @@ impl Office {
             duration_ms: None,
             cost_usd: None,
             usage: None,
+            context_tokens: None,
             tools: Vec::new(),
         }
     }
 
-    fn log_decision(&self, message: &Message, attempt: u32, story: &Story) {
-        let Decided { decision, at, took } = match &story.decided {
-            Some(it) => it.clone(),
-            None => {
-                // After a crash: the same input gives the same decision.
-                let (at, began) = (now_ms(), Instant::now());
-                let thread = self.thread(&message.thread_id);
-                let decision = self.decide(message, thread.and_then(|it| it.pin)).0;
-                Decided { decision, at, took: began.elapsed() }
-            }
-        };
-        let line = RoutingLine {
-            timestamp: at,
-            key: message.key.clone(),
-            attempt,
-            message_id: message.message_id.clone(),
-            thread_id: message.thread_id.clone(),
-            raw_input: shortened(&conceal(&message.message), RAW_INPUT_CHARS_MAX),
-            duration_us: took.as_micros() as u64,
-            decision,
-        };
-        if let Err(err) = self.journal.routing(&line) {
-            tracing::error!("cannot write the routing log: {err}");
-        }
-    }
-
     fn note_history(&self, line: HistoryLine) {
-        if let Err(err) = self.journal.history(&line) {
+        let written = self.journal.history(&line);
+        if let Err(err) = &written {
             tracing::error!("cannot write the history: {err}");
-            self.concern("history", Some(format!("The history cannot be written: {err}.")));
         }
+        let trouble = written.err().map(|err| format!("The history cannot be written: {err}."));
+        self.concern("history", trouble);
         self.remember(line);
     }
 }

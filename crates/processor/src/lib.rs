@@ -6,6 +6,7 @@ mod clockwork;
 mod commands;
 mod control;
 mod decide;
+mod earlier;
 mod failure;
 mod handle;
 mod notices;

@@ -1,13 +1,18 @@
 //! What TinyClaw itself says: to a thread, once; to the operator, once and once more when it is cured.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{Channel, Key, Lane, Message, Outcome, Reply, Source, ThreadId};
 use tinyclaw_queue::{Durability, Place, Side};
 use tinyclaw_service::{conceal, now_ms};
 
 use crate::office::{Office, lock, on_disk};
+
+/// The concern that the API answers nobody.
+const OUTAGE: &str = "api";
+/// An outage is worth a word from then on.
+const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(120);
 
 /// Why no turn can run at all, and until when.
 #[derive(Debug, Clone)]
@@ -18,6 +23,8 @@ pub(crate) struct Pause {
     pub(crate) until: Option<u64>,
     /// When to try whether it is over.
     pub(crate) next_look: Instant,
+    /// Whether a Claude that starts shows that it is over. Of a limit it shows nothing.
+    pub(crate) is_proven_by_start: bool,
 }
 
 impl Pause {
@@ -85,14 +92,40 @@ impl Office {
         *lock(&self.pause) = Some(pause);
     }
 
-    /// It is over.
+    /// Turns run again, until the next one says otherwise. People are told when one was answered.
     pub(crate) fn go_on(&self) {
         if lock(&self.pause).take().is_some() {
             tracing::info!("turns run again");
-            lock(&self.told).retain(|(thread, cause)| thread.is_none() || cause != "pause");
         }
         self.vitals.unblock("engine");
+    }
+
+    /// Whatever kept turns from being answered is over.
+    pub(crate) fn cured(&self) {
+        if lock(&self.pause).is_some() {
+            // The answer was on its way before.
+            return;
+        }
+        lock(&self.told).retain(|(thread, cause)| {
+            thread.is_none() || !matches!(cause.as_str(), "pause" | OUTAGE)
+        });
         self.concern("engine", None);
+        self.concern(OUTAGE, None);
+    }
+
+    /// The API answers nobody. Told once it has lasted: it happens, and passes.
+    pub(crate) fn note_outage(&self, thread: &ThreadId, since: Duration, what: &str) {
+        if since < OUTAGE_TOLD_AFTER {
+            return;
+        }
+        self.concern(
+            OUTAGE,
+            Some(format!("{what} Messages wait and are tried until they are answered.")),
+        );
+        if *thread != ThreadId::master() {
+            let text = format!("{what} This message is tried again until it is answered.");
+            self.say_once(thread, OUTAGE, &text);
+        }
     }
 
     pub(crate) fn has_telegram(&self) -> bool {

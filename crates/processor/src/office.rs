@@ -16,6 +16,7 @@ use tinyclaw_service::settings::{Permission, Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 
+use crate::failure::Outage;
 use crate::notices::Pause;
 
 /// One processor at work.
@@ -32,6 +33,7 @@ pub struct Office {
     pub(crate) router: RwLock<Arc<Router>>,
     pub(crate) slots: Slots,
     pub(crate) pause: Mutex<Option<Pause>>,
+    pub(crate) outage: Mutex<Outage>,
     /// What was told once and is not to be told again until it is cured: a cause, in a thread.
     pub(crate) told: Mutex<HashSet<(Option<ThreadId>, String)>>,
     /// Messages that were stopped before their turn could hear it.
@@ -39,6 +41,8 @@ pub struct Office {
     /// Said when waiting for running turns has taken long enough: put back what is not done.
     pub(crate) leave: watch::Sender<bool>,
     pub(crate) book: Mutex<ThreadBook>,
+    /// Held while a thread gets its checkout, until its folder is on disk as the thread's.
+    pub(crate) checkouts: tokio::sync::Mutex<()>,
     pub(crate) costs: Mutex<Costs>,
     pub(crate) running: Mutex<HashMap<ThreadId, Running>>,
     /// The last messages of each thread that was looked at, for the router.

@@ -68,7 +68,7 @@ impl Office {
             if circumstances.summary_missing {
                 prompt.note_part("summary-missing", 0);
             }
-            self.add_history(&mut prompt, &message.thread_id);
+            self.add_history(&mut prompt, message);
         }
         if let Some(edited) = &message.edits {
             prompt.add(
@@ -106,13 +106,18 @@ impl Office {
         }
     }
 
-    fn add_history(&self, prompt: &mut Assembled, thread: &ThreadId) {
+    fn add_history(&self, prompt: &mut Assembled, message: &Message) {
+        let thread = &message.thread_id;
         let count = self.settings().engine.history_lines as usize;
         let is_master = self.thread(thread).is_some_and(|it| it.is_master);
         // The master sees what happened everywhere.
         let of = (!is_master).then_some(thread);
         let lines = match recent_history(&self.state, of, count) {
-            Ok(lines) => lines,
+            // An earlier attempt may have noted the message already.
+            Ok(mut lines) => {
+                lines.retain(|it| it.key != message.key);
+                lines
+            }
             Err(err) => {
                 tracing::warn!(thread.id = %thread, "thread {thread} begins without its history: {err}");
                 return;

@@ -49,6 +49,11 @@ fn parse(text: &str) -> Result<Repo<'_>, String> {
     }
 }
 
+/// `owner/name` as GitHub knows it, whatever way it was written.
+pub(crate) fn full_name(text: &str) -> Result<String, String> {
+    parse(text).map(|it| format!("{}/{}", it.owner, it.name))
+}
+
 /// A directory with the repository for this thread alone. The error is for people.
 pub(crate) async fn checkout(
     office: &Arc<Office>,

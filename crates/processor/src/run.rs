@@ -46,6 +46,7 @@ pub async fn run(
             () = office.shutdown.begun() => break,
             lease = next(&office) => match lease {
                 Ok(lease) => {
+                    office.concern("queue", None);
                     let slot = Slot::take(&office);
                     turns.spawn(handle::handle(office.clone(), lease, slot));
                 }

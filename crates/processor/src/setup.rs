@@ -187,6 +187,8 @@ pub fn prepare(
         router: RwLock::new(Arc::new(router)),
         slots: Slots::new(),
         pause: Mutex::new(None),
+        outage: Mutex::default(),
+        checkouts: tokio::sync::Mutex::default(),
         told: Mutex::new(HashSet::new()),
         stopped: Mutex::new(HashSet::new()),
         leave: watch::Sender::new(false),

@@ -1,10 +1,10 @@
 //! A turn as others see it: `progress/<key>.json`, written a few times a second at most, and the tools that are kept
 //! when it is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
+use tinyclaw_domain::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 use tinyclaw_engine::{Draft, TurnEvent};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -27,6 +27,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) progress: Progress,
     draft: Draft,
     ids: Vec<(String, usize)>,
+    asks: Asks,
     dropped: usize,
     trail: Trail,
     pub(crate) is_dirty: bool,
@@ -43,6 +44,7 @@ impl<'a> Shown<'a> {
             progress,
             draft,
             ids,
+            asks: Asks::default(),
             dropped: 0,
             trail: Trail::begin(),
             is_dirty: false,
@@ -60,7 +62,7 @@ impl<'a> Shown<'a> {
         self.touch();
         self.trail.apply(event);
         if self.draft.apply(event) {
-            self.progress.state = TurnState::Working;
+            self.show_ask();
             return;
         }
         match event {
@@ -91,13 +93,9 @@ impl<'a> Shown<'a> {
                     tool.failed = *failed;
                 }
             }
-            TurnEvent::Asking { ask, .. } => {
-                self.progress.state = TurnState::Asking;
-                self.progress.asks = Some(ask.clone());
-            }
-            TurnEvent::AskClosed { .. } => {
-                self.progress.state = TurnState::Working;
-                self.progress.asks = None;
+            TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
+                self.asks.apply(event);
+                self.show_ask();
             }
             TurnEvent::ApiRetry { attempt, attempts_max, delay, status } => {
                 self.status = status.or(self.status);
@@ -114,6 +112,14 @@ impl<'a> Shown<'a> {
         }
     }
 
+    fn show_ask(&mut self) {
+        self.progress.asks = self.asks.shown().cloned();
+        self.progress.state = match self.progress.asks {
+            Some(_) => TurnState::Asking,
+            None => TurnState::Working,
+        };
+    }
+
     fn touch(&mut self) {
         if !self.is_dirty {
             self.is_dirty = true;
@@ -128,6 +134,27 @@ impl<'a> Shown<'a> {
         if let Err(err) = self.office.progresses.write(&self.progress) {
             tracing::warn!("cannot show how {} goes: {err}", self.progress.key);
         }
+    }
+}
+
+/// The open permission questions, oldest first. Claude may ask several things at once; a person is asked one after the
+/// other.
+#[derive(Default)]
+struct Asks(VecDeque<Ask>);
+
+impl Asks {
+    fn apply(&mut self, event: &TurnEvent) {
+        match event {
+            TurnEvent::Asking { ask, .. } => self.0.push_back(ask.clone()),
+            TurnEvent::AskClosed { request_id, .. } => {
+                self.0.retain(|it| it.request_id != *request_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn shown(&self) -> Option<&Ask> {
+        self.0.front()
     }
 }
 
@@ -231,6 +258,23 @@ mod tests {
             [(7, true), (7, false), (7, true)]
         );
         assert!(!serde_json::to_string(&spans).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn of_several_questions_the_next_comes_when_one_is_answered() {
+        let mut asks = Asks::default();
+        for id in ["a", "b"] {
+            let (request_id, input) = (id.to_owned(), serde_json::json!({}));
+            let ask = Ask { request_id, tool: "WebFetch".to_owned(), input, at: 0 };
+            asks.apply(&TurnEvent::Asking { ask, always: Vec::new() });
+        }
+        let shown = |asks: &Asks| asks.shown().map(|it| it.request_id.clone());
+        assert_eq!(shown(&asks).as_deref(), Some("a"));
+        let closed = |id: &str| TurnEvent::AskClosed { request_id: id.to_owned(), expired: false };
+        asks.apply(&closed("a"));
+        assert_eq!(shown(&asks).as_deref(), Some("b"));
+        asks.apply(&closed("b"));
+        assert_eq!(shown(&asks), None);
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Lane, Message, Model, Outcome, PermissionMode, Reply, SessionId, ThreadId, Tier,
+    Channel, Command, Key, Lane, Message, Model, Outcome, PermissionMode, Reply, SessionId, Source,
+    ThreadId, Tier,
 };
-use tinyclaw_engine::{Content, SessionSpec, TurnOutcome, TurnRequest, turn_uuid};
+use tinyclaw_engine::{Content, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_memory::Summary;
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{Durability, Place, Side};
+use tinyclaw_service::now_ms;
 
 use crate::failure::Verdict;
 use crate::office::{Office, lock, new_session, on_disk};
@@ -23,6 +25,21 @@ const OVER_BUDGET: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 const WORDS: &str = "You write short, truthful summaries of conversations. You use no tools.";
+
+/// Has an ended session summarised, in the thread's housekeeping lane: nobody waits in line behind it.
+pub(crate) fn order(office: &Office, id: &ThreadId, session: &SessionId) {
+    let turns = on_disk(|| office.memory.turns(office.who(id), session)).unwrap_or(0);
+    if turns == 0 {
+        return;
+    }
+    let key = Key::hashed("sum", &format!("{id}-{session}"));
+    let mut order = Message::new(key, Channel::System, id.clone(), "", now_ms());
+    order.source = Source::System;
+    order.command = Some(Command::Summarize { session: session.clone() });
+    if let Err(err) = on_disk(|| office.queue.publish(Side::Run, order, Durability::Strict)) {
+        tracing::error!(thread.id = %id, "the session of thread {id} ends without a summary: {err}");
+    }
+}
 
 /// Summarises an ended session.
 pub(crate) async fn summarise(
@@ -60,7 +77,7 @@ pub(crate) async fn summarise(
             model: Model::Haiku,
         },
         key: message.key.clone(),
-        uuid: turn_uuid(&message.key, message.attempts.run + 1),
+        uuid: uuid::Uuid::new_v4().to_string(),
         content: vec![Content::Text(asked.prompt)],
     });
     let mut leave = office.leave.subscribe();
@@ -71,8 +88,10 @@ pub(crate) async fn summarise(
     office.engine.evict(&desk(&message.thread_id)).await;
     let Some(end) = end else { return Ended::PutBack };
     if let TurnOutcome::Failed(failure) = &end.outcome {
-        return match office.judge(failure, message.attempts.run + 1, true) {
+        office.log_spent(message, &end);
+        return match office.judge(&message.key, failure, message.attempts.run + 1, true) {
             Verdict::Wait => Ended::Wait(Duration::from_secs(30)),
+            Verdict::Outlast { after, .. } => Ended::Wait(after),
             Verdict::Retry { after, tell } => Ended::Retry { after, tell },
             Verdict::PutBack => Ended::PutBack,
             _ => {
@@ -106,7 +125,7 @@ pub(crate) async fn summarise(
 
 fn quietly(reply: Reply) -> Ended {
     let reply = Reply { silent: true, outcome: Outcome::Notice, ..reply };
-    Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story: Box::default() }
+    Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new() }
 }
 
 fn note_end(office: &Office, thread: &ThreadId, session: &SessionId, summary: Option<&Summary>) {

@@ -9,14 +9,15 @@ use tinyclaw_domain::{
     Thread, ThreadId, ThreadStatus, TurnState, Usage,
 };
 use tinyclaw_engine::{
-    SessionSpec, Trace, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest, turn_uuid,
+    FinishedReply, SessionSpec, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest,
 };
 use tinyclaw_queue::{Lease, LeaseError};
 use tinyclaw_service::now_ms;
 
 use crate::control;
+use crate::earlier::{self, Earlier, Resumed, Round, resume, used_tools};
 use crate::failure::Verdict;
-use crate::handle::{Decided, Story};
+use crate::handle::Decided;
 use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
 use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, shortened, system_prompt};
@@ -29,7 +30,7 @@ const ROUNDS_MAX: u32 = 3;
 /// How the work on a message ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    Answered { reply: Box<Reply>, follow_ups: Vec<FollowUp>, story: Box<Story> },
+    Answered { reply: Box<Reply>, follow_ups: Vec<FollowUp> },
     Retry { after: Duration, tell: String },
     Wait(Duration),
     GiveUp(String),
@@ -39,11 +40,11 @@ pub(crate) enum Ended {
 impl Ended {
     /// An answer of TinyClaw itself.
     pub(crate) fn notice(text: impl Into<String>) -> Ended {
-        Ended::Answered {
-            reply: Box::new(notice(text)),
-            follow_ups: Vec::new(),
-            story: Box::default(),
-        }
+        Ended::answered(notice(text))
+    }
+
+    fn answered(reply: Reply) -> Ended {
+        Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new() }
     }
 }
 
@@ -71,16 +72,11 @@ pub(crate) async fn run(
     }
     let _running = Registered::new(office, &message);
     if control::empty(office, &message).await || lock(&office.stopped).remove(&message.key) {
-        let reply = Reply {
+        return Ok(Ended::answered(Reply {
             text: "Stopped before it began. The session is kept.".to_owned(),
             outcome: Outcome::Stopped,
             ..Reply::default()
-        };
-        return Ok(Ended::Answered {
-            reply: Box::new(reply),
-            follow_ups: Vec::new(),
-            story: Box::default(),
-        });
+        }));
     }
     announce(office, &message, lease.attempt());
     let (at, began) = (now_ms(), Instant::now());
@@ -134,16 +130,12 @@ fn not_now(
         return Some(Ended::Wait(wait.clamp(Duration::from_secs(1), Duration::from_secs(60))));
     }
     if message.source == Source::Heartbeat && office.over_budget(id).is_some() {
-        return Some(Ended::Answered {
-            reply: Box::new(Reply { silent: true, ..notice("Skipped: today's budget is spent.") }),
-            follow_ups: Vec::new(),
-            story: Box::default(),
-        });
+        let skipped = notice("Skipped: today's budget is spent.");
+        return Some(Ended::answered(Reply { silent: true, ..skipped }));
     }
     let question = office.over_budget(id)?;
     office.remember_asked(id, &message.key);
-    let reply = Reply { buttons: vec![budget::button()], ..notice(question) };
-    Some(Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new(), story: Box::default() })
+    Some(Ended::answered(Reply { buttons: vec![budget::button()], ..notice(question) }))
 }
 
 fn messages(count: usize) -> String {
@@ -184,7 +176,8 @@ impl Job<'_> {
     async fn answer(self, lease: &mut Lease, slot: &mut Slot) -> Result<Ended, LeaseError> {
         let mut model = self.decided.decision.effective_model;
         let mut lost_session = false;
-        for round in 0..ROUNDS_MAX {
+        let mut round = Round::First;
+        for _ in 0..ROUNDS_MAX {
             let (session, is_new) = match self.session(lost_session) {
                 Ok(it) => it,
                 Err(err) => {
@@ -195,10 +188,9 @@ impl Job<'_> {
                     return Ok(Ended::Wait(Duration::from_secs(5)));
                 }
             };
-            let (uuid, earlier) = match self.resume(&session, round) {
-                Resumed::Finished(reply) => {
-                    return Ok(self.found_in_transcript(&session, reply));
-                }
+            let cwd = PathBuf::from(&self.thread.cwd);
+            let (uuid, earlier) = match resume(self.office, self.message, &cwd, &session, round) {
+                Resumed::Finished(reply) => return Ok(self.found_in_transcript(reply)),
                 Resumed::Ask { uuid, earlier } => (uuid, earlier),
             };
             // What Claude believes to have sent, it will not send again.
@@ -212,7 +204,7 @@ impl Job<'_> {
             let checkpoint = Checkpoint {
                 session_id: session.clone(),
                 turn_uuid: uuid.clone(),
-                used_tools: self.used_tools(),
+                used_tools: used_tools(self.message),
                 follow_ups: outbox.follow_ups.clone(),
                 files: outbox.files.clone(),
             };
@@ -221,12 +213,15 @@ impl Job<'_> {
             if let Err(err) = self.office.journal.prompt(&line) {
                 tracing::error!("cannot write the prompt log: {err}");
             }
+            if self.message.checkpoint.is_none() && round == Round::First {
+                self.office.log_asked(self.message, self.attempt, &self.decided);
+            }
             capability::renew(self.office, &self.message.thread_id, &self.thread);
             let request = TurnRequest {
                 session: SessionSpec {
                     thread: self.message.thread_id.clone(),
                     id: session.clone(),
-                    cwd: PathBuf::from(&self.thread.cwd),
+                    cwd,
                     permission_mode: self.thread.permission_mode,
                     system_prompt: words,
                     tools: tools::specs(),
@@ -241,16 +236,19 @@ impl Job<'_> {
                 return Ok(Ended::PutBack);
             };
             match self.verdict(&end, model != self.decided.decision.effective_model) {
-                None => return Ok(self.reply(&end, &session, outbox)),
-                Some(Verdict::NewSession) => lost_session = true,
-                Some(Verdict::DefaultModel) => model = Model::Sonnet,
-                Some(other) => return Ok(self.ended(other, &end, &session, outbox)),
+                None => return Ok(self.reply(&end, outbox)),
+                Some(Verdict::NewSession) => {
+                    summary::order(self.office, &self.message.thread_id, &session);
+                    (lost_session, round) = (true, Round::Again);
+                }
+                Some(Verdict::DefaultModel) => (model, round) = (Model::Sonnet, Round::Again),
+                Some(Verdict::AskAnew) => round = Round::Swallowed,
+                Some(other) => return Ok(self.ended(other, &end, outbox)),
             }
+            self.office.log_spent(self.message, &end);
         }
-        Ok(Ended::GiveUp(
-            "This message could not be answered: Claude lost its session again and again."
-                .to_owned(),
-        ))
+        let text = "This message could not be answered: Claude lost its session again and again.";
+        Ok(Ended::GiveUp(text.to_owned()))
     }
 
     /// The session to ask in, stored before anything is said in it, and whether it is new to Claude.
@@ -270,35 +268,6 @@ impl Job<'_> {
         Ok((session, is_new))
     }
 
-    /// How far an earlier attempt got, by Claude's own transcript.
-    fn resume(&self, session: &SessionId, round: u32) -> Resumed {
-        // Another round of the same attempt must not look like the first to Claude.
-        let fresh = turn_uuid(&self.message.key, self.attempt + round * 1_000);
-        let earlier =
-            self.message.checkpoint.as_ref().filter(|it| it.session_id == *session && round == 0);
-        // Claude writes its transcript a moment behind what it does, and a session can be lost.
-        let unknown = if self.used_tools() { Earlier::Forgotten } else { Earlier::Nothing };
-        let Some(earlier) = earlier else {
-            return Resumed::Ask { uuid: fresh, earlier: unknown };
-        };
-        let cwd = PathBuf::from(&self.thread.cwd);
-        match on_disk(|| self.office.engine.trace(&cwd, session, &earlier.turn_uuid)) {
-            Trace::Finished(reply) => Resumed::Finished(reply),
-            Trace::Unseen => Resumed::Ask { uuid: earlier.turn_uuid.clone(), earlier: unknown },
-            Trace::Begun if fresh == earlier.turn_uuid => {
-                // Put back without counting: the next uuid all the same.
-                let uuid = turn_uuid(&self.message.key, self.attempt + 500);
-                Resumed::Ask { uuid, earlier: Earlier::Remembered }
-            }
-            Trace::Begun => Resumed::Ask { uuid: fresh, earlier: Earlier::Remembered },
-        }
-    }
-
-    /// Whether an earlier attempt at this message began to use tools.
-    fn used_tools(&self) -> bool {
-        self.message.checkpoint.as_ref().is_some_and(|it| it.used_tools)
-    }
-
     async fn circumstances(&self, is_new: bool, lost: bool, earlier: Earlier) -> Circumstances {
         let mut circumstances = Circumstances {
             is_new_session: is_new,
@@ -309,21 +278,8 @@ impl Job<'_> {
             circumstances.summary_missing =
                 !summary::wait_for_last(self.office, &self.message.thread_id).await;
         }
-        let note = match earlier {
-            Earlier::Remembered => {
-                "An earlier attempt at the following message was interrupted. Continue it; do not repeat \
-                 steps that are finished."
-            }
-            Earlier::Forgotten => {
-                "An earlier attempt at the following message was cut off, and this conversation does not \
-                 know of it. It had begun to use tools: look what is done already before you do it again."
-            }
-            Earlier::Nothing if lost => {
-                "The earlier session of this thread is gone; this is a new one."
-            }
-            Earlier::Nothing => return circumstances,
-        };
-        circumstances.note = Some(note.to_owned());
+        let lost = lost.then_some("The earlier session of this thread is gone; this is a new one.");
+        circumstances.note = earlier.note().or(lost).map(str::to_owned);
         circumstances
     }
 
@@ -367,17 +323,16 @@ impl Job<'_> {
             }
             shown.apply(&event);
             match event {
-                TurnEvent::ToolStarted { .. } => on_disk(|| note_tools(lease)),
-                TurnEvent::Asking { ask, .. } => {
-                    slot.lend(true);
-                    office.change_running(id, |it| it.ask = Some(ask.request_id.clone()));
-                    office.note_status(id, ThreadStatus::Waiting);
-                    shown.write();
-                }
-                TurnEvent::AskClosed { .. } => {
-                    slot.lend(false);
-                    office.change_running(id, |it| it.ask = None);
-                    office.note_status(id, ThreadStatus::Working);
+                TurnEvent::ToolStarted { .. } => on_disk(|| earlier::note_tools(lease)),
+                TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
+                    // Of several questions one is shown, and the next when it is answered.
+                    let open = shown.progress.asks.as_ref().map(|it| it.request_id.clone());
+                    let is_asking = open.is_some();
+                    slot.lend(is_asking);
+                    office.change_running(id, |it| it.ask = open);
+                    let status =
+                        if is_asking { ThreadStatus::Waiting } else { ThreadStatus::Working };
+                    office.note_status(id, status);
                     shown.write();
                 }
                 TurnEvent::McpCall { tool, input, responder } => {
@@ -420,19 +375,30 @@ impl Job<'_> {
                     thread.id = %self.message.thread_id, key = %self.message.key, attempt = self.attempt,
                     "the turn of thread {} failed: {failure}", self.message.thread_id
                 );
-                Some(self.office.judge(failure, self.attempt, has_fallen_back))
+                Some(self.office.judge(&self.message.key, failure, self.attempt, has_fallen_back))
             }
         }
     }
 
-    fn ended(&self, verdict: Verdict, end: &TurnEnd, session: &SessionId, outbox: Outbox) -> Ended {
+    fn ended(&self, verdict: Verdict, end: &TurnEnd, outbox: Outbox) -> Ended {
+        if !matches!(verdict, Verdict::Report { .. }) {
+            self.office.log_spent(self.message, end);
+        }
+        // Shown until it is tried again.
+        let show = |tell: &str| {
+            let mut progress = begun(self.message, self.attempt, Some(&self.decided.decision));
+            progress.trouble = Some(tell.to_owned());
+            let _ = self.office.progresses.write(&progress);
+        };
         match verdict {
             Verdict::Retry { after, tell } => {
-                // Shown until it is tried again.
-                let mut progress = begun(self.message, self.attempt, Some(&self.decided.decision));
-                progress.trouble = Some(tell.clone());
-                let _ = self.office.progresses.write(&progress);
+                show(&tell);
                 Ended::Retry { after, tell }
+            }
+            Verdict::Outlast { after, since, what, tell } => {
+                show(&tell);
+                self.office.note_outage(&self.message.thread_id, since, &what);
+                Ended::Wait(after)
             }
             Verdict::Wait => Ended::Wait(Duration::from_secs(1)),
             Verdict::GiveUp(text) => Ended::GiveUp(text),
@@ -443,14 +409,18 @@ impl Job<'_> {
                 let Outbox { follow_ups, files, tools } = outbox;
                 let reply = Reply { text, outcome, files, tools, buttons, ..self.reply_of(end) };
                 self.close(&reply);
-                let story = Box::new(self.story(session));
-                Ended::Answered { reply: Box::new(reply), follow_ups, story }
+                Ended::Answered { reply: Box::new(reply), follow_ups }
             }
-            Verdict::PutBack | Verdict::NewSession | Verdict::DefaultModel => Ended::PutBack,
+            Verdict::PutBack | Verdict::NewSession | Verdict::DefaultModel | Verdict::AskAnew => {
+                Ended::PutBack
+            }
         }
     }
 
-    fn reply(&self, end: &TurnEnd, session: &SessionId, outbox: Outbox) -> Ended {
+    fn reply(&self, end: &TurnEnd, outbox: Outbox) -> Ended {
+        if end.outcome == TurnOutcome::Answered {
+            self.office.note_answered(&self.message.key);
+        }
         let mut reply = Reply { files: outbox.files, tools: outbox.tools, ..self.reply_of(end) };
         if end.outcome == TurnOutcome::Interrupted {
             reply.outcome = Outcome::Stopped;
@@ -477,8 +447,7 @@ impl Job<'_> {
             reply.silent = true;
         }
         self.close(&reply);
-        let story = Box::new(self.story(session));
-        Ended::Answered { reply: Box::new(reply), follow_ups: outbox.follow_ups, story }
+        Ended::Answered { reply: Box::new(reply), follow_ups: outbox.follow_ups }
     }
 
     fn reply_of(&self, end: &TurnEnd) -> Reply {
@@ -491,17 +460,14 @@ impl Job<'_> {
             ),
             tier: Some(self.decided.decision.tier),
             usage: end.usage,
+            context_tokens: end.context_tokens,
             cost_usd: end.cost_usd,
             duration_ms: end.duration.as_millis() as u64,
             ..Reply::default()
         }
     }
 
-    fn found_in_transcript(
-        &self,
-        session: &SessionId,
-        found: tinyclaw_engine::FinishedReply,
-    ) -> Ended {
+    fn found_in_transcript(&self, found: FinishedReply) -> Ended {
         let Outbox { follow_ups, files, .. } = Outbox::kept(self.message);
         tracing::info!(key = %self.message.key, "the answer to {} is in Claude's transcript already", self.message.key);
         let model = found.model.as_deref().and_then(Model::of_name);
@@ -514,46 +480,13 @@ impl Job<'_> {
             ..Reply::default()
         };
         self.close(&reply);
-        let story = Box::new(self.story(session));
-        Ended::Answered { reply: Box::new(reply), follow_ups, story }
-    }
-
-    fn story(&self, session: &SessionId) -> Story {
-        Story { session: Some(session.clone()), decided: Some(self.decided.clone()) }
+        Ended::Answered { reply: Box::new(reply), follow_ups }
     }
 
     /// The desk is free again.
     fn close(&self, reply: &Reply) {
         self.office.note_end(&self.message.thread_id, reply.model);
     }
-}
-
-/// Keeps that Claude uses tools, before the first one did much.
-fn note_tools(lease: &mut Lease) {
-    let Some(mut checkpoint) = lease.message().checkpoint.clone() else { return };
-    if checkpoint.used_tools {
-        return;
-    }
-    checkpoint.used_tools = true;
-    if let Err(err) = lease.checkpoint(checkpoint) {
-        tracing::error!("cannot keep that a turn uses tools: {:#}", anyhow::Error::new(err));
-    }
-}
-
-enum Resumed {
-    Finished(tinyclaw_engine::FinishedReply),
-    Ask { uuid: String, earlier: Earlier },
-}
-
-/// What there is of an earlier attempt at the same message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Earlier {
-    /// Nothing that anybody would notice.
-    Nothing,
-    /// Claude knows what it did.
-    Remembered,
-    /// It used tools, and was killed before it wrote that down.
-    Forgotten,
 }
 
 /// A message on the list of running ones, from before its turn begins until it has ended, however that is.

@@ -231,6 +231,7 @@ fn read_line(bytes: &[u8]) -> Result<HistoryLine, String> {
         duration_ms: None,
         cost_usd: None,
         usage: None,
+        context_tokens: None,
         tools: Vec::new(),
     })
 }

@@ -120,8 +120,8 @@ impl Actor {
         if turn.stopping.is_some() {
             return;
         }
-        if turn.sent.is_none() && self.aside.is_none() {
-            // Claude knows nothing of it.
+        // Claude knows nothing of it; but what it is busy with may be what hangs.
+        if turn.sent.is_none() && (self.aside.is_none() || matches!(why, Why::Asked)) {
             turn.stop(why, Step::Interrupted);
             let outcome = match why {
                 Why::Asked => TurnOutcome::Interrupted,

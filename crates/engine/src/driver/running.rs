@@ -25,6 +25,8 @@ pub(super) struct Running {
     pub(super) sent: Option<Instant>,
     pub(super) resumed: bool,
     pub(super) model: Option<String>,
+    /// How much the model was given for the last message it began.
+    pub(super) context_tokens: Option<u64>,
     pub(super) last_line: Instant,
     /// When the whole turn must be over; put off by the time that questions were open.
     pub(super) over_at: Instant,
@@ -88,6 +90,7 @@ impl Running {
             sent: None,
             resumed: false,
             model: None,
+            context_tokens: None,
             last_line: now,
             echoed: None,
             stopping: None,
@@ -226,6 +229,7 @@ impl Running {
         end.resumed = self.resumed;
         end.sent = self.sent.is_some();
         end.model = self.model.take();
+        end.context_tokens = self.context_tokens;
         if let Some((result, bill)) = result {
             end.usage = result.usage;
             end.cost_usd = bill.cost_usd;
@@ -268,8 +272,9 @@ impl Actor {
         self.with_turn(|turn| {
             turn.has_begun();
             match event {
-                StreamEvent::MessageStart { model } => {
+                StreamEvent::MessageStart { model, context_tokens } => {
                     turn.draft.clear();
+                    turn.context_tokens = context_tokens.or(turn.context_tokens);
                     turn.model = model.or_else(|| turn.model.take());
                 }
                 StreamEvent::TextStart => {
@@ -358,6 +363,7 @@ impl TurnEnd {
             model: None,
             models: Vec::new(),
             usage: Usage::default(),
+            context_tokens: None,
             cost_usd: 0.0,
             duration: begun.elapsed(),
             ttft_ms: None,

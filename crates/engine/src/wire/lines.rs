@@ -62,7 +62,11 @@ pub(crate) enum Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StreamEvent {
     /// A new message of the model begins; an unfinished one before it is void.
-    MessageStart { model: Option<String> },
+    MessageStart {
+        model: Option<String>,
+        /// The tokens that the model was given for it: everything it knows so far.
+        context_tokens: Option<u64>,
+    },
     /// A block of text begins.
     TextStart,
     /// More text.
@@ -210,6 +214,7 @@ fn stream(value: &Value) -> Line {
     Line::Stream(match event.get("type").and_then(Value::as_str) {
         Some("message_start") => StreamEvent::MessageStart {
             model: event.get("message").and_then(|it| text(it, "model")),
+            context_tokens: event.pointer("/message/usage").map(|it| usage(it).context()),
         },
         Some("content_block_start")
             if event.pointer("/content_block/type").and_then(Value::as_str) == Some("text") =>
@@ -225,6 +230,15 @@ fn stream(value: &Value) -> Line {
         }
         _ => StreamEvent::Other,
     })
+}
+
+fn usage(value: &Value) -> Usage {
+    Usage {
+        input_tokens: number(value, "input_tokens").unwrap_or(0),
+        output_tokens: number(value, "output_tokens").unwrap_or(0),
+        cache_read_tokens: number(value, "cache_read_input_tokens").unwrap_or(0),
+        cache_write_tokens: number(value, "cache_creation_input_tokens").unwrap_or(0),
+    }
 }
 
 fn is_nested(value: &Value) -> bool {
@@ -314,7 +328,6 @@ fn response(value: &Value) -> Line {
 }
 
 fn result(value: &Value) -> ResultLine {
-    let usage = value.get("usage").unwrap_or(&Value::Null);
     let model_output = value
         .get("modelUsage")
         .and_then(Value::as_object)
@@ -335,12 +348,7 @@ fn result(value: &Value) -> ResultLine {
         num_turns: number(value, "num_turns").and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
         duration_ms: number(value, "duration_ms").unwrap_or(0),
         ttft_ms: number(value, "ttft_ms"),
-        usage: Usage {
-            input_tokens: number(usage, "input_tokens").unwrap_or(0),
-            output_tokens: number(usage, "output_tokens").unwrap_or(0),
-            cache_read_tokens: number(usage, "cache_read_input_tokens").unwrap_or(0),
-            cache_write_tokens: number(usage, "cache_creation_input_tokens").unwrap_or(0),
-        },
+        usage: usage(value.get("usage").unwrap_or(&Value::Null)),
         total_cost_usd: value.get("total_cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
         model_output,
         denials: list(value, "permission_denials")

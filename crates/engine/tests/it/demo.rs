@@ -211,9 +211,9 @@ async fn the_failure_table() {
     let cases = [
         ("[demo: fail 401]", Advice::PauseUntilLogin),
         ("[demo: fail 404]", Advice::DefaultModelOnce),
-        ("[demo: fail 429]", Advice::BackOff(Duration::from_secs(60))),
-        ("[demo: fail 500]", Advice::BackOff(Duration::from_secs(20))),
-        ("[demo: fail 529]", Advice::BackOff(Duration::from_secs(20))),
+        ("[demo: fail 429]", Advice::Outlast(Duration::from_secs(60))),
+        ("[demo: fail 500]", Advice::Outlast(Duration::from_secs(20))),
+        ("[demo: fail 529]", Advice::Outlast(Duration::from_secs(20))),
         ("[demo: fail json]", Advice::BackOffTwice(Duration::from_secs(20))),
         ("[demo: fail 400]", Advice::Report),
         ("[demo: fail 413]", Advice::Report),

@@ -155,7 +155,11 @@ async fn real_claude_uses_a_tool() {
     })
     .await;
     assert_eq!(finished, (id, false));
-    assert_eq!(turn.end().await.unwrap().text, "The tool said: tool-ran");
+    let end = turn.end().await.unwrap();
+    assert_eq!(end.text, "The tool said: tool-ran");
+    // Two requests were paid for; the conversation is as large as the second.
+    let (context, paid) = (end.context_tokens.unwrap(), end.usage.context());
+    assert!(context > 0 && context < paid, "{context} of {paid}");
 }
 
 #[tokio::test]
@@ -283,8 +287,8 @@ async fn real_claude_fails_by_the_table() {
     let (desk, _api) = real!(|it| {
         it.env.insert("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned());
     });
-    let minute = Advice::BackOff(Duration::from_secs(60));
-    let later = Advice::BackOff(Duration::from_secs(20));
+    let minute = Advice::Outlast(Duration::from_secs(60));
+    let later = Advice::Outlast(Duration::from_secs(20));
     for (prompt, advice) in [
         ("[api: status 429]", minute),
         ("[api: status 529]", later),

@@ -45,6 +45,7 @@ fn answer(key: &str, thread: &str, timestamp: u64, cost_usd: f64) -> HistoryLine
         duration_ms: None,
         cost_usd: Some(cost_usd),
         usage: None,
+        context_tokens: None,
         tools: Vec::new(),
     }
 }

@@ -160,6 +160,7 @@ impl<'a> Demo<'a> {
             duration_ms: None,
             cost_usd: None,
             usage: None,
+            context_tokens: None,
             tools: Vec::new(),
         }
     }

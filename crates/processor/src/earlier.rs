@@ -1,0 +1,100 @@
+//! What there is of an earlier attempt at a message: an answer, something that Claude remembers, or nothing.
+//!
+//! A prompt goes to Claude under a uuid that is in the checkpoint before. To Claude it is an idempotency key: the same one
+//! again is swallowed, also by a later process. So an attempt that Claude never saw is sent again under its uuid, and
+//! any other ask gets a fresh one.
+
+use std::path::Path;
+
+use tinyclaw_domain::{Message, SessionId};
+use tinyclaw_engine::{FinishedReply, Trace};
+use tinyclaw_queue::Lease;
+
+use crate::office::{Office, on_disk};
+
+/// How a message goes on.
+pub(crate) enum Resumed {
+    /// It was answered already.
+    Finished(FinishedReply),
+    /// It is asked under this uuid.
+    Ask { uuid: String, earlier: Earlier },
+}
+
+/// What an earlier attempt left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// Nothing that anybody would notice.
+    Nothing,
+    /// Claude knows what it did.
+    Remembered,
+    /// It used tools, and was killed before it wrote that down.
+    Forgotten,
+}
+
+impl Earlier {
+    /// What Claude is told about it.
+    pub(crate) fn note(self) -> Option<&'static str> {
+        match self {
+            Earlier::Nothing => None,
+            Earlier::Remembered => Some(
+                "An earlier attempt at the following message was interrupted. Continue it; do not repeat steps that are \
+                 finished.",
+            ),
+            Earlier::Forgotten => Some(
+                "An earlier attempt at the following message was cut off, and this conversation does not know of it. It \
+                 had begun to use tools: look what is done already before you do it again.",
+            ),
+        }
+    }
+}
+
+/// What was tried so far within this lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// Nothing.
+    First,
+    /// It was asked, and something about the ask is changed now.
+    Again,
+    /// Claude said that it knows the uuid, and nothing else.
+    Swallowed,
+}
+
+/// How far an earlier attempt got, by Claude's own transcript.
+pub(crate) fn resume(
+    office: &Office,
+    message: &Message,
+    cwd: &Path,
+    session: &SessionId,
+    round: Round,
+) -> Resumed {
+    let fresh = |earlier| Resumed::Ask { uuid: uuid::Uuid::new_v4().to_string(), earlier };
+    // Claude writes its transcript a moment behind what it does, and a session can be lost.
+    let unknown = if used_tools(message) { Earlier::Forgotten } else { Earlier::Nothing };
+    let checkpoint = message.checkpoint.as_ref().filter(|it| it.session_id == *session);
+    let Some(checkpoint) = checkpoint else { return fresh(unknown) };
+    match (on_disk(|| office.engine.trace(cwd, session, &checkpoint.turn_uuid)), round) {
+        (Trace::Finished(reply), _) => Resumed::Finished(reply),
+        (Trace::Begun, _) | (Trace::Unseen, Round::Swallowed) => fresh(Earlier::Remembered),
+        (Trace::Unseen, Round::Again) => fresh(unknown),
+        (Trace::Unseen, Round::First) => {
+            Resumed::Ask { uuid: checkpoint.turn_uuid.clone(), earlier: unknown }
+        }
+    }
+}
+
+/// Whether an earlier attempt at this message began to use tools.
+pub(crate) fn used_tools(message: &Message) -> bool {
+    message.checkpoint.as_ref().is_some_and(|it| it.used_tools)
+}
+
+/// Keeps that Claude uses tools, before the first one did much.
+pub(crate) fn note_tools(lease: &mut Lease) {
+    let Some(mut checkpoint) = lease.message().checkpoint.clone() else { return };
+    if checkpoint.used_tools {
+        return;
+    }
+    checkpoint.used_tools = true;
+    if let Err(err) = lease.checkpoint(checkpoint) {
+        tracing::error!("cannot keep that a turn uses tools: {:#}", anyhow::Error::new(err));
+    }
+}
