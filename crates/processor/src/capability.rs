@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hmac::{Hmac, Mac};
 use secrecy::ExposeSecret;
@@ -18,8 +19,10 @@ use tinyclaw_service::now_ms;
 
 use crate::office::Office;
 
-/// Longer than any turn, much shorter than a day.
+/// Much shorter than a day,
 const LIFETIME_S: u64 = 2 * 3_600;
+/// and renewed well before its end while a turn runs.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A capability's name in `files/<thread>/`, which only that thread's Claude may read.
 pub(crate) const FILE: &str = ".capability";

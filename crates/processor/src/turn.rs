@@ -307,12 +307,19 @@ impl Job<'_> {
         shown.progress.model = Some(model);
         shown.write();
         let mut leave = office.leave.subscribe();
+        let mut renewal = tokio::time::interval(capability::RENEW_EVERY);
+        renewal.tick().await;
         let mut is_told = false;
         loop {
             let event = tokio::select! {
                 event = turn.next() => event?,
                 () = tokio::time::sleep_until(shown.due.into()), if shown.is_dirty => {
                     shown.write();
+                    continue;
+                }
+                _ = renewal.tick() => {
+                    // A turn may outlast what it was given at its beginning.
+                    on_disk(|| capability::renew(office, id, &self.thread));
                     continue;
                 }
                 _ = leave.wait_for(|it| *it) => return None,

@@ -31,6 +31,8 @@ const BOT_TOKEN_TAIL: usize = 35;
 const JWT_PART_MIN: usize = 8;
 const AWS_TAIL: usize = 16;
 const BEARER_MIN: usize = 20;
+/// The end of a private key is looked for so far; the longest are a fourth of it.
+const KEY_BYTES_MAX: usize = 16 << 10;
 
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
@@ -192,10 +194,18 @@ impl Lookalikes<'_> {
         is_token.then(|| self.found(WORD + len, "bearer token"))
     }
 
+    /// A variable, a line of YAML, or a field of JSON, in quotes or not.
     fn broker(&self) -> Option<Lookalike> {
-        let tail = self.rest().strip_prefix(b"BROKER_SECRET=")?;
-        let len = run(tail, |it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\'' | b'\\'));
-        (len >= SECRET_BYTES_MIN).then(|| self.found("BROKER_SECRET=".len() + len, "broker secret"))
+        let rest = self.rest();
+        let mut len = rest.strip_prefix(b"BROKER_SECRET").map(|it| rest.len() - it.len())?;
+        len += run(&rest[len..], |it| is_quote(it) || it == b' ');
+        if !matches!(rest.get(len), Some(b'=' | b':')) {
+            return None;
+        }
+        len += 1;
+        len += run(&rest[len..], |it| is_quote(it) || it == b' ');
+        let secret = run(&rest[len..], |it| it.is_ascii_graphic() && !is_quote(it));
+        (secret >= SECRET_BYTES_MIN).then(|| self.found(len + secret, "broker secret"))
     }
 
     /// With everything up to its end, or as far as it goes.
@@ -209,6 +219,12 @@ impl Lookalikes<'_> {
         };
         let rest = self.rest();
         let mut len = line(rest, b"-----BEGIN ")?;
+        let near = &rest[len..rest.len().min(len + KEY_BYTES_MAX)];
+        let ends = near.windows(9).enumerate().filter(|(_, it)| *it == b"-----END ");
+        let end = ends.map(|(at, _)| at).find_map(|at| Some(at + line(&near[at..], b"-----END ")?));
+        if let Some(end) = end {
+            return Some(self.found(len + end, "private key"));
+        }
         loop {
             let base64 = |it: u8| {
                 it.is_ascii_alphanumeric()
@@ -221,7 +237,6 @@ impl Lookalikes<'_> {
                 _ => break,
             }
         }
-        len += line(&rest[len..], b"-----END ").unwrap_or_default();
         Some(self.found(len, "private key"))
     }
 
@@ -241,6 +256,10 @@ impl Lookalikes<'_> {
 /// How many bytes there are of this kind.
 fn run(text: &[u8], is_one: impl Fn(u8) -> bool) -> usize {
     text.iter().take_while(|it| is_one(**it)).count()
+}
+
+fn is_quote(it: u8) -> bool {
+    matches!(it, b'"' | b'\'' | b'\\')
 }
 
 fn is_token(it: u8) -> bool {
@@ -307,6 +326,29 @@ mod tests {
             let back: serde_json::Value = serde_json::from_str(&conceal(&json)).unwrap();
             assert_eq!(back["text"], shown);
         }
+    }
+
+    #[test]
+    fn a_key_is_hidden_however_it_is_wrapped() {
+        let (begin, end) = ("-----BEGIN RSA PRIVATE", "-----END RSA PRIVATE KEY-----");
+        for between in [
+            "\\nMIIE\\nabcd\\n",
+            "\\\\nMIIE\\\\n",
+            "\n> MIIE\n> abcd\n> ",
+            "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,AB12\n\nMIIE\n",
+        ] {
+            let text = format!("a {begin} KEY-----{between}{end} b");
+            assert_eq!(conceal(&text), "a [hidden: private key] b");
+        }
+        for text in [
+            "BROKER_SECRET=\"correct-horse\"",
+            "BROKER_SECRET: correct-horse",
+            r#"{"BROKER_SECRET":"correct-horse"}"#,
+            r#"\"BROKER_SECRET\": \"correct-horse\""#,
+        ] {
+            assert!(!conceal(text).contains("correct-horse"), "{text}");
+        }
+        check("BROKER_SECRET is a variable", expect!["BROKER_SECRET is a variable"]);
     }
 
     #[test]
