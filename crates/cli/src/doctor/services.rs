@@ -144,6 +144,11 @@ fn broker(patient: &Patient, settings: &Settings) -> Finding {
         return Finding::warning(NAME, why, format!("curl {url}/ready"));
     };
     match probe(address, "/ready", PATIENCE) {
+        Ok(_) if settings.github.capability_secret.is_none() => Finding::warning(
+            NAME,
+            format!("ready at {url}, where any thread may have any repository of the App"),
+            "tinyclaw setup github, which gives each thread a capability for its own",
+        ),
         Ok(_) => Finding::ok(NAME, format!("ready at {url}")),
         Err(err @ ProbeError::Status { .. }) => {
             let why = one_line(&err.why());

@@ -27,6 +27,7 @@ const BROKER_UID: u32 = 10_002;
 const PEM: &str = "github-app.pem";
 const APP_ID: &str = "github.appId";
 const BROKER_URL: &str = "github.brokerUrl";
+const CAPABILITY: &str = "github.capabilitySecret";
 
 /// Let agents have GitHub tokens, by an App of one's own.
 #[derive(Debug, Default, Args)]
@@ -120,7 +121,12 @@ impl GitHub {
 
         let mut warnings = tell(desk, &report)?;
         let mut changes = vec![(APP_ID, Some(id.clone()))];
-        if !is_compose {
+        if is_compose {
+            if now.capability_secret.is_none() {
+                // Without it the broker cannot tell one thread from another, and serves any of them any repository.
+                changes.push((CAPABILITY, Some(new_secret())));
+            }
+        } else {
             let given = self.broker_url.or(now.broker_url);
             changes.push((
                 BROKER_URL,
@@ -145,6 +151,12 @@ impl GitHub {
             json!({ "appId": id, "app": report.app, "key": pem, "installations": installations });
         desk.done("github", found, wrote, warnings)
     }
+}
+
+/// Made up by this machine, known to the bot and the broker alone: 244 bits, as letters and digits.
+fn new_secret() -> String {
+    let half = || uuid::Uuid::new_v4().simple().to_string();
+    half() + &half()
 }
 
 fn app_id(text: &str) -> anyhow::Result<String> {

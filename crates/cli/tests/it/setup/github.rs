@@ -84,7 +84,11 @@ fn github_is_what_the_broker_finds_and_the_key_goes_where_it_belongs() {
     assert!(out.contains("was mode 0644 and is 0600"), "{out}");
     assert!(out.contains("acme, selected repositories: everything agents need"), "{out}");
     assert!(out.contains(&format!("→ mv {key}")), "{out}");
-    assert_eq!(read(&office, "home/.env"), "GITHUB_APP_ID=4711\n");
+    // Bot and broker get a secret of their own, so that a thread has no other thread's repository.
+    let env = read(&office, "home/.env");
+    let secret = env.strip_prefix("GITHUB_APP_ID=4711\nBROKER_CAPABILITY_SECRET=").expect("both");
+    assert_eq!(secret.trim_end().len(), 64, "{env}");
+    assert!(!out.contains(secret.trim_end()), "{out}");
 
     let mut permissions = usual();
     permissions["administration"] = "write".into();
@@ -92,6 +96,7 @@ fn github_is_what_the_broker_finds_and_the_key_goes_where_it_belongs() {
     *github.installations.lock().expect("installations") =
         json!([installation(usual()), installation(permissions)]);
     let done = office.run(&[&line[..], &["--yes", "--json"]].concat()).json();
+    assert_eq!(read(&office, "home/.env"), env, "it stays the same");
     let warnings = done["warnings"].to_string();
     assert!(
         warnings.contains("the App may administer 1 of 2 installations; TinyClaw never needs that"),
