@@ -83,6 +83,8 @@ pub struct Plan {
     /// Which rule decided.
     pub rule: String,
     rule_of: Arc<Rule>,
+    /// Whose installation the grant is for, whatever the request names.
+    granted_for: Option<Target>,
     capability: Option<Arc<Verified>>,
 }
 
@@ -155,7 +157,16 @@ impl Policy {
             Some(grant) => format!("{} grants.{grant}", rule.name),
             None => rule.name.clone(),
         };
-        Ok(Plan { target, repositories, permissions, rule: rule_name, rule_of: rule, capability })
+        let granted_for = grant.and_then(|it| it.target.clone());
+        Ok(Plan {
+            target,
+            repositories,
+            permissions,
+            rule: rule_name,
+            rule_of: rule,
+            granted_for,
+            capability,
+        })
     }
 
     /// A thread's own rule, then the one of all threads; a client's own; then everybody's.
@@ -206,6 +217,7 @@ impl Plan {
     pub fn needs_owner(&self) -> bool {
         let capability = self.capability.iter().flat_map(|it| &it.repositories);
         self.rule_of.owners.is_some()
+            || matches!(self.granted_for, Some(Target::Owner(_)))
             || self.rule_of.repositories.iter().chain(capability).any(RepoPattern::needs_owner)
     }
 
@@ -214,13 +226,17 @@ impl Plan {
     pub fn check_target(&self) -> Result<(), Refusal> {
         match &self.target {
             Target::Installation(id) => self.check_installation(*id),
-            Target::Owner(owner) | Target::Repo(owner, _) => self.check_scope(Some(owner)),
+            Target::Owner(owner) | Target::Repo(owner, _) => {
+                self.check_owner(Some(owner))?;
+                self.check_scope(Some(owner))
+            }
         }
     }
 
     /// The decision: the key of the token that may be handed out.
     pub fn settle(&self, installation: u64, owner: Option<&Owner>) -> Result<Key, Refusal> {
         self.check_installation(installation)?;
+        self.check_owner(owner)?;
         self.check_scope(owner)?;
         Ok(Key {
             installation,
@@ -230,12 +246,32 @@ impl Plan {
     }
 
     fn check_installation(&self, id: u64) -> Result<(), Refusal> {
+        if let Some(Target::Installation(only)) = &self.granted_for
+            && *only != id
+        {
+            return Err(self.not_granted(format!("the grant is not for installation {id}")));
+        }
         match &self.rule_of.installations {
             Some(allowed) if !allowed.contains(&id) => {
                 Err(self.denied(format!("installation {id} is not allowed"), "installations"))
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_owner(&self, owner: Option<&Owner>) -> Result<(), Refusal> {
+        match &self.granted_for {
+            Some(Target::Owner(only)) if owner != Some(only) => {
+                let owner = owner.map_or("this installation's owner", Owner::as_str);
+                Err(self.not_granted(format!("the grant is not for {owner}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn not_granted(&self, error: String) -> Refusal {
+        let hint = format!("leave the installation out: {} names it", self.rule);
+        Refusal::denied("policy_denied", error, hint)
     }
 
     fn check_scope(&self, owner: Option<&Owner>) -> Result<(), Refusal> {
@@ -360,6 +396,9 @@ mod tests {
         repositories = ["acme/*", "tools"]
         permissions = { contents = "write", issues = "read" }
         grants = ["pr"]
+        [clients.admin]
+        repositories = ["*"]
+        grants = ["numbered", "owned"]
         [clients.wide]
         repositories = ["*"]
         all_repositories = true
@@ -374,6 +413,12 @@ mod tests {
         permissions = { contents = "write", pull_requests = "write" }
         repositories = ["site"]
         installation = 1
+        [grants.numbered]
+        permissions = { administration = "write" }
+        installation = 1
+        [grants.owned]
+        permissions = { administration = "write" }
+        owner = "acme"
     "#;
 
     #[test]
@@ -452,6 +497,33 @@ mod tests {
         assert!(decide("bot", "grant=pr&repositories=docs").starts_with("403"));
         assert!(decide("wide", "grant=pr").starts_with("403"), "the grant is the bot's");
         assert!(decide("bot", "grant=other").starts_with("403"));
+    }
+
+    #[test]
+    fn a_grant_is_for_its_installation_whatever_is_asked() {
+        let policy = Policy::parse(POLICY).unwrap();
+        let decide = |query: &str, owner| decide(&policy, &caller("admin"), query, owner);
+        let yes = "administration:write on site";
+        let numbered = "grant=numbered&repositories=site";
+        assert_eq!(decide(numbered, None), yes);
+        assert_eq!(decide(&format!("{numbered}&installation_id=1"), None), yes);
+        assert_eq!(decide(&format!("{numbered}&owner=acme"), None), yes, "looked up, it is 1");
+        let other = decide(&format!("{numbered}&installation_id=777"), None);
+        assert_eq!(other, "403 policy_denied: the grant is not for installation 777");
+
+        let owned = "grant=owned&repositories=site";
+        assert_eq!(decide(owned, Some("acme")), yes);
+        assert_eq!(decide(&format!("{owned}&installation_id=1"), Some("acme")), yes);
+        for target in ["owner=bob&repositories=site", "repo=bob/site"] {
+            let answer = decide(&format!("grant=owned&{target}"), Some("bob"));
+            assert_eq!(answer, "403 policy_denied: the grant is not for bob");
+        }
+        let answer = decide(&format!("{owned}&installation_id=1"), Some("bob"));
+        assert_eq!(answer, "403 policy_denied: the grant is not for bob");
+        assert!(decide(&format!("{owned}&installation_id=1"), None).starts_with("403"));
+        // The number alone does not say whose it is: it must be looked up.
+        let ask = Ask::parse(&format!("{owned}&installation_id=1")).unwrap();
+        assert!(policy.plan(&caller("admin"), &ask).unwrap().needs_owner());
     }
 
     #[test]

@@ -175,6 +175,35 @@ fn a_capability_is_good_for_its_thread_and_no_more() {
 }
 
 #[test]
+fn a_grants_installation_is_a_limit() {
+    let office = Office::new();
+    office.github.install(777, "bob", &["site"]);
+    office.write(
+        "policy.toml",
+        "[clients.'*']\nrepositories=['*']\ngrants=['numbered','owned']\n\
+         [grants.numbered]\npermissions={contents='read'}\ninstallation=12345\n\
+         [grants.owned]\npermissions={contents='read'}\nowner='acme'\n",
+    );
+    let broker = start(&office);
+    for grant in ["numbered", "owned"] {
+        let get = |query: &str| code(&broker, &format!("/token?grant={grant}&{query}"), None);
+        assert_eq!(get("repositories=site").0, 200);
+        assert_eq!(get("installation_id=12345&repositories=site").0, 200);
+        assert_eq!(get("repo=acme/site").0, 200);
+        for other in [
+            "installation_id=777&repositories=site",
+            "owner=bob&repositories=site",
+            "repo=bob/site",
+        ] {
+            assert_eq!(get(other), (403, "policy_denied".into()), "{grant} {other}");
+        }
+    }
+    let scopes: Vec<u64> =
+        office.github.world().tokens.values().map(|it| it.installation).collect();
+    assert!(scopes.iter().all(|it| *it == 12345), "{scopes:?}");
+}
+
+#[test]
 fn explain_says_why_and_mints_nothing() {
     let office = Office::new();
     let broker = start(&office);
