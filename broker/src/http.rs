@@ -145,7 +145,12 @@ async fn guarded(
     method: &Method,
     request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let caller = broker.caller(bearer(&request)).inspect_err(|refusal| {
+    let kill_switch = matches!(request.uri().path(), "/freeze" | "/thaw");
+    let caller = match bearer(&request) {
+        None if kill_switch && peer.is_loopback() => broker.caller_beside(),
+        bearer => broker.caller(bearer),
+    };
+    let caller = caller.inspect_err(|refusal| {
         broker.record_denial(None, None, peer, refusal);
     })?;
     let query = request.uri().query().unwrap_or_default();

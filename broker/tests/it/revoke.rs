@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::github::Fault;
-use crate::support::process::{CLIENT_SECRET, Office};
+use crate::support::process::{CAPABILITY_SECRET, CLIENT_SECRET, Office, Running};
 use crate::{BROKER, start};
 
 const SITE: &str = "installation_id=12345&repositories=site&permissions=contents:read";
@@ -62,12 +62,40 @@ fn a_freeze_revokes_a_hundred_and_outlives_a_restart() {
     let broker = start(&office);
     assert_eq!(broker.refused(SITE), (503, "frozen".into()));
     assert_eq!(broker.get("/ready").0, 503);
-    // Beside the broker, as `docker compose exec broker tinyclaw-broker thaw` is.
-    let mut thaw = office.command(BROKER);
-    let listen = format!("127.0.0.1:{}", broker.port);
-    let output = thaw.arg("thaw").env("BROKER_LISTEN", listen).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert!(beside(&office, &broker, "thaw"));
     broker.token(SITE);
+}
+
+/// `docker compose exec broker /tinyclaw-broker WORD`, with the environment of the broker.
+fn beside(office: &Office, broker: &Running<'_>, word: &str) -> bool {
+    let mut command = office.command(BROKER);
+    let listen = format!("127.0.0.1:{}", broker.port);
+    command.arg(word).env("BROKER_LISTEN", listen).output().unwrap().status.success()
+}
+
+#[test]
+fn the_kill_switch_works_where_only_capabilities_are_taken() {
+    let mut office = Office::new();
+    office.set("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET);
+    let broker = start(&office);
+    assert_eq!(broker.refused(SITE), (401, "bearer_required".into()));
+    assert!(beside(&office, &broker, "freeze"));
+    assert_eq!(broker.get("/health").1["numbers"]["frozen"], true);
+    assert!(beside(&office, &broker, "thaw"));
+    assert_eq!(broker.get("/health").1["numbers"]["frozen"], false);
+    // Only for want of a secret: a bearer that is shown is looked at.
+    assert_eq!(broker.ask("POST", "/freeze", Some("somebody"), None).0, 401);
+}
+
+#[test]
+fn a_client_with_a_secret_is_asked_for_it_beside_the_broker_too() {
+    let mut office = Office::new();
+    office.set("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET).set("BROKER_SECRET", CLIENT_SECRET);
+    let broker = start(&office);
+    for path in ["/freeze", "/thaw"] {
+        assert_eq!(broker.ask("POST", path, None, None).0, 401, "{path}");
+    }
+    assert!(beside(&office, &broker, "freeze") && beside(&office, &broker, "thaw"));
 }
 
 #[test]
