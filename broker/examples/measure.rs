@@ -113,8 +113,6 @@ fn start_broker(folder: &Path, key: &Path, github: &GitHub) -> anyhow::Result<(C
         .env("GITHUB_APP_PEM", key)
         .env("GITHUB_API_URL", github.url())
         .env("BROKER_AUDIT", folder.join("audit.jsonl"))
-        .env("BROKER_POLICY", folder.join("policy.toml"))
-        .env("BROKER_CLIENTS_FILE", folder.join("clients.toml"))
         .env("BROKER_FREEZE_FILE", folder.join("freeze"))
         .stderr(Stdio::null())
         .spawn()?;
@@ -346,7 +344,7 @@ fn fuzz(folder: &Path, key: &Path, github: &Arc<GitHub>) -> (u64, u64, u64) {
             "GITHUB_API_URL" => Some(github.url()),
             "BROKER_AUDIT" => at("fuzz.jsonl"),
             "BROKER_POLICY" => at("fuzz-policy.toml"),
-            "BROKER_CLIENTS_FILE" | "BROKER_FREEZE_FILE" => at("fuzz-none"),
+            "BROKER_FREEZE_FILE" => at("fuzz-none"),
             _ => None,
         }
     });

@@ -30,22 +30,37 @@ pub struct App {
 
 #[derive(Debug)]
 struct State {
-    stamp: Option<Stamp>,
+    stamp: Stamp,
     key: Option<Arc<AppKey>>,
     trouble: Option<String>,
     jwt: Option<(SecretString, i64)>,
 }
 
-/// What changes when a file is written, replaced or given another mode.
+/// What changes when a file is written, replaced or given another mode. A file that is not there
+/// and one that cannot be looked at are two things: only the first may mean "none was wanted".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp([i64; 7]);
+pub enum Stamp {
+    /// There is no such file.
+    Missing,
+    /// There may be one; the system's own number for what is in the way.
+    Hidden(Option<i32>),
+    /// Its inode, size, mode and times.
+    There([i64; 7]),
+}
 
 impl Stamp {
-    /// Of the file at this path, none when it cannot be had.
-    pub fn of(path: &Path) -> Option<Stamp> {
-        let it = std::fs::metadata(path).ok()?;
+    /// Of the file at this path.
+    pub fn of(path: &Path) -> Stamp {
+        let it = match std::fs::metadata(path) {
+            Ok(it) => it,
+            // A link to nothing is no missing file either: somebody put it there.
+            Err(error) if is_missing(&error) && std::fs::symlink_metadata(path).is_err() => {
+                return Stamp::Missing;
+            }
+            Err(error) => return Stamp::Hidden(error.raw_os_error()),
+        };
         let (mtime, ctime) = ((it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()));
-        Some(Stamp([
+        Stamp::There([
             it.ino() as i64,
             it.size() as i64,
             it.mode().into(),
@@ -53,14 +68,18 @@ impl Stamp {
             mtime.1,
             ctime.0,
             ctime.1,
-        ]))
+        ])
     }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 impl App {
     /// Reads the key; an App without id or key exists, but cannot sign.
     pub fn new(id: Option<String>, path: &Path) -> App {
-        let state = State { stamp: None, key: None, trouble: None, jwt: None };
+        let state = State { stamp: Stamp::Missing, key: None, trouble: None, jwt: None };
         let app = App { id, path: path.to_owned(), state: Mutex::new(state) };
         app.load(Stamp::of(path));
         app
@@ -130,7 +149,7 @@ impl App {
         self.lock().jwt = None;
     }
 
-    fn load(&self, stamp: Option<Stamp>) -> bool {
+    fn load(&self, stamp: Stamp) -> bool {
         let key = AppKey::read(&self.path);
         let mut state = self.lock();
         state.stamp = stamp;

@@ -10,7 +10,7 @@ mod revoking;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Serialize;
@@ -36,6 +36,7 @@ pub use revoking::Frozen;
 
 use housekeeping::Stamps;
 use minting::Budget;
+use revoking::BreakGlass;
 
 /// One broker.
 #[derive(Debug)]
@@ -55,7 +56,8 @@ pub struct Broker {
     clients: RwLock<Arc<Clients>>,
     stamps: Mutex<Stamps>,
     frozen: AtomicBool,
-    break_glass: AtomicBool,
+    /// A [`BreakGlass`].
+    break_glass: AtomicU8,
     /// Until when GitHub asked us to leave an installation alone.
     paused: Mutex<HashMap<u64, i64>>,
     budgets: Mutex<HashMap<Arc<str>, Budget>>,
@@ -128,7 +130,7 @@ impl Broker {
             clients: RwLock::new(Arc::new(clients)),
             stamps: Mutex::default(),
             frozen: AtomicBool::new(false),
-            break_glass: AtomicBool::new(false),
+            break_glass: AtomicU8::new(BreakGlass::Missing as u8),
             paused: Mutex::default(),
             budgets: Mutex::default(),
             denials: Mutex::default(),
@@ -140,7 +142,11 @@ impl Broker {
         };
         broker.reload();
         // The first look of the housekeeping writes it down.
-        broker.frozen.store(broker.config.freeze_file.exists(), Ordering::SeqCst);
+        let break_glass = BreakGlass::at(&broker.config.freeze_file);
+        broker.frozen.store(break_glass == BreakGlass::There, Ordering::SeqCst);
+        if break_glass == BreakGlass::Hidden {
+            broker.break_glass.store(BreakGlass::Hidden as u8, Ordering::SeqCst);
+        }
         Ok(broker)
     }
 
@@ -172,7 +178,7 @@ impl Broker {
     /// Whether nothing is minted.
     pub fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::SeqCst)
-            || self.break_glass.load(Ordering::SeqCst)
+            || self.break_glass.load(Ordering::SeqCst) != BreakGlass::Missing as u8
             || self.audit.is_frozen()
     }
 

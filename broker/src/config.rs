@@ -28,8 +28,12 @@ pub struct Config {
     pub api_url: String,
     /// `BROKER_POLICY`
     pub policy: PathBuf,
+    /// Whether it was set: then the file must be there.
+    pub policy_asked_for: bool,
     /// `BROKER_CLIENTS_FILE`
     pub clients: PathBuf,
+    /// Whether it was set: then the file must be there.
+    pub clients_asked_for: bool,
     /// `BROKER_SECRET`: one client named `bot`.
     pub secret: Option<SecretString>,
     /// `BROKER_CAPABILITY_SECRET`
@@ -103,6 +107,8 @@ impl Config {
             pem,
             api_url,
             policy: path("BROKER_POLICY", "/secrets/broker-policy.toml"),
+            policy_asked_for: var("BROKER_POLICY").is_some(),
+            clients_asked_for: var("BROKER_CLIENTS_FILE").is_some(),
             clients: path("BROKER_CLIENTS_FILE", "/secrets/broker-clients.toml"),
             secret: client_secret,
             capability_secret,

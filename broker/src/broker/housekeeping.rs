@@ -1,7 +1,7 @@
 //! Looking after the house: files that change, and whether the broker can do its job.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::{Broker, add_secret, chain, lock, lost};
@@ -33,50 +33,95 @@ pub(super) struct Stamps {
 }
 
 /// A file that is read again when it changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Watched {
-    stamp: Option<Stamp>,
+    /// Of the file, and of those it names.
+    stamps: Vec<Stamp>,
+    named: Vec<PathBuf>,
     trouble: Option<String>,
-    /// Whether something good is in force: a file that was read, or none at the start.
-    was_good: bool,
+    in_force: InForce,
+    /// Whether the file was there at some time.
+    seen: bool,
 }
 
-impl Default for Watched {
-    fn default() -> Watched {
-        Watched { stamp: None, trouble: None, was_good: true }
-    }
+/// What is in force in place of what a file says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum InForce {
+    /// What goes without a file, because there is none.
+    #[default]
+    Usual,
+    /// What was read from it.
+    Read,
+    /// Nothing: it may say something narrower than what goes without it.
+    Nothing,
 }
 
 impl Watched {
-    /// What the file says, when it is new and good.
-    fn look<T>(&mut self, path: &Path, read: impl FnOnce() -> Result<T, String>) -> Option<T> {
-        let stamp = Stamp::of(path);
-        if stamp == self.stamp {
+    /// What the file says, when it is new and good, and which files it names. One that was asked
+    /// for by hand must be there.
+    fn look<T>(
+        &mut self,
+        (path, asked_for): (&Path, bool),
+        read: impl FnOnce() -> Result<(T, Vec<PathBuf>), String>,
+    ) -> Option<T> {
+        let paths = std::iter::once(path).chain(self.named.iter().map(PathBuf::as_path));
+        let stamps: Vec<Stamp> = paths.map(Stamp::of).collect();
+        // What is in trouble is looked at each time: the cause may be in no stamp.
+        if stamps == self.stamps && self.trouble.is_none() {
             return None;
         }
-        let first = self.stamp.is_none() && self.trouble.is_none();
-        self.stamp = stamp;
-        // A file that goes away is probably being replaced.
-        let read =
-            if stamp.is_some() { read() } else { Err(format!("{} is gone", path.display())) };
-        match read {
-            Ok(it) => {
-                self.trouble = None;
-                self.was_good = true;
-                Some(it)
+        let stamp = stamps[0];
+        self.stamps = stamps;
+        self.seen |= matches!(stamp, Stamp::There(_));
+        let read = match stamp {
+            Stamp::There(_) => read(),
+            Stamp::Hidden(error) => {
+                let error = error.map(std::io::Error::from_raw_os_error);
+                let error = error.map_or_else(|| "it is hidden".to_owned(), |it| it.to_string());
+                Err(format!("cannot look at {}: {error}", path.display()))
             }
-            Err(trouble) if first || !self.was_good => {
-                tracing::error!(%trouble, "nothing is handed out until this is mended");
-                self.trouble = Some(trouble);
-                self.was_good = false;
-                None
+            Stamp::Missing if !asked_for && !self.seen => {
+                self.in_force = InForce::Usual;
+                self.trouble = None;
+                return None;
+            }
+            // One that goes away is probably being replaced.
+            Stamp::Missing if self.seen => Err(format!("{} is gone", path.display())),
+            Stamp::Missing => Err(format!("{} was asked for and is missing", path.display())),
+        };
+        let trouble = match read {
+            Ok((it, named)) => {
+                let named_before = std::mem::replace(&mut self.named, named);
+                if self.named != named_before {
+                    // Looked at for the first time: a change since then is not missed.
+                    self.stamps.truncate(1);
+                }
+                self.trouble = None;
+                self.in_force = InForce::Read;
+                return Some(it);
+            }
+            Err(trouble) if self.in_force == InForce::Read => {
+                format!("{trouble}; what was read before stays in force")
             }
             Err(trouble) => {
-                tracing::error!(%trouble, "what was read before stays in force");
-                self.trouble = Some(format!("{trouble}; what was read before stays in force"));
-                None
+                self.in_force = InForce::Nothing;
+                trouble
+            }
+        };
+        if self.trouble.as_ref() != Some(&trouble) {
+            if self.in_force == InForce::Nothing {
+                tracing::error!(%trouble, "nothing is handed out until this is mended");
+            } else {
+                tracing::error!(%trouble, "a file is not taken");
             }
         }
+        self.trouble = Some(trouble);
+        None
+    }
+
+    /// Why nothing at all may be handed out.
+    fn closed(&self) -> Option<&String> {
+        self.trouble.as_ref().filter(|_| self.in_force == InForce::Nothing)
     }
 }
 
@@ -90,8 +135,12 @@ impl Broker {
         }
         let mut stamps = lock(&self.stamps);
         let stamps = &mut *stamps;
-        let policy = || Policy::read(&self.config.policy).map_err(|error| chain(&error));
-        if let Some(policy) = stamps.policy.look(&self.config.policy, policy) {
+        let policy = || match Policy::read(&self.config.policy) {
+            Ok(policy) => Ok((policy, Vec::new())),
+            Err(error) => Err(chain(&error)),
+        };
+        let file = (self.config.policy.as_path(), self.config.policy_asked_for);
+        if let Some(policy) = stamps.policy.look(file, policy) {
             *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
             self.counters.reloads.up();
             tracing::info!("the policy was read");
@@ -99,9 +148,10 @@ impl Broker {
         let clients = || {
             let mut clients = Clients::read(&self.config.clients).map_err(|error| chain(&error))?;
             add_secret(&mut clients, &self.config).map_err(|error| error.to_string())?;
-            Ok(clients)
+            Ok((clients, Vec::new()))
         };
-        if let Some(clients) = stamps.clients.look(&self.config.clients, clients) {
+        let file = (self.config.clients.as_path(), self.config.clients_asked_for);
+        if let Some(clients) = stamps.clients.look(file, clients) {
             *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients);
             self.counters.reloads.up();
             tracing::info!("the clients were read");
@@ -113,8 +163,8 @@ impl Broker {
     pub(crate) fn check_files(&self) -> Result<(), Refusal> {
         let stamps = lock(&self.stamps);
         for watched in [&stamps.policy, &stamps.clients] {
-            if let (Some(trouble), false) = (&watched.trouble, watched.was_good) {
-                let hint = "mend the file; it is read again every second";
+            if let Some(trouble) = watched.closed() {
+                let hint = "mend the file; it is looked at every second";
                 return Err(Refusal::new(503, "not_configured", trouble.clone(), hint));
             }
         }
@@ -129,7 +179,10 @@ impl Broker {
         {
             why.push(refusal.to_string());
         }
-        if self.is_frozen() {
+        if self.break_glass_is_hidden() {
+            let path = self.config.freeze_file.display();
+            why.push(format!("nobody can tell whether {path} is there: so long nothing is minted"));
+        } else if self.is_frozen() {
             why.push("frozen: POST /thaw, or tinyclaw-broker thaw".to_owned());
         }
         if let Err(error) = self.audit.open(self.clock.wall_ms()) {
@@ -147,7 +200,7 @@ impl Broker {
             warnings.extend(stamps.policy.trouble.clone());
             warnings.extend(stamps.clients.trouble.clone());
         }
-        if !self.config.policy.exists() {
+        if lock(&self.stamps).policy.in_force == InForce::Usual {
             let path = self.config.policy.display();
             warnings.push(format!("there is no policy at {path}: the built-in one is in force"));
         }
@@ -192,5 +245,88 @@ impl Broker {
         text.push_str("# HELP tinyclaw_broker_audit_head Hash of the audit log's last line.\n");
         text.push_str("# TYPE tinyclaw_broker_audit_head gauge\n");
         let _ = writeln!(text, "tinyclaw_broker_{info} 1");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "these tests write and damage files on purpose")]
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Looks once; what was read, if anything was.
+    fn look(watched: &mut Watched, path: &Path, asked_for: bool) -> Option<String> {
+        let read = || {
+            let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+            if text == "bad" { Err("it is bad".to_owned()) } else { Ok((text, Vec::new())) }
+        };
+        watched.look((path, asked_for), read)
+    }
+
+    #[test]
+    fn no_file_is_no_trouble_unless_it_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.toml");
+        let mut watched = Watched::default();
+        assert_eq!(look(&mut watched, &path, false), None);
+        assert_eq!((watched.closed(), watched.in_force), (None, InForce::Usual));
+
+        let mut watched = Watched::default();
+        look(&mut watched, &path, true);
+        assert!(watched.closed().unwrap().ends_with("was asked for and is missing"));
+        fs::write(&path, "good").unwrap();
+        assert_eq!(look(&mut watched, &path, true).as_deref(), Some("good"));
+        assert_eq!(watched.closed(), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_a_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        // A link to itself, a link to nothing, and a file in the folder's place: what root cannot
+        // look at either. A folder without rights and a broken disk go the same way.
+        let at = |name: &str| folder.path().join(name);
+        symlink(at("loop"), at("loop")).unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        for path in [at("loop"), at("dangling"), at("file/policy.toml")] {
+            let mut watched = Watched::default();
+            look(&mut watched, &path, false);
+            let trouble = watched.closed().unwrap_or_else(|| panic!("{path:?} is taken for none"));
+            assert!(trouble.starts_with("cannot look at"), "{trouble}");
+        }
+        // Over the usual rules it closes as well, and opens when there is none after all.
+        let mut watched = Watched::default();
+        look(&mut watched, &at("later"), false);
+        symlink(at("later"), at("later")).unwrap();
+        look(&mut watched, &at("later"), false);
+        assert!(watched.closed().is_some());
+        fs::remove_file(at("later")).unwrap();
+        look(&mut watched, &at("later"), false);
+        assert_eq!(watched.closed(), None);
+    }
+
+    #[test]
+    fn what_was_read_stays_in_force_and_what_was_never_understood_stays_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.toml");
+        let mut watched = Watched::default();
+        fs::write(&path, "good").unwrap();
+        assert!(look(&mut watched, &path, false).is_some());
+        fs::remove_file(&path).unwrap();
+        symlink(&path, &path).unwrap();
+        assert!(look(&mut watched, &path, false).is_none());
+        assert!(watched.trouble.as_ref().unwrap().ends_with("stays in force"));
+        assert_eq!(watched.closed(), None);
+
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "bad").unwrap();
+        let mut watched = Watched::default();
+        look(&mut watched, &path, false);
+        fs::remove_file(&path).unwrap();
+        look(&mut watched, &path, false);
+        assert!(watched.closed().is_some(), "somebody wanted a policy");
     }
 }

@@ -1,6 +1,8 @@
 //! Taking tokens back: one of them, or all at once and no new ones.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +30,26 @@ pub struct Frozen {
     pub failed: usize,
     /// Whether the freeze is on disk and outlives a restart.
     pub persisted: bool,
+}
+
+/// Whether somebody put the break-glass file down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BreakGlass {
+    Missing = 0,
+    There = 1,
+    /// It cannot be told.
+    Hidden = 2,
+}
+
+impl BreakGlass {
+    /// As it is now. Whatever has the name is a break-glass file, a link to nothing too.
+    pub(super) fn at(path: &Path) -> BreakGlass {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => BreakGlass::There,
+            Err(error) if error.kind() == ErrorKind::NotFound => BreakGlass::Missing,
+            Err(_) => BreakGlass::Hidden,
+        }
+    }
 }
 
 impl Broker {
@@ -87,9 +109,9 @@ impl Broker {
 
     /// Mints again. Refused when it cannot be written down.
     pub async fn thaw(&self, who: &str, peer: IpAddr) -> Result<(), Refusal> {
-        if self.break_glass.load(Ordering::SeqCst) {
+        if self.break_glass.load(Ordering::SeqCst) != BreakGlass::Missing as u8 {
             let path = self.config.freeze_file.display();
-            let error = format!("{path} exists: while it does, nothing is minted");
+            let error = format!("{path} exists or cannot be looked at: so long nothing is minted");
             return Err(Refusal::new(409, "break_glass", error, "remove the file, then thaw"));
         }
         let event =
@@ -103,12 +125,30 @@ impl Broker {
     }
 
     /// Freezes when the break-glass file appears. Called every second.
+    ///
+    /// While nobody can tell whether it is there, nothing is minted either, but what lives is
+    /// left alone and what was frozen for it thaws by itself: a disk that stumbles is no alarm.
     pub async fn watch_break_glass(self: &Arc<Self>) {
-        let there = self.config.freeze_file.exists();
-        let before = self.break_glass.swap(there, Ordering::SeqCst);
-        if there && !before {
-            self.freeze("break-glass file", None).await;
+        let path = &self.config.freeze_file;
+        let stamp = BreakGlass::at(path);
+        let before = self.break_glass.swap(stamp as u8, Ordering::SeqCst);
+        if stamp as u8 == before {
+            return;
         }
+        match stamp {
+            BreakGlass::There => {
+                self.freeze("break-glass file", None).await;
+            }
+            BreakGlass::Hidden => tracing::error!(
+                path = %path.display(),
+                "nothing is minted while nobody can tell whether this file is there"
+            ),
+            BreakGlass::Missing => tracing::warn!(path = %path.display(), "no break-glass file"),
+        }
+    }
+
+    pub(super) fn break_glass_is_hidden(&self) -> bool {
+        self.break_glass.load(Ordering::SeqCst) == BreakGlass::Hidden as u8
     }
 
     async fn revoke_all(self: &Arc<Self>) -> (usize, usize) {

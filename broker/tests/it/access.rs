@@ -131,6 +131,21 @@ fn a_bad_file_at_the_start_hands_out_nothing_until_it_is_mended() {
     office.write("policy.toml", &rule("contents"));
     broker.until("the mended policy", |it| code(it, SITE, None).0 == 200);
 
+    // One that cannot be reached, or was asked for and is not there, is not "no policy".
+    for looped in [true, false] {
+        let mut office = Office::new();
+        let path = office.path("elsewhere.toml");
+        if looped {
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+        }
+        office.set("BROKER_POLICY", &path.display().to_string());
+        let broker = start(&office);
+        assert_eq!(code(&broker, SITE, None), (503, "not_configured".into()));
+        office.write("new.toml", &rule("contents"));
+        std::fs::rename(office.path("new.toml"), &path).unwrap();
+        broker.until("the policy", |it| code(it, SITE, None).0 == 200);
+    }
+
     // A list of clients that is not understood is not "no clients".
     let office = Office::new();
     office.write("clients.toml", "[clients.bot]\nsha256='not one'\n");

@@ -36,7 +36,7 @@ impl Day {
                 "GITHUB_APP_ID" => APP_ID.to_owned(),
                 "GITHUB_APP_PEM" => key.display().to_string(),
                 "GITHUB_API_URL" => github.url(),
-                "BROKER_POLICY" | "BROKER_CLIENTS_FILE" | "BROKER_FREEZE_FILE" => at(name),
+                "BROKER_FREEZE_FILE" => at(name),
                 "BROKER_AUDIT" => at("audit.jsonl"),
                 _ => return None,
             })

@@ -169,6 +169,22 @@ fn the_break_glass_file_freezes_while_it_is_there() {
 }
 
 #[test]
+fn a_break_glass_file_that_cannot_be_looked_at_stops_minting_and_revokes_nothing() {
+    let mut office = Office::new();
+    // Its folder is no folder at the moment.
+    let folder = office.write("glass", "");
+    office.set("BROKER_FREEZE_FILE", &folder.join("freeze").display().to_string());
+    let broker = start(&office);
+    assert_eq!(broker.refused(SITE), (503, "frozen".into()));
+    assert!(broker.get("/ready").1["why"].to_string().contains("nobody can tell"));
+    std::fs::remove_file(&folder).unwrap();
+    broker.until("the end of it", |it| it.get(&format!("/token?{SITE}")).0 == 200);
+    office.write("glass", "");
+    broker.until("it again", |it| it.get(&format!("/token?{SITE}")).0 == 503);
+    assert_eq!(office.github.requests("DELETE"), 0);
+}
+
+#[test]
 fn a_token_that_github_cannot_revoke_is_still_not_handed_out_again() {
     let office = Office::new();
     let broker = start(&office);

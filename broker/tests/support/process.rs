@@ -45,8 +45,6 @@ impl Office {
             ("GITHUB_APP_ID", APP_ID.to_owned()),
             ("GITHUB_APP_PEM", at("github-app.pem")),
             ("GITHUB_API_URL", github.url()),
-            ("BROKER_POLICY", at("policy.toml")),
-            ("BROKER_CLIENTS_FILE", at("clients.toml")),
             ("BROKER_AUDIT", at("audit.jsonl")),
             ("BROKER_FREEZE_FILE", at("freeze")),
             // As loud as it gets: whatever is said is searched for secrets.
@@ -75,7 +73,16 @@ impl Office {
 
     pub fn command(&self, binary: &str) -> Command {
         let mut command = Command::new(binary);
-        command.env_clear().envs(self.env.iter().map(|(a, b)| (a, b)));
+        command.env_clear();
+        // Named only when they are there: a file that was asked for must not be missing.
+        for (name, file) in
+            [("BROKER_POLICY", "policy.toml"), ("BROKER_CLIENTS_FILE", "clients.toml")]
+        {
+            if self.path(file).symlink_metadata().is_ok() {
+                command.env(name, self.path(file));
+            }
+        }
+        command.envs(self.env.iter().map(|(a, b)| (a, b)));
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
     }
