@@ -124,7 +124,10 @@ fn wait_for(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         if let Ok(mut stream) = TcpStream::connect(address) {
-            let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let _ = write!(
+                stream,
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
             let mut text = String::new();
             if stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 ") {
                 return Ok(());

@@ -2,8 +2,8 @@
 //!
 //! Only SHA-256 of a secret is kept. A presented secret is compared with every client's in
 //! constant time, so that neither the name nor the secret can be guessed by the clock. With no
-//! client and no capability secret, whoever reaches the port is served: right for a private
-//! container network, and said aloud at the start.
+//! client and no capability secret, whoever reaches the port from a private network is served:
+//! right for containers, and said aloud at the start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

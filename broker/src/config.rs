@@ -64,8 +64,8 @@ impl Config {
                 (None, None) => Ok(None),
             }
         };
-        // Every address: in its container the broker is reached over a private network only.
-        let listen = var("BROKER_LISTEN").unwrap_or_else(|| "0.0.0.0:3000".to_owned());
+        // This machine alone: its container, on a private network, says otherwise.
+        let listen = var("BROKER_LISTEN").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
         let listen = listen
             .parse()
             .with_context(|| format!("BROKER_LISTEN={listen:?} is not address:port"))?;
@@ -150,7 +150,7 @@ mod tests {
     fn nothing_set_is_a_broker_that_idles() {
         let config = config(&[("GITHUB_APP_ID", "")]).unwrap();
         assert_eq!(config.app_id, None);
-        assert_eq!(config.listen, "0.0.0.0:3000".parse().unwrap());
+        assert_eq!(config.listen, "127.0.0.1:3000".parse().unwrap());
         assert_eq!(config.api_url, GITHUB);
     }
 

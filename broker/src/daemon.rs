@@ -53,7 +53,7 @@ fn say_what_is(broker: &Arc<Broker>) {
     if !broker.is_guarded() {
         tracing::warn!(
             %listen,
-            "no clients are configured: whoever reaches this port is served; keep it on a private network"
+            "no clients are configured: whoever reaches this port from a private network is served"
         );
     }
     if let Some(reason) = broker.unready() {

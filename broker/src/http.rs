@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::Broker;
+use crate::door;
 use crate::policy::Caller;
 use crate::refusal::Refusal;
 
@@ -103,6 +104,10 @@ async fn answer(
 
 /// The answer to one request from `peer`.
 pub async fn respond(broker: &Arc<Broker>, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+    if let Err(refusal) = may_enter(broker, peer, &request) {
+        broker.record_denial(None, None, peer, &refusal);
+        return refused(&refusal);
+    }
     let path = request.uri().path();
     let allowed = match path {
         "/token" => "GET, DELETE",
@@ -139,16 +144,33 @@ pub async fn respond(broker: &Arc<Broker>, peer: IpAddr, request: Request<Body>)
     }
 }
 
+/// Without clients a request must come from next door. A guarded broker asks for a bearer
+/// instead, but at its kill switch, where there may be none to show.
+fn may_enter(broker: &Broker, peer: IpAddr, request: &Request<Body>) -> Result<(), Refusal> {
+    door::no_browser(request.headers())?;
+    if !broker.is_guarded() || works_kill_switch(request, peer) {
+        door::neighbour(peer, request.headers(), request.uri())?;
+    }
+    Ok(())
+}
+
+/// Whether somebody on the broker's own loopback freezes or thaws without a bearer.
+fn works_kill_switch(request: &Request<Body>, peer: IpAddr) -> bool {
+    matches!(request.uri().path(), "/freeze" | "/thaw")
+        && peer.is_loopback()
+        && bearer(request).is_none()
+}
+
 async fn guarded(
     broker: &Arc<Broker>,
     peer: IpAddr,
     method: &Method,
     request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let kill_switch = matches!(request.uri().path(), "/freeze" | "/thaw");
-    let caller = match bearer(&request) {
-        None if kill_switch && peer.is_loopback() => broker.caller_beside(),
-        bearer => broker.caller(bearer),
+    let caller = if works_kill_switch(&request, peer) {
+        broker.caller_beside()
+    } else {
+        broker.caller(bearer(&request))
     };
     let caller = caller.inspect_err(|refusal| {
         broker.record_denial(None, None, peer, refusal);

@@ -11,6 +11,7 @@ pub mod config;
 pub mod counters;
 pub mod daemon;
 pub mod date;
+mod door;
 pub mod errand;
 pub mod flight;
 pub mod github;

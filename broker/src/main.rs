@@ -13,7 +13,7 @@ use tinyclaw_broker::{Broker, Clock, Config, audit, daemon, preflight, process};
 const USAGE: &str = "\
 tinyclaw-broker: mints GitHub installation tokens, never wider than allowed
 
-  tinyclaw-broker [serve]          serve on BROKER_LISTEN (default 0.0.0.0:3000)
+  tinyclaw-broker [serve]          serve on BROKER_LISTEN (default 127.0.0.1:3000)
   tinyclaw-broker check [--json]   App, key and installations; exit 1 when no token can be had
   tinyclaw-broker audit verify [FILE] [--json]
                                    check the chain of the audit log (default BROKER_AUDIT)

@@ -205,8 +205,9 @@ impl Broker {
             warnings.push(format!("there is no policy at {path}: the built-in one is in force"));
         }
         if !self.is_guarded() {
-            warnings
-                .push("no clients are configured: whoever reaches this port is served".to_owned());
+            let warning = "no clients are configured: whoever reaches this port from a private \
+                           network is served";
+            warnings.push(warning.to_owned());
         }
         if self.clock.offset() != 0 {
             let offset = self.clock.offset();

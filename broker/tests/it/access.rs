@@ -44,7 +44,47 @@ fn without_clients_the_private_network_is_served_and_that_is_said() {
     let office = Office::new();
     let broker = start(&office);
     assert_eq!(broker.ask("GET", SITE, None, None).0, 200);
-    assert!(broker.said().contains("whoever reaches this port is served"));
+    assert!(broker.said().contains("whoever reaches this port from a private network is served"));
+}
+
+/// Status and code of the answer to a request with these further lines in its head.
+fn with_head(broker: &Running<'_>, request: &str, head: &str) -> (u16, String) {
+    let answer = broker.say(&format!("{request} HTTP/1.1\r\nConnection: close\r\n{head}\r\n"));
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_page_in_a_browser_gets_nothing() {
+    let mut office = Office::new();
+    let site = format!("GET {SITE}");
+    {
+        let broker = start(&office);
+        let get = |head: &str| with_head(&broker, &site, head);
+        for host in ["broker:3000", "localhost:3000", "127.0.0.1:3000", "[::1]:3000", "BROKER"] {
+            assert_eq!(get(&format!("Host: {host}\r\n")).0, 200, "{host}");
+        }
+        // The page's own name, made to mean this address.
+        for head in ["Host: rebound.example:3000\r\n", "Host: broker\r\nHost: localhost\r\n"] {
+            assert_eq!(get(head), (403, "host_refused".into()), "{head}");
+        }
+        let absolute = format!("GET http://rebound.example{SITE}");
+        let refused = with_head(&broker, &absolute, "Host: broker\r\n");
+        assert_eq!(refused, (403, "host_refused".into()));
+        let head = "Host: localhost:3000\r\nOrigin: http://rebound.example\r\n";
+        for request in [&site, "GET /health", "POST /freeze", "POST /thaw"] {
+            assert_eq!(with_head(&broker, request, head), (403, "browser_refused".into()));
+        }
+        assert_eq!(broker.get("/health").1["numbers"]["frozen"], false);
+    }
+    // Guarded, the name is anybody's to choose, but not at the switch that takes no bearer.
+    office.set("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET);
+    let broker = start(&office);
+    let head = "Host: rebound.example\r\n";
+    assert_eq!(with_head(&broker, &site, head), (401, "bearer_required".into()));
+    assert_eq!(with_head(&broker, "POST /freeze", head), (403, "host_refused".into()));
 }
 
 #[test]

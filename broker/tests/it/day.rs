@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use secrecy::ExposeSecret;
-use tinyclaw_broker::{Broker, Clock, Config, ManualClock};
+use tinyclaw_broker::{Broker, Clock, Config, ManualClock, respond};
 
 use crate::support::github::{APP_ID, GitHub};
 use crate::support::rsa_key;
@@ -89,6 +91,22 @@ async fn no_token_is_handed_out_too_old_on_a_whole_day() {
         // Every fifty minutes one: 24 h hold 28 of them, and the first.
         assert_eq!(day.github.mints(), 29, "clock {wrong_by} s wrong");
     }
+}
+
+#[tokio::test]
+async fn who_comes_from_the_internet_is_not_served() {
+    let day = Day::begin(0);
+    let ask = async |peer: &str| {
+        let request = Request::get(format!("/token?{SITE}")).header("host", "broker:3000");
+        let request = request.body(Body::empty()).unwrap();
+        respond(&day.broker, peer.parse().unwrap(), request).await.status().as_u16()
+    };
+    for (peer, status) in
+        [("8.8.8.8", 403), ("2001:db8::1", 403), ("172.18.0.3", 200), ("::ffff:172.18.0.3", 200)]
+    {
+        assert_eq!(ask(peer).await, status, "{peer}");
+    }
+    assert_eq!(day.github.mints(), 1);
 }
 
 #[tokio::test]

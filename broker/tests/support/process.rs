@@ -1,6 +1,7 @@
 //! A broker as a real process: started, asked, ended, and searched for secrets.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -165,6 +166,16 @@ impl Running<'_> {
             }
         }
         panic!("{method} {path}: {:#}\n{}", last.unwrap(), self.said());
+    }
+
+    /// Sends these bytes, and takes what comes until the broker hangs up.
+    pub fn say(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub fn get(&self, path: &str) -> (u16, Value) {
