@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::app::App;
@@ -40,6 +41,9 @@ const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A secondary rate limit without a time is lifted after a minute, says GitHub.
 const PAUSE_SECONDS: u64 = 60;
 const PAGES_MAX: u32 = 100;
+/// GitHub's secondary limits begin at a hundred requests at once, and every one is an open file.
+/// To revoke has lines of its own: a rush of mints must not keep a freeze waiting.
+const AT_ONCE_MAX: usize = 64;
 
 /// A connection to GitHub, as this App.
 #[derive(Debug)]
@@ -49,6 +53,9 @@ pub struct GitHub {
     app: Arc<App>,
     clock: Arc<Clock>,
     counters: Arc<Counters>,
+    /// Lines to GitHub, for everything but revoking and for that.
+    asking: Semaphore,
+    revoking: Semaphore,
 }
 
 /// A new token and what it is really good for.
@@ -153,7 +160,8 @@ impl GitHub {
             http = http.no_proxy();
         }
         let base = base.trim_end_matches('/').to_owned();
-        Ok(GitHub { http: http.build()?, base, app, clock, counters })
+        let (asking, revoking) = (Semaphore::new(AT_ONCE_MAX), Semaphore::new(AT_ONCE_MAX));
+        Ok(GitHub { http: http.build()?, base, app, clock, counters, asking, revoking })
     }
 
     /// Mints a token for exactly this key.
@@ -311,6 +319,11 @@ impl GitHub {
         bearer: &Bearer<'_>,
         body: Option<&serde_json::Value>,
     ) -> Result<Reply, Failure> {
+        let lines = match bearer {
+            Bearer::Jwt => &self.asking,
+            Bearer::Token(_) => &self.revoking,
+        };
+        let _line = lines.acquire().await;
         let bearer = match bearer {
             Bearer::Jwt => self.app.jwt(self.clock.now()).map_err(|trouble| {
                 let hint = "see GET /ready, or run tinyclaw-broker check";

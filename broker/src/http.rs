@@ -4,28 +4,40 @@
 //! `/token` must not mint, and every refusal, 404 and 405 included, has the same shape. A token
 //! to be revoked comes in a body, never in a URL that somebody may log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
-use axum::serve::ListenerExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::broker::Broker;
 use crate::door;
 use crate::policy::Caller;
+use crate::process::file_limit;
 use crate::refusal::Refusal;
+use crate::seats::{Seats, Sitting};
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
+/// From a request's head to the end of its body.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// Five hundred repositories of sixty letters. Times all seats it still fits into the container.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// When the system has no connection to give: soon enough not to be noticed.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often, in looks, tokens are renewed.
@@ -45,11 +57,6 @@ struct TokenToRevoke {
     token: SecretString,
 }
 
-/// The broker as an axum application.
-pub fn router(broker: Arc<Broker>) -> Router {
-    Router::new().fallback(answer).with_state(broker)
-}
-
 /// Serves until told to stop, with the broker's housekeeping beside it.
 pub async fn serve(
     broker: Arc<Broker>,
@@ -57,28 +64,104 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let housekeeping = tokio::spawn(keep_house(broker.clone()));
-    let listener = listener.tap_io(|connection| {
+    let seats = Seats::among(file_limit());
+    let mut http = http1::Builder::new();
+    http.max_buf_size(HEAD_BYTES_MAX);
+    let (stopping, stopped) = watch::channel(());
+    let mut sweeps = interval(LOOK_EVERY);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            _ = sweeps.tick() => {
+                seats.sweep();
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (connection, peer) = match accepted {
+            Ok(it) => it,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                continue;
+            }
+        };
         // A small answer that waits for company is late.
         let _ = connection.set_nodelay(true);
-    });
-    let app = router(broker).into_make_service_with_connect_info::<SocketAddr>();
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let shutdown = async move {
-        shutdown.await;
-        let _ = stopping.send(());
-    };
-    let serving = axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future();
+        if let Some(sitting) = seats.take(peer.ip()) {
+            let (broker, http, stopped) = (broker.clone(), http.clone(), stopped.clone());
+            tokio::spawn(attend(broker, http, connection, peer.ip(), sitting, stopped));
+        }
+        // Who was dismissed closes before the next one comes in.
+        tokio::task::yield_now().await;
+    }
+    drop((listener, stopped));
+    let _ = stopping.send(());
     // A connection that is kept open by a client must not keep the broker from ending.
-    let late = async {
-        let _ = stopped.await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        served = serving => served?,
-        () = late => tracing::warn!("some connections were still open"),
+    if timeout(LAST_ANSWERS, stopping.closed()).await.is_err() {
+        tracing::warn!(connections = seats.count(), "some connections were still open");
     }
     housekeeping.abort();
     Ok(())
+}
+
+/// One connection, until it is closed by either side.
+async fn attend(
+    broker: Arc<Broker>,
+    http: http1::Builder,
+    connection: TcpStream,
+    peer: IpAddr,
+    sitting: Sitting,
+    mut stopped: watch::Receiver<()>,
+) {
+    let sitting = &sitting;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let broker = broker.clone();
+        async move {
+            let answer = match whole(request).await {
+                Ok(request) => {
+                    sitting.asks();
+                    respond(&broker, peer, request).await
+                }
+                Err(refusal) => refused(&refusal),
+            };
+            sitting.has_its_answer();
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(connection), service));
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            // Closed by the other side, or not HTTP: nobody is left to tell.
+            _ = connection.as_mut() => return,
+            () = sitting.dismissed() => {
+                if !sitting.is_busy() {
+                    return;
+                }
+            }
+            _ = stopped.changed(), if !leaving => {}
+        }
+        leaving = true;
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+/// The request with all of its body: before that nobody waits for an answer.
+async fn whole(request: Request<Incoming>) -> Result<Request<Body>, Refusal> {
+    let (head, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Request::from_parts(head, Body::empty()));
+    }
+    let bad = |error: &'static str| {
+        let hint = "a token to revoke is all that is ever sent here, in one go";
+        Refusal::malformed("bad_body", error, hint)
+    };
+    let body = axum::body::to_bytes(Body::new(body), BODY_BYTES_MAX);
+    let body = timeout(BODY_WITHIN, body).await.map_err(|_| bad("the body did not come"))?;
+    let body = body.map_err(|_| bad("the body is too long or broke off"))?;
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 async fn keep_house(broker: Arc<Broker>) {
@@ -90,16 +173,9 @@ async fn keep_house(broker: Arc<Broker>) {
         broker.watch_break_glass().await;
         if look % RENEW_EVERY == 0 {
             broker.refresh_due();
+            broker.revoke_again().await;
         }
     }
-}
-
-async fn answer(
-    State(broker): State<Arc<Broker>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request<Body>,
-) -> Response<Body> {
-    respond(&broker, peer.ip(), request).await
 }
 
 /// The answer to one request from `peer`.

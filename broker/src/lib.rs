@@ -26,6 +26,7 @@ pub mod process;
 pub mod redact;
 pub mod refusal;
 pub mod remote;
+mod seats;
 pub mod vault;
 
 pub use broker::{Broker, Explanation, Frozen, Readiness};

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::redact::{ScrubbedStderr, scrub};
 
 /// A herd of a thousand callers is served at once. More would only cost memory: a connection is
-/// 14 KB, and who comes later waits in the kernel's queue.
+/// 14 KB; see the seats for who gets one.
 const FILES_WANTED: u64 = 2_048;
 
 /// Makes memory and environment unreadable to other processes of the same user, and leaves no
@@ -31,6 +31,11 @@ pub fn set_file_limit() {
         // What is not granted is done without: accepting waits until a connection is closed.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, FILES_WANTED.min(hard), hard);
     }
+}
+
+/// How many files may be open, connections among them.
+pub fn file_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(FILES_WANTED, |(soft, _)| soft.min(FILES_WANTED))
 }
 
 /// Log lines to stderr, scrubbed; `level` is `info`, or `warn,tinyclaw_broker=debug`.

@@ -107,6 +107,20 @@ impl Broker {
         Frozen { frozen: true, revoked, failed, persisted }
     }
 
+    /// While it is frozen, tries again to revoke what GitHub did not. Called now and then.
+    pub async fn revoke_again(self: &Arc<Self>) {
+        let frozen = self.frozen.load(Ordering::SeqCst) || self.audit.is_frozen();
+        if !frozen || self.vault.count(self.clock.now()) == 0 {
+            return;
+        }
+        let (revoked, failed) = self.revoke_all().await;
+        tracing::warn!(revoked, failed, "tried again to revoke what a freeze had left");
+        if revoked > 0 {
+            let count = Some(revoked as u64);
+            let _ = self.record(&Event { event: "revoke", count, ..Event::default() });
+        }
+    }
+
     /// Mints again. Refused when it cannot be written down.
     pub async fn thaw(&self, who: &str, peer: IpAddr) -> Result<(), Refusal> {
         if self.break_glass.load(Ordering::SeqCst) != BreakGlass::Missing as u8 {
@@ -172,7 +186,7 @@ impl Broker {
                     self.counters.revoked.up();
                     revoked += 1;
                 }
-                // They stay known: another freeze tries again.
+                // They stay known, and are tried again while it is frozen.
                 Some(_) => failed += 1,
                 None => return (revoked, failed),
             }

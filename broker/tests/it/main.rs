@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod audit;
+mod crowd;
 mod day;
 mod errors;
 mod git;
