@@ -39,7 +39,8 @@ const SEGMENTS_MAX: usize = 15;
 /// One event. What is not known is left out of the line.
 #[derive(Debug, Default, Serialize)]
 pub struct Event<'a> {
-    /// `start`, `mint`, `token`, `denied`, `wider`, `revoke`, `freeze`, `thaw`, `repaired`.
+    /// `start`, `mint`, `token`, `denied`, `wider`, `revoke`, `freeze`, `thaw`, `repaired`,
+    /// `resumed`.
     pub event: &'static str,
     /// `granted` or `denied`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +124,8 @@ pub struct Audit {
     state: Mutex<State>,
     /// The same as the head's, to be had without waiting for a line being written.
     frozen: AtomicBool,
+    /// Whether the last line that was to be written was not.
+    in_trouble: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -168,6 +171,7 @@ impl Audit {
             segment_bytes_max: SEGMENT_BYTES_MAX,
             state: Mutex::new(state),
             frozen: AtomicBool::new(false),
+            in_trouble: AtomicBool::new(false),
         }
     }
 
@@ -182,6 +186,17 @@ impl Audit {
         let mut state = self.lock();
         self.ensure_open(&mut state, now_ms)?;
         Ok(state.head.clone())
+    }
+
+    /// Whether a line can be written, as far as is known: after one that could not, another is
+    /// tried. A file that can be opened may still be on a disk that is full.
+    pub fn check(&self, now_ms: i64) -> Result<(), AuditError> {
+        let mut state = self.lock();
+        self.ensure_open(&mut state, now_ms)?;
+        if self.in_trouble.load(Ordering::SeqCst) {
+            self.append(&mut state, now_ms, &Event { event: "resumed", ..Event::default() })?;
+        }
+        Ok(())
     }
 
     /// Whether the log says that the broker is frozen, as far as it could be read.
@@ -229,6 +244,7 @@ impl Audit {
         match file.sync_data() {
             // A device that is no disk has nothing to flush.
             Err(source) if source.kind() != io::ErrorKind::InvalidInput => {
+                self.in_trouble.store(true, Ordering::SeqCst);
                 Err(self.unwritable(source))
             }
             _ => Ok(()),
@@ -236,6 +252,17 @@ impl Audit {
     }
 
     fn append(&self, state: &mut State, now_ms: i64, event: &Event<'_>) -> Result<(), AuditError> {
+        let written = self.append_line(state, now_ms, event);
+        self.in_trouble.store(written.is_err(), Ordering::SeqCst);
+        written
+    }
+
+    fn append_line(
+        &self,
+        state: &mut State,
+        now_ms: i64,
+        event: &Event<'_>,
+    ) -> Result<(), AuditError> {
         let head = Head { seq: state.head.seq + 1, ..state.head.clone() };
         let event = serde_json::to_string(event).map_err(|error| self.unwritable(error.into()))?;
         let fields = &event[1..event.len() - 1];
@@ -327,14 +354,23 @@ impl Audit {
             file.sync_data().map_err(failed)?;
         }
         std::fs::rename(&self.path, segment(&self.path, state.first_seq)).map_err(failed)?;
+        // The file at hand is an old one now. Should the new one not be had, there is none, and
+        // the next line opens it: the chain goes on from the segment's end.
+        state.file = None;
         let file = self.open_file().map_err(failed)?;
         file.try_lock().map_err(|error| failed(error.into()))?;
         state.file = Some(file);
         state.bytes = 0;
         state.first_seq = state.head.seq + 1;
-        let segments = segments(&self.path).map_err(failed)?;
-        for (_, old) in segments.iter().rev().skip(SEGMENTS_MAX) {
-            std::fs::remove_file(old).map_err(failed)?;
+        if let Err(error) = self.throw_away() {
+            tracing::warn!(%error, "an old segment of the audit log stays");
+        }
+        Ok(())
+    }
+
+    fn throw_away(&self) -> io::Result<()> {
+        for (_, old) in segments(&self.path)?.iter().rev().skip(SEGMENTS_MAX) {
+            std::fs::remove_file(old)?;
         }
         Ok(())
     }
@@ -528,6 +564,60 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(audit.write(NOW, &event("ada")), Err(AuditError::Write { .. })));
         }
+    }
+
+    #[test]
+    fn a_rotation_needs_no_file_to_spare_and_may_fail_once() {
+        const FEW: &str = "TINYCLAW_TEST_WITH_FEW_FILES";
+        if std::env::var_os(FEW).is_none() {
+            // Again, in a process that may open few files: then a file cannot be had.
+            let name = "audit::tests::a_rotation_needs_no_file_to_spare_and_may_fail_once";
+            let script = format!("ulimit -n 64; exec \"$0\" --exact {name}");
+            let mut again = std::process::Command::new("bash");
+            let again = again.args(["-c", &script]).arg(std::env::current_exe().unwrap());
+            let output = again.env(FEW, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let (_folder, path) = log();
+        let audit = Audit::at(&path).with_segments_of(1000);
+        while fs::metadata(&path).map_or(0, |it| it.len()) < 800 {
+            write(&audit, 1);
+        }
+        let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        // The old one is closed before the new one is opened.
+        write(&audit, 3);
+        // The segment's name is taken: this line is not written, the next one is.
+        while fs::metadata(&path).map_or(0, |it| it.len()) < 800 {
+            write(&audit, 1);
+        }
+        let stranger = segment(&path, audit.lock().first_seq);
+        fs::create_dir(&stranger).unwrap();
+        assert!(audit.write(NOW, &event("ada")).is_err());
+        fs::remove_dir(&stranger).unwrap();
+        write(&audit, 3);
+        drop(all);
+        assert_eq!(verify(&path).unwrap().files, 3);
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_written_is_tried_before_it_is_called_good() {
+        let audit = Audit::at(Path::new("/dev/full"));
+        audit.check(NOW).unwrap();
+        audit.write(NOW, &event("ada")).unwrap_err();
+        audit.check(NOW).unwrap_err();
+
+        let (folder, path) = log();
+        let audit = Audit::at(&path);
+        write(&audit, 1);
+        // A file that is as large as it may ever be: the limit of one process is not ours to set
+        // here, so the trouble is remembered by hand.
+        audit.in_trouble.store(true, Ordering::SeqCst);
+        audit.check(NOW).unwrap();
+        audit.check(NOW).unwrap();
+        assert_eq!(verify(&path).unwrap().lines, 2, "said once");
+        drop(folder);
     }
 
     #[test]

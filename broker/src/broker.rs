@@ -28,7 +28,7 @@ use crate::github::GitHub;
 use crate::lookup::Lookups;
 use crate::names::Owner;
 use crate::policy::{ANYBODY, Caller, Plan, Policy};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, chain};
 use crate::vault::{Found, Issued, Key, Vault};
 
 pub use housekeeping::Readiness;
@@ -379,17 +379,6 @@ fn add_secret(clients: &mut Clients, config: &Config) -> anyhow::Result<()> {
 fn lost() -> Refusal {
     let error = "the broker lost its way";
     Refusal::new(500, "internal", error, "try again; its log says what happened")
-}
-
-/// An error with everything behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use super::{Broker, add_secret, chain, lock, lost};
+use super::{Broker, add_secret, lock, lost};
 use crate::app::Stamp;
 use crate::clients::Clients;
 use crate::counters::gauge;
 use crate::policy::Policy;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, chain};
 
 /// A check that the key works is good for this long.
 const PROBE_SECONDS: i64 = 60;
@@ -185,7 +185,7 @@ impl Broker {
         } else if self.is_frozen() {
             why.push("frozen: POST /thaw, or tinyclaw-broker thaw".to_owned());
         }
-        if let Err(error) = self.audit.open(self.clock.wall_ms()) {
+        if let Err(error) = self.audit.check(self.clock.wall_ms()) {
             why.push(chain(&error));
         }
         let mut warnings = Vec::new();

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Broker, chain, lock, lost};
+use super::{Broker, lock, lost};
 use crate::audit::{AuditError, Event};
 use crate::policy::Caller;
 use crate::redact::scrub;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, chain};
 
 /// Denials beyond this many a second are counted, not written: a flood must not fill the disk.
 const DENIALS_A_SECOND: u32 = 50;

@@ -59,6 +59,8 @@ fn what_cannot_be_written_down_is_not_handed_out() {
     for _ in 0..2 {
         assert_eq!(broker.refused(SITE), (503, "audit_unwritable".into()));
     }
+    let (status, body) = broker.get("/ready");
+    assert!(status == 503 && body["why"].to_string().contains("/dev/full"), "{body}");
     let world = office.github.world();
     assert!(world.tokens.values().all(|it| it.revoked), "what was minted was taken back");
 }
@@ -77,7 +79,7 @@ fn a_disk_that_fills_up_stops_warm_tokens_too() {
     let granted = (0..100).take_while(|_| broker.get(&format!("/token?{SITE}")).0 == 200).count();
     assert!((1..100).contains(&granted), "{granted}");
     assert_eq!(broker.refused(SITE), (503, "audit_unwritable".into()));
-    assert_eq!(broker.get("/health").0, 200);
+    assert_eq!((broker.get("/health").0, broker.get("/ready").0), (200, 503));
     drop(broker);
     let whole = tinyclaw_broker::audit::verify(&folder.join("audit.jsonl")).unwrap();
     assert!(whole.lines as usize >= granted, "no half line stayed");
