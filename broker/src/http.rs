@@ -119,7 +119,7 @@ async fn attend(
     let service = service_fn(move |request: Request<Incoming>| {
         let broker = broker.clone();
         async move {
-            let answer = match whole(request).await {
+            let answer = match whole(request, sitting).await {
                 Ok(request) => {
                     sitting.asks();
                     respond(&broker, peer, request).await
@@ -149,11 +149,12 @@ async fn attend(
 }
 
 /// The request with all of its body: before that nobody waits for an answer.
-async fn whole(request: Request<Incoming>) -> Result<Request<Body>, Refusal> {
+async fn whole(request: Request<Incoming>, sitting: &Sitting) -> Result<Request<Body>, Refusal> {
     let (head, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(head, Body::empty()));
     }
+    sitting.begins();
     let bad = |error: &'static str| {
         let hint = "a token to revoke is all that is ever sent here, in one go";
         Refusal::malformed("bad_body", error, hint)

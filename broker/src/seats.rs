@@ -43,8 +43,8 @@ pub(crate) struct Seat {
     idle_since: AtomicU64,
     /// It waits for an answer.
     busy: AtomicBool,
-    /// It was answered before.
-    answered: AtomicBool,
+    /// It has sent a whole head before.
+    spoke: AtomicBool,
     get_up: Notify,
 }
 
@@ -86,7 +86,7 @@ impl Seats {
             number: taken.last,
             idle_since: AtomicU64::new(self.now()),
             busy: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
+            spoke: AtomicBool::new(false),
             get_up: Notify::new(),
         });
         taken.seats.insert(seat.number, seat.clone());
@@ -132,8 +132,8 @@ impl Seat {
     }
 
     fn is_late(&self, now: u64) -> bool {
-        let answered = self.answered.load(Ordering::Relaxed);
-        let patience = if answered { NEXT_ASKS_WITHIN } else { FIRST_ASKS_WITHIN };
+        let spoke = self.spoke.load(Ordering::Relaxed);
+        let patience = if spoke { NEXT_ASKS_WITHIN } else { FIRST_ASKS_WITHIN };
         let idle = now.saturating_sub(self.idle_since.load(Ordering::Relaxed));
         !self.is_busy() && u128::from(idle) > patience.as_millis()
     }
@@ -150,6 +150,12 @@ impl Sitting {
         self.seat.is_busy()
     }
 
+    /// A head came in, and its body is to follow: whoever waits for that keeps the time.
+    pub(crate) fn begins(&self) {
+        self.seat.idle_since.store(self.seats.now(), Ordering::Relaxed);
+        self.seat.spoke.store(true, Ordering::Relaxed);
+    }
+
     /// A request came in whole.
     pub(crate) fn asks(&self) {
         self.seat.busy.store(true, Ordering::Release);
@@ -157,8 +163,7 @@ impl Sitting {
 
     /// Its answer is ready.
     pub(crate) fn has_its_answer(&self) {
-        self.seat.idle_since.store(self.seats.now(), Ordering::Relaxed);
-        self.seat.answered.store(true, Ordering::Relaxed);
+        self.begins();
         self.seat.busy.store(false, Ordering::Release);
     }
 }
