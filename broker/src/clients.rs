@@ -78,8 +78,9 @@ struct Entry {
 }
 
 impl Clients {
-    /// Reads `broker-clients.toml`: per client `sha256` or `secret_file`, and `admin`.
-    pub fn read(path: &Path) -> Result<Clients, ClientsError> {
+    /// Reads `broker-clients.toml`: per client `sha256` or `secret_file`, and `admin`. With it come
+    /// the secrets' files: when one of them changes, so do the clients.
+    pub fn read(path: &Path) -> Result<(Clients, Vec<PathBuf>), ClientsError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ClientsError::Read { path: path.to_owned(), source })?;
         let file: File = toml::from_str(&text).map_err(|error| ClientsError::Form {
@@ -87,7 +88,7 @@ impl Clients {
             // The message alone: the parser's full text quotes the line, which may hold a secret.
             reason: error.message().to_owned(),
         })?;
-        let mut clients = Vec::new();
+        let (mut clients, mut files) = (Vec::new(), Vec::new());
         for (name, entry) in file.clients {
             let wrong = |reason: &str| ClientsError::Secret {
                 name: name.clone(),
@@ -106,8 +107,9 @@ impl Clients {
                 _ => return Err(wrong("give sha256 or secret_file, one of them")),
             };
             clients.push(Client { name, admin: entry.admin, digest });
+            files.extend(entry.secret_file);
         }
-        Ok(Clients(clients))
+        Ok((Clients(clients), files))
     }
 
     /// Adds a client whose secret is at hand.

@@ -42,6 +42,9 @@ pub struct Config {
     pub audit: PathBuf,
     /// `BROKER_FREEZE_FILE`: while it exists, nothing is minted.
     pub freeze_file: PathBuf,
+    /// What is wrong with a secret. Who wanted one must not be served without it, and a broker
+    /// that ended for it would only be started again: it idles and says why.
+    pub trouble: Option<String>,
 }
 
 impl Config {
@@ -88,19 +91,24 @@ impl Config {
         let api_url = var("GITHUB_API_URL").unwrap_or_else(|| GITHUB.to_owned());
         check_api_url(&api_url, var("GITHUB_API_INSECURE").as_deref() == Some("1"))?;
 
-        let client_secret = secret("BROKER_SECRET")?;
-        ensure!(
-            client_secret.as_ref().is_none_or(|it| it.expose_secret().len() >= SECRET_BYTES_MIN),
-            "BROKER_SECRET has fewer than {SECRET_BYTES_MIN} characters: openssl rand -hex 32 makes one"
-        );
-        let capability_secret = secret("BROKER_CAPABILITY_SECRET")?;
-        ensure!(
-            capability_secret
-                .as_ref()
-                .is_none_or(|it| it.expose_secret().len() >= CAPABILITY_SECRET_BYTES_MIN),
-            "BROKER_CAPABILITY_SECRET has fewer than {CAPABILITY_SECRET_BYTES_MIN} characters: \
-             openssl rand -hex 32 makes one"
-        );
+        let mut trouble = None;
+        let mut long_enough = |name: &str, least: usize| {
+            let read = secret(name).and_then(|it| {
+                let long = it.as_ref().is_none_or(|it| it.expose_secret().len() >= least);
+                ensure!(
+                    long,
+                    "{name} has fewer than {least} characters: openssl rand -hex 32 makes one"
+                );
+                Ok(it)
+            });
+            read.unwrap_or_else(|error| {
+                trouble.get_or_insert_with(|| format!("{error:#}"));
+                None
+            })
+        };
+        let client_secret = long_enough("BROKER_SECRET", SECRET_BYTES_MIN);
+        let capability_secret =
+            long_enough("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET_BYTES_MIN);
         Ok(Config {
             listen,
             app_id,
@@ -114,6 +122,7 @@ impl Config {
             capability_secret,
             audit: path("BROKER_AUDIT", "/var/lib/tinyclaw-broker/audit.jsonl"),
             freeze_file: path("BROKER_FREEZE_FILE", "/secrets/broker-freeze"),
+            trouble,
         })
     }
 }
@@ -163,12 +172,24 @@ mod tests {
             ("GITHUB_API_URL", "http://github.example.com", "https"),
             ("GITHUB_API_URL", "github", "URL"),
             ("GITHUB_API_URL", "https://a:b@github.example.com", "user"),
-            ("BROKER_SECRET", "short", "openssl rand"),
-            ("BROKER_CAPABILITY_SECRET", "short", "openssl rand"),
-            ("BROKER_SECRET_FILE", "/nowhere", "cannot read /nowhere"),
         ] {
             let error = format!("{:#}", config(&[(name, value)]).unwrap_err());
             assert!(error.contains(name) && error.contains(part), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unusable_secret_is_named_and_no_reason_to_end() {
+        for (name, value, part) in [
+            ("BROKER_SECRET", "short", "openssl rand"),
+            ("BROKER_CAPABILITY_SECRET", "short", "openssl rand"),
+            ("BROKER_SECRET_FILE", "/nowhere", "cannot read /nowhere"),
+            ("BROKER_CAPABILITY_SECRET_FILE", "/dev/null", "is empty"),
+        ] {
+            let config = config(&[(name, value)]).unwrap();
+            let trouble = config.trouble.unwrap();
+            assert!(trouble.contains(name) && trouble.contains(part), "{name}: {trouble}");
+            assert!(config.secret.is_none() && config.capability_secret.is_none());
         }
     }
 

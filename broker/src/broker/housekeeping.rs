@@ -146,9 +146,10 @@ impl Broker {
             tracing::info!("the policy was read");
         }
         let clients = || {
-            let mut clients = Clients::read(&self.config.clients).map_err(|error| chain(&error))?;
+            let read = Clients::read(&self.config.clients).map_err(|error| chain(&error));
+            let (mut clients, secrets) = read?;
             add_secret(&mut clients, &self.config).map_err(|error| error.to_string())?;
-            Ok((clients, Vec::new()))
+            Ok((clients, secrets))
         };
         let file = (self.config.clients.as_path(), self.config.clients_asked_for);
         if let Some(clients) = stamps.clients.look(file, clients) {
@@ -158,9 +159,13 @@ impl Broker {
         }
     }
 
-    /// Refuses everything while a file that says who may have what was never understood: what
+    /// Refuses everything while a secret of the environment is unusable, or a file that says who may have what was never understood: what
     /// would be in force without it may be wider than what was meant.
     pub(crate) fn check_files(&self) -> Result<(), Refusal> {
+        if let Some(trouble) = &self.config.trouble {
+            let hint = "set it right, then start the broker again";
+            return Err(Refusal::new(503, "not_configured", trouble.clone(), hint));
+        }
         let stamps = lock(&self.stamps);
         for watched in [&stamps.policy, &stamps.clients] {
             if let Some(trouble) = watched.closed() {
