@@ -49,6 +49,7 @@ check_all() {
     fi
     # Other users of this machine have no business in it.
     [ -z "$(find "$here/.env" -perm /077)" ] || told warn ".env may be read by others" "chmod 600 .env"
+    check_names
     mkdir -p "$here/secrets"
     chmod 711 "$here/secrets"
     check_key
@@ -63,6 +64,16 @@ told() {
     printf '%-5s %s\n' "$1" "$2" >&2
     [ -z "${3:-}" ] || printf '      → %s\n' "$3" >&2
     [ "$1" != fail ] || fatal=1
+}
+
+# What stands in .env and is given to no container: somebody relies on it, and it does nothing.
+check_names() {
+    unread="$(sed -n 's/^ *\(export \)\{0,1\} *\([A-Za-z_][A-Za-z0-9_]*\)=..*/\2/p' "$here/.env" | while read -r name; do
+        case "$name" in COMPOSE_* | DOCKER_* | BUILDKIT_*) continue ;; esac
+        grep -qE "^ +(- )?$name(:|=|\$)|[$][{]?$name([^A-Za-z0-9_]|\$)" "$here"/docker-compose*.yml || printf ' %s' "$name"
+    done)"
+    [ -z "$unread" ] || told warn "in .env, and read by no container:$unread" \
+        "docs/SETTINGS.md has the names, and those that a container decides by itself"
 }
 
 # The App's key: there when an App is named, and the broker's alone. A downloaded one is everybody's; that is mended here.

@@ -8,6 +8,7 @@ mod help;
 mod import;
 mod queue;
 mod route;
+mod script;
 mod send;
 mod settings;
 mod setup;
@@ -152,4 +153,16 @@ fn beside(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_tinyclaw")).with_file_name(name);
     assert!(path.is_file(), "{name} is not built: run `cargo build --workspace --bins` first");
     path
+}
+
+/// A file, or a folder with what is in it.
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::copy(from, to).expect("a copy");
+        return;
+    }
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
 }

@@ -4,6 +4,7 @@
     reason = "a test plays the operator, who edits files with an editor"
 )]
 
+mod compose;
 mod health;
 mod settings;
 mod settings_doc;
