@@ -36,6 +36,12 @@ here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=scripts/containers.sh
 . "$here/scripts/containers.sh"
 
+# Also after a signal, which by itself would end this shell without a word.
+trap on_end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 verb_demo() {
     if [ "$(uname -s)" != Linux ]; then
         fail "the demo needs Linux, for its file locks and notices" \

@@ -211,10 +211,6 @@ setup_in_container() {
         on_containers build
     fi
     borrowed="$(mktemp -d)"
-    trap 'rm -rf "$borrowed"' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
     id="$(docker create "$broker_image")"
     docker cp --quiet "$id:/tinyclaw-broker" "$borrowed/" 2>/dev/null || docker cp "$id:/tinyclaw-broker" "$borrowed/"
     docker rm "$id" >/dev/null
@@ -233,9 +229,10 @@ setup_in_container() {
         --volume "$here:$here" --workdir "$stand" "$@"
 }
 
-# as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network.
+# as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network. With an
+# init, so that Ctrl-C ends it: a container's first process does not hear of it.
 as_keeper() {
-    docker run --rm --interactive --user 0 --network none --entrypoint "" \
+    docker run --rm --interactive --init --user 0 --network none --entrypoint "" \
         --volume "$(volume tinyclaw-data):/app/.tinyclaw" --volume "$(volume claude-home):/home/tinyclaw" \
         "tinyclaw-bot:${TINYCLAW_TAG:-latest}" "$@"
 }
@@ -250,23 +247,36 @@ volume_is_empty() {
 backup_to() {
     half="$1.half"
     bot="$(on_containers ps --quiet bot)"
-    frozen=""
     if [ -n "$bot" ] && [ "$(docker inspect --format '{{.State.Running}}' "$bot")" = true ]; then
-        trap 'docker unpause "$bot" >/dev/null 2>&1 || true' EXIT
+        # Noted before it is so: a signal may come between.
+        frozen="$bot"
         docker pause "$bot" >/dev/null
-        frozen=yes
     fi
     code=0
     (umask 077 && as_keeper tar -C / -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
-    if [ -n "$frozen" ]; then
-        docker unpause "$bot" >/dev/null
-        trap - EXIT
-    fi
+    thaw
     if [ "$code" != 0 ] || ! gzip --test "$half"; then
-        rm -f "$half"
         fail "the backup could not be written" "make room where $1 goes: df -h ."
     fi
     mv "$half" "$1"
+    half=""
+}
+
+# The bot goes on, where it was frozen.
+thaw() {
+    [ -n "${frozen:-}" ] || return 0
+    docker unpause "$frozen" >/dev/null 2>&1 \
+        || [ "$(docker inspect --format '{{.State.Paused}}' "$frozen" 2>/dev/null)" != true ] \
+        || told warn "the bot stands still" "docker unpause $frozen"
+    frozen=""
+}
+
+# on_end: whatever ends a verb, a signal too, leaves nobody frozen and nothing half done.
+on_end() {
+    trap '' HUP INT TERM
+    thaw
+    [ -z "${half:-}" ] || rm -f "$half"
+    [ -z "${borrowed:-}" ] || rm -rf "$borrowed"
 }
 
 restore_from() {

@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tinyclaw_testkit::state::Place;
 
-use crate::{Said, copy};
+use crate::{PATIENCE, Said, copy};
 
 /// A Docker that does nothing and says yes, but for what a test says of it in a `case` over its words, `compose` and the
 /// compose file's profiles left out. Nothing runs, unless `running` is there.
@@ -24,6 +27,12 @@ case "$words" in
     *" inspect --format {{.State.Health.Status}} "*) echo healthy ;;
     *" inspect --format {{.State.Running}} "*) echo true ;;
 esac
+"#;
+
+/// Who listens on this machine does not matter: the ports in `taken` are.
+const SS: &str = r#"#!/bin/sh
+port="${2##*:}"
+if grep -qsx "$port" "$(dirname "$0")/taken"; then echo "LISTEN 0 4096 127.0.0.1:$port"; fi
 "#;
 
 /// An operator's checkout.
@@ -45,9 +54,11 @@ impl Checkout {
                 .expect("its mode");
         }
         fs::create_dir(checkout.docker("")).expect("a folder");
-        fs::write(checkout.docker("docker"), DOCKER.replace("@ANSWERS@", answers)).expect("docker");
-        fs::set_permissions(checkout.docker("docker"), fs::Permissions::from_mode(0o755))
-            .expect("its mode");
+        for (name, text) in [("docker", &*DOCKER.replace("@ANSWERS@", answers)), ("ss", SS)] {
+            fs::write(checkout.docker(name), text).expect("a program");
+            fs::set_permissions(checkout.docker(name), fs::Permissions::from_mode(0o755))
+                .expect("its mode");
+        }
         checkout
     }
 
@@ -89,4 +100,29 @@ fn start_names_what_stands_in_env_and_reaches_no_container() {
     assert!(said.err.contains(told), "{said:?}");
     assert!(said.ok().contains("TinyClaw is up"));
     assert!(checkout.asked().contains(" up --detach --build"));
+}
+
+/// A closed laptop or an impatient operator once left the bot frozen for everybody.
+#[test]
+fn a_backup_that_is_interrupted_leaves_nobody_frozen() {
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        let checkout =
+            Checkout::new(Some(""), "    *\" run \"*) touch \"$here/reads\"; exec sleep 60 ;;");
+        fs::write(checkout.docker("running"), "b07\n").expect("a container");
+        let child = checkout.command(&["backup"]).process_group(0).spawn().expect("a shell");
+        let until = Instant::now() + PATIENCE;
+        while !checkout.docker("reads").exists() {
+            assert!(Instant::now() < until, "{}", checkout.asked());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill_process_group(Pid::from_child(&child), signal).expect("a signal");
+        let ended = child.wait_with_output().expect("it ends");
+        assert_eq!((ended.status.code(), ended.status.signal()), (Some(code), None), "{signal:?}");
+        let asked = checkout.asked();
+        let frozen = asked.find("\npause b07").expect("it was frozen");
+        assert!(asked[frozen..].contains("\nunpause b07"), "{asked}");
+        let left = fs::read_dir(checkout.path("")).expect("the checkout").flatten();
+        let left = left.filter(|it| it.file_name().to_string_lossy().contains(".tar.gz"));
+        assert_eq!(left.count(), 0, "half a backup");
+    }
 }
