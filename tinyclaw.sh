@@ -173,6 +173,12 @@ verb_backup() {
     need_docker
     file="${1:-tinyclaw-$(date -u +%Y%m%dT%H%M%SZ).tar.gz}"
     [ ! -e "$file" ] || fail "$file is there already" "./tinyclaw.sh backup OTHER-NAME"
+    folder="$(cd "$(dirname "$file")" 2>/dev/null && pwd)" || fail "the folder of $file is not there" "mkdir -p $(dirname "$file")"
+    case "$folder/|$file" in
+        "$here/"*"|"*.tar.gz) ;;
+        # Images and commits leave out what is named like a backup, and take everything else along.
+        "$here/"*) fail "$file would lie in the checkout without the name of a backup" "./tinyclaw.sh backup $file.tar.gz" ;;
+    esac
     backup_to "$file"
     echo "$file ($(du -h "$file" | cut -f1)): the state and Claude's sessions. It holds no .env, no secrets/, no workspace"
 }

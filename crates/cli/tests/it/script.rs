@@ -45,7 +45,15 @@ impl Checkout {
     fn new(env: Option<&str>, answers: &str) -> Checkout {
         let checkout = Checkout { place: Place::new().expect("place") };
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for name in ["tinyclaw.sh", "docker-compose.yml", ".env.example", "scripts", "systemd"] {
+        for name in [
+            ".dockerignore",
+            ".env.example",
+            ".gitignore",
+            "docker-compose.yml",
+            "scripts",
+            "systemd",
+            "tinyclaw.sh",
+        ] {
             copy(&top.join(name), &checkout.path(name));
         }
         if let Some(env) = env {
@@ -82,6 +90,12 @@ impl Checkout {
 
     fn run(&self, words: &[&str]) -> Said {
         Said::of(self.command(words).output().expect("a shell"))
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]).args(words);
+        Said::of(git.current_dir(self.path("")).output().expect("git")).ok()
     }
 
     /// What Docker was asked, a line a call.
@@ -124,5 +138,32 @@ fn a_backup_that_is_interrupted_leaves_nobody_frozen() {
         let left = fs::read_dir(checkout.path("")).expect("the checkout").flatten();
         let left = left.filter(|it| it.file_name().to_string_lossy().contains(".tar.gz"));
         assert_eq!(left.count(), 0, "half a backup");
+    }
+}
+
+/// `git add .` and `COPY . .` take along whatever is not told to them.
+#[test]
+fn what_an_operator_leaves_in_the_checkout_goes_into_no_commit_and_no_image() {
+    let checkout = Checkout::new(Some(""), "    *\" run \"*) tar -cz --files-from /dev/null ;;");
+    let said = checkout.run(&["backup", "mine"]);
+    assert!(said.err.contains("→ ./tinyclaw.sh backup mine.tar.gz"), "{said:?}");
+    checkout.run(&["backup", "docs/mine.tar.gz"]).wrong("mkdir -p docs");
+    let elsewhere = checkout.place.path("home/mine").display().to_string();
+    checkout.run(&["backup", &elsewhere]).ok();
+    checkout.run(&["backup"]).ok();
+    checkout.git(&["init", "--quiet"]);
+    let names: Vec<String> = fs::read_dir(checkout.path(""))
+        .expect("the checkout")
+        .flatten()
+        .map(|it| it.file_name().to_string_lossy().into_owned())
+        .collect();
+    let backup = names.iter().find(|it| it.ends_with(".tar.gz")).expect("a backup");
+    let half = format!("{backup}.half");
+    for name in [backup, &half, ".env", "secrets/github-app.pem", ".tinyclaw/threads.json"] {
+        assert_eq!(checkout.git(&["check-ignore", name]).trim(), name);
+    }
+    let ignored = fs::read_to_string(checkout.path(".dockerignore")).expect("a file");
+    for line in ["**/*.tar.gz", "**/*.half", ".env", ".env.*", "secrets", ".tinyclaw*"] {
+        assert!(ignored.lines().any(|it| it == line), "{line}");
     }
 }

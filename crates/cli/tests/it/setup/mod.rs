@@ -48,7 +48,7 @@ fn mode(path: &Path) -> u32 {
 impl Said {
     /// It went wrong, and said so.
     #[track_caller]
-    fn wrong(self, says: &str) {
+    pub(crate) fn wrong(self, says: &str) {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert!(self.err.contains(says), "{says:?} is not in {self:?}");
         assert!(self.err.contains("→ "), "no way out: {self:?}");
