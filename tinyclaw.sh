@@ -185,10 +185,12 @@ verb_backup() {
 
 verb_restore() {
     [ $# -gt 0 ] || misunderstood "restore needs a file" "./tinyclaw.sh restore FILE"
-    need_docker
     file="$1"
     [ -r "$file" ] || fail "$file cannot be read" "./tinyclaw.sh backup makes one"
     gzip --test "$file" || fail "$file is not whole" "take another backup"
+    tar -tzf "$file" 2>/dev/null | grep -q '^app/\.tinyclaw/' || fail "$file is no backup of TinyClaw's" "./tinyclaw.sh backup makes one"
+    check_all
+    build_missing
     if [ "${2:-}" != --overwrite ] && ! volume_is_empty; then
         fail "there is a state already, and restoring replaces it" "./tinyclaw.sh restore $file --overwrite"
     fi

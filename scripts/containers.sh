@@ -122,9 +122,28 @@ check_volume() {
 
 # The name that compose gives a volume of ours.
 volume() {
-    project="${COMPOSE_PROJECT_NAME:-$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' "$here/.env" 2>/dev/null)}"
-    [ -n "$project" ] || project="$(basename "$here" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-')"
+    project="$(setting COMPOSE_PROJECT_NAME "$(basename "$here" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-')")"
     echo "${project}_$1"
+}
+
+# setting NAME DEFAULT: as compose takes it, from the environment, else from .env.
+setting() {
+    value="$(printenv "$1" || true)"
+    if [ -z "$value" ] && [ -r "$here/.env" ]; then
+        value="$(sed -n "s/^ *\(export \)\{0,1\} *$1=//p" "$here/.env" | tail -n 1 \
+            | sed "s/[[:space:]]\{1,\}#.*//; s/[[:space:]]*\$//; s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/")"
+    fi
+    echo "${value:-$2}"
+}
+
+# Builds when an image of ours is not there.
+build_missing() {
+    for it in bot broker dashboard; do
+        docker image inspect "tinyclaw-$it:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 && continue
+        echo "building the images; the first time takes some minutes"
+        on_containers build
+        return
+    done
 }
 
 # wait_until_healthy SERVICE
@@ -206,10 +225,7 @@ setup_in_container() {
     need_docker
     image="tinyclaw-bot:${TINYCLAW_TAG:-latest}"
     broker_image="tinyclaw-broker:${TINYCLAW_TAG:-latest}"
-    if ! docker image inspect "$image" "$broker_image" >/dev/null 2>&1; then
-        echo "building the images; the first time takes some minutes"
-        on_containers build
-    fi
+    build_missing
     borrowed="$(mktemp -d)"
     id="$(docker create "$broker_image")"
     docker cp --quiet "$id:/tinyclaw-broker" "$borrowed/" 2>/dev/null || docker cp "$id:/tinyclaw-broker" "$borrowed/"
@@ -239,7 +255,9 @@ as_keeper() {
 
 volume_is_empty() {
     docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1 || return 0
-    [ -z "$(as_keeper find /app/.tinyclaw -mindepth 1 -maxdepth 1 -print -quit)" ]
+    found="$(as_keeper find /app/.tinyclaw -mindepth 1 -maxdepth 1 -print -quit)" \
+        || fail "nobody can look into the volume $(volume tinyclaw-data)" "mend what Docker says above"
+    [ -z "$found" ]
 }
 
 # One moment of the whole state: the bot is frozen while it is read, which is as if the power had failed in that moment,
@@ -283,7 +301,8 @@ restore_from() {
     on_containers stop --timeout 40
     # Compose makes the volumes, so that they are its own.
     on_containers up --no-start --no-build
-    as_keeper sh -c 'find /app/.tinyclaw /home/tinyclaw -mindepth 1 -delete && tar -C / -xzf -' <"$1"
+    as_keeper sh -c 'find /app/.tinyclaw /home/tinyclaw -mindepth 1 -delete && tar -C / -xzf -' <"$1" \
+        || fail "not everything of $1 is restored, and the office stands still" "df -h, then ./tinyclaw.sh restore $1 --overwrite"
 }
 
 # keep_images FROM TO: names the images anew, those that there are.

@@ -25,11 +25,13 @@ failures=0
 
 # Whatever has a name of ours. By label, so that it also finds what a run that was killed left behind.
 remove_all() {
-    ours="label=com.docker.compose.project=$project"
-    { docker ps --all --quiet --filter "$ours"; docker ps --all --quiet --filter "name=$project-telegram"; } \
-        | xargs -r docker rm --force >/dev/null 2>&1 || true
-    docker network ls --quiet --filter "$ours" | xargs -r docker network rm >/dev/null 2>&1 || true
-    docker volume ls --quiet --filter "$ours" | xargs -r docker volume rm >/dev/null 2>&1 || true
+    docker ps --all --quiet --filter "name=$project-telegram" | xargs -r docker rm --force >/dev/null 2>&1 || true
+    for it in "$project" "$project-fresh"; do
+        ours="label=com.docker.compose.project=$it"
+        docker ps --all --quiet --filter "$ours" | xargs -r docker rm --force >/dev/null 2>&1 || true
+        docker network ls --quiet --filter "$ours" | xargs -r docker network rm >/dev/null 2>&1 || true
+        docker volume ls --quiet --filter "$ours" | xargs -r docker volume rm >/dev/null 2>&1 || true
+    done
 }
 
 cleanup() {
@@ -41,7 +43,7 @@ cleanup() {
     if [ -n "${DOCKER_READY:-}" ]; then
         remove_all
         for image in bot broker dashboard; do
-            docker rmi "tinyclaw-$image:test" "tinyclaw-$image:test-previous" >/dev/null 2>&1 || true
+            for tag in test test-previous test-fresh; do docker rmi "tinyclaw-$image:$tag" >/dev/null 2>&1 || true; done
         done
     fi
     if [ -n "$own_daemon" ] && kill "$own_daemon" 2>/dev/null; then
@@ -168,6 +170,16 @@ END
 operator() {
     (cd "$run/clone" && env COMPOSE_PROJECT_NAME="$project" TINYCLAW_TAG=test TINYCLAW_BINARIES=prebuilt \
         TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$dashboard_port" TINYCLAW_HEALTH_PORT="$health_port" "$@")
+}
+
+# The same on another server, with a fresh clone: no .env, no secrets/, no images.
+newcomer() {
+    if [ ! -e "$run/fresh" ]; then
+        cp -r "$run/clone" "$run/fresh"
+        rm -rf "$run/fresh/.env" "$run/fresh/secrets"
+    fi
+    (cd "$run/fresh" && env COMPOSE_PROJECT_NAME="$project-fresh" TINYCLAW_TAG=test-fresh TINYCLAW_BINARIES=prebuilt \
+        TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$(free_port)" TINYCLAW_HEALTH_PORT="$(free_port)" "$@")
 }
 
 operator_compose() {
@@ -413,6 +425,10 @@ holds "restore does not overwrite by itself" fails operator ./tinyclaw.sh restor
 holds "restore does when told" operator ./tinyclaw.sh restore "$run/backup.tar.gz" --overwrite
 holds "and a message is answered after it" answered two
 holds "no secret is in a log" logs_are_clean
+
+holds "a fresh clone on another server restores it too" newcomer ./tinyclaw.sh restore "$run/backup.tar.gz"
+holds "and knows the threads" docker run --rm --volume "${project}-fresh_tinyclaw-data:/v:ro" "$base_image" grep -q . /v/threads.json
+holds "and leaves nothing but its volumes" newcomer ./tinyclaw.sh uninstall
 
 echo "what an update does"
 holds "a good one replaces it" operator ./tinyclaw.sh update

@@ -167,3 +167,56 @@ fn what_an_operator_leaves_in_the_checkout_goes_into_no_commit_and_no_image() {
         assert!(ignored.lines().any(|it| it == line), "{line}");
     }
 }
+
+/// A backup as `tar` of the keeper's container makes it.
+fn backup(checkout: &Checkout) -> String {
+    let file = checkout.place.path("home/backup.tar.gz");
+    fs::create_dir_all(checkout.place.path("home/volumes/app/.tinyclaw")).expect("a folder");
+    fs::write(checkout.place.path("home/volumes/app/.tinyclaw/threads.json"), "{}")
+        .expect("threads");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(checkout.place.path("home/volumes")).arg("-czf").arg(&file).arg("app");
+    Said::of(tar.output().expect("tar")).ok();
+    file.display().to_string()
+}
+
+#[test]
+fn on_a_fresh_server_restore_makes_what_is_missing() {
+    let answers = r#"
+    *" image inspect "*) [ -e "$here/built" ] || exit 1 ;;
+    *" volume inspect "*) exit 1 ;;
+    *" compose build "*) touch "$here/built" ;;
+    *" up --no-start "*) [ -e "$here/built" ] || exit 1 ;;
+    *" run "*) cat >"$here/restored" ;;"#;
+    let checkout = Checkout::new(None, answers);
+    let file = backup(&checkout);
+    let said = checkout.run(&["restore", &file]).ok();
+    assert!(said.contains("building the images") && said.contains("restored from"), "{said}");
+    let env = fs::metadata(checkout.path(".env")).expect(".env").permissions().mode();
+    assert!(env & 0o777 == 0o600 && checkout.path("secrets").is_dir());
+    let asked = checkout.asked();
+    let keeper = asked.lines().find(|it| it.starts_with("run ")).expect("the keeper");
+    assert!(keeper.contains("--volume office_tinyclaw-data:/app/.tinyclaw"), "{keeper}");
+    assert!(keeper.contains("--volume office_claude-home:/home/tinyclaw"), "{keeper}");
+    let bytes = |it: &Path| fs::read(it).expect("a file");
+    assert_eq!(bytes(&checkout.docker("restored")), bytes(file.as_ref()));
+}
+
+#[test]
+fn restore_replaces_no_state_that_it_was_not_told_to_replace() {
+    for (answer, says) in [
+        ("*\" find /app/.tinyclaw \"*) echo /app/.tinyclaw/queue ;;", "there is a state already"),
+        ("*\" find /app/.tinyclaw \"*) exit 125 ;;", "nobody can look into the volume"),
+    ] {
+        let checkout = Checkout::new(Some("COMPOSE_PROJECT_NAME='mine' # ours\n"), answer);
+        checkout.run(&["restore", &backup(&checkout)]).wrong(says);
+        let asked = checkout.asked();
+        assert!(asked.contains(" mine_tinyclaw-data:") && !asked.contains(" stop "), "{asked}");
+    }
+    let checkout = Checkout::new(Some(""), "");
+    let thesis = checkout.place.path("home/thesis.gz");
+    let zipped = Command::new("gzip").arg("-c").arg(checkout.path(".env.example")).output();
+    fs::write(&thesis, zipped.expect("gzip").stdout).expect("a file");
+    checkout.run(&["restore", &thesis.display().to_string(), "--overwrite"]).wrong("is no backup");
+    assert_eq!(checkout.asked(), "");
+}
