@@ -73,7 +73,7 @@ verb_start() {
     check_all
     on_containers up --detach --build --remove-orphans
     wait_until_healthy bot || fail "the bot is not healthy" "./tinyclaw.sh logs bot"
-    echo "TinyClaw is up; the dashboard is at http://localhost:${TINYCLAW_DASHBOARD_PORT:-3100}"
+    echo "TinyClaw is up; the dashboard is at http://localhost:$(dashboard_port)"
     echo "  → ./tinyclaw.sh doctor says what is configured and what is not"
 }
 
@@ -116,6 +116,8 @@ verb_doctor() {
     # Docker cannot be asked from inside a container, so it is told what Docker says.
     what=health
     for it in "$@"; do [ "$it" != --numbers ] || what=numbers; done
+    TINYCLAW_TAG="$(setting TINYCLAW_TAG latest)"
+    export TINYCLAW_TAG
     if bot_is_up; then
         "$here/scripts/docker-facts.sh" "$what" | ask_bot exec tinyclaw doctor --docker-facts "$@"
     elif bot_is_built; then
@@ -206,7 +208,7 @@ verb_update() {
     if [ -e "$here/.git" ] && [ -z "${TINYCLAW_UPDATE_NO_PULL:-}" ]; then
         git -C "$here" pull --ff-only
     fi
-    tag="${TINYCLAW_TAG:-latest}"
+    tag="$(setting TINYCLAW_TAG latest)"
     keep_images "$tag" "$tag-previous"
     on_containers build
     backup_to "$file"

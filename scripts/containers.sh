@@ -53,8 +53,9 @@ check_all() {
     mkdir -p "$here/secrets"
     chmod 711 "$here/secrets"
     check_key
-    check_port "${TINYCLAW_DASHBOARD_PORT:-3100}" dashboard TINYCLAW_DASHBOARD_PORT
-    check_port "${TINYCLAW_HEALTH_PORT:-7777}" bot TINYCLAW_HEALTH_PORT
+    check_port "$(dashboard_port)" dashboard TINYCLAW_DASHBOARD_PORT
+    check_port "$(setting TINYCLAW_HEALTH_PORT 7777)" bot TINYCLAW_HEALTH_PORT
+    check_hosts
     check_volume
     [ "$fatal" = 0 ] || exit 1
 }
@@ -108,16 +109,29 @@ give_key() {
 check_port() {
     if ! have ss || ! ss -Hltn "sport = :$1" | grep -q .; then return 0; fi
     [ -z "$(on_containers ps --quiet "$2" 2>/dev/null)" ] || return 0
-    told fail "port $1, for the $2, is taken" "$3=OTHER ./tinyclaw.sh start, or end what listens: ss -ltnp sport = :$1"
+    told fail "port $1, for the $2, is taken" "put $3=OTHER into .env, or end what listens: ss -ltnp sport = :$1"
+}
+
+dashboard_port() {
+    setting TINYCLAW_DASHBOARD_PORT 3100
+}
+
+# In its container the dashboard listens on 3100 and knows no other port of this machine's.
+check_hosts() {
+    port="$(dashboard_port)"
+    [ "$port" != 3100 ] || return 0
+    case "$(setting DASHBOARD_HOSTS "")," in *":$port"[!0-9]*) return 0 ;; esac
+    told warn "the dashboard refuses http://localhost:$port, unless its names have that port" \
+        "put DASHBOARD_HOSTS=localhost:$port,127.0.0.1:$port into .env, beside the names that stand there"
 }
 
 # A volume that was made by something else belongs to root, and the bot can write nothing.
 check_volume() {
     docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1 || return 0
-    docker image inspect "tinyclaw-bot:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 || return 0
+    docker image inspect "$(image bot)" >/dev/null 2>&1 || return 0
     owner="$(as_keeper stat -c %u /app/.tinyclaw)"
     [ "$owner" = 10001 ] || told fail "the volume $(volume tinyclaw-data) belongs to user $owner, not to the bot's 10001" \
-        "docker run --rm --user 0 -v $(volume tinyclaw-data):/v --entrypoint chown tinyclaw-bot -R 10001:10001 /v"
+        "docker run --rm --user 0 -v $(volume tinyclaw-data):/v --entrypoint chown $(image bot) -R 10001:10001 /v"
 }
 
 # The name that compose gives a volume of ours.
@@ -136,10 +150,14 @@ setting() {
     echo "${value:-$2}"
 }
 
+image() {
+    echo "tinyclaw-$1:$(setting TINYCLAW_TAG latest)"
+}
+
 # Builds when an image of ours is not there.
 build_missing() {
     for it in bot broker dashboard; do
-        docker image inspect "tinyclaw-$it:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 && continue
+        docker image inspect "$(image "$it")" >/dev/null 2>&1 && continue
         echo "building the images; the first time takes some minutes"
         on_containers build
         return
@@ -190,7 +208,7 @@ bot_is_up() {
 
 # There is an image, and a volume that a start has made.
 bot_is_built() {
-    have docker && find_compose && docker image inspect "tinyclaw-bot:${TINYCLAW_TAG:-latest}" >/dev/null 2>&1 \
+    have docker && find_compose && docker image inspect "$(image bot)" >/dev/null 2>&1 \
         && docker volume inspect "$(volume tinyclaw-data)" >/dev/null 2>&1
 }
 
@@ -223,17 +241,15 @@ built_program() {
 # and the folder one stands in, and has the broker's program beside it for the one question about the App's key.
 setup_in_container() {
     need_docker
-    image="tinyclaw-bot:${TINYCLAW_TAG:-latest}"
-    broker_image="tinyclaw-broker:${TINYCLAW_TAG:-latest}"
     build_missing
     borrowed="$(mktemp -d)"
-    id="$(docker create "$broker_image")"
+    id="$(docker create "$(image broker)")"
     docker cp --quiet "$id:/tinyclaw-broker" "$borrowed/" 2>/dev/null || docker cp "$id:/tinyclaw-broker" "$borrowed/"
     docker rm "$id" >/dev/null
     terminal=""
     if [ -t 0 ] && [ -t 1 ]; then terminal="--tty"; fi
     stand="$(pwd)"
-    set -- "$image" tinyclaw setup --env "$here/.env" "$@"
+    set -- "$(image bot)" tinyclaw setup --env "$here/.env" "$@"
     case "$stand/" in
         "$here"/*) ;;
         *) set -- --volume "$stand:$stand" "$@" ;;
@@ -250,7 +266,7 @@ setup_in_container() {
 as_keeper() {
     docker run --rm --interactive --init --user 0 --network none --entrypoint "" \
         --volume "$(volume tinyclaw-data):/app/.tinyclaw" --volume "$(volume claude-home):/home/tinyclaw" \
-        "tinyclaw-bot:${TINYCLAW_TAG:-latest}" "$@"
+        "$(image bot)" "$@"
 }
 
 volume_is_empty() {
@@ -307,9 +323,9 @@ restore_from() {
 
 # keep_images FROM TO: names the images anew, those that there are.
 keep_images() {
-    for image in tinyclaw-bot tinyclaw-broker tinyclaw-dashboard; do
-        docker image inspect "$image:$1" >/dev/null 2>&1 || continue
-        docker tag "$image:$1" "$image:$2"
+    for it in tinyclaw-bot tinyclaw-broker tinyclaw-dashboard; do
+        docker image inspect "$it:$1" >/dev/null 2>&1 || continue
+        docker tag "$it:$1" "$it:$2"
     done
 }
 

@@ -220,3 +220,40 @@ fn restore_replaces_no_state_that_it_was_not_told_to_replace() {
     checkout.run(&["restore", &thesis.display().to_string(), "--overwrite"]).wrong("is no backup");
     assert_eq!(checkout.asked(), "");
 }
+
+/// Compose has always taken both from `.env`; the script looked into its environment only.
+#[test]
+fn ports_and_the_tag_count_in_env_and_in_the_environment() {
+    let env = "TINYCLAW_DASHBOARD_PORT=3200 # mine\nTINYCLAW_HEALTH_PORT=\"7000\"\nexport TINYCLAW_TAG='mine'\n";
+    let checkout =
+        Checkout::new(Some(env), "    *\" run \"*\" tar \"*) tar -cz --files-from /dev/null ;;");
+    fs::write(checkout.docker("taken"), "3100\n7777\n").expect("ports");
+    let said = checkout.run(&["start"]);
+    assert!(said.err.contains("→ put DASHBOARD_HOSTS=localhost:3200,"), "{said:?}");
+    assert!(said.ok().contains("http://localhost:3200\n"));
+    let mut command = checkout.command(&["start"]);
+    command.env("TINYCLAW_DASHBOARD_PORT", "3300").env("DASHBOARD_HOSTS", "localhost:3300");
+    let said = Said::of(command.output().expect("a shell"));
+    assert!(!said.err.contains("DASHBOARD_HOSTS"), "{said:?}");
+    assert!(said.ok().contains("http://localhost:3300\n"));
+    fs::write(checkout.docker("taken"), "3200\n7000\n").expect("ports");
+    let said = checkout.run(&["start"]);
+    for port in ["3200, for the dashboard", "7000, for the bot"] {
+        assert!(
+            said.err.contains(&format!("port {port}, is taken\n      → put TINYCLAW_")),
+            "{said:?}"
+        );
+    }
+    fs::remove_file(checkout.docker("taken")).expect("ports");
+    checkout.run(&["update"]).ok();
+    checkout.run(&["doctor"]).ok();
+    let asked = checkout.asked();
+    for words in [
+        "\ntag tinyclaw-bot:mine tinyclaw-bot:mine-previous",
+        " tinyclaw-bot:mine tar ",
+        "ancestor=tinyclaw-bot:mine ",
+    ] {
+        assert!(asked.contains(words), "{words}: {asked}");
+    }
+    assert!(!asked.contains(":latest"), "{asked}");
+}
