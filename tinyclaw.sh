@@ -1,7 +1,9 @@
 #!/bin/sh
 # TinyClaw, from a shell.
 #
-#   ./tinyclaw.sh demo [--claude]     a running office in this terminal, with nothing configured; Ctrl-C ends it
+#   ./tinyclaw.sh demo [--no-claude | --claude]
+#                                     a running office in this terminal, with nothing configured; Ctrl-C ends it. The real
+#                                     claude answers where it is logged in, and costs; --no-claude never spends anything
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn

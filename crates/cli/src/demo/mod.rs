@@ -77,7 +77,10 @@ impl Demo {
         with_claude: bool,
     ) -> anyhow::Result<()> {
         start(state, services, self.listen)?;
-        seeds::sow(state, with_claude)?;
+        // The real Claude costs money: it is asked what somebody types here, and nothing else.
+        if !with_claude {
+            seeds::sow(state)?;
+        }
         tokio::select! {
             up = up(state, services, self.listen) => up?,
             _ = signals.next() => return Ok(()),
@@ -90,17 +93,20 @@ impl Demo {
         let mut out = std::io::stdout().lock();
         let style = Style::of(&out);
         let engine = if with_claude {
-            "claude, as it is logged in here; --no-claude spends nothing"
+            "the real claude, as it is logged in here: what you say costs; --no-claude spends nothing"
         } else {
             "the demo engine, which needs no account; --claude asks the real one"
         };
         let dashboard = match port {
-            Some(port) => format!("http://{}", from_here(self.listen, port)),
+            Some(port) => {
+                let empty = if with_claude { ", empty until you say something" } else { "" };
+                format!("http://{}{empty}", from_here(self.listen, port))
+            }
             None => "not built; tinyclaw-dashboard is not beside this program".to_owned(),
         };
         let folder = format!("{}, made anew by every demo", self.dir.display());
         let tries = if with_claude {
-            "hello · /threads · /thread 7 · /new website · /status"
+            "hello · /new website · /threads · /status"
         } else {
             "hello · /threads · /thread 7 · [demo: ask] · [demo: slow 20s] and then Ctrl-C"
         };

@@ -1,5 +1,6 @@
 //! What happened in the office before one came in: a few messages in a few threads, so that every view of the dashboard
-//! has something to show. They go the way of all messages; nothing is made up but what people say.
+//! has something to show. They go the way of all messages; nothing is made up but what people say. For the demo engine alone:
+//! the real Claude is asked nothing that nobody typed.
 
 use tinyclaw_domain::{Source, ThreadId};
 use tinyclaw_ledger::StateDir;
@@ -9,7 +10,7 @@ use crate::mail::Mail;
 /// One message: its thread, the topic's name, who speaks, what is said.
 type Seed = (u32, &'static str, &'static str, &'static str);
 
-/// For the demo engine, which costs nothing. General is left to whoever sits there: their first answer waits for nobody.
+/// General is left to whoever sits there: their first answer waits for nobody.
 const SEEDS: &[Seed] = &[
     (
         7,
@@ -37,16 +38,10 @@ const SEEDS: &[Seed] = &[
     (9, "Reading", "Bob", "thanks"),
 ];
 
-/// For the real Claude, which is asked as little as possible.
-const SEEDS_FOR_CLAUDE: &[Seed] = &[
-    (7, "Website", "Ada", "/haiku Say in one short sentence what a favicon is."),
-    (7, "Website", "Ada", "/haiku thanks"),
-];
-
 /// Puts the messages into the queue.
-pub(crate) fn sow(state: &StateDir, for_claude: bool) -> anyhow::Result<()> {
+pub(crate) fn sow(state: &StateDir) -> anyhow::Result<()> {
     let mail = Mail::open(state)?;
-    for (thread, topic, sender, text) in if for_claude { SEEDS_FOR_CLAUDE } else { SEEDS } {
+    for (thread, topic, sender, text) in SEEDS {
         let mut message = mail.message(&ThreadId::topic(*thread), text);
         message.source = Source::User;
         message.topic_name = Some((*topic).to_owned());

@@ -7,13 +7,17 @@ use std::process::ExitCode;
 use clap::Args;
 
 /// Start a demo in this terminal: processor, dashboard and a chat, with nothing configured. Ctrl-C ends it.
+///
+/// Where `claude` is installed and logged in (or a key or token for it is set) it answers, and what you say costs what it
+/// always costs; nothing is sent before you say something. Everywhere else, and with --no-claude, an engine answers that only
+/// pretends and costs nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Ask the real Claude, also when it does not seem to be logged in.
     #[arg(long)]
     claude: bool,
 
-    /// Do not ask the real Claude, also when it is installed and logged in.
+    /// Do not ask the real Claude, also when it is installed and logged in: spends nothing in any case.
     #[arg(long, conflicts_with = "claude")]
     no_claude: bool,
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Office, Said};
+use crate::{Office, Said, beside};
 
 /// Processes whose environment or arguments mention a folder.
 fn processes_of(dir: &Path) -> Vec<String> {
@@ -68,6 +69,41 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert_eq!(processes_of(&dir), [""; 0]);
     assert_eq!(office.place.files(), [""; 0], "the caller's state folder is untouched");
+}
+
+/// It once sent two messages of its own to whoever had a login.
+#[test]
+fn a_demo_that_found_claude_sends_it_nothing_before_somebody_types() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    // In place of the real one, the engine that speaks as it does.
+    let programs = office.place.path("home/programs");
+    fs::create_dir_all(&programs).expect("a folder");
+    symlink(beside("tinyclaw-demo-engine"), programs.join("claude")).expect("a claude");
+    let mut command = office.command(&["demo", "--dir", dir.to_str().expect("a path")]);
+    command.env("PATH", format!("{}:{}", programs.display(), office.env["PATH"]));
+    command.env("ANTHROPIC_API_KEY", "sk-ant-none");
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("tinyclaw runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let greeted: Vec<String> =
+        lines.by_ref().map_while(Result::ok).take_while(|it| !it.is_empty()).collect();
+    let greeted = greeted.join("\n");
+    for says in
+        ["the real claude", "what you say costs", "--no-claude", "empty until you say something"]
+    {
+        assert!(greeted.contains(says), "{says}: {greeted:?}");
+    }
+    let queued = |room: &str| fs::read_dir(dir.join("queue").join(room)).map_or(0, Iterator::count);
+    let rooms = ["incoming", "processing", "outgoing", "done"];
+    assert_eq!(rooms.map(queued), [0; 4], "nobody has said anything");
+    assert!(!dir.join("message-history.jsonl").exists(), "nobody has said anything");
+    writeln!(stdin, "[demo: say here I am]").expect("write");
+    assert!(lines.by_ref().map_while(Result::ok).any(|it| it == "here I am"));
+    drop(stdin);
+    assert_eq!(Said::of(child.wait_with_output().expect("it ends")).code, Some(0));
+    let history = fs::read_to_string(dir.join("message-history.jsonl")).expect("history");
+    assert_eq!(history.lines().count(), 2, "a question and its answer: {history}");
 }
 
 #[test]
