@@ -291,10 +291,9 @@ no_layer_holds() {
 
 # What COPY . . takes: the stages that compile are in no image, but in the cache of whoever builds.
 context_is_clean() {
-    printf 'FROM %s\nCOPY . /context\nRUN ! grep -rlF -e canary-of -e "%s" /context/ --exclude-dir scripts\n' \
-        "$base_image" "$TELEGRAM_BOT_TOKEN" >"$run/context.Dockerfile"
-    operator env DOCKER_BUILDKIT=1 docker build --quiet --file "$run/context.Dockerfile" --tag "$project-context" .
-    docker rmi "$project-context" >/dev/null
+    printf 'FROM %s\nCOPY . /context\nRUN ! grep -rlF canary-of /context --exclude-dir scripts\n' "$base_image" >"$run/context.Dockerfile"
+    operator env DOCKER_BUILDKIT=1 docker build --quiet --file "$run/context.Dockerfile" --tag "$project-context" . \
+        && docker rmi "$project-context"
 }
 
 inspect_is_clean() {
