@@ -162,12 +162,17 @@ verb_install() {
 }
 
 verb_uninstall() {
-    if have systemctl && [ -e /etc/systemd/system/tinyclaw.service ]; then
-        as_root systemctl disable --now tinyclaw.service || true
-        as_root rm -f /etc/systemd/system/tinyclaw.service
-        as_root systemctl daemon-reload
-    fi
     need_docker
+    unit=/etc/systemd/system/tinyclaw.service
+    if have systemctl && [ -e "$unit" ]; then
+        if grep -qxF "WorkingDirectory=$here" "$unit"; then
+            as_root systemctl disable --now tinyclaw.service || true
+            as_root rm -f "$unit"
+            as_root systemctl daemon-reload
+        else
+            told warn "the unit tinyclaw.service is another checkout's, and stays" "grep WorkingDirectory $unit says whose"
+        fi
+    fi
     on_containers down --remove-orphans
     echo "TinyClaw is gone; what it knew stays in Docker's volumes"
     echo "  → to remove that too: $(compose_words) down --volumes"

@@ -24,11 +24,14 @@ compose_words() {
     find_compose && echo "$compose"
 }
 
-# on_containers WORDS...: compose, on our file.
+# on_containers WORDS...: compose, on our file. The tunnel is started where its token is, and stopped, seen and removed
+# wherever it runs.
 on_containers() {
+    profile="--profile tunnel"
+    if [ "$1" = up ] && [ ! -f "$here/secrets/tunnel-token" ]; then profile=""; fi
     # Docker before 23 builds with BuildKit only when told to.
-    # shellcheck disable=SC2086 # `compose` is one word or two
-    (cd "$here" && DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 $compose "$@")
+    # shellcheck disable=SC2086 # `compose` is one word or two, `profile` two or none
+    (cd "$here" && DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 $compose $profile "$@")
 }
 
 need_docker() {
@@ -53,6 +56,8 @@ check_all() {
     mkdir -p "$here/secrets"
     chmod 711 "$here/secrets"
     check_key
+    [ ! -d "$here/secrets/tunnel-token" ] || told warn "secrets/tunnel-token is a folder: Docker made it when the token was not there" \
+        "rmdir secrets/tunnel-token, then ./tinyclaw.sh setup tunnel"
     check_port "$(dashboard_port)" dashboard TINYCLAW_DASHBOARD_PORT
     check_port "$(setting TINYCLAW_HEALTH_PORT 7777)" bot TINYCLAW_HEALTH_PORT
     check_hosts

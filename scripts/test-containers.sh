@@ -46,6 +46,7 @@ cleanup() {
             for tag in test test-previous test-fresh; do docker rmi "tinyclaw-$image:$tag" >/dev/null 2>&1 || true; done
         done
     fi
+    docker rmi "$project-tunnel" >/dev/null 2>&1 || true
     if [ -n "$own_daemon" ] && kill "$own_daemon" 2>/dev/null; then
         while kill -0 "$own_daemon" 2>/dev/null; do sleep 0.2; done
     fi
@@ -172,14 +173,29 @@ operator() {
         TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$dashboard_port" TINYCLAW_HEALTH_PORT="$health_port" "$@")
 }
 
-# The same on another server, with a fresh clone: no .env, no secrets/, no images.
+# The same on another server, with a fresh clone: no .env, no App's key, no images. It has a tunnel, which only sleeps.
 newcomer() {
     if [ ! -e "$run/fresh" ]; then
         cp -r "$run/clone" "$run/fresh"
         rm -rf "$run/fresh/.env" "$run/fresh/secrets"
+        mkdir "$run/fresh/secrets"
+        echo "no token" >"$run/fresh/secrets/tunnel-token"
+        printf 'FROM %s\nENTRYPOINT ["sh", "-c", "trap exit TERM; sleep 3600 & wait"]\n' "$base_image" >"$run/blank/Dockerfile"
+        DOCKER_BUILDKIT=1 docker build --quiet --tag "$project-tunnel" "$run/blank"
     fi
     (cd "$run/fresh" && env COMPOSE_PROJECT_NAME="$project-fresh" TINYCLAW_TAG=test-fresh TINYCLAW_BINARIES=prebuilt \
+        CLOUDFLARED_IMAGE="$project-tunnel" \
         TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$(free_port)" TINYCLAW_HEALTH_PORT="$(free_port)" "$@")
+}
+
+newcomer_runs() {
+    docker ps --format '{{.Label "com.docker.compose.service"}}' --filter "label=com.docker.compose.project=$project-fresh" | grep -x "$1"
+}
+
+newcomer_left_its_volumes() {
+    ours="label=com.docker.compose.project=$project-fresh"
+    [ -z "$(docker ps --all --quiet --filter "$ours")$(docker network ls --quiet --filter "$ours")" ] \
+        && [ "$(docker volume ls --quiet --filter "$ours" | wc -l)" = 4 ]
 }
 
 operator_compose() {
@@ -427,7 +443,11 @@ holds "no secret is in a log" logs_are_clean
 
 holds "a fresh clone on another server restores it too" newcomer ./tinyclaw.sh restore "$run/backup.tar.gz"
 holds "and knows the threads" docker run --rm --volume "${project}-fresh_tinyclaw-data:/v:ro" "$base_image" grep -q . /v/threads.json
-holds "and leaves nothing but its volumes" newcomer ./tinyclaw.sh uninstall
+holds "and starts the tunnel whose token it has" newcomer_runs cloudflared
+holds "and stops it with the others" newcomer ./tinyclaw.sh stop
+for service in bot cloudflared; do holds "the $service is stopped" fails newcomer_runs "$service"; done
+holds "uninstall removes it all" newcomer ./tinyclaw.sh uninstall
+holds "but the volumes" newcomer_left_its_volumes
 
 echo "what an update does"
 holds "a good one replaces it" operator ./tinyclaw.sh update

@@ -97,7 +97,7 @@ impl Tunnel {
             None => None,
         };
         match (&token_path, answers.checkout()) {
-            (Some(_), _) => person.say("      the compose profile: docker compose --profile tunnel up -d; its service is http://dashboard:3100")?,
+            (Some(_), _) => person.say("      ./tinyclaw.sh start starts cloudflared too; the tunnel's service is http://dashboard:3100")?,
             (None, Some(_)) => person.say(&format!("      cloudflared on this machine: its service is http://localhost:{port}\n      or in the compose file: give the tunnel's token with --token-file"))?,
             (None, None) => person.say(&format!("      cloudflared on this machine: its service is http://localhost:{port}"))?,
         }

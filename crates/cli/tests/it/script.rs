@@ -13,12 +13,12 @@ use tinyclaw_testkit::state::Place;
 
 use crate::{PATIENCE, Said, copy};
 
-/// A Docker that does nothing and says yes, but for what a test says of it in a `case` over its words, `compose` and the
-/// compose file's profiles left out. Nothing runs, unless `running` is there.
+/// A Docker that does nothing and says yes, but for what a test says of it in a `case` over its words, the compose file's
+/// profile left out. Nothing runs, unless `running` is there.
 const DOCKER: &str = r#"#!/bin/sh
 here="$(dirname "$0")"
 echo "$*" >>"$here/asked"
-words=" $* "
+words="$(echo " $* " | sed 's/ --profile tunnel / /')"
 case "$words" in " compose version " | " info ") exit 0 ;; esac
 case "$words" in
 @ANSWERS@
@@ -256,4 +256,39 @@ fn ports_and_the_tag_count_in_env_and_in_the_environment() {
         assert!(asked.contains(words), "{words}: {asked}");
     }
     assert!(!asked.contains(":latest"), "{asked}");
+}
+
+/// Without its profile compose does not see cloudflared: it stayed up, and `down` could not remove its networks.
+#[test]
+fn the_tunnel_starts_where_its_token_is_and_ends_wherever_it_runs() {
+    let checkout = Checkout::new(Some(""), "");
+    let unit = fs::read_to_string(checkout.path("systemd/tinyclaw.service")).expect("the unit");
+    let at_boot = |verb: &str| {
+        let line = unit.lines().find_map(|it| it.strip_prefix(verb)).expect("a line");
+        let line = line.replace("__COMPOSE__", "docker compose").replace("$$", "$");
+        let mut shell = Command::new("sh");
+        let path = checkout.command(&[]);
+        let path = path.get_envs().find(|it| it.0 == "PATH").and_then(|it| it.1).expect("a path");
+        shell.args(["-c", &line]).env("PATH", path).current_dir(checkout.path(""));
+        Said::of(shell.output().expect("a shell")).ok();
+    };
+    let asks = |what: &dyn Fn(), words: &str| {
+        let _ = fs::remove_file(checkout.docker("asked"));
+        what();
+        assert!(
+            checkout.asked().lines().any(|it| it.starts_with(words)),
+            "{words}: {}",
+            checkout.asked()
+        );
+    };
+    let run = |verb: &str| drop(checkout.run(&[verb]).ok());
+    asks(&|| run("start"), "compose up --detach --build");
+    asks(&|| at_boot("ExecStart="), "compose up --detach --no-build");
+    asks(&|| run("stop"), "compose --profile tunnel stop");
+    fs::write(checkout.path("secrets/tunnel-token"), "eyJ").expect("a token");
+    asks(&|| run("start"), "compose --profile tunnel up --detach --build");
+    asks(&|| at_boot("ExecStart="), "compose --profile tunnel up --detach --no-build");
+    asks(&|| at_boot("ExecStop="), "compose --profile tunnel stop");
+    asks(&|| run("status"), "compose --profile tunnel ps");
+    asks(&|| run("uninstall"), "compose --profile tunnel down");
 }
