@@ -242,8 +242,10 @@ built_program() {
     done
 }
 
-# setup_in_container WORDS...: as whoever calls, in a container of the bot's image that ends with it. It sees this checkout
-# and the folder one stands in, and has the broker's program beside it for the one question about the App's key.
+# setup_in_container WORDS...: as whoever calls, in a container of the bot's image that ends with it. It sees this checkout,
+# the folder one stands in and the folders of files that are named, and has the broker's program beside it for the one
+# question about the App's key. Once the key is the broker's alone, that question is passed out to the broker's container. The
+# image's own state folder is the bot's, and closed to others.
 setup_in_container() {
     need_docker
     build_missing
@@ -254,16 +256,74 @@ setup_in_container() {
     terminal=""
     if [ -t 0 ] && [ -t 1 ]; then terminal="--tty"; fi
     stand="$(pwd)"
+    seen="$here"
     set -- "$(image bot)" tinyclaw setup --env "$here/.env" "$@"
-    case "$stand/" in
-        "$here"/*) ;;
-        *) set -- --volume "$stand:$stand" "$@" ;;
-    esac
+    if is_unseen "$stand"; then set -- --volume "$stand:$stand" "$@"; fi
+    flag=""
+    for it in "$@"; do
+        case "$it" in
+            --pem=* | --*-file=*) flag="${it%%=*}" file="${it#*=}" ;;
+            *) file="$it" ;;
+        esac
+        case "$flag" in
+            # The key is closed to others and moved from there; the rest is only read.
+            --pem) mode=rw ;;
+            --*-file) mode=ro ;;
+            *) mode="" ;;
+        esac
+        case "$it" in *=*) flag="" ;; *) flag="$it" ;; esac
+        if [ -z "$mode" ] || [ ! -f "$file" ]; then continue; fi
+        for folder in "$(dirname "$file")" "$(dirname "$(readlink -f "$file")")"; do
+            folder="$(cd "$folder" && pwd)"
+            if is_unseen "$folder"; then set -- --volume "$folder:$folder:$mode" "$@"; fi
+        done
+    done
+    pass_questions_out
     # shellcheck disable=SC2086 # `terminal` is one word or none
     docker run --rm --interactive $terminal --init --user "$(id -u):$(id -g)" --cap-drop ALL \
-        --security-opt no-new-privileges --env HOME=/tmp --env TERM --env NO_COLOR \
+        --security-opt no-new-privileges --env HOME=/tmp --env TERM --env NO_COLOR --env TINYCLAW_DIR="$here/.tinyclaw" \
         --volume "$borrowed/tinyclaw-broker:/usr/local/bin/tinyclaw-broker:ro" \
+        --volume "$borrowed/docker:/usr/local/bin/docker:ro" --volume "$borrowed:$borrowed:ro" \
         --volume "$here:$here" --workdir "$stand" "$@"
+}
+
+# is_unseen FOLDER: setup's container does not see it yet, and does from now on.
+is_unseen() {
+    [ "$1" != / ] || return 1
+    # A folder holds those below it.
+    while read -r above; do
+        case "$1/" in "$above/"*) return 1 ;; esac
+    done <<END
+$seen
+END
+    seen="$seen
+$1"
+}
+
+# What setup's container takes for Docker, and whoever answers it out here: the broker's check in the broker's container.
+# An id goes out through one pipe; a line in the other says that the answer lies in a file.
+pass_questions_out() {
+    mkfifo -m 600 "$borrowed/asked" "$borrowed/answered"
+    cat >"$borrowed/docker" <<END
+#!/bin/sh
+[ "\${2:-}" != version ] || exit 0
+echo "\$GITHUB_APP_ID" >"$borrowed/asked"
+read -r code <"$borrowed/answered"
+cat "$borrowed/err" >&2
+cat "$borrowed/out"
+exit "\$code"
+END
+    chmod 755 "$borrowed/docker"
+    (
+        while read -r GITHUB_APP_ID <"$borrowed/asked"; do
+            export GITHUB_APP_ID
+            code=0
+            on_containers run --rm --no-deps -T -e GITHUB_APP_ID broker /tinyclaw-broker check --json \
+                </dev/null >"$borrowed/out" 2>"$borrowed/err" || code=$?
+            echo "$code" >"$borrowed/answered"
+        done
+    ) &
+    answerer=$!
 }
 
 # as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network. With an
@@ -315,6 +375,7 @@ on_end() {
     trap '' HUP INT TERM
     thaw
     [ -z "${half:-}" ] || rm -f "$half"
+    [ -z "${answerer:-}" ] || kill "$answerer" 2>/dev/null || true
     [ -z "${borrowed:-}" ] || rm -rf "$borrowed"
 }
 

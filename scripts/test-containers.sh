@@ -328,6 +328,14 @@ answered() {
     operator ./tinyclaw.sh send --wait "say it back: $1" | grep -F -- "$1"
 }
 
+# What only the broker can say, which has found no GitHub where .env sends it. The exit code is setup's own.
+setup_asks_the_broker() {
+    code=0
+    operator ./tinyclaw.sh setup github --app-id 12345 "$@" >"$run/setup" 2>&1 || code=$?
+    cat "$run/setup"
+    [ "$code" = 1 ] && grep -qF "cannot connect to GitHub" "$run/setup"
+}
+
 update_is_undone() {
     if operator ./tinyclaw.sh update >"$run/update" 2>&1; then return 1; fi
     grep -q "the update was bad and is undone" "$run/update" || { cat "$run/update"; return 1; }
@@ -400,6 +408,13 @@ ada_says "hello from the forum"
 holds "a message in Telegram is answered" within 60 telegram_answered
 holds "the dashboard shows both" within 20 dashboard_shows "hello from the forum"
 holds "status tells" operator ./tinyclaw.sh status
+
+holds "setup asks the broker about the key that only the broker can read" setup_asks_the_broker
+mkdir "$run/downloads"
+openssl genrsa -traditional 2048 >"$run/downloads/other.pem" 2>/dev/null
+chmod 0644 "$run/downloads/other.pem"
+holds "and finds one in a folder of its own, and closes it" setup_asks_the_broker --pem "$run/downloads/other.pem"
+holds "so that nobody else reads it" [ "$(stat -c %a "$run/downloads/other.pem")" = 600 ]
 
 echo "what must not"
 fake_on_egress="$(address_of "$project-telegram" egress)"

@@ -179,7 +179,11 @@ fn close(desk: &Desk, pem: &Path) -> anyhow::Result<PathBuf> {
     let pem = std::path::absolute(pem).context("cannot tell which file this is")?;
     let shown = pem.display();
     let Ok(about) = std::fs::metadata(&pem) else {
-        let way_out = "the App's settings page, Private keys, makes and downloads one";
+        let way_out = match is_in_container() {
+            // It sees the folders of files that were named to the script, and not all of the machine.
+            true => "name it to the script: ./tinyclaw.sh setup github --pem FILE",
+            false => "the App's settings page, Private keys, makes and downloads one",
+        };
         return Err(Wrong::new(format!("{shown} is not there"), way_out).into());
     };
     if about.is_dir() {
@@ -244,12 +248,25 @@ fn ask_broker(desk: &Desk, id: &str, pem: &Path) -> anyhow::Result<Output> {
         return Err(Wrong::new(says, "run this as the key's owner").into());
     };
     let docker = find_program(Path::new("docker"), &environment);
-    if docker.is_none() || pem != checkout.join("secrets").join(PEM) {
-        let says = format!(
-            "neither tinyclaw-broker beside this program nor its container can read {}",
-            pem.display()
-        );
-        let way_out = format!("./tinyclaw.sh setup github, or move the key to secrets/{PEM}");
+    let is_at_home = pem == checkout.join("secrets").join(PEM);
+    if docker.is_none() || !is_at_home {
+        let shown = pem.display();
+        let (says, way_out) = match (is_ours, is_at_home) {
+            (true, _) => (
+                format!("there is no tinyclaw-broker beside this program that could try {shown}"),
+                "./tinyclaw.sh setup github, which brings one along".to_owned(),
+            ),
+            (false, true) => (
+                format!(
+                    "{shown} is the broker's alone, and there is no Docker to ask the broker with"
+                ),
+                "./tinyclaw.sh setup github, on the machine that has Docker".to_owned(),
+            ),
+            (false, false) => (
+                format!("{shown} cannot be read by this user"),
+                format!("sudo chown \"$USER\" {shown}, then again"),
+            ),
+        };
         return Err(Wrong::new(says, way_out).into());
     }
     let words = [
@@ -273,6 +290,11 @@ fn ask_broker(desk: &Desk, id: &str, pem: &Path) -> anyhow::Result<Output> {
     let mut command = Command::new(program);
     command.args(first).args(words).env("GITHUB_APP_ID", id).current_dir(checkout);
     run(command, program)
+}
+
+/// Whether this is a container of ours that ends with the setup.
+fn is_in_container() -> bool {
+    Path::new("/.dockerenv").exists()
 }
 
 fn has_compose_plugin() -> bool {

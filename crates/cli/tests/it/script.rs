@@ -292,3 +292,88 @@ fn the_tunnel_starts_where_its_token_is_and_ends_wherever_it_runs() {
     asks(&|| run("status"), "compose --profile tunnel ps");
     asks(&|| run("uninstall"), "compose --profile tunnel down");
 }
+
+/// In place of a container: setup itself, alone, with the Docker that was handed to it in front of every other.
+const SETUP_RUNS: &str = r#"
+    *" compose run "*) echo "Network created" >&2; sed "s/ID/$GITHUB_APP_ID/g" "$here/report.json" ;;
+    *" run "*" tinyclaw setup "*)
+        for it in "$@"; do case "$it" in *:/usr/local/bin/docker:ro) handed="${it%%:*}" ;; esac; done
+        while [ "$1" != tinyclaw ]; do shift; done
+        shift
+        PATH="$(dirname "$handed"):$PATH" exec "$here/alone/tinyclaw" "$@" ;;"#;
+
+/// Once `start` had given the key to the broker, its way out was the command that had just been typed.
+#[test]
+fn setup_in_a_container_has_the_broker_asked_outside_of_it() {
+    let checkout = Checkout::new(Some("GITHUB_APP_ID=1\n"), SETUP_RUNS);
+    fs::create_dir_all(checkout.docker("alone")).expect("a folder");
+    fs::copy(env!("CARGO_BIN_EXE_tinyclaw"), checkout.docker("alone/tinyclaw"))
+        .expect("the program");
+    fs::create_dir(checkout.path("secrets")).expect("secrets");
+    fs::write(checkout.path("secrets/github-app.pem"), "nobody here reads it").expect("a key");
+    fs::set_permissions(checkout.path("secrets/github-app.pem"), fs::Permissions::from_mode(0o600))
+        .expect("its mode");
+    let report = r#"{"ok": true, "app_id": "ID", "app": "app-ID", "errors": [], "warnings": [], "installations": []}"#;
+    fs::write(checkout.docker("report.json"), report).expect("a report");
+    let said = checkout.run(&["setup", "github", "--app-id", "4711"]).ok();
+    assert!(said.contains("GitHub takes the key of app-4711"), "{said}");
+    let asked = checkout.asked();
+    let words = " run --rm --no-deps -T -e GITHUB_APP_ID broker /tinyclaw-broker check --json";
+    assert!(asked.lines().any(|it| it.ends_with(words)), "{asked}");
+    let env = fs::read_to_string(checkout.path(".env")).expect(".env");
+    assert!(env.contains("GITHUB_APP_ID=4711\n"), "{env}");
+    // Nobody waits for a question any more, and what was lent is gone.
+    let lent =
+        asked.split_whitespace().find_map(|it| it.strip_suffix("/docker:/usr/local/bin/docker:ro"));
+    assert!(!Path::new(lent.expect("it was lent")).exists());
+}
+
+#[test]
+fn setup_in_a_container_sees_the_files_that_are_named() {
+    let checkout = Checkout::new(Some(""), "");
+    let home = checkout.place.home();
+    for name in ["downloads/app.pem", "notes/token", "office/token", "office/below/token"] {
+        fs::create_dir_all(home.join(name).parent().expect("a folder")).expect("a folder");
+        fs::write(home.join(name), "x").expect("a file");
+    }
+    std::os::unix::fs::symlink(home.join("downloads/app.pem"), home.join("notes/key.pem"))
+        .expect("a link");
+    let path = |name: &str| home.join(name).display().to_string();
+    let sees = |words: &[&str], folders: &[&str]| {
+        let _ = fs::remove_file(checkout.docker("asked"));
+        checkout.run(&[&["setup"], words].concat()).ok();
+        let asked = checkout.asked();
+        let run = asked.lines().find(|it| it.starts_with("run ")).expect("setup runs");
+        let state = format!(" --env TINYCLAW_DIR={}/.tinyclaw ", home.join("office").display());
+        assert!(run.contains(&state), "the image's own is closed to whoever is not the bot: {run}");
+        let mut seen: Vec<String> = run
+            .split(" --volume ")
+            .skip(1)
+            .filter_map(|it| {
+                let mut parts = it.split(' ').next()?.split(':');
+                let (from, to) = (parts.next()?, parts.next()?);
+                let name = Path::new(from).strip_prefix(&home).ok().filter(|_| from == to)?;
+                Some(format!("{} {}", name.display(), parts.next().unwrap_or_default()))
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(seen, folders, "{words:?}");
+    };
+    sees(
+        &["github", "--app-id", "1", "--pem", &path("downloads/app.pem")],
+        &["downloads rw", "office "],
+    );
+    sees(
+        &["github", "--pem", "../downloads/app.pem", "--app-id", "1"],
+        &["downloads rw", "office "],
+    );
+    sees(
+        &["github", &format!("--pem={}", path("notes/key.pem"))],
+        &["downloads rw", "notes rw", "office "],
+    );
+    sees(&["telegram", "--token-file", &path("notes/token")], &["notes ro", "office "]);
+    sees(&["claude", "--api-key-file", &path("notes/token")], &["notes ro", "office "]);
+    for here in ["token", "below/token", "-", "../nowhere/token"] {
+        sees(&["tunnel", "--token-file", here], &["office "]);
+    }
+}
