@@ -212,23 +212,28 @@ verb_restore() {
 verb_update() {
     check_all
     file="tinyclaw-before-update-$(date -u +%Y%m%dT%H%M%SZ).tar.gz"
-    if [ -e "$here/.git" ] && [ -z "${TINYCLAW_UPDATE_NO_PULL:-}" ]; then
-        git -C "$here" pull --ff-only
-    fi
     tag="$(setting TINYCLAW_TAG latest)"
     keep_images "$tag" "$tag-previous"
-    on_containers build
+    came_from=""
+    if [ -e "$here/.git" ]; then came_from="$(git -C "$here" rev-parse HEAD)"; fi
+    # From here on whatever ends this, a signal too, goes back.
+    undo=images
+    if [ -n "$came_from" ] && [ -z "${TINYCLAW_UPDATE_NO_PULL:-}" ]; then
+        git -C "$here" pull --ff-only
+    fi
+    on_containers build || fail "the new one cannot be built" "the lines above say why; what runs is untouched"
     backup_to "$file"
+    undo=containers
     # The bot gets SIGTERM and 40 s: running turns end or are put back, and nothing is lost.
     on_containers up --detach --no-build --remove-orphans
     if wait_until_healthy bot && wait_until_healthy dashboard; then
+        undo=""
         echo "updated; the backup from before is $file"
         return
     fi
     echo "the new one is not healthy: going back" >&2
     on_containers logs --tail 50 >&2 || true
-    keep_images "$tag-previous" "$tag"
-    on_containers up --detach --no-build --remove-orphans
+    go_back
     wait_until_healthy bot || fail "the old one is not healthy either" "./tinyclaw.sh restore $file --overwrite"
     fail "the update was bad and is undone" "the log lines above say why"
 }

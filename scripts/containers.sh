@@ -374,6 +374,7 @@ thaw() {
 on_end() {
     trap '' HUP INT TERM
     thaw
+    [ -z "${undo:-}" ] || go_back
     [ -z "${half:-}" ] || rm -f "$half"
     [ -z "${answerer:-}" ] || kill "$answerer" 2>/dev/null || true
     [ -z "${borrowed:-}" ] || rm -rf "$borrowed"
@@ -393,6 +394,25 @@ keep_images() {
         docker image inspect "$it:$1" >/dev/null 2>&1 || continue
         docker tag "$it:$1" "$it:$2"
     done
+}
+
+# Takes an update back: what was pulled, or the next start would build it again, the images, and the containers when they
+# were replaced (`undo` says which). Files that were changed by hand stay as they are.
+go_back() {
+    what="$undo"
+    undo=""
+    now="$came_from"
+    if [ -n "$came_from" ]; then now="$(git -C "$here" rev-parse HEAD)"; fi
+    if [ "$now" = "$came_from" ]; then
+        told warn "nothing was pulled, so the checkout is what it was: the next start builds it" \
+            "check out a version that works, or ./tinyclaw.sh update when this one is mended"
+    elif git -C "$here" reset --quiet --keep "$came_from"; then
+        echo "the checkout is back at $(git -C "$here" log -1 --format='%h %s'), without what was pulled" >&2
+    else
+        told warn "the checkout still has what was pulled, and the next start builds it" "git -C $here reset --keep $came_from"
+    fi
+    keep_images "$tag-previous" "$tag"
+    [ "$what" = images ] || on_containers up --detach --no-build --remove-orphans
 }
 
 # The unit, for this folder and this compose.

@@ -377,3 +377,69 @@ fn setup_in_a_container_sees_the_files_that_are_named() {
         sees(&["tunnel", "--token-file", here], &["office "]);
     }
 }
+
+/// A checkout whose origin has a version more, with a change by hand in it. Only the good version comes up.
+fn outdated(answers: &str) -> (Checkout, String) {
+    let answers = format!(
+        "{answers}\n    *\" {{{{.State.Health.Status}}}} \"*) cat \"$here/../office/version\" ;;\n    \
+        *\" run \"*\" tar \"*) tar -cz --files-from /dev/null ;;"
+    );
+    let checkout = Checkout::new(Some(""), &answers);
+    let version = checkout.path("version");
+    fs::write(&version, "healthy").expect("a version");
+    let patient = fs::read_to_string(checkout.path("scripts/containers.sh")).expect("a script");
+    let hasty = patient.replace("\nhealthy_max=60\n", "\nhealthy_max=1\n");
+    assert_ne!(patient, hasty);
+    fs::write(checkout.path("scripts/containers.sh"), hasty).expect("a script");
+    checkout.git(&["init", "--quiet", "--initial-branch", "main"]);
+    checkout.git(&["add", "."]);
+    checkout.git(&["commit", "--quiet", "--message", "The good one"]);
+    checkout.git(&["clone", "--quiet", ".", "../upstream"]);
+    fs::write(checkout.path("../upstream/version"), "unhealthy").expect("a version");
+    checkout.git(&["-C", "../upstream", "commit", "--quiet", "--all", "--message", "The bad one"]);
+    checkout.git(&["remote", "add", "--fetch", "origin", "../upstream"]);
+    checkout.git(&["branch", "--quiet", "--set-upstream-to", "origin/main"]);
+    fs::write(checkout.path(".env.example"), "mine").expect("a change");
+    let good = checkout.git(&["rev-parse", "HEAD"]);
+    (checkout, good)
+}
+
+/// The old images came back, and the next start built the bad checkout again.
+#[test]
+fn a_bad_update_takes_back_what_it_pulled_and_nothing_else() {
+    for (answers, says, replaced) in [
+        ("", "the update was bad and is undone", 2),
+        ("    *\" compose build \"*) exit 1 ;;", "the new one cannot be built", 0),
+        ("    *\" run \"*\" tar \"*) exit 1 ;;", "the backup could not be written", 0),
+        (
+            "    *\" up --detach \"*) grep -qx healthy \"$here/../office/version\" ;;",
+            "without what was pulled",
+            2,
+        ),
+    ] {
+        let (checkout, good) = outdated(answers);
+        let said = checkout.run(&["update"]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(says) && said.err.contains("The good one, without"), "{said:?}");
+        assert_eq!(checkout.git(&["rev-parse", "main", "HEAD"]), good.repeat(2), "{says}");
+        assert_eq!(checkout.git(&["diff", "--name-only"]), ".env.example\n");
+        let asked = checkout.asked();
+        assert!(
+            asked.contains("\ntag tinyclaw-bot:latest-previous tinyclaw-bot:latest\n"),
+            "{asked}"
+        );
+        assert_eq!(asked.matches(" up --detach").count(), replaced, "{asked}");
+    }
+}
+
+#[test]
+fn a_good_update_stays_and_a_bad_one_that_was_pulled_by_hand_is_named() {
+    let (checkout, good) = outdated("    *\" {{.State.Health.Status}} \"*) echo healthy ;;");
+    assert!(checkout.run(&["update"]).ok().contains("updated; the backup from before is"));
+    assert_ne!(checkout.git(&["rev-parse", "HEAD"]), good);
+    assert!(!checkout.asked().contains("latest-previous tinyclaw-bot:latest\n"));
+    let (checkout, good) = outdated("");
+    checkout.git(&["pull", "--quiet", "--ff-only"]);
+    checkout.run(&["update"]).wrong("warn  nothing was pulled");
+    assert_ne!(checkout.git(&["rev-parse", "HEAD"]), good);
+}
