@@ -3,7 +3,11 @@
 //! Only https on the configured host counts: a token for GitHub is given to nobody else, however
 //! alike the names look.
 
+mod gh;
+
 use crate::names::{self, Owner, RepoName};
+
+pub use gh::{Named, repo_of_gh};
 
 /// The host that tokens are for, unless `TINYCLAW_GIT_HOST` names another.
 pub const HOST: &str = "github.com";
@@ -33,65 +37,6 @@ pub fn repo_of_url(url: &str, host: &str) -> Option<Repo> {
     }
     let (authority, path) = url.split_once(':')?;
     ours(authority).then(|| repo_of_path(path)).flatten()
-}
-
-/// The repository that a `gh` command line names itself, without looking at any folder.
-pub fn repo_of_gh(words: &[String], host: &str) -> Named {
-    let mut rest = words.iter().map(String::as_str);
-    let mut plain: Vec<&str> = Vec::new();
-    while let Some(word) = rest.next() {
-        let flag = match word {
-            "-R" | "--repo" => rest.next(),
-            _ => word
-                .strip_prefix("--repo=")
-                .or_else(|| word.strip_prefix("-R").map(|it| it.trim_start_matches('='))),
-        };
-        match flag {
-            Some(repo) => return Named::from(repo_argument(repo, host)),
-            None if word == "--" => break,
-            None => plain.push(word),
-        }
-    }
-    for word in &plain {
-        if word.starts_with("https://") {
-            return Named::from(repo_of_url(word, host));
-        }
-    }
-    match plain[..] {
-        ["api", ..] => {
-            // The endpoint may stand anywhere among the flags.
-            let endpoint =
-                plain.iter().find_map(|it| it.trim_start_matches('/').strip_prefix("repos/"));
-            match endpoint {
-                // `{owner}/{repo}` stands for the folder's own.
-                Some(path) if !path.starts_with('{') => Named::from(repo_of_path(path)),
-                _ => Named::Nothing,
-            }
-        }
-        ["repo", "clone" | "view" | "fork" | "edit" | "sync" | "set-default", name, ..]
-            if !name.starts_with('-') && name.contains('/') =>
-        {
-            Named::from(repo_argument(name, host))
-        }
-        _ => Named::Nothing,
-    }
-}
-
-/// What a command line says about the repository.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Named {
-    /// This one.
-    Repo(Repo),
-    /// One that no token is given for: another host's, or none at all.
-    Foreign,
-    /// Nothing: the folder decides.
-    Nothing,
-}
-
-impl From<Option<Repo>> for Named {
-    fn from(it: Option<Repo>) -> Named {
-        it.map_or(Named::Foreign, Named::Repo)
-    }
 }
 
 /// `owner/name`, `host/owner/name` or a URL.
@@ -140,28 +85,6 @@ mod tests {
             "file:///srv/git/site.git",
         ] {
             assert_eq!(repo_of_url(url, HOST), None, "{url}");
-        }
-    }
-
-    #[test]
-    fn gh_names_a_repository_in_many_ways() {
-        let gh =
-            |line: &str| repo_of_gh(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), HOST);
-        for line in [
-            "pr create -R acme/site --title x",
-            "pr create --repo=github.com/acme/site",
-            "pr view https://github.com/acme/site/pull/7",
-            "api repos/acme/site/pulls",
-            "api -X POST /repos/acme/site/issues -f title=x",
-            "repo clone acme/site",
-        ] {
-            assert_eq!(gh(line), Named::Repo(repo()), "{line}");
-        }
-        for line in ["pr create --repo gitlab.com/acme/site", "pr view https://evil.example/a/b"] {
-            assert_eq!(gh(line), Named::Foreign, "{line}");
-        }
-        for line in ["pr create", "api repos/{owner}/{repo}/pulls", "auth status", "--version"] {
-            assert_eq!(gh(line), Named::Nothing, "{line}");
         }
     }
 }
