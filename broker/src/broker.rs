@@ -3,6 +3,7 @@
 //! The order is fixed: configured and not frozen; understood; allowed; known to GitHub; minted no
 //! wider than asked; written down; answered. Whatever fails on the way fails closed.
 
+mod budget;
 mod housekeeping;
 mod minting;
 mod recording;
@@ -34,8 +35,8 @@ use crate::vault::{Found, Issued, Key, Vault};
 pub use housekeeping::Readiness;
 pub use revoking::Frozen;
 
+use budget::Budgets;
 use housekeeping::Stamps;
-use minting::Budget;
 use revoking::BreakGlass;
 
 /// One broker.
@@ -60,7 +61,8 @@ pub struct Broker {
     break_glass: AtomicU8,
     /// Until when GitHub asked us to leave an installation alone.
     paused: Mutex<HashMap<u64, i64>>,
-    budgets: Mutex<HashMap<Arc<str>, Budget>>,
+    budgets: Budgets<Arc<str>>,
+    revoked: Budgets<(Arc<str>, Key)>,
     denials: Mutex<(i64, u32)>,
     anybody: Arc<str>,
     threads: Arc<str>,
@@ -132,7 +134,8 @@ impl Broker {
             frozen: AtomicBool::new(false),
             break_glass: AtomicU8::new(BreakGlass::Missing as u8),
             paused: Mutex::default(),
-            budgets: Mutex::default(),
+            budgets: Budgets::default(),
+            revoked: Budgets::default(),
             denials: Mutex::default(),
             started_at_ms: clock.wall_ms(),
             anybody: ANYBODY.into(),
@@ -255,7 +258,7 @@ impl Broker {
         let ask = Ask::parse(query)?;
         let plan = self.policy().plan(caller, &ask)?;
         plan.check_target()?;
-        let key = self.settle(&plan).await?;
+        let key = self.settle(&plan, caller).await?;
         let (issued, minted) = self.obtain(key, ask.min_ttl, caller).await?;
         let capability = caller.capability.as_deref();
         let event = Event {
@@ -312,7 +315,7 @@ impl Broker {
         let names = plan.repositories.as_ref();
         explanation.repositories = names.map(|it| it.iter().map(ToString::to_string).collect());
         let settled = match plan.check_target() {
-            Ok(()) => self.settle(&plan).await,
+            Ok(()) => self.settle(&plan, caller).await,
             Err(refusal) => Err(refusal),
         };
         match settled {
@@ -341,14 +344,16 @@ impl Broker {
     }
 
     /// Which installation a plan is about, and the policy's last word on it.
-    async fn settle(&self, plan: &Plan) -> Result<Key, Refusal> {
+    async fn settle(self: &Arc<Self>, plan: &Plan, caller: &Caller) -> Result<Key, Refusal> {
+        let (broker, payer) = (self.clone(), caller.payer());
+        let pay = move |take| broker.spend(&payer, take);
         let (id, owner) = match &plan.target {
             Target::Installation(id) if plan.needs_owner() => {
-                (*id, self.lookups.owner_of(*id).await?)
+                (*id, self.lookups.owner_of(*id, pay).await?)
             }
             Target::Installation(id) => (*id, None),
             other => {
-                let (id, owner) = self.lookups.installation_of(other).await?;
+                let (id, owner) = self.lookups.installation_of(other, pay).await?;
                 let asked = match other {
                     Target::Owner(asked) | Target::Repo(asked, _) => Some(asked),
                     Target::Installation(_) => None,

@@ -41,10 +41,12 @@ impl Lookups {
         Lookups { github, clock, answers: Arc::default(), flights: Flights::default() }
     }
 
-    /// The number of an installation, and its owner.
+    /// The number of an installation, and its owner. `pay` is asked before GitHub is, and with
+    /// `true` by the one who asks: names to look up are as many as anybody likes.
     pub(crate) async fn installation_of(
         &self,
         target: &Target,
+        pay: impl Fn(bool) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<(u64, Option<Owner>), Refusal> {
         let (question, missing) = match target {
             Target::Installation(id) => {
@@ -60,7 +62,7 @@ impl Lookups {
                 ),
             ),
         };
-        self.ask(question).await?.ok_or_else(|| {
+        self.ask(question, pay).await?.ok_or_else(|| {
             let hint = "install it in the settings of that account, for this repository too; the \
                         answer is remembered for a minute";
             Refusal::new(404, "installation_not_found", missing, hint)
@@ -68,8 +70,12 @@ impl Lookups {
     }
 
     /// Whose installation this is.
-    pub(crate) async fn owner_of(&self, id: u64) -> Result<Option<Owner>, Refusal> {
-        self.installation_of(&Target::Installation(id)).await.map(|(_, owner)| owner)
+    pub(crate) async fn owner_of(
+        &self,
+        id: u64,
+        pay: impl Fn(bool) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<Option<Owner>, Refusal> {
+        self.installation_of(&Target::Installation(id), pay).await.map(|(_, owner)| owner)
     }
 
     /// Forgets what led to an installation that is gone.
@@ -78,17 +84,23 @@ impl Lookups {
         lock(&self.answers).retain(|_, (answer, _)| !gone(answer));
     }
 
-    async fn ask(&self, question: Question) -> Result<Answer, Refusal> {
+    async fn ask(
+        &self,
+        question: Question,
+        pay: impl Fn(bool) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<Answer, Refusal> {
         let now = self.clock.now();
         if let Some((answer, until)) = lock(&self.answers).get(&question)
             && now < *until
         {
             return Ok(answer.clone());
         }
+        pay(false)?;
         let (github, clock, answers) =
             (self.github.clone(), self.clock.clone(), self.answers.clone());
         let asked = question.clone();
         let errand = move || async move {
+            pay(true)?;
             let found = match &asked {
                 Question::OfOwner(owner) => github.installation_of_owner(owner).await,
                 Question::OfRepo(owner, repo) => github.installation_of_repo(owner, repo).await,

@@ -36,11 +36,21 @@ pub struct Caller {
     pub admin: bool,
 }
 
+impl Caller {
+    /// Who pays for what it uses up: each thread for itself, so that none starves the others.
+    pub fn payer(&self) -> Arc<str> {
+        match &self.capability {
+            Some(it) => format!("thread:{}", it.thread).into(),
+            None => self.client.clone(),
+        }
+    }
+}
+
 /// All the rules.
 #[derive(Debug)]
 pub struct Policy {
     default_permissions: Permissions,
-    /// How many tokens one client may have minted in an hour.
+    /// How many tokens one client, or one thread, may have minted in an hour.
     pub mints_per_hour: u32,
     rules: BTreeMap<String, Arc<Rule>>,
     grants: BTreeMap<String, Arc<Grant>>,

@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
+use super::budget::Limit;
 use super::{Broker, lock, lost};
 use crate::audit::Event;
 use crate::policy::Caller;
 use crate::refusal::Refusal;
 use crate::vault::{Found, Issued, Key};
 
-/// Tokens that a client may still have minted, refilled evenly over the hour.
-#[derive(Debug)]
-pub(super) struct Budget {
-    left: f64,
-    at: i64,
-}
+/// A token that was revoked is minted again so often, and then this often in an hour: git has one
+/// revoked that was refused, and nobody else needs to.
+const MINTED_AGAIN: Limit = Limit { most: 5.0, per_hour: 12.0 };
+/// Who pays for renewing unasked: nobody alone.
+const RENEWALS: &str = "renewals";
 
 impl Broker {
     /// A token for the key: from the vault, from a mint under way, or newly minted.
@@ -25,6 +25,7 @@ impl Broker {
         min_ttl: Option<u32>,
         caller: &Caller,
     ) -> Result<(Arc<Issued>, bool), Refusal> {
+        let payer = caller.payer();
         // A mint that others began may bring less time than this caller needs: then once more.
         for _ in 0..3 {
             match self.vault.find(&key, min_ttl, self.clock.now()) {
@@ -39,15 +40,16 @@ impl Broker {
                 }
                 Found::Nothing => {}
             }
-            self.spend(&caller.client, false)?;
-            let (broker, client, wanted) = (self.clone(), caller.client.clone(), key.clone());
+            self.spend(&payer, false)?;
+            self.check_minted_again(&payer, &key)?;
+            let (broker, payer, wanted) = (self.clone(), payer.clone(), key.clone());
             let errand = move || async move {
                 // Somebody may have landed between our look and our start.
                 let found = broker.vault.find(&wanted, min_ttl, broker.clock.now());
                 if let Found::Fresh(issued) | Found::Due(issued) = found {
                     return Ok((issued, false));
                 }
-                broker.spend(&client, true)?;
+                broker.spend(&payer, true)?;
                 broker.mint(wanted).await.map(|issued| (issued, true))
             };
             let (outcome, started) =
@@ -70,7 +72,10 @@ impl Broker {
     fn renew(self: &Arc<Self>, key: Key) {
         let (broker, wanted) = (self.clone(), key.clone());
         let errand = move || async move {
-            let minted = broker.mint(wanted).await;
+            let minted = match broker.spend(&RENEWALS.into(), true) {
+                Ok(()) => broker.mint(wanted).await,
+                Err(refusal) => Err(refusal),
+            };
             match &minted {
                 Ok(_) => broker.counters.refreshes.up(),
                 Err(refusal) => tracing::warn!(code = refusal.code, "a token was not renewed"),
@@ -161,24 +166,30 @@ impl Broker {
         Err(Refusal::new(429, "github_rate_limit", error, hint).after(seconds))
     }
 
-    /// One of the client's mints of this hour; with `take` it is used up.
-    fn spend(&self, client: &Arc<str>, take: bool) -> Result<(), Refusal> {
+    /// One of the payer's mints of this hour; with `take` it is used up.
+    pub(super) fn spend(&self, payer: &Arc<str>, take: bool) -> Result<(), Refusal> {
         let most = f64::from(self.policy().mints_per_hour);
-        let now = self.clock.now();
-        let mut budgets = lock(&self.budgets);
-        let budget = budgets.entry(client.clone()).or_insert(Budget { left: most, at: now });
-        let passed = (now - budget.at).max(0) as f64;
-        budget.left = (budget.left + passed * most / 3600.0).min(most);
-        budget.at = now;
-        if budget.left < 1.0 {
-            let seconds = (3600.0 / most.max(1.0)).ceil() as u64;
-            let error = format!("client {client} had {most} tokens minted within the hour");
+        let limit = Limit { most, per_hour: most };
+        let amount = if take { 1.0 } else { 0.0 };
+        let spent = self.budgets.take(payer.clone(), amount, limit, self.clock.now());
+        spent.map_err(|seconds| {
+            let error = format!("{payer} had GitHub asked {most} times within the hour");
             let hint = "ask for the same scopes again, or raise mints_per_hour in the policy";
-            return Err(Refusal::new(429, "mint_budget", error, hint).after(seconds));
-        }
-        if take {
-            budget.left -= 1.0;
-        }
-        Ok(())
+            Refusal::new(429, "mint_budget", error, hint).after(seconds)
+        })
+    }
+
+    /// Remembers that somebody had a token revoked, and may have it minted again.
+    pub(super) fn note_revoked(&self, payer: Arc<str>, key: Key) {
+        let _ = self.revoked.take((payer, key), 1.0, MINTED_AGAIN, self.clock.now());
+    }
+
+    fn check_minted_again(&self, payer: &Arc<str>, key: &Key) -> Result<(), Refusal> {
+        let who = (payer.clone(), key.clone());
+        self.revoked.take(who, 0.0, MINTED_AGAIN, self.clock.now()).map_err(|seconds| {
+            let error = format!("{payer} had this token revoked again and again");
+            let hint = "keep the token, or wait";
+            Refusal::new(429, "mint_budget", error, hint).after(seconds)
+        })
     }
 }

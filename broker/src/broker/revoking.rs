@@ -63,6 +63,11 @@ impl Broker {
         let digest = digest_of(token.expose_secret());
         // First it is no longer handed out, whatever GitHub says.
         let known = self.vault.retire(&digest);
+        match &known {
+            Some(issued) => self.note_revoked(caller.payer(), issued.key.clone()),
+            // It may be anything: GitHub is asked at the caller's cost.
+            None => self.spend(&caller.payer(), true)?,
+        }
         let revoked = self.github.revoke(&token).await;
         if revoked.is_ok() {
             self.vault.forget(&digest);

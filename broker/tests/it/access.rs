@@ -14,8 +14,14 @@ use crate::support::process::{CAPABILITY_SECRET, CLIENT_SECRET, Office, Running}
 
 const SITE: &str = "/token?installation_id=12345&repositories=site&permissions=contents:read";
 
-/// A capability for thread 42, written where the secrets are searched for.
-fn capability(office: &Office, repositories: &[&str], permissions: &str, seconds: i64) -> String {
+/// A capability for a thread, written where the secrets are searched for.
+fn capability(
+    office: &Office,
+    thread: &str,
+    repositories: &[&str],
+    permissions: &str,
+    seconds: i64,
+) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let permissions: BTreeMap<String, String> = permissions
         .split(',')
@@ -23,14 +29,14 @@ fn capability(office: &Office, repositories: &[&str], permissions: &str, seconds
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .collect();
     let text = Capability {
-        thread: "42".to_owned(),
+        thread: thread.to_owned(),
         repositories: repositories.iter().map(|it| it.parse().unwrap()).collect(),
         permissions,
         expires: now + seconds,
         run: Some("tg-812345678".to_owned()),
     }
     .sign(&SecretString::from(CAPABILITY_SECRET));
-    office.write(&format!("{}.capability", text.len()), &text);
+    office.write(&format!("{thread}-{}.capability", text.len()), &text);
     text
 }
 
@@ -220,7 +226,7 @@ fn a_capability_is_good_for_its_thread_and_no_more() {
     office.set("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET);
     let broker = start(&office);
     assert_eq!(code(&broker, SITE, None), (401, "bearer_required".into()));
-    let ours = capability(&office, &["acme/site"], "contents:write", 3600);
+    let ours = capability(&office, "42", &["acme/site"], "contents:write", 3600);
     let get = |query: &str| code(&broker, &format!("/token?{query}"), Some(&ours));
     assert_eq!(get("repo=acme/site&permissions=contents:write").0, 200);
     assert_eq!(get("repo=acme/site").0, 200, "the default shrinks to what it may");
@@ -236,10 +242,10 @@ fn a_capability_is_good_for_its_thread_and_no_more() {
     assert_eq!(get("installation_id=9&repositories=site&permissions=contents:read"), denied);
     assert_eq!(get("installation_id=12345&permissions=contents:read").0, 400);
 
-    let wide = capability(&office, &["*"], "administration:write,contents:write", 3600);
+    let wide = capability(&office, "42", &["*"], "administration:write,contents:write", 3600);
     let query = "/token?repo=acme/site&permissions=administration:write";
     assert_eq!(code(&broker, query, Some(&wide)), (403, "policy_denied".into()));
-    let old = capability(&office, &["acme/*"], "contents:write", -1);
+    let old = capability(&office, "42", &["acme/*"], "contents:write", -1);
     assert_eq!(code(&broker, SITE, Some(&old)), (401, "capability_expired".into()));
     for path in ["/freeze", "/thaw"] {
         assert_eq!(broker.ask("POST", path, Some(&wide), None).0, 403, "{path}");
@@ -314,6 +320,28 @@ fn one_client_cannot_use_up_githubs_patience() {
     assert_eq!(get("docs", "contents").0, 200);
     assert_eq!(get("site", "issues"), (429, "mint_budget".into()));
     assert_eq!(get("site", "contents").0, 200, "what is at hand costs nothing");
+}
+
+#[test]
+fn one_thread_cannot_use_up_the_others_mints() {
+    let mut office = Office::new();
+    office.set("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET);
+    office.write(
+        "policy.toml",
+        "mints_per_hour=3\n[clients.'*']\nrepositories=['*']\npermissions={contents='read',issues='read'}\n",
+    );
+    let broker = start(&office);
+    let ada = capability(&office, "42", &["*"], "contents:read,issues:read", 3600);
+    let bob = capability(&office, "4711", &["*"], "contents:read,issues:read", 3600);
+    let get = |repo: &str, name: &str, who: &str| {
+        let query = format!("installation_id=12345&repositories={repo}&permissions={name}:read");
+        code(&broker, &format!("/token?{query}"), Some(who))
+    };
+    for (repo, name) in [("site", "contents"), ("docs", "contents"), ("site", "issues")] {
+        assert_eq!(get(repo, name, &ada).0, 200);
+    }
+    assert_eq!(get("docs", "issues", &ada), (429, "mint_budget".into()));
+    assert_eq!(get("docs", "issues", &bob).0, 200);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use secrecy::ExposeSecret;
+use tinyclaw_broker::policy::Caller;
 use tinyclaw_broker::{Broker, Clock, Config, ManualClock, respond};
 
 use crate::support::github::{APP_ID, GitHub};
@@ -107,6 +108,42 @@ async fn who_comes_from_the_internet_is_not_served() {
         assert_eq!(ask(peer).await, status, "{peer}");
     }
     assert_eq!(day.github.mints(), 1);
+}
+
+#[tokio::test]
+async fn a_token_revoked_again_and_again_is_not_minted_each_time() {
+    let mut day = Day::begin(0);
+    let caller = day.broker.caller(None).unwrap();
+    for _ in 0..5 {
+        let issued = day.broker.token(&caller, SITE, PEER).await.unwrap();
+        day.broker.revoke(&caller, issued.token.clone(), PEER).await.unwrap();
+    }
+    let refusal = day.broker.token(&caller, SITE, PEER).await.unwrap_err();
+    assert_eq!((refusal.code, refusal.retry_after), ("mint_budget", Some(300)));
+    day.left("installation_id=12345&repositories=docs").await;
+    // Somebody else had nothing revoked.
+    let other = Caller { client: "bob".into(), ..caller };
+    day.broker.token(&other, SITE, PEER).await.unwrap();
+    day.pass(300);
+    day.left(SITE).await;
+}
+
+#[tokio::test]
+async fn a_name_looked_up_costs_as_much_as_a_mint() {
+    let mut day = Day::begin(0);
+    let caller = day.broker.caller(None).unwrap();
+    let ask = async |name: u32| {
+        let query = format!("repo=acme/none{name}&permissions=contents:read");
+        day.broker.token(&caller, &query, PEER).await.unwrap_err().code
+    };
+    for name in 0..2000 {
+        assert_eq!(ask(name).await, "installation_not_found");
+    }
+    assert_eq!(ask(2000).await, "mint_budget");
+    assert_eq!(ask(7).await, "installation_not_found", "what is remembered costs nothing");
+    assert_eq!(day.github.requests("/installation"), 2000);
+    day.pass(3600);
+    day.left("repo=acme/site").await;
 }
 
 #[tokio::test]
