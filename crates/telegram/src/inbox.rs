@@ -76,7 +76,7 @@ impl Inbox {
         Ok(new)
     }
 
-    /// What an earlier process did not get done.
+    /// What an earlier process did not get done. A group that it was about to finish is finished.
     pub fn left(&self) -> Left {
         let mut groups: Vec<Vec<i64>> = Vec::new();
         let mut single = Vec::new();
@@ -87,6 +87,16 @@ impl Inbox {
                 _ => {}
             }
         }
+        groups.retain(|ids| {
+            let over = self.is_over(ids);
+            if over && let Err(err) = self.finish(ids) {
+                tracing::error!("updates {ids:?} are dealt with, but cannot be marked so: {err}");
+            }
+            if over {
+                single.retain(|it| !ids.contains(it));
+            }
+            !over
+        });
         single.retain(|id| !groups.iter().any(|it| it.contains(id)));
         groups.extend(single.into_iter().map(|it| vec![it]));
         groups.sort_unstable();
@@ -114,9 +124,10 @@ impl Inbox {
 
     /// These updates are dealt with.
     ///
-    /// A power cut may undo it; then they are dealt with again, which their keys make harmless.
+    /// The first of them goes last: it gave their message its key, so for as long as it is here, what is left of them is
+    /// known for what it is. A power cut may undo it all; then they are dealt with again, which their keys make harmless.
     pub fn finish(&self, ids: &[i64]) -> Result<(), DiskError> {
-        for id in ids {
+        for id in ids.iter().rev() {
             match rename(&self.path(*id, "json"), &self.path(*id, "done")) {
                 Err(err) if !err.is_not_found() => return Err(err),
                 _ => {}
@@ -146,6 +157,12 @@ impl Inbox {
                 tracing::warn!("cannot remove update {id}: {err}");
             }
         }
+    }
+
+    /// Whether a group was dealt with: then its first update is here no more, neither new nor odd.
+    fn is_over(&self, ids: &[i64]) -> bool {
+        let here = |id: i64| ["json", "odd"].iter().any(|it| self.path(id, it).exists());
+        ids.first().is_some_and(|it| !here(*it))
     }
 
     fn is_known(&self, id: i64) -> bool {
@@ -229,5 +246,35 @@ mod tests {
         assert_eq!(left.updates, [vec![update(2), update(4)], vec![update(3)], vec![update(5)]]);
         let again = Inbox::open(dir.path()).unwrap();
         assert_eq!(again.store(vec![update(1)]).unwrap(), []);
+    }
+
+    #[test]
+    fn the_first_of_a_group_is_finished_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(dir.path()).unwrap();
+        inbox.store((1..=3).map(update).collect()).unwrap();
+        inbox.group(&[1, 2, 3]).unwrap();
+        // Nothing can take the name of a folder: here the process dies.
+        std::fs::create_dir(dir.path().join("1.done")).unwrap();
+        assert!(inbox.finish(&[1, 2, 3]).is_err());
+        assert_eq!(Inbox::open(dir.path()).unwrap().left().updates, [vec![update(1)]]);
+    }
+
+    #[test]
+    fn of_a_group_whose_first_is_done_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(dir.path()).unwrap();
+        inbox.store((1..=4).map(update).collect()).unwrap();
+        inbox.group(&[1, 2, 3]).unwrap();
+        rename(&dir.path().join("1.json"), &dir.path().join("1.done")).unwrap();
+        let again = Inbox::open(dir.path()).unwrap();
+        assert_eq!(again.left().updates, [vec![update(4)]]);
+        assert_eq!(again.left(), Inbox::open(dir.path()).unwrap().left());
+        assert!(!dir.path().join("1.group").exists());
+        // One that nobody could read gave no message its key: what stood beside it is still new.
+        again.store((5..=6).map(update).collect()).unwrap();
+        again.group(&[5, 6]).unwrap();
+        again.set_aside(5);
+        assert_eq!(again.left().updates, [vec![update(4)], vec![update(6)]]);
     }
 }
