@@ -4,10 +4,12 @@
 //! Every update that comes here lies in `updates/` and stays there until what it says is in the queue under its key,
 //! so dying at any point repeats nothing and loses nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tinyclaw_domain::Key;
+use tinyclaw_queue::Place;
 use tokio::sync::mpsc;
 
 use crate::book::Address;
@@ -15,9 +17,10 @@ use crate::commands;
 use crate::desk;
 use crate::face::Face;
 use crate::hear::{Event, Said, hear};
-use crate::inbox::Update;
+use crate::inbox::{Left, Update};
 use crate::press;
-use crate::room::{Room, Work};
+use crate::room::{Room, Work, is_command};
+use crate::said::key_of;
 
 /// Polling waits while so many updates are not dealt with.
 const BACKLOG_MAX: usize = 500;
@@ -44,6 +47,24 @@ impl Intake {
     /// How many updates are not dealt with.
     pub(crate) fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Takes what an earlier process left. A message that it published and did not finish is finished first: what came
+    /// after it would be taken for a part of it, and be lost with it.
+    pub(crate) fn take_left(&self, left: Left) {
+        let published =
+            if left.updates.is_empty() { HashSet::new() } else { known_keys(&self.face) };
+        for updates in left.updates {
+            match updates.as_slice() {
+                [one]
+                    if is_message(one)
+                        && key_of(one.id).is_some_and(|it| published.contains(&it)) =>
+                {
+                    self.nothing(one.id, "published by an earlier process");
+                }
+                _ => self.take(updates),
+            }
+        }
     }
 
     /// Takes updates that are on disk. Several at once are ones that were joined before.
@@ -194,6 +215,19 @@ impl Intake {
         tokio::spawn(room.run());
         sender
     }
+}
+
+/// The keys of everything in the queue.
+fn known_keys(face: &Face) -> HashSet<Key> {
+    let list = |place| face.view.list(place, usize::MAX).unwrap_or_default();
+    let entries =
+        tokio::task::block_in_place(|| Place::ALL.into_iter().flat_map(list).collect::<Vec<_>>());
+    entries.into_iter().map(|it| it.key).collect()
+}
+
+/// Whether it is a message that is published as it is. What a command or a button does besides is done again.
+fn is_message(update: &Update) -> bool {
+    matches!(hear(update.id, &update.raw), Event::Said(said) if !is_command(&said))
 }
 
 /// These updates are dealt with.

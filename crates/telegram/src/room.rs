@@ -185,6 +185,6 @@ fn is_cut(said: &Said) -> bool {
     said.album.is_none() && text::units(&said.text) >= SPLIT_UNITS_MIN
 }
 
-fn is_command(said: &Said) -> bool {
+pub(crate) fn is_command(said: &Said) -> bool {
     commands::is_command(&said.text) && said.files.is_empty()
 }

@@ -128,9 +128,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     face.vitals.started();
     if wait_for_people(&face).await {
         let left = tokio::task::block_in_place(|| face.inbox.left());
-        for updates in left.updates {
-            intake.take(updates);
-        }
+        tokio::task::block_in_place(|| intake.take_left(left));
         let registering = Arc::clone(&face);
         tokio::spawn(async move { commands::register(&registering).await });
         parts.spawn(poll::run(Arc::clone(&face), intake, alive));

@@ -5,6 +5,7 @@ mod intake;
 mod lost;
 mod manners;
 mod meet;
+mod moments;
 mod office;
 mod outlet;
 mod session;
