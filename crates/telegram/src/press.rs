@@ -12,7 +12,7 @@ use tinyclaw_disk::Flush;
 use tinyclaw_domain::{
     Ask, ButtonPress, Channel, Command, FileRef, Key, Message, PermissionAnswer, ThreadId,
 };
-use tinyclaw_queue::{Place, Side};
+use tinyclaw_queue::{Place, Seen, Side};
 
 use crate::book::Address;
 use crate::budget::Priority;
@@ -123,22 +123,47 @@ fn fingerprint(text: &str, bytes: usize) -> String {
 /// Does what a button says, and answers the press.
 pub(crate) async fn run(face: &Face, press: Press) {
     let words = obey(face, &press).await;
-    if words == OVER
-        && let (Some(address), Some(id)) = (press.address, press.message)
-    {
-        // A status that outlived its turn: its id was lost with the process that sent it.
-        let _ = face.delete(address.chat, id).await;
-    }
     let payload = AnswerCallbackQuery::new(CallbackQueryId(press.id.clone())).text(words);
     let chat = press.address.map_or(0, |it| it.chat);
     if let Err(err) = face.lightly(chat, &payload).await {
         tracing::debug!("a press could not be answered: {err}");
     }
-    if words == TAKEN
-        && let (Some(address), Some(id)) = (press.address, press.message)
-    {
-        take_buttons_off(face, address, id).await;
+    let (Some(address), Some(id)) = (press.address, press.message) else { return };
+    match words {
+        TAKEN => take_buttons_off(face, address, id).await,
+        OVER => too_late(face, &press.data, address, id).await,
+        _ => {}
     }
+}
+
+/// What was pressed has nothing to do any more. A status that outlived its turn goes; what may be an answer stays.
+async fn too_late(face: &Face, data: &str, address: Address, id: i64) {
+    let short = match Button::read(data) {
+        Some(Button::Stop { key } | Button::Permission { key, .. } | Button::More { key, .. }) => {
+            key
+        }
+        // The words beside an offer are worth keeping.
+        Some(Button::Again { .. } | Button::Offer { .. }) | None => String::new(),
+    };
+    let found = short.parse::<Key>().ok();
+    let found = found.map(|it| tokio::task::block_in_place(|| face.view.find(&it)));
+    match found {
+        Some(Ok(Some(seen))) => {
+            if outlived(&seen, id) {
+                let _ = face.delete(address.chat, id).await;
+            }
+        }
+        Some(Err(err)) => tracing::warn!("the queue cannot be read: {err}"),
+        Some(Ok(None)) | None => take_buttons_off(face, address, id).await,
+    }
+}
+
+/// Whether a message with a status' button is a status still, although its turn is over: a short turn's answer takes the
+/// place of its status. While an answer is on its way nobody knows.
+fn outlived(seen: &Seen, message: i64) -> bool {
+    let over = matches!(seen.place, Place::Done | Place::Dead | Place::Quarantine);
+    let mut sent = seen.message.delivery.iter().map(|it| it.telegram_message_id);
+    over && sent.all(|it| it.is_some_and(|it| it != message))
 }
 
 const OVER: &str = "That is over already.";
@@ -302,7 +327,12 @@ async fn order(face: &Face, press: &Press, key: Key, thread: ThreadId, command: 
 
 /// The message a button is about, while it waits or is worked on.
 fn unfinished(face: &Face, short_key: &str) -> Option<Message> {
-    for place in [Place::Processing, Place::Incoming] {
+    if let Ok(key) = short_key.parse() {
+        let seen = face.view.find(&key).ok().flatten()?;
+        return matches!(seen.place, Place::Incoming | Place::Processing).then_some(seen.message);
+    }
+    // In the order in which it moves, so that it cannot slip through.
+    for place in [Place::Incoming, Place::Processing] {
         for entry in face.view.list(place, 10_000).unwrap_or_default() {
             if short(&entry.key) == short_key {
                 return face.view.read(&entry).ok().flatten();

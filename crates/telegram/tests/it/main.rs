@@ -2,6 +2,7 @@
 
 mod errands;
 mod intake;
+mod late;
 mod lost;
 mod manners;
 mod meet;

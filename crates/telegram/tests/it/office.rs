@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tinyclaw_domain::{Key, Message, Model, Progress, Reply, ThreadId, TurnState};
 use tinyclaw_ledger::{Progresses, StateDir};
@@ -19,6 +19,8 @@ use tinyclaw_testkit::telegram::{
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+/// The bot's id, as its token has it.
+const BOT: i64 = 7_000_000_001;
 /// Nothing here takes longer unless it is broken; the machine may be very busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -237,6 +239,17 @@ impl Office {
         assert!(done.await.is_some(), "updates are not confirmed");
     }
 
+    /// Waits until every update was dealt with.
+    pub(crate) async fn until_dealt_with(&self) {
+        self.until_confirmed().await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let new = |it: &std::fs::DirEntry| it.path().extension().is_some_and(|it| it == "json");
+        while std::fs::read_dir(self.state.updates()).unwrap().flatten().any(|it| new(&it)) {
+            assert!(tokio::time::Instant::now() < deadline, "an update is not dealt with");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until the status message of a turn is there and its id is known.
     pub(crate) async fn until_noted(&self, message: &Message) {
         let status = self.state.status(&message.key);
@@ -315,6 +328,21 @@ impl Office {
     pub(crate) fn calls(&self, method: &str) -> Vec<Value> {
         let calls = self.fake.calls().into_iter().filter(|it| it.method == method);
         calls.map(|it| Value::Object(it.params)).collect()
+    }
+
+    /// Ada presses a button that her client still showed, and waits until that was dealt with.
+    pub(crate) async fn press_late(&self, message: i64, data: &str) {
+        let body = json!({
+            "id": "late", "chat_instance": "1", "data": data,
+            "from": {"id": ADA, "is_bot": false, "first_name": "Ada"},
+            "message": {
+                "message_id": message, "date": 1_771_000_000, "text": "it was something else then",
+                "from": {"id": BOT, "is_bot": true, "first_name": "TinyClaw"},
+                "chat": {"id": FORUM, "type": "supergroup", "title": "Office", "is_forum": true},
+            },
+        });
+        self.fake.act(Control::RawUpdate { kind: "callback_query".to_owned(), body });
+        self.until_dealt_with().await;
     }
 
     /// A button's message: the one that shows this label.
