@@ -22,8 +22,20 @@ use crate::said::{key_of, new_message, notice, origin};
 use crate::text;
 use crate::topics::create_topic;
 
+/// What was stopped before it was in the queue.
+const NOT_BEGUN: &str = "Stopped before it began.";
+
 /// Does what a command says.
 pub(crate) async fn run(face: &Face, said: Said) {
+    obey(face, said, false).await;
+}
+
+/// Stops what runs in a thread. `held` says that something of the same person was stopped before it was in the queue.
+pub(crate) async fn stop(face: &Face, said: Said, held: bool) {
+    obey(face, said, held).await;
+}
+
+async fn obey(face: &Face, said: Said, held: bool) {
     let Some(spoken) = parse(&said.text) else { return };
     if !is_for(spoken.bot, &face.bot.username) {
         face.react(said.address.chat, said.message, None).await;
@@ -33,7 +45,7 @@ pub(crate) async fn run(face: &Face, said: Said) {
         return;
     };
     tracing::info!(%key, thread.id = %thread, command = %spoken.name, "/{} in thread {thread}", spoken.name);
-    let desk = Desk { face, said: &said, key, thread };
+    let desk = Desk { face, said: &said, key, thread, held };
     let answer = desk.obey(&spoken).await;
     if let Some(words) = answer {
         desk.answer(words).await;
@@ -48,6 +60,8 @@ struct Desk<'a> {
     said: &'a Said,
     key: Key,
     thread: ThreadId,
+    /// Something of the same person was stopped before it was in the queue.
+    held: bool,
 }
 
 impl Desk<'_> {
@@ -249,15 +263,24 @@ impl Desk<'_> {
         self.order(Command::Mode { mode, admin: self.may_rule() }).await
     }
 
+    /// Stops what runs, or else what waits: a message that was just sent may not have begun.
     async fn stop(&self) -> Option<String> {
-        let running = tokio::task::block_in_place(|| running_in(self.face, &self.thread));
-        if let Some((_, asker)) = &running
-            && !may_stop(self.face, self.said.from, asker.as_deref())
-        {
-            return Some(self.only_admins("stop what somebody else asked for"));
-        }
-        let key = running.map(|(key, _)| key);
-        self.order(Command::Stop { key }).await
+        let user = self.said.from;
+        // In the order in which a message moves, so that it cannot slip through.
+        let (waiting, running) = tokio::task::block_in_place(|| {
+            (last_waiting(self.face, &self.thread, user), running_in(self.face, &self.thread))
+        });
+        let may = running.as_ref().map(|(_, asker)| may_stop(self.face, user, asker.as_deref()));
+        let key = match (running, may) {
+            (Some((key, _)), Some(true)) => Some(key),
+            _ if self.held => return Some(NOT_BEGUN.to_owned()),
+            (Some(_), _) if waiting.is_none() => {
+                return Some(self.only_admins("stop what somebody else asked for"));
+            }
+            _ => waiting,
+        };
+        let failed = self.order(Command::Stop { key }).await;
+        failed.or_else(|| self.held.then(|| NOT_BEGUN.to_owned()))
     }
 
     async fn new_topic(&self, rest: &str) -> Option<String> {
@@ -292,6 +315,7 @@ impl Desk<'_> {
                     said: self.said,
                     key: self.key.clone(),
                     thread: thread.clone(),
+                    held: false,
                 };
                 let failed =
                     open.order(Command::Open { name: Some(name.clone()), dir: None, repo }).await;
@@ -397,6 +421,18 @@ impl Desk<'_> {
             Err(err) => Some(format!("The history cannot be exported: {err:#}.")),
         }
     }
+}
+
+/// The newest message of a person that waits in a thread.
+fn last_waiting(face: &Face, thread: &ThreadId, user: i64) -> Option<Key> {
+    let lane = Lane::Thread(thread.clone());
+    let entries = face.view.list(Place::Incoming, 10_000).ok()?;
+    let user = user.to_string();
+    entries.into_iter().rev().filter(|it| it.lane == lane).find_map(|it| {
+        let message = face.view.read(&it).ok().flatten()?;
+        let theirs = message.sender_id.as_deref() == Some(&user) && message.command.is_none();
+        theirs.then_some(message.key)
+    })
 }
 
 /// The message whose turn runs in a thread, and who asked.

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tinyclaw_domain::Key;
 use tinyclaw_queue::Place;
@@ -17,6 +17,7 @@ use crate::commands;
 use crate::desk;
 use crate::face::Face;
 use crate::hear::{Event, Said, hear};
+use crate::held::Held;
 use crate::inbox::{Left, Update};
 use crate::press;
 use crate::room::{Room, Work, is_command};
@@ -29,9 +30,15 @@ const ALBUMS_MAX: usize = 32;
 
 pub(crate) struct Intake {
     face: Arc<Face>,
-    rooms: Mutex<HashMap<Address, mpsc::UnboundedSender<Work>>>,
+    rooms: Mutex<HashMap<Address, Door>>,
     albums: Mutex<VecDeque<String>>,
     backlog: Arc<AtomicUsize>,
+}
+
+/// The way into a room.
+struct Door {
+    sender: mpsc::UnboundedSender<Work>,
+    held: Arc<Held>,
 }
 
 impl Intake {
@@ -96,7 +103,8 @@ impl Intake {
                 self.face.book.saw(said.address.chat, said.message.into());
                 if commands::is_stop(&said.text, &self.face.bot.username) {
                     let face = Arc::clone(&self.face);
-                    self.aside(id, async move { desk::run(&face, *said).await });
+                    let stopped = self.stop(said.address, said.from);
+                    self.aside(id, async move { desk::stop(&face, *said, stopped).await });
                 } else {
                     self.put(said.address, 1, Work::One(id, Event::Said(said)));
                 }
@@ -199,21 +207,39 @@ impl Intake {
 
     fn put(&self, address: Address, count: usize, work: Work) {
         self.backlog.fetch_add(count, Ordering::Relaxed);
-        let mut rooms = self.rooms.lock().unwrap_or_else(|it| it.into_inner());
-        let sender = rooms.entry(address).or_insert_with(|| self.open_room());
-        if let Err(mpsc::error::SendError(work)) = sender.send(work) {
+        let mut rooms = self.rooms();
+        let door = rooms.entry(address).or_insert_with(|| self.open_room());
+        if door.sender.is_closed() {
             // A room that panicked takes nothing any more; what it had lies in updates/ until the next start.
             tracing::error!("topic {address:?} is taken up again");
-            *sender = self.open_room();
-            let _ = sender.send(work);
+            *door = self.open_room();
         }
+        match &work {
+            Work::One(id, Event::Said(said)) if !is_command(said) => door.held.put(*id, said.from),
+            Work::One(..) => {}
+            Work::Joined(pieces) => {
+                pieces.iter().for_each(|it| door.held.put(it.update, it.from));
+            }
+        }
+        let _ = door.sender.send(work);
     }
 
-    fn open_room(&self) -> mpsc::UnboundedSender<Work> {
+    /// Stops what a person said in a topic and what is not in the queue yet. `true` when there was something.
+    fn stop(&self, address: Address, from: i64) -> bool {
+        let held = self.rooms().get(&address).map(|it| Arc::clone(&it.held));
+        held.is_some_and(|it| !it.stop(from, |ids| finish(&self.face, ids)).is_empty())
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<Address, Door>> {
+        self.rooms.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    fn open_room(&self) -> Door {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let room = Room::new(Arc::clone(&self.face), receiver, Arc::clone(&self.backlog));
+        let (held, backlog) = (Arc::<Held>::default(), Arc::clone(&self.backlog));
+        let room = Room::new(Arc::clone(&self.face), receiver, Arc::clone(&held), backlog);
         tokio::spawn(room.run());
-        sender
+        Door { sender, held }
     }
 }
 

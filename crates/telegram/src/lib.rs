@@ -10,6 +10,7 @@ mod export;
 mod face;
 mod fetch;
 mod hear;
+mod held;
 pub mod inbox;
 mod intake;
 mod look;

@@ -12,6 +12,7 @@ use crate::commands;
 use crate::desk;
 use crate::face::Face;
 use crate::hear::{Event, Said};
+use crate::held::Held;
 use crate::intake::finish;
 use crate::said;
 use crate::text;
@@ -37,6 +38,8 @@ pub(crate) enum Work {
 pub(crate) struct Room {
     face: Arc<Face>,
     receiver: mpsc::UnboundedReceiver<Work>,
+    /// What was said here and is not published.
+    held: Arc<Held>,
     /// How many updates are not dealt with, of all topics.
     backlog: Arc<AtomicUsize>,
     /// What may have more pieces.
@@ -49,10 +52,11 @@ impl Room {
     pub(crate) fn new(
         face: Arc<Face>,
         receiver: mpsc::UnboundedReceiver<Work>,
+        held: Arc<Held>,
         backlog: Arc<AtomicUsize>,
     ) -> Room {
         let now = Instant::now();
-        Room { face, receiver, backlog, pieces: Vec::new(), first_at: now, last_at: now }
+        Room { face, receiver, held, backlog, pieces: Vec::new(), first_at: now, last_at: now }
     }
 
     /// Works until nobody can send anything any more.
@@ -61,9 +65,15 @@ impl Room {
             let work = if self.pieces.is_empty() {
                 self.receiver.recv().await
             } else {
-                match tokio::time::timeout_at(self.deadline(), self.receiver.recv()).await {
-                    Ok(work) => work,
-                    Err(_) => {
+                let (ids, deadline) = (ids_of(&self.pieces), self.deadline());
+                tokio::select! {
+                    biased;
+                    () = self.held.stopped(&ids) => {
+                        self.flush().await;
+                        continue;
+                    }
+                    work = self.receiver.recv() => work,
+                    () = tokio::time::sleep_until(deadline) => {
                         self.flush().await;
                         continue;
                     }
@@ -147,25 +157,52 @@ impl Room {
         }
     }
 
-    /// Makes one message of the pieces and publishes it.
-    async fn publish(&self, pieces: Vec<Said>) {
-        let ids: Vec<i64> = pieces.iter().map(|it| it.update).collect();
+    /// Makes one message of the pieces and publishes it, unless who said them stops it before.
+    async fn publish(&self, mut pieces: Vec<Said>) {
+        while !pieces.is_empty() {
+            let ids = ids_of(&pieces);
+            let mut stopped = self.held.unless_stopped(&ids, || self.group(&ids));
+            if stopped.is_empty() {
+                let prepared = tokio::select! {
+                    it = said::prepare(&self.face, &pieces) => it,
+                    () = self.held.stopped(&ids) => None,
+                };
+                stopped = self.held.release(&ids);
+                if stopped.is_empty() {
+                    if let Some(prepared) = prepared {
+                        said::publish(&self.face, &pieces, prepared).await;
+                    }
+                    self.end(&ids);
+                    self.unlook(&pieces, 1);
+                    return;
+                }
+            }
+            let (gone, rest): (Vec<Said>, Vec<Said>) =
+                pieces.into_iter().partition(|it| stopped.contains(&it.update));
+            self.end(&ids_of(&gone));
+            self.unlook(&gone, 0);
+            pieces = rest;
+        }
+    }
+
+    /// These are one message, whatever happens before it is published.
+    fn group(&self, ids: &[i64]) {
         if ids.len() > 1
-            && let Err(err) = tokio::task::block_in_place(|| self.face.inbox.group(&ids))
+            && let Err(err) = tokio::task::block_in_place(|| self.face.inbox.group(ids))
         {
             tracing::error!("cannot keep that updates {ids:?} belong together: {err}");
         }
-        said::publish(&self.face, &pieces).await;
-        self.end(&ids);
-        self.unlook(&pieces);
     }
 
-    /// How it goes is shown on the first piece; the 👀 of the others would stay for ever.
-    fn unlook(&self, pieces: &[Said]) {
-        let looked_at =
-            pieces.windows(2).filter(|it| it[1].album.is_none() || it[1].album != it[0].album);
+    /// Takes the 👀 off all pieces but the first `shown`: how it goes is shown there, and elsewhere they would stay for
+    /// ever.
+    fn unlook(&self, pieces: &[Said], shown: usize) {
+        let looked_at = pieces
+            .iter()
+            .enumerate()
+            .filter(|(at, it)| *at == 0 || it.album.is_none() || it.album != pieces[at - 1].album);
         let others: Vec<(i64, i32)> =
-            looked_at.map(|it| (it[1].address.chat, it[1].message)).collect();
+            looked_at.skip(shown).map(|(_, it)| (it.address.chat, it.message)).collect();
         let face = Arc::clone(&self.face);
         tokio::spawn(async move {
             for (chat, message) in others {
@@ -178,6 +215,10 @@ impl Room {
         finish(&self.face, ids);
         self.backlog.fetch_sub(ids.len(), Ordering::Relaxed);
     }
+}
+
+fn ids_of(pieces: &[Said]) -> Vec<i64> {
+    pieces.iter().map(|it| it.update).collect()
 }
 
 /// A client may have cut this, and the rest comes next.

@@ -15,17 +15,24 @@ pub(crate) fn key_of(update: i64) -> Option<Key> {
     format!("tg-{update}").parse().ok()
 }
 
-/// Makes one message of what belongs together, and publishes it.
-pub(crate) async fn publish(face: &Face, pieces: &[Said]) {
-    let Some(first) = pieces.first() else { return };
-    let (Some(key), Some(thread)) = (key_of(first.update), face.thread_at(first.address)) else {
-        return;
-    };
-    let mut message = new_message(face, first, key.clone(), thread.clone());
+/// A message that can be published.
+pub(crate) struct Prepared {
+    message: Message,
+    /// What could not be taken, for the person.
+    troubles: Vec<String>,
+    /// Nothing is left that Claude could answer.
+    is_void: bool,
+}
+
+/// Makes one message of what belongs together. Files are fetched and voice is understood here, which may take minutes and
+/// may be broken off: nothing has happened then.
+pub(crate) async fn prepare(face: &Face, pieces: &[Said]) -> Option<Prepared> {
+    let first = pieces.first()?;
+    let (key, thread) = (key_of(first.update)?, face.thread_at(first.address)?);
+    let mut message = new_message(face, first, key, thread.clone());
     message.message = joined(pieces);
     let mut troubles = Vec::new();
     for said in pieces {
-        face.book.heard(said.address.chat, said.message, &key);
         if let Some(odd) = said.odd {
             troubles.push(format!("TinyClaw cannot read {odd}."));
         }
@@ -44,9 +51,20 @@ pub(crate) async fn publish(face: &Face, pieces: &[Said]) {
         }
     }
     let voice_only = message.message.is_empty() && pieces.iter().all(only_voice);
-    if message.message.is_empty() && (message.files.is_empty() || voice_only) {
-        // Nothing is left that Claude could answer.
-        let text = troubles.join("\n");
+    let is_void = message.message.is_empty() && (message.files.is_empty() || voice_only);
+    Some(Prepared { message, troubles, is_void })
+}
+
+/// Publishes the message that was made of these pieces.
+pub(crate) async fn publish(face: &Face, pieces: &[Said], prepared: Prepared) {
+    let Some(first) = pieces.first() else { return };
+    let Prepared { mut message, troubles, is_void } = prepared;
+    let (key, thread) = (message.key.clone(), message.thread_id.clone());
+    for said in pieces {
+        face.book.heard(said.address.chat, said.message, &key);
+    }
+    let text = troubles.join("\n");
+    if is_void {
         face.react(first.address.chat, first.message, None).await;
         face.notify(notice(&key, "unread", thread, text, first)).await;
         return;
@@ -54,7 +72,6 @@ pub(crate) async fn publish(face: &Face, pieces: &[Said]) {
     for trouble in &troubles {
         push_line(&mut message.message, &format!("[{trouble}]"));
     }
-    let text = troubles.join("\n");
     match face.publish(Side::Run, message, Some(first.address)).await {
         Ok(Published::New) => {
             tracing::info!(%key, thread.id = %thread, "message {key} goes to thread {thread}");

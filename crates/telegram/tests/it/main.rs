@@ -10,5 +10,6 @@ mod moments;
 mod office;
 mod outlet;
 mod session;
+mod stop;
 mod storm;
 mod text;
