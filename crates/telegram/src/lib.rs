@@ -13,6 +13,7 @@ mod hear;
 mod held;
 pub mod inbox;
 mod intake;
+mod letter;
 mod look;
 mod lost;
 pub mod meet;

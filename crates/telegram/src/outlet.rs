@@ -8,23 +8,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use teloxide::payloads::{ReopenForumTopic, SendMessage, setters::*};
+use serde_json::Value;
+use teloxide::payloads::ReopenForumTopic;
 use teloxide::types::{ChatId, MessageId, ReplyParameters, ThreadId as TgThread};
 use tinyclaw_domain::{Channel, Message, Model, Outcome};
 use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Lease, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
 
-use crate::board::{Status, edit, forget_status, markup};
+use crate::board::{Status, forget_status};
 use crate::book::Address;
 use crate::budget::Priority;
-use crate::client::{CallError, Refusal, Upload};
+use crate::client::{CallError, Refusal};
 use crate::face::{Face, Notice, Origin};
+use crate::letter::Letter;
 use crate::look;
 use crate::lost;
-use crate::plan::{MARK, Outgoing, Piece, plan};
-use crate::text::{self, Part};
+use crate::plan::{Piece, plan};
+use crate::text;
 use crate::topics::create_topic;
 
 /// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
@@ -126,7 +127,15 @@ impl Delivery<'_> {
                 continue;
             }
             let keyboard = self.keyboard().filter(|_| Some(at) == last_text);
-            let letter = Letter { part, piece, keyboard, doubt, plainly };
+            let letter = Letter {
+                part,
+                piece,
+                keyboard,
+                doubt,
+                plainly,
+                as_documents: false,
+                instead: None,
+            };
             self.send(letter).await?;
         }
         Ok(())
@@ -253,6 +262,12 @@ impl Delivery<'_> {
     ) -> Result<(Address, String), Stop> {
         let here = Ok((address, String::new()));
         match what {
+            Refusal::Other | Refusal::FileTooBig | Refusal::Markup | Refusal::TooLong
+                if letter.fall_back(description) =>
+            {
+                tracing::warn!(key = %self.message.key, "Telegram does not take a file: {description}");
+                here
+            }
             Refusal::Markup | Refusal::TooLong if !letter.plainly => {
                 tracing::error!(key = %self.message.key, "Telegram does not take our markup: {description}");
                 self.face.vitals.count("markupRefusedTotal", 1);
@@ -331,83 +346,7 @@ impl Delivery<'_> {
         let reply_to = Origin::of(&self.message)
             .filter(|it| letter.part == 1 && it.is_in(address, &self.face.book))
             .map(|it| ReplyParameters::new(MessageId(it.message_id)).allow_sending_without_reply());
-        match letter.piece {
-            Piece::Text(part) => {
-                let mark = if letter.doubt { format!("{MARK}\n") } else { String::new() };
-                let html = format!("{note}{mark}{}", part.html);
-                let mut payload = if letter.plainly {
-                    let mut plain = Face::new_text(address, &text::plain(&Part { html }));
-                    plain.parse_mode = None;
-                    plain
-                } else {
-                    Face::new_text(address, &html)
-                };
-                if let Some(reply) = reply_to {
-                    payload = SendMessage::reply_parameters(payload, reply);
-                }
-                let sent =
-                    self.face.client.call_with(&payload, markup(letter.keyboard.clone())).await?;
-                Ok(sent["message_id"].as_i64().unwrap_or_default())
-            }
-            Piece::Written { name, mime, text } => {
-                let file = Upload {
-                    name: name.clone(),
-                    mime: (*mime).to_owned(),
-                    bytes: text.clone().into_bytes(),
-                };
-                self.upload("sendDocument", "document", file, letter, address).await
-            }
-            Piece::Document(it) => {
-                let file = read(it)?;
-                self.upload("sendDocument", "document", file, letter, address).await
-            }
-            Piece::Photos(photos) => match photos.as_slice() {
-                [one] => {
-                    let file = read(one)?;
-                    self.upload("sendPhoto", "photo", file, letter, address).await
-                }
-                many => self.album(many, letter, address).await,
-            },
-        }
-    }
-
-    async fn upload(
-        &self,
-        method: &'static str,
-        field: &str,
-        file: Upload,
-        letter: &Letter<'_>,
-        address: Address,
-    ) -> Result<i64, CallError> {
-        let mut params = place(address);
-        params.insert(field.to_owned(), "attach://file".into());
-        if letter.doubt {
-            params.insert("caption".to_owned(), MARK.into());
-            params.insert("parse_mode".to_owned(), "HTML".into());
-        }
-        let sent = self.face.client.upload(method, params, vec![("file".to_owned(), file)]).await?;
-        Ok(sent["message_id"].as_i64().unwrap_or_default())
-    }
-
-    async fn album(
-        &self,
-        photos: &[Outgoing],
-        letter: &Letter<'_>,
-        address: Address,
-    ) -> Result<i64, CallError> {
-        let (mut media, mut files) = (Vec::new(), Vec::new());
-        for (at, photo) in photos.iter().enumerate() {
-            let mut item = json!({"type": "photo", "media": format!("attach://file{at}")});
-            if letter.doubt && at == 0 {
-                item["caption"] = "(sent again after a restart)".into();
-            }
-            media.push(item);
-            files.push((format!("file{at}"), read(photo)?));
-        }
-        let mut params = place(address);
-        params.insert("media".to_owned(), media.into());
-        let sent = self.face.client.upload("sendMediaGroup", params, files).await?;
-        Ok(sent[0]["message_id"].as_i64().unwrap_or_default())
+        letter.send(self.face, address, note, reply_to).await
     }
 
     fn model(&self) -> Option<Model> {
@@ -426,14 +365,7 @@ impl Delivery<'_> {
 
     /// Everything is there: the status goes, the reaction says who answered, the message is done.
     async fn end(self) -> Result<(), tinyclaw_queue::LeaseError> {
-        if let Some(Status { address, message: Some(id), .. }) = &self.status
-            && !self.edited
-        {
-            let chat = self.face.book.present(address.chat);
-            if let Err(err) = self.face.delete(chat, *id).await {
-                tracing::debug!("a status message stays: {err}");
-            }
-        }
+        self.remove_status().await;
         let reply = self.message.reply.clone().unwrap_or_default();
         let emoji = match (reply.outcome, reply.model) {
             (Outcome::Failed, _) => Some("💔"),
@@ -443,15 +375,35 @@ impl Delivery<'_> {
             (Outcome::Answered, Some(Model::Opus)) => Some("🔥"),
             (Outcome::Answered | Outcome::Notice, _) => None,
         };
+        self.react(emoji).await;
+        self.face.vitals.count("answersTotal", 1);
+        tokio::task::block_in_place(|| self.lease.delivered())
+    }
+
+    /// The status goes, unless it is the answer or may be.
+    async fn remove_status(&self) {
+        let in_doubt =
+            |it: &tinyclaw_domain::Delivery| it.part == 1 && it.telegram_message_id.is_none();
+        let became_answer = self.edited || self.lease.message().delivery.iter().any(in_doubt);
+        if let Some(Status { address, message: Some(id), .. }) = &self.status
+            && !became_answer
+        {
+            let chat = self.face.book.present(address.chat);
+            if let Err(err) = self.face.delete(chat, *id).await {
+                tracing::debug!("a status message stays: {err}");
+            }
+        }
+        forget_status(self.face, &self.message.key);
+    }
+
+    /// Shows on the asker's message how it ended. A notice says nothing of it.
+    async fn react(&self, emoji: Option<&str>) {
         let is_notice = self.message.key.as_str().starts_with("n-");
         if let Some(origin) = Origin::of(&self.message).filter(|_| !is_notice) {
             let chat = self.face.book.present(origin.chat);
             let reacting = self.face.react(chat, origin.message_id, emoji);
             let _ = tokio::time::timeout(REACTION_TIME, reacting).await;
         }
-        self.face.vitals.count("answersTotal", 1);
-        forget_status(self.face, &self.message.key);
-        tokio::task::block_in_place(|| self.lease.delivered())
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
@@ -459,6 +411,8 @@ impl Delivery<'_> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
         self.face.vitals.count("buriedTotal", 1);
+        self.remove_status().await;
+        self.react(Some("💔")).await;
         let attempt = self.lease.attempt();
         tokio::task::block_in_place(|| self.lease.bury(why))?;
         if !key.as_str().starts_with("n-") {
@@ -479,52 +433,4 @@ impl Delivery<'_> {
         }
         Ok(())
     }
-}
-
-/// One part on its way.
-struct Letter<'a> {
-    part: u32,
-    piece: &'a Piece,
-    keyboard: Option<Value>,
-    /// It may be there already.
-    doubt: bool,
-    /// Without markup.
-    plainly: bool,
-}
-
-impl Letter<'_> {
-    /// How many messages it counts as.
-    fn cost(&self) -> usize {
-        match self.piece {
-            Piece::Photos(it) => it.len(),
-            _ => 1,
-        }
-    }
-
-    async fn edit(&self, face: &Face, address: Address, id: i64) -> Result<(), CallError> {
-        let Piece::Text(part) = self.piece else { return Ok(()) };
-        let html = if self.plainly { text::escape(&text::plain(part)) } else { part.html.clone() };
-        match edit(face, address, id, &html, self.keyboard.clone()).await {
-            Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
-            other => other,
-        }
-    }
-}
-
-fn place(address: Address) -> Map<String, Value> {
-    let mut params = Map::new();
-    params.insert("chat_id".to_owned(), address.chat.into());
-    if let Some(topic) = address.topic {
-        params.insert("message_thread_id".to_owned(), topic.into());
-    }
-    params
-}
-
-fn read(file: &Outgoing) -> Result<Upload, CallError> {
-    tokio::task::block_in_place(|| file.upload()).map_err(|err| CallError::Refused {
-        method: "upload",
-        code: 0,
-        what: Refusal::Other,
-        description: format!("{} cannot be read: {err}", file.name),
-    })
 }

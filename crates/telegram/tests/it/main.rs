@@ -9,6 +9,7 @@ mod meet;
 mod moments;
 mod office;
 mod outlet;
+mod parcels;
 mod session;
 mod stop;
 mod storm;
