@@ -1,7 +1,6 @@
 //! Status messages: one for each turn that takes a while, showing the truth as the progress file has it.
 //!
-//! A turn's status is shown by a task of its own, which waits for a permit, looks what is the case *then*, and sends it.
-//! Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
+//! A turn's status is shown by a task of its own, which is in [`crate::show`]. Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
 //! keeps the message's id over a restart. What a status looks like is in [`crate::look`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use teloxide::payloads::{EditMessageText, setters::*};
-use teloxide::types::{ChatId, MessageId, ParseMode, ReplyParameters};
+use teloxide::types::{ChatId, MessageId, ParseMode};
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::{Channel, Key, Lane, Message, Source, ThreadId};
 use tinyclaw_ledger::{load, save};
@@ -22,17 +21,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::book::Address;
-use crate::budget::Priority;
-use crate::client::{CallError, Refusal};
+use crate::client::CallError;
 use crate::face::{Face, Origin, no_preview};
-use crate::look::{Look, Picture};
+use crate::look::Look;
 use crate::lost;
-use crate::signs::Signs;
+use crate::show::show;
 
 /// How often the queue and the running turns are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// A status in which nothing but the seconds changed is sent again after this.
-const STILL_EVERY: Duration = Duration::from_secs(15);
 /// More messages than this in one folder are not shown.
 const LIST_MAX: usize = 2_000;
 
@@ -60,10 +56,10 @@ struct Show {
 
 /// Whose status it is.
 #[derive(Debug)]
-struct Subject {
-    key: Key,
-    thread: ThreadId,
-    origin: Option<Origin>,
+pub(crate) struct Subject {
+    pub(crate) key: Key,
+    pub(crate) thread: ThreadId,
+    pub(crate) origin: Option<Origin>,
     trouble: Option<String>,
 }
 
@@ -109,7 +105,7 @@ impl Board {
     }
 }
 
-fn read_status(face: &Face, key: &Key) -> Option<Status> {
+pub(crate) fn read_status(face: &Face, key: &Key) -> Option<Status> {
     tokio::task::block_in_place(|| load(&face.state.status(key))).ok().flatten()
 }
 
@@ -124,7 +120,7 @@ fn keys_of_statuses(face: &Face) -> impl Iterator<Item = Key> + use<> {
     entries.filter_map(|it| it.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
 }
 
-fn write_status(face: &Face, key: &Key, status: &Status) {
+pub(crate) fn write_status(face: &Face, key: &Key, status: &Status) {
     let path = face.state.status(key);
     if let Err(err) = tokio::task::block_in_place(|| save(&path, status, Flush::None)) {
         tracing::warn!("{:#}", anyhow::Error::from(err));
@@ -285,183 +281,6 @@ fn is_shown(message: &Message) -> bool {
     message.channel == Channel::Telegram
         && message.command.is_none()
         && matches!(message.source, Source::User | Source::CrossThread | Source::Cli | Source::Api)
-}
-
-/// Shows one turn until it is told to stop.
-async fn show(face: Arc<Face>, subject: Arc<Subject>, mut look: watch::Receiver<Option<Look>>) {
-    let begun = Instant::now();
-    let status = read_status(&face, &subject.key);
-    let perhaps = status.as_ref().is_some_and(|it| it.message.is_none());
-    let mut shown = Shown {
-        ambiguous: perhaps,
-        lost: perhaps,
-        message: status.as_ref().and_then(|it| it.message),
-        last: None,
-        asked: None,
-    };
-    // A status that is there already, or perhaps, has nothing to wait for.
-    let wait = if status.is_some() { Duration::ZERO } else { face.timing.status_after };
-    let (thread, asked) = (subject.thread.clone(), subject.origin.clone());
-    let signs = Signs::start(Arc::clone(&face), thread, asked, look.clone());
-    tokio::select! {
-        () = tokio::time::sleep_until(begun + wait) => {}
-        () = ended(look.clone()) => return,
-    }
-    loop {
-        shown.find(&face, &subject).await;
-        let Some(permit) = permit(&face, &subject, &mut look, &shown).await else { return };
-        let Some(address) = face.address_of(&subject.thread) else { return };
-        let now = look.borrow_and_update().clone();
-        let Some(now) = now else { return };
-        let mut failed = false;
-        if let Some(picture) = now.picture(&subject.key, now_ms())
-            && shown.last.as_ref() != Some(&picture)
-        {
-            let sent = shown.send(&face, &subject, address, &picture).await;
-            failed = sent.is_err();
-            match sent {
-                Ok(()) => {
-                    shown.asked = now.question();
-                    shown.last = Some(picture);
-                }
-                Err(CallError::Flood { wait, .. }) => face.budget.freeze(address.chat, wait),
-                Err(CallError::Migrated { to, .. }) => {
-                    let _ = tokio::task::block_in_place(|| face.book.migrate(address.chat, to));
-                }
-                Err(err) if err.refusal().is_some() => {
-                    tracing::warn!(key = %subject.key, "no status for {}: {err}", subject.key);
-                    return;
-                }
-                Err(err) => {
-                    tracing::debug!("a status was not sent: {err}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        }
-        drop(permit);
-        if failed {
-            // What stands there is not what is the case, whether anything changes or not.
-            continue;
-        }
-        let still = shown.last.is_some();
-        tokio::select! {
-            changed = look.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(STILL_EVERY), if still => {}
-        }
-        if look.borrow().is_none() {
-            break;
-        }
-    }
-    drop(signs);
-}
-
-async fn ended(mut look: watch::Receiver<Option<Look>>) {
-    let _ = look.wait_for(Option::is_none).await;
-}
-
-/// Waits for the right to send, with the urgency of what is to be said. `None` when there is nothing to say any more.
-async fn permit(
-    face: &Face,
-    subject: &Subject,
-    look: &mut watch::Receiver<Option<Look>>,
-    shown: &Shown,
-) -> Option<crate::budget::Permit> {
-    loop {
-        let now = look.borrow_and_update().clone()?;
-        if now == Look::Settled {
-            look.changed().await.ok()?;
-            continue;
-        }
-        let address = face.address_of(&subject.thread)?;
-        let asks = now.question();
-        let priority = if asks.is_some() && asks != shown.asked {
-            Priority::Urgent
-        } else if shown.message.is_none() {
-            Priority::FirstStatus
-        } else {
-            Priority::Preview
-        };
-        tokio::select! {
-            permit = face.budget.permit(address.chat, address.lane(), priority, 1) => return Some(permit),
-            // The wait begins anew, with no loss: whose turn it is depends on who was served last.
-            changed = look.changed() => changed.ok()?,
-        }
-    }
-}
-
-/// What stands in the chat.
-struct Shown {
-    message: Option<i64>,
-    /// It may stand there twice, and nobody knows.
-    ambiguous: bool,
-    /// It may be there, and was not looked for.
-    lost: bool,
-    last: Option<Picture>,
-    asked: Option<String>,
-}
-
-impl Shown {
-    /// Looks for a message that was sent and whose id we do not know. Found, it is the status again.
-    async fn find(&mut self, face: &Face, subject: &Subject) {
-        if !std::mem::take(&mut self.lost) {
-            return;
-        }
-        let Some(mut status) = read_status(face, &subject.key) else { return };
-        let asked = subject.origin.as_ref().map(|it| it.message_id);
-        if let Some(id) = lost::find(face, &subject.key, &status, asked).await {
-            status.message = Some(id);
-            write_status(face, &subject.key, &status);
-            (self.message, self.ambiguous) = (Some(id), false);
-        }
-    }
-
-    async fn send(
-        &mut self,
-        face: &Face,
-        subject: &Subject,
-        address: Address,
-        picture: &Picture,
-    ) -> Result<(), CallError> {
-        let keyboard = picture.keyboard.clone();
-        if let Some(message) = self.message {
-            return match edit(face, address, message, &picture.html, keyboard).await {
-                Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
-                other => other,
-            };
-        }
-        let asked = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
-        let after = face.book.newest(address.chat).max(asked);
-        let mut status = Status { address, intent: now_ms(), after, message: None };
-        write_status(face, &subject.key, &status);
-        let html = if self.ambiguous {
-            format!("{}\n{}", crate::plan::MARK, picture.html)
-        } else {
-            picture.html.clone()
-        };
-        let mut payload = Face::new_text(address, &html).disable_notification(true);
-        if let Some(origin) = subject.origin.as_ref().filter(|it| it.is_in(address, &face.book)) {
-            let reply = ReplyParameters::new(MessageId(origin.message_id));
-            payload = payload.reply_parameters(reply.allow_sending_without_reply());
-        }
-        match face.client.call_with(&payload, markup(keyboard)).await {
-            Ok(sent) => {
-                status.message = sent["message_id"].as_i64();
-                self.message = status.message;
-                self.ambiguous = false;
-                face.book.saw(address.chat, status.message.unwrap_or_default());
-                write_status(face, &subject.key, &status);
-                Ok(())
-            }
-            Err(err) => {
-                match &err {
-                    CallError::Ambiguous { .. } => (self.ambiguous, self.lost) = (true, true),
-                    _ if !self.ambiguous => forget_status(face, &subject.key),
-                    _ => {}
-                }
-                Err(err)
-            }
-        }
-    }
 }
 
 /// Edits a message of ours. The keyboard is always said: an edit without one takes it away.

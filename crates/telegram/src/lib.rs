@@ -25,6 +25,7 @@ mod press;
 mod room;
 mod said;
 mod serve;
+mod show;
 mod signs;
 pub mod text;
 mod topics;

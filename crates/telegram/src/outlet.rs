@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use teloxide::payloads::ReopenForumTopic;
-use teloxide::types::{ChatId, MessageId, ReplyParameters, ThreadId as TgThread};
+use teloxide::types::{MessageId, ReplyParameters};
 use tinyclaw_domain::{Channel, Message, Model, Outcome};
 use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Lease, Side, Which};
 use tinyclaw_service::now_ms;
@@ -26,7 +25,7 @@ use crate::look;
 use crate::lost;
 use crate::plan::{Piece, plan};
 use crate::text;
-use crate::topics::create_topic;
+use crate::topics::{Detour, detour};
 
 /// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
 const AT_ONCE: usize = 64;
@@ -280,16 +279,19 @@ impl Delivery<'_> {
                 forget_status(self.face, &self.message.key);
                 here
             }
-            Refusal::TopicGone if address.topic.is_some() => self.topic_anew(address).await,
-            Refusal::TopicClosed => {
-                let Some(topic) = address.topic else {
-                    return Err(Stop::Never(description.to_owned()));
-                };
-                let reopen =
-                    ReopenForumTopic::new(ChatId(address.chat), TgThread(MessageId(topic)));
-                match self.face.client.call(&reopen).await {
-                    Ok(_) => here,
-                    Err(_) => Ok(self.in_general(address, "is closed")),
+            Refusal::TopicGone | Refusal::TopicClosed if address.topic.is_some() => {
+                let there = detour(self.face, &self.message.thread_id, address, what).await;
+                let lost = what == Refusal::TopicGone && there != Detour::Later;
+                if lost && self.status.as_ref().is_some_and(|it| it.address.topic == address.topic)
+                {
+                    // A status in a topic that is gone is gone too.
+                    self.status = None;
+                    forget_status(self.face, &self.message.key);
+                }
+                match there {
+                    Detour::Topic(there) => Ok((there, String::new())),
+                    Detour::General(there, note) => Ok((there, note)),
+                    Detour::Later => Err(Stop::Later(Duration::from_secs(5))),
                 }
             }
             Refusal::Unauthorized => {
@@ -301,40 +303,6 @@ impl Delivery<'_> {
             }
             _ => Err(Stop::Never(description.to_owned())),
         }
-    }
-
-    /// The topic is gone: the thread gets a new one, or the answer goes to General with a note.
-    async fn topic_anew(&mut self, address: Address) -> Result<(Address, String), Stop> {
-        let thread = &self.message.thread_id;
-        if let Some(now) = self.face.address_of(thread).filter(|it| *it != address) {
-            // Somebody else did it meanwhile.
-            return Ok((now, String::new()));
-        }
-        // A status in a topic that is gone is gone too.
-        self.status = None;
-        forget_status(self.face, &self.message.key);
-        let name = self.face.name_of(thread);
-        match create_topic(self.face, address.chat, &text::shortened(&name, 128)).await {
-            Ok(new) => {
-                tracing::warn!(thread.id = %thread, "the topic of thread {thread} is gone; it has a new one");
-                let bound = tokio::task::block_in_place(|| self.face.book.bind(thread, new));
-                self.face.book.set_name(thread, new, &name);
-                match bound {
-                    Ok(()) => Ok((new, String::new())),
-                    Err(_) => Err(Stop::Later(Duration::from_secs(5))),
-                }
-            }
-            Err(err) if err.is_passing() => Err(Stop::Later(Duration::from_secs(5))),
-            Err(_) => Ok(self.in_general(address, "is gone")),
-        }
-    }
-
-    fn in_general(&self, address: Address, how: &str) -> (Address, String) {
-        let name = text::escape(&self.face.name_of(&self.message.thread_id));
-        (
-            Address { topic: None, ..address },
-            format!("<i>The topic “{name}” {how}; this was for it.</i>\n"),
-        )
     }
 
     async fn send_new(

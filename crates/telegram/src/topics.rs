@@ -1,13 +1,15 @@
-//! Making a topic in Telegram. Which thread lives in it is the book's business, not ours.
+//! Making a topic in Telegram, and what to do with what one does not take. Where threads live is kept in the book.
 
 use serde_json::Value;
-use teloxide::payloads::{CreateForumTopic, setters::*};
-use teloxide::types::{ChatId, Rgb};
+use teloxide::payloads::{CreateForumTopic, ReopenForumTopic, setters::*};
+use teloxide::types::{ChatId, MessageId, Rgb, ThreadId as TgThread};
+use tinyclaw_domain::ThreadId;
 
 use crate::book::Address;
 use crate::budget::Priority;
-use crate::client::CallError;
+use crate::client::{CallError, Refusal};
 use crate::face::Face;
+use crate::text;
 
 /// The colours that Telegram has for topics without an icon of their own.
 const COLORS: [u32; 6] = [0x6F_B9F0, 0xFF_D67E, 0xCB_86DB, 0x8E_EE98, 0xFF_93B2, 0xFB_6F5F];
@@ -35,4 +37,52 @@ pub(crate) async fn create_topic(face: &Face, chat: i64, name: &str) -> Result<A
     let topic =
         topic.ok_or_else(|| CallError::Ambiguous { method, why: "no number".to_owned() })?;
     Ok(Address { chat, topic: Some(topic) })
+}
+
+/// Where something goes whose topic does not take it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Detour {
+    /// There, as if nothing had been.
+    Topic(Address),
+    /// To General, with these words before it.
+    General(Address, String),
+    /// Nowhere for the moment.
+    Later,
+}
+
+/// Opens the topic of a thread if it is closed to us, or makes a new one if it is gone.
+pub(crate) async fn detour(
+    face: &Face,
+    thread: &ThreadId,
+    address: Address,
+    refusal: Refusal,
+) -> Detour {
+    let Some(topic) = address.topic else { return Detour::Topic(address) };
+    let name = face.name_of(thread);
+    let general = |how: &str| {
+        let name = text::escape(&name);
+        let note = format!("<i>The topic “{name}” {how}; this was for it.</i>\n");
+        Detour::General(Address { topic: None, ..address }, note)
+    };
+    if refusal == Refusal::TopicClosed {
+        let reopen = ReopenForumTopic::new(ChatId(address.chat), TgThread(MessageId(topic)));
+        return match face.client.call(&reopen).await {
+            Ok(_) => Detour::Topic(address),
+            Err(_) => general("is closed"),
+        };
+    }
+    if let Some(now) = face.address_of(thread).filter(|it| *it != address) {
+        // Somebody else did it meanwhile.
+        return Detour::Topic(now);
+    }
+    match create_topic(face, address.chat, &text::shortened(&name, 128)).await {
+        Ok(new) => {
+            tracing::warn!(thread.id = %thread, "the topic of thread {thread} is gone; it has a new one");
+            let bound = tokio::task::block_in_place(|| face.book.bind(thread, new));
+            face.book.set_name(thread, new, &name);
+            bound.map_or(Detour::Later, |()| Detour::Topic(new))
+        }
+        Err(err) if err.is_passing() => Detour::Later,
+        Err(_) => general("is gone"),
+    }
 }

@@ -11,6 +11,7 @@ mod office;
 mod outlet;
 mod parcels;
 mod session;
+mod shown;
 mod stop;
 mod storm;
 mod text;

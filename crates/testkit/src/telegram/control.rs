@@ -85,7 +85,7 @@ pub enum Control {
         from: i64,
         name: String,
     },
-    /// A person renames, closes, reopens or deletes a topic.
+    /// A person renames, closes, reopens or deletes a topic; what stood in it is deleted with it.
     RenameTopic {
         chat: i64,
         topic: i64,
@@ -347,6 +347,9 @@ fn happen(world: &mut World, control: Control) -> Result<Value, String> {
         Control::DeleteTopic { chat, topic } => {
             // Nobody is told: a bot learns it from the next error.
             topic_mut(world, chat, topic)?.deleted = true;
+            if let Some(there) = world.chats.get_mut(&chat) {
+                there.messages.retain(|_, it| it.topic != Some(topic));
+            }
             Ok(Value::Null)
         }
         Control::AddChat { chat, title, forum, supergroup } => {

@@ -1,0 +1,290 @@
+//! One status message over its life: sent once the turn takes a while, edited while it goes on, sent anew when it was
+//! removed.
+//!
+//! Whoever shows waits for a permit, looks what is the case *then*, and sends that. A refusal ends nothing: a turn may
+//! have a question, and the question must be seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use teloxide::payloads::setters::*;
+use teloxide::types::{MessageId, ReplyParameters};
+use tinyclaw_service::now_ms;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::board::{Status, Subject, edit, forget_status, markup, read_status, write_status};
+use crate::book::Address;
+use crate::budget::Priority;
+use crate::client::{CallError, Refusal};
+use crate::face::Face;
+use crate::look::{Look, Picture};
+use crate::lost;
+use crate::signs::Signs;
+use crate::text::{self, Part};
+use crate::topics::{Detour, detour};
+
+/// A status in which nothing but the seconds changed is sent again after this.
+const STILL_EVERY: Duration = Duration::from_secs(15);
+/// After a failure that may pass.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What Telegram does not take it may take later; a new question is not kept waiting.
+const REST: Duration = Duration::from_secs(30);
+
+/// Shows one turn until it is told to stop.
+pub(crate) async fn show(
+    face: Arc<Face>,
+    subject: Arc<Subject>,
+    mut look: watch::Receiver<Option<Look>>,
+) {
+    let begun = Instant::now();
+    let status = read_status(&face, &subject.key);
+    let perhaps = status.as_ref().is_some_and(|it| it.message.is_none());
+    let mut shown = Shown {
+        ambiguous: perhaps,
+        lost: perhaps,
+        message: status.as_ref().and_then(|it| it.message),
+        last: None,
+        asked: None,
+        plainly: false,
+        detoured: false,
+        note: None,
+    };
+    // A status that is there already, or perhaps, has nothing to wait for.
+    let wait = if status.is_some() { Duration::ZERO } else { face.timing.status_after };
+    let (thread, asked) = (subject.thread.clone(), subject.origin.clone());
+    let signs = Signs::start(Arc::clone(&face), thread, asked, look.clone());
+    tokio::select! {
+        () = tokio::time::sleep_until(begun + wait) => {}
+        () = ended(look.clone()) => return,
+    }
+    loop {
+        shown.find(&face, &subject).await;
+        let Some(permit) = permit(&face, &subject, &mut look, &shown).await else { return };
+        let Some(address) = face.address_of(&subject.thread) else { return };
+        let address = shown.place(address);
+        let Some(now) = look.borrow_and_update().clone() else { return };
+        let picture = now.picture(&subject.key, now_ms());
+        if let Some(picture) = picture.filter(|it| shown.last.as_ref() != Some(it)) {
+            let sent = shown.send(&face, &subject, address, &picture).await;
+            drop(permit);
+            if let Err(err) = sent {
+                // What stands there is not what is the case, whether anything changes or not.
+                let pause = shown.troubled(&face, &subject, address, &now, &err).await;
+                if !pause.is_zero() && rest(&mut look, &now, pause).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+            shown.asked = now.question();
+            shown.last = Some(picture);
+        } else {
+            drop(permit);
+        }
+        let still = shown.last.is_some();
+        tokio::select! {
+            changed = look.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(STILL_EVERY), if still => {}
+        }
+        if look.borrow().is_none() {
+            break;
+        }
+    }
+    drop(signs);
+}
+
+/// Waits before the next try, but no longer than until there is another question. `None` when there is nothing to say any
+/// more.
+async fn rest(look: &mut watch::Receiver<Option<Look>>, now: &Look, pause: Duration) -> Option<()> {
+    let asked = now.question();
+    let news = look.wait_for(|it| {
+        let asks = it.as_ref().and_then(Look::question);
+        it.is_none() || (asks.is_some() && asks != asked)
+    });
+    let _ = tokio::time::timeout(pause, news).await;
+    look.borrow().is_some().then_some(())
+}
+
+async fn ended(mut look: watch::Receiver<Option<Look>>) {
+    let _ = look.wait_for(Option::is_none).await;
+}
+
+/// Waits for the right to send, with the urgency of what is to be said. `None` when there is nothing to say any more.
+async fn permit(
+    face: &Face,
+    subject: &Subject,
+    look: &mut watch::Receiver<Option<Look>>,
+    shown: &Shown,
+) -> Option<crate::budget::Permit> {
+    loop {
+        let now = look.borrow_and_update().clone()?;
+        if now == Look::Settled {
+            look.changed().await.ok()?;
+            continue;
+        }
+        let address = face.address_of(&subject.thread)?;
+        let asks = now.question();
+        let priority = if asks.is_some() && asks != shown.asked {
+            Priority::Urgent
+        } else if shown.message.is_none() {
+            Priority::FirstStatus
+        } else {
+            Priority::Preview
+        };
+        tokio::select! {
+            permit = face.budget.permit(address.chat, address.lane(), priority, 1) => return Some(permit),
+            // The wait begins anew, with no loss: whose turn it is depends on who was served last.
+            changed = look.changed() => changed.ok()?,
+        }
+    }
+}
+
+/// What stands in the chat.
+struct Shown {
+    message: Option<i64>,
+    /// It may stand there twice, and nobody knows.
+    ambiguous: bool,
+    /// It may be there, and was not looked for.
+    lost: bool,
+    last: Option<Picture>,
+    asked: Option<String>,
+    /// Without markup: Telegram did not take it.
+    plainly: bool,
+    /// Its topic did not take it, and something was done about that once.
+    detoured: bool,
+    /// It goes to General, with these words before it.
+    note: Option<String>,
+}
+
+impl Shown {
+    /// Where it goes.
+    fn place(&self, home: Address) -> Address {
+        Address { topic: home.topic.filter(|_| self.note.is_none()), ..home }
+    }
+
+    fn html(&self, picture: &Picture) -> String {
+        let html = picture.html.clone();
+        let html = if self.plainly { text::escape(&text::plain(&Part { html })) } else { html };
+        format!("{}{html}", self.note.as_deref().unwrap_or_default())
+    }
+
+    /// Makes the best of a failure; gives how long to wait before the next try.
+    async fn troubled(
+        &mut self,
+        face: &Face,
+        subject: &Subject,
+        address: Address,
+        now: &Look,
+        err: &CallError,
+    ) -> Duration {
+        let Some(refusal) = err.refusal() else {
+            match err {
+                CallError::Flood { wait, .. } => face.budget.freeze(address.chat, *wait),
+                CallError::Migrated { to, .. } => {
+                    let _ = tokio::task::block_in_place(|| face.book.migrate(address.chat, *to));
+                }
+                _ => {
+                    tracing::debug!("a status was not sent: {err}");
+                    return PAUSE;
+                }
+            }
+            return Duration::ZERO;
+        };
+        tracing::warn!(key = %subject.key, "no status for {}: {err}", subject.key);
+        match refusal {
+            Refusal::MessageGone | Refusal::NotOurs if self.message.is_some() => {
+                self.forget(face, subject);
+                Duration::ZERO
+            }
+            Refusal::Markup | Refusal::TooLong if !self.plainly => {
+                face.vitals.count("markupRefusedTotal", 1);
+                self.plainly = true;
+                Duration::ZERO
+            }
+            // For a look at a turn nobody makes a topic that somebody removed; for a question yes.
+            Refusal::TopicGone | Refusal::TopicClosed
+                if now.question().is_some() && address.topic.is_some() && !self.detoured =>
+            {
+                match detour(face, &subject.thread, address, refusal).await {
+                    Detour::Topic(there) => {
+                        if there != address {
+                            self.forget(face, subject);
+                        }
+                    }
+                    Detour::General(_, note) => {
+                        self.forget(face, subject);
+                        self.note = Some(note);
+                    }
+                    Detour::Later => return PAUSE * 5,
+                }
+                self.detoured = true;
+                Duration::ZERO
+            }
+            _ => REST,
+        }
+    }
+
+    /// What stood in the chat is gone, or no longer where it is looked for.
+    fn forget(&mut self, face: &Face, subject: &Subject) {
+        (self.message, self.last) = (None, None);
+        forget_status(face, &subject.key);
+    }
+
+    /// Looks for a message that was sent and whose id we do not know. Found, it is the status again.
+    async fn find(&mut self, face: &Face, subject: &Subject) {
+        if !std::mem::take(&mut self.lost) {
+            return;
+        }
+        let Some(mut status) = read_status(face, &subject.key) else { return };
+        let asked = subject.origin.as_ref().map(|it| it.message_id);
+        if let Some(id) = lost::find(face, &subject.key, &status, asked).await {
+            status.message = Some(id);
+            write_status(face, &subject.key, &status);
+            (self.message, self.ambiguous) = (Some(id), false);
+        }
+    }
+
+    async fn send(
+        &mut self,
+        face: &Face,
+        subject: &Subject,
+        address: Address,
+        picture: &Picture,
+    ) -> Result<(), CallError> {
+        let (keyboard, html) = (picture.keyboard.clone(), self.html(picture));
+        if let Some(message) = self.message {
+            return match edit(face, address, message, &html, keyboard).await {
+                Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
+                other => other,
+            };
+        }
+        let asked = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
+        let after = face.book.newest(address.chat).max(asked);
+        let mut status = Status { address, intent: now_ms(), after, message: None };
+        write_status(face, &subject.key, &status);
+        let html = if self.ambiguous { format!("{}\n{html}", crate::plan::MARK) } else { html };
+        let mut payload = Face::new_text(address, &html).disable_notification(true);
+        if let Some(origin) = subject.origin.as_ref().filter(|it| it.is_in(address, &face.book)) {
+            let reply = ReplyParameters::new(MessageId(origin.message_id));
+            payload = payload.reply_parameters(reply.allow_sending_without_reply());
+        }
+        match face.client.call_with(&payload, markup(keyboard)).await {
+            Ok(sent) => {
+                status.message = sent["message_id"].as_i64();
+                self.message = status.message;
+                self.ambiguous = false;
+                face.book.saw(address.chat, status.message.unwrap_or_default());
+                write_status(face, &subject.key, &status);
+                Ok(())
+            }
+            Err(err) => {
+                match &err {
+                    CallError::Ambiguous { .. } => (self.ambiguous, self.lost) = (true, true),
+                    _ if !self.ambiguous => forget_status(face, &subject.key),
+                    _ => {}
+                }
+                Err(err)
+            }
+        }
+    }
+}
