@@ -21,10 +21,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::book::Address;
+use crate::clear::{clear, is_over};
 use crate::client::CallError;
 use crate::face::{Face, Origin, no_preview};
 use crate::look::Look;
-use crate::lost;
 use crate::show::show;
 
 /// How often the queue and the running turns are looked at while there are any.
@@ -115,7 +115,7 @@ pub(crate) fn known_statuses(face: &Face, chat: i64) -> HashSet<i64> {
     statuses.filter(|it| it.address.chat == chat).filter_map(|it| it.message).collect()
 }
 
-fn keys_of_statuses(face: &Face) -> impl Iterator<Item = Key> + use<> {
+pub(crate) fn keys_of_statuses(face: &Face) -> impl Iterator<Item = Key> + use<> {
     let entries = std::fs::read_dir(face.state.statuses()).into_iter().flatten().flatten();
     entries.filter_map(|it| it.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
 }
@@ -137,7 +137,6 @@ pub(crate) fn forget_status(face: &Face, key: &Key) {
 
 /// Keeps the status messages true until the shutdown.
 pub(crate) async fn run(face: Arc<Face>) {
-    clear_away(&face).await;
     let watch = face.view.watch();
     loop {
         let changed = watch.changed();
@@ -304,53 +303,13 @@ pub(crate) fn markup(keyboard: Option<Value>) -> Map<String, Value> {
 
 /// A turn that is over and has nothing to deliver: its status goes.
 async fn end_without_answer(face: Arc<Face>, key: Key) {
-    let found = tokio::task::block_in_place(|| face.view.find(&key));
-    let place = match &found {
-        Ok(seen) => seen.as_ref().map(|it| it.place),
-        Err(_) => return,
-    };
-    let over = matches!(place, None | Some(Place::Done | Place::Dead | Place::Quarantine));
-    if !over || face.board.state().retired.contains(&key) {
+    let Ok(found) = tokio::task::block_in_place(|| face.view.find(&key)) else { return };
+    if !is_over(found.map(|it| it.place)) || face.board.state().retired.contains(&key) {
         return;
     }
-    let status = face.board.retire(&face, &key).await;
-    let message = found.as_ref().ok().and_then(|it| it.as_ref()).map(|it| &it.message);
-    let status = lost::located(&face, &key, status, message).await;
-    if let Some(Status { address, message: Some(message), .. }) = status {
-        let _ = face.delete(address.chat, message).await;
-    }
-    forget_status(&face, &key);
-    if let Some(origin) = found.ok().flatten().and_then(|it| Origin::of(&it.message)) {
-        let emoji = (place == Some(Place::Dead)).then_some("💔");
-        face.react(face.book.present(origin.chat), origin.message_id, emoji).await;
+    face.board.retire(&face, &key).await;
+    if !clear(&face, &key).await {
+        face.leftovers.put(key.clone());
     }
     face.board.release(&key);
-}
-
-/// Status messages of an earlier process whose turns are over.
-async fn clear_away(face: &Arc<Face>) {
-    for key in keys_of_statuses(face) {
-        let found = tokio::task::block_in_place(|| face.view.find(&key));
-        let Ok(found) = found else { continue };
-        let over = found
-            .as_ref()
-            .is_none_or(|it| matches!(it.place, Place::Done | Place::Dead | Place::Quarantine));
-        if !over {
-            continue;
-        }
-        let message = found.as_ref().map(|it| &it.message);
-        let status = lost::located(face, &key, read_status(face, &key), message).await;
-        let became_answer = |id: i64| {
-            found.as_ref().is_some_and(|it| {
-                it.message.delivery.iter().any(|it| it.telegram_message_id == Some(id))
-            })
-        };
-        if let Some(Status { address, message: Some(id), .. }) = status
-            && !became_answer(id)
-            && face.delete(face.book.present(address.chat), id).await.is_err()
-        {
-            continue;
-        }
-        forget_status(face, &key);
-    }
 }

@@ -163,6 +163,12 @@ impl Budget {
         self.inner.changed.notify_waiters();
     }
 
+    /// Whether Telegram wants this chat left alone now.
+    pub fn is_frozen(&self, chat: i64) -> bool {
+        let until = self.inner.state().chats.get(&chat).and_then(|it| it.frozen_until);
+        until.is_some_and(|it| it > Instant::now())
+    }
+
     /// Requests that a chat would still take in this minute. None for a private chat, which has no such limit.
     pub fn left(&self, chat: i64) -> Option<usize> {
         let mut state = self.inner.state();

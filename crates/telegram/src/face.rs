@@ -1,8 +1,6 @@
 //! What every part of the service shares: the connection, the budget, the queue, the book, and small things said with them.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,11 +20,11 @@ use tinyclaw_ledger::{Progresses, StateDir, read_threads};
 use tinyclaw_queue::{Durability, PublishError, Published, Queue, Side, View};
 use tinyclaw_service::settings::{Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
-use tokio::time::Instant;
 
 use crate::board::Board;
 use crate::book::{Address, Book};
 use crate::budget::{Budget, Priority};
+use crate::clear::Leftovers;
 use crate::client::{CallError, Client};
 use crate::inbox::Inbox;
 use crate::people::People;
@@ -124,8 +122,8 @@ pub(crate) struct Face {
     pub(crate) board: Board,
     /// Held by whoever looks for a lost status message.
     pub(crate) searching: tokio::sync::Mutex<()>,
-    /// Chats whose reactions and typing Telegram does not want for a while.
-    pub(crate) hushed: Mutex<HashMap<i64, Instant>>,
+    /// Turns that are over and whose status or reaction is not as it should be.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Face {
@@ -179,37 +177,42 @@ impl Face {
         })
     }
 
-    /// A call that no limit of messages counts: a reaction, typing, an answer to a button. A chat that Telegram does
-    /// not want to hear of is left alone, and the call is dropped.
-    pub(crate) async fn lightly<P: Payload + Serialize>(
+    /// A call that no limit of messages counts: a reaction, typing, the removal of a message. A chat that Telegram wants
+    /// left alone is left alone, and the call is dropped; and what Telegram says to such a call holds for the chat.
+    async fn lightly<P: Payload + Serialize>(
         &self,
         chat: i64,
         payload: &P,
     ) -> Result<Value, CallError> {
-        let until = self.hushed().get(&chat).copied();
-        if until.is_some_and(|it| it > Instant::now()) {
+        if self.budget.is_frozen(chat) {
             let why = "the chat is left alone for a while".to_owned();
             return Err(CallError::Unsent { method: P::NAME, why });
         }
         let done = self.client.call(payload).await;
         if let Err(CallError::Flood { wait, .. }) = &done {
-            self.hushed().insert(chat, Instant::now() + *wait);
+            self.budget.freeze(chat, *wait);
             self.vitals.count("floodsTotal", 1);
         }
         done
     }
 
-    fn hushed(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Instant>> {
-        self.hushed.lock().unwrap_or_else(|it| it.into_inner())
-    }
-
     /// Puts one emoji on a message, or takes ours off.
     pub(crate) async fn react(&self, chat: i64, message: i32, emoji: Option<&str>) {
-        let reaction = emoji.map(|it| ReactionType::Emoji { emoji: it.to_owned() });
-        let payload = SetMessageReaction::new(ChatId(chat), MessageId(message)).reaction(reaction);
-        if let Err(err) = self.lightly(chat, &payload).await {
+        if let Err(err) = self.try_react(chat, message, emoji).await {
             tracing::debug!("no reaction: {err}");
         }
+    }
+
+    /// [`Face::react`] for a reaction that matters.
+    pub(crate) async fn try_react(
+        &self,
+        chat: i64,
+        message: i32,
+        emoji: Option<&str>,
+    ) -> Result<(), CallError> {
+        let reaction = emoji.map(|it| ReactionType::Emoji { emoji: it.to_owned() });
+        let payload = SetMessageReaction::new(ChatId(chat), MessageId(message)).reaction(reaction);
+        self.lightly(chat, &payload).await.map(drop)
     }
 
     /// Shows "typing" for a few seconds.

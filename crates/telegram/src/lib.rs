@@ -3,6 +3,7 @@
 mod board;
 pub mod book;
 pub mod budget;
+mod clear;
 pub mod client;
 mod commands;
 mod desk;

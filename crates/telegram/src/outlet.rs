@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
-use tinyclaw_domain::{Channel, Message, Model, Outcome};
+use tinyclaw_domain::{Channel, Message, Model};
 use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Lease, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::board::{Status, forget_status};
 use crate::book::Address;
 use crate::budget::Priority;
+use crate::clear::settle;
 use crate::client::{CallError, Refusal};
 use crate::face::{Face, Notice, Origin};
 use crate::letter::Letter;
@@ -31,8 +32,6 @@ use crate::topics::{Detour, detour};
 const AT_ONCE: usize = 64;
 /// After so many ambiguous sends in a row the answer waits its turn again.
 const DOUBTS_MAX: u32 = 3;
-/// A reaction at the end of a delivery may not hold it up longer.
-const REACTION_TIME: Duration = Duration::from_secs(3);
 
 /// Why a delivery ended without the answer being there.
 enum Stop {
@@ -74,7 +73,7 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     let key = message.key.clone();
     let status = face.board.retire(&face, &key).await;
     let status = lost::located(&face, &key, status, Some(&message)).await;
-    let mut delivery = Delivery { face: &face, lease, message, status, edited: false };
+    let mut delivery = Delivery { face: &face, lease, message, status };
     let ended = tokio::select! {
         ended = delivery.run() => ended,
         // A call that is under way is cut off; whether it arrived is what the mark is for.
@@ -106,8 +105,6 @@ struct Delivery<'a> {
     lease: Lease,
     message: Message,
     status: Option<Status>,
-    /// The status message became the answer.
-    edited: bool,
 }
 
 impl Delivery<'_> {
@@ -121,8 +118,7 @@ impl Delivery<'_> {
             let part = at as u32 + 1;
             let known = self.message.delivery.iter().find(|it| it.part == part);
             let (sent, doubt) = (known.and_then(|it| it.telegram_message_id), known.is_some());
-            if let Some(id) = sent {
-                self.edited |= self.status.as_ref().and_then(|it| it.message) == Some(id);
+            if sent.is_some() {
                 continue;
             }
             let keyboard = self.keyboard().filter(|_| Some(at) == last_text);
@@ -182,7 +178,6 @@ impl Delivery<'_> {
             drop(permit);
             let err = match done {
                 Ok(id) => {
-                    self.edited |= target.is_some();
                     let marked = letter.doubt && target.is_none();
                     if marked {
                         self.face.vitals.count("markedTotal", 1);
@@ -333,45 +328,18 @@ impl Delivery<'_> {
 
     /// Everything is there: the status goes, the reaction says who answered, the message is done.
     async fn end(self) -> Result<(), tinyclaw_queue::LeaseError> {
-        self.remove_status().await;
-        let reply = self.message.reply.clone().unwrap_or_default();
-        let emoji = match (reply.outcome, reply.model) {
-            (Outcome::Failed, _) => Some("💔"),
-            (Outcome::Stopped, _) => Some("👌"),
-            (Outcome::Answered, Some(Model::Haiku)) => Some("⚡"),
-            (Outcome::Answered, Some(Model::Sonnet)) => Some("✍"),
-            (Outcome::Answered, Some(Model::Opus)) => Some("🔥"),
-            (Outcome::Answered | Outcome::Notice, _) => None,
-        };
-        self.react(emoji).await;
+        let settled = self.settle(false).await;
         self.face.vitals.count("answersTotal", 1);
-        tokio::task::block_in_place(|| self.lease.delivered())
+        tokio::task::block_in_place(|| self.lease.delivered())?;
+        if !settled {
+            self.face.leftovers.put(self.message.key.clone());
+        }
+        Ok(())
     }
 
-    /// The status goes, unless it is the answer or may be.
-    async fn remove_status(&self) {
-        let in_doubt =
-            |it: &tinyclaw_domain::Delivery| it.part == 1 && it.telegram_message_id.is_none();
-        let became_answer = self.edited || self.lease.message().delivery.iter().any(in_doubt);
-        if let Some(Status { address, message: Some(id), .. }) = &self.status
-            && !became_answer
-        {
-            let chat = self.face.book.present(address.chat);
-            if let Err(err) = self.face.delete(chat, *id).await {
-                tracing::debug!("a status message stays: {err}");
-            }
-        }
-        forget_status(self.face, &self.message.key);
-    }
-
-    /// Shows on the asker's message how it ended. A notice says nothing of it.
-    async fn react(&self, emoji: Option<&str>) {
-        let is_notice = self.message.key.as_str().starts_with("n-");
-        if let Some(origin) = Origin::of(&self.message).filter(|_| !is_notice) {
-            let chat = self.face.book.present(origin.chat);
-            let reacting = self.face.react(chat, origin.message_id, emoji);
-            let _ = tokio::time::timeout(REACTION_TIME, reacting).await;
-        }
+    async fn settle(&self, given_up: bool) -> bool {
+        let (message, status) = (self.lease.message(), self.status.as_ref());
+        settle(self.face, &message.key, status, Some(message), given_up).await
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
@@ -379,10 +347,12 @@ impl Delivery<'_> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
         self.face.vitals.count("buriedTotal", 1);
-        self.remove_status().await;
-        self.react(Some("💔")).await;
+        let settled = self.settle(true).await;
         let attempt = self.lease.attempt();
         tokio::task::block_in_place(|| self.lease.bury(why))?;
+        if !settled {
+            self.face.leftovers.put(key.clone());
+        }
         if !key.as_str().starts_with("n-") {
             let text = format!(
                 "An answer could not be delivered: {}. It is kept; `/retry` tries again.",

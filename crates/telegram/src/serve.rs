@@ -3,7 +3,7 @@
 //! What is missing is waited for, unready and with a word on what to set; it never ends the process.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::board::{self, Board};
 use crate::book::Book;
 use crate::budget::{Budget, Limits};
+use crate::clear::{self, Leftovers};
 use crate::client::{Client, Refusal};
 use crate::commands;
 use crate::face::{Bot, Face, Timing};
@@ -112,7 +113,7 @@ async fn begin(
         timing: options.timing,
         board: Board::default(),
         searching: tokio::sync::Mutex::default(),
-        hushed: Mutex::default(),
+        leftovers: Leftovers::default(),
     };
     Ok(Some((Arc::new(face), lock)))
 }
@@ -124,6 +125,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     let mut parts = JoinSet::new();
     parts.spawn(outlet::run(Arc::clone(&face)));
     parts.spawn(board::run(Arc::clone(&face)));
+    parts.spawn(clear::run(Arc::clone(&face)));
     parts.spawn(keep(Arc::clone(&face), Arc::clone(&intake), Arc::clone(&alive)));
     face.vitals.started();
     if wait_for_people(&face).await {

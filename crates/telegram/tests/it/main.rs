@@ -1,6 +1,7 @@
 //! What the Telegram face promises, held against the fake Telegram.
 
 mod errands;
+mod frozen;
 mod intake;
 mod late;
 mod lost;
