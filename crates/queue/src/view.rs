@@ -1,7 +1,8 @@
 //! Looking at the queue: no locks, no writes, nothing probed. Works on a read-only volume, and while others work.
 //!
-//! Places are listed in the direction of travel, so a message that moves meanwhile is seen at least once; a key is
-//! counted once, at its furthest place.
+//! Places are listed in the direction of travel, so a message that moves on meanwhile is seen at least once; a key is
+//! counted once, at its furthest place. One that moves back meanwhile may be missed by a single listing, so whoever is
+//! looked for by key is looked for again before it is said to be gone.
 
 use std::collections::HashMap;
 use std::fs;
@@ -66,6 +67,12 @@ pub struct Seen {
     /// Why it was given up or put aside.
     pub reason: Option<String>,
 }
+
+/// A message that moves *back* while the places are listed (a retry, a put-back) is seen in none of them, so one look
+/// that finds nothing proves nothing.
+const ABSENT_MAX: u32 = 3;
+/// A message may move on between being seen and being read. One that is there each time and cannot be read is none.
+const MOVED_MAX: u32 = 4;
 
 /// A look at a queue.
 #[derive(Debug, Clone)]
@@ -140,10 +147,15 @@ impl View {
         read(&entry.path)
     }
 
-    /// Looks for a message in every place.
+    /// Looks for a message in every place. `None` means that several looks in a row found it nowhere.
     pub fn find(&self, key: &Key) -> io::Result<Option<Seen>> {
-        // It may move between being seen and being read; then it is further on.
-        for _ in 0..4 {
+        self.find_beside(key, |_| ())
+    }
+
+    /// [`View::find`], telling after each place that it was listed, so that a test can move the message just then.
+    fn find_beside(&self, key: &Key, mut listed: impl FnMut(Place)) -> io::Result<Option<Seen>> {
+        let (mut absent, mut moved) = (0, 0);
+        while absent < ABSENT_MAX && moved < MOVED_MAX {
             let mut seen: Option<Entry> = None;
             let mut lane_names: Vec<(String, String)> = Vec::new();
             for place in Place::ALL {
@@ -160,12 +172,19 @@ impl View {
                             .or_else(|| seen.take());
                     }
                 })?;
+                listed(place);
             }
-            let Some(mut entry) = seen else { return Ok(None) };
+            let Some(mut entry) = seen else {
+                absent += 1;
+                continue;
+            };
             if entry.place == Place::Done {
                 entry.path = self.in_done(&entry.path).unwrap_or(entry.path);
             }
-            let Some(message) = read(&entry.path)? else { continue };
+            let Some(message) = read(&entry.path)? else {
+                moved += 1;
+                continue;
+            };
             let position = (entry.place == Place::Incoming).then(|| {
                 let own = entry.path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
                 let lane = entry.lane.to_string();
@@ -261,4 +280,37 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut text = path.as_os_str().to_owned();
     text.push(suffix);
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tinyclaw_domain::Channel;
+
+    use super::*;
+    use crate::{Durability, Options, Queue, Side, Which};
+
+    #[test]
+    fn a_message_that_moves_back_while_it_is_looked_for_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            Options { reserve_bytes: 0, free_share_min: 0.0, watch: false, ..Options::default() };
+        let queue = Queue::open(dir.path(), options).unwrap();
+        let key: Key = "cli-1".parse().unwrap();
+        let asked = Message::new(key.clone(), Channel::Cli, "cli".parse().unwrap(), "hello", 1);
+        queue.publish(Side::Run, asked, Durability::None).unwrap();
+        let claim = || queue.try_claim(Side::Run, &Which::Ordinary).unwrap();
+        // Twice in a row it moves back behind the look: from processing/, just after incoming/ was listed.
+        let mut lease = claim();
+        let mut times = 0;
+        let seen = queue.view().find_beside(&key, |place| match place {
+            Place::Incoming if times < 2 => lease.take().unwrap().put_back().unwrap(),
+            Place::Quarantine if times < 2 => {
+                times += 1;
+                lease = if times < 2 { claim() } else { None };
+            }
+            _ => {}
+        });
+        assert_eq!(seen.unwrap().map(|it| it.place), Some(Place::Incoming));
+        assert_eq!(queue.view().find(&"cli-2".parse().unwrap()).unwrap(), None);
+    }
 }
