@@ -1,6 +1,5 @@
 //! Claiming: choose a lane, take its lock, carry on from whoever died in it, or take its head.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +17,7 @@ use crate::group::Group;
 use crate::index::{Among, Index};
 use crate::lease::Lease;
 use crate::name::{self, Name};
+use crate::plain::{self, Plain};
 use crate::sweep::SweepState;
 use crate::watch::Watcher;
 use crate::{Options, Place, Queue, Side};
@@ -232,7 +232,7 @@ impl Inner {
                     None => continue,
                 }
             }
-            let noted = noted.filter(|it| self.folders.file(side.waiting(), it).exists());
+            let noted = noted.filter(|it| plain::is_there(&self.folders.file(side.waiting(), it)));
             if let Some(text) = noted
                 && let Some(parts) = name::parts(text)
             {
@@ -284,7 +284,7 @@ impl Inner {
         names.sort_unstable();
         for text in names {
             let parts = name::parts(text)?;
-            if self.folders.file(side.working(), text).exists() {
+            if plain::is_there(&self.folders.file(side.working(), text)) {
                 self.index().saw(text, &parts, side.working(), now_ms());
                 return Some(text.into());
             }
@@ -300,31 +300,24 @@ impl Inner {
         channel: Option<Channel>,
     ) -> Result<bool, ClaimError> {
         let Some(channel) = channel else { return Ok(true) };
-        let bytes = match fs::read(self.folders.file(place, text)) {
-            Ok(bytes) => bytes,
-            Err(_) => return Ok(true),
-        };
         // What cannot be read is everybody's: whoever comes first puts it into quarantine.
+        let Ok(Plain::Bytes(bytes)) = plain::read(&self.folders.file(place, text)) else {
+            return Ok(true);
+        };
         Ok(serde_json::from_slice::<Message>(&bytes).map_or(true, |it| it.channel == channel))
     }
 
-    /// Reads a message that is ours. One that cannot be read goes to quarantine with its reason, and `None` comes back.
+    /// Reads a message that is ours. What is none, and will not become one, goes to quarantine with its reason, and
+    /// `None` comes back.
     fn read(&self, place: Place, text: &str) -> Result<Option<Message>, ClaimError> {
-        let path = self.folders.file(place, text);
-        let bytes =
-            fs::read(&path).map_err(|source| ClaimError::Read { name: text.to_owned(), source })?;
-        let why = match serde_json::from_slice::<Message>(&bytes) {
-            Ok(message) if message.v != MESSAGE_VERSION => {
-                format!("its version is {}, this one knows 1", message.v)
-            }
-            Ok(message) => match text.parse::<Name>() {
-                Ok(name) if name.key != message.key => {
-                    format!("its key is {}, its name says {}", message.key, name.key)
-                }
-                Ok(_) => return Ok(Some(message)),
+        let unread = |source| ClaimError::Read { name: text.to_owned(), source };
+        let why = match plain::read(&self.folders.file(place, text)).map_err(unread)? {
+            Plain::Bytes(bytes) => match message_of(&bytes, text) {
+                Ok(message) => return Ok(Some(message)),
                 Err(why) => why,
             },
-            Err(err) => format!("it is not a message: {err}"),
+            Plain::Unfit(why) => why,
+            Plain::Gone => return Err(unread(io::ErrorKind::NotFound.into())),
         };
         self.quarantine(place, text, &why).map_err(|err| moved(text, err))?;
         Ok(None)
@@ -373,6 +366,20 @@ impl Inner {
             );
             changed.notify_waiters();
         });
+    }
+}
+
+/// The message in a file of this name, or what is wrong with it.
+fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
+    let message: Message =
+        serde_json::from_slice(bytes).map_err(|err| format!("it is not a message: {err}"))?;
+    let name: Name = text.parse()?;
+    if message.v != MESSAGE_VERSION {
+        Err(format!("its version is {}, this one knows 1", message.v))
+    } else if name.key != message.key {
+        Err(format!("its key is {}, its name says {}", message.key, name.key))
+    } else {
+        Ok(message)
     }
 }
 

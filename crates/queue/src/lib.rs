@@ -8,6 +8,7 @@ mod group;
 mod index;
 mod lease;
 mod name;
+mod plain;
 mod publish;
 mod sweep;
 mod view;

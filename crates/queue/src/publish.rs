@@ -1,5 +1,6 @@
 //! Publishing: write in `tmp/`, flush, rename into sight, flush the folder; only then is it said to be accepted.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::clock::now_ms;
 use crate::error::{MoveError, PublishError};
 use crate::group::Job;
 use crate::name::{self, Name, Priority};
+use crate::plain::{self, Plain};
 use crate::{Place, Queue, Side};
 
 /// What has to be true when publishing returns.
@@ -86,10 +88,7 @@ impl Queue {
         let inner = &self.inner;
         let Some(text) = inner.find_name(Place::Incoming, key)? else { return Ok(false) };
         let path = inner.folders.file(Place::Incoming, &text);
-        let bytes = match std::fs::read(&path) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            other => other.map_err(|source| MoveError::Read { key: key.clone(), source })?,
-        };
+        let Some(bytes) = bytes_of(&path, key)? else { return Ok(false) };
         let json = |source| MoveError::Json { key: key.clone(), source };
         let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
         change(&mut message);
@@ -123,8 +122,9 @@ impl Queue {
             return Err(MoveError::NotThere { key: key.clone(), wanted: "dead/ or quarantine/" });
         };
         let path = inner.folders.file(from, &text);
-        let bytes =
-            std::fs::read(&path).map_err(|source| MoveError::Read { key: key.clone(), source })?;
+        let Some(bytes) = bytes_of(&path, key)? else {
+            return Err(MoveError::NotThere { key: key.clone(), wanted: "dead/ or quarantine/" });
+        };
         let json = |source| MoveError::Json { key: key.clone(), source };
         let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
         message.attempts = Default::default();
@@ -349,5 +349,15 @@ impl Inner {
                 source: std::io::Error::other(err.to_string()),
             })?;
         Ok(found)
+    }
+}
+
+/// The bytes of a message that was found by its name. `None` when it has moved on meanwhile.
+fn bytes_of(path: &Path, key: &Key) -> Result<Option<Vec<u8>>, MoveError> {
+    let failed = |source| MoveError::Read { key: key.clone(), source };
+    match plain::read(path).map_err(failed)? {
+        Plain::Bytes(bytes) => Ok(Some(bytes)),
+        Plain::Gone => Ok(None),
+        Plain::Unfit(why) => Err(failed(std::io::Error::other(why))),
     }
 }

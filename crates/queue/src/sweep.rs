@@ -1,7 +1,6 @@
 //! Looking again at what the watcher may have missed, and keeping the house: litter, foreign files, old answers.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -14,6 +13,7 @@ use crate::claim::Inner;
 use crate::clock::now_ms;
 use crate::error::{ClaimError, OpenError};
 use crate::folders::{PROBE, day};
+use crate::plain::{self, Plain};
 use crate::{Durability, Place, Published, Queue, Side, name};
 
 /// Litter in `tmp/` is nobody's after this.
@@ -96,7 +96,8 @@ impl Inner {
         let tmp = self.folders.tmp("");
         for dir in Place::ALL.into_iter().map(|it| self.folders.place(it)).chain([&*tmp]) {
             for (path, text) in files_in(dir)? {
-                let is_litter = dir == tmp || text.starts_with(PROBE);
+                // A folder there is nobody's litter of ours, and must not stop the rest.
+                let is_litter = (dir == tmp || text.starts_with(PROBE)) && !is_folder(&path);
                 if is_litter && age(&path).is_some_and(|it| it > TMP_AGE_MAX) {
                     tracing::debug!(name = text, "removing what a crash left behind");
                     remove(&path)?;
@@ -112,7 +113,8 @@ impl Inner {
         for place in [Place::Dead, Place::Quarantine] {
             for (path, text) in files_in(self.folders.place(place))? {
                 let Some(of) = text.strip_suffix(".reason") else { continue };
-                if !self.folders.file(place, of).exists()
+                if !plain::is_there(&self.folders.file(place, of))
+                    && !is_folder(&path)
                     && age(&path).is_some_and(|it| it > TMP_AGE_MAX)
                 {
                     remove(&path)?;
@@ -134,6 +136,9 @@ impl Inner {
             for (path, text) in files_in(&dir)? {
                 if swept.reaped >= REAP_MAX {
                     return Ok(());
+                }
+                if is_folder(&path) {
+                    continue;
                 }
                 remove(&path)?;
                 if let Some(parts) = name::parts(&text) {
@@ -192,9 +197,14 @@ impl Inner {
 
     /// Takes up a hand-made file. `Ok(false)`: it is gone, or cannot be taken now and stays.
     fn adopt(&self, path: &Path, text: &str) -> Result<bool, String> {
-        let bytes = match read_plain(path) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other.map_err(|err| format!("it cannot be read: {err}"))?,
+        let bytes = match plain::read(path) {
+            Ok(Plain::Bytes(bytes)) => bytes,
+            Ok(Plain::Gone) => return Ok(false),
+            Ok(Plain::Unfit(why)) => return Err(why),
+            Err(err) => {
+                tracing::warn!("cannot read the hand-made file {text} now: {err}");
+                return Ok(false);
+            }
         };
         let message = message_of(&bytes, text)?;
         let key = message.key.clone();
@@ -255,17 +265,6 @@ fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
     serde_json::from_value(value).map_err(|err| format!("it is not a message: {err}"))
 }
 
-/// Reads a file that somebody else put there: no symlink is followed.
-fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
     let list = |source| OpenError::List { path: dir.to_owned(), source };
     let entries = fs::read_dir(dir).map_err(list)?;
@@ -274,6 +273,10 @@ fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
         .flatten()
         .filter_map(|it| Some((it.path(), it.file_name().into_string().ok()?)))
         .collect())
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_dir())
 }
 
 fn age(path: &Path) -> Option<Duration> {

@@ -17,6 +17,7 @@ use crate::clock::now_ms;
 use crate::error::OpenError;
 use crate::folders::{Folders, PROBE};
 use crate::name::{self, Name};
+use crate::plain::{self, Plain};
 use crate::{Place, Watch};
 
 /// How many messages are where.
@@ -190,9 +191,10 @@ impl View {
                 let lane = entry.lane.to_string();
                 lane_names.iter().filter(|(it, text)| *it == lane && text.as_str() <= own).count()
             });
-            let reason = fs::read_to_string(with_suffix(&entry.path, ".reason"))
-                .ok()
-                .map(|it| it.trim().to_owned());
+            let reason = match plain::read(&with_suffix(&entry.path, ".reason"))? {
+                Plain::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
+                Plain::Gone | Plain::Unfit(_) => None,
+            };
             return Ok(Some(Seen { place: entry.place, position, message, reason }));
         }
         Ok(None)
@@ -269,11 +271,10 @@ fn entry(text: &str, place: Place, path: PathBuf) -> Option<Entry> {
 }
 
 fn read(path: &Path) -> io::Result<Option<Message>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    }
+    Ok(match plain::read(path)? {
+        Plain::Bytes(bytes) => serde_json::from_slice(&bytes).ok(),
+        Plain::Gone | Plain::Unfit(_) => None,
+    })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

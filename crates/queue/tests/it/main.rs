@@ -24,6 +24,7 @@ mod basics;
 mod campaign;
 mod faults;
 mod filesystem;
+mod foreign;
 mod model;
 mod power;
 
