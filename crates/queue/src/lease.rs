@@ -10,6 +10,7 @@ use crate::claim::Inner;
 use crate::clock::now_ms;
 use crate::error::LeaseError;
 use crate::name::{self, Name};
+use crate::plain::KEPT_BYTES_MAX;
 use crate::{Durability, Place, Side};
 
 /// A message that killed whoever worked on it this often is given up.
@@ -271,9 +272,9 @@ impl Lease {
         let key = || self.name.key.clone();
         let bytes = serde_json::to_vec(message)
             .map_err(|source| LeaseError::Json { key: key(), source })?;
-        let max = self.inner.options.message_bytes_max;
-        if bytes.len() > max {
-            return Err(LeaseError::TooLarge { key: key(), bytes: bytes.len(), max });
+        if bytes.len() > KEPT_BYTES_MAX {
+            let (bytes, max) = (bytes.len(), KEPT_BYTES_MAX);
+            return Err(LeaseError::TooLarge { key: key(), bytes, max });
         }
         let (tmp, path) = (self.inner.folders.tmp(&self.text), self.path());
         self.write_with_reserve(|| replace_through(&tmp, &path, &bytes, Flush::Strict))

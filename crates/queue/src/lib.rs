@@ -45,7 +45,8 @@ pub struct Options {
     pub lane_max: usize,
     /// Answers that may wait in `outgoing/`; beyond that no new turn begins.
     pub outgoing_max: usize,
-    /// Bytes of one message; larger things go to `files/` first and are referenced.
+    /// Bytes of one message when it is published; larger things go to `files/` first and are referenced. While it is
+    /// worked on it may grow to 4 MiB, so that what was accepted can be answered.
     pub message_bytes_max: usize,
     /// Below this share of free disk nothing new is accepted, unless there is room enough all the same.
     pub free_share_min: f64,

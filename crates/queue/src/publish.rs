@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::error::{MoveError, PublishError};
 use crate::group::Job;
 use crate::name::{self, Name, Priority};
-use crate::plain::{self, Plain};
+use crate::plain::{self, KEPT_BYTES_MAX, Plain};
 use crate::{Place, Queue, Side};
 
 /// What has to be true when publishing returns.
@@ -75,7 +75,7 @@ impl Queue {
             key: message.key.clone(),
             source: Box::new(source),
         })?;
-        inner.publish_unlimited(side, message, durability)
+        inner.publish_below(inner.options.message_bytes_max, side, message, durability)
     }
 
     /// Changes a message that still waits in `incoming/`, such as when its sender edited it. `false` when it does not
@@ -202,11 +202,21 @@ impl Inner {
         message: Message,
         durability: Durability,
     ) -> Result<Published, PublishError> {
+        // What a turn sends on was kept in its own message, so it fits wherever that did.
+        self.publish_below(KEPT_BYTES_MAX, side, message, durability)
+    }
+
+    fn publish_below(
+        &self,
+        max: usize,
+        side: Side,
+        message: Message,
+        durability: Durability,
+    ) -> Result<Published, PublishError> {
         let key = message.key.clone();
         let lane = message.lane();
         let bytes = serde_json::to_vec(&message)
             .map_err(|source| PublishError::Json { key: key.clone(), source })?;
-        let max = self.options.message_bytes_max;
         if bytes.len() > max {
             return Err(PublishError::TooLarge { key, bytes: bytes.len(), max });
         }

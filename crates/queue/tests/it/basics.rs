@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tinyclaw_domain::{Channel, Command, Lane, Source};
-use tinyclaw_queue::{OpenError, Place, PublishError};
+use tinyclaw_domain::{Channel, Checkpoint, Command, Lane, Source};
+use tinyclaw_queue::{LeaseError, OpenError, Place, PublishError};
 
 use super::*;
 
@@ -194,6 +194,42 @@ fn limits_say_what_to_do() {
     std::thread::sleep(Duration::from_millis(1_100));
     let refused = poor.publish(Side::Run, message("9", "tg-4"), Durability::Strict).unwrap_err();
     assert!(matches!(refused, PublishError::NoSpace { .. }), "{refused}");
+}
+
+#[test]
+fn what_was_accepted_has_room_for_the_rest_of_its_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let mut large = message("7", "tg-1");
+    let rest = serde_json::to_vec(&large).unwrap().len();
+    large.message.push_str(&"x".repeat((1 << 20) - rest));
+    let mut larger = large.clone();
+    larger.message.push('x');
+    let refused = queue.publish(Side::Run, larger, Durability::None).unwrap_err();
+    assert!(matches!(refused, PublishError::TooLarge { max: 1_048_576, .. }), "{refused}");
+    assert_eq!(queue.publish(Side::Run, large, Durability::None).unwrap(), Published::New);
+    // Its owner dies, and the death is kept.
+    drop(queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap());
+    drop(queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap());
+    let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.attempt(), lease.message().attempts.deaths), (3, 2));
+    let session = "0b8f6f0e-5a3c-4c86-9f0e-1d2c3b4a5968";
+    let checkpoint = Checkpoint {
+        session_id: session.parse().unwrap(),
+        turn_uuid: session.to_owned(),
+        used_tools: false,
+        follow_ups: vec![],
+        files: vec![],
+    };
+    lease.checkpoint(checkpoint).unwrap();
+    let mut passed_on = follow_up("8");
+    passed_on.message = "y".repeat(1_100_000);
+    lease.answer(reply(&"z".repeat(200_000)), vec![passed_on]).unwrap();
+    let too_much = lease.answer(reply(&"z".repeat(5 << 20)), vec![]).unwrap_err();
+    assert!(matches!(too_much, LeaseError::TooLarge { max: 4_194_304, .. }), "{too_much}");
+    lease.finish().unwrap();
+    let sent_on = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(sent_on.message().message.len(), 1_100_000);
 }
 
 #[test]
