@@ -28,7 +28,15 @@ pub struct Store<S> {
     path: PathBuf,
     environment: Arc<Environment>,
     current: Arc<watch::Sender<Arc<S>>>,
-    seen: Arc<Mutex<Stamp>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the last looks at the file saw.
+#[derive(Debug)]
+struct Seen {
+    stamp: Stamp,
+    /// It was there and the last look missed it: an editor may be swapping it just now.
+    is_missed: bool,
 }
 
 impl<S> Clone for Store<S> {
@@ -61,12 +69,12 @@ impl<S: Section> Store<S> {
     pub fn open(root: &Path, environment: Environment) -> Result<Store<S>, Mistakes> {
         let path = root.join(SETTINGS_FILE);
         let stamp = stamp(&path);
-        let section = load(&path, &environment)?;
+        let section = load(&path, &environment)?.1;
         Ok(Store {
             path,
             environment: Arc::new(environment),
             current: Arc::new(watch::Sender::new(Arc::new(section))),
-            seen: Arc::new(Mutex::new(stamp)),
+            seen: Arc::new(Mutex::new(Seen { stamp, is_missed: false })),
         })
     }
 
@@ -111,16 +119,28 @@ impl<S: Section> Store<S> {
         self.current.subscribe()
     }
 
-    /// Looks whether the file changed, and reads it if so. A file that is gone means defaults, like one never made.
+    /// Looks whether the file changed, and reads it if so. A file that is gone means defaults, like one never made, but
+    /// only at the second look in a row: who saves by removing and writing anew does not mean it.
     pub fn refresh(&self) -> Refreshed {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamp(&self.path);
-        if *seen == now {
+        if seen.stamp == now {
+            seen.is_missed = false;
             return Refreshed::Same;
         }
-        *seen = now;
-        match load(&self.path, &self.environment) {
-            Ok(section) => {
+        if now.is_none() && !seen.is_missed {
+            seen.is_missed = true;
+            return Refreshed::Same;
+        }
+        let loaded = load(&self.path, &self.environment);
+        if now.is_some() && matches!(loaded, Ok((File::Absent, _))) {
+            // Gone between the two: that was the first look that missed it.
+            seen.is_missed = true;
+            return Refreshed::Same;
+        }
+        *seen = Seen { stamp: now, is_missed: false };
+        match loaded {
+            Ok((_, section)) => {
                 self.current.send_replace(Arc::new(section));
                 Refreshed::Changed
             }
@@ -156,16 +176,26 @@ impl<S: Section> Store<S> {
     }
 }
 
-fn load<S: Section>(path: &Path, environment: &Environment) -> Result<S, Mistakes> {
-    let file = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+/// Whether there was a file.
+enum File {
+    Read,
+    Absent,
+}
+
+fn load<S: Section>(path: &Path, environment: &Environment) -> Result<(File, S), Mistakes> {
+    let (file, text) = match std::fs::read_to_string(path) {
+        Ok(text) => (File::Read, text),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => (File::Absent, String::new()),
         Err(err) => {
             let says = format!("cannot read {}: {err}", path.display());
             return Err(Mistakes(vec![Mistake { origin: Origin::File, says }]));
         }
     };
-    let mut reader = Reader::new(&file, environment);
+    let mut reader = Reader::new(&text, environment);
+    if matches!(file, File::Read) && text.trim().is_empty() {
+        // A save on a full disk, or an editor between emptying and writing: not a wish for the defaults.
+        reader.mistake(Origin::File, "is empty; write {} for the defaults, or remove it");
+    }
     let is_open = std::fs::metadata(path).is_ok_and(|it| it.mode() & 0o007 != 0);
     if is_open && reader.file_has_secret() {
         reader.note(
@@ -176,7 +206,7 @@ fn load<S: Section>(path: &Path, environment: &Environment) -> Result<S, Mistake
     for it in notes {
         tracing::warn!("{it}");
     }
-    Ok(section)
+    Ok((file, section))
 }
 
 fn stamp(path: &Path) -> Stamp {

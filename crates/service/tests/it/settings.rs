@@ -196,8 +196,67 @@ fn a_bad_file_leaves_the_last_good_settings_in_force() {
     assert_eq!(store.refresh(), Refreshed::Same, "a bad file is told once");
 
     fs::remove_file(dir.path().join("settings.json")).unwrap();
+    assert_eq!(store.refresh(), Refreshed::Same, "it may be on its way back");
     assert_eq!(store.refresh(), Refreshed::Changed);
     assert_eq!(store.current().warm_max, 4);
+}
+
+/// A save on a full disk left an empty file, and the whole office went on with the defaults.
+#[test]
+fn an_emptied_file_is_no_wish_for_the_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let save = |text: &str| fs::write(dir.path().join("settings.json"), text).unwrap();
+    save(r#"{ "engine": { "warmMax": 9 } }"#);
+    let store = Store::<Engine>::open(dir.path(), Environment::new()).unwrap();
+    for blank in ["", " \n"] {
+        save(blank);
+        let Refreshed::Refused(mistakes) = store.refresh() else { panic!("it is refused") };
+        let says = "settings.json: is empty; write {} for the defaults, or remove it";
+        assert_eq!(mistakes.to_string(), says);
+        assert_eq!(store.current().warm_max, 9);
+    }
+    assert!(Store::<Engine>::open(dir.path(), Environment::new()).is_err(), "nor at the start");
+    save("{}");
+    assert_eq!(store.refresh(), Refreshed::Changed);
+    assert_eq!(store.current().warm_max, 4);
+}
+
+#[test]
+fn a_file_that_is_away_for_a_moment_counts_as_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("settings.json");
+    let aside = dir.path().join("settings.json~");
+    fs::write(&path, r#"{ "engine": { "warmMax": 9 } }"#).unwrap();
+    let store = Store::<Engine>::open(dir.path(), Environment::new()).unwrap();
+    for _ in 0..2 {
+        fs::rename(&path, &aside).unwrap();
+        assert_eq!(store.refresh(), Refreshed::Same);
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(store.refresh(), Refreshed::Same);
+        assert_eq!(store.current().warm_max, 9);
+    }
+}
+
+/// Which is what docs/SETTINGS.md says of it.
+#[test]
+fn a_secret_file_is_read_again_with_the_settings_and_its_loss_refuses_the_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    let save = |text: &str| fs::write(dir.path().join("settings.json"), text).unwrap();
+    fs::write(&token, "123456:first\n").unwrap();
+    let pairs = [("TELEGRAM_BOT_TOKEN_FILE", token.to_str().unwrap())];
+    let store = Store::<Telegram>::open(dir.path(), environment(&pairs)).unwrap();
+    let secret = || store.current().bot_token.as_ref().unwrap().expose_secret().to_owned();
+    fs::write(&token, "123456:second\n").unwrap();
+    assert_eq!(store.refresh(), Refreshed::Same);
+    save(r#"{ "telegram.chatId": 5 }"#);
+    assert_eq!(store.refresh(), Refreshed::Changed);
+    assert_eq!(secret(), "123456:second");
+    fs::remove_file(&token).unwrap();
+    save(r#"{ "telegram.chatId": 66 }"#);
+    let Refreshed::Refused(mistakes) = store.refresh() else { panic!("it is refused") };
+    assert!(mistakes.to_string().starts_with("TELEGRAM_BOT_TOKEN_FILE: cannot read"), "{mistakes}");
+    assert_eq!((secret(), store.current().chat_id), ("123456:second".to_owned(), Some(5)));
 }
 
 #[tokio::test(start_paused = true)]
