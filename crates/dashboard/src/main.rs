@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
         }
         Some(it) => bail!("{it:?} is no command: use serve or healthcheck"),
     }
-    let logs = logs::init("info", None)?;
+    logs::init("info", None)?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let vitals = Vitals::new("dashboard", env!("CARGO_PKG_VERSION"));
     let Some(store) =
@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let settings = store.current();
-    logs.set_level(&settings.1.log_level)?;
+    logs::follow(store.subscribe(), |it| &it.1.log_level);
+    tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
     let config = Config::new(state, &settings.0);
     let listener = TcpListener::bind(config.listen)
         .await

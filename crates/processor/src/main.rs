@@ -41,7 +41,7 @@ async fn serve() -> anyhow::Result<()> {
     let environment: Environment = std::env::vars().collect();
     let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
     state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
-    let logs = logs::init("info", Some(text_log(&state, "queue")))?;
+    logs::init("info", Some(text_log(&state, "queue")))?;
     not_dumpable().context("cannot keep the process's memory to itself")?;
     let shutdown = Shutdown::on_signals().context("cannot hear signals")?;
     let vitals = Vitals::new("processor", env!("CARGO_PKG_VERSION"));
@@ -49,7 +49,7 @@ async fn serve() -> anyhow::Result<()> {
     let health = tinyclaw_processor_health(&state, &vitals, &shutdown);
     let store = Store::<Settings>::open_when_good(state.root(), &environment, &vitals, &shutdown);
     let Some(settings) = store.await else { return Ok(()) };
-    logs.set_level(&settings.current().office.log_level)?;
+    logs::follow(settings.subscribe(), |it| &it.office.log_level);
     tinyclaw_processor::run(state, settings, vitals, shutdown).await?;
     health.abort();
     tracing::info!("processor is down");

@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::EnvFilter;
@@ -34,6 +35,9 @@ pub struct Logs {
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
+/// The one that this process's lines go through.
+static IN_PLACE: OnceLock<Logs> = OnceLock::new();
+
 /// A log level that is none.
 #[derive(Debug, thiserror::Error)]
 #[error("log level {text:?} is not valid: {why}")]
@@ -48,9 +52,35 @@ pub struct BadLevel {
 pub fn init(level: &str, sink: Option<Sink>) -> Result<Logs, BadLevel> {
     let (filter, handle) = reload::Layer::new(parse(level)?);
     let lines = Lines { sink: Mutex::new((sink, false)) };
+    let logs = Logs { filter: handle };
     // Fails only when somebody was first, which in a test binary is another test.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    Ok(Logs { filter: handle })
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = IN_PLACE.set(logs.clone());
+    }
+    Ok(logs)
+}
+
+/// Keeps this process's log at the level that its settings name: from now on, and after each change of them.
+///
+/// A service begins with `init("info", …)`, so that what is wrong with its settings is said whatever they are, and calls
+/// this as soon as they are good. Without [`init`] it does nothing.
+pub fn follow<S: Send + Sync + 'static>(
+    mut settings: watch::Receiver<Arc<S>>,
+    level: impl Fn(&S) -> &str + Send + 'static,
+) {
+    let Some(logs) = IN_PLACE.get() else { return };
+    let set = move |settings: &S| {
+        if let Err(err) = logs.set_level(level(settings)) {
+            tracing::warn!("the log stays as it is: {err}");
+        }
+    };
+    set(&Arc::clone(&settings.borrow_and_update()));
+    tokio::spawn(async move {
+        while settings.changed().await.is_ok() {
+            let now = Arc::clone(&settings.borrow_and_update());
+            set(&now);
+        }
+    });
 }
 
 impl Logs {
@@ -184,8 +214,6 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     /// The lines that `work` logs, without their times.

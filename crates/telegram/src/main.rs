@@ -35,8 +35,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some((word, _)) => bail!("{word:?} is no command: use none, or meet"),
     }
     state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
-    let level = environment.get("TINYCLAW_LOG").map_or("info", String::as_str);
-    logs::init(level, Some(text_log(&state, "telegram")))?;
+    // The settings name the level; what is wrong with them is said before they are good.
+    logs::init("info", Some(text_log(&state, "telegram")))?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let vitals = Vitals::new("telegram", env!("CARGO_PKG_VERSION"));
     tinyclaw_telegram::run(state, environment, Options::default(), vitals, shutdown).await?;

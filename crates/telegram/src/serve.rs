@@ -13,7 +13,7 @@ use tinyclaw_disk::Lock;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Options as QueueOptions, Queue};
 use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
-use tinyclaw_service::{Shutdown, Vitals, http, now_ms};
+use tinyclaw_service::{Shutdown, Vitals, http, logs, now_ms};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -61,6 +61,7 @@ pub async fn run(
     let store =
         Store::<(Office, Telegram)>::open_when_good(state.root(), &environment, &vitals, &shutdown);
     if let Some(store) = store.await {
+        logs::follow(store.subscribe(), |it| &it.0.log_level);
         tokio::spawn(store.clone().follow(vitals.clone(), shutdown.clone()));
         if let Some(address) = store.current().1.health_listen {
             answer_for_health(address, &vitals, &shutdown).await;

@@ -6,5 +6,6 @@
 
 mod compose;
 mod health;
+mod logs;
 mod settings;
 mod settings_doc;
