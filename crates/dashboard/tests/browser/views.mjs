@@ -112,6 +112,11 @@ const why = await page.locator('.side').innerText();
 for (const word of ['so it is COMPLEX', 'reasoningMarkers', 'opus was asked', 'their sum']) check(why.includes(word), `why does not say ${word}`);
 check(await page.locator('.dims .div').count() === 14, 'not fourteen dimensions');
 check(await page.locator('.side mark').count() > 0, 'no hit is marked in the text');
+// Every bar of the list says how high the score is: they are not all full or all empty.
+const bars = await page.locator('.route .r .sc').evaluateAll(list => list.map(it => Number(it.style.getPropertyValue('--v'))));
+check(bars.some(it => it > .05 && it < .95), `the scores of the list are all at an end: ${bars}`);
+const labels = await page.locator('.scale .zone span').evaluateAll(list => list.filter(it => it.offsetWidth > it.parentElement.offsetWidth).map(it => it.textContent));
+check(!labels.length, `${labels} is wider than its zone`);
 await accessible(page, 'why');
 if (pictures) await page.screenshot({ path: join(pictures, 'why-wide-dark.png') });
 await page.locator('.side a', { hasText: 'prompt' }).click();
@@ -126,8 +131,18 @@ await accessible(page, 'difference');
 // What if.
 await page.goto(home + '#/routing?whatif=1');
 await page.waitForSelector('.what input');
-await page.locator('#w-complex-from').fill('0.6');
-await until(page, () => /^[1-9]\d* of \d+ decisions would change/.test(document.querySelector('.side section:last-child h2')?.textContent || ''), 'another boundary changes nothing');
+const sliders = await page.locator('.what input').evaluateAll(list => list.map(it => [it.id, (it.value - it.min) / (it.max - it.min)]));
+check(sliders.length === 17, `${sliders.length} sliders`);
+for (const [id, at] of sliders) check(at > .05 && at < .95, `${id} stands at its end`);
+const changes = words => until(page, () => /^[1-9]\d* of \d+ decisions would change/.test(document.querySelector('.side section:last-child h2')?.textContent || ''), words);
+await page.locator('#w-complex-from').focus();
+for (let at = 0; at < 40; at++) await page.keyboard.press('ArrowRight');
+await changes('another boundary changes nothing');
+await page.locator('.side button', { hasText: 'as they are' }).click();
+await until(page, () => document.querySelector('.side section:last-child h2')?.textContent.startsWith('0 of'), 'what is does not come back');
+await page.locator('#w-reasoningMarkers').focus();
+for (let at = 0; at < 60; at++) await page.keyboard.press('ArrowLeft');
+await changes('another weight changes nothing');
 await accessible(page, 'what if');
 if (pictures) await page.screenshot({ path: join(pictures, 'whatif-wide-dark.png') });
 

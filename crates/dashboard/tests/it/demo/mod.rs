@@ -21,23 +21,17 @@ use tinyclaw_domain::*;
 
 use self::words::{EXCHANGES, Exchange, NAMES, SYSTEM};
 
-/// The dimensions and how much they count.
-const DIMENSIONS: [(&str, f64); 14] = [
-    ("tokenCount", 0.08),
-    ("codePresence", 0.15),
-    ("reasoningMarkers", 0.18),
-    ("technicalTerms", 0.10),
-    ("creativeMarkers", 0.05),
-    ("simpleIndicators", 0.12),
-    ("multiStepPatterns", 0.12),
-    ("questionComplexity", 0.05),
-    ("imperativeVerbs", 0.03),
-    ("constraintCount", 0.04),
-    ("outputFormat", 0.03),
-    ("referenceComplexity", 0.02),
-    ("negationComplexity", 0.01),
-    ("domainSpecificity", 0.02),
-];
+/// The router's own numbers, so that the page is tried on the scale it is used with.
+const ROUTER: &str = include_str!("../../../../router/router.toml");
+/// The scores in [`words`] are plain to read; the router's are smaller.
+const SCORE_SHARE: f64 = 0.3;
+
+/// The numbers under `[section]` of the router's file, in order.
+fn numbers(section: &str) -> Vec<(&'static str, f64)> {
+    let lines = ROUTER.lines().skip_while(|it| *it != format!("[{section}]")).skip(1);
+    let numbers = lines.take_while(|it| !it.starts_with('[')).filter_map(|it| it.split_once(" = "));
+    numbers.map(|(name, number)| (name, number.parse().unwrap())).collect()
+}
 
 /// Makes and fills offices.
 pub(crate) struct Demo<'a> {
@@ -166,12 +160,12 @@ impl<'a> Demo<'a> {
     }
 
     fn decision(&mut self, it: &Exchange, message: &Message) -> Decision {
-        let dims: Vec<Dimension> = DIMENSIONS
-            .iter()
+        let dims: Vec<Dimension> = numbers("weights")
+            .into_iter()
             .enumerate()
             .map(|(at, (name, weight))| {
                 let seen = it.seen.iter().find(|(which, ..)| *which == at);
-                let score = seen.map_or(0.0, |(_, score, _)| *score);
+                let score = seen.map_or(0.0, |(_, score, _)| score * SCORE_SHARE);
                 let hits =
                     seen.map_or("", |(.., words)| *words).split(", ").filter(|it| !it.is_empty());
                 let hits = hits.filter_map(|phrase| {
@@ -179,18 +173,13 @@ impl<'a> Demo<'a> {
                     Some(Hit { phrase: phrase.into(), start, end: start + phrase.len() })
                 });
                 let contribution = score * weight;
-                Dimension {
-                    name: (*name).into(),
-                    score,
-                    weight: *weight,
-                    contribution,
-                    hits: hits.collect(),
-                }
+                Dimension { name: name.into(), score, weight, contribution, hits: hits.collect() }
             })
             .collect();
-        let bias = 0.02;
-        let raw_score = bias + dims.iter().map(|it| it.contribution).sum::<f64>();
-        let boundaries = Boundaries { medium: 0.08, complex: 0.20 };
+        let score: std::collections::BTreeMap<_, _> = numbers("score").into_iter().collect();
+        let (bias, learned) = (score["bias"], 0.05);
+        let raw_score = bias + learned + dims.iter().map(|it| it.contribution).sum::<f64>();
+        let boundaries = Boundaries { medium: score["medium"], complex: score["complex"] };
         let scored = match raw_score {
             it if it < boundaries.medium => Tier::Simple,
             it if it < boundaries.complex => Tier::Medium,
@@ -200,7 +189,7 @@ impl<'a> Demo<'a> {
             Some(floor) if floor.tier() > scored => (floor.tier(), Cause::ReplyFloor),
             _ => (scored, Cause::Scored),
         };
-        let far = |from: f64| 1.0 / (1.0 + (-24.0 * from).exp());
+        let far = |from: f64| 1.0 / (1.0 + (-1.2 * from).exp());
         let complex = far(raw_score - boundaries.complex);
         let simple = 1.0 - far(raw_score - boundaries.medium);
         let probabilities =
@@ -210,11 +199,11 @@ impl<'a> Demo<'a> {
             Tier::Medium => probabilities.medium,
             Tier::Complex => complex,
         };
-        let is_pinned = it.thread == 12 && tier == Tier::Medium;
+        let is_pinned = it.thread == 12 && tier > Tier::Simple;
         Decision {
             dims,
             bias,
-            learned: None,
+            learned: Some(learned),
             raw_score,
             boundaries,
             probabilities,
