@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tinyclaw_domain::{Progress, Thread, ThreadId};
+use tinyclaw_domain::{Direction, Progress, Thread, ThreadId};
 use tinyclaw_queue::Depth;
 
 use crate::host::Sample;
@@ -161,10 +161,25 @@ pub(crate) struct Story {
     pub(crate) stages: Vec<Stage>,
     /// Tools that were used meanwhile.
     pub(crate) tools: Vec<tinyclaw_domain::ToolUse>,
-    /// The rows that tell of it: log and row number.
-    pub(crate) rows: Vec<(String, i64)>,
+    /// The rows that tell of it, log by log, oldest first.
+    pub(crate) rows: Vec<StoryRow>,
     /// Turns begun.
     pub(crate) attempts: u32,
+}
+
+/// A row that tells of a message.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoryRow {
+    /// Which log it is in.
+    pub(crate) log: &'static str,
+    /// Its number there, as long as this dashboard runs.
+    pub(crate) row: i64,
+    /// Which attempt it tells of.
+    pub(crate) attempt: u32,
+    /// In or out, in the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) direction: Option<Direction>,
 }
 
 /// One stage of a message's life.

@@ -12,7 +12,7 @@ use crate::dashboard::Dashboard;
 use crate::index::Filter;
 use crate::meta::LogName;
 use crate::scan::rows_of_key;
-use crate::shapes::{Stage, Story};
+use crate::shapes::{Stage, Story, StoryRow};
 
 /// How far from the time that is known of a message its other lines are looked for.
 const NEAR_S: u64 = 26 * 3600;
@@ -46,9 +46,15 @@ pub(crate) struct InQueue {
 /// Tells the story of `key`. Blocks for the disk.
 pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
     let mut rows = Vec::new();
-    let history: Vec<HistoryLine> = lines(dashboard, LogName::Messages, key, hint, &mut rows);
-    let routing: Vec<RoutingLine> = lines(dashboard, LogName::Routing, key, hint, &mut rows);
-    let prompts: Vec<PromptLine> = lines(dashboard, LogName::Prompts, key, hint, &mut rows);
+    let history = lines(dashboard, LogName::Messages, key, hint, &mut rows, |it: &HistoryLine| {
+        (it.attempt, Some(it.direction))
+    });
+    let routing = lines(dashboard, LogName::Routing, key, hint, &mut rows, |it: &RoutingLine| {
+        (it.attempt, None)
+    });
+    let prompts = lines(dashboard, LogName::Prompts, key, hint, &mut rows, |it: &PromptLine| {
+        (it.attempt, None)
+    });
     let queued = dashboard.office.find(key);
     let turn = dashboard.office.turns().into_iter().find(|it| it.key == *key);
     let known = Known { history, routing, prompts, queued, running: turn.is_some() };
@@ -69,7 +75,8 @@ fn lines<T: DeserializeOwned>(
     name: LogName,
     key: &Key,
     hint: &Hint,
-    rows: &mut Vec<(String, i64)>,
+    rows: &mut Vec<StoryRow>,
+    which: impl Fn(&T) -> (u32, Option<Direction>),
 ) -> Vec<T> {
     let log = dashboard.log(name);
     let mut filter = Filter::default();
@@ -88,7 +95,8 @@ fn lines<T: DeserializeOwned>(
     // Oldest first.
     for (row, line) in found.into_iter().rev() {
         if let Ok(line) = serde_json::from_slice(&line) {
-            rows.push((name.as_str().to_owned(), row));
+            let (attempt, direction) = which(&line);
+            rows.push(StoryRow { log: name.as_str(), row, attempt, direction });
             lines.push(line);
         }
     }

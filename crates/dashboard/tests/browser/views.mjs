@@ -1,11 +1,11 @@
 // Drives every view of the dashboard in Chromium, and looks at it with axe-core.
-//   node views.mjs PORT STATE
+//   node views.mjs PORT STATE EARLIER_PORT
 // DRIVER is the folder with playwright-core and axe-core; pictures go to TINYCLAW_SCREENSHOTS, when it is set.
 import { createRequire } from 'node:module';
 import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [port, state] = process.argv.slice(2);
+const [port, state, earlier] = process.argv.slice(2);
 const require = createRequire(join(process.env.DRIVER, 'x.js'));
 const { chromium } = require('playwright-core');
 const axe = readFileSync(join(process.env.DRIVER, 'node_modules/axe-core/axe.min.js'), 'utf8');
@@ -14,7 +14,7 @@ if (pictures) mkdirSync(pictures, { recursive: true });
 
 const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: flags });
-const home = `http://127.0.0.1:${port}/`;
+const home = `http://127.0.0.1:${port}/`, before = `http://127.0.0.1:${earlier}/`;
 const wrong = [];
 const check = (it, words) => { if (!it) { wrong.push(words); console.log('wrong:', words); } };
 
@@ -34,7 +34,7 @@ async function open(width, height, scheme, name) {
   const page = await context.newPage();
   page.on('console', it => { if (['error', 'warning'].includes(it.type())) check(false, `${name}: console says ${it.text()}`); });
   page.on('pageerror', it => check(false, `${name}: ${it.message}`));
-  page.on('request', it => check(it.url().startsWith(home) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
+  page.on('request', it => check([home, before].some(home => it.url().startsWith(home)) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', it => console.error('policy: ' + it.violatedDirective + ' ' + it.blockedURI)));
   return page;
 }
@@ -77,10 +77,10 @@ await until(page, () => document.querySelector('.feed').innerText.includes('this
 await page.locator('.vlist').hover();
 await page.mouse.wheel(0, -600);
 await until(page, () => document.querySelector('.end').getAttribute('aria-pressed') === 'true', 'scrolling up does not pause');
-const before = await page.locator('.vlist').evaluate(it => it.scrollTop);
+const top = await page.locator('.vlist').evaluate(it => it.scrollTop);
 appendFileSync(join(state, 'message-history.jsonl'), line(2, 'and this') + line(3, 'and that'));
 await until(page, () => document.querySelector('.more:not([hidden])')?.textContent.startsWith('2 new'), '"2 new" does not wait at the edge');
-check(Math.abs(await page.locator('.vlist').evaluate(it => it.scrollTop) - before) < 1, 'new rows move what is read');
+check(Math.abs(await page.locator('.vlist').evaluate(it => it.scrollTop) - top) < 1, 'new rows move what is read');
 await page.keyboard.press('G');
 await until(page, () => document.querySelector('.feed').innerText.includes('and that'), 'G does not go to the end');
 
@@ -88,7 +88,7 @@ await until(page, () => document.querySelector('.feed').innerText.includes('and 
 await page.keyboard.press('k');
 await page.keyboard.press('Enter');
 await until(page, () => document.querySelector('.side .fall, .side p'), 'Enter opens nothing');
-check(/row=/.test(await page.evaluate(() => location.hash)), 'the address does not name the row');
+check(/key=tg-/.test(await page.evaluate(() => location.hash)), 'the address does not name the row');
 await page.keyboard.press('Escape');
 check(!await page.locator('.split.open').count(), 'Escape does not close');
 
@@ -127,6 +127,28 @@ check(await page.locator('.diff .fold').count() > 0, 'what is alike is not folde
 if (pictures) await page.screenshot({ path: join(pictures, 'diff-wide-dark.png') });
 await page.locator('.diff .fold').first().click();
 await accessible(page, 'difference');
+
+// An address names the same thing when another dashboard, which numbers the rows otherwise, opens it.
+const side = async () => (await page.locator('.side').innerText()).replace(/\s+/g, ' ').slice(0, 400);
+for (const view of ['feed?direction=in', 'feed?direction=out', 'routing', 'prompts', 'diff']) {
+  await page.goto('about:blank');
+  await page.goto(before + '#/' + (view === 'diff' ? 'prompts' : view));
+  await page.waitForSelector('.r time');
+  await page.locator('.r:has(time)').nth(-4).click();
+  await page.waitForSelector('.side .top');
+  if (view === 'diff') { await page.locator('.side button', { hasText: 'compare with the one before' }).click(); await page.waitForSelector('.diff'); }
+  const hash = await page.evaluate(() => location.hash), said = await side();
+  await page.goto('about:blank');
+  await page.goto(home + hash);
+  await page.waitForSelector('.side .top');
+  await page.waitForSelector(view === 'diff' ? '.diff' : '.side section');
+  const again = await side();
+  check(again.slice(0, 200) === said.slice(0, 200), `${hash} shows ${again}, and showed ${said}`);
+}
+await page.goto('about:blank');
+await page.goto(home + '#/feed?row=-3&boot=another');
+await until(page, () => document.querySelector('.toast')?.textContent.includes('started anew'), 'a number of another dashboard is taken for one of this');
+check(!await page.locator('.split.open').count(), 'a number of another dashboard opens a row');
 
 // What if.
 await page.goto(home + '#/routing?whatif=1');

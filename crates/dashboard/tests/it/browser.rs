@@ -48,13 +48,20 @@ fn every_view_works_in_a_browser() {
         }
     };
     let dir = tempfile::tempdir().unwrap();
-    Demo::new(dir.path()).fill(tinyclaw_service::now_ms(), 160);
+    let mut demo = Demo::new(dir.path());
+    demo.fill(tinyclaw_service::now_ms(), 160);
+    let earlier = Running::start(dir.path()).indexed();
+    // Whoever is started later counts the rows from another one.
+    for which in 1..6 {
+        demo.exchange(tinyclaw_service::now_ms() - 200_000, which);
+    }
     let server = Running::start(dir.path()).indexed();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/views.mjs");
     let run = Command::new("node")
         .arg(script)
         .arg(server.address.port().to_string())
         .arg(dir.path())
+        .arg(earlier.address.port().to_string())
         .env("DRIVER", cache)
         .output()
         .unwrap();
