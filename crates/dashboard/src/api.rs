@@ -228,14 +228,16 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
     wait_for_past(it, &log, &rows, n).await?;
     blocking(move || {
         let chars = rows.chars.unwrap_or(usize::MAX);
+        // The place first: a row that comes in between is told twice, and not never.
+        let place = log.place().to_string();
         let (head, picks) = {
             let index = log.index();
             let Some(filter) = rows.filter(log.name, &index)? else {
-                let head = PageHead { first: 0, last: 0, complete: index.complete };
+                let head = PageHead { first: 0, last: 0, complete: index.complete, place };
                 return Ok(json_text(page_json(&head, &[])));
             };
             let (first, last) = index.ranks(&filter);
-            let head = PageHead { first, last, complete: index.complete };
+            let head = PageHead { first, last, complete: index.complete, place };
             (head, pick_page(&index, &filter, rows.from, n))
         };
         let mut written = Vec::with_capacity(picks.len());

@@ -138,9 +138,13 @@ async fn begin(
         Some(row) => cursor(row, place),
         None => {
             // The client's file is no longer the one it knew. What stands there now is new to it.
-            let next = log.index().first_row_from(place.segment).unwrap_or(head);
-            let gap = gap_json(next, tinyclaw_disk::follow::GapCause::Overwritten);
-            event(greeting, None, Some("gap"), &with_log(&log, &gap, is_page));
+            let there = log.index().first_row_from(place.segment);
+            let next = there.unwrap_or(head);
+            // Who had nothing of a file in which nothing is has lost nothing.
+            if place.offset > 0 || there.is_some() {
+                let gap = gap_json(next, tinyclaw_disk::follow::GapCause::Overwritten);
+                event(greeting, None, Some("gap"), &with_log(&log, &gap, is_page));
+            }
             cursor(next, Position::start_of(place.segment))
         }
     }

@@ -106,7 +106,7 @@ pub(crate) struct LogState {
 }
 
 /// A page of rows. The rows themselves are made by `rows::row_json`.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PageHead {
     /// Rank of the first row that could be asked for.
@@ -115,6 +115,8 @@ pub(crate) struct PageHead {
     pub(crate) last: i64,
     /// Whether `first` is final: everything on disk is indexed.
     pub(crate) complete: bool,
+    /// A place in the log that no row after this page lies before: a stream from there misses none.
+    pub(crate) place: String,
 }
 
 /// `/api/prompts/lengths`: what the sparkline draws, oldest first.

@@ -84,6 +84,36 @@ check(Math.abs(await page.locator('.vlist').evaluate(it => it.scrollTop) - top) 
 await page.keyboard.press('G');
 await until(page, () => document.querySelector('.feed').innerText.includes('and that'), 'G does not go to the end');
 
+// Nothing falls between the first rows and the stream, and nothing between the stream and the rows of another view.
+{
+  const page = await open(1440, 900, 'dark', 'between');
+  let go;
+  const held = new Promise(it => go = it);
+  await page.route('**/api/live*', async it => { await held; await it.continue(); });
+  await page.goto(home + '#/feed');
+  await page.waitForSelector('.feed .r time');
+  appendFileSync(join(state, 'message-history.jsonl'), line(4, 'before the stream began'));
+  go();
+  await until(page, () => document.querySelector('.feed').innerText.includes('before the stream began'), 'a row between the first rows and the stream is lost');
+  await page.keyboard.press('6');
+  let isFirst = true;
+  const come = await page.evaluate(() => performance.getEntriesByName('row').length);
+  await page.route('**/api/messages/recent*', async it => {
+    const response = await it.fetch();
+    if (isFirst) {
+      isFirst = false;
+      appendFileSync(join(state, 'message-history.jsonl'), line(5, 'while the rows were under way'));
+      await until(page, it => performance.getEntriesByName('row').length > it, 'the stream does not go on', come);
+    }
+    await it.fulfill({ response });
+  });
+  await page.keyboard.press('2');
+  await page.waitForSelector('.feed .r time');
+  await until(page, () => document.querySelector('.feed').innerText.includes('while the rows were under way'), 'a row is lost while another view opens');
+  check(!await page.locator('.toast').count(), 'a whole tail is called broken');
+  await page.context().close();
+}
+
 // A row opens with its waterfall, and the address says which.
 await page.keyboard.press('k');
 await page.keyboard.press('Enter');

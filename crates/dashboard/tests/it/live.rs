@@ -75,6 +75,28 @@ fn who_is_cut_off_before_the_first_row_misses_none() {
 }
 
 #[test]
+fn a_stream_goes_on_where_a_page_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 0..3);
+    let server = Running::start(dir.path());
+    let place = |path: &str| server.get(path).json()["place"].as_str().unwrap().to_owned();
+    let page = place("/api/messages/recent?n=2");
+    assert_eq!(page, place("/api/messages/recent?thread=77"), "also of a page with no rows");
+    let after = format!("/api/live?after=messages={page},queue={}", place("/api/queue/recent"));
+    write(dir.path(), 3..5);
+    let mut events = server.events(&after, "");
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let event = events.next().unwrap();
+        assert_ne!(event.name, "gap", "nothing is missing of a log that is not there yet");
+        if event.name == "messages" {
+            seen.push(number(&event));
+        }
+    }
+    assert_eq!(seen, [3, 4]);
+}
+
+#[test]
 fn a_file_that_was_cut_meanwhile_begins_with_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), 0..9);
