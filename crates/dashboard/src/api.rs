@@ -69,6 +69,7 @@ pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
         .route("/api/logs/{log}", get(log_stream))
         .route("/api/prompts/lengths", get(lengths))
         .route("/api/story/{key}", get(tell_story))
+        .route("/api/waiting/{place}", get(waiting))
         .route("/api/{log}/feed", get(log_stream))
         .route("/api/{log}/recent", get(recent))
         .route("/api/{log}/row", get(one_row))
@@ -394,6 +395,14 @@ async fn tell_story(
     let thread = query.thread.map(|it| it.parse::<ThreadId>()).transpose().map_err(bad)?;
     let hint = story::Hint { thread, at: query.at };
     blocking(move || json(&story::tell(&it, &key, &hint))).await
+}
+
+async fn waiting(State(it): Asked, Path(place): Path<String>) -> Result<Response, Refused> {
+    let waiting = blocking(move || it.office.waiting(&place).ok_or(place)).await?;
+    waiting.map(|it| json(&it)).map_err(|place| {
+        let places = "there are incoming, processing, outgoing and dead";
+        Refused(StatusCode::NOT_FOUND, format!("nothing waits in {place:?}: {places}"))
+    })
 }
 
 #[derive(Deserialize)]

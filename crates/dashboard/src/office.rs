@@ -12,7 +12,8 @@ use tinyclaw_ledger::{Progresses, StateDir, health, read_threads};
 use tinyclaw_queue::{Depth, Place, View};
 use tinyclaw_service::now_ms;
 
-use crate::story::InQueue;
+use crate::shapes::Waiting;
+use crate::story::{InQueue, inward_line};
 
 /// The services whose health is shown, in this order. The dashboard writes no file, so it speaks for itself.
 const SERVICES: [&str; 3] = ["telegram", "processor", "broker"];
@@ -20,6 +21,10 @@ const SERVICES: [&str; 3] = ["telegram", "processor", "broker"];
 const TURNS_MAX: usize = 200;
 /// The message looked for is among the last so many that are done, or its time of queueing is not told.
 const DONE_MAX: usize = 20_000;
+
+/// So many messages of a folder are listed, and no more once their texts have this many bytes.
+const WAITING_MAX: usize = 200;
+const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// One service, as far as the dashboard can know.
 #[derive(Debug, Clone, Serialize)]
@@ -107,6 +112,30 @@ impl Office {
             position: seen.position,
             reason: seen.reason,
         }
+    }
+
+    /// The first messages that lie in a place of the queue; none when it has no place of that name.
+    pub(crate) fn waiting(&self, place: &str) -> Option<Waiting> {
+        let places = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Dead];
+        let place = places.into_iter().find(|it| place_name(*it) == place)?;
+        let mut entries = self.queue.list(place, DONE_MAX).unwrap_or_default();
+        if place == Place::Outgoing {
+            entries.extend(self.queue.list(Place::Sending, DONE_MAX).unwrap_or_default());
+        }
+        let mut bytes = 0;
+        let mut lines = Vec::new();
+        for entry in entries.iter().take(WAITING_MAX) {
+            if bytes > WAITING_BYTES_MAX {
+                break;
+            }
+            // What has moved on meanwhile does not wait here any more.
+            if let Ok(Some(message)) = self.queue.read(entry) {
+                bytes += message.message.len();
+                lines.push(inward_line(&message));
+            }
+        }
+        let more = entries.len().saturating_sub(lines.len());
+        Some(Waiting { lines, more })
     }
 
     /// The turns that are running, the longest running first.

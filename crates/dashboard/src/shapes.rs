@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tinyclaw_domain::{Direction, Progress, Thread, ThreadId};
+use tinyclaw_domain::{Direction, HistoryLine, Progress, Thread, ThreadId};
 use tinyclaw_queue::Depth;
 
 use crate::host::Sample;
@@ -167,6 +167,22 @@ pub(crate) struct Story {
     pub(crate) rows: Vec<StoryRow>,
     /// Turns begun.
     pub(crate) attempts: u32,
+    /// What was said, as the history has it or will have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<HistoryLine>,
+    /// The turn, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) turn: Option<Progress>,
+}
+
+/// `/api/waiting/<place>`: what lies in a folder of the queue, oldest first.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting {
+    /// The messages, each as the history has it or will have it.
+    pub(crate) lines: Vec<HistoryLine>,
+    /// How many more there are.
+    pub(crate) more: usize,
 }
 
 /// A row that tells of a message.

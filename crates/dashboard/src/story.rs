@@ -57,16 +57,42 @@ pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
     });
     let queued = dashboard.office.find(key);
     let turn = dashboard.office.turns().into_iter().find(|it| it.key == *key);
-    let known = Known { history, routing, prompts, queued, running: turn.is_some() };
+    let known =
+        Known { history, routing, prompts, queued, begun: turn.as_ref().map(|it| it.started_at) };
     Story {
         key: key.to_string(),
         stages: known.stages(),
         attempts: known.attempts(),
-        tools: turn.map_or_else(|| known.tools(), |it| it.tools),
+        tools: turn.as_ref().map_or_else(|| known.tools(), |it| it.tools.clone()),
+        line: known.line(),
+        turn,
         rows,
         place: known.queued.place,
         position: known.queued.position,
         reason: known.queued.reason,
+    }
+}
+
+/// A message as the history will have it.
+pub(crate) fn inward_line(it: &Message) -> HistoryLine {
+    HistoryLine {
+        timestamp: it.timestamp,
+        key: it.key.clone(),
+        attempt: it.attempts.run.max(1),
+        message_id: it.message_id.clone(),
+        thread_id: it.thread_id.clone(),
+        channel: it.channel,
+        direction: Direction::In,
+        sender: it.sender.clone(),
+        message: it.message.clone(),
+        model: None,
+        tier: None,
+        source: it.source,
+        source_thread_id: it.source_thread_id.clone(),
+        duration_ms: None,
+        cost_usd: None,
+        usage: None,
+        tools: Vec::new(),
     }
 }
 
@@ -109,7 +135,8 @@ struct Known {
     routing: Vec<RoutingLine>,
     prompts: Vec<PromptLine>,
     queued: InQueue,
-    running: bool,
+    /// When the turn began that runs now.
+    begun: Option<u64>,
 }
 
 impl Known {
@@ -119,8 +146,11 @@ impl Known {
         let inward = self.history.iter().find(|it| it.direction == Direction::In);
         let received = message.map(|it| it.timestamp).or_else(|| inward.map(|it| it.timestamp));
         // Of several attempts, the last one led to the answer; what was before it was waiting.
-        let routed = self.routing.last().map(|it| it.timestamp);
-        let prompt = self.prompts.last().map(|it| it.timestamp);
+        // While it waits for the next one, all of it was waiting.
+        let has_turn = self.queued.place != Some("incoming") || self.begun.is_some();
+        let routed = self.routing.last().map(|it| it.timestamp).filter(|_| has_turn);
+        let prompt = self.prompts.last().map(|it| it.timestamp).filter(|_| has_turn);
+        let prompt = prompt.or(self.begun);
         let answered =
             self.outward().map(|it| it.timestamp).or_else(|| Some(prompt? + self.duration()?));
         let intents = message.map(|it| &it.delivery[..]).unwrap_or_default();
@@ -146,6 +176,12 @@ impl Known {
             stages.push(Stage { name, from: *from, to, waiting: *waiting });
         }
         stages
+    }
+
+    /// What was said: the history's line, or what it will be while the message still waits.
+    fn line(&self) -> Option<HistoryLine> {
+        let inward = self.history.iter().rev().find(|it| it.direction == Direction::In);
+        inward.cloned().or_else(|| self.queued.message.as_ref().map(inward_line))
     }
 
     fn outward(&self) -> Option<&HistoryLine> {
@@ -180,7 +216,7 @@ impl Known {
     fn end_of(&self, name: &str, from: u64, sent: Option<u64>) -> Option<u64> {
         match name {
             "delivered" => sent,
-            "prompt" if self.running => None,
+            "prompt" if self.begun.is_some() => None,
             _ if matches!(self.queued.place, Some("done" | "dead") | None) => Some(from),
             _ => None,
         }

@@ -96,6 +96,7 @@ await until(page, () => document.querySelector('.feed').innerText.includes('and 
   go();
   await until(page, () => document.querySelector('.feed').innerText.includes('before the stream began'), 'a row between the first rows and the stream is lost');
   await page.keyboard.press('6');
+  await page.waitForSelector('.chart');
   let isFirst = true;
   const come = await page.evaluate(() => performance.getEntriesByName('row').length);
   await page.route('**/api/messages/recent*', async it => {
@@ -108,9 +109,9 @@ await until(page, () => document.querySelector('.feed').innerText.includes('and 
     await it.fulfill({ response });
   });
   await page.keyboard.press('2');
-  await page.waitForSelector('.feed .r time');
-  await until(page, () => document.querySelector('.feed').innerText.includes('while the rows were under way'), 'a row is lost while another view opens');
+  await until(page, () => document.querySelector('.feed')?.innerText.includes('while the rows were under way'), 'a row is lost while another view opens');
   check(!await page.locator('.toast').count(), 'a whole tail is called broken');
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
   await page.context().close();
 }
 
@@ -179,6 +180,24 @@ await page.goto('about:blank');
 await page.goto(home + '#/feed?row=-3&boot=another');
 await until(page, () => document.querySelector('.toast')?.textContent.includes('started anew'), 'a number of another dashboard is taken for one of this');
 check(!await page.locator('.split.open').count(), 'a number of another dashboard opens a row');
+
+// Whatever waits or runs can be looked at: from the overview, and from the number in each folder.
+await page.goto('about:blank');
+await page.goto(home + '#/overview');
+await page.locator('.turn').first().click();
+await until(page, () => /working/.test(document.querySelector('.side')?.innerText) && document.querySelector('.side').innerText.includes('Two tests fail in claim.rs'), 'a turn that runs does not show how far it is');
+check((await page.locator('.side').innerText()).includes('Now in processing/'), 'a turn that runs does not say where it is');
+if (pictures) await page.screenshot({ path: join(pictures, 'running-wide-dark.png') });
+for (const [tile, words, told] of [['incoming', 'Collect what every desk did', 'in its lane'], ['waiting retries', 'Make the headline shorter', 'Tried once'], ['outgoing', 'The lane lock', 'to be sent'], ['dead', 'Please move the page', 'refused five times']]) {
+  await page.goto(home + '#/overview');
+  await page.locator('.flow a', { hasText: tile }).click();
+  await page.locator('.feed .r', { hasText: words }).last().click({ timeout: 5000 }).catch(() => check(false, `${tile} does not list what is in it`));
+  await until(page, it => document.querySelector('.side')?.innerText.includes(it), `what waits in ${tile} does not say ${told}`, told);
+}
+const waiting = await page.evaluate(() => location.hash.replace(/place=[^&]*&?/, ''));
+await page.goto('about:blank');
+await page.goto(home + waiting);
+await until(page, () => document.querySelector('.side')?.innerText.includes('Please move the page'), 'the address of what waits opens nothing');
 
 // What if.
 await page.goto(home + '#/routing?whatif=1');

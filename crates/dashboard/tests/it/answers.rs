@@ -64,7 +64,8 @@ fn a_thread_is_paged_through_from_end_to_end() {
 #[test]
 fn a_message_tells_its_story_stage_by_stage() {
     let (_dir, server) = office();
-    let answers = server.get("/api/messages/recent?direction=out&n=1").json();
+    // The last answer is not sent yet.
+    let answers = server.get("/api/messages/recent?direction=out&n=2").json();
     let line = &answers["rows"][0]["line"];
     let (key, thread, at) = (line["key"].as_str().unwrap(), &line["threadId"], &line["timestamp"]);
     let story = server.get(&format!("/api/story/{key}?thread={thread}&at={at}")).json();
@@ -80,6 +81,32 @@ fn a_message_tells_its_story_stage_by_stage() {
     assert_eq!(story["place"], "processing");
     assert_eq!(story["tools"].as_array().unwrap().len(), 3);
     assert!(story["stages"].as_array().unwrap().last().unwrap()["to"].is_null(), "it lasts");
+    assert_eq!(story["turn"]["state"], "working");
+    assert!(story["line"]["message"].as_str().unwrap().starts_with("The lane lock"));
+}
+
+#[test]
+fn a_message_that_waits_tells_what_it_says_and_where_it_stands() {
+    let (_dir, server) = office();
+    let waiting = server.get("/api/waiting/incoming").json();
+    let lines = waiting["lines"].as_array().unwrap();
+    assert_eq!((lines.len(), &waiting["more"]), (3, &0.into()));
+    for line in lines {
+        let story = server.get(&format!("/api/story/{}", line["key"].as_str().unwrap())).json();
+        assert_eq!(story["line"]["message"], line["message"]);
+        assert_eq!((&story["place"], &story["turn"]), (&"incoming".into(), &().into()));
+        assert!(story["position"].as_u64().unwrap() > 0, "{story}");
+        let stages = story["stages"].as_array().unwrap();
+        let names: Vec<&str> = stages.iter().map(|it| it["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["received", "queued"], "also of one that is to be tried again");
+    }
+    for (place, n) in [("processing", 1), ("outgoing", 1), ("dead", 1)] {
+        let waiting = server.get(&format!("/api/waiting/{place}")).json();
+        assert_eq!(waiting["lines"].as_array().unwrap().len(), n, "{place}");
+    }
+    let answer = server.get("/api/waiting/..%2Flanes");
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("there are incoming"), "{}", answer.body);
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl<'a> Demo<'a> {
 
     /// One question and its answer, with every trace it leaves; returns its key.
     pub(crate) fn exchange(&mut self, at: u64, which: usize) -> Key {
+        self.answered("done/20261120", at, which)
+    }
+
+    /// The same, with the answer lying in a folder of the queue.
+    fn answered(&mut self, folder: &str, at: u64, which: usize) -> Key {
         let pick = match which % 29 {
             0 => 0,
             _ => self.chance.random_range(0..EXCHANGES.len()),
@@ -105,7 +110,8 @@ impl<'a> Demo<'a> {
         let answer = HistoryLine {
             timestamp: answered,
             direction: Direction::Out,
-            sender: "TinyClaw".into(),
+            sender: "Claude".into(),
+            source: Source::System,
             message: it.answer.into(),
             model: Some(model),
             tier: Some(tier),
@@ -117,7 +123,7 @@ impl<'a> Demo<'a> {
         };
         self.append("message-history.jsonl", &answer);
         self.log_lines(&message, model, routed, answered);
-        self.done(message.clone(), it, (model, tier), (at, answered, working), cost);
+        self.done(folder, message.clone(), it, (model, tier), (at, answered, working), cost);
         message.key
     }
 
@@ -298,8 +304,10 @@ impl<'a> Demo<'a> {
         self.add("logs/telegram.log", telegram.as_bytes());
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one caller hands on all it knows")]
     fn done(
         &mut self,
+        folder: &str,
         mut message: Message,
         it: &Exchange,
         (model, tier): (Model, Tier),
@@ -317,9 +325,12 @@ impl<'a> Demo<'a> {
             ..Reply::default()
         });
         let intent = answered + self.chance.random_range(20..250);
-        message.delivery =
-            vec![Delivery { part: 1, intent, telegram_message_id: Some(4_400), marked: false }];
-        self.queue_file("done/20261120", &message, at + 12, None);
+        if folder.starts_with("done") {
+            let telegram_message_id = Some(4_400);
+            message.delivery =
+                vec![Delivery { part: 1, intent, telegram_message_id, marked: false }];
+        }
+        self.queue_file(folder, &message, at + 12, None);
     }
 
     /// What is going on right now: something waits, something runs, something was given up.
@@ -385,13 +396,12 @@ impl<'a> Demo<'a> {
         }
         self.given_up(now);
         self.running(now);
-        for (which, folder, age) in
-            [(1, "incoming", 4_000), (9, "incoming", 2_500), (6, "outgoing", 900)]
-        {
+        self.answered("outgoing", now - 200_000, 0);
+        // Who waits for the first turn is not in the history yet.
+        for (which, age) in [(1, 4_000), (9, 2_500)] {
             self.number += 1;
             let message = self.message(&EXCHANGES[which], now - age);
-            self.append("message-history.jsonl", &self.inward(&message));
-            self.queue_file(folder, &message, now - age + 9, None);
+            self.queue_file("incoming", &message, now - age + 9, None);
         }
     }
 
@@ -403,19 +413,16 @@ impl<'a> Demo<'a> {
         self.append("message-history.jsonl", &self.inward(&message));
         self.queue_file("dead", &message, now - 239_990, None);
         self.number += 1;
-        let message = self.message(&EXCHANGES[3], now - 60_000);
-        self.append("message-history.jsonl", &self.inward(&message));
+        let mut message = self.message(&EXCHANGES[3], now - 60_000);
+        message.attempts.run = 1;
+        self.begun(&EXCHANGES[3], &message, now - 59_000);
         self.queue_file("incoming", &message, now - 60_000, Some(now + 40_000));
     }
 
     fn running(&mut self, now: u64) {
         self.number += 1;
         let message = self.message(&EXCHANGES[0], now - 36_000);
-        let decision = self.decision(&EXCHANGES[0], &message);
-        self.append("message-history.jsonl", &self.inward(&message));
-        self.append("routing-log.jsonl", &routing_line(&message, now - 35_400, decision));
-        let prompt = self.prompt(&EXCHANGES[0], &message, now - 35_380, Model::Opus);
-        self.append("logs/prompts.jsonl", &prompt);
+        self.begun(&EXCHANGES[0], &message, now - 35_400);
         self.queue_file("processing", &message, now - 35_990, None);
         let tool = |name: &str, detail: &str, ago: u64, took: Option<u64>| ToolUse {
             name: name.into(),
@@ -443,6 +450,16 @@ impl<'a> Demo<'a> {
             trouble: None,
         };
         self.write(&format!("progress/{}.json", message.key), &progress);
+    }
+
+    /// What is written when a turn begins.
+    fn begun(&mut self, it: &Exchange, message: &Message, at: u64) {
+        let decision = self.decision(it, message);
+        let model = decision.effective_model;
+        self.append("message-history.jsonl", &self.inward(message));
+        self.append("routing-log.jsonl", &routing_line(message, at, decision));
+        let prompt = self.prompt(it, message, at + 20, model);
+        self.append("logs/prompts.jsonl", &prompt);
     }
 
     fn queue_file(
