@@ -22,7 +22,7 @@ const check = (it, words) => { if (!it) { wrong.push(words); console.log('wrong:
 const views = {
   overview: { hash: '#/overview', shows: ['Queue', 'incoming', 'Threads', 'homepage', 'not ready', 'RAM', 'working'], ready: '.flow a' },
   feed: { hash: '#/feed', shows: ['queue', 'Ada', 'opus'], ready: '.feed .r time' },
-  thread: { hash: '#/thread/3', shows: ['queue', 'TinyClaw', 'COMPLEX', '/srv/office/queue'], ready: '.bubble' },
+  thread: { hash: '#/thread/3', shows: ['queue', 'Claude', 'COMPLEX', '/srv/office/queue'], ready: '.bubble' },
   routing: { hash: '#/routing', shows: ['SIMPLE', 'COMPLEX', 'opus'], ready: '.route .r time' },
   prompts: { hash: '#/prompts', shows: ['characters', 'running session'], ready: '.promptl .r time' },
   system: { hash: '#/system', shows: ['CPU, all cores', 'core 0', 'telegram', 'Load'], ready: '.chart path' },
@@ -69,6 +69,15 @@ await page.goto(home + '#/feed');
 await page.waitForSelector('.feed .r time');
 const nodes = await page.locator('.feed .r').count();
 check(nodes < 90, `the feed has ${nodes} nodes`);
+
+// Every answer is written by the system: that is no news.
+const from = await page.locator('.feed .r.out .who').allInnerTexts();
+check(from.length && from.every(it => !it), `answers come from ${[...new Set(from)]}`);
+await page.goto(home + '#/thread/3');
+await page.waitForSelector('.bubble.out');
+check(!await page.locator('.bubble .badge.note').count(), 'bubbles are marked with where they came from');
+await page.goto(home + '#/feed');
+await page.waitForSelector('.feed .r time');
 
 // A new message appears at once, and does not move what is being read.
 const line = (number, text) => JSON.stringify({ timestamp: Date.now(), key: `tg-${number}`, attempt: 1, messageId: `1_tg${number}`, threadId: 3, channel: 'telegram', direction: 'in', sender: 'Ada', message: text, source: 'user' }) + '\n';
