@@ -60,8 +60,27 @@ async function look(width, height, size, scheme) {
   }
   await page.context().close();
 }
+// Beside a detail a list keeps its words and what it warns of, and the row that was opened stays in sight.
+async function beside(width, scheme) {
+  const page = await open(width, 800, scheme, `beside ${width}`);
+  for (const view of ['feed', 'routing', 'prompts?only=fault']) {
+    const name = `${view} ${width} ${scheme}`;
+    await page.goto('about:blank');
+    await page.goto(home + '#/' + view);
+    await page.waitForSelector('.r time');
+    if (!await page.locator('.split.open').count()) await page.locator('.r:has(time)').nth(-3).click();
+    await until(page, () => document.querySelector('.split.open .side section'), `${name}: nothing opens`);
+    await until(page, () => [...document.querySelectorAll('.r:has(time) .t')].every(it => it.clientWidth >= 160), `${name}: no room for words`);
+    const cut = await page.locator('.r .badge').evaluateAll(list => list.filter(it => it.getBoundingClientRect().right > it.closest('.r').getBoundingClientRect().right || it.scrollWidth > it.clientWidth + 1).map(it => it.textContent));
+    check(!cut.length, `${name}: cuts ${cut}`);
+    check(await page.locator('.r[aria-selected=true]').evaluate(it => { const a = it.getBoundingClientRect(), b = it.parentElement.getBoundingClientRect(); return a.bottom > b.top + 4 && a.top < b.bottom - 4; }), `${name}: the opened row is out of sight`);
+    if (pictures) await page.screenshot({ path: join(pictures, `${view.split('?')[0]}-${width}-${scheme}.png`) });
+  }
+  await page.context().close();
+}
 const sizes = [[1440, 900, 'wide'], [360, 740, 'narrow']];
 await Promise.all(sizes.flatMap(it => ['dark', 'light'].map(scheme => look(...it, scheme))));
+await Promise.all([beside(1010, 'light'), beside(1100, 'dark'), beside(1250, 'light')]);
 
 // What a person does.
 const page = await open(1440, 900, 'dark', 'use');
@@ -175,13 +194,13 @@ for (const view of ['feed?direction=in', 'feed?direction=out', 'routing', 'promp
   await page.goto(before + '#/' + (view === 'diff' ? 'prompts' : view));
   await page.waitForSelector('.r time');
   await page.locator('.r:has(time)').nth(-4).click();
-  await page.waitForSelector('.side .top');
-  if (view === 'diff') { await page.locator('.side button', { hasText: 'compare with the one before' }).click(); await page.waitForSelector('.diff'); }
+  const ready = view === 'diff' ? '.diff' : view.startsWith('feed') ? '.side .fall' : '.side section';
+  if (view !== 'diff') await page.waitForSelector(ready);
+  else { await page.locator('.side button', { hasText: 'compare with the one before' }).click(); await page.waitForSelector(ready); }
   const hash = await page.evaluate(() => location.hash), said = await side();
   await page.goto('about:blank');
   await page.goto(home + hash);
-  await page.waitForSelector('.side .top');
-  await page.waitForSelector(view === 'diff' ? '.diff' : '.side section');
+  await page.waitForSelector(ready);
   const again = await side();
   check(again.slice(0, 200) === said.slice(0, 200), `${hash} shows ${again}, and showed ${said}`);
 }
