@@ -92,6 +92,7 @@ pub(crate) fn inward_line(it: &Message) -> HistoryLine {
         duration_ms: None,
         cost_usd: None,
         usage: None,
+        context_tokens: None,
         tools: Vec::new(),
     }
 }
