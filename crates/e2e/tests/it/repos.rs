@@ -110,8 +110,6 @@ fn start_broker(folder: &Path, at: &Value) -> (Child, String) {
         .env("GITHUB_APP_ID", at["appId"].as_str().unwrap())
         .env("GITHUB_APP_PEM", at["key"].as_str().unwrap())
         .env("GITHUB_API_URL", at["api"].as_str().unwrap())
-        .env("BROKER_POLICY", path("policy.toml"))
-        .env("BROKER_CLIENTS_FILE", path("clients.toml"))
         .env("BROKER_AUDIT", path("audit.jsonl"))
         .env("BROKER_FREEZE_FILE", path("freeze"))
         .env("BROKER_CAPABILITY_SECRET", CAPABILITY_SECRET)
