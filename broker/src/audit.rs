@@ -17,6 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -35,6 +36,8 @@ const TAIL_BYTES: u64 = 256 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// With the current one a gigabyte: years of an office's work.
 const SEGMENTS_MAX: usize = 15;
+/// Younger than this nothing is thrown away, so that nobody can wash his lines out of the log.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One event. What is not known is left out of the line.
 #[derive(Debug, Default, Serialize)]
@@ -69,7 +72,7 @@ pub struct Event<'a> {
     /// Which rule decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a str>,
-    /// `cache` or `minted`.
+    /// `minted`, `cache`, or `again` for a number of times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
     /// The query as it came, when it was denied.
@@ -84,7 +87,8 @@ pub struct Event<'a> {
     /// Until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<&'a str>,
-    /// How many, where an event counts something.
+    /// How many, where an event counts something: times again, denials before this one that were
+    /// not written, tokens revoked, bytes repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }
@@ -106,6 +110,9 @@ pub enum AuditError {
     /// Its end is not ours.
     #[error("the last line of {} is not this log's: run tinyclaw-broker audit verify, then move the file away", .0.display())]
     Foreign(PathBuf),
+    /// There is no more room for lines, and those that are there are too young to go.
+    #[error("the audit log is full and {} is younger than 30 days: move the oldest segments to where they are kept", .0.display())]
+    Full(PathBuf),
     /// The line did not get in.
     #[error("cannot write to the audit log {}", path.display())]
     Write {
@@ -209,8 +216,8 @@ impl Audit {
         self.lock().head.clone()
     }
 
-    /// Writes one line; it has left this process when this returns.
-    pub fn write(&self, now_ms: i64, event: &Event<'_>) -> Result<(), AuditError> {
+    /// Writes one line, so many bytes; it has left this process when this returns.
+    pub fn write(&self, now_ms: i64, event: &Event<'_>) -> Result<usize, AuditError> {
         let mut state = self.lock();
         self.ensure_open(&mut state, now_ms)?;
         self.append(&mut state, now_ms, event)
@@ -222,7 +229,7 @@ impl Audit {
         now_ms: i64,
         event: &Event<'_>,
         frozen: bool,
-    ) -> Result<(), AuditError> {
+    ) -> Result<usize, AuditError> {
         let mut state = self.lock();
         self.ensure_open(&mut state, now_ms)?;
         let before = std::mem::replace(&mut state.head.frozen, frozen);
@@ -251,7 +258,12 @@ impl Audit {
         }
     }
 
-    fn append(&self, state: &mut State, now_ms: i64, event: &Event<'_>) -> Result<(), AuditError> {
+    fn append(
+        &self,
+        state: &mut State,
+        now_ms: i64,
+        event: &Event<'_>,
+    ) -> Result<usize, AuditError> {
         let written = self.append_line(state, now_ms, event);
         self.in_trouble.store(written.is_err(), Ordering::SeqCst);
         written
@@ -262,8 +274,9 @@ impl Audit {
         state: &mut State,
         now_ms: i64,
         event: &Event<'_>,
-    ) -> Result<(), AuditError> {
+    ) -> Result<usize, AuditError> {
         let head = Head { seq: state.head.seq + 1, ..state.head.clone() };
+        let name = event.event;
         let event = serde_json::to_string(event).map_err(|error| self.unwritable(error.into()))?;
         let fields = &event[1..event.len() - 1];
         let frozen = if head.frozen { r#","frozen":true"# } else { "" };
@@ -276,7 +289,11 @@ impl Audit {
         line.push_str("\"}\n");
 
         if state.bytes > 0 && state.bytes + line.len() as u64 > self.segment_bytes_max {
-            self.rotate(state)?;
+            match self.rotate(state, now_ms) {
+                // What stops the broker is never kept out by what is in the log already.
+                Err(AuditError::Full(_)) if matches!(name, "freeze" | "thaw" | "revoke") => {}
+                rotated => rotated?,
+            }
         }
         let Some(file) = &mut state.file else {
             return Err(self.unwritable(io::ErrorKind::NotFound.into()));
@@ -290,7 +307,7 @@ impl Audit {
         }
         state.bytes += line.len() as u64;
         state.head = Head { hash, ..head };
-        Ok(())
+        Ok(line.len())
     }
 
     fn ensure_open(&self, state: &mut State, now_ms: i64) -> Result<(), AuditError> {
@@ -348,8 +365,15 @@ impl Audit {
         reason = "the broker stands alone and has no disk crate; \
         a rename between two whole segments cannot tear a file"
     )]
-    fn rotate(&self, state: &mut State) -> Result<(), AuditError> {
+    fn rotate(&self, state: &mut State, now_ms: i64) -> Result<(), AuditError> {
         let failed = |source| self.unwritable(source);
+        let old = segments(&self.path).map_err(failed)?;
+        // With the one to come: all but the newest must be old enough to go.
+        for (_, path) in old.iter().rev().skip(SEGMENTS_MAX - 1) {
+            if is_young(path, now_ms).map_err(failed)? {
+                return Err(AuditError::Full(path.clone()));
+            }
+        }
         if let Some(file) = &state.file {
             file.sync_data().map_err(failed)?;
         }
@@ -366,6 +390,16 @@ impl Audit {
             tracing::warn!(%error, "an old segment of the audit log stays");
         }
         Ok(())
+    }
+
+    /// How many segments there are, and how many there may be.
+    pub fn segments(&self) -> (usize, usize) {
+        (segments(&self.path).map_or(0, |it| it.len()), SEGMENTS_MAX)
+    }
+
+    /// Whether the last line that was to be written was not.
+    pub fn is_in_trouble(&self) -> bool {
+        self.in_trouble.load(Ordering::SeqCst)
     }
 
     fn throw_away(&self) -> io::Result<()> {
@@ -427,6 +461,14 @@ fn read_tail(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(tail)
 }
 
+/// Whether its last line is younger than what may be thrown away.
+fn is_young(path: &Path, now_ms: i64) -> io::Result<bool> {
+    let written = std::fs::metadata(path)?.modified()?;
+    let now = UNIX_EPOCH + Duration::from_millis(now_ms.max(0) as u64);
+    // From the future is young: a clock that is wrong throws nothing away.
+    Ok(now.duration_since(written).is_ok_and(|it| it < KEPT_FOR) || written > now)
+}
+
 fn segment(path: &Path, first_seq: u64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{first_seq}"));
@@ -456,6 +498,7 @@ mod tests {
     #![allow(clippy::disallowed_methods, reason = "these tests damage files on purpose")]
 
     use std::fs;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -528,6 +571,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_young_is_not_washed_away() {
+        let (_folder, path) = log();
+        let audit = Audit::at(&path).with_segments_of(1000);
+        let full = (0..100).find_map(|_| audit.write(NOW, &event("ada")).err()).unwrap();
+        assert!(matches!(full, AuditError::Full(_)), "{full}");
+        assert_eq!(audit.segments(), (SEGMENTS_MAX, SEGMENTS_MAX));
+        assert!(audit.check(NOW).is_err() && audit.write(NOW, &event("ada")).is_err());
+        let freeze = Event { event: "freeze", ..Event::default() };
+        audit.write_frozen(NOW, &freeze, true).unwrap();
+        assert_eq!(verify(&path).unwrap().first_seq, 1);
+        // A month later the oldest may go.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + KEPT_FOR;
+        audit.write(now.as_millis() as i64 + 1000, &event("ada")).unwrap();
+        let whole = verify(&path).unwrap();
+        assert!(whole.first_seq > 1 && whole.files == SEGMENTS_MAX + 1, "{whole:?}");
+    }
+
+    #[test]
     fn half_a_line_is_cut_and_said() {
         let (_folder, path) = log();
         write(&Audit::at(&path), 2);
@@ -567,11 +628,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_needs_no_file_to_spare_and_may_fail_once() {
+    fn a_rotation_that_failed_is_made_by_a_later_line() {
         const FEW: &str = "TINYCLAW_TEST_WITH_FEW_FILES";
         if std::env::var_os(FEW).is_none() {
             // Again, in a process that may open few files: then a file cannot be had.
-            let name = "audit::tests::a_rotation_needs_no_file_to_spare_and_may_fail_once";
+            let name = "audit::tests::a_rotation_that_failed_is_made_by_a_later_line";
             let script = format!("ulimit -n 64; exec \"$0\" --exact {name}");
             let mut again = std::process::Command::new("bash");
             let again = again.args(["-c", &script]).arg(std::env::current_exe().unwrap());
@@ -586,7 +647,10 @@ mod tests {
             write(&audit, 1);
         }
         let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        // The old one is closed before the new one is opened.
+        for _ in 0..2 {
+            assert!(audit.write(NOW, &event("ada")).is_err() && audit.check(NOW).is_err());
+        }
+        drop(all);
         write(&audit, 3);
         // The segment's name is taken: this line is not written, the next one is.
         while fs::metadata(&path).map_or(0, |it| it.len()) < 800 {
@@ -597,7 +661,6 @@ mod tests {
         assert!(audit.write(NOW, &event("ada")).is_err());
         fs::remove_dir(&stranger).unwrap();
         write(&audit, 3);
-        drop(all);
         assert_eq!(verify(&path).unwrap().files, 3);
     }
 

@@ -7,11 +7,12 @@ mod budget;
 mod housekeeping;
 mod minting;
 mod recording;
+mod repeats;
 mod revoking;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Serialize;
@@ -37,6 +38,7 @@ pub use revoking::Frozen;
 
 use budget::Budgets;
 use housekeeping::Stamps;
+use repeats::Repeats;
 use revoking::BreakGlass;
 
 /// One broker.
@@ -63,7 +65,12 @@ pub struct Broker {
     paused: Mutex<HashMap<u64, i64>>,
     budgets: Budgets<Arc<str>>,
     revoked: Budgets<(Arc<str>, Key)>,
-    denials: Mutex<(i64, u32)>,
+    /// Bytes of the audit log, by who pays.
+    written: Budgets<Arc<str>>,
+    denials: Budgets<Arc<str>>,
+    /// Denials since the last line about one.
+    denials_unwritten: AtomicU64,
+    repeats: Repeats,
     anybody: Arc<str>,
     threads: Arc<str>,
     started_at_ms: i64,
@@ -136,7 +143,10 @@ impl Broker {
             paused: Mutex::default(),
             budgets: Budgets::default(),
             revoked: Budgets::default(),
-            denials: Mutex::default(),
+            written: Budgets::default(),
+            denials: Budgets::default(),
+            denials_unwritten: AtomicU64::new(0),
+            repeats: Repeats::default(),
             started_at_ms: clock.wall_ms(),
             anybody: ANYBODY.into(),
             threads: "thread".into(),
@@ -260,6 +270,10 @@ impl Broker {
         plan.check_target()?;
         let key = self.settle(&plan, caller).await?;
         let (issued, minted) = self.obtain(key, ask.min_ttl, caller).await?;
+        if self.is_counted(&issued.digest, caller, &plan.rule, peer) {
+            self.open_for_business()?;
+            return Ok(issued);
+        }
         let capability = caller.capability.as_deref();
         let event = Event {
             event: "token",
@@ -277,7 +291,8 @@ impl Broker {
             expires_at: Some(&issued.expires_at),
             ..Event::default()
         };
-        self.record(&event)?;
+        self.record_at_cost(&event, &caller.payer(), minted)?;
+        self.count_from_here(&issued.digest, caller, &plan.rule, peer);
         // Frozen while we waited, or so says the log that was opened just now: the token is
         // being revoked.
         self.open_for_business()?;

@@ -103,6 +103,7 @@ pub async fn serve(
         tracing::warn!(connections = seats.count(), "some connections were still open");
     }
     housekeeping.abort();
+    broker.write_repeats(true);
     Ok(())
 }
 
@@ -174,6 +175,7 @@ async fn keep_house(broker: Arc<Broker>) {
         broker.watch_break_glass().await;
         if look % RENEW_EVERY == 0 {
             broker.refresh_due();
+            broker.write_repeats(false);
             broker.revoke_again().await;
         }
     }

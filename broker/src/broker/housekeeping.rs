@@ -214,6 +214,13 @@ impl Broker {
                            network is served";
             warnings.push(warning.to_owned());
         }
+        let (segments, most) = self.audit.segments();
+        if segments * 4 >= most * 3 && why.is_empty() {
+            warnings.push(format!(
+                "{segments} of {most} segments of the audit log are full: those younger than 30 \
+                 days are not thrown away; move old ones to where they are kept"
+            ));
+        }
         if self.clock.offset() != 0 {
             let offset = self.clock.offset();
             warnings.push(format!("this machine's clock is {} s off", -offset));

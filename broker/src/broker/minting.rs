@@ -41,6 +41,7 @@ impl Broker {
                 Found::Nothing => {}
             }
             self.spend(&payer, false)?;
+            self.check_room(&payer, 0.0)?;
             self.check_minted_again(&payer, &key)?;
             let (broker, payer, wanted) = (self.clone(), payer.clone(), key.clone());
             let errand = move || async move {

@@ -2,15 +2,22 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{Broker, lock, lost};
+use super::budget::Limit;
+use super::{Broker, lost};
 use crate::audit::{AuditError, Event};
 use crate::policy::Caller;
 use crate::redact::scrub;
 use crate::refusal::{Refusal, chain};
 
-/// Denials beyond this many a second are counted, not written: a flood must not fill the disk.
-const DENIALS_A_SECOND: u32 = 50;
+/// Denials of one caller (an address, where nobody knows more) that are lines of their own; what is
+/// beyond is a number in the next line. A flood must not fill the disk.
+const DENIALS: Limit = Limit { most: 200.0, per_hour: 60.0 };
+/// Bytes of the audit log that each mint of the hour pays for: with the usual 2,000 a caller may
+/// write 16 MiB at once and 1 MiB an hour, which is 0.7 of the gigabyte that is kept in a month.
+const BYTES_A_MINT: f64 = 8192.0;
+const BYTES_A_MINT_AND_HOUR: f64 = 512.0;
 
 impl Broker {
     /// Says in the audit log that a broker started.
@@ -31,17 +38,12 @@ impl Broker {
             return;
         }
         self.counters.denied.up();
-        let second = self.clock.wall_ms() / 1000;
-        {
-            let mut denials = lock(&self.denials);
-            if denials.0 != second {
-                *denials = (second, 0);
-            }
-            denials.1 += 1;
-            if denials.1 > DENIALS_A_SECOND {
-                return;
-            }
+        let who = caller.map_or_else(|| peer.to_string().into(), Caller::payer);
+        if self.denials.take(who, 1.0, DENIALS, self.clock.now()).is_err() {
+            self.denials_unwritten.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        let unwritten = self.denials_unwritten.swap(0, Ordering::Relaxed);
         let asked = query.map(|it| scrub(&it.chars().take(500).collect::<String>()).into_owned());
         let capability = caller.and_then(|it| it.capability.as_deref());
         let event = Event {
@@ -53,6 +55,7 @@ impl Broker {
             peer: Some(peer),
             asked: asked.as_deref(),
             code: Some(refusal.code),
+            count: (unwritten > 0).then_some(unwritten),
             ..Event::default()
         };
         // A refusal is given whether or not it can be written down.
@@ -61,7 +64,33 @@ impl Broker {
 
     pub(super) fn record(&self, event: &Event<'_>) -> Result<(), Refusal> {
         let written = self.audit.write(self.clock.wall_ms(), event);
-        written.map_err(|error| self.unwritable(&error))
+        written.map(|_| ()).map_err(|error| self.unwritable(&error))
+    }
+
+    /// Writes a line that somebody pays for, and for the mint's line before it.
+    pub(super) fn record_at_cost(
+        &self,
+        event: &Event<'_>,
+        payer: &Arc<str>,
+        minted: bool,
+    ) -> Result<(), Refusal> {
+        self.check_room(payer, 0.0)?;
+        let written = self.audit.write(self.clock.wall_ms(), event);
+        let bytes = written.map_err(|error| self.unwritable(&error))? as f64;
+        // It is written: that it was the last one for now matters to the next.
+        let _ = self.check_room(payer, if minted { 2.0 * bytes } else { bytes });
+        Ok(())
+    }
+
+    /// Whether somebody may still write into the audit log, and takes so many bytes of it.
+    pub(super) fn check_room(&self, payer: &Arc<str>, bytes: f64) -> Result<(), Refusal> {
+        let mints = f64::from(self.policy().mints_per_hour);
+        let limit = Limit { most: mints * BYTES_A_MINT, per_hour: mints * BYTES_A_MINT_AND_HOUR };
+        self.written.take(payer.clone(), bytes, limit, self.clock.now()).map_err(|seconds| {
+            let error = format!("{payer} filled its part of the audit log");
+            let hint = "ask for fewer different tokens, or raise mints_per_hour in the policy";
+            Refusal::new(429, "audit_budget", error, hint).after(seconds)
+        })
     }
 
     pub(super) async fn record_durably(self: &Arc<Self>, event: &Event<'_>) -> Result<(), Refusal> {

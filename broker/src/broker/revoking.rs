@@ -98,17 +98,18 @@ impl Broker {
         self.frozen.store(true, Ordering::SeqCst);
         tracing::error!(who, "frozen: nothing is minted until it is thawed");
         let event = Event { event: "freeze", client: Some(who), peer, ..Event::default() };
-        let persisted = self.audit.write_frozen(self.clock.wall_ms(), &event, true);
-        let persisted =
-            persisted.map_err(|error| self.unwritable(&error)).is_ok() && self.flush().is_ok();
-        let (revoked, failed) = self.revoke_all().await;
-        let event = Event {
-            event: "revoke",
-            client: Some(who),
-            count: Some(revoked as u64),
-            ..Event::default()
+        // Once: who freezes what is frozen fills no disk with it.
+        let persisted = self.audit.is_frozen() || {
+            self.write_repeats(true);
+            let written = self.audit.write_frozen(self.clock.wall_ms(), &event, true);
+            written.map_err(|error| self.unwritable(&error)).is_ok() && self.flush().is_ok()
         };
-        let _ = self.record(&event);
+        let (revoked, failed) = self.revoke_all().await;
+        if revoked > 0 {
+            let count = Some(revoked as u64);
+            let event = Event { event: "revoke", client: Some(who), count, ..Event::default() };
+            let _ = self.record(&event);
+        }
         Frozen { frozen: true, revoked, failed, persisted }
     }
 

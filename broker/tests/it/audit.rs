@@ -11,6 +11,12 @@ use crate::{BROKER, start};
 
 const SITE: &str = "installation_id=12345&repositories=site&permissions=contents:read";
 
+/// Two thousand repositories, each of them good for a token of its own.
+fn install_many(office: &Office) {
+    let names: Vec<String> = (0..2000).map(|it| format!("r{it}")).collect();
+    office.github.install(100, "bob", &names.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
 fn verify(office: &Office) -> (bool, Value) {
     let mut command = office.command(BROKER);
     let output = command.args(["audit", "verify", "--json"]).output().unwrap();
@@ -20,22 +26,30 @@ fn verify(office: &Office) -> (bool, Value) {
 #[test]
 fn every_token_is_on_record_by_its_hash() {
     let office = Office::new();
-    let broker = start(&office);
+    let mut broker = start(&office);
     let token = broker.token(SITE);
-    broker.token(SITE);
+    for _ in 0..3 {
+        broker.token(SITE);
+    }
     broker.refused("installation_id=12345&repositories=site&permissions=secrets:read");
+    broker.stop();
     let lines: Vec<Value> =
         broker.audit().lines().map(|it| serde_json::from_str(it).unwrap()).collect();
     let events: Vec<&str> = lines.iter().map(|it| it["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["start", "mint", "token", "token", "denied"]);
-    let second = &lines[3];
-    assert_eq!(second["token_sha256"], digest_of(&token));
-    assert_eq!((&second["decision"], &second["cause"]), (&json!("granted"), &json!("cache")));
-    assert_eq!(second["repositories"], json!(["site"]));
-    assert_eq!(second["permissions"], json!({ "contents": "read" }));
-    assert_eq!((&second["client"], &second["peer"]), (&json!("anybody"), &json!("127.0.0.1")));
-    assert_eq!(lines[4]["code"], "policy_denied");
-    assert!(lines[4]["asked"].as_str().unwrap().contains("secrets:read"));
+    // The times after the first are a number, written at the end at the latest.
+    assert_eq!(events, ["start", "mint", "token", "denied", "token"]);
+    let first = &lines[2];
+    assert_eq!(first["token_sha256"], digest_of(&token));
+    assert_eq!((&first["decision"], &first["cause"]), (&json!("granted"), &json!("minted")));
+    assert_eq!(first["repositories"], json!(["site"]));
+    assert_eq!(first["permissions"], json!({ "contents": "read" }));
+    assert_eq!((&first["client"], &first["peer"]), (&json!("anybody"), &json!("127.0.0.1")));
+    assert_eq!(lines[3]["code"], "policy_denied");
+    assert!(lines[3]["asked"].as_str().unwrap().contains("secrets:read"));
+    let again = &lines[4];
+    assert_eq!((&again["cause"], &again["count"]), (&json!("again"), &json!(3)));
+    assert_eq!(again["token_sha256"], first["token_sha256"]);
+    assert_eq!((&again["client"], &again["peer"]), (&first["client"], &first["peer"]));
     let (whole, found) = verify(&office);
     assert!(whole && found["found"]["lines"] == 5, "{found}");
 }
@@ -75,9 +89,20 @@ fn a_disk_that_fills_up_stops_warm_tokens_too() {
     office.set("SHELL_BROKER", BROKER);
     let script = "ulimit -f 3; trap '' XFSZ; exec \"$SHELL_BROKER\" serve";
     let broker = office.start("/bin/bash", &["-c", script]);
+    install_many(&office);
     broker.token(SITE);
-    let granted = (0..100).take_while(|_| broker.get(&format!("/token?{SITE}")).0 == 200).count();
-    assert!((1..100).contains(&granted), "{granted}");
+    assert_eq!(broker.get(&format!("/token?{SITE}")).0, 200, "counted, not written");
+    let mut names = (0..100).map(|it| format!("installation_id=100&repositories=r{it}"));
+    let mut granted = 1;
+    // New tokens until no line gets in any more; then the one at hand is not given either.
+    let stopped = names.any(|query| {
+        if broker.get(&format!("/token?{query}")).0 == 200 {
+            granted += 1;
+            return false;
+        }
+        broker.get(&format!("/token?{SITE}")).0 == 503
+    });
+    assert!(stopped && granted > 1, "{granted}");
     assert_eq!(broker.refused(SITE), (503, "audit_unwritable".into()));
     assert_eq!((broker.get("/health").0, broker.get("/ready").0), (200, 503));
     drop(broker);
@@ -100,6 +125,7 @@ fn a_second_broker_waits_for_the_log() {
 #[test]
 fn killed_at_any_moment_the_chain_goes_on() {
     let office = Office::new();
+    install_many(&office);
     let mut granted = 0;
     for round in 0..5 {
         let mut broker = start(&office);
@@ -107,9 +133,13 @@ fn killed_at_any_moment_the_chain_goes_on() {
             let broker = &broker;
             let asking = scope.spawn(move || {
                 let address = tinyclaw_broker::errand::Address::new("127.0.0.1", broker.port);
-                let path = format!("/token?{SITE}");
-                let ask = || tinyclaw_broker::errand::ask(&address, "GET", &path, None, None);
-                std::iter::from_fn(|| ask().ok().filter(|it| it.0 == 200)).count()
+                // Each another one: that is what has a line of its own.
+                let mut paths =
+                    (0..2000).map(|it| format!("/token?installation_id=100&repositories=r{it}"));
+                let ask =
+                    |path: &str| tinyclaw_broker::errand::ask(&address, "GET", path, None, None);
+                let granted = |path: &String| ask(path).is_ok_and(|it| it.0 == 200);
+                paths.by_ref().take_while(granted).count()
             });
             broker.until("some lines", |it| it.audit().lines().count() > round * 20 + 20);
             broker.signal(Signal::SIGKILL);

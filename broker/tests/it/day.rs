@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 use tinyclaw_broker::policy::Caller;
 use tinyclaw_broker::{Broker, Clock, Config, ManualClock, respond};
 
@@ -21,12 +22,17 @@ struct Day {
     hand: Arc<ManualClock>,
     broker: Arc<Broker>,
     now: i64,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Day {
     /// With this machine's clock so many seconds wrong.
     fn begin(wrong_by: i64) -> Day {
+        Day::under(None, wrong_by)
+    }
+
+    /// The same under a policy.
+    fn under(policy: Option<&str>, wrong_by: i64) -> Day {
         let folder = tempfile::tempdir().unwrap();
         let (key, public) = rsa_key(folder.path());
         let github = GitHub::start(&public);
@@ -40,12 +46,16 @@ impl Day {
                 "GITHUB_APP_PEM" => key.display().to_string(),
                 "GITHUB_API_URL" => github.url(),
                 "BROKER_FREEZE_FILE" => at(name),
+                "BROKER_POLICY" => {
+                    std::fs::write(at("policy.toml"), policy?).unwrap();
+                    at("policy.toml")
+                }
                 "BROKER_AUDIT" => at("audit.jsonl"),
                 _ => return None,
             })
         });
         let broker = Broker::open(config.unwrap(), Clock::manual(hand.clone())).unwrap();
-        Day { github, hand, broker, now: START, _folder: folder }
+        Day { github, hand, broker, now: START, folder }
     }
 
     fn pass(&mut self, seconds: i64) {
@@ -61,6 +71,12 @@ impl Day {
         let scope = self.github.scope(issued.token.expose_secret()).unwrap();
         assert!(!scope.revoked);
         scope.expires - self.now
+    }
+
+    /// The audit log.
+    fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+        text.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
     }
 
     /// Waits until so many tokens were minted: renewing happens in the background.
@@ -125,6 +141,79 @@ async fn a_token_revoked_again_and_again_is_not_minted_each_time() {
     let other = Caller { client: "bob".into(), ..caller };
     day.broker.token(&other, SITE, PEER).await.unwrap();
     day.pass(300);
+    day.left(SITE).await;
+}
+
+#[tokio::test]
+async fn every_caller_of_a_token_is_on_record_once_and_then_a_number() {
+    let mut day = Day::begin(0);
+    let caller = day.broker.caller(None).unwrap();
+    let other = Caller { client: "bob".into(), ..caller.clone() };
+    let neighbour = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 3));
+    for _ in 0..100 {
+        day.broker.token(&caller, SITE, PEER).await.unwrap();
+        day.broker.token(&caller, SITE, neighbour).await.unwrap();
+        day.broker.token(&other, SITE, PEER).await.unwrap();
+    }
+    let counts = |day: &Day| -> Vec<Option<u64>> {
+        let lines = day.lines();
+        lines.iter().filter(|it| it["event"] == "token").map(|it| it["count"].as_u64()).collect()
+    };
+    assert_eq!(counts(&day), [None; 3]);
+    day.pass(599);
+    day.broker.write_repeats(false);
+    assert_eq!(counts(&day), [None; 3]);
+    day.pass(1);
+    day.broker.write_repeats(false);
+    assert_eq!(counts(&day), [None, None, None, Some(99), Some(99), Some(99)]);
+    // Nobody came back: nothing more is said of it, and who comes now is a line again.
+    day.pass(600);
+    day.broker.write_repeats(false);
+    day.left(SITE).await;
+    assert_eq!(counts(&day)[6..], [None]);
+    // A new token is on record for its caller, however often he had the old one.
+    day.pass(2000);
+    day.left(&format!("{SITE}&min_ttl=3000")).await;
+    assert_eq!(day.lines().pop().unwrap()["cause"], "minted");
+}
+
+#[tokio::test]
+async fn nobody_fills_the_log_for_the_others() {
+    // A hundredth of what is usual.
+    let policy = "mints_per_hour = 20\n[clients.'*']\nrepositories = ['*']\n\
+                  permissions = { contents = 'read' }\n";
+    let mut day = Day::under(Some(policy), 0);
+    let caller = day.broker.caller(None).unwrap();
+    // Two hundred denials are lines, the rest a number.
+    for _ in 0..1000 {
+        let query = "installation_id=12345&repositories=site&permissions=secrets:read";
+        day.broker.token(&caller, query, PEER).await.unwrap_err();
+    }
+    assert_eq!(day.lines().len(), 200);
+    day.pass(60);
+    let query = "installation_id=12345&repositories=site&permissions=members:read";
+    day.broker.token(&caller, query, PEER).await.unwrap_err();
+    let last = day.lines().pop().unwrap();
+    assert_eq!((&last["event"], &last["count"]), (&json!("denied"), &json!(800)));
+
+    // Long lines: five hundred repositories with long names, always other ones.
+    let names: Vec<String> = (0..1000).map(|it| format!("{it:0>50}")).collect();
+    day.github.install(100, "bob", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut refusal = None;
+    for first in 0..20 {
+        let query =
+            format!("installation_id=100&repositories={}", names[first..first + 500].join(","));
+        refusal = day.broker.token(&caller, &query, PEER).await.err();
+        if refusal.is_some() {
+            break;
+        }
+    }
+    assert_eq!(refusal.unwrap().code, "audit_budget");
+    let log = std::fs::metadata(day.folder.path().join("audit.jsonl")).unwrap().len();
+    assert!(log < 400 * 1024, "{log}");
+    let other = Caller { client: "bob".into(), ..caller.clone() };
+    day.broker.token(&other, SITE, PEER).await.unwrap();
+    day.pass(24 * 3600);
     day.left(SITE).await;
 }
 

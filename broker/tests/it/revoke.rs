@@ -57,6 +57,10 @@ fn a_freeze_revokes_a_hundred_and_outlives_a_restart() {
     );
     assert!(office.github.world().tokens.values().all(|it| it.revoked));
     assert_eq!(broker.refused(SITE), (503, "frozen".into()));
+    let lines = broker.audit().lines().count();
+    let again = broker.ask("POST", "/freeze", None, None);
+    assert_eq!((again.0, &again.1["persisted"]), (200, &json!(true)));
+    assert_eq!(broker.audit().lines().count(), lines, "said once, however often it is asked for");
     broker.stop();
 
     let broker = start(&office);
