@@ -185,7 +185,9 @@ impl Broker {
 
     /// Whether a bearer is asked for.
     pub fn is_guarded(&self) -> bool {
-        !self.clients().is_empty() || self.config.capability_secret.is_some()
+        // Who gave a secret that cannot be used wanted one to be asked for.
+        let wanted = self.config.capability_secret.is_some() || self.config.trouble.is_some();
+        wanted || !self.clients().is_empty()
     }
 
     /// Whether nothing is minted.

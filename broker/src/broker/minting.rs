@@ -14,8 +14,8 @@ use crate::vault::{Found, Issued, Key};
 /// A token that was revoked is minted again so often, and then this often in an hour: git has one
 /// revoked that was refused, and nobody else needs to.
 const MINTED_AGAIN: Limit = Limit { most: 5.0, per_hour: 12.0 };
-/// Who pays for renewing unasked: nobody alone.
-const RENEWALS: &str = "renewals";
+/// Who pays for renewing unasked. No client has a name with a blank in it.
+const RENEWALS: &str = "all renewals";
 
 impl Broker {
     /// A token for the key: from the vault, from a mint under way, or newly minted.
@@ -71,6 +71,10 @@ impl Broker {
 
     /// Renews a token in the background, unless that is under way.
     fn renew(self: &Arc<Self>, key: Key) {
+        if self.spend(&RENEWALS.into(), false).is_err() {
+            // It is good for a while yet; after that its callers pay for a new one.
+            return;
+        }
         let (broker, wanted) = (self.clone(), key.clone());
         let errand = move || async move {
             let minted = match broker.spend(&RENEWALS.into(), true) {

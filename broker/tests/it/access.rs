@@ -364,5 +364,7 @@ fn unconfigured_it_idles_and_says_why() {
         let (status, body) = broker.get("/ready");
         assert_eq!(status, 503);
         assert!(body["why"].to_string().contains(reason), "{body}");
+        let served = broker.said().contains("private network is served");
+        assert_eq!(served, !name.starts_with("BROKER_"), "{name}");
     }
 }
