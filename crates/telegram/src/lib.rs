@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod below;
 mod board;
 pub mod book;
 pub mod budget;

@@ -1,7 +1,7 @@
 //! What an answer is sent as: texts and files in a fixed order, so that part 3 is part 3 after a restart too.
 //!
 //! The plan depends on the message file alone. Nothing of an answer is left out: what is too long for a few messages
-//! goes as a file as well.
+//! goes as a file as well. Which files may be sent is decided in [`crate::below`].
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use tinyclaw_domain::{FileRef, Message, Outcome, Reply, Source};
 use tinyclaw_service::settings::{CostLine, Telegram};
 
+use crate::below::{Grounds, Opened};
 use crate::book::Address;
 use crate::client::Upload;
 use crate::face::Face;
@@ -20,8 +21,6 @@ pub(crate) const MARK: &str = "<i>(sent again after a restart)</i>";
 const PARTS_MAX: usize = 4;
 /// How much of such an answer is shown.
 const BEGINNING_UNITS: usize = 2500;
-/// What a bot may send.
-const UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// What Telegram takes as a photo.
 const PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// An album has so many pictures at most.
@@ -51,6 +50,8 @@ impl Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) path: PathBuf,
+    /// Where it may lie, when it is sent as well as now.
+    pub(crate) grounds: Grounds,
     pub(crate) name: String,
     pub(crate) mime: String,
 }
@@ -69,12 +70,10 @@ pub(crate) fn plan(face: &Face, message: &Message) -> anyhow::Result<Vec<Piece>>
 fn whole_text(face: &Face, reply: &Reply) -> anyhow::Result<String> {
     let Some(file) = &reply.file else { return Ok(reply.text.clone()) };
     let root = face.state.root().canonicalize().context("cannot find the state folder")?;
-    let path = root.join(file);
-    let path = path.canonicalize().with_context(|| format!("cannot find {file}"))?;
-    if !path.starts_with(root.join("files")) {
-        bail!("the answer lies outside of files/");
-    }
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))
+    let grounds = Grounds::of(&root.join("files"), None);
+    let bytes = grounds.open(&root.join(file)).and_then(Opened::read);
+    let bytes = bytes.with_context(|| format!("the answer is in {file}"))?;
+    String::from_utf8(bytes).with_context(|| format!("cannot read {file}"))
 }
 
 /// Texts for an answer, `before` and `after` of which are HTML of one message at most.
@@ -151,9 +150,10 @@ fn after(reply: &Reply, settings: &Telegram, refused: &[String]) -> String {
 /// The files of an answer in the order they go out, and what is not sent and why.
 fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
     let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
+    let grounds = Grounds::of(&face.state.files(&message.thread_id), cwd.as_deref());
     let (mut pieces, mut refused) = (Vec::<Piece>::new(), Vec::new());
     for file in files {
-        match allowed(face, message, cwd.as_deref(), file) {
+        match allowed(face.state.root(), &grounds, file) {
             Ok((it, is_photo)) => match pieces.last_mut() {
                 Some(Piece::Photos(album)) if is_photo && album.len() < ALBUM_MAX => album.push(it),
                 _ if is_photo => pieces.push(Piece::Photos(vec![it])),
@@ -169,63 +169,15 @@ fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<
 }
 
 /// Whether a file may leave the house, and whether as a photo.
-fn allowed(
-    face: &Face,
-    message: &Message,
-    cwd: Option<&Path>,
-    file: &FileRef,
-) -> anyhow::Result<(Outgoing, bool)> {
-    let given = Path::new(&file.path);
-    let path = if given.is_absolute() { given.to_owned() } else { face.state.root().join(given) };
-    let Ok(path) = path.canonicalize() else { bail!("it is not there") };
-    // Links are resolved by now: what counts is where it really lies.
-    let ours = face.state.files(&message.thread_id).canonicalize().ok();
-    let theirs = cwd.and_then(|it| it.canonicalize().ok());
-    let below = |dir: &Option<PathBuf>| dir.as_ref().is_some_and(|it| path.starts_with(it));
-    if !below(&ours) && !below(&theirs) {
-        bail!("it lies outside of this thread's directory");
-    }
-    if !below(&ours) && is_secret(&path) {
-        bail!("it may hold secrets");
-    }
-    let about = std::fs::metadata(&path).context("it cannot be read")?;
-    if !about.is_file() {
-        bail!("it is no file");
-    }
-    if about.len() == 0 {
-        bail!("it is empty");
-    }
-    if about.len() > UPLOAD_BYTES_MAX {
-        bail!("it is larger than 50 MB");
-    }
+fn allowed(root: &Path, grounds: &Grounds, file: &FileRef) -> anyhow::Result<(Outgoing, bool)> {
+    // An absolute path is not changed by what it is joined to.
+    let Opened { path, about, .. } = grounds.open(&root.join(&file.path))?;
     let name = file.name.clone().or_else(|| Some(path.file_name()?.to_string_lossy().into_owned()));
     let name = crate::fetch::safe_name(&name.unwrap_or_default());
     let mime = if file.mime.is_empty() { mime_of(&name) } else { &file.mime }.to_owned();
     let photo = matches!(mime.as_str(), "image/jpeg" | "image/png" | "image/webp");
     let photo = photo && about.len() <= PHOTO_BYTES_MAX;
-    Ok((Outgoing { path, name, mime }, photo))
-}
-
-/// Files that hold secrets more often than not.
-fn is_secret(path: &Path) -> bool {
-    path.components().any(|it| {
-        let name = it.as_os_str().to_string_lossy().to_ascii_lowercase();
-        matches!(
-            name.as_str(),
-            ".ssh"
-                | ".gnupg"
-                | ".aws"
-                | ".tinyclaw"
-                | ".netrc"
-                | ".npmrc"
-                | ".git-credentials"
-                | "secrets"
-        ) || name == ".env"
-            || name.starts_with(".env.") && name != ".env.example"
-            || name.starts_with("id_rsa")
-            || name.starts_with("id_ed25519")
-            || [".pem", ".key", ".p12", ".pfx", ".kdbx"].iter().any(|end| name.ends_with(end))
-    })
+    Ok((Outgoing { path, grounds: grounds.clone(), name, mime }, photo))
 }
 
 fn mime_of(name: &str) -> &'static str {
@@ -246,9 +198,9 @@ fn mime_of(name: &str) -> &'static str {
 }
 
 impl Outgoing {
-    /// Reads the file for sending.
-    pub(crate) fn upload(&self) -> std::io::Result<Upload> {
-        let bytes = std::fs::read(&self.path)?;
+    /// Reads the file for sending. The error is for a person.
+    pub(crate) fn upload(&self) -> anyhow::Result<Upload> {
+        let bytes = self.grounds.open(&self.path)?.read()?;
         Ok(Upload { name: self.name.clone(), mime: self.mime.clone(), bytes })
     }
 }
@@ -298,21 +250,5 @@ mod tests {
         let long = format!("{answer}\n\n{}", "And so on, and so on.\n\n".repeat(1000));
         let files = shapes(&texts(&long, "", "")).split_off(1);
         assert_eq!(files, [format!("answer.md, {} bytes", long.len())]);
-    }
-
-    #[test]
-    fn files_that_hold_secrets_stay() {
-        for path in [
-            "/w/.env",
-            "/w/.env.local",
-            "/w/a/key.pem",
-            "/home/x/.ssh/config",
-            "/w/.tinyclaw/telegram.json",
-        ] {
-            assert!(is_secret(Path::new(path)), "{path}");
-        }
-        for path in ["/w/.env.example", "/w/environment.md", "/w/keys.rs"] {
-            assert!(!is_secret(Path::new(path)), "{path}");
-        }
     }
 }

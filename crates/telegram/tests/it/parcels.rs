@@ -98,3 +98,30 @@ async fn an_answer_that_is_buried_leaves_no_status_that_says_working() {
     assert_eq!(office.state.statuses().read_dir().unwrap().count(), 0);
     office.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_is_what_was_checked() {
+    let (office, work) = office_with(&["report.pdf"]).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let secret = elsewhere.path().join("report.pdf");
+    tinyclaw_disk::replace(&secret, b"not yours", tinyclaw_disk::Flush::None).unwrap();
+    office.ada(None, "send me the report");
+    let turn = office.claim().await;
+    office.plug.pull().await;
+    let files = refs(&work, &["report.pdf"]);
+    turn.reply(|it| {
+        "Here.".clone_into(&mut it.text);
+        it.files = files;
+    });
+    // The answer was planned, and cannot go out yet.
+    office.until_health("cut off", |it| it.numbers.contains_key("unsentTotal")).await;
+    let path = work.path().join("report.pdf");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&secret, &path).unwrap();
+    office.plug.put_back().await.unwrap();
+    let words = "    report.pdf was not sent: it lies outside of this thread's directory.\n";
+    office.until_said(words).await;
+    office.until_in_place(Place::Done, 1).await;
+    assert_eq!(office.calls("sendDocument").len(), 0);
+    office.close().await;
+}
