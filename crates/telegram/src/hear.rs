@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 use teloxide::types::{
-    MaybeInaccessibleMessage, Message, MessageOrigin, Update as TgUpdate, UpdateKind, User,
+    MaybeInaccessibleMessage, Message, MessageKind, MessageOrigin, Update as TgUpdate, UpdateKind,
+    User,
 };
 
 use crate::book::Address;
@@ -108,8 +109,8 @@ pub(crate) fn hear(id: i64, raw: &Value) -> Event {
         return Event::Unreadable;
     };
     match update.kind {
-        UpdateKind::Message(message) => message_event(id, &message, Event::Said),
-        UpdateKind::EditedMessage(message) => match said(id, &message) {
+        UpdateKind::Message(message) => message_event(id, &message, &raw["message"]),
+        UpdateKind::EditedMessage(message) => match said(id, &message, &raw["edited_message"]) {
             Some(said) => Event::Edited(Box::new(said)),
             None => Event::Nothing("an edit by nobody"),
         },
@@ -145,7 +146,7 @@ pub(crate) fn hear(id: i64, raw: &Value) -> Event {
     }
 }
 
-fn message_event(id: i64, message: &Message, said_as: fn(Box<Said>) -> Event) -> Event {
+fn message_event(id: i64, message: &Message, raw: &Value) -> Event {
     if let Some(to) = message.migrate_to_chat_id() {
         return Event::Migrated { from: message.chat.id.0, to: to.0 };
     }
@@ -167,16 +168,16 @@ fn message_event(id: i64, message: &Message, said_as: fn(Box<Said>) -> Event) ->
     if user.is_bot {
         return Event::Nothing("said by a bot");
     }
-    match said(id, message) {
+    match said(id, message, raw) {
         Some(said) if said.text.is_empty() && said.files.is_empty() && said.odd.is_none() => {
             Event::Nothing("nothing in it for us")
         }
-        Some(said) => said_as(Box::new(said)),
+        Some(said) => Event::Said(Box::new(said)),
         None => Event::Nothing("said by nobody"),
     }
 }
 
-fn said(update: i64, message: &Message) -> Option<Said> {
+fn said(update: i64, message: &Message, raw: &Value) -> Option<Said> {
     let user = message.from.as_ref().filter(|it| !it.is_bot)?;
     let text = message.text().or_else(|| message.caption()).unwrap_or_default();
     let files: Vec<Attachment> = attachment(message).into_iter().collect();
@@ -196,7 +197,7 @@ fn said(update: i64, message: &Message) -> Option<Said> {
         reply: reply_of(message),
         files,
         album: message.media_group_id().map(|it| it.0.clone()),
-        odd: odd(message),
+        odd: odd(message, raw),
     })
 }
 
@@ -314,6 +315,18 @@ fn attachment(message: &Message) -> Option<Attachment> {
             ("video.mp4", "video/mp4"),
         ));
     }
+    // Without sound: a GIF, or what Telegram makes of one. It has a document beside it, for older bots.
+    if let Some(animation) = message.animation() {
+        let mime = animation.mime_type.as_ref().map(ToString::to_string);
+        let name = animation.file_name.as_deref();
+        return Some(it(
+            AttachmentKind::Video,
+            &animation.file,
+            name,
+            mime,
+            ("animation.mp4", "video/mp4"),
+        ));
+    }
     let document = message.document()?;
     let mime = document.mime_type.as_ref().map(ToString::to_string);
     let name = document.file_name.as_deref();
@@ -326,7 +339,7 @@ fn attachment(message: &Message) -> Option<Attachment> {
     ))
 }
 
-fn odd(message: &Message) -> Option<&'static str> {
+fn odd(message: &Message, raw: &Value) -> Option<&'static str> {
     Some(if message.sticker().is_some() {
         "stickers"
     } else if message.video_note().is_some() {
@@ -341,8 +354,41 @@ fn odd(message: &Message) -> Option<&'static str> {
         "games"
     } else if message.story().is_some() {
         "stories"
+    } else if message.checklist().is_some() {
+        "checklists"
+    } else if message.paid_media().is_some() {
+        "paid media"
+    } else if matches!(message.kind, MessageKind::Empty {}) && is_something_new(raw) {
+        "this kind of message"
     } else {
         return None;
+    })
+}
+
+/// Whether there is something in a message of which nothing was understood. What merely happened in a chat is told by
+/// the bot's interface in words that end like "pinned", "left" or "sent", and a person said nothing then.
+fn is_something_new(raw: &Value) -> bool {
+    const AROUND: [&str; 14] = [
+        "from",
+        "chat",
+        "sender_chat",
+        "sender_business_bot",
+        "direct_messages_topic",
+        "forward_origin",
+        "reply_to_message",
+        "reply_to_story",
+        "external_reply",
+        "quote",
+        "via_bot",
+        "link_preview_options",
+        "suggested_post_info",
+        "reply_markup",
+    ];
+    let happened = |name: &str| ["ed", "left", "sent", "paid"].iter().any(|it| name.ends_with(it));
+    raw.as_object().into_iter().flatten().any(|(name, value)| {
+        (value.is_object() || value.is_array())
+            && !AROUND.contains(&name.as_str())
+            && !happened(name)
     })
 }
 
@@ -413,6 +459,48 @@ mod tests {
         });
         let said = said_in(&message(json!({"forward_origin": origin})));
         assert_eq!(said.text, "Forwarded from Bob B.:\n> hello");
+    }
+
+    #[test]
+    fn a_gif_is_a_film_although_it_is_a_document_too() {
+        let file = json!({
+            "file_id": "a", "file_unique_id": "b", "width": 320, "height": 240, "duration": 2,
+            "file_name": "cat.gif.mp4", "mime_type": "video/mp4", "file_size": 9,
+        });
+        let mut raw = message(json!({"animation": file, "document": file, "caption": "look"}));
+        raw["message"].as_object_mut().unwrap().remove("text");
+        let said = said_in(&raw);
+        let files: Vec<_> = said.files.iter().map(|it| (it.kind, it.name.as_str())).collect();
+        assert_eq!(files, [(AttachmentKind::Video, "cat.gif.mp4")]);
+        assert_eq!((said.text.as_str(), said.odd), ("look", None));
+    }
+
+    #[test]
+    fn what_a_person_sends_and_nobody_understands_is_odd_and_what_happens_is_not() {
+        let only = |name: &str, value: Value| {
+            let mut raw = message(json!({name: value}));
+            raw["message"].as_object_mut().unwrap().remove("text");
+            hear(5, &raw)
+        };
+        let checklist = json!({"title": "todo", "tasks": [{"id": 1, "text": "milk"}]});
+        for (name, value, odd) in [
+            ("checklist", checklist, "checklists"),
+            ("paid_media", json!({"star_count": 1, "paid_media": []}), "paid media"),
+            ("rich_message", json!({"blocks": []}), "this kind of message"),
+        ] {
+            match only(name, value) {
+                Event::Said(said) => assert_eq!(said.odd, Some(odd), "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        for (name, value) in [
+            ("new_chat_title", json!("Office")),
+            ("left_chat_member", json!({"id": 102, "is_bot": false, "first_name": "Bob"})),
+            ("chat_owner_changed", json!({"new_owner": {"id": 102}})),
+            ("gift_upgrade_sent", json!({"gift": {}})),
+        ] {
+            assert!(matches!(only(name, value), Event::Nothing(_)), "{name}");
+        }
     }
 
     #[test]

@@ -378,6 +378,22 @@ async fn files_come_in_and_too_large_ones_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gif_comes_in_like_any_film() {
+    let office = Office::open().await;
+    let file = Attachment::new("animation", "cat.mp4", "video/mp4", "moving");
+    let caption = String::new();
+    office.fake.act(Control::Send { chat: FORUM, topic: None, from: ADA, file, caption });
+    let turn = office.claim().await;
+    let file = &turn.message().files[0];
+    assert_eq!(
+        (file.path.as_str(), file.mime.as_str()),
+        ("files/1/812345001_cat.mp4", "video/mp4")
+    );
+    turn.done();
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn voice_without_a_transcriber_is_declined_in_words() {
     let office = Office::open().await;
     let voice = Attachment::new("voice", "", "", "OggS");

@@ -170,7 +170,7 @@ pub enum Control {
 /// A file that a person sends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Attachment {
-    /// `photo`, `document`, `voice`, `audio` or `video`.
+    /// `photo`, `document`, `voice`, `audio`, `video` or `animation`.
     pub kind: String,
     /// Its name, for documents.
     #[serde(default)]

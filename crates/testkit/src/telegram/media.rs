@@ -58,6 +58,14 @@ pub(crate) fn describe(
                 "mime_type": mime, "file_size": size}),
             )
         }
+        "animation" => {
+            let (unique, id) = keep("animations", name, bytes);
+            (
+                "animation",
+                json!({"file_id": id, "file_unique_id": unique, "duration": 3, "width": 320,
+                "height": 240, "file_name": name, "mime_type": mime, "file_size": size}),
+            )
+        }
         "video" => {
             let (unique, id) = keep("videos", name, bytes);
             (

@@ -327,6 +327,10 @@ impl World {
             let (text, entities) = match &message.media {
                 Some((kind, value)) => {
                     fields.insert((*kind).to_owned(), value.clone());
+                    if *kind == "animation" {
+                        // For bots that are older than animations.
+                        fields.insert("document".to_owned(), value.clone());
+                    }
                     ("caption", "caption_entities")
                 }
                 None => ("text", "entities"),
