@@ -13,7 +13,7 @@ use teloxide::payloads::{EditMessageText, setters::*};
 use teloxide::types::{ChatId, MessageId, ParseMode};
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::{Channel, Key, Lane, Message, Source, ThreadId};
-use tinyclaw_ledger::{load, save};
+use tinyclaw_ledger::{health, load, save};
 use tinyclaw_queue::Place;
 use tinyclaw_service::now_ms;
 use tokio::sync::watch;
@@ -213,10 +213,17 @@ fn tick(face: &Arc<Face>) -> bool {
     busy
 }
 
+/// Whether whoever answers has not been heard of for a while. Of one that was never there nothing is known.
+fn nobody_works(face: &Face, now_ms: u64) -> bool {
+    let said = health::read(&face.state, "processor", now_ms).ok().flatten();
+    said.is_some_and(|it| !it.is_fresh())
+}
+
 type Looks = BTreeMap<Key, (Arc<Subject>, Look)>;
 
 fn looks(face: &Face) -> std::io::Result<Looks> {
     let now = now_ms();
+    let away = nobody_works(face, now);
     let mut looks = Looks::new();
     let mut busy_since: HashMap<Lane, u64> = HashMap::new();
     for entry in face.view.list(Place::Processing, LIST_MAX)? {
@@ -224,7 +231,12 @@ fn looks(face: &Face) -> std::io::Result<Looks> {
         let since = progress.as_ref().map_or(entry.queued_at, |it| it.started_at);
         busy_since.insert(entry.lane.clone(), since);
         if let Some(subject) = subject(face, &entry) {
-            let look = progress.map_or(Look::Starting, |it| Look::Turn(Box::new(it)));
+            let look = match progress {
+                // What is told of a turn outlives whoever told it.
+                _ if away => Look::Away,
+                Some(it) => Look::Turn(Box::new(it)),
+                None => Look::Starting,
+            };
             looks.insert(entry.key, (subject, look));
         }
     }
@@ -238,6 +250,7 @@ fn looks(face: &Face) -> std::io::Result<Looks> {
         // Who put it back may have left word; else there is what the message itself knows.
         let told = again_at.and_then(|_| face.progress(&entry.key)?.trouble);
         let look = match (again_at, told, &subject.trouble) {
+            _ if away => Look::Away,
             (Some(_), Some(trouble), _) => Look::Trouble { trouble, again_at: None },
             (Some(at), None, Some(trouble)) => {
                 Look::Trouble { trouble: trouble.clone(), again_at: Some(at) }

@@ -18,6 +18,9 @@ const QUIET_AFTER_S: u64 = 30;
 /// and after so long what can be done about it.
 const LONG_QUIET_AFTER_S: u64 = 90;
 
+/// A turn of which nothing was heard for so long is no longer said to be typing: more than a tool may take, as a rule.
+const TYPING_QUIET_MAX_S: u64 = 15 * 60;
+
 /// How a message is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Look {
@@ -29,6 +32,8 @@ pub(crate) enum Look {
     Starting,
     /// It is being answered.
     Turn(Box<Progress>),
+    /// There is nobody to work on it.
+    Away,
     /// It is over; nothing is shown any more.
     Settled,
 }
@@ -41,13 +46,14 @@ pub(crate) struct Picture {
 }
 
 impl Look {
-    /// Whether somebody is at it, which "typing" says.
-    pub(crate) fn is_working(&self) -> bool {
-        match self {
-            Look::Starting => true,
-            Look::Turn(progress) => progress.asks.is_none(),
-            _ => false,
-        }
+    /// Whether somebody is at it, which "typing" says. `since` is when it was first seen.
+    pub(crate) fn is_working(&self, since: u64, now_ms: u64) -> bool {
+        let heard = match self {
+            Look::Starting => since,
+            Look::Turn(progress) if progress.asks.is_none() => progress.updated_at,
+            _ => return false,
+        };
+        now_ms.saturating_sub(heard) / 1000 < TYPING_QUIET_MAX_S
     }
 
     /// Whether something else has to be done first, which a reaction says.
@@ -85,6 +91,10 @@ impl Look {
                 }
                 picture(text::escape(&words), Some(stop(key)))
             }
+            Look::Away => picture(
+                "Nobody is at work. This goes on when the processor is back.".to_owned(),
+                Some(stop(key)),
+            ),
             Look::Starting => picture("starting".to_owned(), Some(stop(key))),
             Look::Turn(progress) => match &progress.asks {
                 Some(ask) => picture(question(progress, ask, now_ms), Some(answers(key, ask))),
@@ -365,6 +375,12 @@ mod tests {
 
     #[test]
     fn waiting_and_trouble() {
+        check(
+            Look::Away,
+            expect![[r#"
+                Nobody is at work. This goes on when the processor is back.
+                "Stop""#]],
+        );
         check(
             Look::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
             expect![[r#"

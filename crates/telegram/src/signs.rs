@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::ThreadId;
+use tinyclaw_service::now_ms;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -43,12 +44,12 @@ async fn keep(
     asked: Option<Origin>,
     mut look: watch::Receiver<Option<Look>>,
 ) {
-    let begun = Instant::now();
+    let (begun, since) = (Instant::now(), now_ms());
     let mut thinks = false;
     let mut type_at = begun;
     loop {
         let (works, waits) = match look.borrow_and_update().as_ref() {
-            Some(it) => (it.is_working(), it.is_behind_others()),
+            Some(it) => (it.is_working(since, now_ms()), it.is_behind_others()),
             None => return,
         };
         let now = Instant::now();

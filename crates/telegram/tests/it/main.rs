@@ -1,5 +1,6 @@
 //! What the Telegram face promises, held against the fake Telegram.
 
+mod away;
 mod errands;
 mod frozen;
 mod intake;
