@@ -17,6 +17,8 @@ use crate::budget::Budget;
 
 /// Update ids may begin anew after a week without updates; an offset this old is not sent.
 const OFFSET_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
+/// A chat migrates once; more hops than a few would be a circle.
+const HOPS_MAX: usize = 4;
 /// So many messages are remembered, of people and of ours.
 const MESSAGES_MAX: usize = 1000;
 
@@ -148,8 +150,7 @@ impl Book {
     pub fn present(&self, chat: i64) -> i64 {
         let state = self.state();
         let mut chat = chat;
-        // A chat migrates once; more hops than a few would be a circle.
-        for _ in 0..4 {
+        for _ in 0..HOPS_MAX {
             match state.pages.migrated.get(&chat) {
                 Some(to) => chat = *to,
                 None => break,
@@ -172,8 +173,18 @@ impl Book {
         if let Some((thread, _)) = moved {
             return Some(thread.clone());
         }
-        drop(state);
-        name_of(address, home)
+        if Some(address.chat) == home {
+            return name_of(address, home);
+        }
+        // A thread keeps the name that it was born with, whatever its group has become since.
+        let mut chat = address.chat;
+        for _ in 0..HOPS_MAX {
+            match state.pages.migrated.iter().find(|(_, to)| **to == chat) {
+                Some((from, _)) => chat = *from,
+                None => break,
+            }
+        }
+        name_of(Address { chat, ..address }, home)
     }
 
     /// A thread lives there from now on. Flushed when this returns.
@@ -420,6 +431,21 @@ mod tests {
         let moved = Address { chat: -1009, topic: Some(99) };
         assert_eq!(last.address(&thread, Some(last.present(HOME))), Some(moved));
         assert_eq!(last.thread_at(moved, Some(last.present(HOME))), Some(thread));
+    }
+
+    #[test]
+    fn a_thread_of_a_group_that_moved_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = book(&dir);
+        let (old, new) = (Address { chat: -5, topic: None }, Address { chat: -1005, topic: None });
+        let thread = book.thread_at(old, Some(HOME)).unwrap();
+        book.migrate(old.chat, new.chat).unwrap();
+        assert_eq!(book.thread_at(new, Some(HOME)), Some(thread.clone()));
+        assert_eq!(book.address(&thread, Some(HOME)), Some(new));
+        // So does one that comes into being there afterwards.
+        let later = Address { topic: Some(7), ..new };
+        let thread = book.thread_at(later, Some(HOME)).unwrap();
+        assert_eq!(book.address(&thread, Some(HOME)), Some(later));
     }
 
     #[test]

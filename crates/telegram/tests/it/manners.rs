@@ -164,3 +164,25 @@ async fn a_question_is_allowed_or_denied_once() {
     }
     office.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_beside_the_home_forum_keeps_its_thread_when_it_becomes_a_supergroup() {
+    let mut office = Office::open().await;
+    office.stop().await;
+    let (group, supergroup) = (-777, -1_001_000_000_778);
+    let title = "Site".to_owned();
+    office.fake.act(Control::AddChat { chat: group, title, forum: false, supergroup: false });
+    office.environment.insert("TINYCLAW_TELEGRAM_ALLOWED_CHATS".to_owned(), group.to_string());
+    office.start();
+    office.fake.say(group, None, ADA, "before");
+    let turn = office.claim().await;
+    assert_eq!(turn.message().thread_id, thread("g-777.1"));
+    turn.done();
+    office.fake.act(Control::Migrate { chat: group, to: supergroup, forum: false });
+    office.fake.say(supergroup, None, ADA, "after");
+    let turn = office.claim().await;
+    assert_eq!(turn.message().thread_id, thread("g-777.1"));
+    turn.answer("Still here.");
+    office.until_in(supergroup, "    Still here.\n").await;
+    office.close().await;
+}
