@@ -246,6 +246,8 @@ impl Walker<'_> {
 
     fn table(&mut self, mut table: Table, events: &[Event<'_>], at: usize) -> usize {
         let mut next = at + 1;
+        // The links we are in, and where their words begin.
+        let mut links: Vec<(&str, usize)> = Vec::new();
         while next < events.len() {
             let cell = table.rows.last_mut().and_then(|it| it.last_mut());
             match (&events[next], cell) {
@@ -264,6 +266,21 @@ impl Walker<'_> {
                     Some(cell),
                 ) => cell.push_str(text),
                 (Event::SoftBreak | Event::HardBreak, Some(cell)) => cell.push(' '),
+                (Event::Start(Md::Link { dest_url, .. }), Some(cell)) => {
+                    links.push((dest_url, cell.len()));
+                }
+                (Event::Start(Md::Image { dest_url, .. }), Some(cell)) => {
+                    links.push((dest_url, cell.len()));
+                    cell.push_str("🖼 ");
+                }
+                // A cell has no markup, so the address stands beside the words.
+                (Event::End(TagEnd::Link | TagEnd::Image), Some(cell)) => {
+                    if let Some((url, from)) = links.pop().filter(|(url, _)| !url.is_empty())
+                        && cell[from..] != *url
+                    {
+                        cell.push_str(&format!(" ({url})"));
+                    }
+                }
                 _ => {}
             }
             next += 1;

@@ -38,6 +38,26 @@ fn accepted(markdown: &str, room: Room) {
 }
 
 #[test]
+fn a_link_in_a_table_keeps_its_address() {
+    check(
+        "|what|where|\n|--|--|\n|docs|[here](https://a.b/c)|\n|site|<https://a.b>|\n|mail|<me@a.b>|\n|[`x`](https://x.y)|![pic](https://a.b/p.png)|",
+        expect![[r#"
+            <pre>what             where
+            ───────────────  ──────────────────────────
+            docs             here (https://a.b/c)
+            site             https://a.b
+            mail             me@a.b
+            x (https://x.y)  🖼 pic (https://a.b/p.png)</pre>"#]],
+    );
+    check(
+        "|what|where|\n|--|--|\n|docs|[the page about it](https://example.org/a/rather/long/way/to/it)|",
+        expect![[r#"
+            <b>docs</b>
+            where: the page about it (https://example.org/a/rather/long/way/to/it)"#]],
+    );
+}
+
+#[test]
 fn the_usual_elements() {
     check(
         "# Title\nSome *it* and **bold _both_** ~~no~~ `a<b>`.\n\n- one\n  - two\n    1. three\n- [x] done\n- [ ] open\n\n> quoted\n> more\n\n---\n[l](https://a.b/?a=1&b=\"2\") <me@a.b> ![pic](https://a.b/p.png)",
