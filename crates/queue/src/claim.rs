@@ -70,10 +70,18 @@ impl Inner {
         let index = Arc::new(Mutex::new(Index::default()));
         let changed = Arc::new(Notify::new());
         // Watch before listing, so that what moves between the two is seen by one of them.
-        let watcher = match options.watch {
-            true => Some(Watcher::start(&folders, index.clone(), changed.clone())?),
-            false => None,
-        };
+        let watcher = options
+            .watch
+            .then(|| Watcher::start(&folders, index.clone(), changed.clone()))
+            .transpose()
+            .unwrap_or_else(|err| {
+                // No inotify instance left, say: slower, not wrong.
+                tracing::warn!(
+                    "cannot watch {}, so changes there are seen by the sweep alone: {err}",
+                    folders.root().display()
+                );
+                None
+            });
         let inner = Inner {
             group: Group::new(),
             sweep: Mutex::new(SweepState::default()),

@@ -34,8 +34,6 @@ pub enum OpenError {
     Lock(#[from] LockError),
     #[error("cannot ask about the file system of {}", path.display())]
     FileSystem { path: PathBuf, source: io::Error },
-    #[error("cannot watch {}", path.display())]
-    Watch { path: PathBuf, source: notify::Error },
 }
 
 /// A message was not accepted. Nothing of it is left in the queue, and its sender must not be told that it is.

@@ -9,7 +9,6 @@ use notify::{Config, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use crate::clock::now_ms;
-use crate::error::OpenError;
 use crate::folders::Folders;
 use crate::index::Index;
 use crate::{Place, Side, name};
@@ -29,7 +28,7 @@ impl Watcher {
         folders: &Arc<Folders>,
         index: Arc<Mutex<Index>>,
         changed: Arc<Notify>,
-    ) -> Result<Watcher, OpenError> {
+    ) -> notify::Result<Watcher> {
         let known = folders.clone();
         let on_event = move |event: notify::Result<Event>| {
             if !is_move(&event) {
@@ -48,10 +47,9 @@ impl Watcher {
             }
             changed.notify_waiters();
         };
-        let failed = |source| OpenError::Watch { path: folders.root().to_owned(), source };
-        let mut watcher = RecommendedWatcher::new(on_event, Config::default()).map_err(failed)?;
+        let mut watcher = RecommendedWatcher::new(on_event, Config::default())?;
         for place in WATCHED {
-            watcher.watch(folders.place(place), RecursiveMode::NonRecursive).map_err(failed)?;
+            watcher.watch(folders.place(place), RecursiveMode::NonRecursive)?;
         }
         Ok(Watcher { _watcher: watcher })
     }

@@ -93,8 +93,7 @@ async fn begin(
     let Some(lock) = lock(state, bot_id, vitals, shutdown).await? else { return Ok(None) };
     let client = Client::new(&store.current().1.api_url, token)?;
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
-    let queue =
-        Queue::open(state.root(), QueueOptions::default()).context("cannot open the queue")?;
+    let Some(queue) = queue(state, vitals, shutdown).await else { return Ok(None) };
     let budget = Budget::new(options.limits);
     let book = Book::open(&state.telegram());
     book.restore(&budget, now_ms());
@@ -212,6 +211,34 @@ async fn lock(
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY / 4) => {}
             () = shutdown.begun() => return Ok(None),
+        }
+    }
+}
+
+/// The queue; waits, unready, until it can be opened. What keeps it closed (a mount, a full disk) is mended outside, and a
+/// service that ended would be started over and over meanwhile.
+async fn queue(state: &StateDir, vitals: &Vitals, shutdown: &Shutdown) -> Option<Queue> {
+    let mut told = None;
+    loop {
+        let opened =
+            tokio::task::block_in_place(|| Queue::open(state.root(), QueueOptions::default()));
+        match opened {
+            Ok(queue) => {
+                vitals.unblock("queue");
+                return Some(queue);
+            }
+            Err(err) => {
+                let why = format!("cannot open the queue: {:#}", anyhow::Error::new(err));
+                if told.as_ref() != Some(&why) {
+                    tracing::error!("{why}");
+                    vitals.block("queue", why.clone());
+                    told = Some(why);
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = shutdown.begun() => return None,
         }
     }
 }

@@ -27,6 +27,7 @@ mod filesystem;
 mod foreign;
 mod model;
 mod power;
+mod unwatched;
 
 use std::path::Path;
 
