@@ -1,6 +1,6 @@
 //! Looking again at what the watcher may have missed, and keeping the house: litter, foreign files, old answers.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -178,7 +178,7 @@ impl Inner {
             } else if !text.ends_with(".json") {
                 "its name does not end in .json".to_owned()
             } else {
-                match self.adopt(&path, &text) {
+                match self.adopt(&path, &text, &meta) {
                     Ok(true) => {
                         swept.adopted += 1;
                         continue;
@@ -196,7 +196,7 @@ impl Inner {
     }
 
     /// Takes up a hand-made file. `Ok(false)`: it is gone, or cannot be taken now and stays.
-    fn adopt(&self, path: &Path, text: &str) -> Result<bool, String> {
+    fn adopt(&self, path: &Path, text: &str, seen: &Metadata) -> Result<bool, String> {
         let bytes = match plain::read(path) {
             Ok(Plain::Bytes(bytes)) => bytes,
             Ok(Plain::Gone) => return Ok(false),
@@ -206,15 +206,24 @@ impl Inner {
                 return Ok(false);
             }
         };
-        let message = message_of(&bytes, text)?;
-        let key = message.key.clone();
+        let message = message_of(&bytes, text, seen)?;
+        let (key, is_beat) = (message.key.clone(), message.source == Source::Heartbeat);
         self.know_done().map_err(|err| err.to_string())?;
+        // The key comes from the file, so after a crash before the removal it is known and is published no second time.
         match self.publish_unlimited(Side::Run, message, Durability::Strict) {
-            // The key comes from the file, so a crash before the removal publishes nothing twice.
-            Ok(Published::New | Published::Duplicate(_)) => {
-                remove(path).map_err(|err: DiskError| {
-                    format!("it cannot be removed after it was taken up: {err}")
-                })?;
+            Ok(Published::Duplicate(place)) if !(is_beat && place == Place::Incoming) => {
+                Err(format!(
+                    "a message of its key, {key}, is known already, in {place}; to send it all the same, take out its \
+                 key and messageId and move it back"
+                ))
+            }
+            Ok(_) => {
+                // Whoever made it may have laid the next one over it meanwhile: that one stays, for the next round.
+                if fs::symlink_metadata(path).is_ok_and(|it| is_same(&it, seen)) {
+                    remove(path).map_err(|err: DiskError| {
+                        format!("it cannot be removed after it was taken up: {err}")
+                    })?;
+                }
                 tracing::info!(key = %key, "took up the hand-made file {text} as {key}");
                 Ok(true)
             }
@@ -226,8 +235,9 @@ impl Inner {
     }
 }
 
-/// A message from a file with the original's fields. The key is the file's own, or made from its id, or its name.
-fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
+/// A message from a file with the original's fields. The key is the file's own, or made from its id; or from its name,
+/// its times and its length, so that a script may drop one file after the other under the same name.
+fn message_of(bytes: &[u8], text: &str, seen: &Metadata) -> Result<Message, String> {
     let mut value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|err| format!("it is not JSON: {err}"))?;
     let fields = value.as_object_mut().ok_or("it is not a JSON object")?;
@@ -235,12 +245,12 @@ fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
     if version.is_some_and(|it| it != u64::from(MESSAGE_VERSION)) {
         return Err(format!("its version is {}, this one knows 1", version.unwrap_or_default()));
     }
-    let id = fields.get("messageId").and_then(serde_json::Value::as_str).unwrap_or(text).to_owned();
-    let stem = text.trim_end_matches(".json");
+    let id = fields.get("messageId").and_then(serde_json::Value::as_str).map(str::to_owned);
     let key = match fields.get("key").and_then(serde_json::Value::as_str) {
         Some(key) => key.parse::<Key>().map_err(|err| err.to_string())?,
-        None => Key::hashed("file", if id == text { stem } else { &id }),
+        None => Key::hashed("file", &id.clone().unwrap_or_else(|| stamp(text, seen))),
     };
+    let id = id.unwrap_or_else(|| text.to_owned());
     // The original wrote heartbeats as a channel of their own; their answers went to the topic.
     let is_heartbeat =
         fields.get("channel").and_then(serde_json::Value::as_str) == Some("heartbeat");
@@ -252,6 +262,8 @@ fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
         ("v", serde_json::json!(MESSAGE_VERSION)),
         ("key", serde_json::json!(key)),
         ("messageId", serde_json::json!(id)),
+        // Without a word about the way out, the one that needs nobody to carry anything.
+        ("channel", serde_json::json!(Channel::Cli)),
         ("threadId", serde_json::json!(ThreadId::master())),
         ("timestamp", serde_json::json!(now_ms())),
     ] {
@@ -273,6 +285,17 @@ fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
         .flatten()
         .filter_map(|it| Some((it.path(), it.file_name().into_string().ok()?)))
         .collect())
+}
+
+/// What tells a file from the next one of its name. A crash leaves it as it is. The time is the one of its last change
+/// of any kind: the other one is the original's when somebody copies the same file here time and again.
+fn stamp(text: &str, of: &Metadata) -> String {
+    let stem = text.trim_end_matches(".json");
+    format!("{stem}-{}.{:09}-{}", of.ctime(), of.ctime_nsec(), of.len())
+}
+
+fn is_same(now: &Metadata, seen: &Metadata) -> bool {
+    now.ino() == seen.ino() && stamp("", now) == stamp("", seen)
 }
 
 fn is_folder(path: &Path) -> bool {

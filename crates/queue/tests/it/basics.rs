@@ -293,47 +293,6 @@ fn follow_ups_reach_their_lanes_once() {
 }
 
 #[test]
-fn a_hand_made_file_of_the_original_is_taken_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let queue = open(dir.path());
-    let old = r#"{"channel":"telegram","source":"cli","threadId":1,"sender":"CLI","senderId":"cli","message":"hello",
-        "timestamp":1771234567890,"messageId":"cli_1771234567_42","mood":"kept"}"#;
-    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
-    let swept = queue.housekeep().unwrap();
-    assert_eq!((swept.adopted, swept.quarantined), (1, 0));
-    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
-    assert_eq!(lease.message().message, "hello");
-    assert_eq!(lease.message().message_id, "cli_1771234567_42");
-    assert_eq!(lease.message().extra["mood"], "kept");
-    drop(lease);
-    // The same file again is the same message.
-    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
-    queue.housekeep().unwrap();
-    assert_eq!(queue.view().depth().unwrap().incoming, 0);
-}
-
-#[test]
-fn what_is_no_message_goes_to_quarantine_with_its_reason() {
-    let dir = tempfile::tempdir().unwrap();
-    let queue = open(dir.path());
-    let incoming = dir.path().join("queue/incoming");
-    std::fs::write(incoming.join("broken.json"), "{").unwrap();
-    std::fs::write(incoming.join("list.json"), "[]").unwrap();
-    std::fs::write(incoming.join("future.json"), r#"{"v":9,"message":"x"}"#).unwrap();
-    std::fs::write(incoming.join("notes.txt"), "hello").unwrap();
-    std::os::unix::fs::symlink("/etc/hostname", incoming.join("link.json")).unwrap();
-    let early = queue.housekeep().unwrap();
-    assert_eq!(early.quarantined, 0, "a slow writer gets a second");
-    std::thread::sleep(Duration::from_millis(1_100));
-    assert_eq!(queue.housekeep().unwrap().quarantined, 5);
-    assert_eq!(queue.view().depth().unwrap().quarantine, 5);
-    let why =
-        std::fs::read_to_string(dir.path().join("queue/quarantine/future.json.reason")).unwrap();
-    assert_eq!(why, "its version is 9, this one knows 1\n");
-    assert_eq!(std::fs::read_dir(incoming).unwrap().count(), 0);
-}
-
-#[test]
 fn a_broken_file_under_a_proper_name_blocks_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let name = "0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-1.json";

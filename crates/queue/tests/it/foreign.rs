@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chown, mkfifo, setfsgid, setfsuid};
+use tinyclaw_disk::testing::{Fault, disarm, fail_after};
 use tinyclaw_domain::Channel;
 use tinyclaw_queue::Place;
 
@@ -104,10 +106,110 @@ fn a_folder_among_the_litter_stops_no_housekeeping() {
     for path in ["tmp/old", "done/20200101/old", "dead/old.reason"] {
         let path = root.join(path);
         std::fs::create_dir_all(&path).unwrap();
-        let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
         std::fs::File::open(&path).unwrap().set_modified(hour_ago).unwrap();
     }
     std::fs::write(root.join("done/20200101/0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-9.json"), "{}")
         .unwrap();
     assert_eq!(queue.housekeep().unwrap().reaped, 1);
+}
+
+#[test]
+fn a_hand_made_file_of_the_original_is_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let old = r#"{"channel":"telegram","source":"cli","threadId":1,"sender":"CLI","senderId":"cli","message":"hello",
+        "timestamp":1771234567890,"messageId":"cli_1771234567_42","mood":"kept"}"#;
+    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
+    let swept = queue.housekeep().unwrap();
+    assert_eq!((swept.adopted, swept.quarantined), (1, 0));
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.message().message, "hello");
+    assert_eq!(lease.message().message_id, "cli_1771234567_42");
+    assert_eq!(lease.message().extra["mood"], "kept");
+    drop(lease);
+    // What says that it is the same message is not worked on again, and not thrown away either.
+    std::fs::write(dir.path().join("queue/incoming/cli_1771234567_42.json"), old).unwrap();
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(queue.housekeep().unwrap().quarantined, 1);
+    assert_eq!(queue.view().depth().unwrap().incoming, 0);
+    let kept = dir.path().join("queue/quarantine/cli_1771234567_42.json");
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), old);
+    let why = std::fs::read_to_string(kept.with_extension("json.reason")).unwrap();
+    assert!(why.contains("known already, in processing/; to send it all the same"), "{why}");
+}
+
+/// Every message after the first was taken for the first, and thrown away.
+#[test]
+fn a_script_may_use_one_name_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let template = dir.path().join("ping.json");
+    std::fs::write(&template, r#"{"message":"ping"}"#).unwrap();
+    let drop_here = dir.path().join("queue/incoming/ping.json");
+    for round in 1..=3 {
+        // As `cp -p` does: every copy has the time and the length of the first.
+        std::fs::copy(&template, &drop_here).unwrap();
+        let modified = std::fs::metadata(&template).unwrap().modified().unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&drop_here)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
+        assert_eq!(queue.housekeep().unwrap().adopted, 1, "round {round}");
+        assert_eq!(queue.view().depth().unwrap().incoming, round);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_crash_before_a_hand_made_file_is_removed_repeats_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    std::fs::write(dir.path().join("queue/incoming/ping.json"), r#"{"message":"ping"}"#).unwrap();
+    // Create, flush, rename, flush the folder: then the removal fails.
+    fail_after(4, Fault::Errno(5));
+    assert_eq!(queue.housekeep().unwrap().adopted, 0);
+    assert!(disarm());
+    assert_eq!(std::fs::read_dir(dir.path().join("queue/incoming")).unwrap().count(), 2);
+    let queue = open(dir.path());
+    std::thread::sleep(Duration::from_millis(1_100));
+    queue.housekeep().unwrap();
+    let depth = queue.view().depth().unwrap();
+    assert_eq!((depth.incoming, depth.quarantine), (1, 1));
+}
+
+#[test]
+fn a_heartbeat_beside_one_that_waits_is_no_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for name in ["a.json", "b.json"] {
+        let beat = r#"{"channel":"heartbeat","message":"look"}"#;
+        std::fs::write(dir.path().join("queue/incoming").join(name), beat).unwrap();
+    }
+    queue.housekeep().unwrap();
+    let depth = queue.view().depth().unwrap();
+    assert_eq!((depth.incoming, depth.quarantine), (1, 0));
+}
+
+#[test]
+fn what_is_no_message_goes_to_quarantine_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let incoming = dir.path().join("queue/incoming");
+    std::fs::write(incoming.join("broken.json"), "{").unwrap();
+    std::fs::write(incoming.join("list.json"), "[]").unwrap();
+    std::fs::write(incoming.join("future.json"), r#"{"v":9,"message":"x"}"#).unwrap();
+    std::fs::write(incoming.join("notes.txt"), "hello").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", incoming.join("link.json")).unwrap();
+    let early = queue.housekeep().unwrap();
+    assert_eq!(early.quarantined, 0, "a slow writer gets a second");
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(queue.housekeep().unwrap().quarantined, 5);
+    assert_eq!(queue.view().depth().unwrap().quarantine, 5);
+    let why =
+        std::fs::read_to_string(dir.path().join("queue/quarantine/future.json.reason")).unwrap();
+    assert_eq!(why, "its version is 9, this one knows 1\n");
+    assert_eq!(std::fs::read_dir(incoming).unwrap().count(), 0);
 }
