@@ -248,7 +248,7 @@ impl Inner {
             }
             let (Some(text), _) = self.index().names(side, lane) else { return Ok(Taken::Nothing) };
             let Some(parts) = name::parts(&text) else { return Ok(Taken::Nothing) };
-            if parts.epoch > now_ms() {
+            if !self.index().is_due(side, lane, now_ms()) {
                 return Ok(Taken::Nothing);
             }
             if !self.is_of(side.waiting(), &text, channel)? {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use crate::clock::{DELAY_MS_MAX, due};
 use crate::name::Parts;
 use crate::{Place, Side};
 
@@ -61,6 +62,8 @@ struct Lane {
     working: Vec<Box<str>>,
     owner: Owner,
     listed: Listed,
+    /// The epoch of the first waiting name, when it lies ahead further than it may, and when it was first seen.
+    unlikely: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -209,6 +212,12 @@ impl Index {
         lane.map_or_else(Default::default, |it| (it.waiting.front().cloned(), it.working.clone()))
     }
 
+    /// Whether the time of a lane's first waiting name has come.
+    pub(crate) fn is_due(&mut self, side: Side, lane: &str, now_ms: u64) -> bool {
+        let lane = self.side(side).by_name.get_mut(lane);
+        lane.is_some_and(|it| it.due(now_ms) <= now_ms)
+    }
+
     /// How many wait on a side, and how many of them in a lane.
     pub(crate) fn waiting(&mut self, side: Side, lane: &str) -> (usize, usize) {
         let lanes = self.side(side);
@@ -313,6 +322,12 @@ impl Lanes {
         {
             self.change(&lane, now_ms, |_| ());
         }
+        // Listed by a clock that was set back since: when they are due is asked anew.
+        while let Some((due, lane)) = self.later.last().cloned()
+            && due > now_ms.saturating_add(DELAY_MS_MAX)
+        {
+            self.change(&lane, now_ms, |_| ());
+        }
     }
 
     /// Changes a lane and lists it anew, under what it has to offer now.
@@ -343,7 +358,23 @@ impl Lanes {
 }
 
 impl Lane {
-    fn offer(&self, now_ms: u64) -> Listed {
+    /// When the first waiting name is due; 0 without one.
+    fn due(&mut self, now_ms: u64) -> u64 {
+        let front = self.waiting.front().and_then(|name| crate::name::parts(name));
+        let epoch = front.map_or(0, |it| it.epoch);
+        if epoch <= now_ms.saturating_add(DELAY_MS_MAX) {
+            self.unlikely = None;
+            return epoch;
+        }
+        let seen = match self.unlikely {
+            Some((known, seen)) if known == epoch => seen.min(now_ms),
+            _ => now_ms,
+        };
+        self.unlikely = Some((epoch, seen));
+        due(epoch, seen, now_ms)
+    }
+
+    fn offer(&mut self, now_ms: u64) -> Listed {
         if self.owner != Owner::Nobody {
             return Listed::Nowhere;
         }
@@ -352,10 +383,13 @@ impl Lane {
         }
         match self.waiting.front() {
             None => Listed::Nowhere,
-            Some(name) => match crate::name::parts(name).map_or(0, |it| it.epoch) {
-                due if due > now_ms => Listed::Later(due),
-                _ => Listed::Ready(order(name)),
-            },
+            Some(name) => {
+                let order = order(name);
+                match self.due(now_ms) {
+                    due if due > now_ms => Listed::Later(due),
+                    _ => Listed::Ready(order),
+                }
+            }
         }
     }
 }
@@ -372,4 +406,63 @@ fn hash(key: &str) -> u128 {
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_771_234_567_890;
+    const DAY: u64 = 86_400_000;
+
+    fn saw(index: &mut Index, epoch: u64, now_ms: u64) {
+        let text = format!("0-01ARZ3NDEKTSV4RRFFQ69G5FAV~7~tg-1~{epoch}.json");
+        let parts = crate::name::parts(&text).unwrap();
+        index.saw(&text, &parts, Place::Incoming, now_ms);
+    }
+
+    fn offers(index: &mut Index, now_ms: u64) -> bool {
+        let lane = index.pick(Side::Run, Among::One("7"), now_ms);
+        let Some(lane) = lane else { return false };
+        let is_due = index.is_due(Side::Run, &lane, now_ms);
+        index.release(Side::Run, &lane, now_ms);
+        is_due
+    }
+
+    #[test]
+    fn a_head_holds_its_lane_until_its_time() {
+        let mut index = Index::default();
+        saw(&mut index, NOW + 5_000, NOW);
+        assert!(!offers(&mut index, NOW + 4_999));
+        assert!(offers(&mut index, NOW + 5_000));
+    }
+
+    /// A clock a day ahead, set back, blocked every lane that had a retry for a day, and no tool freed them.
+    #[test]
+    fn what_a_clock_that_ran_ahead_put_off_waits_a_minute() {
+        let mut index = Index::default();
+        saw(&mut index, NOW + DAY, NOW);
+        assert!(!offers(&mut index, NOW + 59_999));
+        // Listed again in between, as every sweep does.
+        saw(&mut index, NOW + DAY, NOW + 30_000);
+        assert!(offers(&mut index, NOW + 60_000));
+        // It fails once more, under the next greater epoch: a minute again, no storm of attempts.
+        saw(&mut index, NOW + DAY + 1, NOW + 61_000);
+        assert!(!offers(&mut index, NOW + 120_999));
+        assert!(offers(&mut index, NOW + 121_000));
+    }
+
+    #[test]
+    fn a_clock_set_back_under_a_running_process_blocks_no_lane() {
+        let mut index = Index::default();
+        saw(&mut index, NOW + DAY + 5_000, NOW + DAY);
+        assert!(!offers(&mut index, NOW), "set back by a day");
+        assert!(!offers(&mut index, NOW + 59_999));
+        assert!(offers(&mut index, NOW + 60_000));
+        // And once more, while it waits.
+        let mut index = Index::default();
+        saw(&mut index, NOW + DAY, NOW);
+        assert!(!offers(&mut index, NOW - DAY));
+        assert!(offers(&mut index, NOW - DAY + 60_000));
+    }
 }

@@ -7,7 +7,7 @@ use tinyclaw_disk::{DiskError, Flush, Lock, rename, rename_no_replace, replace_t
 use tinyclaw_domain::{Checkpoint, Delivery, FollowUp, Message, Reply, Source};
 
 use crate::claim::Inner;
-use crate::clock::now_ms;
+use crate::clock::{DELAY_MS_MAX, now_ms};
 use crate::error::LeaseError;
 use crate::name::{self, Name};
 use crate::plain::KEPT_BYTES_MAX;
@@ -24,6 +24,12 @@ pub const ATTEMPTS_MAX: u32 = 5;
 pub fn backoff(attempt: u32, chance: f64) -> Duration {
     let seconds = 2_f64.powi(attempt.clamp(1, 16) as i32).min(300.0);
     Duration::from_secs_f64(seconds * (0.8 + 0.4 * chance.clamp(0.0, 1.0)))
+}
+
+/// The moment `delay` from now.
+fn after(delay: Duration) -> u64 {
+    let delay = u64::try_from(delay.as_millis()).unwrap_or(DELAY_MS_MAX);
+    now_ms() + delay.min(DELAY_MS_MAX)
 }
 
 /// A message in hand. Nobody else works on it, or on anything of its lane, while this lives.
@@ -220,7 +226,7 @@ impl Lease {
         self.move_on(Place::Done)
     }
 
-    /// Tries again later. The message stays the head of its lane, so nothing overtakes it.
+    /// Tries again later, at most an hour. The message stays the head of its lane, so nothing overtakes it.
     pub fn retry_after(mut self, delay: Duration, reason: &str) -> Result<(), LeaseError> {
         let (attempt, side) = (self.attempt, self.side);
         self.update("the attempt", |it| {
@@ -230,17 +236,18 @@ impl Lease {
                 Side::Send => it.attempts.send = attempt,
             }
         })?;
-        self.move_back(now_ms() + delay.as_millis() as u64)
+        self.move_back(after(delay))
     }
 
     /// Puts it back as if it had never been taken: for a shutdown, or an engine that is out of order.
     pub fn put_back(self) -> Result<(), LeaseError> {
-        self.move_back(now_ms())
+        // No wish for a time, so that no clock can make it wait.
+        self.move_back(0)
     }
 
-    /// Like [`Lease::put_back`], but not to be tried before `delay` has passed; free of charge as well.
+    /// Like [`Lease::put_back`], but not to be tried before `delay` has passed, at most an hour; free of charge as well.
     pub fn put_back_for(self, delay: Duration) -> Result<(), LeaseError> {
-        self.move_back(now_ms() + delay.as_millis() as u64)
+        self.move_back(if delay.is_zero() { 0 } else { after(delay) })
     }
 
     /// Gives it up: to `dead/`, with the reason beside it. Telling people is the caller's.

@@ -136,7 +136,8 @@ impl Queue {
             .map_err(failed)?;
         let name: Name =
             text.parse().map_err(|_| MoveError::NotThere { key: key.clone(), wanted: "dead/" })?;
-        let back = name.at_epoch(now_ms()).to_string();
+        // The next epoch is no time to wait for: it is due.
+        let back = name.at_epoch(0).to_string();
         rename_no_replace(&path, &inner.folders.file(place, &back)).map_err(failed)?;
         sync_dir(inner.folders.place(place)).map_err(failed)?;
         let _ = remove(&inner.folders.reason(from, &text));

@@ -51,7 +51,7 @@ pub struct Entry {
     pub place: Place,
     /// When it entered the queue, in ms since 1970.
     pub queued_at: u64,
-    /// Not to be tried before, in ms since 1970.
+    /// It was moved back, and is not to be tried before, in ms since 1970. Long past when there is no time to wait for.
     pub not_before: Option<u64>,
     path: PathBuf,
 }
