@@ -319,14 +319,27 @@ impl Inner {
         )
     }
 
-    /// Puts a file that is no message aside, with the reason beside it.
+    /// Puts a file that is no message aside, with the reason beside it. Another that lies there under its name stays: the
+    /// later one gets a number, `NAME.2`.
     pub(crate) fn quarantine(&self, from: Place, text: &str, why: &str) -> Result<(), DiskError> {
         tracing::warn!(place = from.as_str(), name = text, "{text} goes to quarantine: {why}");
-        self.write_reason(Place::Quarantine, text, why)?;
-        tinyclaw_disk::rename(
-            &self.folders.file(from, text),
-            &self.folders.file(Place::Quarantine, text),
-        )?;
+        let path = self.folders.file(from, text);
+        let mut name = text.to_owned();
+        for number in 2.. {
+            let target = self.folders.file(Place::Quarantine, &name);
+            // Looked for first, or the other one would lose its reason to ours.
+            if !plain::is_there(&target) {
+                self.write_reason(Place::Quarantine, &name, why)?;
+                match rename_no_replace(&path, &target) {
+                    Err(err) if err.is_already_exists() => {}
+                    other => {
+                        other?;
+                        break;
+                    }
+                }
+            }
+            name = format!("{text}.{number}");
+        }
         self.note_sighting(text, Place::Quarantine);
         Ok(())
     }

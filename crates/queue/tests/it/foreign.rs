@@ -213,3 +213,28 @@ fn what_is_no_message_goes_to_quarantine_with_its_reason() {
     assert_eq!(why, "its version is 9, this one knows 1\n");
     assert_eq!(std::fs::read_dir(incoming).unwrap().count(), 0);
 }
+
+#[test]
+fn what_lies_in_quarantine_is_not_overwritten_by_the_next_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let quarantine = dir.path().join("queue/quarantine");
+    for text in ["[1]", "{", r#"{"v":9}"#] {
+        std::fs::write(dir.path().join("queue/incoming/x.json"), text).unwrap();
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+        let file =
+            std::fs::File::options().write(true).open(dir.path().join("queue/incoming/x.json"));
+        file.unwrap().set_modified(hour_ago).unwrap();
+        assert_eq!(queue.housekeep().unwrap().quarantined, 1);
+    }
+    for (name, text, why) in [
+        ("x.json", "[1]", "it is not a JSON object"),
+        ("x.json.2", "{", "it is not JSON"),
+        ("x.json.3", r#"{"v":9}"#, "its version is 9"),
+    ] {
+        assert_eq!(std::fs::read_to_string(quarantine.join(name)).unwrap(), text);
+        let reason = std::fs::read_to_string(quarantine.join(format!("{name}.reason"))).unwrap();
+        assert!(reason.starts_with(why), "{name}: {reason}");
+    }
+    assert_eq!(queue.view().depth().unwrap().quarantine, 3);
+}
