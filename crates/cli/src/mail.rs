@@ -10,6 +10,9 @@ use tinyclaw_domain::{Channel, Command, FileRef, Key, Message, Model, Reply, Sou
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Durability, Options, Place, Published, Queue, Side, View};
 use tinyclaw_service::now_ms;
+use tinyclaw_service::settings::{Office, Store};
+
+use crate::place::environment;
 
 /// A file that goes with a message may be so long.
 const FILE_BYTES_MAX: u64 = 50 * 1024 * 1024;
@@ -34,10 +37,7 @@ pub(crate) struct Mail {
 impl Mail {
     /// Opens the queue of this state folder.
     pub(crate) fn open(state: &StateDir) -> anyhow::Result<Mail> {
-        // What comes next is asked of a view; the queue itself is only written to.
-        let options = Options { watch: false, ..Options::default() };
-        let queue = Queue::open(state.root(), options).context("cannot open the queue")?;
-        Ok(Mail { state: state.clone(), queue })
+        Ok(Mail { state: state.clone(), queue: queue_of(state)? })
     }
 
     /// The queue, for what an operator does to it.
@@ -150,6 +150,15 @@ impl Mail {
         let seen = health::read(&self.state, "processor", now_ms()).ok().flatten();
         seen.is_some_and(|it| it.age <= SILENT_AFTER)
     }
+}
+
+/// The queue of this state folder, to write to. What comes of it is asked of a view.
+pub(crate) fn queue_of(state: &StateDir) -> anyhow::Result<Queue> {
+    // A mistake in the settings keeps nobody from writing: the services say it.
+    let office = Store::<Office>::open(state.root(), environment());
+    let allow_network_disk = office.is_ok_and(|it| it.current().allow_network_disk);
+    let options = Options { watch: false, allow_network_disk, ..Options::default() };
+    Queue::open(state.root(), options).context("cannot open the queue")
 }
 
 /// The text that asks for one model: the router takes the hint off again.

@@ -165,6 +165,7 @@ pub fn prepare(
         .with_context(|| format!("cannot make {}", current.office.default_cwd().display()))?;
     let options = Options {
         done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
+        allow_network_disk: current.office.allow_network_disk,
         ..Options::default()
     };
     let queue = Queue::open(state.root(), options).context("cannot open the queue")?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::posix_fallocate;
-use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use tinyclaw_disk::{Flush, Lock, remove, rename, replace, write_new};
 
@@ -295,8 +295,13 @@ impl Folders {
         let kind = statfs(&self.root)
             .map_err(|err| OpenError::FileSystem { path: self.root.clone(), source: err.into() })?
             .filesystem_type();
-        if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind) && !options.allow_network_disk {
-            return Err(OpenError::NetworkDisk { path: self.root.clone() });
+        if is_network(kind.0 as u32) {
+            if !options.allow_network_disk {
+                return Err(OpenError::NetworkDisk { path: self.root.clone() });
+            }
+            tracing::warn!(
+                "the queue lies on a network file system, as queue.allowNetworkDisk says: its locks hang on a server"
+            );
         }
         if kind == FUSE_SUPER_MAGIC {
             tracing::warn!(
@@ -336,6 +341,15 @@ impl Folders {
     }
 }
 
+/// Whether a file system of this magic number is somebody else's over a network.
+fn is_network(magic: u32) -> bool {
+    const NFS: u32 = 0x6969;
+    const SMB_OF_OLD: u32 = 0x517B;
+    const CIFS: u32 = 0xFF53_4D42;
+    const SMB2: u32 = 0xFE53_4D42;
+    [NFS, SMB_OF_OLD, CIFS, SMB2].contains(&magic)
+}
+
 fn make_folder(path: &Path) -> Result<(), OpenError> {
     match DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path) {
         Ok(()) => {
@@ -366,6 +380,23 @@ pub(crate) fn day(now_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_another_machine_is_known_by_its_magic() {
+        for (magic, what) in
+            [(0x6969, "nfs"), (0x517B, "smbfs"), (0xFF53_4D42, "cifs"), (0xFE53_4D42, "smb2")]
+        {
+            assert!(is_network(magic), "{what}");
+        }
+        for (magic, what) in [
+            (0xEF53, "ext4"),
+            (0x5846_5342, "xfs"),
+            (0x0102_1994, "tmpfs"),
+            (0x794C_7630, "overlay"),
+        ] {
+            assert!(!is_network(magic), "{what}");
+        }
+    }
 
     #[test]
     fn a_day_is_named_after_its_date() {

@@ -93,7 +93,7 @@ async fn begin(
     let Some(lock) = lock(state, bot_id, vitals, shutdown).await? else { return Ok(None) };
     let client = Client::new(&store.current().1.api_url, token)?;
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
-    let Some(queue) = queue(state, vitals, shutdown).await else { return Ok(None) };
+    let Some(queue) = queue(state, &store, vitals, shutdown).await else { return Ok(None) };
     let budget = Budget::new(options.limits);
     let book = Book::open(&state.telegram());
     book.restore(&budget, now_ms());
@@ -217,11 +217,17 @@ async fn lock(
 
 /// The queue; waits, unready, until it can be opened. What keeps it closed (a mount, a full disk) is mended outside, and a
 /// service that ended would be started over and over meanwhile.
-async fn queue(state: &StateDir, vitals: &Vitals, shutdown: &Shutdown) -> Option<Queue> {
+async fn queue(
+    state: &StateDir,
+    settings: &Store<(Office, Telegram)>,
+    vitals: &Vitals,
+    shutdown: &Shutdown,
+) -> Option<Queue> {
     let mut told = None;
     loop {
-        let opened =
-            tokio::task::block_in_place(|| Queue::open(state.root(), QueueOptions::default()));
+        let allow_network_disk = settings.current().0.allow_network_disk;
+        let options = QueueOptions { allow_network_disk, ..QueueOptions::default() };
+        let opened = tokio::task::block_in_place(|| Queue::open(state.root(), options));
         match opened {
             Ok(queue) => {
                 vitals.unblock("queue");

@@ -107,6 +107,8 @@ settings! {
         workspace: PathBuf as PathTo = "workspace.root", ["WORKSPACE_ROOT"], [], "~/workspace";
         /// More folders below which threads may work.
         allowed_roots: Vec<PathBuf> as List<PathTo> = "workspace.allowedRoots", [], [], "";
+        /// Whether the queue may lie on a network file system (NFS, SMB), whose locks hang on a server.
+        allow_network_disk: bool as Flag = "queue.allowNetworkDisk", [], [], "false";
         /// How much is logged.
         log_level: String as LogLevel = "log.level", ["TINYCLAW_LOG"], [], "info";
         /// Where the bot container's health is served (`/health`, `/ready`, `/metrics`).
