@@ -40,12 +40,17 @@ pub(crate) struct Access {
     issuer: String,
     source: KeySource,
     keys: Mutex<Keys>,
+    age_max: Duration,
+    pause: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Keys {
     set: Option<Arc<JwkSet>>,
+    /// When the set was fetched.
     fetched: Option<Instant>,
+    /// When fetching was begun last, whatever came of it.
+    tried: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +65,8 @@ impl Access {
         };
         let source =
             source.unwrap_or_else(|| KeySource::Url(format!("{issuer}/cdn-cgi/access/certs")));
-        Access { audience, issuer, source, keys: Mutex::default() }
+        let (age_max, pause) = (KEYS_AGE_MAX, REFETCH_INTERVAL);
+        Access { audience, issuer, source, keys: Mutex::default(), age_max, pause }
     }
 
     /// Whether the token is good; if not, why.
@@ -85,23 +91,20 @@ impl Access {
 
     async fn key(&self, kid: &str) -> Result<DecodingKey, String> {
         let mut keys = self.keys.lock().await;
-        let age = keys.fetched.map(|it| it.elapsed());
+        // Old keys are not believed for longer because new ones cannot be had.
+        if keys.fetched.is_none_or(|it| it.elapsed() > self.age_max) {
+            keys.set = None;
+        }
         let is_known = keys.set.as_ref().is_some_and(|it| it.find(kid).is_some());
-        let is_due = match age {
-            None => true,
-            Some(age) => age > KEYS_AGE_MAX || (!is_known && age > REFETCH_INTERVAL),
-        };
-        if is_due {
-            keys.fetched = Some(Instant::now());
+        // Keys that grow old while the source does not answer are asked for again and again, not once an hour.
+        if !is_known && keys.tried.is_none_or(|it| it.elapsed() > self.pause) {
+            keys.tried = Some(Instant::now());
             match self.fetch().await {
-                Ok(set) => keys.set = Some(Arc::new(set)),
-                Err(err) => {
-                    tracing::warn!("cannot get the keys of Cloudflare Access: {err:#}");
-                    // Old keys are not believed for longer because new ones cannot be had.
-                    if age.is_none_or(|it| it > KEYS_AGE_MAX) {
-                        keys.set = None;
-                    }
+                Ok(set) => {
+                    keys.set = Some(Arc::new(set));
+                    keys.fetched = keys.tried;
                 }
+                Err(err) => tracing::warn!("cannot get the keys of Cloudflare Access: {err:#}"),
             }
         }
         let set = keys.set.as_ref().ok_or("the keys of Cloudflare Access cannot be had now")?;
@@ -119,5 +122,41 @@ impl Access {
                 .context("no answer in time")??,
         };
         serde_json::from_str(&text).context("that is no set of keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the test plays whoever keeps the keys fresh")]
+
+    use super::*;
+
+    /// The set that is fetched knows the key `one`.
+    const KEYS: &str =
+        r#"{"keys":[{"kty":"RSA","alg":"RS256","kid":"one","n":"AQAB","e":"AQAB"}]}"#;
+
+    #[tokio::test]
+    async fn keys_that_could_not_be_had_are_not_called_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.json");
+        let source = Some(KeySource::File(file.clone()));
+        let mut access = Access::new("ada", "office".into(), source);
+        assert!(access.key("one").await.is_err(), "there is no file yet");
+        std::fs::write(&file, KEYS).unwrap();
+        assert!(access.key("one").await.is_err(), "asked a moment ago");
+        access.pause = Duration::ZERO;
+        assert!(access.key("one").await.is_ok());
+        // Fetching fails now. The keys are believed until they are old, and no longer for having been asked for.
+        std::fs::remove_file(&file).unwrap();
+        assert!(access.key("two").await.is_err());
+        assert!(access.key("one").await.is_ok());
+        access.age_max = Duration::from_millis(200);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(access.key("two").await.is_err());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(access.key("one").await.is_err());
+        std::fs::write(&file, KEYS).unwrap();
+        access.age_max = KEYS_AGE_MAX;
+        assert!(access.key("one").await.is_ok(), "asked for again as soon as they are missed");
     }
 }
