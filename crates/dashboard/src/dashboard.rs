@@ -275,7 +275,6 @@ impl Dashboard {
             turns: self.office.turns(),
             messages: self.rates(midnight),
             logs: self.tail_state(),
-            hidden: crate::redact::taken_out(),
         }
     }
 

@@ -39,8 +39,6 @@ pub(crate) struct Status {
     pub(crate) messages: Rates,
     /// The tail's proof, log by log.
     pub(crate) logs: BTreeMap<&'static str, LogState>,
-    /// How many secrets were taken out of what was sent.
-    pub(crate) hidden: u64,
 }
 
 /// One desk at a glance.

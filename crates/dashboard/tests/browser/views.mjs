@@ -57,6 +57,18 @@ async function look(width, height, size, scheme) {
     check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector('#view').scrollWidth <= innerWidth), `${name}: wider than the window`);
     await accessible(page, name);
     if (pictures) await page.screenshot({ path: join(pictures, `${view}-${size}-${scheme}.png`) });
+    if (view === 'overview') check(await page.evaluate(() => { const bad = [...document.querySelectorAll('.chip.bad')]; return bad.length && bad.every(it => it.getBoundingClientRect().right <= it.parentElement.getBoundingClientRect().right); }), `${name}: what a person must do is cut off`);
+  }
+  if (size === 'narrow') {
+    await page.goto(home + '#/routing?whatif=1');
+    await page.waitForSelector('.what input');
+    check(await page.locator('.what label').evaluateAll(list => list.every(it => it.scrollWidth <= it.clientWidth)), `what if ${scheme}: a name runs under its slider`);
+    if (pictures) await page.screenshot({ path: join(pictures, `whatif-${size}-${scheme}.png`) });
+    await page.goto(home + '#/feed?direction=out');
+    await page.locator('.feed .r.out').nth(-3).click();
+    await page.waitForSelector('.side .fall');
+    check(await page.locator('.fall > span:not(.track)').evaluateAll(list => list.every(it => it.offsetHeight < 22 && it.scrollWidth <= it.clientWidth + 1)), `waterfall ${scheme}: a name is broken`);
+    if (pictures) await page.screenshot({ path: join(pictures, `waterfall-${size}-${scheme}.png`) });
   }
   await page.context().close();
 }
@@ -163,7 +175,7 @@ check(!await page.locator('.split.open').count(), 'Escape does not close');
   await page.route('**/api/live*', it => it.abort());
   await page.goto(home + '#/system');
   await until(page, () => document.querySelector('#view').innerText.includes('83.8 GB used (95 %) · 4.7 GB free'), 'the disk is not told as df tells it');
-  await until(page, () => document.querySelector("#chips").textContent.includes("disk 95 %"), 'a full disk is not told in the top line');
+  await until(page, () => document.querySelector('#chips').textContent.includes('disk 95 %'), 'a full disk is not told in the top line');
   await page.goto(home + '#/overview');
   await until(page, () => document.querySelector('#view').innerText.includes('83.8 GB (95 %)'), 'the overview tells another share of the disk');
   await page.unrouteAll({ behavior: 'ignoreErrors' });
@@ -174,6 +186,18 @@ check(!await page.locator('.split.open').count(), 'Escape does not close');
 await page.keyboard.press('/');
 await page.keyboard.type('lane lock');
 await until(page, () => /^\d+ hits?$/.test(document.querySelector('.bar [role=status]').textContent) && document.querySelector('.feed mark'), 'search finds nothing');
+check(await page.locator('.more').isHidden(), 'hits are called new');
+const seen = await page.locator('.feed .r .t').evaluateAll(list => list.every(it => { const mark = it.querySelector('mark'); return mark && mark.getBoundingClientRect().right <= it.getBoundingClientRect().right; }));
+check(seen, 'a hit is out of sight in its row');
+// What is hidden is counted where it is shown, however often it was asked for.
+appendFileSync(join(state, 'message-history.jsonl'), line(6, `two secrets: ghs_${'a'.repeat(36)} and ghs_${'b'.repeat(36)}`));
+for (let at = 0; at < 2; at++) {
+  await page.goto('about:blank');
+  await page.goto(home + '#/feed');
+  await until(page, () => document.querySelector('#hidden').textContent === '2 secrets hidden here', 'what is hidden is not counted');
+}
+await page.goto(home + '#/logs');
+await until(page, () => !document.querySelector('#hidden').textContent, 'what is hidden elsewhere is counted here');
 
 // From an answer of opus to why, and to its prompt: the question the page is made for.
 await page.goto(home + '#/feed?model=opus&direction=out');
