@@ -199,6 +199,33 @@ for (let at = 0; at < 2; at++) {
 await page.goto(home + '#/logs');
 await until(page, () => !document.querySelector('#hidden').textContent, 'what is hidden elsewhere is counted here');
 
+// The same in every view with a list: / looks for words on the server, space holds what comes. In a thread / searches that thread.
+for (const [view, words] of [['routing', 'static build'], ['prompts', 'broad beans'], ['logs', 'goes to']]) {
+  await page.goto('about:blank');
+  await page.goto(home + '#/' + view);
+  await page.waitForSelector('.r .t');
+  await page.keyboard.press('/');
+  await page.keyboard.type(words);
+  await until(page, it => /^[1-9]\d*\+? hits?$/.test(document.querySelector('.bar [role=status]').textContent) && [...document.querySelectorAll('.r mark')].some(mark => mark.textContent === it), `${view}: search finds nothing`, words);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press(' ');
+  check(await page.locator('.bar .end', { hasText: 'paused' }).count() === 1, `${view}: space does not pause`);
+  if (pictures) await page.screenshot({ path: join(pictures, `search-${view}-wide-dark.png`) });
+}
+await page.goto(home + '#/thread/3');
+await page.waitForSelector('.bubble.out');
+await page.keyboard.press(' ');
+await until(page, () => document.querySelector('.bar .end').textContent === 'paused', 'space does not pause a thread');
+const bottom = await page.locator('.scroll').evaluate(it => it.scrollTop);
+appendFileSync(join(state, 'message-history.jsonl'), line(7, 'while the thread was held'));
+await until(page, () => document.querySelector('.more:not([hidden])')?.textContent.startsWith('1 new'), 'a held thread does not count what is new');
+check(await page.locator('.scroll').evaluate(it => it.scrollTop) === bottom, 'a held thread moves');
+await page.keyboard.press('/');
+await page.keyboard.type('was held');
+await until(page, () => document.querySelector('#filter')?.value === 'was held' && /^1 hit$/.test(document.querySelector('.bar [role=status]').textContent), '/ does not search the thread');
+check(/^#\/feed\?.*thread=3/.test(await page.evaluate(() => location.hash)), '/ in a thread searches elsewhere');
+await page.evaluate(() => document.activeElement.blur());
+
 // From an answer of opus to why, and to its prompt: the question the page is made for.
 await page.goto(home + '#/feed?model=opus&direction=out');
 await page.waitForSelector('.feed .r.opus');
