@@ -1,6 +1,8 @@
 //! What every part of the service shares: the connection, the budget, the queue, the book, and small things said with them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use tinyclaw_ledger::{Progresses, StateDir, read_threads};
 use tinyclaw_queue::{Durability, PublishError, Published, Queue, Side, View};
 use tinyclaw_service::settings::{Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::board::Board;
 use crate::book::{Address, Book};
@@ -124,7 +127,15 @@ pub(crate) struct Face {
     pub(crate) searching: tokio::sync::Mutex<()>,
     /// Turns that are over and whose status or reaction is not as it should be.
     pub(crate) leftovers: Leftovers,
+    /// Messages on which somebody is putting a reaction.
+    pub(crate) reacting: Mutex<Reacting>,
 }
+
+/// By chat and message.
+type Reacting = HashMap<(i64, i32), Weak<AsyncMutex<()>>>;
+
+/// More messages than this are not remembered after their reaction is there.
+const REACTING_MAX: usize = 256;
 
 impl Face {
     pub(crate) fn people(&self) -> People {
@@ -196,6 +207,33 @@ impl Face {
         done
     }
 
+    /// Seen, says the reaction. It goes out by itself, and before any other one on this message.
+    pub(crate) fn look_at(self: &Arc<Face>, chat: i64, message: i32) {
+        let turn = self.turn_on(chat, message).try_lock_owned();
+        let face = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(err) = face.send_reaction(chat, message, Some("👀")).await {
+                tracing::debug!("no reaction: {err}");
+            }
+            drop(turn);
+        });
+    }
+
+    /// The right to put a reaction on a message: Telegram keeps the last one that it hears, and requests on different
+    /// lines overtake each other.
+    fn turn_on(&self, chat: i64, message: i32) -> Arc<AsyncMutex<()>> {
+        let mut all = self.reacting.lock().unwrap_or_else(|it| it.into_inner());
+        if all.len() > REACTING_MAX {
+            all.retain(|_, it| it.strong_count() > 0);
+        }
+        let known = all.get(&(chat, message)).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let new = Arc::new(AsyncMutex::new(()));
+            all.insert((chat, message), Arc::downgrade(&new));
+            new
+        })
+    }
+
     /// Puts one emoji on a message, or takes ours off.
     pub(crate) async fn react(&self, chat: i64, message: i32, emoji: Option<&str>) {
         if let Err(err) = self.try_react(chat, message, emoji).await {
@@ -205,6 +243,17 @@ impl Face {
 
     /// [`Face::react`] for a reaction that matters.
     pub(crate) async fn try_react(
+        &self,
+        chat: i64,
+        message: i32,
+        emoji: Option<&str>,
+    ) -> Result<(), CallError> {
+        let turn = self.turn_on(chat, message);
+        let _turn = turn.lock().await;
+        self.send_reaction(chat, message, emoji).await
+    }
+
+    async fn send_reaction(
         &self,
         chat: i64,
         message: i32,

@@ -185,8 +185,7 @@ impl Intake {
                 albums.pop_front();
             }
         }
-        let (face, chat, message) = (Arc::clone(&self.face), said.address.chat, said.message);
-        tokio::spawn(async move { face.react(chat, message, Some("👀")).await });
+        self.face.look_at(said.address.chat, said.message);
     }
 
     fn nothing(&self, id: i64, why: &str) {

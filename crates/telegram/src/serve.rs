@@ -3,7 +3,7 @@
 //! What is missing is waited for, unready and with a word on what to set; it never ends the process.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -114,6 +114,7 @@ async fn begin(
         board: Board::default(),
         searching: tokio::sync::Mutex::default(),
         leftovers: Leftovers::default(),
+        reacting: Mutex::default(),
     };
     Ok(Some((Arc::new(face), lock)))
 }
