@@ -15,6 +15,9 @@ use crate::{Durability, Place, Side};
 
 /// A message that killed whoever worked on it this often is given up.
 pub const DEATHS_MAX: u32 = 3;
+/// An answer whose sender died this often is given up. More than a turn may cost: a sender has many answers in hand, dies
+/// of one of them, and the death counts for all; and the last ones are for sending it without its markup.
+pub const SENDER_DEATHS_MAX: u32 = 4 * DEATHS_MAX;
 /// A message that failed this often is given up.
 pub const ATTEMPTS_MAX: u32 = 5;
 
@@ -114,12 +117,20 @@ impl Lease {
         self.recovered
     }
 
-    /// Why it should be given up instead of tried again, if it should.
+    /// Why it should be given up instead of tried again, if it should. Ask before working on it, on either side: nobody
+    /// else counts, and a message that kills its owner comes back for ever.
     pub fn is_exhausted(&self) -> Option<String> {
-        let attempts = &self.message.attempts;
-        if attempts.deaths >= DEATHS_MAX {
-            Some(format!("whoever worked on it died {} times", attempts.deaths))
-        } else if self.attempt > ATTEMPTS_MAX {
+        let deaths = self.message.attempts.deaths;
+        let (deaths_max, failed, owner) = match self.side {
+            Side::Run => (DEATHS_MAX, self.attempt - 1, "whoever worked on it"),
+            // A sender's deaths are mostly other answers' doing, and are no failures of this one.
+            Side::Send => {
+                (SENDER_DEATHS_MAX, (self.attempt - 1).saturating_sub(deaths), "whoever sent it")
+            }
+        };
+        if deaths >= deaths_max {
+            Some(format!("{owner} died {deaths} times"))
+        } else if failed >= ATTEMPTS_MAX {
             let why = self.message.trouble.as_deref().unwrap_or("no reason was kept");
             Some(format!("it failed {ATTEMPTS_MAX} times, the last time because {why}"))
         } else {

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use crate::claim::Which;
 pub use crate::error::{ClaimError, LeaseError, MoveError, OpenError, PublishError};
 pub use crate::folders::Place;
-pub use crate::lease::{ATTEMPTS_MAX, DEATHS_MAX, Lease, backoff};
+pub use crate::lease::{ATTEMPTS_MAX, DEATHS_MAX, Lease, SENDER_DEATHS_MAX, backoff};
 pub use crate::publish::{Durability, Published};
 pub use crate::sweep::Swept;
 pub use crate::view::{Depth, Entry, Seen, View};

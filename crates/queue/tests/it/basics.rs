@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tinyclaw_domain::{Channel, Checkpoint, Command, Lane, Source};
-use tinyclaw_queue::{LeaseError, OpenError, Place, PublishError};
+use tinyclaw_queue::{LeaseError, OpenError, Place, PublishError, SENDER_DEATHS_MAX};
 
 use super::*;
 
@@ -127,6 +127,37 @@ fn a_dropped_lease_is_taken_up_and_counted() {
     assert_eq!(queue.requeue(&key("tg-1")).unwrap(), Place::Incoming);
     let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
     assert_eq!((lease.attempt(), lease.was_recovered()), (1, false));
+}
+
+#[test]
+fn an_answer_that_kills_its_sender_is_given_up_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let mut answered = message("7", "tg-1");
+    answered.reply = Some(reply("hi"));
+    queue.publish(Side::Send, answered, Durability::None).unwrap();
+    let claim =
+        || queue.try_claim(Side::Send, &Which::Channel(Channel::Telegram)).unwrap().unwrap();
+    for deaths in 0..SENDER_DEATHS_MAX {
+        let lease = claim();
+        assert_eq!(lease.message().attempts.deaths, deaths);
+        assert_eq!(lease.is_exhausted(), None, "after {deaths} deaths");
+        drop(lease);
+    }
+    let lease = claim();
+    let why = lease.is_exhausted().unwrap();
+    assert_eq!(why, "whoever sent it died 12 times");
+    lease.bury(&why).unwrap();
+    assert_eq!(queue.requeue(&key("tg-1")).unwrap(), Place::Outgoing);
+    // Failures are counted beside the deaths, and five are enough.
+    for failures in 0..5 {
+        drop(claim());
+        let lease = claim();
+        assert_eq!(lease.is_exhausted(), None, "after {failures} failures");
+        lease.retry_after(Duration::ZERO, "refused").unwrap();
+    }
+    let why = claim().is_exhausted().unwrap();
+    assert_eq!(why, "it failed 5 times, the last time because refused");
 }
 
 #[test]
