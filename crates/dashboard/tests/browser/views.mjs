@@ -207,7 +207,9 @@ for (const [view, words] of [['routing', 'static build'], ['prompts', 'broad bea
   await page.keyboard.press('/');
   await page.keyboard.type(words);
   await until(page, it => /^[1-9]\d*\+? hits?$/.test(document.querySelector('.bar [role=status]').textContent) && [...document.querySelectorAll('.r mark')].some(mark => mark.textContent === it), `${view}: search finds nothing`, words);
+  check(await page.locator('.r mark').evaluateAll(list => list.every(it => it.getBoundingClientRect().right <= it.closest('.t').getBoundingClientRect().right)), `${view}: a hit is out of sight in its row`);
   await page.keyboard.press('Escape');
+  check(await page.locator('#filter').inputValue() === words, `${view}: leaving the field forgets what is looked for`);
   await page.keyboard.press(' ');
   check(await page.locator('.bar .end', { hasText: 'paused' }).count() === 1, `${view}: space does not pause`);
   if (pictures) await page.screenshot({ path: join(pictures, `search-${view}-wide-dark.png`) });
