@@ -74,10 +74,14 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     let status = face.board.retire(&face, &key).await;
     let status = lost::located(&face, &key, status, Some(&message)).await;
     let mut delivery = Delivery { face: &face, lease, message, status };
-    let ended = tokio::select! {
-        ended = delivery.run() => ended,
-        // A call that is under way is cut off; whether it arrived is what the mark is for.
-        () = face.shutdown.begun() => Err(Stop::Later(Duration::ZERO)),
+    let ended = match delivery.lease.is_exhausted() {
+        // Whoever sends it dies of it: it must not keep everything else from being sent.
+        Some(why) => Err(Stop::Never(why)),
+        None => tokio::select! {
+            ended = delivery.run() => ended,
+            // A call that is under way is cut off; whether it arrived is what the mark is for.
+            () = face.shutdown.begun() => Err(Stop::Later(Duration::ZERO)),
+        },
     };
     let done = match ended {
         Ok(()) => delivery.end().await,
@@ -111,7 +115,7 @@ impl Delivery<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
         let pieces = tokio::task::block_in_place(|| plan(self.face, &self.message));
         let pieces = pieces.map_err(|err| Stop::Never(format!("{err:#}")))?;
-        // Who died of this answer three times may have died of its markup.
+        // Who died of this answer so often may have died of its markup.
         let plainly = self.message.attempts.deaths >= DEATHS_MAX * 3;
         let last_text = pieces.iter().rposition(|it| matches!(it, Piece::Text(_)));
         for (at, piece) in pieces.iter().enumerate() {

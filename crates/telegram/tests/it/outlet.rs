@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use tinyclaw_domain::{
-    Ask, ButtonPress, Command, FileRef, Model, Outcome, PermissionAnswer, ReplyButton, TurnState,
+    Ask, ButtonPress, Channel, Command, FileRef, Model, Outcome, PermissionAnswer, ReplyButton,
+    TurnState,
 };
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{Place, SENDER_DEATHS_MAX, Side, Which};
 use tinyclaw_testkit::telegram::{ADA, BOB, Control, FORUM, Fault};
 
 use crate::office::Office;
@@ -312,5 +313,23 @@ async fn what_an_answer_offers_is_done_when_pressed_and_then_its_buttons_go() {
     office.until_said("    So I do.\n").await;
     office.until_unsaid("[ Continue ]").await;
     assert_eq!(office.fake.violations(), [""; 0]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_everybody_dies_of_is_given_up_and_told() {
+    let office = Office::open().await;
+    office.ada(None, "hello");
+    let turn = office.claim().await;
+    office.stop().await;
+    turn.answer("Deadly.");
+    let channel = Which::Channel(Channel::Telegram);
+    for _ in 0..SENDER_DEATHS_MAX {
+        // Let go of without a word, as by a process that dies.
+        drop(office.queue.try_claim(Side::Send, &channel).unwrap().unwrap());
+    }
+    office.start();
+    office.until_said("An answer could not be delivered: whoever sent it died 12 times.").await;
+    office.until_in_place(Place::Dead, 1).await;
     office.close().await;
 }
