@@ -201,6 +201,10 @@ impl Job<'_> {
             let circumstances = self.circumstances(is_new, lost_session, earlier).await;
             let prompt = self.office.assemble(self.message, &circumstances);
             let words = system_prompt(&self.message.thread_id, &self.thread);
+            // Before the checkpoint, which says that it was done: lines may stand twice, and none is missing.
+            if self.message.checkpoint.is_none() && round == Round::First {
+                self.office.log_asked(self.message, self.attempt, &self.decided);
+            }
             let checkpoint = Checkpoint {
                 session_id: session.clone(),
                 turn_uuid: uuid.clone(),
@@ -212,9 +216,6 @@ impl Job<'_> {
             let line = self.office.prompt_line(self.message, self.attempt, model, &words, &prompt);
             if let Err(err) = self.office.journal.prompt(&line) {
                 tracing::error!("cannot write the prompt log: {err}");
-            }
-            if self.message.checkpoint.is_none() && round == Round::First {
-                self.office.log_asked(self.message, self.attempt, &self.decided);
             }
             capability::renew(self.office, &self.message.thread_id, &self.thread);
             let request = TurnRequest {
