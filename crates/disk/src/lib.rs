@@ -3,6 +3,7 @@
 mod append;
 mod backwards;
 pub mod follow;
+pub mod foreign;
 mod lock;
 mod steps;
 #[cfg(feature = "testing")]
