@@ -60,7 +60,12 @@ async fn run(state: &Path, environment: &Environment, grace: Duration) -> anyhow
     let house = House::start(&programs(here))?;
     let container = Container::new(state, house.residents());
     tracing::info!(listen = %address, "bot is up");
-    let serving = tokio::spawn(http::serve(listener, container.routes(), shutdown.clone()));
+    let serving = tokio::spawn(http::serve(
+        listener,
+        container.routes(),
+        shutdown.clone(),
+        http::Limits::default(),
+    ));
     let kept = house.keep(&shutdown, grace).await;
     serving.abort();
     tracing::info!("bot is down");

@@ -1,7 +1,6 @@
 //! The server: the dashboard behind its door, on a listener that the caller brings.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use tinyclaw_service::{Shutdown, Vitals, http};
@@ -12,9 +11,6 @@ use crate::config::Config;
 use crate::dashboard::Dashboard;
 use crate::guard::{Guard, guard};
 use crate::{api, host, page, streams};
-
-/// Answers that are still under way so long after the shutdown began are cut.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// A dashboard that is ready to serve.
 #[derive(Debug)]
@@ -48,14 +44,15 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
         let (accepting, others) = streams::divide(listener, self.router.clone())?;
         let accepting = tokio::spawn(accepting);
-        let begun = {
-            let shutdown = shutdown.clone();
-            async move { shutdown.begun().await }
+        let serving = http::serve(others, self.router, shutdown.clone(), http::Limits::default());
+        let streams_end = async {
+            shutdown.begun().await;
+            self.dashboard.end();
+            std::future::pending().await
         };
-        let serving = axum::serve(others, self.router).with_graceful_shutdown(begun);
         let served = tokio::select! {
-            served = async { serving.await } => served,
-            () = async { shutdown.begun().await; self.dashboard.end(); tokio::time::sleep(DRAIN_TIME).await } => Ok(()),
+            served = serving => served,
+            () = streams_end => Ok(()),
         };
         accepting.abort();
         self.dashboard.end();

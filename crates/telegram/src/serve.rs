@@ -311,7 +311,7 @@ async fn answer_for_health(address: SocketAddr, vitals: &Vitals, shutdown: &Shut
     match TcpListener::bind(address).await {
         Ok(listener) => {
             let routes = http::routes(vitals.clone());
-            tokio::spawn(http::serve(listener, routes, shutdown.clone()));
+            tokio::spawn(http::serve(listener, routes, shutdown.clone(), http::Limits::default()));
         }
         Err(err) => {
             let text =

@@ -6,8 +6,7 @@
 //! | `/ready` | 200 `{"ready":true}`, or 503 `{"ready":false,"why":[…]}` |
 //! | `/metrics` | Prometheus' text format |
 
-use std::io;
-use std::time::Duration;
+mod connections;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -15,12 +14,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::net::TcpListener;
 
-use crate::{Shutdown, Vitals};
-
-/// Connections that are still busy so long after the shutdown began are cut.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+pub use self::connections::{Limits, Patient, serve};
+use crate::Vitals;
 
 /// The three routes.
 pub fn routes(vitals: Vitals) -> Router {
@@ -29,22 +25,6 @@ pub fn routes(vitals: Vitals) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(vitals)
-}
-
-/// Serves until the shutdown, then lets running answers end for a few seconds.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: Shutdown) -> io::Result<()> {
-    let begun = {
-        let shutdown = shutdown.clone();
-        async move { shutdown.begun().await }
-    };
-    let serving = axum::serve(listener, app).with_graceful_shutdown(begun);
-    tokio::select! {
-        served = async { serving.await } => served,
-        () = async { shutdown.begun().await; tokio::time::sleep(DRAIN_TIME).await } => {
-            tracing::warn!("connections are still open: leaving them");
-            Ok(())
-        }
-    }
 }
 
 #[derive(Serialize)]
