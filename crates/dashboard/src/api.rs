@@ -14,10 +14,11 @@ use tinyclaw_disk::follow::Position;
 use tinyclaw_domain::{Key, Model, ThreadId, Tier};
 use tokio::sync::Semaphore;
 
+use crate::answer::ANSWER_BYTES_MAX;
 use crate::dashboard::Dashboard;
 use crate::feed::{self, Wish};
-use crate::index::{Filter, Index};
-use crate::log::{Log, pick_page};
+use crate::index::{Filter, Index, Pick};
+use crate::log::{Log, pick_page, within};
 use crate::meta::{self, LEVEL, LEVELS, LogName};
 use crate::page::PAGE;
 use crate::redact::redacted;
@@ -27,8 +28,8 @@ use crate::{scan, story};
 
 /// The most rows one answer holds.
 const ROWS_MAX: usize = 1_000;
-/// An answer stops growing at this: long prompts would fill the memory.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// So much of a log is read at once for an answer.
+const READ_BYTES: u64 = 1 << 20;
 /// How long a page of the past is waited for while the index is being built.
 const PAST_WAIT: Duration = Duration::from_millis(400);
 /// So many searches run at once; the next one waits.
@@ -50,6 +51,12 @@ impl IntoResponse for Refused {
         }
         let body = serde_json::to_string(&Error { error: self.1 }).unwrap_or_default();
         (self.0, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, why: impl ToString) -> Refused {
+        Refused(status, why.to_string())
     }
 }
 
@@ -87,7 +94,11 @@ async fn page() -> Response {
 }
 
 fn json(it: &impl Serialize) -> Response {
-    json_text(redacted(serde_json::to_string(it).unwrap_or_default()))
+    json_text(redacted_json(it))
+}
+
+fn redacted_json(it: &impl Serialize) -> String {
+    redacted(serde_json::to_string(it).unwrap_or_default())
 }
 
 fn json_text(text: String) -> Response {
@@ -227,7 +238,7 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
     let n = rows.count(default)?;
     log.opened().await;
     wait_for_past(it, &log, &rows, n).await?;
-    blocking(move || {
+    let make = move || {
         let chars = rows.chars.unwrap_or(usize::MAX);
         // The place first: a row that comes in between is told twice, and not never.
         let place = log.place().to_string();
@@ -235,7 +246,7 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
             let index = log.index();
             let Some(filter) = rows.filter(log.name, &index)? else {
                 let head = PageHead { first: 0, last: 0, complete: index.complete, place };
-                return Ok(json_text(page_json(&head, &[])));
+                return Ok(page_json(&head, &[]));
             };
             let (first, last) = index.ranks(&filter);
             let head = PageHead { first, last, complete: index.complete, place };
@@ -243,20 +254,30 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
         };
         let mut written = Vec::with_capacity(picks.len());
         let mut bytes = 0;
-        for picks in picks.chunks(16) {
+        for picks in batches(&picks) {
             for (pick, line) in picks.iter().zip(log.read(picks)) {
                 let row =
                     rows::row_json(log.name, pick.row, Some(pick.rank), line.as_deref(), chars);
                 bytes += row.len();
                 written.push(row);
             }
-            if bytes > ANSWER_BYTES_MAX {
+            if bytes > ANSWER_BYTES_MAX - READ_BYTES as usize {
                 break;
             }
         }
-        Ok(json_text(page_json(&head, &written)))
+        Ok(page_json(&head, &written))
+    };
+    it.answers.make(make).await
+}
+
+/// The picks, in batches that are not too much to be read at once.
+fn batches(picks: &[Pick]) -> impl Iterator<Item = &[Pick]> {
+    let mut rest = picks;
+    std::iter::from_fn(move || {
+        let n = within(rest, READ_BYTES);
+        let batch = rest.split_off(..n)?;
+        (!batch.is_empty()).then_some(batch)
     })
-    .await?
 }
 
 /// While the index grows towards the past, a page that is not known yet is waited for a little.
@@ -302,14 +323,14 @@ async fn one_row(
 ) -> Result<Response, Refused> {
     let log = log_named(&it, &name)?;
     log.opened().await;
-    blocking(move || {
+    let make = move || {
         let pick = log.index().row(query.row).ok_or_else(|| {
             Refused(StatusCode::NOT_FOUND, format!("there is no row {}", query.row))
         })?;
         let line = log.read(&[pick]).pop().flatten();
-        Ok(json_text(rows::row_json(log.name, pick.row, None, line.as_deref(), usize::MAX)))
-    })
-    .await?
+        Ok(rows::row_json(log.name, pick.row, None, line.as_deref(), usize::MAX))
+    };
+    it.answers.make(make).await
 }
 
 #[derive(Deserialize)]
@@ -394,7 +415,8 @@ async fn tell_story(
     let key: Key = key.parse().map_err(bad)?;
     let thread = query.thread.map(|it| it.parse::<ThreadId>()).transpose().map_err(bad)?;
     let hint = story::Hint { thread, at: query.at };
-    blocking(move || json(&story::tell(&it, &key, &hint))).await
+    let dashboard = Arc::clone(&it);
+    it.answers.make(move || Ok(redacted_json(&story::tell(&dashboard, &key, &hint)))).await
 }
 
 async fn waiting(State(it): Asked, Path(place): Path<String>) -> Result<Response, Refused> {

@@ -12,6 +12,7 @@ use tinyclaw_domain::{Health, ThreadId};
 use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::watch;
 
+use crate::answer::Answers;
 use crate::host::Host;
 use crate::index::Filter;
 use crate::log::Log;
@@ -49,6 +50,8 @@ pub(crate) struct Dashboard {
     pub(crate) host: Host,
     /// Where the state folder is.
     pub(crate) state: PathBuf,
+    /// The places for large answers.
+    pub(crate) answers: Answers,
     vitals: Vitals,
     boot: String,
     started_at: u64,
@@ -75,6 +78,7 @@ impl Dashboard {
             state_version: AtomicU64::new(0),
             status: Mutex::default(),
             state: state.to_owned(),
+            answers: Answers::default(),
             vitals,
         })
     }

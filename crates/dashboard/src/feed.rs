@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tinyclaw_disk::follow::Position;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::dashboard::Dashboard;
@@ -28,6 +28,8 @@ const STATE_INTERVAL: Duration = Duration::from_secs(5);
 const STATE_PAUSE: Duration = Duration::from_millis(250);
 /// How many rows are sent at once.
 const BATCH_ROWS: usize = 64;
+/// So many clients read rows from files at once.
+const READERS_MAX: usize = 4;
 /// How long a client's place is looked for while the past is still being read.
 const RESUME_WAIT: Duration = Duration::from_secs(10);
 
@@ -273,6 +275,9 @@ async fn rows_from(log: &Arc<Log>, next: i64) -> Vec<Sent> {
     if let Some(rows) = log.sent_ready(next, BATCH_ROWS) {
         return rows;
     }
+    // Many that do not keep up take turns: each holds what it has read.
+    static PLACES: Semaphore = Semaphore::const_new(READERS_MAX);
+    let Ok(_place) = PLACES.acquire().await else { return Vec::new() };
     let log = Arc::clone(log);
     tokio::task::spawn_blocking(move || log.sent_from(next, BATCH_ROWS)).await.unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod answer;
 mod api;
 mod config;
 mod dashboard;

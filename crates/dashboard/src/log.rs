@@ -29,6 +29,8 @@ const POLL_BYTES: usize = 1 << 20;
 /// How many of the newest rows are kept ready, and how many bytes of them at most.
 const RECENT_ROWS: usize = 256;
 const RECENT_BYTES: usize = 512 << 10;
+/// So much of the file is read at once for a client that does not keep up.
+const SENT_BYTES: u64 = 1 << 20;
 /// The first block read from the past is small: the first page waits for it.
 const FIRST_BLOCK_BYTES: u64 = 128 << 10;
 /// The longest line that is read back whole.
@@ -192,8 +194,10 @@ impl Log {
             let from = from.max(index.range().0);
             (from..from + n as i64).map_while(|it| index.row(it)).collect()
         };
-        let lines = self.read(&picks);
-        let places = self.places_after(&picks);
+        // Rows may be long, and only their beginnings are sent.
+        let picks = &picks[..within(&picks, SENT_BYTES)];
+        let lines = self.read(picks);
+        let places = self.places_after(picks);
         let rows = picks.iter().zip(lines).zip(places);
         rows.map(|((pick, line), place)| {
             let json = rows::row_json(self.name, pick.row, None, line.as_deref(), LIVE_CHARS);
@@ -260,6 +264,16 @@ impl Log {
         }
         self.recent_bytes.store(bytes, Ordering::Relaxed);
     }
+}
+
+/// How many of the first picks are no more than `bytes` together; one is always.
+pub(crate) fn within(picks: &[Pick], bytes: u64) -> usize {
+    let mut sum = 0;
+    let fits = picks.iter().take_while(|it| {
+        sum += it.length.min(ROW_BYTES_MAX);
+        sum <= bytes
+    });
+    fits.count().max(1).min(picks.len())
 }
 
 fn begins_with(file: &File, head: &[u8]) -> bool {

@@ -16,13 +16,18 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::serve::Listener;
 use futures_util::StreamExt;
+use tinyclaw_service::http::Patient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tower::ServiceExt;
 
 /// Who says nothing for so long after connecting is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Who does not take a byte of a stream for so long is let go, and comes back where it was.
+const STALL: Duration = Duration::from_secs(30);
+/// So many streams are open at once.
+const STREAMS_MAX: usize = 2_000;
 /// More of a request's head is not read.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Enough of a request to see what it asks for.
@@ -85,10 +90,15 @@ async fn receive(
     router: Router,
     others: mpsc::Sender<(TcpStream, SocketAddr)>,
 ) {
+    static PLACES: Semaphore = Semaphore::const_new(STREAMS_MAX);
     let asks_for_stream = tokio::time::timeout(PATIENCE, Box::pin(asks_for_stream(&connection)));
     match asks_for_stream.await {
         Ok(Ok(true)) => {
             drop(others);
+            let Ok(_place) = PLACES.try_acquire() else {
+                tracing::warn!("{STREAMS_MAX} streams are open: another one is refused");
+                return refuse(connection).await;
+            };
             // Boxed, so that what beginning needs is given back before the stream.
             match Box::pin(begin(connection, router)).await {
                 Ok((connection, body)) => stream(connection, body).await,
@@ -100,9 +110,17 @@ async fn receive(
     }
 }
 
+/// Says that there is no room. Who asks for a stream asks again by itself.
+async fn refuse(mut connection: TcpStream) {
+    let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    // Whether it is read or not, it is over.
+    let _ = tokio::time::timeout(PATIENCE, connection.write_all(answer.as_bytes())).await;
+}
+
 /// Looks at the request's beginning without taking it.
 async fn asks_for_stream(connection: &TcpStream) -> io::Result<bool> {
     let mut start = [0; START_BYTES];
+    let mut pause = Duration::from_millis(1);
     loop {
         let known = connection.peek(&mut start).await?;
         let line = start[..known].split(|it| *it == b'\r').next().unwrap_or_default();
@@ -110,7 +128,8 @@ async fn asks_for_stream(connection: &TcpStream) -> io::Result<bool> {
             return Ok(is_stream(line));
         }
         // A request that comes in pieces: looking does not wait for the next one.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -169,7 +188,8 @@ fn parse(head: &[u8]) -> anyhow::Result<Request> {
 /// Passes the body on, chunk by chunk, until it ends or the client goes away.
 async fn stream(mut connection: TcpStream, body: Body) {
     let mut chunks = body.into_data_stream();
-    let (mut reader, mut writer) = connection.split();
+    let (mut reader, writer) = connection.split();
+    let mut writer = Patient::new(writer, STALL);
     let mut nothing = [0; 16];
     loop {
         tokio::select! {

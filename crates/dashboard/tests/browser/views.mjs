@@ -32,7 +32,7 @@ const views = {
 async function open(width, height, scheme, name) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: scheme === 'light' ? 'reduce' : 'no-preference' });
   const page = await context.newPage();
-  page.on('console', it => { if (['error', 'warning'].includes(it.type()) && name !== 'full') check(false, `${name}: console says ${it.text()}`); });
+  page.on('console', it => { if (['error', 'warning'].includes(it.type()) && !['full', 'strange'].includes(name)) check(false, `${name}: console says ${it.text()}`); });
   page.on('pageerror', it => check(false, `${name}: ${it.message}`));
   page.on('request', it => check([home, before].some(home => it.url().startsWith(home)) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', it => console.error('policy: ' + it.violatedDirective + ' ' + it.blockedURI)));
@@ -276,6 +276,24 @@ for (const view of ['feed?direction=in', 'feed?direction=out', 'routing', 'promp
   const again = await side();
   check(again.slice(0, 200) === said.slice(0, 200), `${hash} shows ${again}, and showed ${said}`);
 }
+// Whatever an address says, a view appears and nothing is thrown. (The server refuses some of the names, which the console tells.)
+const odd = await open(1280, 800, 'dark', 'strange');
+for (const strange of ['constructor', '__proto__', 'toString', 'thread/%', 'thread/%E0%A4', 'thread/constructor', 'routing?sort=constructor', 'routing?sort=toString', 'feed?thread=__proto__', 'logs?log=constructor', 'prompts?key=%00']) {
+  await odd.goto('about:blank');
+  await odd.goto(home + '#/' + strange);
+  await until(odd, () => document.querySelector('#view').childElementCount && document.querySelector('#line').textContent === 'live', `#/${strange} shows nothing`);
+}
+await odd.context().close();
+
+// A search that is over is not drawn any more, however quickly it is begun and left.
+for (let at = 0; at < 5; at++) {
+  await page.goto(home + '#/feed?q=lane%20lock');
+  await page.waitForSelector('.feed mark');
+  // The line comes while hits are shown, and the drawing that it asks for comes when they no longer are.
+  await page.evaluate(() => { location.hash = '#/feed?q=lane'; setTimeout(() => { location.hash = '#/feed'; }, 30); setTimeout(() => { location.hash = '#/logs'; }, 60); });
+  await until(page, () => document.querySelector('.logl'), 'the logs do not follow on a search');
+}
+
 await page.goto('about:blank');
 await page.goto(home + '#/feed?row=-3&boot=another');
 await until(page, () => document.querySelector('.toast')?.textContent.includes('started anew'), 'a number of another dashboard is taken for one of this');

@@ -7,6 +7,7 @@ mod answers;
 mod big;
 mod browser;
 mod client;
+mod deaf;
 mod demo;
 mod door;
 mod live;
