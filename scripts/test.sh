@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-all_stages="fmt shell files lock clippy docs doctests tests campaigns claude browser clients containers"
+all_stages="fmt shell files lock clippy docs doctests tests attacks campaigns claude browser clients containers"
 quick_stages="fmt lock clippy tests"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
@@ -31,6 +31,7 @@ about() {
         docs) echo "the documentation builds and every link in it leads somewhere" ;;
         doctests) echo "the examples in the documentation work" ;;
         tests) echo "the tests of every crate" ;;
+        attacks) echo "what a hostile agent tries, in an office as in the container" ;;
         campaigns) echo "short kill campaigns: real processes, killed at random" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
@@ -119,6 +120,13 @@ stage_tests() {
         build_programs
         with_log cargo test --workspace --lib --bins --tests --examples --no-fail-fast
     fi
+}
+
+stage_attacks() {
+    need_nextest
+    nextest --profile attacks
+    # A case that this kernel cannot hold passes and says so.
+    sed -n 's/^ *skipped:* /not tried: /p' "$run/log.$stage"
 }
 
 stage_campaigns() {

@@ -47,6 +47,7 @@ pub fn example(package: &str, name: &str) -> PathBuf {
 /// An office in a temporary folder, with the demo engine.
 pub struct Office {
     dir: TempDir,
+    processor_program: PathBuf,
     env: BTreeMap<String, String>,
     processor: Option<Child>,
     queue: Queue,
@@ -62,6 +63,11 @@ impl Office {
     /// A fresh office with these variables set.
     pub fn open_with(env: &[(&str, &str)]) -> Office {
         let dir = tempfile::Builder::new().prefix("tinyclaw-e2e-").tempdir().expect("folder");
+        Office::open_in(dir, program("tinyclaw-processor"), env)
+    }
+
+    /// A fresh office in this folder, with this processor, and these variables set.
+    pub fn open_in(dir: TempDir, processor: PathBuf, env: &[(&str, &str)]) -> Office {
         let base = dir.path().to_owned();
         for name in ["state", "home", "work"] {
             fs::create_dir_all(base.join(name)).expect("folder");
@@ -79,7 +85,8 @@ impl Office {
         fs::File::create(base.join("prompts")).expect("prompts");
         let options = Options { reserve_bytes: 0, free_share_min: 0.0, ..Options::default() };
         let queue = Queue::open(&base.join("state"), options).expect("queue");
-        let mut office = Office { dir, env: all, processor: None, queue, next: 0 };
+        let mut office =
+            Office { dir, processor_program: processor, env: all, processor: None, queue, next: 0 };
         office.start();
         office
     }
@@ -102,7 +109,7 @@ impl Office {
     /// Starts the processor.
     pub fn start(&mut self) {
         let log = fs::File::create(self.path("processor.out")).expect("log");
-        let child = Command::new(program("tinyclaw-processor"))
+        let child = Command::new(&self.processor_program)
             .env_clear()
             .envs(&self.env)
             .current_dir(self.path("home"))

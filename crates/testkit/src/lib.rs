@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod hostile;
 pub mod messages_api;
 pub mod state;
 pub mod telegram;

@@ -1,0 +1,190 @@
+//! The machinery of all cases: an office as in the container, with the hostile `claude` in it.
+
+use std::fs;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use landlock::{ABI, Access, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use tinyclaw_domain::Key;
+use tinyclaw_e2e::{Office, program};
+use tinyclaw_testkit::hostile::{self, Act, Done, Ran};
+
+/// The bot's user in its container.
+const USER: u32 = 10_001;
+
+/// An office whose `claude` does whatever it is told.
+pub(crate) struct Den(Office);
+
+impl Deref for Den {
+    type Target = Office;
+
+    fn deref(&self) -> &Office {
+        &self.0
+    }
+}
+
+impl DerefMut for Den {
+    fn deref_mut(&mut self) -> &mut Office {
+        &mut self.0
+    }
+}
+
+impl Den {
+    /// A fresh office with a running processor.
+    pub(crate) fn open() -> Den {
+        Den::open_with(&[])
+    }
+
+    /// A fresh office with these variables set.
+    pub(crate) fn open_with(env: &[(&str, &str)]) -> Den {
+        Den::open_prepared(env, |_| {})
+    }
+
+    /// A fresh office in whose folder something was done before its processor started. A shell script that is put at
+    /// `bin/at-start` runs in every `claude` before it hears a word.
+    pub(crate) fn open_prepared(env: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Den {
+        let dir = tempfile::Builder::new().prefix("den-").tempdir_in(ground()).expect("folder");
+        let claude = dir.path().join("bin/claude");
+        fs::create_dir(dir.path().join("bin")).expect("folder");
+        fs::copy(program("hostile-claude"), &claude).expect("hostile-claude");
+        fs::create_dir(dir.path().join("state")).expect("folder");
+        // As in the image: the dashboard's user reads, others do nothing.
+        let mode = fs::Permissions::from_mode(0o2770);
+        fs::set_permissions(dir.path().join("state"), mode).expect("mode");
+        prepare(dir.path());
+        let claude = claude.display().to_string();
+        let mut all =
+            vec![("TINYCLAW_ENGINE_KIND", "claude"), ("TINYCLAW_ENGINE_CLAUDE", claude.as_str())];
+        all.extend(env);
+        Den(Office::open_in(dir, attacked("tinyclaw-processor"), &all))
+    }
+
+    /// Has a desk's agent run a shell script to its end.
+    pub(crate) fn run(&mut self, desk: &str, script: &str) -> Ran {
+        let done = self.order(desk, &[Act::Run(self.with_names(script))]);
+        match done.into_iter().next() {
+            Some(Done::Ran(ran)) => ran,
+            other => panic!("the script was not run: {other:?}"),
+        }
+    }
+
+    /// Has a desk's agent start a shell script and leave it alone.
+    pub(crate) fn leave(&mut self, desk: &str, script: &str) {
+        self.order(desk, &[Act::Leave(self.with_names(script))]);
+    }
+
+    /// Has a desk's agent do all this in one turn, and waits for what became of it.
+    pub(crate) fn order(&mut self, desk: &str, acts: &[Act]) -> Vec<Done> {
+        let key = self.send(desk, acts);
+        self.report(&key)
+    }
+
+    /// Has a desk's agent do all this, and does not wait.
+    pub(crate) fn send(&mut self, desk: &str, acts: &[Act]) -> Key {
+        let order = hostile::order(acts);
+        self.say(desk, &order)
+    }
+
+    /// What became of what was sent.
+    pub(crate) fn report(&self, key: &Key) -> Vec<Done> {
+        let reply = self.answer(key);
+        hostile::report_in(&reply.text).unwrap_or_else(|| panic!("no report: {reply:?}"))
+    }
+
+    /// A script that knows the office's places by name.
+    pub(crate) fn with_names(&self, script: &str) -> String {
+        let at = |below: &str| self.path(below).display().to_string();
+        format!(
+            "DEN='{}' STATE='{}' WORK='{}' PROCESSOR={}\n{script}",
+            at(""),
+            at("state"),
+            at("work"),
+            self.pid()
+        )
+    }
+}
+
+/// What a case asks of a script's end.
+pub(crate) trait Verdict {
+    /// It failed, because it may not.
+    fn is_refused(&self);
+    /// It worked: what is refused elsewhere is refused by the fence, not by a typing error.
+    fn is_done(&self);
+}
+
+impl Verdict for Ran {
+    #[track_caller]
+    fn is_refused(&self) {
+        let words = ["ermission denied", "not permitted", "No such device or address"];
+        let is_refused = self.code != 0 && words.iter().any(|it| self.out.contains(it));
+        assert!(is_refused, "not refused: {self:?}");
+    }
+
+    #[track_caller]
+    fn is_done(&self) {
+        assert_eq!(self.code, 0, "not done: {self:?}");
+    }
+}
+
+/// Whether this kernel has what every case here stands on: Landlock, and with it scopes for signals and abstract
+/// sockets (ABI 6, Linux 6.12). Says by name that a case is not tried where it has not; the case passes then.
+pub(crate) fn has_scopes(case: &str) -> bool {
+    let asked = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .scope(Scope::from_all(ABI::V6));
+    let has_them = asked.and_then(Ruleset::create).is_ok();
+    if !has_them {
+        println!("skipped: {case}: this kernel's Landlock has no scopes");
+    }
+    has_them
+}
+
+/// Which of our programs are attacked.
+fn attacked(name: &str) -> PathBuf {
+    match std::env::var_os("TINYCLAW_ATTACKED") {
+        Some(dir) => PathBuf::from(dir).join(name),
+        None => program(name),
+    }
+}
+
+/// Where offices are made: outside of what every agent may write. From here on this process, and all it starts, is the
+/// bot's user, if it was root.
+fn ground() -> PathBuf {
+    static DROP: Once = Once::new();
+    let ground = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("attacks-{USER}"));
+    DROP.call_once(|| {
+        if Uid::effective().is_root() {
+            fs::create_dir_all(&ground).expect("folder");
+            chown(&ground, Some(USER), Some(USER)).expect("owner");
+            is_reachable(&ground);
+            setgroups(&[]).expect("groups");
+            let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+            setresgid(group, group, group).expect("group");
+            // The last step: with it go all capabilities.
+            setresuid(user, user, user).expect("user");
+            // What changed its user is hidden from itself in /proc, where a test finds its own program.
+            prctl::set_dumpable(true).expect("dumpable");
+        }
+        fs::create_dir_all(&ground).expect("folder");
+        prctl::set_no_new_privs().expect("no new privileges");
+    });
+    ground
+}
+
+/// The bot's user must come here, and to the programs beside it.
+fn is_reachable(path: &Path) {
+    for dir in path.ancestors().filter(|it| !it.as_os_str().is_empty()) {
+        let about = fs::metadata(dir).expect("folder");
+        let is_open = about.mode() & 0o001 != 0 || about.uid() == USER;
+        assert!(
+            is_open,
+            "as root these cases run as user {USER}, who may not enter {}: \
+             clone the project elsewhere, or run them as an ordinary user",
+            dir.display()
+        );
+    }
+}
