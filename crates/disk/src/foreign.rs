@@ -1,17 +1,19 @@
-//! Opening what somebody else may have made: a file that an agent, a devbox or a container left where we look.
+//! Opening what somebody else may have made: a file that an agent, a devbox or a container left where we look. And
+//! writing where somebody else may write too.
 //!
 //! Below the folder that is trusted no link is followed, not even one in the middle of the way; nothing but a regular
 //! file is opened; opening never waits (a pipe would), and reading ends at a limit. What does not fit is an error that
 //! says which of these it was. Every file that an agent could have written is opened here and nowhere else.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// A regular file that was reached without a link, open for reading.
 #[derive(Debug)]
@@ -87,6 +89,89 @@ pub fn open_dir_below(root: &Path, below: &Path) -> Result<OwnedFd, ForeignError
 /// Reads the whole of a file [`open_below`] a trusted folder.
 pub fn read_below(root: &Path, below: &Path, bytes_max: u64) -> Result<Vec<u8>, ForeignError> {
     open_below(root, below)?.read(bytes_max)
+}
+
+/// Makes the folder `below` one that is trusted, and those on the way to it, with this mode. What is there already stays
+/// as it is; a link or a file on the way is refused under the rules of [`open_below`].
+pub fn make_dir_below(root: &Path, below: &Path, mode: u32) -> Result<OwnedFd, ForeignError> {
+    let mut dir = open_dir_below(root, Path::new(""))?;
+    let mut path = root.to_owned();
+    for part in below.components() {
+        let Component::Normal(name) = part else {
+            return Err(ForeignError::Outside(root.join(below)));
+        };
+        path.push(name);
+        match mkdirat(&dir, name, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(err) => return Err(io_at("make", &path)(err.into())),
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        dir = match openat(&dir, name, flags, Mode::empty()) {
+            Ok(it) => it,
+            Err(Errno::ENOTDIR) if is_link(&dir, name) => return Err(ForeignError::Link(path)),
+            Err(err) => return Err(refused(err, path)),
+        };
+    }
+    Ok(dir)
+}
+
+/// Puts a file with this mode `below` a folder that is trusted, whole or not at all, and makes the folders on the way to
+/// it for its owner alone. What was there under the name is replaced, a link too; one on the way is refused.
+pub fn replace_below(
+    root: &Path,
+    below: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), ForeignError> {
+    let path = root.join(below);
+    let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else {
+        return Err(ForeignError::Outside(path));
+    };
+    let dir = make_dir_below(root, folder, 0o700)?;
+    let mut half = name.to_owned();
+    half.push(".tmp");
+    match unlinkat(&dir, half.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(err) => return Err(io_at("replace", &path)(err.into())),
+    }
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(&dir, half.as_os_str(), flags, Mode::from_bits_truncate(mode));
+    let mut file = File::from(file.map_err(|err| io_at("write", &path)(err.into()))?);
+    file.write_all(bytes).map_err(io_at("write", &path))?;
+    renameat(&dir, half.as_os_str(), &dir, name).map_err(|err| io_at("replace", &path)(err.into()))
+}
+
+/// Removes a file `below` a folder that is trusted; a link under the name goes, one on the way is refused. `false`: there
+/// was none.
+pub fn remove_below(root: &Path, below: &Path) -> Result<bool, ForeignError> {
+    let path = root.join(below);
+    let (Some(folder), Some(name)) = (below.parent(), below.file_name()) else {
+        return Err(ForeignError::Outside(path));
+    };
+    let dir = match open_dir_below(root, folder) {
+        Err(err) if err.is_missing() => return Ok(false),
+        other => other?,
+    };
+    match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(err) => Err(io_at("remove", &path)(err.into())),
+    }
+}
+
+/// What lies in a folder `below` one that is trusted, opened under the rules of [`open_below`]: the names, sorted.
+pub fn names_below(root: &Path, below: &Path) -> Result<Vec<std::ffi::OsString>, ForeignError> {
+    let dir = open_dir_below(root, below)?;
+    let path = root.join(below);
+    // By the descriptor, so that the folder cannot be another one by now.
+    let entries = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let mut names = Vec::new();
+    for entry in entries.map_err(io_at("list", &path))? {
+        names.push(entry.map_err(io_at("list", &path))?.file_name());
+    }
+    names.sort();
+    Ok(names)
 }
 
 impl Foreign {
@@ -317,6 +402,30 @@ mod tests {
         assert!(matches!(open("elsewhere"), Err(ForeignError::Link(_))));
         assert!(matches!(open("out/desk"), Err(ForeignError::Link(_))));
         assert!(matches!(open("in/side/plain"), Err(ForeignError::NotAFolder(_))));
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_link() {
+        let (dir, root) = strange();
+        let put = |below: &str| replace_below(&root, Path::new(below), b"new", 0o400);
+        assert!(matches!(put("out/secret"), Err(ForeignError::Link(_))));
+        assert!(matches!(put("elsewhere/plain"), Err(ForeignError::Link(_))));
+        assert!(matches!(put("../secret"), Err(ForeignError::Outside(_))));
+        // A link under the name itself is replaced, and so is one under the temporary name.
+        symlink(dir.path().join("secret"), root.join("near.tmp")).unwrap();
+        for below in ["link", "near", "made/by/us", "made/by/us"] {
+            put(below).unwrap();
+            let there = root.join(below).symlink_metadata().unwrap();
+            assert!(there.is_file() && there.len() == 3, "{below}");
+        }
+        assert_eq!(std::fs::read_to_string(dir.path().join("secret")).unwrap(), "hush");
+        assert_eq!(std::fs::read_to_string(root.join("in/side/plain")).unwrap(), "one\ntwo\n");
+        assert_eq!(names_below(&root, Path::new("made/by")).unwrap(), ["us"]);
+        let gone = |below: &str| remove_below(&root, Path::new(below));
+        assert!(matches!(gone("out/secret"), Err(ForeignError::Link(_))));
+        assert!(gone("made/by/us").unwrap() && !gone("made/by/us").unwrap());
+        assert!(!gone("nowhere/at/all").unwrap());
+        assert!(matches!(names_below(&root, Path::new("out")), Err(ForeignError::Link(_))));
     }
 
     #[test]

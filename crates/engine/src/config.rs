@@ -11,6 +11,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tinyclaw_domain::Model;
 
+use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
 
 /// Everything an engine has to know.
@@ -22,7 +23,8 @@ pub struct EngineConfig {
     pub leash: PathBuf,
     /// The state folder (`TINYCLAW_DIR`), absolute: `locks/session-<thread>` and `files/<thread>` lie in it.
     pub state: PathBuf,
-    /// Claude's HOME: its login, settings and transcripts (`.claude/`).
+    /// The office's home, where Claude's login is (`.claude/`). Desks have homes of their own, `home/<thread>` in the state
+    /// folder, and get copies of the login.
     pub claude_home: PathBuf,
     /// How Claude identifies itself.
     pub auth: Auth,
@@ -116,13 +118,8 @@ impl EngineConfig {
         self.models.get(&model).cloned().unwrap_or_else(|| model.as_str().to_owned())
     }
 
-    /// Where Claude keeps its own files.
-    pub(crate) fn claude_dir(&self) -> PathBuf {
-        self.claude_home.join(".claude")
-    }
-
-    /// Claude's whole environment: nothing of ours gets in by accident.
-    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+    /// The environment of every program of a desk with this home.
+    pub(crate) fn tool_environment(&self, home: &Path) -> BTreeMap<String, String> {
         let mut path: Vec<String> =
             self.path_prefix.iter().map(|it| it.display().to_string()).collect();
         path.push(self.path.clone());
@@ -130,10 +127,19 @@ impl EngineConfig {
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
-        set("HOME", self.claude_home.display().to_string());
-        set("CLAUDE_CONFIG_DIR", self.claude_dir().display().to_string());
+        set("HOME", home.display().to_string());
         set("PATH", path.join(":"));
         set("LANG", "C.UTF-8".to_owned());
+        env
+    }
+
+    /// The whole environment of a Claude with this home: nothing of ours gets in by accident.
+    pub(crate) fn environment(&self, home: &Path) -> BTreeMap<String, String> {
+        let mut env = self.tool_environment(home);
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
+        set("CLAUDE_CONFIG_DIR", home.join(CLAUDE_DIR).display().to_string());
         match &self.auth {
             Auth::Login => {}
             Auth::OAuthToken(it) => set("CLAUDE_CODE_OAUTH_TOKEN", it.expose_secret().to_owned()),
@@ -316,8 +322,12 @@ mod tests {
         let mut config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
         config.auth = Auth::ApiKey("hush".into());
         config.path_prefix = vec!["/opt/helpers".into()];
-        let env = config.environment();
+        let env = config.environment(Path::new("/state/home/7"));
         assert_eq!(env["ANTHROPIC_API_KEY"], "hush");
+        assert_eq!(
+            (&*env["HOME"], &*env["CLAUDE_CONFIG_DIR"]),
+            ("/state/home/7", "/state/home/7/.claude")
+        );
         assert!(env["PATH"].starts_with("/opt/helpers:/usr/local"));
         assert_eq!(env["BASH_MAX_TIMEOUT_MS"], "600000");
         assert!(!env.contains_key("TELEGRAM_BOT_TOKEN"));

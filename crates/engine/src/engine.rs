@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_disk::DiskError;
+use tinyclaw_disk::foreign::ForeignError;
 use tinyclaw_domain::{SessionId, ThreadId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -18,7 +18,7 @@ use crate::failure::{Advice, TurnFailure};
 use crate::launch::Launcher;
 use crate::local::LocalLauncher;
 use crate::pool::Pool;
-use crate::transcript::{self, FinishedReply, Trace};
+use crate::transcript::{FinishedReply, Trace};
 use crate::turn::{Background, SessionSpec, Turn, TurnControl, TurnRequest};
 
 /// The CLI's version that this engine was tested with. A newer one is reported, not feared.
@@ -144,14 +144,19 @@ impl Engine {
     /// Whether a turn in this directory would continue this session: the thread's process has had a turn in it, or
     /// there is a transcript. Claude writes the transcript a moment after its last word, so one of them is not enough.
     pub fn knows(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
-        self.0.has_turns(thread, cwd, session) || transcript::exists(&self.transcript(cwd, session))
+        self.0.has_turns(thread, cwd, session) || self.0.transcript(thread, cwd, session).exists()
     }
 
     /// How far the turn with this uuid got, by Claude's own transcript. Unreadable is [`Trace::Unseen`].
-    pub fn trace(&self, cwd: &Path, session: &SessionId, turn_uuid: &str) -> Trace {
-        let path = self.transcript(cwd, session);
-        transcript::trace(&path, turn_uuid).unwrap_or_else(|err| {
-            tracing::warn!("cannot read {}: {err}", path.display());
+    pub fn trace(
+        &self,
+        thread: &ThreadId,
+        cwd: &Path,
+        session: &SessionId,
+        turn_uuid: &str,
+    ) -> Trace {
+        self.0.transcript(thread, cwd, session).trace(turn_uuid).unwrap_or_else(|err| {
+            tracing::warn!(thread.id = %thread, "the transcript of thread {thread} is not read: {err}");
             Trace::Unseen
         })
     }
@@ -159,11 +164,12 @@ impl Engine {
     /// The finished answer to this turn, if the transcript has one: then Claude is not asked again.
     pub fn transcript_reply(
         &self,
+        thread: &ThreadId,
         cwd: &Path,
         session: &SessionId,
         turn_uuid: &str,
     ) -> Option<FinishedReply> {
-        match self.trace(cwd, session, turn_uuid) {
+        match self.trace(thread, cwd, session, turn_uuid) {
             Trace::Finished(reply) => Some(reply),
             Trace::Unseen | Trace::Begun => None,
         }
@@ -172,17 +178,18 @@ impl Engine {
     /// Makes a session known in another directory too, where a thread moves. `false`: there is no such session.
     pub fn copy_session(
         &self,
+        thread: &ThreadId,
         from_cwd: &Path,
         to_cwd: &Path,
         session: &SessionId,
-    ) -> Result<bool, DiskError> {
-        let (from, to) = (self.transcript(from_cwd, session), self.transcript(to_cwd, session));
-        transcript::copy(&from, &to)
+    ) -> Result<bool, ForeignError> {
+        let from = self.0.transcript(thread, from_cwd, session);
+        from.copy_to(&self.0.transcript(thread, to_cwd, session))
     }
 
-    /// Where Claude keeps the transcript of this session for this directory.
-    pub fn transcript(&self, cwd: &Path, session: &SessionId) -> PathBuf {
-        transcript::path(&self.0.config().claude_dir(), cwd, session)
+    /// Where Claude keeps the transcript of this session of a thread, for this directory.
+    pub fn transcript(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> PathBuf {
+        self.0.transcript(thread, cwd, session).path()
     }
 
     /// Whether a thread may have this directory.

@@ -4,7 +4,7 @@
 //! never evicted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -15,18 +15,24 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::arguments::{Purpose, arguments};
-use crate::config::{EngineConfig, Mode};
+use crate::config::{Auth, EngineConfig, Mode};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
+use crate::home::{CLAUDE_DIR, Home, HomeError};
 use crate::launch::{Access, LaunchError, LaunchSpec, Launcher};
-use crate::transcript;
+use crate::login::Login;
+use crate::transcript::Transcript;
 use crate::turn::{
     Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
 };
 
 /// How often idle processes are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
+/// After an attempt to renew the login, until the next one.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// Whose desk the probe has.
+const PROBE: &str = "probe";
 /// How many times longer an idle process stays that has something running in the background.
 const TASK_PATIENCE: u32 = 6;
 
@@ -37,6 +43,8 @@ pub(crate) struct Pool {
     desks: Mutex<HashMap<ThreadId, Arc<Desk>>>,
     pub(crate) shared: Shared,
     background: Mutex<Option<mpsc::UnboundedReceiver<Background>>>,
+    /// When the login was last tried to be renewed.
+    renewed: Lane<Option<Instant>>,
     is_closing: AtomicBool,
 }
 
@@ -110,6 +118,7 @@ impl Pool {
             desks: Mutex::default(),
             shared,
             background: Mutex::new(Some(background)),
+            renewed: Lane::new(None),
             is_closing: AtomicBool::new(false),
         });
         tokio::spawn(Pool::look_around(Arc::downgrade(&pool)));
@@ -142,6 +151,16 @@ impl Pool {
     pub(crate) fn has_turns(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
         let warm = self.lock_desks().get(thread).and_then(|it| it.warm());
         warm.is_some_and(|it| it.spec.id == *session && it.spec.cwd == cwd && it.driver.has_turns())
+    }
+
+    /// The transcript of a thread's session in this directory.
+    pub(crate) fn transcript(
+        &self,
+        thread: &ThreadId,
+        cwd: &Path,
+        session: &SessionId,
+    ) -> Transcript {
+        Home::of(&self.config(), thread).transcript(cwd, session)
     }
 
     fn lock_desks(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Desk>>> {
@@ -254,11 +273,16 @@ impl Pool {
             return Err(TurnFailure::Closing);
         }
         let config = self.config();
+        self.renew_login(&config).await;
         if let Some(warm) = desk.warm() {
             // The model is changed on the way; anything else needs another process.
             let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec
                 && (Arc::ptr_eq(&warm.config, &config) || alike(&warm.config, &config, spec));
             if fits {
+                // The login may be another one than when it was started; Claude looks when it is refused.
+                if let Err(err) = hand_over(&config, &Home::of(&config, &spec.thread)) {
+                    tracing::warn!(thread.id = %spec.thread, "thread {} keeps the login it has: {err}", spec.thread);
+                }
                 return Ok(warm.driver);
             }
             warm.driver.close(false).await;
@@ -282,14 +306,13 @@ impl Pool {
         spec: &SessionSpec,
         purpose: Purpose,
     ) -> Result<Driver, LaunchError> {
+        let (env, access) = surroundings(config, spec, purpose)?;
         let resumed = match purpose {
             Purpose::Turns => {
-                let path = transcript::path(&config.claude_dir(), &spec.cwd, &spec.id);
-                transcript::exists(&path)
+                Home::of(config, &spec.thread).transcript(&spec.cwd, &spec.id).exists()
             }
             Purpose::Probe => false,
         };
-        let (env, access) = surroundings(config, spec)?;
         let launched = self.launcher.launch(LaunchSpec {
             thread: spec.thread.clone(),
             cwd: spec.cwd.clone(),
@@ -337,6 +360,7 @@ impl Pool {
         loop {
             sleep(LOOK_AROUND).await;
             let Some(pool) = pool.upgrade() else { return };
+            pool.look_after_login().await;
             let desks: Vec<(ThreadId, Arc<Desk>)> =
                 pool.lock_desks().iter().map(|(id, it)| (id.clone(), it.clone())).collect();
             for (thread, desk) in desks {
@@ -355,10 +379,49 @@ impl Pool {
         }
     }
 
+    /// Renews the login before it ends, and hands it to whoever works.
+    async fn look_after_login(&self) {
+        let config = self.config();
+        let warm: Vec<ThreadId> = {
+            let desks = self.lock_desks();
+            desks.iter().filter(|it| it.1.is_warm()).map(|it| it.0.clone()).collect()
+        };
+        if !matches!(config.auth, Auth::Login) || warm.is_empty() {
+            return;
+        }
+        self.renew_login(&config).await;
+        for thread in warm.iter().filter(|it| it.as_str() != PROBE) {
+            if let Err(err) = hand_over(&config, &Home::of(&config, thread)) {
+                tracing::warn!(thread.id = %thread, "thread {thread} keeps the login it has: {err}");
+            }
+        }
+    }
+
+    /// Has the office's login renewed when it is about to end, by a Claude in the office's own home.
+    async fn renew_login(&self, config: &EngineConfig) {
+        if !matches!(config.auth, Auth::Login) {
+            return;
+        }
+        let is_due =
+            || Login::read(&config.claude_home).is_ok_and(|it| it.is_some_and(|it| it.is_due()));
+        if !is_due() {
+            return;
+        }
+        let mut renewed = self.renewed.lock().await;
+        // Another one may have done it meanwhile.
+        if renewed.is_some_and(|it| it.elapsed() < RENEW_AGAIN) || !is_due() {
+            return;
+        }
+        if let Err(failure) = self.probe().await {
+            tracing::warn!("claude's login ends soon and was not renewed: {failure}");
+        }
+        *renewed = Some(Instant::now());
+    }
+
     /// See [`Engine::probe`](crate::Engine::probe).
     pub(crate) async fn probe(&self) -> Result<(), TurnFailure> {
         let broken = |detail: String| TurnFailure::NotStarted { detail, lasting: true };
-        let thread: ThreadId = "probe".parse().map_err(|it| broken(format!("{it}")))?;
+        let thread: ThreadId = PROBE.parse().map_err(|it| broken(format!("{it}")))?;
         let id: SessionId =
             Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
         let config = self.config();
@@ -411,21 +474,35 @@ impl Pool {
 fn surroundings(
     config: &EngineConfig,
     spec: &SessionSpec,
+    purpose: Purpose,
 ) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
-    let make = |dir: PathBuf| match std::fs::create_dir_all(&dir) {
-        Ok(()) => Ok(dir),
-        Err(source) => Err(LaunchError::Step { step: "make", path: dir, source }),
+    let home = Home::of(config, &spec.thread);
+    let fail = |err| home_failed(&home, &err);
+    home.make().map_err(fail)?;
+    let mut access = config.access.clone();
+    let mut env = match purpose {
+        Purpose::Turns => {
+            hand_over(config, &home).map_err(fail)?;
+            access.writable.push(home.root().to_owned());
+            config.environment(home.root())
+        }
+        // The office's own: there the login is renewed. It has no tools, and no agent's word in it.
+        Purpose::Probe => {
+            let claude_dir = config.claude_home.join(CLAUDE_DIR);
+            std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {
+                step: "make",
+                path: claude_dir.clone(),
+                source,
+            })?;
+            access.writable.push(claude_dir);
+            config.environment(&config.claude_home)
+        }
     };
-    let (mut env, mut access) = (config.environment(), config.access.clone());
     if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
         // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
         env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
     }
-    if config.state.starts_with("/tmp") {
-        // With the state folder below it, /tmp cannot be opened to Claude as a whole.
-        let own = make(config.claude_home.join("tmp"))?;
-        env.insert("TMPDIR".to_owned(), own.display().to_string());
-    }
+    add_temporary(config, &home, &mut env, &mut access).map_err(fail)?;
     if let Some(name) = &config.capability {
         let file = config.state.join("files").join(spec.thread.as_str()).join(name);
         // A thread without one has no use for a name that leads nowhere.
@@ -433,16 +510,49 @@ fn surroundings(
             env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());
         }
     }
-    access.writable.extend([config.claude_home.clone(), make(config.claude_dir())?]);
     access.readable.extend(config.path_prefix.iter().cloned());
     Ok((env, access))
+}
+
+/// Where a desk's programs put temporary files, when /tmp is not for them.
+fn add_temporary(
+    config: &EngineConfig,
+    home: &Home,
+    env: &mut BTreeMap<String, String>,
+    access: &mut Access,
+) -> Result<(), HomeError> {
+    if config.state.starts_with("/tmp") {
+        // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+        let own = home.folder("tmp")?;
+        env.insert("TMPDIR".to_owned(), own.display().to_string());
+        access.writable.push(own);
+    }
+    Ok(())
+}
+
+/// Makes a desk's login what it should be: the office's, or none where a token comes by the environment.
+fn hand_over(config: &EngineConfig, home: &Home) -> Result<(), HomeError> {
+    let login = match &config.auth {
+        Auth::Login => Login::read(&config.claude_home).map_err(HomeError::Login)?,
+        Auth::OAuthToken(_) | Auth::ApiKey(_) => None,
+    };
+    home.hand_over(login.as_ref())
+}
+
+fn home_failed(home: &Home, err: &HomeError) -> LaunchError {
+    let source = std::error::Error::source(err).map(|it| format!(": {it}"));
+    LaunchError::Step {
+        step: "make ready",
+        path: home.root().to_owned(),
+        source: std::io::Error::other(format!("{err}{}", source.unwrap_or_default())),
+    }
 }
 
 /// Whether a process that was started with one configuration serves a session as well under the other.
 fn alike(one: &EngineConfig, other: &EngineConfig, spec: &SessionSpec) -> bool {
     let line = |it| arguments(it, spec, false, Purpose::Turns);
     line(one) == line(other)
-        && one.environment() == other.environment()
+        && one.environment(&one.claude_home) == other.environment(&one.claude_home)
         && (&one.access, &one.capability) == (&other.access, &other.capability)
         && (one.times, one.mode) == (other.times, other.mode)
 }

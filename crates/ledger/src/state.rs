@@ -115,6 +115,16 @@ impl StateDir {
         self.root.join("files").join(thread.as_str())
     }
 
+    /// The desks' homes: what Claude and its tools have as HOME. Made by processor, and its agents' from then on.
+    pub fn homes(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    /// One desk's home.
+    pub fn home(&self, thread: &ThreadId) -> PathBuf {
+        self.homes().join(thread.as_str())
+    }
+
     /// Each service's word on itself.
     pub fn healths(&self) -> PathBuf {
         self.root.join("health")

@@ -197,7 +197,7 @@ async fn set_dir(
     office.engine.check_cwd(&there).map_err(|err| refused(format!("{err}.")))?;
     let kept = match &thread.session_id {
         Some(session) => {
-            on_disk(|| office.engine.copy_session(Path::new(&thread.cwd), &there, session))
+            on_disk(|| office.engine.copy_session(id, Path::new(&thread.cwd), &there, session))
                 .unwrap_or(false)
         }
         None => true,

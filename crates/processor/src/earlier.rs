@@ -72,7 +72,10 @@ pub(crate) fn resume(
     let unknown = if used_tools(message) { Earlier::Forgotten } else { Earlier::Nothing };
     let checkpoint = message.checkpoint.as_ref().filter(|it| it.session_id == *session);
     let Some(checkpoint) = checkpoint else { return fresh(unknown) };
-    match (on_disk(|| office.engine.trace(cwd, session, &checkpoint.turn_uuid)), round) {
+    match (
+        on_disk(|| office.engine.trace(&message.thread_id, cwd, session, &checkpoint.turn_uuid)),
+        round,
+    ) {
         (Trace::Finished(reply), _) => Resumed::Finished(reply),
         (Trace::Begun, _) | (Trace::Unseen, Round::Swallowed) => fresh(Earlier::Remembered),
         (Trace::Unseen, Round::Again) => fresh(unknown),

@@ -34,7 +34,9 @@ pub(super) fn look(
         }
         let (Some(session), Some(home)) = (&thread.session_id, &home) else { continue };
         let there = transcript_path(&home.join(".claude"), cwd, session);
-        if there.is_file() {
+        // In the office's home until the desk's first turn takes it over into its own.
+        let taken_over = transcript_path(&state.home(id).join(".claude"), cwd, session);
+        if there.is_file() || taken_over.is_file() {
             sessions.taken += 1;
         } else {
             sessions.left.push(missing(source, what(), thread, session, &there));

@@ -242,7 +242,8 @@ async fn a_session_that_is_not_there_is_named_so() {
     desk.say("hello").await;
     assert!(desk.engine.evict(&desk.spec.thread).await);
     // A transcript that is there and holds nothing that can be resumed.
-    std::fs::write(desk.engine.transcript(&desk.spec.cwd, &desk.spec.id), "\n").unwrap();
+    std::fs::write(desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id), "\n")
+        .unwrap();
     let end = desk.say("again").await;
     assert_eq!(failure(&end.outcome), &TurnFailure::UnknownSession);
     assert_eq!(failure(&end.outcome).advice(), Advice::NewSession);
@@ -259,7 +260,8 @@ async fn a_session_is_known_before_its_transcript_is_on_disk() {
     assert_eq!(failure(&end.outcome), &TurnFailure::MaxTurns);
     assert!(knows());
     // Claude writes it a moment behind its last word: until then the process alone knows.
-    std::fs::remove_file(desk.engine.transcript(&desk.spec.cwd, &desk.spec.id)).unwrap();
+    std::fs::remove_file(desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id))
+        .unwrap();
     assert!(knows());
     assert!(desk.engine.evict(&desk.spec.thread).await);
     assert!(!knows());
@@ -283,7 +285,8 @@ async fn a_uuid_is_answered_once_also_by_another_process() {
 #[tokio::test]
 async fn a_reply_that_was_written_before_the_crash_is_found() {
     let desk = Desk::demo();
-    let trace = |uuid: &str| desk.engine.trace(&desk.spec.cwd, &desk.spec.id, uuid);
+    let trace =
+        |uuid: &str| desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, uuid);
     let request = desk.request("[demo: say it is done] [demo: crash after]");
     let end = desk.engine.turn(request.clone()).end().await.unwrap();
     assert!(matches!(failure(&end.outcome), TurnFailure::Crashed { .. }), "{end:?}");
@@ -334,7 +337,9 @@ async fn a_change_of_directory_or_mode_means_another_process() {
     assert!(end.resumed);
     let other = desk.path("other");
     std::fs::create_dir(&other).unwrap();
-    assert!(desk.engine.copy_session(&desk.spec.cwd, &other, &desk.spec.id).unwrap());
+    assert!(
+        desk.engine.copy_session(&desk.spec.thread, &desk.spec.cwd, &other, &desk.spec.id).unwrap()
+    );
     desk.spec.cwd = other;
     assert!(desk.say("here?").await.resumed);
     assert_eq!(desk.engine.processes(), 1);

@@ -198,7 +198,9 @@ async fn claude_gets_its_desk_and_nothing_of_the_state_but_its_files() {
     std::fs::create_dir_all(desk.path("state/queue/incoming")).unwrap();
     std::fs::write(desk.path("state/queue/incoming/cli-1.json"), "{}").unwrap();
     std::fs::write(desk.path("work/notes.md"), "mine").unwrap();
-    std::fs::create_dir_all(desk.path("state/files/8")).unwrap();
+    for it in ["state/files/8", "state/home/8", "home/.claude", "home/.ssh"] {
+        std::fs::create_dir_all(desk.path(it)).unwrap();
+    }
     let open = |path: &str| format!("[demo: open {}]", desk.path(path).display());
     let touch = |path: &str| format!("[demo: touch {}]", desk.path(path).display());
 
@@ -210,7 +212,8 @@ async fn claude_gets_its_desk_and_nothing_of_the_state_but_its_files() {
     for allowed in [
         touch("work/new.md"),
         touch("state/files/7/photo.png"),
-        touch("home/.claude/x"),
+        touch("state/home/7/.claude/x"),
+        touch("state/home/7/.bashrc"),
         touch("work/.git"),
     ] {
         let end = desk.say(&allowed).await;
@@ -221,6 +224,10 @@ async fn claude_gets_its_desk_and_nothing_of_the_state_but_its_files() {
         open("state/queue"),
         touch("state/threads.json"),
         touch("state/files/8/not-mine"),
+        touch("state/home/8/.gitconfig"),
+        touch("home/.gitconfig"),
+        touch("home/.claude/settings.json"),
+        open("home/.ssh"),
         touch("state/locks/session-8"),
         touch("elsewhere"),
         "[demo: open /proc/1/environ]".to_owned(),

@@ -8,5 +8,6 @@
 
 mod demo;
 mod desk;
+mod home;
 mod leash;
 mod real;

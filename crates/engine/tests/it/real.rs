@@ -109,7 +109,14 @@ async fn real_claude_answers_and_stays_warm() {
     assert!(asked[0].model.contains("sonnet") && asked[0].system.contains("desk seven"));
     assert!(asked.iter().all(|it| !it.tools.contains(&"AskUserQuestion".to_owned())));
     // Claude writes its transcript a moment after it has answered.
-    let reply = || desk.engine.transcript_reply(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+    let reply = || {
+        desk.engine.transcript_reply(
+            &desk.spec.thread,
+            &desk.spec.cwd,
+            &desk.spec.id,
+            &request.uuid,
+        )
+    };
     eventually("the transcript has it", || reply().is_some()).await;
     assert_eq!(reply().unwrap().text, "You said: hello");
 }
@@ -243,7 +250,9 @@ async fn real_claude_resumes_what_another_process_began() {
     // A thread moves to another directory and takes its session along.
     let other = desk.path("other");
     std::fs::create_dir(&other).unwrap();
-    assert!(desk.engine.copy_session(&desk.spec.cwd, &other, &desk.spec.id).unwrap());
+    assert!(
+        desk.engine.copy_session(&desk.spec.thread, &desk.spec.cwd, &other, &desk.spec.id).unwrap()
+    );
     desk.spec.cwd = other;
     assert!(desk.say("and here?").await.resumed);
     assert!(api.asked().last().unwrap().messages.contains("4711"));
@@ -252,13 +261,33 @@ async fn real_claude_resumes_what_another_process_began() {
 #[tokio::test]
 async fn real_claude_names_a_session_it_does_not_know() {
     let (mut desk, _api) = real!();
-    let path = desk.engine.transcript(&desk.spec.cwd, &desk.spec.id);
+    let path = desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "\n").unwrap();
     let end = desk.say("hello").await;
     assert_eq!(failure(&end), &TurnFailure::UnknownSession);
     desk.spec.id = new_session();
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+}
+
+#[tokio::test]
+async fn real_claude_works_with_a_login_that_it_cannot_renew() {
+    let (desk, api) = real!(|it| it.auth = Auth::Login);
+    let end = desk.say("hello").await;
+    assert_eq!(failure(&end).advice(), Advice::PauseUntilLogin, "no login yet: {end:?}");
+    let ends = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap()
+        + Duration::from_secs(8 * 3600);
+    let login = json!({ "claudeAiOauth": {
+        "accessToken": "sk-ant-oat01-short", "refreshToken": "sk-ant-ort01-long",
+        "expiresAt": ends.as_millis() as u64,
+        "scopes": ["user:inference", "user:profile"], "subscriptionType": "max" } });
+    std::fs::create_dir_all(desk.path("home/.claude")).unwrap();
+    std::fs::write(desk.path("home/.claude/.credentials.json"), login.to_string()).unwrap();
+    assert_eq!(desk.say("and now?").await.outcome, TurnOutcome::Answered);
+    assert!(!api.asked().is_empty());
+    let copy =
+        std::fs::read_to_string(desk.path("state/home/7/.claude/.credentials.json")).unwrap();
+    assert!(copy.contains("sk-ant-oat01-short") && !copy.contains("sk-ant-ort01-long"), "{copy}");
 }
 
 #[tokio::test]
@@ -275,7 +304,7 @@ async fn real_claude_gives_up_a_wrong_key_at_once() {
     assert!(desk.engine.probe().await.is_ready());
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
     // The probes left no session behind.
-    let projects = std::fs::read_dir(desk.path("home/.claude/projects")).unwrap();
+    let projects = std::fs::read_dir(desk.path("state/home/7/.claude/projects")).unwrap();
     let sessions =
         projects.flatten().flat_map(|it| std::fs::read_dir(it.path()).unwrap().flatten());
     let sessions: Vec<PathBuf> = sessions.map(|it| it.path()).filter(|it| it.is_file()).collect();
@@ -400,7 +429,8 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     let lock = desk.lock();
     eventually("the tool runs", || alive(&lock).len() > 2).await;
     // It writes a moment behind what it does; killed before that, it knows nothing of the turn.
-    let trace = || desk.engine.trace(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+    let trace =
+        || desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, &request.uuid);
     eventually("the transcript knows the turn", || trace() == Trace::Begun).await;
     let claude = alive(&lock)
         .into_iter()
@@ -430,7 +460,8 @@ async fn real_claude_finishes_its_transcript_when_it_is_ended_right_after_its_la
             let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM);
         }
         eventually("everything is gone", || alive(&desk.lock()).is_empty()).await;
-        let trace = desk.engine.trace(&desk.spec.cwd, &desk.spec.id, &request.uuid);
+        let trace =
+            desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, &request.uuid);
         assert!(matches!(&trace, Trace::Finished(it) if it.said == end.said), "{trace:?}");
     }
 }

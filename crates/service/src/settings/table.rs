@@ -158,7 +158,8 @@ settings! {
         kind: EngineKind as OneOf<EngineKind> = "engine.kind", [], [], "claude";
         /// The `claude` CLI: a name on PATH, or where it is.
         claude: PathBuf as PathTo = "engine.claude", [], [], "claude";
-        /// Claude's home folder (login, transcripts), when it is not the service's own.
+        /// The office's home folder, where Claude's login is, when it is not the service's own. Desks have homes of their
+        /// own in the state folder, and get copies of the login.
         home: Option<PathBuf> as Optional<PathTo> = "engine.home", [], [], "";
         /// Keep a process a thread, or start one a message.
         mode: EngineMode as OneOf<EngineMode> = "engine.mode", [], [], "warm";
@@ -186,7 +187,7 @@ settings! {
         fallback_model: Option<ModelName> as Optional<OneOf<ModelName>> = "engine.fallbackModel", [], [], "";
         /// Which of Claude's own settings files count: `user`, `project`, `local`.
         setting_sources: String as Text = "engine.settingSources", [], [], "project";
-        /// Whether the kernel confines Claude to its thread's folder, its home and tmp.
+        /// Whether the kernel confines Claude to its thread's folder, that thread's home and tmp.
         landlock: Landlock as OneOf<Landlock> = "engine.landlock", [], [], "auto";
         /// More folders that a confined Claude may read and run programs from.
         readable: Vec<PathBuf> as List<PathTo> = "engine.readable", [], [], "";

@@ -1,0 +1,177 @@
+//! A desk's home: what Claude and its tools have as HOME in one thread, `home/<thread>/` in the state folder.
+//!
+//! No other desk can reach it, so that what one agent leaves in its home (a git alias, a hook, a line of another's
+//! transcript) runs or is read at no desk but its own. The office's own home has the login and is granted to nobody: a
+//! desk gets a copy that it cannot renew (`login.rs`). After it is made a home belongs to its agent, so everything in it
+//! is opened as a stranger's: no link is followed, and nothing but a plain file is read.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tinyclaw_disk::foreign::{self, ForeignError};
+use tinyclaw_domain::{SessionId, ThreadId};
+
+use crate::config::EngineConfig;
+use crate::login::{self, Login};
+use crate::transcript::{self, Transcript};
+
+/// Claude's own folder in a home.
+pub(crate) const CLAUDE_DIR: &str = ".claude";
+/// Its login, in that folder.
+const LOGIN: &str = ".claude/.credentials.json";
+/// Who commits, for git.
+const GIT_CONFIG: &str = ".gitconfig";
+/// A person's own file may be long; a name is in its first lines.
+const GIT_CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+/// One desk's home.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    root: PathBuf,
+    /// The office's home.
+    office: PathBuf,
+}
+
+/// A home could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HomeError {
+    #[error("cannot make {}", path.display())]
+    Make { path: PathBuf, source: io::Error },
+    #[error("cannot prepare the home of the desk")]
+    Foreign(#[from] ForeignError),
+    #[error("cannot read the office's login")]
+    Login(#[source] ForeignError),
+}
+
+impl Home {
+    pub(crate) fn of(config: &EngineConfig, thread: &ThreadId) -> Home {
+        Home {
+            root: config.state.join("home").join(thread.as_str()),
+            office: config.claude_home.clone(),
+        }
+    }
+
+    /// What HOME is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the home if it is not there, with the name under which the office commits.
+    pub(crate) fn make(&self) -> Result<(), HomeError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| HomeError::Make { path, source }
+        };
+        let all = self.root.parent().unwrap_or(&self.root);
+        let private = |path: &Path| -> io::Result<bool> {
+            let is_new = match DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => true,
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(err) => return Err(err),
+            };
+            // The folder above may hand its group on; nobody but the owner has any business here.
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+            Ok(is_new)
+        };
+        private(all).map_err(fail(all))?;
+        let is_new = private(&self.root).map_err(fail(&self.root))?;
+        foreign::make_dir_below(&self.root, Path::new(CLAUDE_DIR), 0o700)?;
+        if is_new && let Some(text) = committer(&self.office) {
+            foreign::replace_below(&self.root, Path::new(GIT_CONFIG), text.as_bytes(), 0o600)?;
+        }
+        Ok(())
+    }
+
+    /// A folder of the home that is made when it is not there.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, HomeError> {
+        foreign::make_dir_below(&self.root, Path::new(name), 0o700)?;
+        Ok(self.root.join(name))
+    }
+
+    /// Makes the desk's login the office's: as it is now, or none.
+    pub(crate) fn hand_over(&self, login: Option<&Login>) -> Result<(), HomeError> {
+        let file = Path::new(LOGIN);
+        let Some(login) = login else {
+            foreign::remove_below(&self.root, file)?;
+            return Ok(());
+        };
+        let has = foreign::read_below(&self.root, file, login::BYTES_MAX);
+        if has.is_ok_and(|it| it == login.copy) {
+            return Ok(());
+        }
+        // Not writable: what a desk writes there is replaced before its next turn, and Claude need not try.
+        Ok(foreign::replace_below(&self.root, file, &login.copy, 0o400)?)
+    }
+
+    /// The transcript of a session here. One that lies in the office's home, where all desks had theirs once, is taken
+    /// over first, and stays there as well.
+    pub(crate) fn transcript(&self, cwd: &Path, session: &SessionId) -> Transcript {
+        let own = Transcript::find(&self.root, Path::new(CLAUDE_DIR), cwd, session);
+        if !own.exists() && self.root.is_dir() {
+            self.take_over(&own, cwd, session);
+        }
+        own
+    }
+
+    fn take_over(&self, own: &Transcript, cwd: &Path, session: &SessionId) {
+        let old = Transcript::find(&self.office.join(CLAUDE_DIR), Path::new(""), cwd, session);
+        if !old.exists() {
+            return;
+        }
+        match transcript::take_over(&old, own, session) {
+            Ok(()) => tracing::info!(
+                "session {session} was in the home that all desks shared and is in {} now",
+                self.root.display()
+            ),
+            Err(err) => tracing::error!(
+                "session {session} stays in {}: {err}",
+                self.office.join(CLAUDE_DIR).display()
+            ),
+        }
+    }
+}
+
+/// Under which name the office's user commits, as a configuration of git's with nothing else in it.
+fn committer(home: &Path) -> Option<String> {
+    let bytes = foreign::read_below(home, Path::new(GIT_CONFIG), GIT_CONFIG_BYTES_MAX).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (mut name, mut email, mut is_user) = (None, None, false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            is_user = line.eq_ignore_ascii_case("[user]");
+        } else if is_user && let Some((key, value)) = line.split_once('=') {
+            let value = value.trim().trim_matches('"').to_owned();
+            let is_plain = !value.is_empty()
+                && value.len() <= 200
+                && !value.contains(|it: char| it.is_control() || matches!(it, '"' | '\\'));
+            match key.trim().to_ascii_lowercase().as_str() {
+                "name" if is_plain => name = Some(value),
+                "email" if is_plain => email = Some(value),
+                _ => {}
+            }
+        }
+    }
+    Some(format!("[user]\n\tname = \"{}\"\n\temail = \"{}\"\n", name?, email?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests lay files down as a stranger would")]
+    use super::*;
+
+    #[test]
+    fn of_a_git_configuration_the_name_is_taken_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(dir.path().join(GIT_CONFIG), text).unwrap();
+        assert_eq!(committer(dir.path()), None);
+        write(
+            "[core]\n\tname = no\n\thooksPath = /evil\n[User]\n name = Ada L\n\temail = \"ada@example.com\"\n[alias]\n\temail = x\n",
+        );
+        let wanted = "[user]\n\tname = \"Ada L\"\n\temail = \"ada@example.com\"\n";
+        assert_eq!(committer(dir.path()).as_deref(), Some(wanted));
+        write("[user]\nname = Ada\nemail = a\\nb\n");
+        assert_eq!(committer(dir.path()), None);
+    }
+}
