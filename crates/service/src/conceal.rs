@@ -12,7 +12,7 @@ const CONCEALED: &str = "[hidden]";
 /// Shorter secrets would take out ordinary words.
 const SECRET_BYTES_MIN: usize = 8;
 /// How tokens begin that are secret whoever holds them.
-const PREFIXES: [(&str, &str); 8] = [
+const PREFIXES: [(&str, &str); 9] = [
     ("ghs_", "github token"),
     ("ghp_", "github token"),
     ("gho_", "github token"),
@@ -21,6 +21,7 @@ const PREFIXES: [(&str, &str); 8] = [
     ("github_pat_", "github token"),
     ("sk-ant-", "anthropic key"),
     ("xoxb-", "slack token"),
+    ("tcap1.", "broker capability"),
 ];
 /// A prefix alone is a word about tokens; from so many characters after it on, it is a token.
 const TOKEN_TAIL_MIN: usize = 12;
@@ -107,7 +108,7 @@ impl Iterator for Lookalikes<'_> {
         let from = self.at;
         while self.at < self.text.len() {
             let found = match self.text[self.at] {
-                b'g' | b's' | b'x' => self.prefixed(),
+                b'g' | b's' | b't' | b'x' => self.prefixed(),
                 b'A' => self.aws(),
                 b'e' => self.jwt(),
                 b'B' | b'b' => self.bearer().or_else(|| self.broker()),
@@ -295,6 +296,7 @@ mod tests {
             "ghost, the bearer of news, eyJ, 100:1, 1-0a1b2c3d:5120",
             "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE",
             "-----BEGIN CERTIFICATE-----",
+            "the format is tcap1.HEX.HEX, and tcap1.HEX(payload).HEX(hmac)",
         ] {
             assert_eq!(conceal(text), text);
         }
@@ -309,6 +311,7 @@ mod tests {
             (format!("github_pat_{body}"), "github token"),
             (format!("sk-ant-{body}"), "anthropic key"),
             (format!("xoxb-{body}"), "slack token"),
+            (format!("tcap1.7b227468{body}.{body}"), "broker capability"),
             (format!("123456789:{body}"), "telegram token"),
             (format!("eyJ{0}.eyJ{0}.{0}", &body[..20]), "jwt"),
             (format!("Bearer {}", &body[..24]), "bearer token"),
