@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::steps::{before, before_read};
+
 /// An exclusive `flock` on a file. Freed when dropped, and by any death of the process.
 ///
 /// The descriptor is close-on-exec and given to nobody: a child that inherited it would keep the lock alive.
@@ -48,21 +50,32 @@ impl Lock {
     /// Leaves a line in the lock file, with one write, for whoever takes the lock next or wants to know who holds it.
     pub fn leave_note(&self, line: &str) -> Result<(), LockError> {
         debug_assert!(!line.contains('\n'), "a note is one line");
-        let told = self.file.write_all_at(format!("{line}\n").as_bytes(), 0);
-        told.map_err(|source| LockError { path: self.path.clone(), source })
+        let told = before("note in", &self.path).map_err(|err| err.source);
+        told.and_then(|()| self.file.write_all_at(format!("{line}\n").as_bytes(), 0))
+            .map_err(|source| LockError { path: self.path.clone(), source })
     }
 
     /// The line that this holder, or the one before, left.
     pub fn note(&self) -> Result<String, LockError> {
         let mut bytes = [0; NOTE_BYTES_MAX];
-        let length = self.file.read_at(&mut bytes, 0);
-        let length = length.map_err(|source| LockError { path: self.path.clone(), source })?;
+        let mut length = 0;
+        let mut read = || -> io::Result<()> {
+            before_read(&self.path)?;
+            while length < bytes.len() && !bytes[..length].contains(&b'\n') {
+                match self.file.read_at(&mut bytes[length..], length as u64)? {
+                    0 => break,
+                    more => length += more,
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|source| LockError { path: self.path.clone(), source })?;
         Ok(first_line(&bytes[..length]))
     }
 }
 
 /// The longest note.
-const NOTE_BYTES_MAX: usize = 512;
+pub const NOTE_BYTES_MAX: usize = 1024;
 
 /// A shorter note overwrites the start of a longer one: only the first line counts.
 fn first_line(bytes: &[u8]) -> String {

@@ -2,9 +2,11 @@
 //!
 //! From the log a test counts flushes and builds every state that a power cut could have left. With a fault at step
 //! `n`, for every `n`, it walks a crash or a full disk through the whole of a scenario without a mark in the code.
+//! Steps that change the disk and steps that only read it are counted apart, so that a test of the one need not know how
+//! often the other happens.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -60,40 +62,104 @@ pub(crate) fn note(step: impl FnOnce() -> Step) {
 pub enum Fault {
     /// The process dies before it.
     Abort,
-    /// It fails with this `errno`.
+    /// It fails with this `errno`, once.
     Errno(i32),
+    /// It fails and so does every later one: the process is dead, as far as the disk can tell, but the test lives on.
+    Dead,
+}
+
+/// A fault that waits for its step.
+struct Armed {
+    countdown: AtomicI64,
+    errno: AtomicI64,
+    hits: AtomicUsize,
 }
 
 const OFF: i64 = -1;
-static COUNTDOWN: AtomicI64 = AtomicI64::new(OFF);
-static ERRNO: AtomicI64 = AtomicI64::new(0);
-static HITS: AtomicUsize = AtomicUsize::new(0);
+/// The errno that stands for a process that is dead from that step on: it fails, and so does every later one.
+const DEAD: i64 = -1;
+static CHANGES: Armed = Armed::new();
+static READS: Armed = Armed::new();
+static UNREADABLE: Mutex<Vec<(String, i32)>> = Mutex::new(Vec::new());
 
-/// Lets `steps` steps pass and then meets the next one with `fault`, once, in this process.
-pub fn fail_after(steps: u32, fault: Fault) {
-    ERRNO.store(if let Fault::Errno(it) = fault { it.into() } else { 0 }, Ordering::SeqCst);
-    HITS.store(0, Ordering::SeqCst);
-    COUNTDOWN.store(steps.into(), Ordering::SeqCst);
+impl Armed {
+    const fn new() -> Armed {
+        Armed {
+            countdown: AtomicI64::new(OFF),
+            errno: AtomicI64::new(0),
+            hits: AtomicUsize::new(0),
+        }
+    }
+
+    fn arm(&self, steps: u32, fault: Fault) {
+        let errno = match fault {
+            Fault::Abort => 0,
+            Fault::Errno(it) => it.into(),
+            Fault::Dead => DEAD,
+        };
+        self.errno.store(errno, Ordering::SeqCst);
+        self.hits.store(0, Ordering::SeqCst);
+        self.countdown.store(steps.into(), Ordering::SeqCst);
+    }
+
+    fn disarm(&self) -> bool {
+        self.countdown.store(OFF, Ordering::SeqCst);
+        self.hits.load(Ordering::SeqCst) > 0
+    }
+
+    fn meet(&self) -> io::Result<()> {
+        if self.countdown.load(Ordering::Relaxed) == OFF {
+            return Ok(());
+        }
+        let errno = self.errno.load(Ordering::SeqCst);
+        let left = self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| match it {
+            OFF => None,
+            0 if errno == DEAD => Some(0),
+            more => Some(more - 1),
+        });
+        if left != Ok(0) {
+            return Ok(());
+        }
+        self.hits.fetch_add(1, Ordering::SeqCst);
+        match errno {
+            0 => std::process::abort(),
+            DEAD => Err(io::Error::other("this process is dead, says the test")),
+            errno => Err(io::Error::from_raw_os_error(errno as i32)),
+        }
+    }
 }
 
-/// Takes the fault back, and says whether it was met.
+/// Lets `steps` steps that change the disk pass and then meets the next one with `fault`, in this process.
+pub fn fail_after(steps: u32, fault: Fault) {
+    CHANGES.arm(steps, fault);
+}
+
+/// The same for steps that only read: opening, reading, listing.
+pub fn fail_reads_after(steps: u32, fault: Fault) {
+    READS.arm(steps, fault);
+}
+
+/// From now on files whose path has `part` in it cannot be read, with this `errno`.
+pub fn unreadable(part: &str, errno: i32) {
+    UNREADABLE.lock().unwrap_or_else(|it| it.into_inner()).push((part.to_owned(), errno));
+}
+
+/// Takes every fault back, and says whether one that was counted down was met.
 pub fn disarm() -> bool {
-    COUNTDOWN.store(OFF, Ordering::SeqCst);
-    HITS.load(Ordering::SeqCst) > 0
+    UNREADABLE.lock().unwrap_or_else(|it| it.into_inner()).clear();
+    let (changes, reads) = (CHANGES.disarm(), READS.disarm());
+    changes || reads
 }
 
 pub(crate) fn fault() -> io::Result<()> {
-    if COUNTDOWN.load(Ordering::Relaxed) == OFF {
-        return Ok(());
+    CHANGES.meet()
+}
+
+pub(crate) fn read_fault(path: &Path) -> io::Result<()> {
+    let unreadable = UNREADABLE.lock().unwrap_or_else(|it| it.into_inner());
+    let path = path.to_string_lossy();
+    if let Some((_, errno)) = unreadable.iter().find(|it| path.contains(&it.0)) {
+        return Err(io::Error::from_raw_os_error(*errno));
     }
-    let left = COUNTDOWN
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| (it != OFF).then(|| it - 1));
-    if left != Ok(0) {
-        return Ok(());
-    }
-    HITS.fetch_add(1, Ordering::SeqCst);
-    match ERRNO.load(Ordering::SeqCst) {
-        0 => std::process::abort(),
-        errno => Err(io::Error::from_raw_os_error(errno as i32)),
-    }
+    READS.meet()
 }

@@ -37,17 +37,34 @@ pub struct Costs {
 impl Costs {
     /// Today's sums as the history has them. Asked again when the time zone changes.
     pub fn read(state: &StateDir, zone: TimeZone, now_ms: u64) -> Result<Costs, DiskError> {
+        match Costs::read_in_part(state, zone, now_ms) {
+            (costs, None) => Ok(costs),
+            (_, Some(err)) => Err(err),
+        }
+    }
+
+    /// [`Costs::read`] as far back as the history can be read; the error beside the sums says why they begin later.
+    pub fn read_in_part(
+        state: &StateDir,
+        zone: TimeZone,
+        now_ms: u64,
+    ) -> (Costs, Option<DiskError>) {
         let mut costs = Costs::new(zone, now_ms);
-        let begin = costs.begin_ms();
+        let trouble = costs.read_back(state).err();
+        (costs, trouble)
+    }
+
+    fn read_back(&mut self, state: &StateDir) -> Result<(), DiskError> {
+        let begin = self.begin_ms();
         for line in log::<HistoryLine>(&state.history())? {
             let line = line?;
             // A line that came in bears the time it was said at, which may be long before it was written.
             if line.direction == Direction::Out && line.timestamp + OVERLAP_MS < begin {
                 break;
             }
-            costs.count(&line);
+            self.count(&line);
         }
-        Ok(costs)
+        Ok(())
     }
 
     /// A day on which nothing was spent yet.

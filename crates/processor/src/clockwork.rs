@@ -244,6 +244,7 @@ fn numbers(office: &Arc<Office>) {
     }
     let backlog = waiting >= BACKLOG;
     office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
+    office.concern("queue", crate::run::trouble(office));
     let Ok(depth) = on_disk(|| office.queue.view().depth()) else { return };
     if depth.dead == 0 {
         office.concern("dead", None);

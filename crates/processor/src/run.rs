@@ -46,13 +46,14 @@ pub async fn run(
             () = office.shutdown.begun() => break,
             lease = next(&office) => match lease {
                 Ok(lease) => {
-                    office.concern("queue", None);
+                    office.concern("queue", trouble(&office));
                     let slot = Slot::take(&office);
                     turns.spawn(handle::handle(office.clone(), lease, slot));
                 }
                 Err(err) => {
                     tracing::error!("cannot claim: {:#}", anyhow::Error::new(err));
-                    office.concern("queue", Some("The queue cannot be read; see logs/queue.log.".to_owned()));
+                    let why = "The queue cannot be read; see logs/queue.log.".to_owned();
+                    office.concern("queue", trouble(&office).or(Some(why)));
                     tokio::time::sleep(CLAIM_AGAIN).await;
                 }
             },
@@ -77,6 +78,17 @@ pub async fn run(
     })
     .context("cannot write how the processor is")?;
     Ok(())
+}
+
+/// The lanes that an error of the disk holds up, in words. The others go on.
+pub(crate) fn trouble(office: &Office) -> Option<String> {
+    let troubles = office.queue.troubles();
+    let first = troubles.first()?;
+    let more = match troubles.len() - 1 {
+        0 => String::new(),
+        more => format!(" {more} more lanes wait as well; see logs/queue.log."),
+    };
+    Some(format!("Lane {} waits: {}.{more}", first.lane, first.why))
 }
 
 async fn next(office: &Arc<Office>) -> Result<tinyclaw_queue::Lease, tinyclaw_queue::ClaimError> {

@@ -175,9 +175,12 @@ pub fn prepare(
         vitals.concern("threads", Some(trouble.to_string()));
     }
     let zone = current.office.timezone.clone();
-    let costs = Costs::read(&state, zone, now_ms()).context("cannot read what today cost")?;
+    let (costs, trouble) = Costs::read_in_part(&state, zone, now_ms());
+    vitals.concern("costs", trouble.map(|err| costs_trouble(&err)));
     let progresses = Progresses::new(&state);
-    progresses.sweep().context("cannot sweep progress/")?;
+    // Only what people see of running turns depends on it.
+    let trouble = progresses.sweep().err();
+    vitals.concern("progress", trouble.map(|err| format!("progress/ cannot be swept: {err}.")));
     let (router, trouble) = router(&state);
     vitals.concern("router", trouble);
     Ok(Office {
@@ -216,8 +219,9 @@ pub(crate) fn apply(office: &Office) -> anyhow::Result<()> {
     if lock(&office.costs).zone() != zone {
         // Another zone has another midnight. Locked meanwhile, so that no turn is counted into the old day.
         let mut costs = lock(&office.costs);
-        *costs = Costs::read(&office.state, zone.clone(), now_ms())
-            .context("cannot read what today cost")?;
+        let (read, trouble) = Costs::read_in_part(&office.state, zone.clone(), now_ms());
+        *costs = read;
+        office.vitals.concern("costs", trouble.map(|err| costs_trouble(&err)));
     }
     let left = office.engine.reconfigure(engine_config(&office.state, &settings)?);
     if !left.is_empty() {
@@ -225,6 +229,12 @@ pub(crate) fn apply(office: &Office) -> anyhow::Result<()> {
         anyhow::bail!("settings.json changed the engine's {names}; that waits for the next start");
     }
     Ok(())
+}
+
+/// A history that cannot be read stops nobody, but whoever set a budget must know that the sums begin too late.
+fn costs_trouble(err: &tinyclaw_disk::DiskError) -> String {
+    tracing::error!("what today cost is counted in part only: {err}: {}", err.source);
+    format!("What today cost is counted in part only: {err}: {}.", err.source)
 }
 
 /// Whatever is secret is taken out of every line from now on.

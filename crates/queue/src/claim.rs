@@ -19,6 +19,7 @@ use crate::lease::Lease;
 use crate::name::{self, Name};
 use crate::plain::{self, Plain};
 use crate::sweep::SweepState;
+use crate::trouble::{Trouble, Troubles};
 use crate::watch::Watcher;
 use crate::{Options, Place, Queue, Side};
 
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     /// Woken by every change; a claimer registers before it looks.
     pub(crate) changed: Arc<Notify>,
     index: Arc<Mutex<Index>>,
+    /// Lanes that an error of the disk holds up.
+    troubles: Mutex<Troubles>,
     /// Threads that wait for a foreign lock. A handful gives takeover at once; the sweep serves the rest.
     waiters: Arc<AtomicUsize>,
     /// Whether the keys in `done/` are in the index: only publishers need them, and they may be many.
@@ -86,6 +89,7 @@ impl Inner {
             group: Group::new(),
             sweep: Mutex::new(SweepState::default()),
             clock: Clock::starting_after(None),
+            troubles: Mutex::default(),
             waiters: Arc::default(),
             done_listed: AtomicBool::new(false),
             _watcher: watcher,
@@ -101,6 +105,10 @@ impl Inner {
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists every place, in the direction of travel.
@@ -183,11 +191,17 @@ impl Inner {
                 return Ok(None);
             }
         }
+        // What one lane suffers from is told when no other has anything to offer: it must stop none of them.
+        let mut trouble = None;
         for among in among {
             let mut last = None;
             loop {
                 let Some(lane) = self.index().pick(side, among, now_ms()) else { break };
-                match self.take_lane(side, &lane, channel) {
+                let taken = self.take_lane(side, &lane, channel);
+                if taken.is_ok() {
+                    self.troubles().end(side, &lane);
+                }
+                match taken {
                     Ok(Taken::Lease(lease)) => return Ok(Some(*lease)),
                     // Once more at most: what index and folders cannot agree on waits for the sweep.
                     Ok(Taken::Nothing) if last.as_ref() != Some(&lane) => {
@@ -202,14 +216,15 @@ impl Inner {
                         self.wait_for(side, lane);
                     }
                     Err(err) => {
-                        // Set aside, not released: the next sweep tries again, and other lanes go on.
+                        // Set aside, not released: a sweep tries again, and other lanes go on.
                         self.index().set_aside(side, &lane, now_ms());
-                        return Err(err);
+                        self.troubles().add(side, &lane, &err, self.options.sweep_every);
+                        trouble.get_or_insert(err);
                     }
                 }
             }
         }
-        Ok(None)
+        trouble.map_or(Ok(None), Err)
     }
 
     /// Takes the lane's lock and a message, if there is one. The lane is ours in the index.
@@ -235,8 +250,9 @@ impl Inner {
                     return Ok(Taken::Foreign);
                 }
                 guard.leave_note(&text).map_err(lock)?;
-                match self.read(side.working(), &text)? {
-                    Some(message) => return Ok(self.lease(side, lane, &text, message, guard, true)),
+                let died = !self.troubles().is_ours(side, lane, &text);
+                match self.read(side, lane, &text, !died)? {
+                    Some(message) => return Ok(self.lease(side, lane, &text, message, guard, died)),
                     None => continue,
                 }
             }
@@ -274,7 +290,7 @@ impl Inner {
                 Err(err) => return Err(moved(&text, err)),
             }
             self.index().saw(&text, &parts, side.working(), now_ms());
-            match self.read(side.working(), &text)? {
+            match self.read(side, lane, &text, true)? {
                 Some(message) => return Ok(self.lease(side, lane, &text, message, guard, false)),
                 None => continue,
             }
@@ -316,16 +332,27 @@ impl Inner {
     }
 
     /// Reads a message that is ours. What is none, and will not become one, goes to quarantine with its reason, and
-    /// `None` comes back.
-    fn read(&self, place: Place, text: &str) -> Result<Option<Message>, ClaimError> {
+    /// `None` comes back; so does what could not be read time and again.
+    fn read(
+        &self,
+        side: Side,
+        lane: &str,
+        text: &str,
+        is_ours: bool,
+    ) -> Result<Option<Message>, ClaimError> {
+        let place = side.working();
         let unread = |source| ClaimError::Read { name: text.to_owned(), source };
-        let why = match plain::read(&self.folders.file(place, text)).map_err(unread)? {
-            Plain::Bytes(bytes) => match message_of(&bytes, text) {
+        let why = match plain::read(&self.folders.file(place, text)) {
+            Ok(Plain::Bytes(bytes)) => match message_of(&bytes, text) {
                 Ok(message) => return Ok(Some(message)),
                 Err(why) => why,
             },
-            Plain::Unfit(why) => why,
-            Plain::Gone => return Err(unread(io::ErrorKind::NotFound.into())),
+            Ok(Plain::Unfit(why)) => why,
+            Ok(Plain::Gone) => return Err(unread(io::ErrorKind::NotFound.into())),
+            Err(err) if self.troubles().unread(side, lane, text, &err, is_ours) => {
+                format!("it cannot be read: {err}")
+            }
+            Err(err) => return Err(unread(err)),
         };
         self.quarantine(place, text, &why).map_err(|err| moved(text, err))?;
         Ok(None)
@@ -367,11 +394,7 @@ impl Inner {
             // An error is as good as an answer: the claimer tries again and sees for itself.
             drop(Lock::take(&path));
             waiters.fetch_sub(1, Ordering::SeqCst);
-            index.lock().unwrap_or_else(PoisonError::into_inner).unblock(
-                side,
-                Some(&lane),
-                now_ms(),
-            );
+            index.lock().unwrap_or_else(PoisonError::into_inner).unblock(side, &lane, now_ms());
             changed.notify_waiters();
         });
     }
@@ -412,7 +435,8 @@ impl Queue {
     ///
     /// Any number of claimers in any number of processes may call this at once: a lane's lock picks one, and the others
     /// go on to the next lane. Within a lane messages come in order, one at a time. A message whose owner died comes
-    /// first, and its lease says so. A lane whose head waits for its time offers nothing.
+    /// first, and its lease says so. A lane whose head waits for its time offers nothing. A lane whose file cannot be read
+    /// stops no other: the error comes back only when no other has a message, and [`Queue::troubles`] names it.
     pub fn try_claim(&self, side: Side, which: &Which) -> Result<Option<Lease>, ClaimError> {
         self.inner.try_claim(side, which)
     }
@@ -420,6 +444,16 @@ impl Queue {
     /// How many messages wait for Claude in all, and in one thread, as far as this process knows. Costs nothing.
     pub fn waiting_in(&self, thread: &tinyclaw_domain::ThreadId) -> (usize, usize) {
         self.inner.index().waiting(Side::Run, thread.as_str())
+    }
+
+    /// Whether anything of a lane waits or is worked on, as far as this process knows. Costs nothing, however much waits.
+    pub fn has_work(&self, side: Side, lane: &Lane) -> bool {
+        self.inner.index().has_work(side, &lane.to_string())
+    }
+
+    /// The lanes that an error of the disk holds up now, each with the file and the reason. The others go on.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.inner.troubles().list()
     }
 
     /// Waits until there is a message, and takes it. Dropping the future takes nothing.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use tinyclaw_disk::{Flush, Lock, remove, rename, replace, write_new};
+use tinyclaw_disk::{Flush, Lock, read_dir, remove, rename, replace, write_new};
 
 use crate::error::OpenError;
 use crate::{Options, Side, name};
@@ -208,7 +208,7 @@ impl Folders {
     /// The days that `done/` remembers, oldest first.
     pub(crate) fn done_days(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let mut days = Vec::new();
-        for entry in fs::read_dir(self.place(Place::Done))? {
+        for entry in read_dir(self.place(Place::Done))? {
             let entry = entry?;
             if let Ok(day) = entry.file_name().into_string()
                 && day.len() == 8
@@ -246,7 +246,7 @@ impl Folders {
             move |source| OpenError::List { path, source }
         };
         for dir in dirs.map_err(list(self.place(place)))? {
-            let entries = match fs::read_dir(&dir) {
+            let entries = match read_dir(&dir) {
                 // A day that was reaped between the two listings.
                 Err(err) if err.kind() == io::ErrorKind::NotFound && place == Place::Done => {
                     continue;

@@ -187,23 +187,25 @@ impl Index {
         self.side(side).change(lane, now_ms, |it| it.owner = Owner::Another);
     }
 
-    /// Lets a lane, or all that others held, be tried again.
-    pub(crate) fn unblock(&mut self, side: Side, lane: Option<&Arc<str>>, now_ms: u64) {
-        let lanes = self.side(side);
-        let free = |it: &mut Lane| {
+    /// Lets a lane that was set aside be tried again.
+    pub(crate) fn unblock(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+        self.side(side).change(lane, now_ms, |it| {
             if it.owner == Owner::Another {
                 it.owner = Owner::Nobody;
             }
-        };
-        match lane {
-            Some(lane) => lanes.change(lane, now_ms, free),
-            None => {
-                let blocked = lanes.by_name.iter().filter(|(_, it)| it.owner == Owner::Another);
-                for lane in blocked.map(|(lane, _)| lane.clone()).collect::<Vec<_>>() {
-                    lanes.change(&lane, now_ms, free);
-                }
-            }
-        }
+        });
+    }
+
+    /// The lanes that were set aside.
+    pub(crate) fn set_aside_lanes(&mut self, side: Side) -> Vec<Arc<str>> {
+        let lanes = self.side(side).by_name.iter();
+        lanes.filter(|(_, it)| it.owner == Owner::Another).map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// Whether anything of a lane waits or is worked on.
+    pub(crate) fn has_work(&mut self, side: Side, lane: &str) -> bool {
+        let lane = self.side(side).by_name.get(lane);
+        lane.is_some_and(|it| !it.waiting.is_empty() || !it.working.is_empty())
     }
 
     /// The first waiting name of a lane, and the names seen where it is worked on.

@@ -11,6 +11,7 @@ mod name;
 mod plain;
 mod publish;
 mod sweep;
+mod trouble;
 mod view;
 mod watch;
 
@@ -24,6 +25,7 @@ pub use crate::folders::Place;
 pub use crate::lease::{ATTEMPTS_MAX, DEATHS_MAX, Lease, SENDER_DEATHS_MAX, backoff};
 pub use crate::publish::{Durability, Published};
 pub use crate::sweep::Swept;
+pub use crate::trouble::Trouble;
 pub use crate::view::{Depth, Entry, Seen, View};
 pub use crate::watch::Watch;
 

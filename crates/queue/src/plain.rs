@@ -2,12 +2,13 @@
 //! waiting for somebody at the other end. Nothing here says what becomes of the rest.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use tinyclaw_disk::{open_to_read, read_to_end};
 
 /// Bytes of a message in work. Publishing allows less (`Options::message_bytes_max`), so that a checkpoint, an answer
 /// and what it sends on find room in a message that was accepted.
@@ -27,7 +28,8 @@ pub(crate) enum Plain {
 pub(crate) fn read(path: &Path) -> io::Result<Plain> {
     // Without waiting: a pipe that nobody writes to would hold whoever opens it for ever.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+    let mut options = fs::OpenOptions::new();
+    let opened = open_to_read(options.read(true).custom_flags(flags.bits()), path);
     let file = match opened {
         Ok(file) => file,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Plain::Gone),
@@ -44,8 +46,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Plain> {
     if meta.len() > KEPT_BYTES_MAX as u64 {
         return Ok(Plain::Unfit(too_large(meta.len())));
     }
-    let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
-    file.take(KEPT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let bytes = read_to_end(&file, path, KEPT_BYTES_MAX)?;
     if bytes.len() > KEPT_BYTES_MAX {
         // Somebody writes to it while it is read.
         return Ok(Plain::Unfit(too_large(bytes.len() as u64)));

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tinyclaw_disk::{
-    DiskError, Flush, exchange, remove, rename_no_replace, sync_dir, sync_file, write_new,
+    DiskError, Flush, Lock, exchange, remove, rename_no_replace, sync_dir, sync_file, write_new,
 };
 use tinyclaw_domain::{Key, Lane, Message, Source};
 
@@ -145,37 +145,23 @@ impl Queue {
         Ok(place)
     }
 
-    /// Gives up a message that waits, on an operator's word. One that is being worked on has to be stopped first.
+    /// Gives up a message on an operator's word: one that waits, or one that lies where it is worked on although nobody
+    /// works on it. One that is being worked on has to be stopped first. The file is not read, so that one that cannot
+    /// be read can be given up as well.
     pub fn bury(&self, key: &Key, reason: &str) -> Result<(), MoveError> {
         let inner = &self.inner;
-        let failed = |source| MoveError::Disk { key: key.clone(), source };
         for side in [Side::Run, Side::Send] {
-            let text = match inner.find_name(side.waiting(), key)? {
-                Some(text) => text,
-                None if inner.find_name(side.working(), key)?.is_some() => {
-                    return Err(MoveError::Busy { key: key.clone() });
-                }
-                None => continue,
-            };
-            inner.write_reason(Place::Dead, &text, reason).map_err(failed)?;
-            let moved = rename_no_replace(
-                &inner.folders.file(side.waiting(), &text),
-                &inner.folders.file(Place::Dead, &text),
-            );
-            return match moved {
-                Ok(()) => {
-                    inner.note_sighting(&text, Place::Dead);
-                    Ok(())
-                }
-                Err(err) => {
-                    let _ = remove(&inner.folders.reason(Place::Dead, &text));
-                    if err.is_not_found() {
-                        Err(MoveError::Busy { key: key.clone() })
-                    } else {
-                        Err(failed(err))
-                    }
-                }
-            };
+            if let Some(text) = inner.find_name(side.waiting(), key)? {
+                return inner.bury_from(side.waiting(), &text, key, reason);
+            }
+            let Some(text) = inner.find_name(side.working(), key)? else { continue };
+            let busy = || MoveError::Busy { key: key.clone() };
+            let lane = name::parts(&text).map(|it| inner.folders.lane(side, it.lane));
+            // Held until the message is gone, so that nobody takes it up in between.
+            let _lane = Lock::try_take(&lane.ok_or_else(busy)?)
+                .map_err(|source| MoveError::Lock { key: key.clone(), source })?
+                .ok_or_else(busy)?;
+            return inner.bury_from(side.working(), &text, key, reason);
         }
         Err(MoveError::NotThere { key: key.clone(), wanted: "incoming/ or outgoing/" })
     }
@@ -342,6 +328,35 @@ impl Inner {
         }
         self.note_sighting(text, Place::Quarantine);
         Ok(())
+    }
+
+    fn bury_from(
+        &self,
+        place: Place,
+        text: &str,
+        key: &Key,
+        reason: &str,
+    ) -> Result<(), MoveError> {
+        let failed = |source| MoveError::Disk { key: key.clone(), source };
+        self.write_reason(Place::Dead, text, reason).map_err(failed)?;
+        let moved = rename_no_replace(
+            &self.folders.file(place, text),
+            &self.folders.file(Place::Dead, text),
+        );
+        match moved {
+            Ok(()) => {
+                self.note_sighting(text, Place::Dead);
+                Ok(())
+            }
+            Err(err) => {
+                let _ = remove(&self.folders.reason(Place::Dead, text));
+                if err.is_not_found() {
+                    Err(MoveError::Busy { key: key.clone() })
+                } else {
+                    Err(failed(err))
+                }
+            }
+        }
     }
 
     /// Whether there is room for new messages, `times` over.

@@ -73,7 +73,17 @@ impl Inner {
             return Ok(false);
         }
         for side in [Side::Run, Side::Send] {
-            self.index().unblock(side, None, now_ms());
+            let lanes = self.index().set_aside_lanes(side);
+            for lane in lanes {
+                let holds = self.troubles().holds(side, &lane);
+                let unread = self.troubles().unread_name(side, &lane);
+                // Once somebody has taken the file away there is nothing to wait for.
+                let is_there = unread
+                    .is_none_or(|it| plain::is_there(&self.folders.file(side.working(), &it)));
+                if !holds || !is_there {
+                    self.index().unblock(side, &lane, now_ms());
+                }
+            }
         }
         let mut news = true;
         let places = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Sending];
@@ -279,7 +289,7 @@ fn message_of(bytes: &[u8], text: &str, seen: &Metadata) -> Result<Message, Stri
 
 fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
     let list = |source| OpenError::List { path: dir.to_owned(), source };
-    let entries = fs::read_dir(dir).map_err(list)?;
+    let entries = tinyclaw_disk::read_dir(dir).map_err(list)?;
     // A name that is not UTF-8 is none of ours and cannot be moved by name; it is left to its owner.
     Ok(entries
         .flatten()

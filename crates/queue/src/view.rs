@@ -4,7 +4,9 @@
 //! counted once, at its furthest place. One that moves back meanwhile may be missed by a single listing, so whoever is
 //! looked for by key is looked for again before it is said to be gone.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,32 +122,53 @@ impl View {
         Ok(depth)
     }
 
-    /// What is in a place, oldest first. `done/` is read from its last day backwards until `most` are found.
+    /// What is in a place, oldest first, at most `most`: the oldest of them, or the newest of `done/`, which is read from
+    /// its last day backwards. Holds no more than it returns, however much is there.
     pub fn list(&self, place: Place, most: usize) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        if place == Place::Done {
-            for (_, dir) in self.folders.done_days().unwrap_or_default().into_iter().rev() {
-                entries.extend(list_dir(&dir, place)?);
-                if entries.len() >= most {
-                    break;
+        let mut kept = BinaryHeap::new();
+        if place != Place::Done {
+            // Whoever sorts last leaves first.
+            each_in(self.folders.place(place), place, |it| {
+                kept.push(ByAge(it));
+                if kept.len() > most {
+                    kept.pop();
                 }
+            })?;
+            return Ok(kept.into_sorted_vec().into_iter().map(|it| it.0).collect());
+        }
+        let mut kept = BinaryHeap::new();
+        for (_, dir) in self.folders.done_days().unwrap_or_default().into_iter().rev() {
+            each_in(&dir, place, |it| {
+                kept.push(Reverse(ByAge(it)));
+                if kept.len() > most {
+                    kept.pop();
+                }
+            })?;
+            if kept.len() >= most {
+                break;
             }
-        } else {
-            entries = list_dir(self.folders.place(place), place)?;
         }
-        entries
-            .sort_by_key(|it| (it.queued_at, it.path.file_name().map(std::ffi::OsStr::to_owned)));
-        if place == Place::Done && entries.len() > most {
-            entries.drain(..entries.len() - most);
-        } else {
-            entries.truncate(most);
-        }
-        Ok(entries)
+        // Sorted the other way round, so the oldest come last.
+        Ok(kept.into_sorted_vec().into_iter().rev().map(|it| it.0.0).collect())
     }
 
-    /// Reads a message that was listed. `None` when it has moved on meanwhile, or is no message.
+    /// Reads a message that was listed. `None` when it has moved on meanwhile, or is no message. The error names the file.
     pub fn read(&self, entry: &Entry) -> io::Result<Option<Message>> {
         read(&entry.path)
+    }
+
+    /// Where a message is, as the names tell, without reading it: also for one that cannot be read. A message that moves
+    /// meanwhile may be missed.
+    pub fn place_of(&self, key: &Key) -> io::Result<Option<Place>> {
+        let mut found = None;
+        for place in Place::ALL {
+            self.scan(place, |_, parts| {
+                if parts.key == key.as_str() {
+                    found = Some(place);
+                }
+            })?;
+        }
+        Ok(found)
     }
 
     /// Looks for a message in every place. `None` means that several looks in a row found it nowhere.
@@ -223,7 +246,7 @@ impl View {
     }
 
     fn quarantined(&self) -> io::Result<usize> {
-        let entries = match fs::read_dir(self.folders.place(Place::Quarantine)) {
+        let entries = match tinyclaw_disk::read_dir(self.folders.place(Place::Quarantine)) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(0),
             other => other?,
         };
@@ -247,15 +270,40 @@ impl View {
     }
 }
 
-fn list_dir(dir: &Path, place: Place) -> io::Result<Vec<Entry>> {
-    let entries = match fs::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// Calls `each` with every message of a folder.
+fn each_in(dir: &Path, place: Place, mut each: impl FnMut(Entry)) -> io::Result<()> {
+    let entries = match tinyclaw_disk::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    Ok(entries
-        .flatten()
-        .filter_map(|it| entry(it.file_name().to_str()?, place, it.path()))
-        .collect())
+    for it in entries.flatten() {
+        if let Some(it) = it.file_name().to_str().and_then(|text| entry(text, place, it.path())) {
+            each(it);
+        }
+    }
+    Ok(())
+}
+
+/// An entry in the order of [`View::list`]: by age, then by name.
+#[derive(Debug, PartialEq, Eq)]
+struct ByAge(Entry);
+
+impl ByAge {
+    fn order(&self) -> (u64, Option<&OsStr>) {
+        (self.0.queued_at, self.0.path.file_name())
+    }
+}
+
+impl Ord for ByAge {
+    fn cmp(&self, other: &ByAge) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for ByAge {
+    fn partial_cmp(&self, other: &ByAge) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 fn entry(text: &str, place: Place, path: PathBuf) -> Option<Entry> {
@@ -271,7 +319,11 @@ fn entry(text: &str, place: Place, path: PathBuf) -> Option<Entry> {
 }
 
 fn read(path: &Path) -> io::Result<Option<Message>> {
-    Ok(match plain::read(path)? {
+    let unread = |err: io::Error| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        io::Error::new(err.kind(), format!("{name} cannot be read: {err}"))
+    };
+    Ok(match plain::read(path).map_err(unread)? {
         Plain::Bytes(bytes) => serde_json::from_slice(&bytes).ok(),
         Plain::Gone | Plain::Unfit(_) => None,
     })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tinyclaw_ledger::health;
-use tinyclaw_queue::{Options, Place, View};
+use tinyclaw_queue::{Entry, Options, Place, View};
 use tinyclaw_service::now_ms;
 
 use super::services::IS_THERE;
@@ -13,6 +13,8 @@ use crate::face::{count, span};
 const QUEUE: &str = "queue";
 /// A message that waits longer, while somebody works, is worth a look.
 const LONG_MS: u64 = 10 * 60 * 1000;
+/// So many messages are read, the oldest first: those that others wait behind.
+const READ_MAX: usize = 200;
 
 /// Everything worth saying about it.
 pub(super) fn look(patient: &Patient) -> Vec<Finding> {
@@ -67,6 +69,7 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
             found.push(Finding::warning(QUEUE, waits, list));
         }
     }
+    found.extend(unreadable_ones(patient, &view, &waiting));
     if found.is_empty() {
         let oldest = oldest.map(|it| format!(" (the oldest for {})", span(it)));
         let why = format!(
@@ -89,6 +92,19 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Messages that the disk does not give back, by name. Each holds up its own lane.
+fn unreadable_ones(patient: &Patient, view: &View, waiting: &[Entry]) -> Vec<Finding> {
+    let list = |place| view.list(place, READ_MAX).unwrap_or_default();
+    let others: Vec<Entry> =
+        [Place::Processing, Place::Outgoing, Place::Sending].into_iter().flat_map(list).collect();
+    let said = |it: &Entry| {
+        let err = view.read(it).err()?;
+        let why = format!("a message of thread {} waits, because {err}", it.lane);
+        Some(Finding::broken(QUEUE, why, patient.ours(&format!("queue bury {}", it.key))))
+    };
+    waiting.iter().take(READ_MAX).chain(&others).filter_map(said).collect()
 }
 
 fn waits(number: usize) -> String {

@@ -172,8 +172,9 @@ impl Which {
 
 /// The whole key of a message that is in the queue.
 fn whole(view: &View, text: &str) -> anyhow::Result<Key> {
+    // By name alone: a message that cannot be read is there as well.
     if let Ok(key) = text.parse::<Key>()
-        && view.find(&key).context("cannot look into the queue")?.is_some()
+        && view.place_of(&key).context("cannot look into the queue")?.is_some()
     {
         return Ok(key);
     }
@@ -206,14 +207,17 @@ impl Ls {
         for place in places {
             for entry in view.list(place, self.most).context("cannot list the queue")? {
                 let is_given_up = matches!(place, Place::Dead | Place::Quarantine);
-                let seen = if is_given_up { view.find(&entry.key)? } else { None };
-                match seen {
-                    Some(Seen { message, reason, .. }) => rows.push((entry, Some(message), reason)),
-                    None => {
-                        let message = view.read(&entry)?;
-                        rows.push((entry, message, None));
-                    }
-                }
+                let seen = if is_given_up { view.find(&entry.key) } else { Ok(None) };
+                // One file that cannot be read is a row with its name, and hides no other.
+                let (message, reason) = match seen {
+                    Ok(Some(Seen { message, reason, .. })) => (Some(message), reason),
+                    Ok(None) => match view.read(&entry) {
+                        Ok(message) => (message, None),
+                        Err(err) => (None, Some(unread(&err))),
+                    },
+                    Err(err) => (None, Some(unread(&err))),
+                };
+                rows.push((entry, message, reason));
             }
         }
         let mut out = std::io::stdout().lock();
@@ -243,6 +247,13 @@ impl Ls {
         }
         Ok(())
     }
+}
+
+/// Why a message cannot be read, without the file's name: the row has its key.
+fn unread(err: &std::io::Error) -> String {
+    let told = err.to_string();
+    told.split_once(" cannot be read")
+        .map_or_else(|| told.clone(), |it| format!("cannot be read{}", it.1))
 }
 
 fn row_json((entry, message, reason): &(Entry, Option<Message>, Option<String>)) -> Value {

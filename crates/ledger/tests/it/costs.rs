@@ -87,3 +87,13 @@ fn a_message_that_waited_overnight_does_not_hide_what_was_spent_before_it() {
     let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
     assert_eq!(cents(costs.office(now).usd), 300);
 }
+
+/// It kept the processor down, for sums that are a help and no more.
+#[test]
+fn a_history_that_cannot_be_read_is_told_and_counts_for_nothing() {
+    let (_dir, state) = state();
+    std::fs::create_dir_all(state.history()).unwrap();
+    let (mut costs, trouble) = Costs::read_in_part(&state, TimeZone::UTC, 1_771_234_567_890);
+    assert!(trouble.unwrap().to_string().contains("message-history.jsonl"));
+    assert_eq!(costs.office(1_771_234_567_890).turns, 0);
+}

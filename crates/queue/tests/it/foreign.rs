@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chown, mkfifo, setfsgid, setfsuid};
-use tinyclaw_disk::testing::{Fault, disarm, fail_after};
+use tinyclaw_disk::testing::{Fault, disarm, fail_after, unreadable};
 use tinyclaw_domain::Channel;
 use tinyclaw_queue::Place;
 
@@ -76,7 +76,7 @@ fn a_file_too_large_to_be_a_message_is_not_read() {
 
 #[test]
 fn a_file_that_may_not_be_read_stops_no_lane() {
-    let unreadable = || {
+    let try_it = || {
         let lay = |path: &Path| {
             std::fs::write(path, "{}").unwrap();
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
@@ -84,7 +84,7 @@ fn a_file_that_may_not_be_read_stops_no_lane() {
         check(lay, "it cannot be read: ");
     };
     if !Uid::effective().is_root() {
-        return unreadable();
+        return try_it();
     }
     // Nothing is unreadable to root: a thread of its own sees files as nobody does.
     let dir = tempfile::tempdir().unwrap();
@@ -93,9 +93,108 @@ fn a_file_that_may_not_be_read_stops_no_lane() {
     let as_nobody = move || {
         setfsgid(nobody.1);
         setfsuid(nobody.0);
-        unreadable();
+        try_it();
     };
     std::thread::spawn(as_nobody).join().unwrap();
+}
+
+const EIO: i32 = 5;
+
+fn impatient(dir: &Path) -> Queue {
+    let options = Options {
+        reserve_bytes: 0,
+        free_share_min: 0.0,
+        watch: false,
+        sweep_every: Duration::from_millis(1),
+        ..Options::default()
+    };
+    Queue::open(dir, options).unwrap()
+}
+
+/// Two bad sectors stopped everybody: the oldest was tried again each second, and nobody got beyond it.
+#[test]
+fn files_that_cannot_be_read_cost_their_own_lanes_and_a_complaint_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = impatient(dir.path());
+    for (thread, key) in [("7", "tg-71"), ("8", "tg-81"), ("9", "tg-91"), ("7", "tg-72")] {
+        publish(&queue, thread, key);
+    }
+    unreadable("tg-71", EIO);
+    unreadable("tg-81", EIO);
+    let mut taken = Vec::new();
+    let (mut complaints, mut told) = (0, Vec::new());
+    let put_aside = || queue.view().depth().unwrap().quarantine;
+    while complaints < 20 && (taken.len() < 2 || put_aside() < 2) {
+        std::thread::sleep(Duration::from_millis(2));
+        match queue.try_claim(Side::Run, &Which::Ordinary) {
+            Ok(Some(lease)) => {
+                taken.push(lease.message().key.to_string());
+                std::mem::forget(lease);
+            }
+            Ok(None) => {}
+            Err(err) => {
+                complaints += 1;
+                told = queue.troubles().into_iter().map(|it| it.why).collect();
+                assert!(err.to_string().contains("tg-71") || err.to_string().contains("tg-81"));
+            }
+        }
+    }
+    assert_eq!(taken, ["tg-91", "tg-72"], "the others go on at once, and the lane in the end");
+    assert!(told.iter().any(|it| it.contains("tg-71.json: Input/output error")), "{told:?}");
+    let reasons: Vec<String> = std::fs::read_dir(dir.path().join("queue/quarantine"))
+        .unwrap()
+        .map(|it| it.unwrap().path())
+        .filter(|it| it.extension().is_some_and(|it| it == "reason"))
+        .map(|it| std::fs::read_to_string(it).unwrap())
+        .collect();
+    assert_eq!(reasons, ["it cannot be read: Input/output error (os error 5)\n"; 2]);
+    disarm();
+    assert_eq!(queue.troubles(), []);
+    // The disk was mended: nothing was changed, and nobody died of it.
+    assert_eq!(queue.requeue(&key("tg-81")).unwrap(), Place::Incoming);
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.message().key.as_str(), lease.message().attempts.deaths), ("tg-81", 0));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_moment_is_nobodys_death() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = impatient(dir.path());
+    publish(&queue, "7", "tg-1");
+    unreadable("tg-1", EIO);
+    assert!(queue.try_claim(Side::Run, &Which::Ordinary).is_err());
+    disarm();
+    std::thread::sleep(Duration::from_millis(5));
+    let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!((lease.attempt(), lease.was_recovered()), (1, false));
+}
+
+#[test]
+fn what_cannot_be_read_can_be_found_by_name_and_buried() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = impatient(dir.path());
+    publish(&queue, "7", "tg-1");
+    publish(&queue, "7", "tg-2");
+    unreadable("tg-1", EIO);
+    let err = queue.view().read(&queue.view().list(Place::Incoming, 1).unwrap()[0]).unwrap_err();
+    assert!(err.to_string().contains("~7~tg-1.json cannot be read: Input/output"), "{err}");
+    assert!(queue.try_claim(Side::Run, &Which::Ordinary).is_err());
+    assert_eq!(queue.view().place_of(&key("tg-1")).unwrap(), Some(Place::Processing));
+    queue.bury(&key("tg-1"), "its sector is bad").unwrap();
+    assert_eq!(queue.view().place_of(&key("tg-1")).unwrap(), Some(Place::Dead));
+    disarm();
+    let seen = queue.view().find(&key("tg-1")).unwrap().unwrap();
+    assert_eq!(seen.reason.as_deref(), Some("its sector is bad"));
+    // What is really worked on is not buried under its owner.
+    let _held = loop {
+        match queue.try_claim(Side::Run, &Which::Ordinary).unwrap() {
+            Some(lease) => break lease,
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    assert_eq!(queue.troubles(), []);
+    let busy = queue.bury(&key("tg-2"), "no").unwrap_err();
+    assert_eq!(busy.to_string(), "message tg-2 is being worked on; stop it first");
 }
 
 #[test]
