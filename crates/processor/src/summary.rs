@@ -11,7 +11,7 @@ use tinyclaw_domain::{
 };
 use tinyclaw_engine::{Content, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_memory::Summary;
-use tinyclaw_queue::{Durability, Place, Side};
+use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::now_ms;
 
 use crate::failure::Verdict;
@@ -145,19 +145,12 @@ fn desk(thread: &ThreadId) -> ThreadId {
 pub(crate) async fn wait_for_last(office: &Arc<Office>, thread: &ThreadId) -> bool {
     let until = Instant::now() + WAIT_MAX;
     let house = Lane::House(thread.clone());
-    let view = office.queue.view();
-    loop {
-        let is_pending = on_disk(|| {
-            [Place::Incoming, Place::Processing].into_iter().any(|place| {
-                view.list(place, usize::MAX).unwrap_or_default().iter().any(|it| it.lane == house)
-            })
-        });
-        if !is_pending {
-            return true;
-        }
+    // A question to what the queue knows without looking: every new session asks it, however much waits.
+    while office.queue.has_work(Side::Run, &house) {
         if Instant::now() > until {
             return false;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    true
 }

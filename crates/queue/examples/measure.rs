@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tinyclaw_disk::testing::{Step, steps_of};
-use tinyclaw_domain::{Channel, Message};
+use tinyclaw_domain::{Channel, Lane, Message, Reply};
 use tinyclaw_queue::{Durability, Options, Queue, Side, Which};
 
 fn main() {
@@ -23,6 +23,7 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hold", dir] => hold(Path::new(dir)),
         ["memory", dir] => memory(Path::new(dir)),
+        ["office", dir] => office(Path::new(dir)),
         [] => measure(&std::env::temp_dir()),
         [dir] => measure(Path::new(dir)),
         _ => println!("usage: measure [FOLDER]"),
@@ -52,11 +53,11 @@ fn message(lane: usize, key: &str) -> Message {
     )
 }
 
-fn fill(dir: &Path, count: usize) -> Queue {
+fn fill(dir: &Path, count: usize, lanes: usize) -> Queue {
     let queue = open(dir);
     for at in 0..count {
         queue
-            .publish(Side::Run, message(at % 500, &format!("tg-8123{at:06}")), Durability::None)
+            .publish(Side::Run, message(at % lanes, &format!("tg-8123{at:06}")), Durability::None)
             .expect("publish");
     }
     queue
@@ -78,11 +79,20 @@ fn measure(base: &Path) {
         (publishes(base, Durability::Strict, 1), publishes(base, Durability::Group, 32));
     let takeover = takeover_p50_ms(base);
     let bytes = bytes_per_100k(base);
+    let offices: Vec<String> = [(100, 100), (100_000, 1), (100_000, 10_000)]
+        .iter()
+        .map(|(queued, lanes)| {
+            let told = child_of_backlog(base, *queued, *lanes);
+            format!("\"{queued} in {lanes}\":{told}")
+        })
+        .collect();
     println!(
         "{{\"wakeupP50Us\":{wakeup_p50:.0},\"wakeupP99Us\":{wakeup_p99:.0},\"claimP50Us\":{{{}}},\
          \"flushesPerPublish\":{flushes},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
-         \"floorPerS\":{floor:.0},\"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes}}}",
-        claims.join(",")
+         \"floorPerS\":{floor:.0},\"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes},\
+         \"office\":{{{}}}}}",
+        claims.join(","),
+        offices.join(",")
     );
 }
 
@@ -126,7 +136,7 @@ fn wakeups(base: &Path) -> (f64, f64) {
 
 fn claim_p50(base: &Path, queued: usize) -> f64 {
     let dir = fresh(base);
-    let queue = fill(dir.path(), queued);
+    let queue = fill(dir.path(), queued, 500);
     let mut times = Vec::new();
     for at in 0..2_000 {
         let began = Instant::now();
@@ -256,6 +266,45 @@ fn memory(dir: &Path) {
     println!("{}", resident().saturating_sub(before) + depth);
 }
 
+/// What the processor asks of a queue for each message of a new session, over a backlog, in a process of its own.
+fn child_of_backlog(base: &Path, queued: usize, lanes: usize) -> String {
+    let dir = fresh(base);
+    drop(fill(dir.path(), queued, lanes));
+    let program = std::env::current_exe().expect("own program");
+    let output = Command::new(program).args(["office", &dir.path().display().to_string()]).output();
+    String::from_utf8_lossy(&output.expect("start").stdout).trim().to_owned()
+}
+
+/// Claims, asks whether a summary is being made, answers and finishes, and publishes another of the lane. Prints how
+/// many a second, and the most memory the process ever had.
+fn office(dir: &Path) {
+    let queue = open(dir);
+    let began = Instant::now();
+    let mut answered = 0;
+    while began.elapsed() < Duration::from_secs(3) {
+        let mut lease =
+            queue.try_claim(Side::Run, &Which::Ordinary).expect("claim").expect("a message");
+        let thread = lease.message().thread_id.clone();
+        assert!(!queue.has_work(Side::Run, &Lane::House(thread.clone())), "nobody made one");
+        lease.answer(Reply::default(), Vec::new()).expect("answer");
+        lease.finish().expect("finish");
+        let again = Message::new(
+            format!("again-{answered}").parse().expect("key"),
+            Channel::Cli,
+            thread,
+            "again",
+            1,
+        );
+        queue.publish(Side::Run, again, Durability::None).expect("publish");
+        answered += 1;
+    }
+    let per_s = f64::from(answered) / began.elapsed().as_secs_f64();
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("VmHWM");
+    let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    println!("{{\"answersPerS\":{per_s:.0},\"peakMb\":{}}}", peak_kb / 1024);
+}
+
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").expect("statm");
     statm.split(' ').nth(1).and_then(|it| it.parse::<usize>().ok()).unwrap_or(0) * 4096
@@ -263,7 +312,7 @@ fn resident() -> usize {
 
 fn bytes_per_100k(base: &Path) -> usize {
     let dir: tempfile::TempDir = fresh(base);
-    drop(fill(dir.path(), 100_000));
+    drop(fill(dir.path(), 100_000, 500));
     let program: PathBuf = std::env::current_exe().expect("own program");
     let output = Command::new(program)
         .args(["memory", &dir.path().display().to_string()])

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tinyclaw_disk::testing::{Fault, disarm, fail_reads_after};
 use tinyclaw_domain::{Channel, Checkpoint, Command, Lane, Source};
 use tinyclaw_queue::{LeaseError, OpenError, Place, PublishError, SENDER_DEATHS_MAX};
 
@@ -492,4 +493,51 @@ fn follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again() {
     let waiting = ours.view().list(Place::Incoming, 10).unwrap();
     let keys: Vec<&str> = waiting.iter().map(|it| it.key.as_str()).collect();
     assert_eq!(keys, ["x-tg-1-1", "x-tg-1-2"]);
+}
+
+/// Every new session listed and sorted all that waited, to learn whether one lane was empty.
+#[test]
+fn whether_a_lane_has_work_is_known_without_a_look_at_the_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let house = Lane::House("7".parse().unwrap());
+    assert!(!queue.has_work(Side::Run, &house));
+    let mut order = message("7", "sum-1");
+    let session = "0b8f6f0e-5a3c-4c86-9f0e-1d2c3b4a5968".parse().unwrap();
+    order.command = Some(Command::Summarize { session });
+    queue.publish(Side::Run, order, Durability::None).unwrap();
+    publish(&queue, "7", "tg-1");
+    fail_reads_after(0, Fault::Errno(5));
+    assert!(queue.has_work(Side::Run, &house), "it waits");
+    assert!(!disarm(), "no folder was listed and no file was read");
+    let claim = || queue.try_claim(Side::Run, &Which::Lane(house.clone())).unwrap().unwrap();
+    let lease = claim();
+    assert!(queue.has_work(Side::Run, &house), "it is worked on");
+    lease.retry_after(Duration::ZERO, "again").unwrap();
+    assert!(queue.has_work(Side::Run, &house), "it waits again");
+    assert!(open(dir.path()).has_work(Side::Run, &house), "also for a process that was not there");
+    std::thread::sleep(Duration::from_millis(3));
+    claim().bury("enough").unwrap();
+    assert!(!queue.has_work(Side::Run, &house));
+}
+
+#[test]
+fn a_list_is_the_oldest_of_a_place_in_order_and_the_newest_of_what_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for number in 0..9 {
+        publish(&queue, &format!("{}", number % 3 + 1), &format!("tg-{number}"));
+    }
+    let keys = |place, most| {
+        let listed = queue.view().list(place, most).unwrap();
+        listed.into_iter().map(|it| it.key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Place::Incoming, 3), ["tg-0", "tg-1", "tg-2"]);
+    assert_eq!(keys(Place::Incoming, usize::MAX).len(), 9);
+    while let Some(mut lease) = queue.try_claim(Side::Run, &Which::Ordinary).unwrap() {
+        lease.answer(tinyclaw_domain::Reply { silent: true, ..reply("") }, vec![]).unwrap();
+        lease.finish().unwrap();
+    }
+    assert_eq!(keys(Place::Done, 2), ["tg-7", "tg-8"]);
+    assert_eq!(keys(Place::Done, 100).first().map(String::as_str), Some("tg-0"));
 }
