@@ -63,13 +63,14 @@ fn what_a_turn_sends_on_survives_claude_and_goes_out_once() {
     let text = r#"[demo: send 8 good morning] [demo: call send_file {"path":"report.md"}] [demo: crash after]"#;
     let reply = office.ask("7", text);
     assert_eq!(reply.files.len(), 1, "{}", reply.text);
-    let sent = || {
+    // A message is noted before it is asked: only its answer says that everything about it has happened.
+    let there = |direction: &str| {
         let lines = office.lines("message-history.jsonl");
-        let there = |it: &&serde_json::Value| it["message"] == "good morning";
-        lines.iter().filter(there).count()
+        let of_8 = |it: &&serde_json::Value| it["threadId"] == 8 && it["direction"] == direction;
+        lines.iter().filter(of_8).count()
     };
-    office.wait_for("the message in the other thread", || (sent() > 0).then_some(()));
-    assert_eq!((sent(), office.prompts().len()), (1, 3), "neither is asked again");
+    office.wait_for("the answer in the other thread", || (there("out") == 2).then_some(()));
+    assert_eq!((there("in"), office.prompts().len()), (2, 3), "neither is asked again");
 }
 
 #[test]
