@@ -59,6 +59,8 @@ pub(crate) struct Chat {
     is_at_end: bool,
     is_over: bool,
     interrupted: Option<Instant>,
+    /// It was said that nobody is there to answer.
+    is_alone: bool,
     /// Something moved in the queue since it was last looked at.
     has_moved: bool,
 }
@@ -83,6 +85,7 @@ impl Chat {
             is_at_end: false,
             is_over: false,
             interrupted: None,
+            is_alone: false,
             has_moved: true,
         };
         chat.learn_name();

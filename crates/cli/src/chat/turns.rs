@@ -8,6 +8,10 @@ use super::{Chat, screen, shown};
 use crate::face;
 use crate::mail::Ending;
 
+/// Said while no processor is there.
+const NOBODY: &str =
+    "nobody works here; the message is kept, and answered when a processor is back";
+
 /// One message on its way.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -47,6 +51,7 @@ impl Chat {
             self.look_for_endings()?;
         }
         self.look_at_turns()?;
+        self.look_for_somebody()?;
         if !self.screen.is_terminal() {
             self.say_lines()?;
             self.is_over |= self.is_at_end && self.pending.is_empty() && self.lines.is_empty();
@@ -75,6 +80,19 @@ impl Chat {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Says once that nobody is there to answer, where no row says it all the time.
+    fn look_for_somebody(&mut self) -> anyhow::Result<()> {
+        if self.screen.is_terminal() || self.pending.is_empty() {
+            return Ok(());
+        }
+        let is_alone = !self.mail.is_staffed();
+        if is_alone && !std::mem::replace(&mut self.is_alone, is_alone) {
+            self.screen.remark(NOBODY)?;
+        }
+        self.is_alone = is_alone;
         Ok(())
     }
 
@@ -190,10 +208,9 @@ impl Chat {
         let here = self.pending.iter().filter(|it| it.thread == self.thread);
         if let Some(it) = here.min_by_key(|it| it.is_order) {
             let row = match self.progresses.read(&it.key) {
+                // What a turn said last is no news when nobody is there to go on with it.
+                _ if !self.mail.is_staffed() => NOBODY.to_owned(),
                 Some(progress) => shown::working(&progress),
-                None if !self.mail.is_staffed() => {
-                    "no processor works here; the message waits for one".to_owned()
-                }
                 None => shown::waiting(it.position, it.trouble.as_deref()),
             };
             rows.push(style.dim(&face::clip(&row, columns)));

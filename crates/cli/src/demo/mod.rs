@@ -86,7 +86,17 @@ impl Demo {
             _ = signals.next() => return Ok(()),
         }
         self.greet(services.port, with_claude)?;
-        Chat::open(state, ThreadId::master())?.run(signals).await
+        let chat = Chat::open(state, ThreadId::master())?;
+        let mut ends = Vec::new();
+        let talked = tokio::select! {
+            talked = chat.run(signals) => talked,
+            () = services.keep(|it| ends.push(it)) => Ok(()),
+        };
+        // Not in the middle of the conversation, whose rows rewrite themselves.
+        for end in ends {
+            writeln!(std::io::stderr(), "while the demo ran, {end}; it was started again")?;
+        }
+        talked
     }
 
     fn greet(&self, port: Option<u16>, with_claude: bool) -> anyhow::Result<()> {

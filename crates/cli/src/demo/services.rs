@@ -1,11 +1,12 @@
 //! The demo's services: sibling binaries, each in a process group of its own, so that Ctrl-C is the chat's alone.
 //!
+//! One that ends while the demo runs is started again, ever less eagerly while it does not stay.
 //! Whoever a service leaves behind becomes this process's child, and is waited for: when the demo is over, nobody of it
 //! is left.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -21,6 +22,14 @@ use crate::place;
 const GRACE: Duration = Duration::from_secs(1);
 /// Told to leave at once, it has so long before it is killed; and so long have those it leaves behind.
 const LAST_GRACE: Duration = Duration::from_secs(5);
+/// So often it is looked whether a service has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The first pause before it is started again; each next one is twice as long,
+const PAUSE: Duration = Duration::from_millis(300);
+/// up to this;
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// and one that stayed for so long begins anew.
+const STAYED: Duration = Duration::from_secs(60);
 /// What of the caller's settings reaches the services when the real Claude is asked.
 const CLAUDES: [&str; 5] =
     ["claude.oauthToken", "claude.apiKey", "claude.baseUrl", "engine.claude", "engine.home"];
@@ -29,9 +38,19 @@ const CLAUDES: [&str; 5] =
 pub(crate) struct Services {
     logs: PathBuf,
     environment: Environment,
-    running: Vec<(&'static str, Child)>,
+    running: Vec<Running>,
     /// Where the dashboard listens.
     pub(crate) port: Option<u16>,
+}
+
+/// One service that was started.
+struct Running {
+    name: &'static str,
+    program: PathBuf,
+    child: Child,
+    since: Instant,
+    /// How often it had to be started again in a row.
+    falls: u32,
 }
 
 impl Services {
@@ -66,55 +85,89 @@ impl Services {
 
     /// Who runs, by process id.
     pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
-        self.running.iter().map(|(name, child)| (*name, child.id())).collect()
+        self.running.iter().map(|it| (it.name, it.child.id())).collect()
     }
 
     /// Starts a service. What it says goes to a file beside the logs.
     pub(crate) fn start(&mut self, name: &'static str, program: &Path) -> anyhow::Result<()> {
-        let path = self.logs.join(format!("{name}.out"));
+        let child = self.spawn(name, program)?;
+        let (program, since) = (program.to_owned(), Instant::now());
+        self.running.push(Running { name, program, child, since, falls: 0 });
+        Ok(())
+    }
+
+    fn said(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.out"))
+    }
+
+    fn spawn(&self, name: &str, program: &Path) -> anyhow::Result<Child> {
+        let path = self.said(name);
         remove(&path)?;
         let said = write_new(&path, b"")?;
         let err = said.try_clone().context("cannot share a file")?;
         #[expect(clippy::disallowed_methods, reason = "the demo is its services")]
-        let child = Command::new(program)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::null())
-            .stdout(said)
-            .stderr(err)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        self.running.push((name, child));
-        Ok(())
+        let mut command = Command::new(program);
+        command.env_clear().envs(&self.environment).process_group(0);
+        command.stdin(Stdio::null()).stdout(said).stderr(err);
+        command.spawn().with_context(|| format!("cannot start {}", program.display()))
     }
 
     /// An error when one of them has ended, with its last word.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        for (name, child) in &mut self.running {
-            if let Some(status) = child.try_wait().context("cannot ask how a service is")? {
-                let path = self.logs.join(format!("{name}.out"));
-                let said = std::fs::read_to_string(&path).unwrap_or_default();
-                let last = said.lines().last().unwrap_or("it said nothing").to_owned();
-                bail!("{name} ended with {status}: {last}");
+        for at in 0..self.running.len() {
+            if let Some(status) = self.has_ended(at) {
+                bail!("{}", self.last_word(self.running[at].name, status));
             }
         }
         Ok(())
+    }
+
+    fn has_ended(&mut self, at: usize) -> Option<ExitStatus> {
+        self.running[at].child.try_wait().ok().flatten()
+    }
+
+    fn last_word(&self, name: &str, status: ExitStatus) -> String {
+        let said = std::fs::read_to_string(self.said(name)).unwrap_or_default();
+        format!("{name} ended with {status}: {}", said.lines().last().unwrap_or("it said nothing"))
+    }
+
+    /// Starts again whoever ends, for as long as this is awaited. `tell` hears of each end.
+    pub(crate) async fn keep(&mut self, mut tell: impl FnMut(String)) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            for at in 0..self.running.len() {
+                let Some(status) = self.has_ended(at) else { continue };
+                let Running { name, since, falls, .. } = &self.running[at];
+                let (name, program) = (*name, self.running[at].program.clone());
+                let falls = if since.elapsed() > STAYED { 0 } else { *falls };
+                let pause = PAUSE.saturating_mul(1 << falls.min(10)).min(PAUSE_MAX);
+                tell(self.last_word(name, status));
+                tokio::time::sleep(pause).await;
+                match self.spawn(name, &program) {
+                    Ok(child) => {
+                        let (since, falls) = (Instant::now(), falls + 1);
+                        self.running[at] = Running { name, program, child, since, falls };
+                    }
+                    // It is tried again at the next look: its end is still known.
+                    Err(err) => tell(format!("{err:#}")),
+                }
+            }
+        }
     }
 
     /// Forgets a service that has ended, so that it may be started anew. False when it runs, or never did.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
         let before = self.running.len();
         let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
-        self.running.retain_mut(|(other, child)| *other != name || runs(child));
+        self.running.retain_mut(|it| it.name != name || runs(&mut it.child));
         self.running.len() < before
     }
 
     /// Asks all to leave, then tells them, ends whoever stays, and waits for those they leave behind.
     pub(crate) async fn stop(mut self) {
         for (signal, patience) in [(Signal::TERM, GRACE), (Signal::INT, LAST_GRACE)] {
-            for (_, child) in &self.running {
-                if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+            for it in &self.running {
+                if let Some(pid) = Pid::from_raw(it.child.id().cast_signed()) {
                     let _ = kill_process(pid, signal);
                 }
             }
@@ -128,7 +181,7 @@ impl Services {
     }
 
     fn have_left(&mut self) -> bool {
-        self.running.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+        self.running.retain_mut(|it| matches!(it.child.try_wait(), Ok(None)));
         self.running.is_empty()
     }
 }
@@ -147,9 +200,9 @@ async fn soon(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        for (_, child) in &mut self.running {
-            let _ = child.kill();
-            let _ = child.wait();
+        for it in &mut self.running {
+            let _ = it.child.kill();
+            let _ = it.child.wait();
         }
     }
 }

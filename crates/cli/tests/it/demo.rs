@@ -71,6 +71,39 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     assert_eq!(office.place.files(), [""; 0], "the caller's state folder is untouched");
 }
 
+/// It once showed "working 47 s" for ever.
+#[test]
+fn a_demo_whose_processor_is_killed_gets_another_one_and_the_answer_comes() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    let arguments = ["demo", "--no-claude", "--dir", dir.to_str().expect("a path")];
+    let mut child = office.command(&arguments).stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let processor = || -> Option<i32> {
+        let health = fs::read_to_string(dir.join("health/processor.json")).ok()?;
+        let health: serde_json::Value = serde_json::from_str(&health).ok()?;
+        i32::try_from(health["pid"].as_i64()?).ok()
+    };
+    writeln!(stdin, "[demo: slow 3s] [demo: say I am back]").expect("write");
+    let first = office.wait_for("a turn that runs", || {
+        let runs = fs::read_dir(dir.join("progress")).is_ok_and(|mut it| it.next().is_some());
+        processor().filter(|_| runs)
+    });
+    kill_process(Pid::from_raw(first).expect("a pid"), Signal::KILL).expect("kill");
+    office.wait_for("another processor", || processor().filter(|it| *it != first));
+    assert!(lines.by_ref().map_while(Result::ok).any(|it| it.contains("I am back")));
+    drop(stdin);
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!(said.code, Some(0));
+    assert!(
+        said.err.contains("while the demo ran, processor ended with signal: 9"),
+        "{}",
+        said.err
+    );
+    assert_eq!(processes_of(&dir), [""; 0]);
+}
+
 /// It once sent two messages of its own to whoever had a login.
 #[test]
 fn a_demo_that_found_claude_sends_it_nothing_before_somebody_types() {
