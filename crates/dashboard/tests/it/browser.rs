@@ -24,14 +24,23 @@ fn driver() -> Result<PathBuf, String> {
         }
     }
     let cache = cache();
-    if !cache.join("node_modules/axe-core/axe.min.js").is_file() {
-        std::fs::create_dir_all(&cache).map_err(|it| it.to_string())?;
-        let install = ["install", "--no-save", "--prefix", ".", "playwright-core@1", "axe-core@4"];
+    // What is installed is what the lock names, by hash; another lock is another installation.
+    let lock = include_bytes!("../browser/package-lock.json");
+    let installed = cache.join("node_modules/.installed-lock.json");
+    if std::fs::read(&installed).ok().as_deref() != Some(lock) {
+        let lay = |name: &str, bytes: &[u8]| std::fs::write(cache.join(name), bytes);
+        std::fs::create_dir_all(&cache)
+            .and_then(|()| lay("package.json", include_bytes!("../browser/package.json")))
+            .and_then(|()| lay("package-lock.json", lock))
+            .map_err(|it| it.to_string())?;
+        let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
         let npm = Command::new("npm").args(install).current_dir(&cache).output();
         let npm = npm.map_err(|it| it.to_string())?;
         if !npm.status.success() {
-            return Err("playwright-core and axe-core cannot be installed".into());
+            let why = String::from_utf8_lossy(&npm.stderr).into_owned();
+            return Err(format!("playwright-core and axe-core cannot be installed: {why}"));
         }
+        std::fs::write(&installed, lock).map_err(|it| it.to_string())?;
     }
     Ok(cache)
 }
