@@ -9,6 +9,7 @@ mod mail;
 mod place;
 mod setup;
 mod signals;
+mod telling;
 mod verbs;
 
 use std::io::Write as _;

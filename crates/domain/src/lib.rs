@@ -3,6 +3,7 @@
 mod decision;
 mod health;
 mod ids;
+mod job_line;
 mod lines;
 mod meeting;
 mod message;
@@ -13,6 +14,7 @@ mod thread;
 pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
+pub use job_line::{BadJobId, JobEvent, JobId, JobLine};
 pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
 pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{

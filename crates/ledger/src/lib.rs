@@ -3,6 +3,7 @@
 mod costs;
 pub mod health;
 mod history;
+mod job_log;
 mod journal;
 mod json;
 mod progress;
@@ -11,6 +12,7 @@ mod threads;
 
 pub use costs::{Costs, Spent};
 pub use history::{LogReader, log, recent_history};
+pub use job_log::{ALL_BYTES_MAX, JobLog, JobReader, retire_jobs};
 pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
 pub use json::{JsonError, load, save};
 pub use progress::Progresses;

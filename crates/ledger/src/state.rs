@@ -19,7 +19,9 @@ impl StateDir {
 
     /// Makes the folders that services expect to find. The queue makes its own.
     pub fn create(&self) -> io::Result<()> {
-        for dir in ["updates", "status", "progress", "logs", "memory", "files", "health", "locks"] {
+        for dir in
+            ["updates", "status", "progress", "jobs", "logs", "memory", "files", "health", "locks"]
+        {
             std::fs::create_dir_all(self.root.join(dir))?;
         }
         Ok(())
@@ -83,6 +85,16 @@ impl StateDir {
     /// One running turn.
     pub fn progress(&self, key: &Key) -> PathBuf {
         self.progresses().join(format!("{key}.json"))
+    }
+
+    /// The story of each turn. Written by processor.
+    pub fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
+    /// The story of one message's turn.
+    pub fn job(&self, key: &Key) -> PathBuf {
+        self.jobs().join(format!("{key}.jsonl"))
     }
 
     /// Every message in and out. Written by processor.

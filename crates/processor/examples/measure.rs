@@ -123,15 +123,32 @@ fn main() {
     let (per_s, idle, queued) = throughput(&base);
     let warm_over_spawn =
         warm_over_spawn(&base).map_or_else(|| "null".to_owned(), |it| format!("{it:.1}"));
+    let joblog = joblog_us(&base);
     println!(
         "{{\"toPromptP50Ms\":{:.2},\"toPromptP99Ms\":{:.2},\"toOutgoingP50Ms\":{:.2},\"toOutgoingP99Ms\":{:.2},\
          \"messagesPerS\":{per_s:.0},\"idleRssMb\":{idle:.1},\"queuedRssMb\":{queued:.1},\
-         \"warmOverSpawn\":{warm_over_spawn}}}",
+         \"joblogUsP50\":{joblog:.2},\"warmOverSpawn\":{warm_over_spawn}}}",
         percentile(to_prompt.clone(), 0.5),
         percentile(to_prompt, 0.99),
         percentile(to_outgoing.clone(), 0.5),
         percentile(to_outgoing, 0.99),
     );
+}
+
+/// What a line of a turn's story costs its turn.
+fn joblog_us(base: &Path) -> f64 {
+    let dir = tempfile::tempdir_in(base).expect("folder");
+    let state = tinyclaw_ledger::StateDir::new(dir.path());
+    state.create().expect("folders");
+    let key: Key = "joblog".parse().expect("key");
+    let mut log = tinyclaw_ledger::JobLog::begin(&state, &key, 1);
+    let times = (0..10_000).map(|at| {
+        let text = "some words of an answer, as many as come in 20 ms".to_owned();
+        let began = Instant::now();
+        log.write(at, tinyclaw_domain::JobEvent::Text { text }).expect("a line");
+        began.elapsed().as_nanos() as f64 / 1e3
+    });
+    percentile(times.collect(), 0.5)
 }
 
 /// One message at a time in one warm thread: from the file in `incoming/` to Claude's stdin, and from Claude's last

@@ -11,6 +11,7 @@ use tinyclaw_domain::{
     Thread, ThreadId, ThreadStatus,
 };
 use tinyclaw_engine::Probe;
+use tinyclaw_ledger::{ALL_BYTES_MAX, retire_jobs};
 use tinyclaw_memory::last_reset;
 use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::healthcheck::{self, BROKER_IDLES, ProbeError};
@@ -78,6 +79,13 @@ impl Due {
         }
         if self.is("beats", Duration::from_secs(10)) {
             on_disk(|| heartbeats(office));
+        }
+        if self.is("jobs", Duration::from_secs(600)) {
+            let keep = office.settings().retention.jobs;
+            let now = SystemTime::now();
+            if let Err(err) = on_disk(|| retire_jobs(&office.state, now, keep, ALL_BYTES_MAX)) {
+                tracing::warn!("cannot let go of old stories of turns: {err}: {}", err.source);
+            }
         }
         if self.is("retention", Duration::from_secs(24 * 3_600)) {
             retire(office);

@@ -14,6 +14,7 @@ use tinyclaw_service::{conceal, now_ms};
 use crate::office::{Office, Slot, lock, on_disk};
 use crate::prompt::shortened;
 use crate::turn::Ended;
+use crate::turn_log::TurnLog;
 use crate::{commands, summary, turn};
 
 /// A reply beyond this goes into a file, so that a message file never outgrows its limit.
@@ -65,13 +66,14 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
             format!("This message could not be answered: {why}. It is kept; /retry tries again.");
         return give_up(office, lease, &text).await;
     }
+    let mut log = TurnLog::begin(office, &message, lease.attempt());
     let ended = match &message.command {
         Some(Command::Summarize { session }) => summary::summarise(office, &message, session).await,
         Some(command) => {
             let reply = commands::carry_out(office, &message, command).await;
             Ended::Answered { reply: Box::new(reply), follow_ups: Vec::new() }
         }
-        None => match turn::run(office, &mut lease, slot).await {
+        None => match turn::run(office, &mut lease, slot, &mut log).await {
             Ok(ended) => ended,
             Err(err) => return Err(put_aside(lease, err)),
         },
@@ -83,17 +85,22 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
             }
             let answered = lease.message().clone();
             if let Some(reply) = &answered.reply {
+                log.end(reply.outcome);
                 office.log_answer(&answered, reply);
             }
             finish(office, lease).await
         }
         Ended::Retry { after, tell } => {
             tracing::warn!(key = %message.key, after_s = after.as_secs(), "message {}: {tell}", message.key);
+            log.trouble(&tell);
             on_disk(|| lease.retry_after(after, &tell))
         }
         Ended::Wait(after) => on_disk(|| lease.put_back_for(after)),
         Ended::PutBack => on_disk(|| lease.put_back()),
-        Ended::GiveUp(text) => give_up(office, lease, &text).await,
+        Ended::GiveUp(text) => {
+            log.end(Outcome::Failed);
+            give_up(office, lease, &text).await
+        }
     }
 }
 

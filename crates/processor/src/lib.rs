@@ -20,6 +20,7 @@ mod shown;
 mod summary;
 mod tools;
 mod turn;
+mod turn_log;
 
 pub use crate::office::Office;
 pub use crate::run::run;

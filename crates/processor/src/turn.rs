@@ -22,6 +22,7 @@ use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
 use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
+use crate::turn_log::TurnLog;
 use crate::{budget, capability, summary, tools};
 
 /// A message is asked this often within one lease, with another session or another model each time.
@@ -58,6 +59,7 @@ pub(crate) async fn run(
     office: &Arc<Office>,
     lease: &mut Lease,
     slot: &mut Slot,
+    log: &mut TurnLog,
 ) -> Result<Ended, LeaseError> {
     let message = lease.message().clone();
     let thread = match office.thread_or_new(&message.thread_id, message.topic_name.as_deref()) {
@@ -81,6 +83,7 @@ pub(crate) async fn run(
     announce(office, &message, lease.attempt());
     let (at, began) = (now_ms(), Instant::now());
     let (decision, text) = office.decide(&message, thread.pin);
+    log.decided(&decision);
     let job = Job {
         office,
         message: &message,
@@ -89,7 +92,14 @@ pub(crate) async fn run(
         text,
         attempt: lease.attempt(),
     };
-    job.answer(lease, slot).await
+    job.answer(lease, slot, log).await
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A message from another thread is shown where it is answered, so that people see what the answer is to.
@@ -173,7 +183,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn answer(self, lease: &mut Lease, slot: &mut Slot) -> Result<Ended, LeaseError> {
+    async fn answer(
+        self,
+        lease: &mut Lease,
+        slot: &mut Slot,
+        log: &mut TurnLog,
+    ) -> Result<Ended, LeaseError> {
         let mut model = self.decided.decision.effective_model;
         let mut lost_session = false;
         let mut round = Round::First;
@@ -233,7 +248,7 @@ impl Job<'_> {
                 content: prompt.content,
             };
             let turn = self.office.engine.turn(request);
-            let Some(end) = self.watch(turn, lease, slot, &mut outbox, model).await else {
+            let Some(end) = self.watch(turn, lease, slot, &mut outbox, log, model).await else {
                 return Ok(Ended::PutBack);
             };
             match self.verdict(&end, model != self.decided.decision.effective_model) {
@@ -247,6 +262,7 @@ impl Job<'_> {
                 Some(other) => return Ok(self.ended(other, &end, outbox)),
             }
             self.office.log_spent(self.message, &end);
+            log.again();
         }
         let text = "This message could not be answered: Claude lost its session again and again.";
         Ok(Ended::GiveUp(text.to_owned()))
@@ -291,6 +307,7 @@ impl Job<'_> {
         lease: &mut Lease,
         slot: &mut Slot,
         outbox: &mut Outbox,
+        log: &mut TurnLog,
         model: Model,
     ) -> Option<TurnEnd> {
         let office = self.office;
@@ -318,6 +335,10 @@ impl Job<'_> {
                     shown.write();
                     continue;
                 }
+                () = sleep_until(log.due()), if log.due().is_some() => {
+                    log.flush();
+                    continue;
+                }
                 _ = renewal.tick() => {
                     // A turn may outlast what it was given at its beginning.
                     on_disk(|| capability::renew(office, id, &self.thread));
@@ -330,6 +351,7 @@ impl Job<'_> {
                 office.note_status(id, ThreadStatus::Working);
             }
             shown.apply(&event);
+            log.apply(&event);
             match event {
                 TurnEvent::ToolStarted { .. } => on_disk(|| earlier::note_tools(lease)),
                 TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {

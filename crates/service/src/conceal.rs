@@ -66,6 +66,63 @@ pub fn conceal_and_tell(text: &str, tell: impl FnMut()) -> Cow<'_, str> {
     }
 }
 
+/// [`conceal`] for a text that comes in pieces: what may still become a secret is held back until it is known.
+#[derive(Debug, Default)]
+pub struct Concealer {
+    held: String,
+}
+
+impl Concealer {
+    /// Takes the next piece, and gives what can be shown by now.
+    pub fn push(&mut self, piece: &str) -> String {
+        self.held.push_str(piece);
+        let rest = self.held.split_off(settled(&self.held));
+        let shown = conceal(&self.held).into_owned();
+        self.held = rest;
+        shown
+    }
+
+    /// What was held back, when nothing more comes.
+    pub fn finish(&mut self) -> String {
+        conceal(&std::mem::take(&mut self.held)).into_owned()
+    }
+}
+
+/// How much of a text cannot become part of a secret any more, whatever follows.
+fn settled(text: &str) -> usize {
+    // A secret is a word; behind this byte none is open.
+    let in_word = |it: char| it.is_ascii_alphanumeric() || "_-.:/+=~\\\"'".contains(it);
+    let mut end = text.trim_end_matches(in_word).len();
+    // A word that says that a secret follows belongs to it.
+    let before = text[..end].trim_end_matches([' ', '=', ':']);
+    for opens in ["bearer", "BROKER_SECRET"] {
+        let start = before.len().checked_sub(opens.len());
+        if let Some(start) = start.filter(|it| before.is_char_boundary(*it))
+            && before[start..].eq_ignore_ascii_case(opens)
+        {
+            end = end.min(start);
+        }
+    }
+    // A secret that we know may have blanks in it; its beginning is held back, too.
+    for secret in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        let from = text.len().saturating_sub(secret.len() - 1);
+        let open = (from..text.len())
+            .find(|it| text.is_char_boundary(*it) && secret.starts_with(&text[*it..]));
+        end = end.min(open.unwrap_or(end));
+    }
+    // A private key goes on to its last line, or until it is longer than any.
+    let begins = text[..end].rfind("-----BEGIN");
+    if let Some(begin) = begins.filter(|it| !text[*it..end].contains("-----END")) {
+        let is_key = text.len() - begin <= KEY_BYTES_MAX;
+        end = if is_key { end.min(begin) } else { end };
+    } else if let Some(last) = text[..end].rfind("-----END")
+        && !text[last + 8..end].contains("-----")
+    {
+        end = end.min(begins.unwrap_or(last));
+    }
+    end
+}
+
 /// The text without what looks like a secret, or `None` when nothing does.
 fn without_lookalikes(text: &str, mut tell: impl FnMut()) -> Option<String> {
     let mut shown = String::new();
@@ -364,6 +421,45 @@ mod tests {
     fn a_long_text_that_nearly_holds_one_is_looked_through_once() {
         let text = "eyJ-".repeat(500_000);
         assert_eq!(conceal(&text), text);
+    }
+
+    /// Whatever pieces a text comes in, what is shown is what would be shown of the whole.
+    #[test]
+    fn a_secret_that_comes_in_pieces_is_hidden_like_a_whole_one() {
+        let body = "a1".repeat(18);
+        let key = format!(
+            "-----{} KEY-----\nMIIE ab\n-----END RSA PRIVATE KEY-----",
+            "BEGIN RSA PRIVATE"
+        );
+        for secret in [
+            format!("ghs_{body}"),
+            format!("123456789:{body}"),
+            format!("Bearer {body}"),
+            format!("BROKER_SECRET = {body}"),
+            format!("eyJ{0}.eyJ{0}.{0}", &body[..20]),
+            key,
+        ] {
+            let whole = format!("before 日本 it: {secret} after, and more words.");
+            for step in 1..whole.chars().count() {
+                let mut concealer = Concealer::default();
+                let letters: Vec<char> = whole.chars().collect();
+                let mut shown: String = letters
+                    .chunks(step)
+                    .map(|it| concealer.push(&it.iter().collect::<String>()))
+                    .collect();
+                shown.push_str(&concealer.finish());
+                assert_eq!(shown, conceal(&whole), "in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_words_are_not_held_back() {
+        let mut concealer = Concealer::default();
+        assert_eq!(concealer.push("Let me look. 日本語で"), "Let me look. 日本語で");
+        assert_eq!(concealer.push("and th"), "and ");
+        assert_eq!(concealer.push("en: "), "then: ");
+        assert_eq!(concealer.finish(), "");
     }
 
     #[test]

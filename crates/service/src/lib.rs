@@ -12,7 +12,7 @@ mod shutdown;
 mod vitals;
 
 pub use about::was_asked;
-pub use conceal::{conceal, conceal_and_tell, conceal_from_now_on};
+pub use conceal::{Concealer, conceal, conceal_and_tell, conceal_from_now_on};
 pub use process::{not_dumpable, now_ms};
 pub use shutdown::Shutdown;
 pub use vitals::{Counted, Snapshot, Vitals, prometheus};

@@ -13,6 +13,7 @@ use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Telegram;
 
 use crate::mail::{Ending, Mail, hinted};
+use crate::telling::Telling;
 use crate::{face, place};
 
 /// The message goes on, but whoever waited has no answer yet.
@@ -34,8 +35,13 @@ pub(crate) struct Send {
     #[arg(long)]
     wait: bool,
 
+    /// Wait for the answer and print it as it is written; tools and questions go to stderr. With --json, the lines of the
+    /// turn's story as they are, and the reply last.
+    #[arg(long, conflicts_with = "wait")]
+    stream: bool,
+
     /// Wait no longer than this; exits 3, and the message goes on.
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 
     /// Ask this model instead of the router's choice: haiku, sonnet or opus.
@@ -62,6 +68,9 @@ impl Send {
         for path in &self.files {
             mail.attach(&mut message, path)?;
         }
+        if self.timeout.is_some() && !self.waits() {
+            bail!("--timeout is for --wait and --stream");
+        }
         let key = mail.send(message)?;
         if !mail.is_staffed() {
             writeln!(
@@ -70,8 +79,8 @@ impl Send {
                 state.root().display()
             )?;
         }
-        if self.wait {
-            return self.answer(&mail, &key, &thread);
+        if self.waits() {
+            return self.answer(&state, &mail, &key, &thread);
         }
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -80,6 +89,10 @@ impl Send {
             writeln!(out, "{key}")?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn waits(&self) -> bool {
+        self.wait || self.stream
     }
 
     fn text(&self) -> anyhow::Result<String> {
@@ -103,7 +116,7 @@ impl Send {
     /// Which thread, and where its answer goes: to the topic, unless somebody waits for it here.
     fn address(&self, state: &StateDir) -> anyhow::Result<(ThreadId, Channel)> {
         let may_be_pushed =
-            !self.wait && self.thread.as_ref().is_none_or(|it| it.number().is_some());
+            !self.waits() && self.thread.as_ref().is_none_or(|it| it.number().is_some());
         let has_telegram = (may_be_pushed || self.thread.is_none()) && {
             let telegram = place::settings::<Telegram>(state)?;
             telegram.bot_token.is_some() && telegram.chat_id.is_some()
@@ -117,11 +130,25 @@ impl Send {
         Ok((thread, if is_pushed { Channel::Telegram } else { Channel::Cli }))
     }
 
-    fn answer(&self, mail: &Mail, key: &Key, thread: &ThreadId) -> anyhow::Result<ExitCode> {
+    fn answer(
+        &self,
+        state: &StateDir,
+        mail: &Mail,
+        key: &Key,
+        thread: &ThreadId,
+    ) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let patience = Duration::from_secs(self.timeout.unwrap_or(u64::MAX / 4));
-        let waited =
-            runtime.block_on(async { tokio::time::timeout(patience, mail.wait(key)).await });
+        let mut telling = self.stream.then(|| Telling::new(state, key, self.json));
+        let waited = runtime.block_on(async {
+            let ending = async {
+                match &mut telling {
+                    Some(telling) => telling.follow(mail, key).await,
+                    None => mail.wait(key).await,
+                }
+            };
+            tokio::time::timeout(patience, ending).await
+        });
         let Ok(ending) = waited else {
             writeln!(
                 std::io::stderr(),
@@ -131,7 +158,10 @@ impl Send {
             return Ok(ExitCode::from(STILL_WORKING));
         };
         match ending? {
-            Ending::Answered(message) => self.print(mail, &message),
+            Ending::Answered(message) => {
+                let told = telling.map_or_else(String::new, Telling::told);
+                self.print(mail, &message, &told)
+            }
             Ending::GivenUp(why) => {
                 if self.json {
                     let told = json!({ "key": key, "threadId": thread, "reason": why });
@@ -142,7 +172,8 @@ impl Send {
         }
     }
 
-    fn print(&self, mail: &Mail, message: &Message) -> anyhow::Result<ExitCode> {
+    /// Prints the answer, as far as it was not told already.
+    fn print(&self, mail: &Mail, message: &Message, told: &str) -> anyhow::Result<ExitCode> {
         let Some(reply) = &message.reply else {
             bail!("message {} ended without a reply", message.key);
         };
@@ -155,8 +186,11 @@ impl Send {
             told["reply"]["text"] = text.into();
             writeln!(out, "{told}")?;
         } else if is_answer {
-            if !text.is_empty() {
-                writeln!(out, "{}", face::plain(text.trim_end()))?;
+            let rest = text.trim_end();
+            // What was streamed is the answer, or else the answer stands below it.
+            let rest = rest.strip_prefix(told).filter(|_| !told.is_empty()).unwrap_or(rest);
+            if !rest.is_empty() {
+                writeln!(out, "{}", face::plain(rest.trim_start_matches('\n')))?;
             }
             for file in &reply.files {
                 writeln!(out, "file: {}", face::one_line(&file.path))?;

@@ -29,6 +29,41 @@ fn an_answer_cannot_move_the_cursor_but_json_has_every_byte() {
 }
 
 #[test]
+fn an_answer_is_told_while_it_is_written_and_told_once() {
+    let office = Office::open();
+    let asked = "[demo: say Let me look.] [demo: tool Bash] [demo: say forty two]";
+    let said = office.run(&["send", "--stream", asked]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let waited = office.run(&["send", "--wait", asked]).ok();
+    assert_eq!(said.out, waited, "as if it had been waited for");
+    assert!(said.err.contains("▸ "), "tools go to stderr: {}", said.err);
+    let lines = office.run(&["send", "--stream", "--json", "[demo: say forty two]"]).ok();
+    let lines: Vec<Value> =
+        lines.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    let types: Vec<&str> = lines.iter().filter_map(|it| it["type"].as_str()).collect();
+    assert_eq!((types.first(), types.last()), (Some(&"begun"), Some(&"end")), "{types:?}");
+    let ids: Vec<(u64, u64)> =
+        lines.iter().filter_map(|it| Some((it["gen"].as_u64()?, it["seq"].as_u64()?))).collect();
+    assert!(ids.is_sorted() && ids.len() == types.len(), "{ids:?}");
+    assert_eq!(lines.last().expect("the reply")["reply"]["text"], "forty two");
+}
+
+#[test]
+fn a_stream_whose_claude_dies_begins_again_and_ends_with_the_answer() {
+    let office = Office::open();
+    let said = office.run(&["send", "--stream", "--json", "[demo: crash] what is the answer?"]);
+    let lines: Vec<Value> =
+        said.out.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    let types: Vec<&str> = lines.iter().filter_map(|it| it["type"].as_str()).collect();
+    let restart = types.iter().position(|it| *it == "restart").expect("another attempt");
+    assert!(
+        types[..restart].contains(&"begun") && types[restart..].contains(&"begun"),
+        "{types:?}"
+    );
+    assert_eq!(types.iter().filter(|it| **it == "end").count(), 1, "{types:?}");
+}
+
+#[test]
 fn a_long_answer_arrives_whole() {
     let office = Office::open();
     let text = office.run(&["send", "--wait", "[demo: long 270000]"]).ok();

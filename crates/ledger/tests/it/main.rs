@@ -5,6 +5,7 @@
 )]
 
 mod costs;
+mod jobs;
 mod logs;
 mod small_files;
 mod threads;

@@ -264,6 +264,8 @@ settings! {
     Retention / retention {
         /// `queue/done/`: finished messages. Also how long a key that comes again is known for a duplicate.
         done: Duration as Span<DAY, { 3650 * DAY }> = "retention.done", [], [], "7d";
+        /// `jobs/`: the story of each turn, for whoever streams it; counted from its last line.
+        jobs: Duration as Span<MINUTE, { 365 * DAY }> = "retention.jobs", [], [], "24h";
         /// `queue/dead/` and `queue/quarantine/`: what was given up, with its reason.
         dead: Option<Duration> as Keep = "retention.dead", [], [], "90d";
         /// `message-history.jsonl`, in segments of 64 MB.

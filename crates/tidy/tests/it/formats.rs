@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Health, HistoryLine, Message, Progress, PromptLine, Reply,
-    RoutingLine, Threads,
+    Command, ConversationLine, Decision, Health, HistoryLine, JobLine, Message, Progress,
+    PromptLine, Reply, RoutingLine, Threads,
 };
 use tinyclaw_tidy::read;
 
@@ -27,6 +27,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "Decision" => through::<Decision>(example),
         "PromptLine" => through::<PromptLine>(example),
         "ConversationLine" => through::<ConversationLine>(example),
+        "JobLine" => through::<JobLine>(example),
         "Progress" => through::<Progress>(example),
         "Health" => through::<Health>(example),
         "Value" => through::<Value>(example),
@@ -35,7 +36,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 9] = [
+const MUST_HAVE: [&str; 10] = [
     "Message",
     "Command",
     "Threads",
@@ -44,6 +45,7 @@ const MUST_HAVE: [&str; 9] = [
     "PromptLine",
     "ConversationLine",
     "Progress",
+    "JobLine",
     "Health",
 ];
 

@@ -1,0 +1,156 @@
+//! The story of a turn as it is told to streams: every event of the engine as a line of `jobs/<key>.jsonl`.
+//!
+//! Text is told in pieces of 20 ms, and only what cannot become a secret any more. The disk may refuse lines; the turn
+//! goes on without them.
+
+use std::time::{Duration, Instant};
+
+use tinyclaw_domain::{Decision, JobEvent, Message, Outcome};
+use tinyclaw_engine::TurnEvent;
+use tinyclaw_ledger::JobLog;
+use tinyclaw_service::{Concealer, conceal, now_ms};
+
+use crate::office::Office;
+use crate::prompt::shortened;
+use crate::shown::{DETAIL_CHARS_MAX, detail};
+
+/// Deltas that come within this time are one line: fifty lines a second are enough for any eye.
+const MERGE: Duration = Duration::from_millis(20);
+
+/// One attempt's story. One for the message that is worked on.
+pub(crate) struct TurnLog {
+    log: JobLog,
+    attempt: u32,
+    decision: Option<Decision>,
+    concealer: Concealer,
+    /// Text that is not told yet, and when it is.
+    text: String,
+    due: Option<Instant>,
+    /// Whether text was told since the last whole piece.
+    is_open: bool,
+}
+
+impl TurnLog {
+    /// Begins the story of an attempt. An earlier one's does not count any more.
+    pub(crate) fn begin(office: &Office, message: &Message, attempt: u32) -> TurnLog {
+        let log = JobLog::begin(&office.state, &message.key, now_ms());
+        let is_first = log.is_first();
+        let mut it = TurnLog {
+            log,
+            attempt,
+            decision: None,
+            concealer: Concealer::default(),
+            text: String::new(),
+            due: None,
+            is_open: false,
+        };
+        if !is_first {
+            it.again();
+        }
+        it
+    }
+
+    /// The message is asked anew: what was told so far does not count.
+    pub(crate) fn again(&mut self) {
+        self.forget_text();
+        self.is_open = false;
+        self.write(JobEvent::Restart { attempt: self.attempt });
+    }
+
+    /// What was decided about it.
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        self.decision = Some(decision.clone());
+    }
+
+    /// Tells an event.
+    pub(crate) fn apply(&mut self, event: &TurnEvent) {
+        match event {
+            TurnEvent::TextDelta(delta) => {
+                self.text.push_str(&self.concealer.push(delta));
+                if !self.text.is_empty() {
+                    self.due.get_or_insert_with(|| Instant::now() + MERGE);
+                }
+                return;
+            }
+            TurnEvent::TextDone(text) => {
+                // The whole piece says what was not told of it yet.
+                self.forget_text();
+                self.is_open = false;
+                return self.write(JobEvent::TextDone { text: conceal(text).into_owned() });
+            }
+            TurnEvent::TextStarted => {
+                self.forget_text();
+                if std::mem::take(&mut self.is_open) {
+                    self.write(JobEvent::Void);
+                }
+                return;
+            }
+            _ => self.flush(),
+        }
+        match event {
+            TurnEvent::SessionReady { warm, .. } => {
+                let decision = self.decision.as_ref();
+                let (model, tier) =
+                    (decision.map(|it| it.effective_model), decision.map(|it| it.tier));
+                self.write(JobEvent::Begun { attempt: self.attempt, model, tier, warm: *warm });
+            }
+            TurnEvent::ToolStarted { id, name, input, .. } => {
+                let detail = conceal(&shortened(&detail(input), DETAIL_CHARS_MAX)).into_owned();
+                self.write(JobEvent::Tool { id: id.clone(), name: name.clone(), detail });
+            }
+            TurnEvent::ToolFinished { id, failed, duration } => {
+                let ms = duration.as_millis() as u64;
+                self.write(JobEvent::ToolDone { id: id.clone(), failed: *failed, ms });
+            }
+            TurnEvent::Asking { ask, always } => self.write(JobEvent::Ask {
+                request_id: ask.request_id.clone(),
+                tool: ask.tool.clone(),
+                input: ask.input.clone(),
+                always: always.clone(),
+            }),
+            TurnEvent::AskClosed { request_id, expired } => {
+                let request_id = request_id.clone();
+                self.write(JobEvent::AskClosed { request_id, expired: *expired });
+            }
+            _ => {}
+        }
+    }
+
+    /// When text waits to be told: then.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tells the text that waits.
+    pub(crate) fn flush(&mut self) {
+        self.due = None;
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.is_open = true;
+            self.write(JobEvent::Text { text });
+        }
+    }
+
+    /// Something went wrong and is tried again.
+    pub(crate) fn trouble(&mut self, text: &str) {
+        self.flush();
+        self.write(JobEvent::Trouble { text: conceal(text).into_owned() });
+    }
+
+    /// The turn is over, and its answer is on disk.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.flush();
+        self.write(JobEvent::End { outcome });
+    }
+
+    fn forget_text(&mut self) {
+        (self.concealer, self.due) = (Concealer::default(), None);
+        self.text.clear();
+    }
+
+    fn write(&mut self, event: JobEvent) {
+        if let Err(err) = self.log.write(now_ms(), event) {
+            tracing::warn!("a turn goes on without telling its story: {err}: {}", err.source);
+        }
+    }
+}
