@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod checksum;
 mod decision;
 mod health;
 mod ids;
