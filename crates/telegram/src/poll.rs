@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::client::{CallError, Refusal};
 use crate::face::Face;
-use crate::inbox::Update;
+use crate::inbox::{Left, Stored, Update};
 use crate::intake::Intake;
 
 /// A poller elsewhere is waited for with growing patience.
@@ -52,6 +52,7 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
                     tokio::task::block_in_place(|| face.inbox.confirmed(offset));
                 }
                 let kept = take(&face, &intake, batch);
+                read_again(&face, &intake);
                 (if kept { Duration::ZERO } else { Duration::from_secs(2) }, None)
             }
             Some(Err(err)) => {
@@ -82,29 +83,64 @@ fn stalled(face: &Face, alive: &Alive, trouble: &str) {
     }
 }
 
-/// Puts a batch on disk and hands it on. `false` when the disk did not take it: then nothing is confirmed.
+/// Puts a batch on disk and hands on what is there. `false` when the disk did not take all of it: the rest is not confirmed,
+/// and comes again.
 fn take(face: &Face, intake: &Intake, batch: Vec<serde_json::Value>) -> bool {
     let updates: Vec<Update> = batch
         .into_iter()
         .filter_map(|raw| Some(Update { id: raw["update_id"].as_i64()?, raw }))
         .collect();
-    let Some(last) = updates.iter().map(|it| it.id).max() else { return true };
-    match tokio::task::block_in_place(|| face.inbox.store(updates)) {
-        Ok(new) => {
-            face.vitals.unblock("updates");
-            face.book.set_offset(last + 1, now_ms());
-            for update in new {
-                intake.take(vec![update]);
-            }
-            true
-        }
-        Err(err) => {
-            let chain = format!("{:#}", anyhow::Error::from(err));
-            tracing::error!("updates cannot be put on disk and stay with Telegram: {chain}");
-            face.vitals.block("updates", format!("updates cannot be put on disk: {chain}"));
-            false
-        }
+    let Stored { new, last, trouble } = tokio::task::block_in_place(|| face.inbox.store(updates));
+    if let Some(last) = last {
+        face.book.set_offset(last + 1, now_ms());
     }
+    for update in new {
+        intake.take(vec![update]);
+    }
+    let Some(err) = trouble else {
+        face.vitals.unblock("updates");
+        return true;
+    };
+    let chain = format!("{:#}", anyhow::Error::from(err));
+    tracing::error!("updates cannot be put on disk and stay with Telegram: {chain}");
+    face.vitals.block("updates", format!("updates cannot be put on disk: {chain}"));
+    false
+}
+
+/// Hands on what could not be read at the start and can be now.
+fn read_again(face: &Face, intake: &Intake) {
+    let left = tokio::task::block_in_place(|| face.inbox.read_again());
+    tell_left(face, &left);
+    for updates in left.updates {
+        intake.take(updates);
+    }
+}
+
+/// Says which updates of an earlier process cannot be heard, for a person to look at.
+pub(crate) fn tell_left(face: &Face, left: &Left) {
+    let updates = face.state.updates();
+    for id in &left.damaged {
+        tracing::error!("update {id} was damaged on disk and is set aside as {id}.damaged");
+        face.vitals.count("damagedUpdatesTotal", 1);
+        face.book.ask_again(*id);
+    }
+    if let Some(id) = left.damaged.last() {
+        let aside = updates.join(format!("{id}.damaged"));
+        let text = format!(
+            "an update was damaged on disk, and is lost unless Telegram sends it again: {}",
+            aside.display()
+        );
+        face.vitals.concern("damagedUpdates", Some(text));
+    }
+    let unread = left.unread.first().map(|(id, err)| {
+        let path = updates.join(format!("{id}.json"));
+        format!(
+            "updates cannot be read and wait for it, {} of them: {}: {err}",
+            left.unread.len(),
+            path.display()
+        )
+    });
+    face.vitals.concern("unreadUpdates", unread);
 }
 
 async fn troubled(face: &Face, err: &CallError, wait: &mut Duration) -> Duration {

@@ -95,9 +95,21 @@ async fn begin(
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
     let Some(queue) = queue(state, &store, vitals, shutdown).await else { return Ok(None) };
     let budget = Budget::new(options.limits);
-    let book = Book::open(&state.telegram());
+    let opened = when_opened("book", vitals, shutdown, || Ok(Book::open(&state.telegram())?)).await;
+    let Some((book, notes)) = opened else { return Ok(None) };
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    vitals.concern("book", (!notes.is_empty()).then(|| notes.join("; ")));
     book.restore(&budget, now_ms());
-    let inbox = Inbox::open(&state.updates()).context("cannot open updates/")?;
+    let opened = when_opened("updates", vitals, shutdown, || {
+        Inbox::open(&state.updates())
+            .with_context(|| format!("cannot open {}", state.updates().display()))
+    });
+    let Some(inbox) = opened.await else { return Ok(None) };
+    if let Some(offset) = book.doubt_offset(inbox.newest()) {
+        tracing::warn!("offset {offset} is not believed: no update came that would bear it out");
+    }
     let face = Face {
         client,
         budget,
@@ -130,7 +142,12 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     parts.spawn(keep(Arc::clone(&face), Arc::clone(&intake), Arc::clone(&alive)));
     face.vitals.started();
     if wait_for_people(&face).await {
-        let left = tokio::task::block_in_place(|| face.inbox.left());
+        let found = when_opened("updates", &face.vitals, &face.shutdown, || {
+            let updates = face.state.updates();
+            face.inbox.left().with_context(|| format!("cannot list {}", updates.display()))
+        });
+        let Some(left) = found.await else { return Ok(()) };
+        poll::tell_left(&face, &left);
         tokio::task::block_in_place(|| intake.take_left(left));
         let registering = Arc::clone(&face);
         tokio::spawn(async move { commands::register(&registering).await });
@@ -224,24 +241,35 @@ async fn queue(
     vitals: &Vitals,
     shutdown: &Shutdown,
 ) -> Option<Queue> {
-    let mut told = None;
-    loop {
+    when_opened("queue", vitals, shutdown, || {
         let allow_network_disk = settings.current().0.allow_network_disk;
         let options = QueueOptions { allow_network_disk, ..QueueOptions::default() };
-        let opened = tokio::task::block_in_place(|| Queue::open(state.root(), options));
-        match opened {
-            Ok(queue) => {
-                vitals.unblock("queue");
-                return Some(queue);
+        Queue::open(state.root(), options).context("cannot open the queue")
+    })
+    .await
+}
+
+/// Opens something on disk; waits, unready and with the reason, until that works. What is wrong with a disk or a file is
+/// mended outside.
+async fn when_opened<T>(
+    cause: &'static str,
+    vitals: &Vitals,
+    shutdown: &Shutdown,
+    open: impl Fn() -> anyhow::Result<T>,
+) -> Option<T> {
+    let mut told = None;
+    loop {
+        let why = match tokio::task::block_in_place(&open) {
+            Ok(it) => {
+                vitals.unblock(cause);
+                return Some(it);
             }
-            Err(err) => {
-                let why = format!("cannot open the queue: {:#}", anyhow::Error::new(err));
-                if told.as_ref() != Some(&why) {
-                    tracing::error!("{why}");
-                    vitals.block("queue", why.clone());
-                    told = Some(why);
-                }
-            }
+            Err(err) => format!("{err:#}"),
+        };
+        if told.as_ref() != Some(&why) {
+            tracing::error!("{why}");
+            vitals.block(cause, why.clone());
+            told = Some(why);
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

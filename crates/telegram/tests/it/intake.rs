@@ -502,3 +502,29 @@ async fn new_makes_a_topic_and_opens_its_thread() {
     office.until_said("# website\n-- forum topic created website\nTinyClaw:\n    Cloned.").await;
     office.close().await;
 }
+
+/// The update before one that the disk did not take was known when it came again, and was handed to nobody until the
+/// next restart, while Telegram was told that we have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_an_update_that_the_disk_refused_is_heard_all_the_same() {
+    let office = Office::open().await;
+    office.ada(None, "before");
+    office.claim().await.done();
+    office.stop().await;
+    // Both come with the first poll, and nothing can be written under the second one's name.
+    let blocked = office.state.updates().join("812345003.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    office.ada(None, "first");
+    office.fake.say(ADA, None, ADA, "second");
+    office.start();
+    let turn = office.claim().await;
+    assert_eq!(turn.message().message, "first");
+    turn.done();
+    office.until_why("updates cannot be put on disk").await;
+    std::fs::remove_dir(&blocked).unwrap();
+    let turn = office.claim().await;
+    assert_eq!(turn.message().message, "second");
+    turn.done();
+    office.until_confirmed().await;
+    office.close().await;
+}

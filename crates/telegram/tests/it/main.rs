@@ -4,6 +4,7 @@ mod away;
 mod errands;
 mod frozen;
 mod intake;
+mod keeping;
 mod late;
 mod lost;
 mod manners;
