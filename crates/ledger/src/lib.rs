@@ -17,4 +17,4 @@ pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
 pub use json::{JsonError, load, save};
 pub use progress::Progresses;
 pub use state::StateDir;
-pub use threads::{ThreadBook, ThreadsError, read_threads};
+pub use threads::{ThreadBook, ThreadsError, check_threads, read_threads};

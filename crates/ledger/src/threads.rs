@@ -1,18 +1,21 @@
 //! `threads.json`: every desk of the office, written whole by processor, now and then edited by a person.
 //!
-//! The last good state is never lost to a bad one. A file that cannot be read, half written by a person or cut short with
-//! the power, is set aside as `threads.json.bad`, and the copy of the last flushed save, `threads.json.last`, counts.
-//! Nothing is written over a person's edit unread.
+//! The last good state is never lost to a bad one. A file that cannot be read, half written by a person, cut short with
+//! the power or changed by its disk, is set aside as `threads.json.bad`, and the copy of the last flushed save,
+//! `threads.json.last`, counts. Nothing is written over a person's edit unread, and nothing that is not known here is
+//! dropped: entries that are no threads and values that make no sense are written back as they are.
+
+mod file;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
 use tinyclaw_disk::{DiskError, Flush, rename};
-use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
+use tinyclaw_domain::{Thread, ThreadId, ThreadStatus, Threads};
 
-use crate::{JsonError, StateDir, save};
+use self::file::{Entries, Reading};
+use crate::StateDir;
 
 /// Why `threads.json` is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub enum ThreadsError {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// One of its entries is no thread.
+    /// One of its entries is no thread that this version knows. It is kept as it is, and the others count.
     #[error("{}: thread {id:?} is not valid: {why}", path.display())]
     Entry {
         /// Which file.
@@ -43,10 +46,18 @@ pub enum ThreadsError {
         /// What is wrong with it.
         why: String,
     },
-    /// It could not be written.
-    #[error(transparent)]
-    Save(#[from] JsonError),
-    /// It could not be set aside.
+    /// Nobody edited it, and it is not what was written.
+    #[error("{} is damaged: the checksum of thread {id:?} does not fit", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// The first entry that does not fit.
+        id: String,
+    },
+    /// It is gone, and its copy is still there.
+    #[error("{} is gone; its copy counts. Who wants to begin anew removes both", .0.display())]
+    Gone(PathBuf),
+    /// It could not be written, or not be set aside.
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -55,7 +66,7 @@ pub enum ThreadsError {
 #[derive(Debug)]
 pub struct ThreadBook {
     state: StateDir,
-    threads: Threads,
+    entries: Entries,
     stamp: Stamp,
 }
 
@@ -65,23 +76,42 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 impl ThreadBook {
     /// Opens the threads, for processor, at its start. No turn can be running, so no desk is working or waiting.
     ///
-    /// The error beside the book says that `threads.json` was unreadable, was set aside, and that the last good copy (or
-    /// nothing, if there is none) counts instead.
+    /// The error beside the book says what was wrong with `threads.json`. When it was unreadable or damaged it was set aside,
+    /// and its copy counts, or what is whole in both.
     pub fn open(state: &StateDir) -> Result<(ThreadBook, Option<ThreadsError>), ThreadsError> {
-        let (threads, trouble) = match read_threads(state) {
-            Ok(threads) => (threads, None),
+        let (entries, trouble) = match Entries::read(&state.threads()) {
+            Ok(Some(reading)) if reading.damaged.is_empty() => (reading.entries, reading.trouble),
+            Ok(None) => match Entries::read(&last(state)) {
+                Ok(Some(copy)) => (copy.entries, Some(ThreadsError::Gone(state.threads()))),
+                _ => (Entries::default(), None),
+            },
+            Ok(Some(reading)) => {
+                let err = damaged(state, &reading);
+                rename(&state.threads(), &bad(state))?;
+                let entries = match Entries::read(&last(state)) {
+                    Ok(Some(copy)) if copy.damaged.is_empty() => copy.entries,
+                    Ok(Some(copy)) => {
+                        let mut entries = copy.entries;
+                        entries.fill_up_from(reading.entries);
+                        entries
+                    }
+                    _ => reading.entries,
+                };
+                (entries, Some(err))
+            }
             Err(err @ ThreadsError::Read { .. }) => return Err(err),
             Err(err) => {
                 rename(&state.threads(), &bad(state))?;
-                (read(last(state)).unwrap_or_default(), Some(err))
+                let copy = Entries::read(&last(state)).ok().flatten();
+                (copy.map(|it| it.entries).unwrap_or_default(), Some(err))
             }
         };
         let stamp = stamp(state);
-        let mut book = ThreadBook { state: state.clone(), threads, stamp };
+        let mut book = ThreadBook { state: state.clone(), entries, stamp };
         let is_busy =
             |it: &Thread| matches!(it.status, ThreadStatus::Working | ThreadStatus::Waiting);
         let mut has_changed = trouble.is_some();
-        for thread in book.threads.values_mut().filter(|it| is_busy(it)) {
+        for thread in book.entries.threads.values_mut().filter(|it| is_busy(it)) {
             thread.status = ThreadStatus::Idle;
             has_changed = true;
         }
@@ -93,12 +123,12 @@ impl ThreadBook {
 
     /// Every thread by its id.
     pub fn all(&self) -> &Threads {
-        &self.threads
+        &self.entries.threads
     }
 
     /// One thread.
     pub fn get(&self, id: &ThreadId) -> Option<&Thread> {
-        self.threads.get(id)
+        self.entries.threads.get(id)
     }
 
     /// Changes the threads and saves them, flushed, before it returns. Nothing is written when nothing changed; when
@@ -128,12 +158,12 @@ impl ThreadBook {
         change: impl FnOnce(&mut Threads) -> T,
     ) -> Result<(T, Option<ThreadsError>), ThreadsError> {
         let trouble = self.take_edits()?;
-        let before = self.threads.clone();
-        let result = change(&mut self.threads);
-        if (self.threads != before || trouble.is_some())
+        let before = self.entries.threads.clone();
+        let result = change(&mut self.entries.threads);
+        if (self.entries.threads != before || trouble.is_some())
             && let Err(err) = self.save(flush)
         {
-            self.threads = before;
+            self.entries.threads = before;
             return Err(err);
         }
         Ok((result, trouble))
@@ -153,11 +183,17 @@ impl ThreadBook {
         if now == self.stamp || now.is_none() {
             return Ok(None);
         }
-        match read_threads(&self.state) {
-            Ok(threads) => {
-                self.threads = threads;
+        match Entries::read(&self.state.threads()) {
+            Ok(None) => Ok(None),
+            Ok(Some(reading)) if reading.damaged.is_empty() => {
+                self.entries = reading.entries;
                 self.stamp = now;
-                Ok(None)
+                Ok(reading.trouble)
+            }
+            Ok(Some(reading)) => {
+                let err = damaged(&self.state, &reading);
+                rename(&self.state.threads(), &bad(&self.state))?;
+                Ok(Some(err))
             }
             Err(err @ ThreadsError::Read { .. }) => Err(err),
             Err(err) => {
@@ -168,11 +204,11 @@ impl ThreadBook {
     }
 
     fn save(&mut self, flush: Flush) -> Result<(), ThreadsError> {
-        save(&self.state.threads(), &self.threads, flush)?;
+        self.entries.write(&self.state.threads(), flush)?;
         self.stamp = stamp(&self.state);
         if flush == Flush::Strict {
             // What was not flushed may be cut short with the power; this copy then tells all but the last touches.
-            save(&last(&self.state), &self.threads, flush)?;
+            self.entries.write(&last(&self.state), flush)?;
         }
         Ok(())
     }
@@ -180,60 +216,28 @@ impl ThreadBook {
 
 /// Every thread, for readers. No file means no threads.
 ///
-/// The TypeScript original's entries are understood: a session id or a model that is none of ours is dropped, an unknown
-/// permission mode is the careful one. Anything else that does not fit refuses the whole file, by the entry's name.
+/// The TypeScript original's entries are understood: a session id or a model that is none of ours is none, an unknown
+/// permission mode is the careful one. An entry that is no thread is passed over; one that is damaged refuses the file.
 pub fn read_threads(state: &StateDir) -> Result<Threads, ThreadsError> {
-    read(state.threads())
+    let Some(reading) = Entries::read(&state.threads())? else { return Ok(Threads::new()) };
+    if !reading.damaged.is_empty() {
+        return Err(damaged(state, &reading));
+    }
+    Ok(reading.entries.threads)
 }
 
-fn read(path: PathBuf) -> Result<Threads, ThreadsError> {
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Threads::new()),
-        Err(source) => return Err(ThreadsError::Read { path, source }),
-    };
-    let entries: Map<String, Value> = match serde_json::from_slice(&bytes) {
-        Ok(entries) => entries,
-        Err(source) => return Err(ThreadsError::Json { path, source }),
-    };
-    let mut threads = Threads::new();
-    for (id, entry) in entries {
-        let thread_id = id.parse::<ThreadId>().map_err(|err| err.to_string());
-        match thread_id.and_then(|it| Ok((it, thread(entry)?))) {
-            Ok((thread_id, thread)) => threads.insert(thread_id, thread),
-            Err(why) => return Err(ThreadsError::Entry { path, id, why }),
-        };
+/// What is wrong with `threads.json`, though the rest of it counts: for whoever looks after an office.
+pub fn check_threads(state: &StateDir) -> Result<Option<ThreadsError>, ThreadsError> {
+    let Some(reading) = Entries::read(&state.threads())? else { return Ok(None) };
+    if !reading.damaged.is_empty() {
+        return Err(damaged(state, &reading));
     }
-    Ok(threads)
+    Ok(reading.trouble)
 }
 
-fn thread(mut entry: Value) -> Result<Thread, String> {
-    if let Value::Object(fields) = &mut entry {
-        // A few fields held other things in the original, or may hold what a later version knows.
-        keep_if(fields, "sessionId", |it| it.parse::<SessionId>().is_ok());
-        for name in ["model", "pin"] {
-            let model = fields.get(name).and_then(Value::as_str).and_then(Model::of_name);
-            match model {
-                Some(model) => fields.insert(name.to_owned(), model.as_str().into()),
-                None => fields.shift_remove(name),
-            };
-        }
-        fields.retain(|name, value| match name.as_str() {
-            "permissionMode" => serde_json::from_value::<PermissionMode>(value.clone()).is_ok(),
-            "status" => serde_json::from_value::<ThreadStatus>(value.clone()).is_ok(),
-            _ => !value.is_null(),
-        });
-        if let Some(active) = fields.get("lastActive").and_then(Value::as_f64) {
-            fields.insert("lastActive".to_owned(), (active.max(0.0) as u64).into());
-        }
-    }
-    serde_json::from_value(entry).map_err(|err| err.to_string())
-}
-
-fn keep_if(fields: &mut Map<String, Value>, name: &str, is_good: impl Fn(&str) -> bool) {
-    if !fields.get(name).and_then(Value::as_str).is_some_and(is_good) {
-        fields.shift_remove(name);
-    }
+fn damaged(state: &StateDir, reading: &Reading) -> ThreadsError {
+    let id = reading.damaged.first().cloned().unwrap_or_default();
+    ThreadsError::Damaged { path: state.threads(), id }
 }
 
 fn bad(state: &StateDir) -> PathBuf {

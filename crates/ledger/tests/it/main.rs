@@ -22,6 +22,18 @@ fn state() -> (TempDir, StateDir) {
     (dir, state)
 }
 
+/// One that costs no flushes, for tests that need hundreds.
+fn state_in_memory() -> (TempDir, StateDir) {
+    let shared = std::path::Path::new("/dev/shm");
+    if !shared.is_dir() {
+        return state();
+    }
+    let dir = tempfile::tempdir_in(shared).unwrap();
+    let state = StateDir::new(dir.path().join(".tinyclaw"));
+    state.create().unwrap();
+    (dir, state)
+}
+
 fn thread(text: &str) -> ThreadId {
     text.parse().unwrap()
 }
