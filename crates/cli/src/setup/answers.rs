@@ -340,9 +340,12 @@ mod tests {
             .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let compact: String = text.split_whitespace().collect();
+        let by = env!("CARGO_PKG_VERSION");
         assert_eq!(
             compact,
-            r#"{"engine":{"mode":"spawn"},"admins":[7],"telegram":{"chatId":"-1001"},"timezone":"Europe/Berlin"}"#
+            format!(
+                r#"{{"engine":{{"mode":"spawn"}},"admins":[7],"telegram":{{"chatId":"-1001"}},"writtenBy":"{by}","timezone":"Europe/Berlin"}}"#
+            )
         );
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }

@@ -72,7 +72,7 @@ fn a_setting_is_written_as_a_person_would_write_it_and_taken_out_again() {
         json!({
             "unused": null, "engine": {"warmMax": 6}, "budget": {"officePerDay": 12.5},
             "telegram": {"chatId": -1_001_234_567_890_i64, "allowedUsers": "101, 102"}, "admins": [101],
-            "github": {"appId": "4711"},
+            "github": {"appId": "4711"}, "writtenBy": env!("CARGO_PKG_VERSION"),
         })
     );
     let path = office.place.path("state/settings.json");

@@ -8,6 +8,7 @@ mod store;
 mod suggest;
 mod table;
 mod values;
+mod version;
 
 pub use read::{Environment, Mistake, Mistakes, Origin, Reader, Source, edited};
 pub use store::{Refreshed, SETTINGS_FILE, Store, state_dir};

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::values::Value;
+use super::version::{Version, WRITTEN_BY};
 use super::{Row, Section, did_you_mean, retired, rows};
 
 /// Beyond this a settings file is not one.
@@ -109,6 +110,8 @@ impl std::error::Error for Mistakes {}
 pub struct Reader<'a> {
     environment: &'a Environment,
     given: BTreeMap<String, Json>,
+    /// The later version that the file was written by, if it was one.
+    later: Option<Version>,
     mistakes: Vec<Mistake>,
     notes: Vec<String>,
 }
@@ -116,8 +119,13 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// From the text of `settings.json` (empty when there is none) and the environment.
     pub fn new(file: &str, environment: &'a Environment) -> Reader<'a> {
-        let mut reader =
-            Reader { environment, given: BTreeMap::new(), mistakes: Vec::new(), notes: Vec::new() };
+        let mut reader = Reader {
+            environment,
+            given: BTreeMap::new(),
+            later: None,
+            mistakes: Vec::new(),
+            notes: Vec::new(),
+        };
         reader.take_file(file);
         reader.note_unknown_variables();
         reader
@@ -200,7 +208,14 @@ impl<'a> Reader<'a> {
             return;
         }
         match serde_json::from_str::<Json>(file) {
-            Ok(Json::Object(map)) => self.take_keys("", map),
+            Ok(Json::Object(mut map)) => {
+                match map.shift_remove(WRITTEN_BY).as_ref().map(Version::of) {
+                    Some(Err(says)) => self.mistake(Origin::Key(WRITTEN_BY.to_owned()), says),
+                    Some(Ok(version)) if version > Version::ours() => self.later = Some(version),
+                    _ => {}
+                }
+                self.take_keys("", map);
+            }
             Ok(_) => self.mistake(Origin::File, "expected an object: { … }"),
             Err(err) => self.mistake(Origin::File, format!("is not JSON: {err}")),
         }
@@ -230,6 +245,12 @@ impl<'a> Reader<'a> {
         }
         if is_group(&key) {
             return self.mistake(Origin::Key(key), "is a group; expected an object: { … }");
+        }
+        if let Some(later) = &self.later {
+            let ours = Version::ours();
+            return self.notes.push(format!(
+                "settings.json: {key} means nothing to this version ({ours}); the file was written by {later}"
+            ));
         }
         let known = rows().iter().flat_map(|it| std::iter::once(it.key).chain(it.aliases.to_vec()));
         let says = match did_you_mean(&key, known) {
@@ -312,7 +333,7 @@ fn is_group(key: &str) -> bool {
 }
 
 /// The text of `settings.json` with one setting changed, or removed when `value` is `None`. Keys in their order, and
-/// everything else as it was; refused when the result would have a mistake in that key.
+/// everything else as it was, but for the version that wrote it last; refused when the result would have a mistake in that key.
 pub fn edited(file: &str, key: &str, value: Option<Json>) -> Result<String, Mistakes> {
     let one = |origin, says: String| Mistakes(vec![Mistake { origin, says }]);
     let Some(row) = rows().iter().find(|it| it.key == key || it.aliases.contains(&key)) else {
@@ -330,6 +351,9 @@ pub fn edited(file: &str, key: &str, value: Option<Json>) -> Result<String, Mist
         root.shift_remove(name);
     }
     put(&mut root, row.key, value);
+    let by = root.get(WRITTEN_BY).map(Version::of).and_then(Result::ok);
+    let by = by.map_or_else(Version::ours, |it| it.max(Version::ours()));
+    root.insert(WRITTEN_BY.to_owned(), by.to_string().into());
     let text = serde_json::to_string_pretty(&Json::Object(root))
         .map_err(|err| one(Origin::File, err.to_string()))?;
     let empty = Environment::new();

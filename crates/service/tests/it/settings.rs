@@ -297,12 +297,13 @@ fn an_edit_changes_one_key_and_refuses_nonsense() {
           "telegram": {
             "chatId": -100123
           },
+          "writtenBy": "2026.11.0",
           "engine": {
             "mode": "spawn"
           }
         }
     "#]]
-    .assert_eq(&text);
+    .assert_eq(&text.replace(env!("CARGO_PKG_VERSION"), "2026.11.0"));
     let gone = edited(&text, "engine.mode", None).unwrap();
     assert!(!gone.contains("engine"));
     let err = edited(&text, "engine.mode", Some(json!("hot"))).unwrap_err();
@@ -312,6 +313,35 @@ fn an_edit_changes_one_key_and_refuses_nonsense() {
     );
     let err = edited(&text, "timezon", Some(json!("UTC"))).unwrap_err();
     assert!(err.to_string().contains("did you mean timezone?"), "{err}");
+}
+
+/// After going back a version both services stayed down over a key that only the later one knew.
+#[test]
+fn a_key_of_a_later_version_is_told_and_forgiven() {
+    let empty = Environment::new();
+    let read = |file: &str| Reader::new(file, &empty).finish::<(Engine, Telegram)>();
+    let later = r#"{ "writtenBy": "2099.1.0", "engine": { "mode": "spawn", "orbit": 7 }, "moon": { "phase": "full" } }"#;
+    let ((engine, _), notes) = read(later).unwrap();
+    assert_eq!(engine.mode, EngineMode::Spawn);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(
+        notes[0].starts_with("settings.json: engine.orbit means nothing to this version"),
+        "{notes:?}"
+    );
+    assert!(notes[1].contains("moon") && notes[1].ends_with("the file was written by 2099.1.0"));
+    // Written by this version or by nobody, it is a slip as ever; so is a value that will not do.
+    for file in [
+        &later.replace("2099.1.0", env!("CARGO_PKG_VERSION")),
+        &later.replace(r#""writtenBy": "2099.1.0","#, ""),
+        &later.replace("2099.1.0", "tomorrow"),
+        &later.replace("spawn", "hot"),
+    ] {
+        assert!(read(file).is_err(), "{file}");
+    }
+    // Whoever edits the file with this version leaves it the later one's.
+    let text = edited(later, "engine.mode", Some(json!("warm"))).unwrap();
+    assert!(text.contains("2099.1.0") && text.contains("orbit"), "{text}");
+    assert!(read(&text).is_ok());
 }
 
 #[test]
