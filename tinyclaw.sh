@@ -12,7 +12,7 @@
 #   ./tinyclaw.sh restart [SERVICE]   bot, broker or dashboard; all of them without a name
 #   ./tinyclaw.sh status              containers, memory, queue, and how each part stands
 #   ./tinyclaw.sh logs [SERVICE]      follow the log lines
-#   ./tinyclaw.sh doctor [--numbers] [--json]
+#   ./tinyclaw.sh doctor [--deep | --numbers] [--json]
 #                                     what works, what does not, and what to do about it; or what it weighs
 #   ./tinyclaw.sh send [--thread N] [--wait] TEXT
 #                                     a message to a thread, as if typed in Telegram

@@ -3,6 +3,7 @@
 //! Nobody is asked to do anything, nothing is spent, and nothing is written but a few probe files in the state folder
 //! that are gone again. It works with nothing running, in the bot's container, and beside a running office.
 
+pub(crate) mod deep;
 mod facts;
 mod folder;
 pub(crate) mod numbers;

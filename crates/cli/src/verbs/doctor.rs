@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::doctor::{Facts, Patient, draw, is_broken, numbers};
+use crate::doctor::{Facts, Patient, deep, draw, is_broken, numbers};
 use crate::face::Style;
 use crate::place;
 
@@ -20,7 +20,13 @@ pub(crate) struct Doctor {
     #[arg(long)]
     numbers: bool,
 
-    /// Print JSON: an array of {part, state, why, wayOut}, state being ok, warning or broken; or the numbers by name.
+    /// Read every file of the state folder instead, and check what can be checked. Exits 1 when something is not as it
+    /// should be.
+    #[arg(long, conflicts_with = "numbers")]
+    deep: bool,
+
+    /// Print JSON: an array of {part, state, why, wayOut}, state being ok, warning or broken; or the numbers by name; or
+    /// {files, bytes, kinds, wrong: [{path, line, why}], aside}.
     #[arg(long)]
     json: bool,
 
@@ -31,6 +37,9 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.deep {
+            return self.deep();
+        }
         let facts = if self.docker_facts {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read what Docker says")?;
@@ -60,5 +69,16 @@ impl Doctor {
             out.write_all(draw(&found, Style::of(&out)).as_bytes())?;
         }
         Ok(if is_broken(&found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn deep(&self) -> anyhow::Result<ExitCode> {
+        let found = deep::read(&place::state()?);
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
+        } else {
+            out.write_all(found.draw(Style::of(&out)).as_bytes())?;
+        }
+        Ok(if found.is_broken() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

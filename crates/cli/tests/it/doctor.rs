@@ -255,3 +255,77 @@ fn the_numbers_are_measured_or_the_reason_is_told() {
     assert_eq!(office.place.files(), [""; 0], "the caller's office is not touched");
     assert_eq!(fs::read_dir(&temporary).expect("folder").count(), 0, "nothing is left");
 }
+
+/// The JSON of a deep look, and its exit code.
+fn deep(office: &Office) -> (Value, Option<i32>) {
+    let output = office.command(&["doctor", "--deep", "--json"]).output().expect("tinyclaw runs");
+    (serde_json::from_slice(&output.stdout).expect("JSON"), output.status.code())
+}
+
+/// Every complaint as `path[:line]: why`.
+fn wrong(found: &Value) -> Vec<String> {
+    let told = |it: &Value| {
+        let line = it["line"].as_u64().map_or_else(String::new, |it| format!(":{it}"));
+        format!("{}{line}: {}", it["path"].as_str().unwrap(), it["why"].as_str().unwrap())
+    };
+    found["wrong"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[test]
+fn a_deep_look_reads_every_file_and_names_what_is_wrong() {
+    let mut office = Office::open();
+    office.run(&["send", "--wait", "hello"]).ok();
+    let mut processor = office.processor.take().expect("a processor");
+    processor.kill().expect("kill");
+    processor.wait().expect("wait");
+    let state = |below: &str| office.place.path("state").join(below);
+    let (found, code) = deep(&office);
+    assert_eq!((wrong(&found), code), (vec![], Some(0)), "{found:#}");
+    assert_eq!(found["files"], office.place.files().len());
+    assert_eq!(found["kinds"]["messages"]["files"], 1);
+    assert_eq!(found["kinds"]["history"]["lines"], 2);
+    assert_eq!(found["kinds"]["threads"]["checked"], 2, "the file and its copy");
+    let said = office.run(&["doctor", "--deep"]).ok();
+    assert!(said.contains("all of it is as it should be"), "{said}");
+
+    // One of each kind, damaged.
+    let message = office.place.files().into_iter().find(|it| it.starts_with("queue/done/"));
+    let message = message.expect("a message");
+    let swapped = message.replace("~cli~", "~7~");
+    fs::rename(state(&message), state(&swapped)).expect("rename");
+    let bend = |below: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(state(below)).expect("text");
+        assert!(text.contains(from), "{below}: {text}");
+        let time = fs::metadata(state(below)).expect("there").modified().expect("time");
+        fs::write(state(below), text.replacen(from, to, 1)).expect("write");
+        // A disk changes no times.
+        fs::File::open(state(below)).expect("open").set_modified(time).expect("time");
+    };
+    bend("threads.json", "\"ask\"", "\"bypass\"");
+    bend("message-history.jsonl", "{\"timestamp\"", "{\"timestamq\"");
+    fs::create_dir_all(state("updates")).expect("folder");
+    fs::write(state("updates/7.json"), r#"{"update_id":8}"#).expect("write");
+    fs::write(state("updates/6.damaged"), "?").expect("write");
+    fs::write(state("telegram.json"), r#"{"v":1,"offset":5,"checksum":"00"}"#).expect("write");
+    fs::write(state("health/broker.json"), "").expect("write");
+    std::os::unix::fs::symlink("/etc/passwd", state("files/link")).expect("link");
+    let made = std::process::Command::new("mkfifo").arg(state("files/pipe")).status();
+    assert!(made.expect("mkfifo runs").success());
+    let (found, code) = deep(&office);
+    let wrong = wrong(&found);
+    let starts = [
+        "files/link: is a link".to_owned(),
+        "files/pipe: is no regular file".to_owned(),
+        "health/broker.json: is no JSON object".to_owned(),
+        "message-history.jsonl:1: has not the shape".to_owned(),
+        format!("{swapped}: is of thread cli, by its name of 7"),
+        "telegram.json: is damaged: its checksum".to_owned(),
+        "threads.json: ".to_owned(),
+        "updates/7.json: is named after another".to_owned(),
+    ];
+    assert_eq!(wrong.len(), starts.len(), "{wrong:#?}");
+    for (it, start) in wrong.iter().zip(starts) {
+        assert!(it.starts_with(&start), "{it} does not start with {start}");
+    }
+    assert_eq!((code, &found["aside"][0]), (Some(1), &Value::from("updates/6.damaged")));
+}
