@@ -2,10 +2,11 @@
 //! written but messages and the files that go with them.
 
 use std::io::Read as _;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tinyclaw_disk::foreign::read_below;
 use tinyclaw_domain::{Channel, Command, FileRef, Key, Message, Model, Reply, Source, ThreadId};
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Durability, Options, Place, Published, Queue, Side, View};
@@ -137,12 +138,9 @@ impl Mail {
     /// The whole text of a reply, also of one that was too long for its message file.
     pub(crate) fn text(&self, reply: &Reply) -> anyhow::Result<String> {
         let Some(file) = &reply.file else { return Ok(reply.text.clone()) };
-        let is_below = Path::new(file).components().all(|it| matches!(it, Component::Normal(_)));
-        if !is_below {
-            bail!("the answer is said to be in {file:?}, which is not below the state folder");
-        }
-        let path = self.state.root().join(file);
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        let bytes = read_below(self.state.root(), Path::new(file), FILE_BYTES_MAX);
+        let bytes = bytes.with_context(|| format!("cannot show the answer in {file:?}"))?;
+        String::from_utf8(bytes).with_context(|| format!("{file:?} is not text"))
     }
 
     /// Whether somebody is there to answer.

@@ -1,13 +1,13 @@
 //! What is said to Claude: text, pictures and PDFs.
 //!
 //! A file is looked at before it is sent, because Claude drops bytes that are not the picture they claim to be, and
-//! says nothing about it. What is neither a picture nor a PDF is not sent: name its path in the text instead.
+//! says nothing about it. What is neither a picture nor a PDF is not sent: name its path in the text instead. Somebody
+//! else's Claude may have put another file in its place, so no link is followed and nothing but a file is opened.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use tinyclaw_disk::foreign::{ForeignError, read_below};
 
 /// The largest attachment that is sent inside a prompt. The API takes requests of 32 MB.
 const ATTACHMENT_BYTES_MAX: u64 = 20 * 1024 * 1024;
@@ -18,28 +18,20 @@ pub enum Content {
     /// Words.
     Text(String),
     /// A PNG, JPEG, GIF, WebP or PDF on disk.
-    File(PathBuf),
+    File {
+        /// The folder that is trusted.
+        root: PathBuf,
+        /// Where it lies in it.
+        below: PathBuf,
+    },
 }
 
 /// A file that cannot be part of a prompt.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is too large.
-    #[error("{} has {bytes} bytes, {ATTACHMENT_BYTES_MAX} is the most that fits in a prompt", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
+    /// It cannot be read, is too large, or is no file at all.
+    #[error(transparent)]
+    Read(#[from] ForeignError),
     /// It is something else.
     #[error("{} is neither PNG, JPEG, GIF, WebP nor PDF; name its path in the text instead", path.display())]
     Unknown {
@@ -63,30 +55,18 @@ impl Content {
     }
 
     fn block(&self) -> Result<Value, ContentError> {
-        let path = match self {
+        let (root, below) = match self {
             Content::Text(text) => return Ok(json!({ "type": "text", "text": text })),
-            Content::File(path) => path,
+            Content::File { root, below } => (root, below),
         };
-        let bytes = read(path)?;
+        let bytes = read_below(root, below, ATTACHMENT_BYTES_MAX)?;
         let Some(mime) = kind(&bytes) else {
-            return Err(ContentError::Unknown { path: path.clone() });
+            return Err(ContentError::Unknown { path: root.join(below) });
         };
         let block = if mime == "application/pdf" { "document" } else { "image" };
         let source = json!({ "type": "base64", "media_type": mime, "data": base64(&bytes) });
         Ok(json!({ "type": block, "source": source }))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ContentError> {
-    let fail = |source| ContentError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(fail)?;
-    let bytes = file.metadata().map_err(fail)?.len();
-    if bytes > ATTACHMENT_BYTES_MAX {
-        return Err(ContentError::TooLarge { path: path.to_owned(), bytes });
-    }
-    let mut read = Vec::new();
-    file.take(ATTACHMENT_BYTES_MAX).read_to_end(&mut read).map_err(fail)?;
-    Ok(read)
 }
 
 fn kind(bytes: &[u8]) -> Option<&'static str> {
@@ -129,15 +109,42 @@ mod tests {
         assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
     }
 
+    fn file(dir: &tempfile::TempDir, below: &str) -> Content {
+        Content::File { root: dir.path().to_owned(), below: below.into() }
+    }
+
     #[test]
     fn bytes_that_are_no_picture_are_refused_aloud() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("photo.png");
         std::fs::write(&path, b"<html>").unwrap();
-        let err = Content::to_wire(&[Content::File(path.clone())]).unwrap_err();
+        let err = Content::to_wire(&[file(&dir, "photo.png")]).unwrap_err();
         assert!(matches!(err, ContentError::Unknown { .. }));
         std::fs::write(&path, b"\x89PNG\r\n\x1a\n...").unwrap();
-        let wire = Content::to_wire(&[Content::Text("look".to_owned()), Content::File(path)]);
+        let wire = Content::to_wire(&[Content::Text("look".to_owned()), file(&dir, "photo.png")]);
         assert_eq!(wire.unwrap()[1]["source"]["media_type"], "image/png");
+    }
+
+    /// A pipe in a picture's place held the turn for ever, and a link sent another thread's picture.
+    #[test]
+    fn what_was_put_in_a_pictures_place_is_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("42")).unwrap();
+        std::fs::write(dir.path().join("secret.png"), b"\x89PNG\r\n\x1a\n...").unwrap();
+        let there = dir.path().join("42/photo.png");
+        std::os::unix::fs::symlink(dir.path().join("secret.png"), &there).unwrap();
+        let refused = || Content::to_wire(&[file(&dir, "42/photo.png")]).unwrap_err().to_string();
+        assert!(refused().contains("is a link"), "{}", refused());
+        std::fs::remove_file(&there).unwrap();
+        nix::unistd::mkfifo(&there, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(refused().contains("is no regular file"), "{}", refused());
+        std::fs::remove_file(&there).unwrap();
+        std::fs::File::create(&there).unwrap().set_len(1 << 40).unwrap();
+        assert!(refused().contains("is larger than"), "{}", refused());
+        // The whole folder.
+        std::fs::remove_dir_all(dir.path().join("42")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("42")).unwrap();
+        std::fs::write(dir.path().join("photo.png"), b"\x89PNG\r\n\x1a\n...").unwrap();
+        assert!(refused().contains("is a link"), "{}", refused());
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tinyclaw_disk::{Appender, Rotation, remove};
 use tinyclaw_domain::{ConversationLine, Direction, SessionId, ThreadId};
 
-use crate::{Memory, MemoryError, names, read_text};
+use crate::{Memory, MemoryError};
 
 /// A conversation is never cut in two: it ends with its session.
 const ONE_FILE: Rotation = Rotation { bytes_max: u64::MAX, segments_max: None, age_max: None };
@@ -24,6 +24,7 @@ impl Memory {
     pub fn turn(&self, who: &ThreadId, line: &ConversationLine) -> Result<(), MemoryError> {
         let bytes = serde_json::to_vec(line).map_err(MemoryError::Turn)?;
         let path = self.conversation_path(who, &line.session_id);
+        self.check_target(&path)?;
         Ok(Appender::new(path, ONE_FILE).append(&bytes)?)
     }
 
@@ -33,7 +34,7 @@ impl Memory {
         who: &ThreadId,
         session: &SessionId,
     ) -> Result<Vec<ConversationLine>, MemoryError> {
-        let text = read_text(&self.conversation_path(who, session))?.unwrap_or_default();
+        let text = self.read_text(&self.conversation_path(who, session))?.unwrap_or_default();
         let lines = text.lines().filter_map(|it| serde_json::from_str::<ConversationLine>(it).ok());
         let mut seen = HashSet::new();
         Ok(lines.filter(|it| seen.insert((it.key.clone(), it.attempt, it.direction))).collect())
@@ -44,14 +45,19 @@ impl Memory {
         Ok(answered(&self.conversation(who, session)?))
     }
 
-    /// Removes conversations to which nothing was added for `keep`, and says how many. Once a day.
+    /// Removes conversations to which nothing was added for `keep`, and says how many. Once a day. What is no folder is
+    /// passed over, and told when all others are done.
     pub fn retire(&self, now: SystemTime, keep: Option<Duration>) -> Result<usize, MemoryError> {
         let Some(keep) = keep else { return Ok(0) };
         let root = self.root.join("conversations");
-        let mut count = 0;
-        for who in names(&root)? {
+        let (mut count, mut trouble) = (0, None);
+        for who in self.names(&root)? {
             let dir = root.join(who);
-            for name in names(&dir)?.iter().filter(|it| it.ends_with(".jsonl")) {
+            let names = self.names(&dir).unwrap_or_else(|err| {
+                trouble = Some(err);
+                Vec::new()
+            });
+            for name in names.iter().filter(|it| it.ends_with(".jsonl")) {
                 let path = dir.join(name);
                 if age(&path, now).is_some_and(|it| it > keep) {
                     remove(&path)?;
@@ -59,7 +65,7 @@ impl Memory {
                 }
             }
         }
-        Ok(count)
+        trouble.map_or(Ok(count), Err)
     }
 }
 

@@ -10,12 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tinyclaw_disk::DiskError;
+use tinyclaw_disk::foreign::{ForeignError, open_below, open_dir_below, read_below};
 use tinyclaw_domain::ThreadId;
 
 pub use context::{Context, Wanted};
 pub use notes::NOTE_BYTES_MAX;
 pub use reset::{last_reset, next_reset};
 pub use summary::{Asked, BadSummary, SUMMARY_BYTES_MAX, Summary, SummaryFile};
+
+/// More than this of one file is no memory, and is not read.
+const TEXT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The memory folder of an office. Cheap to clone. Processor alone writes; people may edit.
 ///
@@ -31,7 +35,10 @@ pub enum MemoryError {
     /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A file or folder is there and cannot be read.
+    /// A file is there and cannot be read, or is none: people and, without Landlock, agents write here too.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// A folder is there and cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
         /// Which one.
@@ -67,27 +74,39 @@ impl Memory {
     fn folder(&self, kind: &str, who: &ThreadId) -> PathBuf {
         self.root.join(kind).join(who.as_str())
     }
-}
 
-/// A file's text; nothing when there is no file. What is not UTF-8 is shown as well as it can be.
-fn read_text(path: &Path) -> Result<Option<String>, MemoryError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(MemoryError::Read { path: path.to_owned(), source }),
+    /// The text of a file of the memory; nothing when there is no file. What is not UTF-8 is shown as well as it can be.
+    fn read_text(&self, path: &Path) -> Result<Option<String>, MemoryError> {
+        match read_below(&self.root, self.below(path), TEXT_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(err) if err.is_missing() => Ok(None),
+            Err(err) => Err(err.into()),
+        }
     }
-}
 
-/// The names in a folder; none when there is no folder.
-fn names(dir: &Path) -> Result<Vec<String>, MemoryError> {
-    let fail = |source| MemoryError::Read { path: dir.to_owned(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(fail(err)),
-    };
-    let names = entries.map(|it| it.map(|it| it.file_name().to_string_lossy().into_owned()));
-    names.collect::<io::Result<_>>().map_err(fail)
+    /// Refuses to write where somebody put a link, a pipe or a folder: what is added would go elsewhere.
+    fn check_target(&self, path: &Path) -> Result<(), MemoryError> {
+        match open_below(&self.root, self.below(path)) {
+            Err(err) if !err.is_missing() => Err(err.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names in a folder of the memory; none when there is no folder.
+    fn names(&self, dir: &Path) -> Result<Vec<String>, MemoryError> {
+        match open_dir_below(&self.root, self.below(dir)) {
+            Err(err) if err.is_missing() => return Ok(Vec::new()),
+            other => other?,
+        };
+        let fail = |source| MemoryError::Read { path: dir.to_owned(), source };
+        let names = std::fs::read_dir(dir).map_err(fail)?;
+        let names = names.map(|it| it.map(|it| it.file_name().to_string_lossy().into_owned()));
+        names.collect::<io::Result<_>>().map_err(fail)
+    }
+
+    fn below<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
 }
 
 /// The longest beginning of `text` that has at most `bytes` bytes.

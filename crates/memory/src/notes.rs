@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use tinyclaw_disk::{Appender, Rotation};
 use tinyclaw_domain::{SessionId, ThreadId};
 
-use crate::{Memory, MemoryError, Summary, read_text};
+use crate::{Memory, MemoryError, Summary};
 
 /// A longer note is an essay, and belongs into a file.
 pub const NOTE_BYTES_MAX: usize = 4096;
@@ -23,7 +23,7 @@ impl Memory {
 
     /// A day's notes; empty when there are none.
     pub fn notes(&self, who: &ThreadId, day: Date) -> Result<String, MemoryError> {
-        Ok(read_text(&self.notes_path(who, day))?.unwrap_or_default())
+        Ok(self.read_text(&self.notes_path(who, day))?.unwrap_or_default())
     }
 
     /// Adds a note to the day of `now`: `- 14:32 text`, further lines below it.
@@ -33,6 +33,7 @@ impl Memory {
             return Err(MemoryError::NoteSize { bytes: text.len() });
         }
         let path = self.notes_path(who, now.date());
+        self.check_target(&path)?;
         let mut file = Appender::new(path, ONE_FILE);
         let mut lines = text.lines().map(str::trim_end).filter(|it| !it.is_empty());
         let first = lines.next().unwrap_or_default();

@@ -12,7 +12,7 @@ use tinyclaw_disk::{Flush, replace};
 use tinyclaw_domain::{ConversationLine, SessionId, ThreadId};
 
 use crate::conversation::answered;
-use crate::{Memory, MemoryError, cut, names, read_text};
+use crate::{Memory, MemoryError, cut};
 
 /// A longer answer is cut: five of them go into every new session.
 pub const SUMMARY_BYTES_MAX: usize = 6000;
@@ -36,7 +36,7 @@ Two to five sentences: what it was about, and where it stands.
 ## Open
 - what remains to be done or answered, and who waits for it
 ## Worth knowing
-- facts, names, paths, commands, wishes of the people that will be needed again
+- facts, paths, commands, wishes of the people that will be needed again
 
 Leave out a section that would be empty. Stay below 400 words. Write in the language of the conversation. Keep names,
 paths and numbers exactly. Invent nothing. Leave out passwords, tokens and keys.
@@ -176,7 +176,7 @@ impl Memory {
             if files.len() >= count && files.last().is_some_and(|it| it.day != day) {
                 break;
             }
-            let Some(text) = read_text(&path)? else { continue };
+            let Some(text) = self.read_text(&path)? else { continue };
             let (ended, text) = without_mark(&text);
             if !text.trim().is_empty() {
                 files.push(SummaryFile { day, session, ended, path, text: text.trim().to_owned() });
@@ -197,7 +197,7 @@ impl Memory {
             let (day, session) = (stem.get(..10)?, stem.get(11..)?);
             Some((day.parse().ok()?, session.parse().ok()?, dir.join(name)))
         };
-        Ok(names(&dir)?.iter().filter_map(parse).collect())
+        Ok(self.names(&dir)?.iter().filter_map(parse).collect())
     }
 }
 

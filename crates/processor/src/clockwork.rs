@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
+use tinyclaw_disk::foreign::read_below;
 use tinyclaw_domain::{
     Channel, Command, Direction, Health, HistoryLine, Key, Message, Model, Outcome, Reply, Source,
     Thread, ThreadId, ThreadStatus,
@@ -31,6 +32,8 @@ const DISK_ENOUGH: u64 = 2 << 30;
 const BACKLOG: usize = 100;
 /// Where a thread keeps what it looks after, in its directory.
 const HEARTBEAT_FILE: &str = "HEARTBEAT.md";
+/// A longer one is not looked through.
+const HEARTBEAT_BYTES_MAX: u64 = 256 * 1024;
 /// When a thread last looked, in its entry.
 const LAST_BEAT: &str = "lastBeat";
 
@@ -144,7 +147,7 @@ fn heartbeats(office: &Office) {
             continue;
         };
         let is_due = now - last >= every.as_millis() as u64;
-        if is_due && has_something_due(&Path::new(&cwd).join(HEARTBEAT_FILE)) {
+        if is_due && has_something_due(Path::new(&cwd)) {
             // Published first, under a key of the last one: a crash in between does not make it two.
             publish_beat(office, &id, last);
             note_beat(office, &id, now);
@@ -164,9 +167,18 @@ fn note_beat(office: &Office, id: &ThreadId, at: u64) {
 }
 
 /// A heartbeat costs money: a thread without anything to look after is left alone.
-fn has_something_due(path: &Path) -> bool {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
+fn has_something_due(cwd: &Path) -> bool {
+    let bytes = match read_below(cwd, Path::new(HEARTBEAT_FILE), HEARTBEAT_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(err) if err.is_missing() => return false,
+        Err(err) => {
+            // The thread's own Claude put it there.
+            tracing::warn!("nothing is due: {err}");
+            return false;
+        }
+    };
+    String::from_utf8_lossy(&bytes)
+        .lines()
         .map(str::trim)
         .any(|it| !it.is_empty() && !it.starts_with('#') && !it.starts_with("- [x]"))
 }

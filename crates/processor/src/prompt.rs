@@ -2,6 +2,8 @@
 //!
 //! History and memory go in only when the session is new. A session that continues has seen them.
 
+use std::path::Path;
+
 use tinyclaw_domain::{HistoryLine, InjectedPart, Message, PromptLine, Source, Thread, ThreadId};
 use tinyclaw_engine::Content;
 use tinyclaw_ledger::recent_history;
@@ -142,7 +144,14 @@ impl Office {
             let name = file.name.clone().unwrap_or_else(|| file.path.clone());
             text.push_str(&format!("[Attached: {name} ({}), at {}]\n", file.mime, path.display()));
             if Content::takes(&file.mime) {
-                prompt.content.push(Content::File(path));
+                // An absolute path is whoever's who published the message; its folder is where the trust ends.
+                let (root, below) = match (path.parent(), path.file_name()) {
+                    (Some(dir), Some(name)) if Path::new(&file.path).is_absolute() => {
+                        (dir.to_owned(), name.into())
+                    }
+                    _ => (self.state.root().to_owned(), file.path.clone().into()),
+                };
+                prompt.content.push(Content::File { root, below });
             }
         }
         if !text.is_empty() {

@@ -1,16 +1,14 @@
-//! Files that leave the house: opened first and checked then, so that what is sent is what was checked.
+//! Files that leave the house: what is sent is what was checked, whatever lies under its name a moment later.
 //!
-//! Claude writes where these files lie, and may put a link or another file there at any moment. What counts is where the
-//! opened file really lies, by the kernel's word; a path is not looked at twice.
+//! Claude writes where these files lie, and may put a link, a pipe or another file there at any moment. So they are opened
+//! by the rules for what somebody else may have made: below the thread's folders no link is followed, and nothing but a
+//! regular file is opened, without waiting.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use nix::fcntl::OFlag;
+use anyhow::{anyhow, bail};
+use tinyclaw_disk::foreign::{Foreign, ForeignError, open_below};
 
 /// What a bot may send.
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
@@ -19,53 +17,60 @@ pub(crate) const UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grounds {
     /// `files/<thread>`, in which nothing is kept secret.
-    pub(crate) ours: Option<PathBuf>,
+    ours: Option<Ground>,
     /// The thread's directory.
-    pub(crate) theirs: Option<PathBuf>,
+    theirs: Option<Ground>,
+}
+
+/// A folder, as it was named and where it really lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ground {
+    named: PathBuf,
+    real: PathBuf,
 }
 
 /// A file that may be sent.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    file: File,
+    file: Foreign,
     pub(crate) path: PathBuf,
     pub(crate) about: Metadata,
+}
+
+impl Ground {
+    /// As it lies now; one that is not there is none.
+    fn of(named: &Path) -> Option<Ground> {
+        Some(Ground { named: named.to_owned(), real: named.canonicalize().ok()? })
+    }
+
+    /// Where a path lies in it.
+    fn below<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        path.strip_prefix(&self.real).or_else(|_| path.strip_prefix(&self.named)).ok()
+    }
 }
 
 impl Grounds {
     /// Grounds as they lie now; one that is not there is none.
     pub(crate) fn of(ours: &Path, theirs: Option<&Path>) -> Grounds {
-        let real = |it: &Path| it.canonicalize().ok();
-        Grounds { ours: real(ours), theirs: theirs.and_then(real) }
+        Grounds { ours: Ground::of(ours), theirs: theirs.and_then(Ground::of) }
     }
 
     /// Opens a file that may be sent. The error is for a person.
     pub(crate) fn open(&self, path: &Path) -> anyhow::Result<Opened> {
-        // What is no file is not even opened; a pipe in its place would make us wait.
-        match std::fs::metadata(path) {
-            Ok(about) if !about.is_file() => bail!("it is no file"),
-            Ok(_) => {}
-            Err(_) => bail!("it is not there"),
-        }
-        let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        let file = opened.context("it cannot be read")?;
-        let about = file.metadata().context("it cannot be read")?;
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
-            .context("it cannot be told where it lies")?;
-        if about.nlink() == 0 {
-            bail!("it is not there");
-        }
-        let below = |dir: &Option<PathBuf>| dir.as_ref().is_some_and(|it| path.starts_with(it));
-        if !below(&self.ours) && !below(&self.theirs) {
+        let found =
+            [(&self.ours, true), (&self.theirs, false)].into_iter().find_map(|(it, ours)| {
+                let ground = it.as_ref()?;
+                Some((ground, ground.below(path)?, ours))
+            });
+        let Some((ground, below, is_ours)) = found else {
             bail!("it lies outside of this thread's directory");
-        }
-        if !below(&self.ours) && is_secret(&path) {
+        };
+        let path = ground.real.join(below);
+        if !is_ours && is_secret(&path) {
             bail!("it may hold secrets");
         }
-        if !about.is_file() {
-            bail!("it is no file");
-        }
+        let file = open_below(&ground.real, below).map_err(for_a_person)?;
+        let about = file.about().clone();
         if about.len() == 0 {
             bail!("it is empty");
         }
@@ -79,19 +84,24 @@ impl Grounds {
 impl Opened {
     /// What is in it, which may have become more or less since it was opened.
     pub(crate) fn read(self) -> anyhow::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.file
-            .take(UPLOAD_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .context("it cannot be read")?;
+        let bytes = self.file.read(UPLOAD_BYTES_MAX).map_err(for_a_person)?;
         if bytes.is_empty() {
             bail!("it is empty");
         }
-        if bytes.len() as u64 > UPLOAD_BYTES_MAX {
-            bail!("it is larger than 50 MB");
-        }
         Ok(bytes)
     }
+}
+
+fn for_a_person(err: ForeignError) -> anyhow::Error {
+    let says = match err {
+        ForeignError::Missing(_) | ForeignError::NotAFolder(_) => "it is not there",
+        ForeignError::Link(_) => "it is a link, or lies behind one",
+        ForeignError::Outside(_) => "it lies outside of this thread's directory",
+        ForeignError::NotAFile(_) => "it is no file",
+        ForeignError::TooLarge { .. } => "it is larger than 50 MB",
+        ForeignError::Io { .. } => "it cannot be read",
+    };
+    anyhow!(says)
 }
 
 /// Files that hold secrets more often than not.
@@ -164,11 +174,14 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             symlink(target, &path).unwrap();
         };
-        swap(&elsewhere.path().join("a.txt"));
-        refused(&grounds, &path, "it lies outside of this thread's directory");
-        swap(&work.path().join(".env"));
-        refused(&grounds, &path, "it may hold secrets");
-        swap(Path::new("/dev/zero"));
+        for target in [elsewhere.path().join("a.txt"), work.path().join(".env"), "/dev/zero".into()]
+        {
+            swap(&target);
+            refused(&grounds, &path, "it is a link, or lies behind one");
+        }
+        // A pipe that nobody writes to.
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         refused(&grounds, &path, "it is no file");
         std::fs::remove_file(&path).unwrap();
         refused(&grounds, &path, "it is not there");
@@ -178,6 +191,14 @@ mod tests {
         // A folder on the way to it.
         std::fs::remove_dir_all(work.path().join("out")).unwrap();
         symlink(elsewhere.path(), work.path().join("out")).unwrap();
-        refused(&grounds, &path, "it lies outside of this thread's directory");
+        refused(&grounds, &path, "it is a link, or lies behind one");
+        for (path, why) in [
+            (work.path().join(".env"), "it may hold secrets"),
+            (work.path().join("../a.txt"), "it lies outside of this thread's directory"),
+            (elsewhere.path().join("a.txt"), "it lies outside of this thread's directory"),
+            (work.path().to_owned(), "it is no file"),
+        ] {
+            refused(&grounds, &path, why);
+        }
     }
 }

@@ -487,7 +487,7 @@ async fn real_claude_sees_a_picture() {
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cch\0\0\0\x82\0\x81w\xcdr\xb6\0\0\0\0IEND\xaeB`\x82";
     std::fs::write(desk.path("work/pixel"), PNG).unwrap();
     let mut request = desk.request("what is this?");
-    request.content.push(Content::File(desk.path("work/pixel")));
+    request.content.push(Content::File { root: desk.path("work"), below: "pixel".into() });
     let end = desk.engine.turn(request).end().await.unwrap();
     assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
     assert!(api.asked()[0].messages.contains("image/png"));

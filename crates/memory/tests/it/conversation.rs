@@ -99,3 +99,32 @@ fn a_line_that_a_person_broke_costs_only_itself() {
     memory.turn(&ada, &said(1, "b", Out, "still here")).unwrap();
     assert_eq!(memory.turns(&ada, &session(1)).unwrap(), 2);
 }
+
+/// A pipe held the turn for ever; through a link a note was written into another file, and what was old elsewhere was
+/// removed with the conversations.
+#[test]
+fn what_somebody_put_in_a_memorys_place_is_neither_read_nor_written_nor_removed() {
+    let (dir, memory) = memory();
+    let (ada, now) = (who("u123"), at("2026-11-20T10:00:00"));
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("a.jsonl"), "theirs").unwrap();
+    let day = memory.notes_path(&ada, now.date());
+    fs::create_dir_all(day.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("a.jsonl"), &day).unwrap();
+    assert!(memory.note(&ada, &now, "hello").unwrap_err().to_string().contains("is a link"));
+    assert!(memory.notes(&ada, now.date()).unwrap_err().to_string().contains("is a link"));
+    fs::remove_file(&day).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&day).status().unwrap();
+    assert!(made.success());
+    assert!(memory.note(&ada, &now, "hello").unwrap_err().to_string().contains("no regular file"));
+    assert!(memory.notes(&ada, now.date()).unwrap_err().to_string().contains("no regular file"));
+    let conversations = dir.path().join("memory/conversations");
+    fs::create_dir_all(&conversations).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, conversations.join("u123")).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(100);
+    assert!(memory.retire(later, Some(Duration::from_secs(1))).is_err());
+    assert!(memory.turn(&ada, &said(1, "a", In, "hello")).is_err());
+    assert_eq!(fs::read_to_string(elsewhere.join("a.jsonl")).unwrap(), "theirs");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+}

@@ -119,7 +119,7 @@ async fn what_is_sent_is_what_was_checked() {
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&secret, &path).unwrap();
     office.plug.put_back().await.unwrap();
-    let words = "    report.pdf was not sent: it lies outside of this thread's directory.\n";
+    let words = "    report.pdf was not sent: it is a link, or lies behind one.\n";
     office.until_said(words).await;
     office.until_in_place(Place::Done, 1).await;
     assert_eq!(office.calls("sendDocument").len(), 0);

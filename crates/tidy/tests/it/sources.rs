@@ -81,6 +81,54 @@ fn files_change_only_through_disk_and_queue() {
     none(&wrong);
 }
 
+/// Who may open files by hand, and why nothing that an agent left can be among them. A path that ends in a slash is
+/// everything below it.
+const MAY_OPEN: &[(&str, &str)] = &[
+    ("crates/disk/", "everybody else is sent here, to `foreign` for what an agent could have made"),
+    (
+        "crates/queue/src/plain.rs",
+        "its own opener: no links, regular files only, never waiting, a cap",
+    ),
+    ("crates/queue/src/folders.rs", "`FORMAT` and the kernel's boot id"),
+    ("crates/ledger/src/json.rs", "health and progress, which services write"),
+    ("crates/ledger/src/threads/file.rs", "`threads.json`, which processor writes"),
+    ("crates/telegram/src/inbox.rs", "`updates/`, which telegram writes"),
+    ("crates/telegram/src/book/pages.rs", "`telegram.json`, which telegram writes"),
+    ("crates/bot/src/health.rs", "health, which services write"),
+    ("crates/dashboard/src/log.rs", "logs, which processor writes; the volume is read-only"),
+    ("crates/dashboard/src/access.rs", "keys that the operator names"),
+    ("crates/service/src/settings/", "settings and secrets, which the operator names"),
+    ("crates/processor/src/setup.rs", "`router.toml`, which the operator writes"),
+    ("crates/cli/", "a person's own command, on files that this person names and the state folder"),
+    ("crates/engine/src/bin/", "it stands in for Claude"),
+    ("crates/engine/src/leash/", "a process for each desk: who makes it wait holds up nobody else"),
+    ("crates/testkit/", "tests only"),
+    ("crates/e2e/", "tests only"),
+    ("crates/tidy/", "it names what it forbids"),
+    ("broker/", "imports nothing of ours, and no agent writes where it reads"),
+];
+
+/// A pipe that an agent put where a service looks held the service for ever, and a link showed it what it may not see.
+#[test]
+fn what_an_agent_could_have_made_is_opened_by_one_set_of_rules() {
+    let by_hand =
+        ["File::open(", "fs::read(", "fs::read_to_string(", "OpenOptions::new()", "fs::copy("];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let is_production = path.contains("/src/") && !path.ends_with("/tests.rs");
+        if !is_production || MAY_OPEN.iter().any(|(may, _)| path.starts_with(may)) {
+            continue;
+        }
+        for line in production(&text).lines().filter(|it| !it.contains("\"/proc/")) {
+            if let Some(it) = by_hand.iter().find(|it| line.contains(*it)) {
+                let way_out = "go through tinyclaw_disk::foreign";
+                wrong.push(format!("{path}: {it} – {way_out}: {}", line.trim()));
+            }
+        }
+    }
+    none(&wrong);
+}
+
 /// Words that may not stand in the production code of a room: its invariant in DESIGN's list.
 #[test]
 fn rooms_keep_their_invariants() {
