@@ -111,7 +111,7 @@ impl Capability {
         if it.expires <= now {
             return Err(BadCapability::Expired);
         }
-        if it.expires - now > LIFETIME_SECONDS_MAX {
+        if it.expires.saturating_sub(now) > LIFETIME_SECONDS_MAX {
             return Err(BadCapability::TooLong);
         }
         let permissions = Permissions::from_map(&it.permissions)
@@ -225,5 +225,31 @@ mod tests {
         hex(&signature, &mut text);
         let error = Capability::verify(&text, &secret(), NOW).unwrap_err();
         assert!(matches!(error, BadCapability::Payload(_)), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_capability_that_was_not_signed_and_none_panics(
+            text in ".{0,300}", payload: Vec<u8>, signature in "[0-9a-f]{0,66}",
+        ) {
+            let mut forged = PREFIX.to_owned();
+            hex(&payload, &mut forged);
+            let signed_nonsense = {
+                let signature = mac(&secret(), forged.as_bytes()).finalize().into_bytes();
+                let mut it = format!("{forged}.");
+                hex(&signature, &mut it);
+                it
+            };
+            // Whoever has the secret may still write nonsense.
+            for it in [&text, &format!("{PREFIX}{text}"), &format!("{forged}.{signature}"), &signed_nonsense] {
+                proptest::prop_assert!(Capability::verify(it, &secret(), NOW).is_err());
+            }
+        }
+
+        #[test]
+        fn no_time_panics(expires: i64, now: i64) {
+            let text = Capability { expires, ..capability() }.sign(&secret());
+            let _ = Capability::verify(&text, &secret(), now);
+        }
     }
 }

@@ -393,6 +393,9 @@ fn is_something_new(raw: &Value) -> bool {
 }
 
 #[cfg(test)]
+mod nonsense;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
