@@ -56,11 +56,9 @@ impl Intake {
         self.backlog.load(Ordering::Relaxed)
     }
 
-    /// Takes what an earlier process left. A message that it published and did not finish is finished first: what came
+    /// Takes what an earlier process left. A message that it `published` and did not finish is finished first: what came
     /// after it would be taken for a part of it, and be lost with it.
-    pub(crate) fn take_left(&self, left: Left) {
-        let published =
-            if left.updates.is_empty() { HashSet::new() } else { known_keys(&self.face) };
+    pub(crate) fn take_left(&self, left: Left, published: &HashSet<Key>) {
         for updates in left.updates {
             match updates.as_slice() {
                 [one]
@@ -243,11 +241,12 @@ impl Intake {
 }
 
 /// The keys of everything in the queue.
-fn known_keys(face: &Face) -> HashSet<Key> {
-    let list = |place| face.view.list(place, usize::MAX).unwrap_or_default();
-    let entries =
-        tokio::task::block_in_place(|| Place::ALL.into_iter().flat_map(list).collect::<Vec<_>>());
-    entries.into_iter().map(|it| it.key).collect()
+pub(crate) fn known_keys(face: &Face) -> std::io::Result<HashSet<Key>> {
+    let mut keys = HashSet::new();
+    for place in Place::ALL {
+        keys.extend(face.view.list(place, usize::MAX)?.into_iter().map(|it| it.key));
+    }
+    Ok(keys)
 }
 
 /// Whether it is a message that is published as it is. What a command or a button does besides is done again.

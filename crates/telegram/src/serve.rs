@@ -2,6 +2,7 @@
 //!
 //! What is missing is waited for, unready and with a word on what to set; it never ends the process.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::client::{Client, Refusal};
 use crate::commands;
 use crate::face::{Bot, Face, Timing};
 use crate::inbox::Inbox;
-use crate::intake::Intake;
+use crate::intake::{self, Intake};
 use crate::outlet;
 use crate::poll::{self, Alive};
 
@@ -148,7 +149,12 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
         });
         let Some(left) = found.await else { return Ok(()) };
         poll::tell_left(&face, &left);
-        tokio::task::block_in_place(|| intake.take_left(left));
+        let known = when_opened("queue", &face.vitals, &face.shutdown, || match left.updates[..] {
+            [] => Ok(HashSet::new()),
+            _ => intake::known_keys(&face).context("cannot list the queue"),
+        });
+        let Some(published) = known.await else { return Ok(()) };
+        tokio::task::block_in_place(|| intake.take_left(left, &published));
         let registering = Arc::clone(&face);
         tokio::spawn(async move { commands::register(&registering).await });
         parts.spawn(poll::run(Arc::clone(&face), intake, alive));

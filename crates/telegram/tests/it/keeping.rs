@@ -197,10 +197,12 @@ fn small_book(dir: &TempDir) -> Value {
     told(&book)
 }
 
-/// What a disk may hold when the power goes after so many of the steps: files that were not flushed are empty.
-fn after_a_cut(steps: &[Step]) -> TempDir {
-    let mut names: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let (mut files, mut flushed) = (Vec::new(), BTreeSet::new());
+/// What a disk may hold when the power goes after these steps: changes of names that were not flushed are there up to
+/// some point, and bytes that were not flushed are lost, cut or whole. Every combination of the two.
+fn after_a_cut(steps: &[Step]) -> Vec<TempDir> {
+    // The names of the flushed folder, and each later state of them.
+    let (mut names, mut states) = (BTreeMap::<PathBuf, usize>::new(), vec![BTreeMap::new()]);
+    let (mut files, mut flushed) = (Vec::<Vec<u8>>::new(), BTreeSet::new());
     for step in steps {
         match step {
             Step::Write { path, bytes } => {
@@ -215,15 +217,26 @@ fn after_a_cut(steps: &[Step]) -> TempDir {
             Step::Remove { path } => {
                 names.remove(path);
             }
-            Step::SyncDir { .. } | Step::Exchange { .. } => {}
+            Step::SyncDir { .. } => states.clear(),
+            Step::Exchange { .. } => unreachable!("nobody swaps files here"),
+        }
+        states.push(names.clone());
+    }
+    let mut disks = Vec::new();
+    for names in states {
+        for kept in [0, 1, 2] {
+            let dir = in_memory();
+            for (path, file) in &names {
+                let bytes = &files[*file];
+                let length =
+                    if flushed.contains(file) { bytes.len() } else { bytes.len() * kept / 2 };
+                std::fs::write(dir.path().join(path.file_name().unwrap()), &bytes[..length])
+                    .unwrap();
+            }
+            disks.push(dir);
         }
     }
-    let dir = in_memory();
-    for (path, file) in names {
-        let bytes: &[u8] = if flushed.contains(&file) { &files[file] } else { b"" };
-        std::fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
-    }
-    dir
+    disks
 }
 
 /// A save that was not flushed took the place of the flushed one: after a cut the file was empty, and topic 11 of thread
@@ -242,12 +255,53 @@ fn no_power_cut_takes_an_address_that_was_kept() {
         }
         bound
     });
+    let mut disks = 0;
     for cut in bound..=steps.len() {
-        let dir = after_a_cut(&steps[..cut]);
-        let (book, notes) = Book::open(&dir.path().join("telegram.json")).unwrap();
-        assert_eq!(book.address(&thread, Some(HOME)), Some(there), "after {cut} of {steps:?}");
-        assert_eq!(notes, [""; 0], "after {cut}");
+        for dir in after_a_cut(&steps[..cut]) {
+            let (book, notes) = Book::open(&dir.path().join("telegram.json")).unwrap();
+            assert_eq!(book.address(&thread, Some(HOME)), Some(there), "after {cut} of {steps:?}");
+            assert_eq!(notes, [""; 0], "after {cut}");
+            disks += 1;
+        }
     }
+    assert!(disks > 50, "{disks}");
+}
+
+/// What Telegram was told that we have is on the disk, whenever the power goes; the next process hands it on.
+#[test]
+fn no_power_cut_takes_an_update_that_was_confirmed() {
+    let dir = in_memory();
+    // How many steps had been made when so much was confirmed.
+    let mut confirmed = Vec::new();
+    let (_, steps) = steps_of(|| {
+        let inbox = Inbox::open(dir.path()).unwrap();
+        for batch in [vec![1], vec![2, 3], vec![4, 5, 6]] {
+            let stored = inbox.store(batch.into_iter().map(update).collect());
+            let last = stored.last.unwrap();
+            confirmed.push((tinyclaw_disk::testing::steps_so_far(), last));
+            if last == 3 {
+                inbox.group(&[2, 3]).unwrap();
+            }
+        }
+    });
+    let mut disks = 0;
+    for cut in 0..=steps.len() {
+        let last = confirmed.iter().rfind(|it| it.0 <= cut).map_or(0, |it| it.1);
+        for dir in after_a_cut(&steps[..cut]) {
+            let inbox = Inbox::open(dir.path()).unwrap();
+            let left = inbox.left().unwrap();
+            let ids: BTreeSet<i64> = left.updates.concat().iter().map(|it| it.id).collect();
+            let missing: Vec<i64> = (1..=last).filter(|it| !ids.contains(it)).collect();
+            assert_eq!(missing, [0; 0], "after {cut} of {steps:?}");
+            // What was not confirmed comes again, whatever is left of it, and is handed on once.
+            let again = inbox.store((last + 1..=6).map(update).collect());
+            let all: Vec<i64> =
+                ids.iter().copied().chain(again.new.iter().map(|it| it.id)).collect();
+            assert_eq!(all.len(), 6, "after {cut}: {ids:?} and {again:?}");
+            disks += 1;
+        }
+    }
+    assert!(disks > 100, "{disks}");
 }
 
 #[test]
