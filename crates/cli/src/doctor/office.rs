@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::Value;
-use tinyclaw_ledger::{Costs, read_threads};
+use tinyclaw_ledger::{Costs, check_threads, read_threads};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Origin, Reader, Settings, rows};
 
@@ -101,6 +101,11 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
         }
     };
     let mut found = Vec::new();
+    if let Ok(Some(err)) = check_threads(&patient.state) {
+        let way_out =
+            format!("mend it in {}, or leave it to the version that knows it", path.display());
+        found.push(Finding::warning(THREADS, format!("{err}; it is kept as it is"), way_out));
+    }
     let bad = path.with_extension("json.bad");
     if bad.exists() {
         let why = "an edit of threads.json could not be read and was set aside";
