@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "a harness starts the programs under test")]
 #![expect(clippy::print_stderr, reason = "a failed test shows what the processor said")]
 
+pub mod recorded;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,12 +64,38 @@ impl Office {
 
     /// A fresh office with these variables set.
     pub fn open_with(env: &[(&str, &str)]) -> Office {
-        let dir = tempfile::Builder::new().prefix("tinyclaw-e2e-").tempdir().expect("folder");
-        Office::open_in(dir, program("tinyclaw-processor"), env)
+        let mut office = Office::prepare(env);
+        office.start();
+        office
+    }
+
+    /// An office over a folder that was recorded ([`recorded`]), with everything in it as it was. Nobody runs yet.
+    pub fn over(fixture: &Path) -> Office {
+        let office = Office::prepare(&[]);
+        let work = office.path("work").display().to_string();
+        copy(fixture, &office.path("state"), &|text| text.replace(recorded::WORK, &work));
+        recorded::seal(&office.path("state"));
+        office
+    }
+
+    /// A fresh office in which nobody runs.
+    pub fn closed() -> Office {
+        Office::prepare(&[])
     }
 
     /// A fresh office in this folder, with this processor, and these variables set.
     pub fn open_in(dir: TempDir, processor: PathBuf, env: &[(&str, &str)]) -> Office {
+        let mut office = Office::prepare_in(dir, processor, env);
+        office.start();
+        office
+    }
+
+    fn prepare(env: &[(&str, &str)]) -> Office {
+        let dir = tempfile::Builder::new().prefix("tinyclaw-e2e-").tempdir().expect("folder");
+        Office::prepare_in(dir, program("tinyclaw-processor"), env)
+    }
+
+    fn prepare_in(dir: TempDir, processor: PathBuf, env: &[(&str, &str)]) -> Office {
         let base = dir.path().to_owned();
         for name in ["state", "home", "work"] {
             fs::create_dir_all(base.join(name)).expect("folder");
@@ -85,10 +113,7 @@ impl Office {
         fs::File::create(base.join("prompts")).expect("prompts");
         let options = Options { reserve_bytes: 0, free_share_min: 0.0, ..Options::default() };
         let queue = Queue::open(&base.join("state"), options).expect("queue");
-        let mut office =
-            Office { dir, processor_program: processor, env: all, processor: None, queue, next: 0 };
-        office.start();
-        office
+        Office { dir, processor_program: processor, env: all, processor: None, queue, next: 0 }
     }
 
     /// The office's folder: `state/`, `home/`, `work/`.
@@ -250,6 +275,20 @@ impl Drop for Office {
             eprintln!("the processor's log:\n{log}");
         }
         self.kill();
+    }
+}
+
+/// Copies a folder, changing the text of its files.
+pub fn copy(from: &Path, to: &Path, change: &dyn Fn(String) -> String) {
+    fs::create_dir_all(to).expect("folder");
+    for entry in fs::read_dir(from).expect("folder").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to, change);
+        } else {
+            let text = fs::read_to_string(&from).expect("text");
+            fs::write(&to, change(text)).expect("write");
+        }
     }
 }
 

@@ -13,3 +13,4 @@ mod settings;
 mod telegram;
 mod threads;
 mod turns;
+mod upgrade;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tinyclaw_e2e::{Office, program};
+use tinyclaw_e2e::{Office, program, signal};
 use tinyclaw_testkit::telegram::{
     ADA, Attachment, Control, FORUM, FakeTelegram, Limits, Options, TOKEN,
 };
@@ -19,9 +19,9 @@ const PIXEL: &[u8] =
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A forum on a fake Telegram, an office behind it, and the service that joins them.
-struct Forum {
-    fake: FakeTelegram,
-    office: Office,
+pub(crate) struct Forum {
+    pub(crate) fake: FakeTelegram,
+    pub(crate) office: Office,
     face: Option<Child>,
     runtime: tokio::runtime::Runtime,
 }
@@ -37,6 +37,16 @@ impl Forum {
         let options = Options { limits: Limits::none(), ..Options::default() };
         let fake = runtime.block_on(FakeTelegram::start_with(options)).unwrap();
         let office = Office::open_with(env);
+        let mut forum = Forum { fake, office, face: None, runtime };
+        forum.start();
+        forum
+    }
+
+    /// The same over an office that is there already, and running.
+    pub(crate) fn over(office: Office) -> Forum {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let options = Options { limits: Limits::none(), ..Options::default() };
+        let fake = runtime.block_on(FakeTelegram::start_with(options)).unwrap();
         let mut forum = Forum { fake, office, face: None, runtime };
         forum.start();
         forum
@@ -63,7 +73,18 @@ impl Forum {
         self.face = Some(child);
     }
 
-    fn kill(&mut self) {
+    /// Stops both halves, and gives the office back.
+    pub(crate) fn stop(mut self) -> Office {
+        if let Some(mut child) = self.face.take() {
+            signal(child.id(), "TERM");
+            child.wait().unwrap();
+        }
+        self.office.stop();
+        let empty = Office::closed();
+        std::mem::replace(&mut self.office, empty)
+    }
+
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.face.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -75,7 +96,7 @@ impl Forum {
     }
 
     #[track_caller]
-    fn until(&self, words: &str) -> String {
+    pub(crate) fn until(&self, words: &str) -> String {
         let caller = std::panic::Location::caller();
         let said =
             self.runtime.block_on(self.fake.wait_for(PATIENCE, |it| {
