@@ -104,7 +104,7 @@ impl Armed {
 
     fn disarm(&self) -> bool {
         self.countdown.store(OFF, Ordering::SeqCst);
-        self.hits.load(Ordering::SeqCst) > 0
+        self.hits.swap(0, Ordering::SeqCst) > 0
     }
 
     fn meet(&self) -> io::Result<()> {

@@ -5,7 +5,8 @@
 //!
 //! What proves what: a producer notes a key after `publish` returned, so a noted key that is not in `done/` at the end
 //! is lost. A worker notes each question before it asks and each answer after `answer` returned, so a question after
-//! its answer is a repetition. Beside the lane's lock it takes a lock of the test's own, so two owners of a lane meet.
+//! its answer is a repetition. Beside the lane's lock it takes a lock of the test's own, so two owners of a lane meet; that
+//! one is opened first, because a dying process lets go of what it opened first, first.
 //! Questions within a lane must come in the order of publication. A sender notes every part it sends; a second time
 //! must carry the mark.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it reports to whoever runs it")]
@@ -19,8 +20,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
-use tinyclaw_disk::Lock;
-use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Message, Reply, Source};
+use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Message, Reply, Source, ThreadId};
 use tinyclaw_queue::{Durability, Options, Place, Queue, Side, View, Which};
 
 const LANES: u64 = 12;
@@ -76,6 +76,30 @@ impl Notes {
     }
 }
 
+/// The test's own locks, a file for each lane. Opened before the queue: the kernel closes a dead process's files in the
+/// order of their numbers, so a guard is free before the lane is, and whoever finds it taken met a living owner.
+struct Guards(HashMap<String, File>);
+
+impl Guards {
+    fn open(dir: &Path, side: &str) -> Guards {
+        let threads = (1..=LANES).map(|it| it.to_string()).chain((0..4).map(|it| format!("f{it}")));
+        let open = |thread: String| {
+            let path = dir.join(format!("guard/{side}-{thread}"));
+            let file = OpenOptions::new().create(true).append(true).open(path).expect("guard");
+            (thread, file)
+        };
+        Guards(threads.map(open).collect())
+    }
+
+    fn take(&self, thread: &ThreadId) -> bool {
+        self.0[thread.as_str()].try_lock().is_ok()
+    }
+
+    fn free(&self, thread: &ThreadId) {
+        self.0[thread.as_str()].unlock().expect("guard");
+    }
+}
+
 fn lines(dir: &Path, name: &str) -> Vec<String> {
     let text = fs::read_to_string(dir.join(name)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
@@ -112,6 +136,7 @@ fn produce(dir: &Path, number: u64) -> ExitCode {
 }
 
 fn work(dir: &Path) -> ExitCode {
+    let guards = Guards::open(dir, "run");
     let queue = open(dir);
     let mut notes = Notes::open(dir, "work");
     loop {
@@ -127,8 +152,7 @@ fn work(dir: &Path) -> ExitCode {
             Err(err) => panic!("claim: {err:?}"),
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
-        let guard = Lock::try_take(&dir.join(format!("guard/run-{thread}"))).expect("guard");
-        if guard.is_none() {
+        if !guards.take(&thread) {
             notes.add(&format!("stolen {thread} {key}"));
         }
         let number: u64 = lease.message().message.parse().unwrap_or(1);
@@ -138,12 +162,12 @@ fn work(dir: &Path) -> ExitCode {
                 && !lease.was_recovered()
                 && number % 2 == now_ms() % 2
             {
-                drop(guard);
+                guards.free(&thread);
                 lease.put_back().expect("put back");
                 continue;
             }
             if number % 17 == 3 && lease.attempt() == 1 {
-                drop(guard);
+                guards.free(&thread);
                 lease.retry_after(Duration::from_millis(3), "a try-out").expect("retry");
                 continue;
             }
@@ -179,13 +203,14 @@ fn work(dir: &Path) -> ExitCode {
             notes.add(&format!("answered {thread} {key}"));
         }
         // Before the lane's own lock is let go, or the next owner meets a guard of the one before.
-        drop(guard);
+        guards.free(&thread);
         lease.finish().expect("finish");
     }
 }
 
 /// Sends the parts of each answer to a file that stands for Telegram.
 fn send(dir: &Path) -> ExitCode {
+    let guards = Guards::open(dir, "send");
     let queue = open(dir);
     let mut telegram = Notes::open(dir, "telegram");
     loop {
@@ -199,8 +224,7 @@ fn send(dir: &Path) -> ExitCode {
             continue;
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
-        let guard = Lock::try_take(&dir.join(format!("guard/send-{thread}"))).expect("guard");
-        if guard.is_none() {
+        if !guards.take(&thread) {
             telegram.add(&format!("stolen {thread} {key}"));
         }
         for part in 1..=PARTS {
@@ -219,7 +243,7 @@ fn send(dir: &Path) -> ExitCode {
                 }
             }
         }
-        drop(guard);
+        guards.free(&thread);
         lease.delivered().expect("delivered");
     }
 }
@@ -337,11 +361,14 @@ fn torture(kills: u64) -> ExitCode {
     fs::write(dir.join("drained"), "").expect("drained");
     drop(crew);
     done.collect(&dir, Duration::ZERO);
+    // Whoever starts next takes away what those who died at their start left behind.
+    drop(open(&dir));
+    let probes = probes(&dir);
     debug_assert!(accepted.len() <= accepted_late.len());
     let report = Report::of(&dir, &accepted_late, &done, left);
     println!(
         "{{\"kills\":{kills},\"accepted\":{},\"done\":{},\"lost\":{},\"stolen\":{},\"reordered\":{},\"repeated\":{},\
-         \"duplicatesMarked\":{},\"duplicatesUnmarked\":{},\"leftOver\":{left},\"seconds\":{seconds:.1}}}",
+         \"duplicatesMarked\":{},\"duplicatesUnmarked\":{},\"leftOver\":{left},\"probes\":{probes},\"seconds\":{seconds:.1}}}",
         report.accepted,
         done.keys.len(),
         report.lost,
@@ -351,9 +378,21 @@ fn torture(kills: u64) -> ExitCode {
         report.marked,
         report.unmarked,
     );
-    let broken =
-        report.lost + report.stolen + report.reordered + report.repeated + report.unmarked + left;
+    let broken = report.lost
+        + report.stolen
+        + report.reordered
+        + report.repeated
+        + report.unmarked
+        + left
+        + probes;
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Files of starts that are over, anywhere.
+fn probes(dir: &Path) -> usize {
+    let places = fs::read_dir(dir.join("state/queue")).expect("list").flatten();
+    let files = places.flat_map(|it| fs::read_dir(it.path()).into_iter().flatten().flatten());
+    files.filter(|it| it.file_name().to_string_lossy().starts_with(".probe-")).count()
 }
 
 /// What reached `done/`. Files older than the producers' memory are taken out, so that the folder stays small.

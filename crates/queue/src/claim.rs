@@ -17,11 +17,16 @@ use crate::group::Group;
 use crate::index::{Among, Index};
 use crate::lease::Lease;
 use crate::name::{self, Name};
+use crate::note::Note;
 use crate::plain::{self, Plain};
 use crate::sweep::SweepState;
 use crate::trouble::{Trouble, Troubles};
 use crate::watch::Watcher;
 use crate::{Options, Place, Queue, Side};
+
+#[cfg(test)]
+#[path = "simulation.rs"]
+mod simulation;
 
 /// Which lanes a claim looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,29 +243,44 @@ impl Inner {
         let Some(guard) = Lock::try_take(&self.folders.lane(side, lane)).map_err(lock)? else {
             return Ok(Taken::Owned);
         };
-        // The note names the message that the last owner had in hand, whatever our index has heard of it.
-        let note = guard.note().map_err(lock)?;
-        let noted = name::parts(&note).filter(|it| it.lane == &**lane);
-        // What we know to have moved on need not be looked for.
-        let noted = noted.filter(|it| !self.index().is_past(it, side)).map(|_| note.as_str());
+        // The note names the message that the last owner had in hand, whatever our index has heard of it. What we know
+        // to have moved on need not be looked for.
+        let note = Note::parse(&guard.note().map_err(lock)?, lane);
+        let is_past = |it: &&str| name::parts(it).is_none_or(|it| self.index().is_past(&it, side));
+        let noted: Vec<&str> = note.names().filter(|it| !is_past(it)).collect();
+        // A new note keeps what the last one named and still lies there.
+        let leave_note = |text: &str| {
+            let is_there = |it: &&str| {
+                let places = [side.waiting(), side.working()];
+                *it != text && places.iter().any(|at| plain::is_there(&self.folders.file(*at, it)))
+            };
+            let next = Note::of(&[text], noted.iter().copied().filter(is_there));
+            if next != note {
+                guard.leave_note(&next.to_string()).map_err(lock)?;
+            }
+            Ok::<Note, ClaimError>(next)
+        };
         loop {
             let (_, working) = self.index().names(side, lane);
-            if let Some(text) = self.left_behind(side, &working, noted) {
+            if let Some(text) = self.left_behind(side, &working, &noted) {
                 if !self.is_of(side.working(), &text, channel)? {
                     return Ok(Taken::Foreign);
                 }
-                guard.leave_note(&text).map_err(lock)?;
+                let note = leave_note(&text)?;
                 let died = !self.troubles().is_ours(side, lane, &text);
                 match self.read(side, lane, &text, !died)? {
-                    Some(message) => return Ok(self.lease(side, lane, &text, message, guard, died)),
+                    Some(message) => {
+                        return Ok(self.lease(side, lane, &text, message, guard, note, died));
+                    }
                     None => continue,
                 }
             }
-            let noted = noted.filter(|it| plain::is_there(&self.folders.file(side.waiting(), it)));
-            if let Some(text) = noted
-                && let Some(parts) = name::parts(text)
-            {
-                self.index().saw(text, &parts, side.waiting(), now_ms());
+            for text in &noted {
+                if let Some(parts) = name::parts(text)
+                    && plain::is_there(&self.folders.file(side.waiting(), text))
+                {
+                    self.index().saw(text, &parts, side.waiting(), now_ms());
+                }
             }
             let (Some(text), _) = self.index().names(side, lane) else { return Ok(Taken::Nothing) };
             let Some(parts) = name::parts(&text) else { return Ok(Taken::Nothing) };
@@ -270,11 +290,17 @@ impl Inner {
             if !self.is_of(side.waiting(), &text, channel)? {
                 return Ok(Taken::Foreign);
             }
-            guard.leave_note(&text).map_err(lock)?;
             let (from, to) = (
                 self.folders.file(side.waiting(), &text),
                 self.folders.file(side.working(), &text),
             );
+            // Looked for before it is noted: our picture may be old, and a note of what is long gone would take the
+            // place of one that others need.
+            if !plain::is_there(&from) {
+                self.index().gone(&parts, side.waiting(), now_ms());
+                continue;
+            }
+            let note = leave_note(&text)?;
             match rename_no_replace(&from, &to) {
                 Ok(()) => {}
                 Err(err) if err.is_not_found() => {
@@ -291,20 +317,18 @@ impl Inner {
             }
             self.index().saw(&text, &parts, side.working(), now_ms());
             match self.read(side, lane, &text, true)? {
-                Some(message) => return Ok(self.lease(side, lane, &text, message, guard, false)),
+                Some(message) => {
+                    return Ok(self.lease(side, lane, &text, message, guard, note, false));
+                }
                 None => continue,
             }
         }
     }
 
     /// The name of a message of this lane that lies where it was worked on although its lane is free.
-    fn left_behind(
-        &self,
-        side: Side,
-        working: &[Box<str>],
-        noted: Option<&str>,
-    ) -> Option<Box<str>> {
-        let mut names: Vec<&str> = working.iter().map(|it| &**it).chain(noted).collect();
+    fn left_behind(&self, side: Side, working: &[Box<str>], noted: &[&str]) -> Option<Box<str>> {
+        let working = working.iter().map(|it| &**it);
+        let mut names: Vec<&str> = working.chain(noted.iter().copied()).collect();
         names.sort_unstable();
         for text in names {
             let parts = name::parts(text)?;
@@ -358,6 +382,7 @@ impl Inner {
         Ok(None)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are what a lease is made of")]
     fn lease(
         self: &Arc<Inner>,
         side: Side,
@@ -365,6 +390,7 @@ impl Inner {
         text: &str,
         message: Message,
         guard: Lock,
+        note: Note,
         recovered: bool,
     ) -> Taken {
         match text.parse::<Name>() {
@@ -374,7 +400,7 @@ impl Inner {
                 lane.clone(),
                 name,
                 message,
-                guard,
+                (guard, note),
                 recovered,
             ))),
             // `read` has parsed the same text.

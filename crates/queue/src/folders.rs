@@ -92,7 +92,7 @@ impl Side {
     }
 }
 
-/// How the file begins that tries the moves at start. A process that dies at start leaves one.
+/// How the file begins that tries the moves at start. A process that dies at start leaves one for the next to remove.
 pub(crate) const PROBE: &str = ".probe-";
 
 const FORMAT: &str = "{\"v\":1}";
@@ -325,10 +325,14 @@ impl Folders {
         }
     }
 
-    /// Tries the move that every message makes, from `tmp/` into every place and back.
+    /// Tries the move that every message makes, from `tmp/` into every place and back. By one process at a time, so the
+    /// file has one name, and what an earlier one left behind when it died is taken away by the next.
     fn check_one_mount(&self) -> Result<(), OpenError> {
-        let probe = format!("{PROBE}{}-{}", std::process::id(), crate::clock::now_ms());
+        let probe = format!("{PROBE}move");
         let home = self.tmp(&probe);
+        for place in &self.places {
+            remove(&place.join(&probe))?;
+        }
         remove(&home)?;
         drop(write_new(&home, b"")?);
         for place in &self.places {

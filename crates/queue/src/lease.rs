@@ -10,6 +10,7 @@ use crate::claim::Inner;
 use crate::clock::{DELAY_MS_MAX, now_ms};
 use crate::error::LeaseError;
 use crate::name::{self, Name};
+use crate::note::Note;
 use crate::plain::KEPT_BYTES_MAX;
 use crate::{Durability, Place, Side};
 
@@ -48,6 +49,8 @@ pub struct Lease {
     message: Message,
     attempt: u32,
     recovered: bool,
+    /// What stands in the lane's file.
+    note: Note,
     /// Taken out only by the drop.
     lock: Option<Lock>,
 }
@@ -59,7 +62,7 @@ impl Lease {
         lane: Arc<str>,
         name: Name,
         mut message: Message,
-        lock: Lock,
+        (lock, note): (Lock, Note),
         recovered: bool,
     ) -> Lease {
         // On disk stands how many attempts ended. One that lies where it is worked on was begun and died; that is
@@ -90,6 +93,7 @@ impl Lease {
             message,
             attempt: lease_attempt,
             recovered,
+            note,
             lock: Some(lock),
         };
         if recovered
@@ -339,9 +343,11 @@ impl Lease {
         let back = self.name.at_epoch(epoch);
         let text = back.to_string();
         let failed = |key| move |source| LeaseError::Move { key, to: place, source };
-        // The note first: whoever takes the lane next finds the head there, whatever its watcher has told it.
+        // The note first, and of both names: whoever takes the lane next finds the head under one of them, whatever its
+        // watcher has told it, and whether we died before the rename or after it.
+        let note = Note::of(&[&self.text, &text], self.note.names());
         if let Some(lock) = &self.lock {
-            lock.leave_note(&text).map_err(|err| {
+            lock.leave_note(&note.to_string()).map_err(|err| {
                 failed(self.name.key.clone())(DiskError {
                     step: "note",
                     path: err.path,

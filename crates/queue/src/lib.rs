@@ -8,6 +8,7 @@ mod group;
 mod index;
 mod lease;
 mod name;
+mod note;
 mod plain;
 mod publish;
 mod sweep;

@@ -67,12 +67,15 @@ fn is_move(event: &notify::Result<Event>) -> bool {
     })
 }
 
+/// What the kernel says of a name in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Happened {
+    Came,
+    Left,
+    Removed,
+}
+
 fn apply(folders: &Folders, index: &mut Index, event: &Event) {
-    enum Happened {
-        Came,
-        Left,
-        Removed,
-    }
     let happened = match event.kind {
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
             Happened::Came
@@ -82,21 +85,27 @@ fn apply(folders: &Folders, index: &mut Index, event: &Event) {
         _ => return,
     };
     for path in &event.paths {
-        let Some((place, text)) = place_of(folders, path) else { continue };
-        let Some(parts) = name::parts(text) else { continue };
-        match happened {
-            Happened::Came => {
-                index.saw(text, &parts, place, now_ms());
-            }
-            Happened::Left => {
-                for side in [Side::Run, Side::Send] {
-                    if side.working() == place {
-                        index.left(&parts, side, now_ms());
-                    }
+        if let Some((place, text)) = place_of(folders, path) {
+            tell(index, place, text, happened);
+        }
+    }
+}
+
+/// Tells the index what happened to a name.
+pub(crate) fn tell(index: &mut Index, place: Place, text: &str, happened: Happened) {
+    let Some(parts) = name::parts(text) else { return };
+    match happened {
+        Happened::Came => {
+            index.saw(text, &parts, place, now_ms());
+        }
+        Happened::Left => {
+            for side in [Side::Run, Side::Send] {
+                if side.working() == place {
+                    index.left(&parts, side, now_ms());
                 }
             }
-            Happened::Removed => index.removed(&parts, place, now_ms()),
         }
+        Happened::Removed => index.removed(&parts, place, now_ms()),
     }
 }
 

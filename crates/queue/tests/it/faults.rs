@@ -154,6 +154,29 @@ fn a_crash_at_any_step_loses_and_repeats_nothing() {
     assert!(step > 60, "the scenario has only {step} steps");
 }
 
+/// Thousands of kills left files of dead starts in quarantine/, for ten minutes and for every eye to see.
+#[test]
+fn a_start_leaves_no_probe_of_an_earlier_one_that_died() {
+    for step in 0.. {
+        let dir = in_memory();
+        drop(open(dir.path()));
+        fail_after(step, Fault::Dead);
+        let died = std::panic::catch_unwind(|| drop(open(dir.path()))).is_err();
+        disarm();
+        drop(open(dir.path()));
+        for place in std::fs::read_dir(dir.path().join("queue")).unwrap().flatten() {
+            for file in std::fs::read_dir(place.path()).into_iter().flatten().flatten() {
+                let name = file.file_name().to_string_lossy().into_owned();
+                assert!(!name.starts_with(".probe-"), "{:?} after step {step}", file.path());
+            }
+        }
+        if !died {
+            assert!(step > 14, "a start has only {step} steps");
+            break;
+        }
+    }
+}
+
 fn an_error_at_every_step(errno: i32) {
     for step in 0.. {
         let dir = in_memory();

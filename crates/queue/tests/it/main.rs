@@ -9,7 +9,7 @@
 //! - the key index in `publish`: `basics::a_key_is_published_once` and the model
 //! - the swap in `replace_waiting`: `basics::an_edit_never_brings_a_claimed_message_back`
 //! - the lane's lock: `basics::a_lane_has_one_owner_among_processes`, and the campaign counts `stolen`
-//! - the note in the lane's file: the campaign counts `reordered`
+//! - the note in the lane's file, both names in it, and the look before it is written: `simulation` in `src/`
 //! - the look before follow-ups are published again:
 //!   `basics::follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again`
 //!
