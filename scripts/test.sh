@@ -119,6 +119,7 @@ stage_tests() {
     else
         echo "cargo-nextest is missing: running with cargo test, campaigns and foreign programs included"
         echo "  → cargo install --locked cargo-nextest"
+        need_programs
         build_programs
         with_log cargo test --workspace --lib --bins --tests --examples --no-fail-fast
     fi
@@ -182,8 +183,16 @@ need_nextest() {
 }
 
 nextest() {
+    need_programs
     build_programs
     with_log cargo nextest run --workspace "$@"
+}
+
+# What tests of ours call by name. Which of them is missing is said here, once, and not by a test that falls over.
+need_programs() {
+    for it in git:git openssl:openssl curl:curl setsid:util-linux unshare:util-linux gzip:gzip tar:tar; do
+        from_apt "${it%:*}" "${it#*:}" || fail "${it%:*} is missing; $advice"
+    done
 }
 
 # real FILTER: tests with something of somebody else's on the other side. They say so when that cannot be had.
@@ -209,7 +218,7 @@ project_files() {
     if [ -e .git ] && have git; then
         git ls-files --cached --others --exclude-standard
     else
-        find . -type f -not -path './target/*' | sed 's,^\./,,'
+        find . -type f -not -path './target/*' -not -path './.git/*' | sed 's,^\./,,'
     fi
 }
 
