@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
         -exec cp '{}' /out/ ';'
 
 FROM ${NODE} AS claude
-COPY scripts/install-claude.sh /install-claude.sh
+COPY scripts/install-claude.sh scripts/claude.pins /
 RUN mkdir /out && cp "$(TINYCLAW_TEST_CACHE=/cache /install-claude.sh)" /out/claude
 
 FROM scratch AS built

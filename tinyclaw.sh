@@ -24,7 +24,7 @@
 #   ./tinyclaw.sh restore FILE [--overwrite]
 #   ./tinyclaw.sh update              back up, replace, check, and go back when it is bad
 #
-#   ./tinyclaw.sh test [quick | STAGE...]
+#   ./tinyclaw.sh test [quick | nightly | STAGE...]
 #                                     check everything, as CI does; `test stages` lists them
 #   ./tinyclaw.sh help                this text
 #

@@ -3,6 +3,8 @@
 #
 #   scripts/test.sh               every stage
 #   scripts/test.sh quick         the inner loop: fmt, clippy, tests
+#   scripts/test.sh nightly       every stage, and versions: the engine against the oldest claude CLI that is supported and
+#                                 the newest that the registry has
 #   scripts/test.sh STAGE...      only these
 #   scripts/test.sh stages        lists them
 #
@@ -18,6 +20,7 @@ cd "$(dirname "$0")/.."
 
 all_stages="fmt shell files lock clippy docs doctests tests attacks campaigns claude browser clients containers"
 quick_stages="fmt lock clippy tests"
+nightly_stages="$all_stages versions"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
 
@@ -33,6 +36,7 @@ about() {
         tests) echo "the tests of every crate" ;;
         attacks) echo "what a hostile agent tries, in an office as in the container" ;;
         campaigns) echo "short kill campaigns: real processes, killed at random" ;;
+        versions) echo "the engine against the oldest supported claude CLI and the newest there is (nightly only)" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the fake Telegram holds for aiogram and python-telegram-bot too" ;;
@@ -143,6 +147,23 @@ stage_claude() {
     have npm || from_apt npm nodejs npm || skip "npm is missing, and with it claude; $advice"
     scripts/install-claude.sh || skip "the claude CLI could not be fetched; scripts/install-claude.sh"
     real 'test(/(^|::)real_claude_/)'
+}
+
+stage_versions() {
+    need_nextest
+    have npm || from_apt npm nodejs npm || skip "npm is missing, and with it claude; $advice"
+    oldest="$(sed -n 's/^oldest //p' scripts/claude.pins)"
+    newest="$(npm view @anthropic-ai/claude-code version)" || skip "the registry cannot be asked for the newest claude"
+    build_programs
+    for version in "$oldest" "$newest"; do
+        flag="--any"
+        if [ "$version" = "$oldest" ]; then flag=""; fi
+        # shellcheck disable=SC2086 # no flag is no word
+        program="$(scripts/install-claude.sh $flag "$version")" || skip "claude $version could not be fetched"
+        echo "claude $version"
+        TINYCLAW_TEST_CLAUDE="$program" with_log cargo nextest run --workspace --profile real \
+            -E 'test(/(^|::)real_claude_/)'
+    done
 }
 
 stage_browser() {
@@ -263,15 +284,16 @@ run_stage() {
 }
 
 is_stage() {
-    case " $all_stages " in *" $1 "*) return 0 ;; esac
+    case " $nightly_stages " in *" $1 "*) return 0 ;; esac
     return 1
 }
 
 case "${1:-all}" in
     all) stages="$all_stages" ;;
     quick) stages="$quick_stages" ;;
+    nightly) stages="$nightly_stages" ;;
     stages)
-        for stage in $all_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
+        for stage in $nightly_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
         exit 0
         ;;
     *)

@@ -4,8 +4,11 @@ use crate::config::EngineConfig;
 use crate::turn::SessionSpec;
 use crate::wire::out;
 
-/// Tools that ask a person at a terminal; there is none. Claude is to ask in its answer.
-const NOT_HERE: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode";
+/// Tools that ask a person at a terminal, where there is none: Claude is to ask in its answer. And those that reach other
+/// sessions of the same home: desks speak to each other through the queue, where a person sees it.
+const NOT_HERE: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode,ListAgents,SendMessage";
+/// Settings of ours that count more than any file: whoever finds this process's socket starts no turn in it.
+const SETTINGS: &str = r#"{"crossSessionInbound":"refuse"}"#;
 
 /// What a process is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +39,18 @@ pub(crate) fn arguments(
     let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
     flag("permission-mode", spec.permission_mode.cli_name());
     flag("model", &config.model_name(spec.model));
+    flag("effort", config.effort.as_str());
+    flag("settings", SETTINGS);
     flag("setting-sources", &config.setting_sources);
+    if config.takes_text_only() {
+        // With no settings of the repository its CLAUDE.md would be gone, too; as a directory to add it is read.
+        flag("add-dir", &spec.cwd.display().to_string());
+    }
     flag("disallowedTools", NOT_HERE);
     flag(if resumed { "resume" } else { "session-id" }, spec.id.as_str());
     if !spec.tools.is_empty() {
         let name = out::MCP_SERVER;
-        let servers =
-            serde_json::json!({ "mcpServers": { name: { "type": "sdk", "name": name } } });
+        let servers = serde_json::json!({ "mcpServers": { name: { "type": "sdk", "name": name, "alwaysLoad": true } } });
         flag("mcp-config", &servers.to_string());
         flag("allowedTools", &format!("mcp__{name}"));
     }
@@ -85,6 +93,8 @@ mod tests {
         assert!(begun.contains(&format!("--session-id={id}")));
         assert!(resumed.contains(&format!("--resume={id}")));
         assert!(begun.contains(&"--permission-mode=acceptEdits".to_owned()));
+        assert!(begun.contains(&"--setting-sources=".to_owned()), "nothing of a repository counts");
+        assert!(begun.contains(&"--add-dir=/desk".to_owned()));
         assert!(!begun.iter().any(|it| it.starts_with("--dangerously")));
     }
 }

@@ -49,8 +49,13 @@ pub struct EngineConfig {
     pub access: Access,
     /// Whether Claude is confined.
     pub landlock: Landlock,
-    /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between.
+    /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between. None by default:
+    /// what they name runs, unasked, and a repository brings such files along.
     pub setting_sources: String,
+    /// How hard Claude thinks.
+    pub effort: Effort,
+    /// From so many tokens on a conversation is summed up.
+    pub compact_window: u64,
     /// Other names for the models than the CLI's aliases.
     pub models: BTreeMap<Model, String>,
     /// The model that takes over when one is overloaded.
@@ -86,7 +91,9 @@ impl EngineConfig {
             capability: None,
             access: Access::default(),
             landlock: Landlock::Auto,
-            setting_sources: "project".to_owned(),
+            setting_sources: String::new(),
+            effort: Effort::High,
+            compact_window: 200_000,
             models: BTreeMap::new(),
             fallback_model: None,
             turns_max: None,
@@ -116,6 +123,11 @@ impl EngineConfig {
 
     pub(crate) fn model_name(&self, model: Model) -> String {
         self.models.get(&model).cloned().unwrap_or_else(|| model.as_str().to_owned())
+    }
+
+    /// Whether a repository is read and nothing of it runs.
+    pub(crate) fn takes_text_only(&self) -> bool {
+        !self.setting_sources.split(',').any(|it| it.trim() == "project")
     }
 
     /// The environment of every program of a desk with this home.
@@ -148,6 +160,13 @@ impl EngineConfig {
         if let Some(it) = &self.base_url {
             set("ANTHROPIC_BASE_URL", it.clone());
         }
+        // What a repository brings is text: no turns of its own, and no folder that some file calls trusted.
+        set("CLAUDE_CODE_DISABLE_CRON", "1".to_owned());
+        if self.takes_text_only() {
+            set("CLAUDE_CODE_IGNORE_PERSISTED_TRUST", "1".to_owned());
+            set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned());
+        }
+        set("CLAUDE_CODE_AUTO_COMPACT_WINDOW", self.compact_window.to_string());
         // Habits rather than necessities: `env` may say otherwise.
         let mut habit = |name: &str, value: String| {
             env.entry(name.to_owned()).or_insert(value);
@@ -209,6 +228,35 @@ pub enum Landlock {
     On,
     /// No.
     Off,
+}
+
+/// How hard Claude thinks before it answers, and so what an answer costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// Hardly.
+    Low,
+    /// Somewhat.
+    Medium,
+    /// As hard as most work wants.
+    #[default]
+    High,
+    /// Harder.
+    XHigh,
+    /// As hard as it can.
+    Max,
+}
+
+impl Effort {
+    /// The CLI's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::XHigh => "xhigh",
+            Effort::Max => "max",
+        }
+    }
 }
 
 /// A word of the settings that means nothing here.

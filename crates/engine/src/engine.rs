@@ -4,6 +4,7 @@
 //! [`EngineConfig::warm_max`] processes stay when idle, the ones used last. A busy one is never evicted: with more
 //! turns at once than that, there are more processes for as long as they run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::transcript::{FinishedReply, Trace};
 use crate::turn::{Background, SessionSpec, Turn, TurnControl, TurnRequest};
 
 /// The CLI's version that this engine was tested with. A newer one is reported, not feared.
-pub const PINNED_VERSION: &str = "2.1.197";
+pub const PINNED_VERSION: &str = "2.1.332";
 
 /// How long [`Engine::close`] waits for all leashes: their two seconds of grace, and some for a loaded machine. After
 /// 25 seconds of letting turns end it must fit into the 30 that a service gets to leave.
@@ -64,6 +65,8 @@ pub struct VersionReport {
     pub pinned: &'static str,
     /// The version that answered last; none before the first turn.
     pub seen: Option<String>,
+    /// Lines that it said and nobody here understands, by type, and how often each came.
+    pub unknown: BTreeMap<String, u64>,
 }
 
 impl VersionReport {
@@ -215,7 +218,8 @@ impl Engine {
 
     /// Which CLI runs, and which was tested.
     pub fn version(&self) -> VersionReport {
-        VersionReport { pinned: PINNED_VERSION, seen: self.0.shared.version() }
+        let shared = &self.0.shared;
+        VersionReport { pinned: PINNED_VERSION, seen: shared.version(), unknown: shared.unknown() }
     }
 
     /// How many processes there are, busy ones included.

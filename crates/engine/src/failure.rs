@@ -205,7 +205,13 @@ impl TurnFailure {
             return Some(TurnFailure::PlanLimit { resets_at: said.resets_at });
         }
         let status = result.api_error_status;
-        let garbled = result.text.contains("Failed to parse JSON");
+        // The same answer as last time would come again; the person can ask for it in pieces.
+        if result.api_error.as_deref() == Some("max_output_tokens")
+            || said.error.as_deref() == Some("max_output_tokens")
+        {
+            return Some(TurnFailure::Refused { status: None, detail: brief(TOO_LONG) });
+        }
+        let garbled = GARBLED.iter().any(|it| result.text.contains(it));
         // The status first: to the CLI an overloaded API is a rate limit, too.
         let failure = match (status, said.error.as_deref()) {
             (Some(401 | 403), _) => TurnFailure::NotLoggedIn { status },
@@ -277,6 +283,11 @@ pub(crate) struct Signs {
     /// Until when.
     pub(crate) resets_at: Option<u64>,
 }
+
+/// How the CLI says that the API's answer made no sense, by its versions.
+const GARBLED: [&str; 2] = ["Failed to parse JSON", "API returned an empty or malformed response"];
+/// Said in place of the CLI's own words, which name a variable that nobody here can set.
+const TOO_LONG: &str = "the answer grew longer than the model may write; ask for it in parts";
 
 fn status_text(status: Option<u16>) -> String {
     status.map(|it| format!(" (status {it})")).unwrap_or_default()
@@ -354,6 +365,22 @@ mod tests {
             failed(None, "API Error: Failed to parse JSON"),
             Some("unknown"),
             expect!["Unavailable { status: None, garbled: true } → BackOffTwice(20s)"],
+        );
+        check(
+            failed(None, "API Error: API returned an empty or malformed response (HTTP 200)"),
+            Some("unknown"),
+            expect!["Unavailable { status: None, garbled: true } → BackOffTwice(20s)"],
+        );
+        let too_long = ResultLine {
+            api_error: Some("max_output_tokens".to_owned()),
+            ..failed(None, "API Error: Claude's response exceeded the 128000 output token maximum")
+        };
+        check(
+            too_long,
+            Some("max_output_tokens"),
+            expect![[
+                r#"Refused { status: None, detail: "the answer grew longer than the model may write; ask for it in parts" } → Report"#
+            ]],
         );
         check(
             failed(Some(404), "no such model"),

@@ -16,7 +16,7 @@ mod transcript;
 mod turn;
 mod wire;
 
-pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
+pub use config::{Auth, ConfigError, Effort, EngineConfig, Landlock, Mode, Times, find_sibling};
 pub use content::{Content, ContentError};
 pub use engine::{BadCwd, Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};

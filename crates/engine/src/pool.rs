@@ -110,6 +110,7 @@ impl Pool {
         let shared = Shared {
             background: background_to,
             version: Arc::default(),
+            unknown: Arc::default(),
             is_unconfined: Arc::new(Once::new()),
         };
         let pool = Arc::new(Pool {

@@ -68,7 +68,8 @@ pub struct TurnRequest {
 /// What happens in a turn, in order. The last one is always [`TurnEvent::Ended`].
 #[derive(Debug)]
 pub enum TurnEvent {
-    /// Claude's process is there and the prompt goes to it.
+    /// Claude's process is there and the prompt goes to it. Comes again when that process turns out to be dead and
+    /// another one gets the prompt.
     SessionReady {
         /// Whether the session is continued. `false`: Claude knows nothing of what was said before.
         resumed: bool,
@@ -200,6 +201,8 @@ pub struct TurnEnd {
     pub num_turns: u32,
     /// What Claude wanted to do and was not allowed to.
     pub denials: Vec<Denial>,
+    /// What runs on in the background, by its description; [`Background`] tells what comes of it.
+    pub running: Vec<String>,
 }
 
 /// How a turn ended.
@@ -231,6 +234,8 @@ pub struct Background {
     pub session: SessionId,
     /// What.
     pub text: String,
+    /// The task that ended last before it was said, by its description.
+    pub task: Option<String>,
     /// The model that spoke.
     pub model: Option<String>,
     /// Tokens.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tinyclaw_domain::Model;
-use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, find_sibling};
+use tinyclaw_engine::{Auth, Effort, Engine, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::{Costs, Journal, Keep, Progresses, StateDir, ThreadBook};
 use tinyclaw_memory::Memory;
 use tinyclaw_queue::{Options, Queue};
@@ -49,7 +49,17 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
     };
     config.base_url = settings.claude.base_url.clone();
     config.turns_max = settings.engine.steps_max.map(|it| it as u32);
-    config.setting_sources = settings.engine.setting_sources.clone();
+    let sources: Vec<String> =
+        settings.engine.setting_sources.iter().map(ToString::to_string).collect();
+    config.setting_sources = sources.join(",");
+    config.effort = match settings.engine.effort {
+        settings::Effort::Low => Effort::Low,
+        settings::Effort::Medium => Effort::Medium,
+        settings::Effort::High => Effort::High,
+        settings::Effort::XHigh => Effort::XHigh,
+        settings::Effort::Max => Effort::Max,
+    };
+    config.compact_window = settings.engine.compact_window;
     config.landlock = match settings.engine.landlock {
         settings::Landlock::Auto => Landlock::Auto,
         settings::Landlock::On => Landlock::On,

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod claude;
 pub mod hostile;
 pub mod messages_api;
 pub mod state;

@@ -197,7 +197,6 @@ fn try_out(program: &Path, credential: &Credential, now: &Settings) -> anyhow::R
     let mut config = EngineConfig::new(program, sibling("tinyclaw-leash")?, state, home);
     config.auth = credential.auth();
     config.base_url = now.claude.base_url.clone();
-    config.setting_sources = String::new();
     config.landlock = match now.engine.landlock {
         settings::Landlock::Auto => Landlock::Auto,
         settings::Landlock::On => Landlock::On,

@@ -1,27 +1,19 @@
 //! The same loop with the real CLI against the fake Messages API. Skipped by name where the CLI is not installed.
 
-use std::path::PathBuf;
-
 use tinyclaw_domain::{Model, Outcome};
 use tinyclaw_e2e::Office;
 use tinyclaw_testkit::messages_api::MessagesApi;
 use tokio::runtime::{Builder, Runtime};
 
-/// The CLI that `scripts/install-claude.sh` installs.
-fn claude() -> Option<PathBuf> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let cache =
-        std::env::var("TINYCLAW_TEST_CACHE").unwrap_or_else(|_| format!("{home}/.cache/tinyclaw"));
-    let versions = std::fs::read_dir(PathBuf::from(cache).join("claude")).ok()?;
-    versions.flatten().map(|it| it.path().join("claude")).find(|it| it.is_file())
-}
-
 /// An office with the real CLI and a fake API, which lives as long as the runtime; nothing where the CLI is missing.
 fn office(env: &[(&str, &str)]) -> Option<(Office, MessagesApi, Runtime)> {
-    let Some(claude) = claude() else {
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        println!("skipped {name}: run scripts/install-claude.sh");
-        return None;
+    let claude = match tinyclaw_testkit::claude::program() {
+        Ok(it) => it,
+        Err(why) => {
+            let name = std::thread::current().name().unwrap_or("a test").to_owned();
+            println!("skipped {name}: {why}");
+            return None;
+        }
     };
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("runtime");

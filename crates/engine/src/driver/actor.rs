@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about time; see `ladder`. What a turn amounts to is `running`'s.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,8 +39,10 @@ pub(super) struct Actor {
     pub(super) requests: u64,
     pub(super) turn: Option<Running>,
     pub(super) aside: Option<Aside>,
-    /// What runs on in the background.
-    pub(super) tasks: HashSet<String>,
+    /// What runs on in the background: what each task was described as.
+    pub(super) tasks: BTreeMap<String, String>,
+    /// The background task that ended last, by its description.
+    pub(super) task_ended: Option<String>,
     pub(super) signs: Arc<Signs>,
     /// When patience with a closing process ends.
     pub(super) close_at: Option<Instant>,
@@ -49,7 +51,6 @@ pub(super) struct Actor {
     pub(super) is_first: bool,
     pub(super) cost_seen: f64,
     pub(super) output_seen: BTreeMap<String, u64>,
-    pub(super) unknown: u64,
 }
 
 const INITIALIZE: &str = "initialize";
@@ -76,7 +77,8 @@ impl Actor {
             requests: 0,
             turn: None,
             aside: None,
-            tasks: HashSet::new(),
+            tasks: BTreeMap::new(),
+            task_ended: None,
             signs,
             close_at: None,
             hears_orders: true,
@@ -84,7 +86,6 @@ impl Actor {
             is_first: true,
             cost_seen: 0.0,
             output_seen: BTreeMap::new(),
-            unknown: 0,
             setup,
         }
     }
@@ -137,7 +138,7 @@ impl Actor {
                 order.give_back();
             }
             Some(Order::Turn(order)) => {
-                self.turn = Some(Running::new(order, self.setup.times.turn));
+                self.turn = Some(Running::new(order, self.setup.times.turn, self.is_ready));
                 self.send_prompt();
             }
             Some(Order::Close { at_once: true }) => {
@@ -186,7 +187,10 @@ impl Actor {
         turn.tell(TurnEvent::SessionReady { resumed, warm });
         turn.resumed = resumed;
         self.is_first = false;
-        self.pen.write(&out::user(&turn.order.uuid, turn.order.content.take()));
+        let mut line = out::user(&turn.order.uuid, turn.order.content.take());
+        self.pen.write(&line);
+        // Kept for another process, in case that this one is dead already.
+        turn.order.content = line["message"]["content"].take();
         turn.has_sent();
     }
 
@@ -198,15 +202,7 @@ impl Actor {
             Line::Init { version, model, mcp } => self.on_init(version, model, mcp),
             Line::Alive => self.with_turn(Running::has_begun),
             Line::State { idle } => self.on_state(idle),
-            Line::Task { id, is_running } => {
-                if is_running {
-                    self.tasks.insert(id);
-                } else {
-                    self.tasks.remove(&id);
-                }
-                self.signs.has_tasks.store(!self.tasks.is_empty(), Ordering::Relaxed);
-                self.with_turn(Running::has_begun);
-            }
+            Line::Task { id, name, is_running } => self.on_task(id, name, is_running),
             Line::Stream(event) => self.on_stream(event),
             Line::Assistant { nested, model, error, blocks } => {
                 self.on_assistant(nested, model, error, blocks);
@@ -228,14 +224,8 @@ impl Actor {
             Line::Request { id, request } => self.on_request(id, request),
             Line::Cancel { id } => self.with_turn(|turn| turn.ask_closed(&id, false)),
             Line::Response { id, error } => self.on_response(&id, error),
-            Line::Unknown(kind) => {
-                self.unknown += 1;
-                tracing::debug!(thread.id = %self.setup.thread, kind, "a line of an unknown type");
-            }
-            Line::Garbage => {
-                self.unknown += 1;
-                tracing::debug!(thread.id = %self.setup.thread, "a line that is not JSON");
-            }
+            Line::Unknown(kind) => self.setup.shared.saw_unknown(&kind),
+            Line::Garbage => self.setup.shared.saw_unknown("not JSON"),
         }
     }
 
@@ -320,6 +310,9 @@ impl Actor {
                 Some(reply) => self.mcp(&id, reply),
                 None => self.on_mcp_call(id, message),
             },
+            HostRequest::BeforeTool { input } => {
+                self.pen.write(&out::helper_within_the_turn(&id, &input));
+            }
             HostRequest::Other(subtype) => {
                 self.pen.write(&out::error(&id, &format!("unsupported request: {subtype}")));
             }
@@ -386,10 +379,13 @@ impl Actor {
         self.finish(turn, outcome, Some((result, bill)));
     }
 
-    /// What this result costs beyond what was told before: cost and models count from the process's start.
+    /// What this result costs beyond what was told before.
+    ///
+    /// A CLI that tells what was used since the last result is believed. Totals count from the process's start with old
+    /// CLIs, and from the session's with new ones: there the difference would bill a resumed session again.
     fn bill(&mut self, result: &ResultLine) -> Bill {
-        let cost_usd = (result.total_cost_usd - self.cost_seen).max(0.0);
-        self.cost_seen = self.cost_seen.max(result.total_cost_usd);
+        let before = self.cost_seen;
+        self.cost_seen = before.max(result.total_cost_usd);
         let mut models = Vec::new();
         for (name, output) in &result.model_output {
             let seen = self.output_seen.insert(name.clone(), *output).unwrap_or(0);
@@ -397,7 +393,16 @@ impl Actor {
                 models.push(name.clone());
             }
         }
-        Bill { cost_usd, models }
+        if let Some(since) = &result.since_last {
+            let wrote = since.iter().filter(|(_, it)| it.output_tokens > 0);
+            models = wrote.map(|(name, _)| name.clone()).collect();
+            return Bill { cost_usd: since.values().map(|it| it.cost_usd).sum(), models };
+        }
+        if result.is_error && result.num_turns == 0 {
+            // It could not even begin; whatever its totals say was billed before.
+            return Bill { cost_usd: 0.0, models: Vec::new() };
+        }
+        Bill { cost_usd: (result.total_cost_usd - before).max(0.0), models }
     }
 
     pub(super) fn finish(
@@ -406,7 +411,8 @@ impl Actor {
         outcome: TurnOutcome,
         result: Option<(&ResultLine, Bill)>,
     ) {
-        let end = turn.end(outcome, result);
+        let mut end = turn.end(outcome, result);
+        end.running = self.tasks.values().cloned().collect();
         tracing::info!(
             thread.id = %self.setup.thread,
             key = %turn.order.key,
@@ -439,8 +445,7 @@ impl Actor {
             }
             return;
         };
-        if turn.sent.is_none() && !self.is_first && turn.is_wanted() {
-            // It died between two turns and nobody noticed: another process can have this one.
+        if turn.came_too_late() {
             return turn.order.give_back();
         }
         let outcome = turn.outcome_of_exit(exit, &stderr);

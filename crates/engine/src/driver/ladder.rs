@@ -198,7 +198,7 @@ mod tests {
             done: None,
             is_ended: false,
         };
-        Running::new(Box::new(order), Times::default().turn)
+        Running::new(Box::new(order), Times::default().turn, true)
     }
 
     async fn after(turn: &Running) -> (u64, Alarm) {

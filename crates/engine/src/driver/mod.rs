@@ -10,6 +10,7 @@ mod ladder;
 mod pipes;
 mod running;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,11 @@ use crate::config::{Mode, Times};
 use crate::failure::TurnFailure;
 use crate::launch::Leashed;
 use crate::turn::{Background, Control, ToolSpec, TurnEnd, TurnEvent, TurnOutcome};
+
+/// Types of unknown lines that are told apart.
+const KINDS_MAX: usize = 32;
+/// A type is a word or two.
+const KIND_CHARS_MAX: usize = 60;
 
 /// What a driver is made with.
 pub(crate) struct Setup {
@@ -42,6 +48,8 @@ pub(crate) struct Setup {
 pub(crate) struct Shared {
     pub(crate) background: mpsc::UnboundedSender<Background>,
     pub(crate) version: Arc<Mutex<Option<String>>>,
+    /// Lines of types that this version does not know, by type.
+    pub(crate) unknown: Arc<Mutex<BTreeMap<String, u64>>>,
     pub(crate) is_unconfined: Arc<std::sync::Once>,
 }
 
@@ -49,6 +57,30 @@ impl Shared {
     /// The version of the CLI that spoke last.
     pub(crate) fn version(&self) -> Option<String> {
         self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every type of line that this version does not know, and how often it came.
+    pub(crate) fn unknown(&self) -> BTreeMap<String, u64> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a line of an unknown type. The first of its type is worth a log line; more types than anybody can mean are
+    /// counted as one.
+    fn saw_unknown(&self, kind: &str) {
+        let is_word = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '/' | ' ');
+        let mut kind: String = kind.chars().filter(is_word).take(KIND_CHARS_MAX).collect();
+        let mut seen = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= KINDS_MAX && !seen.contains_key(&kind) {
+            kind = "others".to_owned();
+        }
+        let times = seen.entry(kind.clone()).or_insert(0);
+        *times += 1;
+        if *times == 1 {
+            tracing::info!(
+                kind,
+                "claude says a line of a type that is not known here; it is ignored"
+            );
+        }
     }
 
     fn saw_version(&self, version: String) {

@@ -35,6 +35,10 @@ pub(super) struct Running {
     pub(super) stopping: Option<Stopping>,
     pub(super) asks: BTreeMap<String, OpenAsk>,
     pub(super) tools: HashMap<String, Instant>,
+    /// Whether the process was ready before this turn came to it.
+    was_ready: bool,
+    /// Whether anything shows that Claude has our prompt.
+    is_taken: bool,
     has_begun: bool,
     hears_controls: bool,
     draft: String,
@@ -82,7 +86,7 @@ pub(super) async fn heard(turn: &mut Option<Running>) -> Option<Control> {
 }
 
 impl Running {
-    pub(super) fn new(order: Box<TurnOrder>, patience: Duration) -> Running {
+    pub(super) fn new(order: Box<TurnOrder>, patience: Duration, was_ready: bool) -> Running {
         let now = Instant::now();
         Running {
             over_at: order.begun.max(now) + patience,
@@ -96,6 +100,8 @@ impl Running {
             stopping: None,
             asks: BTreeMap::new(),
             tools: HashMap::new(),
+            was_ready,
+            is_taken: false,
             has_begun: false,
             hears_controls: true,
             draft: String::new(),
@@ -114,21 +120,45 @@ impl Running {
         self.last_line = now;
     }
 
+    /// Claude has our prompt: no other process will need it.
+    fn taken(&mut self) {
+        self.is_taken = true;
+        self.order.content = Value::Null;
+    }
+
     /// Claude works on our prompt.
     pub(super) fn has_begun(&mut self) {
         self.has_begun = true;
+        self.taken();
         self.echoed = None;
+    }
+
+    /// Something of Claude's goes on, which says nothing about whether it took our prompt.
+    pub(super) fn still_works(&mut self) {
+        if self.is_taken {
+            self.has_begun();
+        }
     }
 
     /// Our prompt came back. Usually Claude works on it by then; an echo and nothing else means it was known.
     pub(super) fn replayed(&mut self, uuid: Option<&str>) {
-        if uuid == Some(self.order.uuid.as_str()) && !self.has_begun {
-            self.echoed = Some(Instant::now());
+        if uuid == Some(self.order.uuid.as_str()) {
+            self.taken();
+            if !self.has_begun {
+                self.echoed = Some(Instant::now());
+            }
         }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
         self.stopping.is_none() && !self.order.events.is_closed()
+    }
+
+    /// Whether its process was dead already when it came, and nobody had noticed: it was ready and idle, and gives no
+    /// sign of having heard of it. Another process can have the turn, under the same uuid: had this one read the prompt
+    /// after all and written it down, Claude would not answer it twice.
+    pub(super) fn came_too_late(&self) -> bool {
+        self.was_ready && !self.is_taken && self.is_wanted()
     }
 
     pub(super) fn has_signalled(&self) -> bool {
@@ -369,6 +399,7 @@ impl TurnEnd {
             ttft_ms: None,
             num_turns: 0,
             denials: Vec::new(),
+            running: Vec::new(),
         }
     }
 }

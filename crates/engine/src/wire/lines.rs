@@ -15,8 +15,8 @@ pub(crate) enum Line {
     Init { version: Option<String>, model: Option<String>, mcp: Vec<(String, String)> },
     /// `system/session_state_changed`.
     State { idle: bool },
-    /// A background task began or ended.
-    Task { id: String, is_running: bool },
+    /// A background task began or ended. Its name is what it was described as, where that is told.
+    Task { id: String, name: Option<String>, is_running: bool },
     /// `system/status`, `thinking_tokens` and other signs of life.
     Alive,
     /// `system/api_retry`: a request failed and will be made again.
@@ -93,6 +93,8 @@ pub(crate) enum HostRequest {
     CanUseTool { tool: String, input: Value, suggestions: Vec<Value> },
     /// A JSON-RPC message for the in-process MCP server.
     Mcp { message: Value },
+    /// A tool is about to be used; see [`super::out::HOOK_HELPERS`].
+    BeforeTool { input: Value },
     /// Something else.
     Other(String),
 }
@@ -107,16 +109,27 @@ pub(crate) struct ResultLine {
     pub(crate) errors: Vec<String>,
     pub(crate) stop_reason: Option<String>,
     pub(crate) terminal_reason: Option<String>,
+    /// The class of the API's error behind it, where the CLI tells one.
+    pub(crate) api_error: Option<String>,
     pub(crate) num_turns: u32,
     pub(crate) duration_ms: u64,
     pub(crate) ttft_ms: Option<u64>,
     /// Of this turn.
     pub(crate) usage: Usage,
-    /// Since the process started.
+    /// Since the process started, or since the session did: that depends on the CLI's version.
     pub(crate) total_cost_usd: f64,
-    /// Output tokens of each model since the process started.
+    /// Output tokens of each model, since the same moment.
     pub(crate) model_output: BTreeMap<String, u64>,
+    /// What each model did since the result before, from CLIs that tell. Nothing done is an empty map.
+    pub(crate) since_last: Option<BTreeMap<String, Share>>,
     pub(crate) denials: Vec<(String, Value)>,
+}
+
+/// What one model did.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Share {
+    pub(crate) cost_usd: f64,
+    pub(crate) output_tokens: u64,
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
@@ -197,13 +210,14 @@ fn system(value: &Value) -> Line {
 
 fn task(value: &Value, subtype: &str) -> Line {
     let Some(id) = text(value, "task_id") else { return Line::Alive };
+    let name = text(value, "description").filter(|it| !it.is_empty());
     let status = text(value, "status")
         .or_else(|| value.pointer("/patch/status").and_then(Value::as_str).map(str::to_owned));
     let is_running = match status.as_deref() {
         None => subtype != "task_notification",
         Some(it) => matches!(it, "running" | "pending" | "started"),
     };
-    Line::Task { id, is_running }
+    Line::Task { id, name, is_running }
 }
 
 fn stream(value: &Value) -> Line {
@@ -309,6 +323,12 @@ fn request(value: &Value) -> Line {
         "mcp_message" => {
             HostRequest::Mcp { message: request.get("message").cloned().unwrap_or(Value::Null) }
         }
+        "hook_callback"
+            if text(request, "callback_id").as_deref() == Some(super::out::HOOK_HELPERS) =>
+        {
+            let input = request.pointer("/input/tool_input").cloned().unwrap_or(Value::Null);
+            HostRequest::BeforeTool { input }
+        }
         _ => HostRequest::Other(subtype),
     };
     Line::Request { id, request }
@@ -327,16 +347,21 @@ fn response(value: &Value) -> Line {
     }
 }
 
+fn shares(value: &Value, key: &str) -> Option<BTreeMap<String, Share>> {
+    let models = value.get(key)?.as_object()?;
+    let share = |it: &Value| Share {
+        cost_usd: it.get("costUSD").and_then(Value::as_f64).filter(|it| *it > 0.0).unwrap_or(0.0),
+        output_tokens: number(it, "outputTokens").unwrap_or(0),
+    };
+    Some(models.iter().map(|(name, it)| (name.clone(), share(it))).collect())
+}
+
 fn result(value: &Value) -> ResultLine {
-    let model_output = value
-        .get("modelUsage")
-        .and_then(Value::as_object)
-        .map(|it| {
-            it.iter()
-                .map(|(name, it)| (name.clone(), number(it, "outputTokens").unwrap_or(0)))
-                .collect()
-        })
-        .unwrap_or_default();
+    let model_output = shares(value, "modelUsage")
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, it)| (name, it.output_tokens))
+        .collect();
     ResultLine {
         subtype: text(value, "subtype").unwrap_or_default(),
         is_error: flag(value, "is_error"),
@@ -345,12 +370,14 @@ fn result(value: &Value) -> ResultLine {
         errors: list(value, "errors").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         stop_reason: text(value, "stop_reason"),
         terminal_reason: text(value, "terminal_reason"),
+        api_error: text(value, "api_error"),
         num_turns: number(value, "num_turns").and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
         duration_ms: number(value, "duration_ms").unwrap_or(0),
         ttft_ms: number(value, "ttft_ms"),
         usage: usage(value.get("usage").unwrap_or(&Value::Null)),
         total_cost_usd: value.get("total_cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
         model_output,
+        since_last: shares(value, "model_usage_since_last_result"),
         denials: list(value, "permission_denials")
             .iter()
             .map(|it| {

@@ -23,13 +23,24 @@ pub(crate) fn user(uuid: &str, content: Value) -> Value {
     })
 }
 
+/// The name under which the CLI asks us before it starts a helper.
+pub(crate) const HOOK_HELPERS: &str = "helpers";
+/// The helpers' tool, by its two names.
+const HELPERS: &str = "Agent|Task";
+
 fn control(id: &str, request: Value) -> Value {
     json!({ "type": "control_request", "request_id": id, "request": request })
 }
 
 /// The first words. The system prompt goes here and not into an argument, which has a length limit and is public.
 pub(crate) fn initialize(id: &str, system_prompt: &str, with_tools: bool) -> Value {
-    let mut request = json!({ "subtype": "initialize", "hooks": null });
+    let mut request = json!({
+        "subtype": "initialize",
+        // A helper that runs on behind the turn answers when nobody waits, and asks when nobody can say yes.
+        "hooks": { "PreToolUse": [{ "matcher": HELPERS, "hookCallbackIds": [HOOK_HELPERS] }] },
+        // Without this a resumed session keeps the system prompt that it began with.
+        "systemPromptSnapshot": false,
+    });
     if with_tools {
         request["sdkMcpServers"] = json!([MCP_SERVER]);
     }
@@ -88,6 +99,16 @@ pub(crate) fn permission(
         }
     };
     success(request_id, response)
+}
+
+/// The answer to [`HOOK_HELPERS`]: a helper works within the turn. Whether it may at all is asked elsewhere.
+pub(crate) fn helper_within_the_turn(request_id: &str, input: &Value) -> Value {
+    let mut input = input.clone();
+    if let Some(input) = input.as_object_mut() {
+        input.insert("run_in_background".to_owned(), json!(false));
+    }
+    let output = json!({ "hookEventName": "PreToolUse", "updatedInput": input });
+    success(request_id, json!({ "hookSpecificOutput": output }))
 }
 
 /// What "always" would allow, in words such as `Bash(curl -s *)`, for the button and whoever presses it.

@@ -6,8 +6,14 @@
 #![allow(clippy::print_stderr, reason = "a test that skips itself says so")]
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 
+mod breaks;
+mod claude;
 mod demo;
 mod desk;
+mod hand;
 mod home;
+mod hostile;
+mod inventory;
 mod leash;
+mod pins;
 mod real;

@@ -10,79 +10,11 @@ use nix::unistd::Pid;
 use serde_json::json;
 use tinyclaw_domain::{Model, PermissionAnswer, PermissionMode};
 use tinyclaw_engine::{
-    Advice, Auth, Content, Draft, EngineConfig, Landlock, Mode, PINNED_VERSION, Trace, Turn,
-    TurnEnd, TurnEvent, TurnFailure, TurnOutcome,
+    Advice, Auth, Content, Draft, Landlock, Mode, Trace, TurnEvent, TurnFailure, TurnOutcome,
 };
-use tinyclaw_testkit::messages_api::MessagesApi;
 
-use crate::desk::{Desk, alive, eventually, is_unconfined, new_session, tool, until};
-
-/// `TINYCLAW_TEST_CLAUDE` names another CLI, to see what a newer one makes of all this.
-fn program() -> Option<PathBuf> {
-    if let Ok(path) = std::env::var("TINYCLAW_TEST_CLAUDE") {
-        return Some(path.into());
-    }
-    let cache = std::env::var("TINYCLAW_TEST_CACHE").map(PathBuf::from);
-    let cache = cache
-        .or_else(|_| std::env::var("HOME").map(|it| PathBuf::from(it).join(".cache/tinyclaw")));
-    Some(cache.ok()?.join("claude").join(PINNED_VERSION).join("claude"))
-}
-
-/// Whether this is the version the engine was made with; a newer one may do some things in its own way.
-fn is_pinned() -> bool {
-    std::env::var("TINYCLAW_TEST_CLAUDE").is_err()
-}
-
-/// A desk with the real CLI, or nothing where it is not installed.
-async fn real_with(change: impl FnOnce(&mut EngineConfig)) -> Option<(Desk, MessagesApi)> {
-    let program = program()?;
-    if !program.is_file() {
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        eprintln!("skipped {name}: no claude {PINNED_VERSION}; run scripts/install-claude.sh");
-        return None;
-    }
-    let api = MessagesApi::start().await.unwrap();
-    let desk = Desk::new(program, |config| {
-        config.auth = Auth::ApiKey("dummy".into());
-        config.base_url = Some(api.url());
-        config.times.start = Duration::from_secs(60);
-        change(config);
-    });
-    Some((desk, api))
-}
-
-macro_rules! real {
-    () => {
-        real!(|_| {})
-    };
-    ($change:expr) => {
-        match real_with($change).await {
-            Some(it) => it,
-            None => return,
-        }
-    };
-}
-
-#[track_caller]
-fn failure(end: &TurnEnd) -> &TurnFailure {
-    match &end.outcome {
-        TurnOutcome::Failed(it) => it,
-        _ => panic!("not a failure: {end:?}"),
-    }
-}
-
-/// Runs a command in Claude's shell without asking.
-fn bash(command: &str) -> String {
-    format!("[api: tool Bash {}]", json!({ "command": command, "description": "test" }))
-}
-
-async fn asking(turn: &mut Turn) -> (String, Vec<String>) {
-    until(turn, |it| match it {
-        TurnEvent::Asking { ask, always } => Some((ask.request_id, always)),
-        _ => None,
-    })
-    .await
-}
+use crate::claude::{asking, bash, failure, real, version};
+use crate::desk::{alive, eventually, is_unconfined, new_session, tool, until};
 
 #[tokio::test]
 async fn real_claude_answers_and_stays_warm() {
@@ -95,7 +27,10 @@ async fn real_claude_answers_and_stays_warm() {
     assert_eq!(first.said, ["You said: hello"]);
     assert!(!first.resumed && first.sent);
     assert!(first.usage.input_tokens > 0 && first.usage.output_tokens > 0 && first.cost_usd > 0.0);
-    assert_eq!(desk.engine.version().is_other(), !is_pinned(), "{:?}", desk.engine.version());
+    let ran = desk.engine.version();
+    assert_eq!(ran.seen.as_deref(), Some(version()));
+    assert_eq!(ran.is_other(), version() != ran.pinned);
+    assert!(ran.unknown.is_empty() || ran.is_other(), "{ran:?}");
 
     // Another model on the same process, and only this turn's price.
     desk.spec.model = Model::Haiku;
@@ -171,7 +106,7 @@ async fn real_claude_uses_a_tool() {
 
 #[tokio::test]
 async fn real_claude_calls_our_tool_without_asking() {
-    let (mut desk, api) = real!();
+    let (mut desk, _api) = real!();
     desk.spec.tools = Arc::new([tool("list_threads")]);
     let mut turn = desk.ask("[api: tool mcp__tinyclaw__list_threads {\"a\":1}]");
     let (name, input, responder) = until(&mut turn, |it| match it {
@@ -184,9 +119,6 @@ async fn real_claude_calls_our_tool_without_asking() {
     let end = turn.end().await.unwrap();
     assert_eq!(end.text, "The tool said: 1 General");
     assert!(end.denials.is_empty());
-    // A newer one lets the model search for tools instead of offering them all.
-    let offered = api.asked()[0].tools.contains(&"mcp__tinyclaw__list_threads".to_owned());
-    assert!(offered || !is_pinned());
 }
 
 #[tokio::test]
@@ -313,7 +245,7 @@ async fn real_claude_gives_up_a_wrong_key_at_once() {
 
 #[tokio::test]
 async fn real_claude_fails_by_the_table() {
-    let (desk, _api) = real!(|it| {
+    let (desk, api) = real!(|it| {
         it.env.insert("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned());
     });
     let minute = Advice::Outlast(Duration::from_secs(60));
@@ -326,16 +258,15 @@ async fn real_claude_fails_by_the_table() {
         ("[api: status 413]", Advice::Report),
         ("[api: status 404]", Advice::DefaultModelOnce),
         ("[api: garbage]", Advice::BackOffTwice(Duration::from_secs(20))),
-        ("[api: refuse]", Advice::Report),
     ] {
-        if matches!(prompt, "[api: refuse]" | "[api: garbage]") && !is_pinned() {
-            // A newer one asks once more by itself, and has other words for nonsense.
-            continue;
-        }
         let end = desk.say(prompt).await;
         assert_eq!(failure(&end).advice(), advice, "{prompt}: {end:?}");
         assert!(!end.text.contains("API Error"), "{prompt}: {end:?}");
     }
+    api.decline_everything();
+    let end = desk.say("hello").await;
+    assert_eq!(failure(&end).advice(), Advice::Report, "{end:?}");
+    api.answer_always(None);
     assert_eq!(desk.say("[api: say fine]").await.text, "fine");
 }
 

@@ -14,9 +14,9 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::values::{
-    Address, CostLine, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
+    Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
     ModelName, Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
-    QuietHoursOf, Secret, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
 };
 use super::{Origin, Reader, Row, Section};
 
@@ -185,8 +185,14 @@ settings! {
         models: BTreeMap<String, String> as MapOf<Text> = "engine.models", [], [], "";
         /// The model that takes over when one is overloaded.
         fallback_model: Option<ModelName> as Optional<OneOf<ModelName>> = "engine.fallbackModel", [], [], "";
-        /// Which of Claude's own settings files count: `user`, `project`, `local`.
-        setting_sources: String as Text = "engine.settingSources", [], [], "project";
+        /// Which of Claude's own settings files count. None by default, so that what a repository brings is read and
+        /// never run: with `project` its hooks, key helpers and variables run and count, unasked, with Claude's login at
+        /// hand. For an office whose repositories are all its own.
+        setting_sources: Vec<SettingSource> as List<OneOf<SettingSource>> = "engine.settingSources", [], [], "";
+        /// How hard Claude thinks before it answers.
+        effort: Effort as OneOf<Effort> = "engine.effort", [], [], "high";
+        /// A conversation of so many tokens is summed up, as each turn pays for all of it.
+        compact_window: u64 as Whole<100_000, 1_000_000> = "engine.compactWindow", [], [], "200000";
         /// Whether the kernel confines Claude to its thread's folder, that thread's home and tmp.
         landlock: Landlock as OneOf<Landlock> = "engine.landlock", [], [], "auto";
         /// More folders that a confined Claude may read and run programs from.

@@ -339,6 +339,32 @@ words! {
     }
 }
 words! {
+    /// One of the places that Claude's own settings come from.
+    SettingSource {
+        /// Its home.
+        User = "user",
+        /// The repository it works in.
+        Project = "project",
+        /// The same, where git does not look.
+        Local = "local",
+    }
+}
+words! {
+    /// How hard Claude thinks.
+    Effort {
+        /// Hardly.
+        Low = "low",
+        /// Somewhat.
+        Medium = "medium",
+        /// As hard as most work wants.
+        High = "high",
+        /// Harder.
+        XHigh = "xhigh",
+        /// As hard as it can.
+        Max = "max",
+    }
+}
+words! {
     /// One of Claude's models.
     ModelName {
         /// The small one.

@@ -24,6 +24,9 @@ pub(super) async fn respond(plan: Plan, model: &str, is_stream: bool) -> Respons
             .into_response(),
         plan if is_stream => stream(plan, model.to_owned()),
         Plan::Stall(_) => std::future::pending().await,
+        Plan::Truncate(_) => {
+            ([(header::CONTENT_TYPE, "application/json")], "{\"id\":\"msg_").into_response()
+        }
         plan => whole(&plan, model),
     }
 }
@@ -73,9 +76,11 @@ fn parts(plan: &Plan) -> (Value, &'static str) {
             let tool = id().replace("msg", "toolu");
             (json!({ "type": "tool_use", "id": tool, "name": name, "input": input }), "tool_use")
         }
-        Plan::Say { text, .. } | Plan::Cut(text) | Plan::Stall(text) => {
+        Plan::Say { text, .. } | Plan::Cut(text) | Plan::Truncate(text) | Plan::Stall(text) => {
             (json!({ "type": "text", "text": text }), "end_turn")
         }
+        Plan::TooLong(text) => (json!({ "type": "text", "text": text }), "max_tokens"),
+        Plan::Counts { .. } => (json!({ "type": "text", "text": "counted" }), "end_turn"),
         _ => (json!({ "type": "text", "text": "I would rather not." }), "refusal"),
     }
 }
@@ -111,7 +116,10 @@ async fn send(to: &Events, event: Value) -> Result<(), ()> {
 
 async fn tell(plan: Plan, model: &str, to: &Events) -> Result<(), ()> {
     let (block, stop) = parts(&plan);
-    let start = message(model, json!([]), Value::Null);
+    let mut start = message(model, json!([]), Value::Null);
+    if let Plan::Counts { given, .. } = plan {
+        start["usage"]["input_tokens"] = json!(given);
+    }
     send(to, json!({ "type": "message_start", "message": start })).await?;
     if block["type"] == "text" {
         let empty = json!({ "type": "text", "text": "" });
@@ -143,6 +151,7 @@ async fn tell(plan: Plan, model: &str, to: &Events) -> Result<(), ()> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             return to.send(Err(io::ErrorKind::ConnectionReset.into())).await.map_err(|_| ());
         }
+        Plan::Truncate(_) => return Ok(()),
         Plan::Stall(_) => {
             to.closed().await;
             return Err(());
@@ -150,8 +159,13 @@ async fn tell(plan: Plan, model: &str, to: &Events) -> Result<(), ()> {
         _ => {}
     }
     send(to, json!({ "type": "content_block_stop", "index": 0 })).await?;
-    let delta = json!({ "stop_reason": stop, "stop_sequence": null });
-    send(to, json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": 5 } }))
-        .await?;
+    // Each frame says all that was used so far, as the real API's do.
+    let frames = if let Plan::Counts { frames, .. } = plan { frames.max(1) } else { 1 };
+    for frame in 1..=frames {
+        let stop = if frame == frames { json!(stop) } else { Value::Null };
+        let delta = json!({ "stop_reason": stop, "stop_sequence": null });
+        let usage = json!({ "output_tokens": 5 });
+        send(to, json!({ "type": "message_delta", "delta": delta, "usage": usage })).await?;
+    }
     send(to, json!({ "type": "message_stop" })).await
 }

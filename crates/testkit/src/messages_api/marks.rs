@@ -9,10 +9,25 @@ use super::Asked;
 /// How a request is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Plan {
-    Say { text: String, pause: Duration },
-    Tool { name: String, input: Value },
+    Say {
+        text: String,
+        pause: Duration,
+    },
+    Tool {
+        name: String,
+        input: Value,
+    },
     Status(u16),
     Cut(String),
+    /// Ends the stream in the middle of a sentence, as if all were said.
+    Truncate(String),
+    /// Stops for want of room.
+    TooLong(String),
+    /// Tells its usage in so many frames, each time all of it, and so many tokens that it was given.
+    Counts {
+        frames: u32,
+        given: u64,
+    },
     Stall(String),
     Hang,
     Garbage,
@@ -59,6 +74,7 @@ pub(super) fn asked(request: &Value) -> Asked {
         results,
         tools: tools.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect(),
         messages: request["messages"].to_string(),
+        effort: request["output_config"]["effort"].as_str().map(str::to_owned),
     }
 }
 
@@ -84,6 +100,12 @@ pub(super) fn plan(asked: &Asked, times: u32) -> Plan {
             }
             "status" if tail.trim().parse().is_ok_and(|most: u32| times > most) => {}
             "status" => return Plan::Status(first.parse().unwrap_or(500)),
+            "truncate" if times > first.parse().unwrap_or(u32::MAX) => {}
+            "truncate" => return Plan::Truncate("This answer ends in the".to_owned()),
+            "counts" => {
+                let given = tail.trim().parse().unwrap_or(10);
+                return Plan::Counts { frames: first.parse().unwrap_or(1), given };
+            }
             "cut" if times > 1 => {}
             "cut" => return Plan::Cut("This answer breaks off in the".to_owned()),
             "stall" => return Plan::Stall("This answer comes to a".to_owned()),

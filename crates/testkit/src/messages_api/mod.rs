@@ -34,6 +34,8 @@ pub struct Asked {
     pub tools: Vec<String>,
     /// The whole conversation, as JSON text.
     pub messages: String,
+    /// How hard the model is to think, if the request says.
+    pub effort: Option<String>,
 }
 
 /// The running fake.
@@ -49,8 +51,8 @@ struct Memory {
     asked: Mutex<Vec<Asked>>,
     /// How often each prompt was asked, for marks that count.
     times: Mutex<HashMap<String, u32>>,
-    /// A status that every request gets.
-    always: Mutex<Option<u16>>,
+    /// What every request gets, whatever its marks say.
+    always: Mutex<Option<marks::Plan>>,
 }
 
 impl MessagesApi {
@@ -89,7 +91,20 @@ impl MessagesApi {
 
     /// From now on every request gets this status; `None`: as the marks say.
     pub fn answer_always(&self, status: Option<u16>) {
-        *self.memory.always.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *self.memory.always.lock().unwrap_or_else(PoisonError::into_inner) =
+            status.map(marks::Plan::Status);
+    }
+
+    /// From now on every answer stops because it is as long as may be, and so does whatever is to complete it.
+    pub fn never_come_to_an_end(&self) {
+        *self.memory.always.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(marks::Plan::TooLong("This answer is as long as may be".to_owned()));
+    }
+
+    /// From now on every request is declined, also when it is made once more in other words.
+    pub fn decline_everything(&self) {
+        *self.memory.always.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(marks::Plan::Refuse);
     }
 
     /// Serves until the end of the process.
@@ -112,11 +127,8 @@ async fn messages(State(memory): State<Arc<Memory>>, Json(request): Json<Value>)
         *times += 1;
         *times
     };
-    let always = *memory.always.lock().unwrap_or_else(PoisonError::into_inner);
-    let plan = match always {
-        Some(status) => marks::Plan::Status(status),
-        None => marks::plan(&asked, times),
-    };
+    let always = memory.always.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let plan = always.unwrap_or_else(|| marks::plan(&asked, times));
     let is_stream = request["stream"] == true;
     let model = asked.model.clone();
     memory.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);

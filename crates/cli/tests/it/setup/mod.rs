@@ -287,15 +287,7 @@ fn a_claude_that_is_not_there_or_does_not_answer_changes_nothing() {
 /// The CLI that `scripts/install-claude.sh` installs.
 #[expect(clippy::print_stderr, reason = "who runs the tests should know what was skipped")]
 fn real_claude() -> Option<PathBuf> {
-    let version = tinyclaw_engine::PINNED_VERSION;
-    let cache = std::env::var_os("TINYCLAW_TEST_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache/tinyclaw")));
-    let program = cache?.join("claude").join(version).join("claude");
-    if program.is_file() {
-        return Some(program);
-    }
-    eprintln!("skipped: no claude {version}; run scripts/install-claude.sh");
-    None
+    tinyclaw_testkit::claude::program().map_err(|why| eprintln!("skipped: {why}")).ok()
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! Processes played by hand, so that they die exactly when a test says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tinyclaw_engine::{
+    Engine, Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, Leashed, TurnFailure,
+    TurnOutcome,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
+use tokio::sync::mpsc;
+
+use crate::desk::Desk;
+
+/// Starts nothing, and hands each process over to the test.
+#[derive(Debug)]
+struct ByHand(mpsc::UnboundedSender<Hand>);
+
+/// A process, as its inside sees it.
+#[derive(Debug)]
+struct Hand {
+    heard: Lines<BufReader<DuplexStream>>,
+    says: DuplexStream,
+    leash: LeashHand,
+}
+
+impl Launcher for ByHand {
+    fn launch(&self, _spec: LaunchSpec) -> LaunchFuture<'_> {
+        let (stdin, heard) = tokio::io::duplex(64 * 1024);
+        let (says, stdout) = tokio::io::duplex(64 * 1024);
+        let (held, leash) = Leash::pair();
+        let _ = self.0.send(Hand { heard: BufReader::new(heard).lines(), says, leash });
+        let leashed = Leashed {
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(tokio::io::empty()),
+            leash: held,
+        };
+        Box::pin(async { Ok(leashed) })
+    }
+}
+
+impl Hand {
+    async fn hears(&mut self) -> Value {
+        let line = self.heard.next_line().await.unwrap().expect("the pipe is open");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    async fn says(&mut self, line: Value) {
+        self.says.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn gets_ready(&mut self) {
+        let hello = self.hears().await;
+        let response = json!({ "subtype": "success", "request_id": hello["request_id"] });
+        self.says(json!({ "type": "control_response", "response": response })).await;
+    }
+
+    /// Hears a prompt and answers it.
+    async fn answers(&mut self, text: &str) -> Value {
+        let prompt = self.hears().await;
+        self.echoes(&prompt).await;
+        self.says(json!({ "type": "result", "subtype": "success", "result": text })).await;
+        let idle = json!({ "type": "system", "subtype": "session_state_changed", "state": "idle" });
+        self.says(idle).await;
+        prompt
+    }
+
+    async fn echoes(&mut self, prompt: &Value) {
+        self.says(json!({ "type": "user", "isReplay": true, "uuid": prompt["uuid"] })).await;
+    }
+
+    fn dies(self) {
+        let _ = self.leash.exit.send(Exit { code: Some(137), signal: None });
+    }
+}
+
+/// A desk whose processes come out of the channel.
+fn desk() -> (Desk, mpsc::UnboundedReceiver<Hand>) {
+    let (to, hands) = mpsc::unbounded_channel();
+    let mut desk = Desk::demo();
+    desk.engine = Engine::with_launcher(desk.config.clone(), Arc::new(ByHand(to)));
+    (desk, hands)
+}
+
+async fn next(hands: &mut mpsc::UnboundedReceiver<Hand>) -> Hand {
+    tokio::time::timeout(Duration::from_secs(60), hands.recv()).await.unwrap().unwrap()
+}
+
+/// Its death is noticed a moment after it, and a prompt may come in that moment.
+#[tokio::test]
+async fn a_turn_handed_to_a_dead_process_is_started_on_a_new_one_without_a_word() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut first = next(&mut hands).await;
+    first.gets_ready().await;
+    first.answers("1").await;
+    assert_eq!(turn.end().await.unwrap().text, "1");
+
+    let turn = desk.ask("two");
+    let prompt = first.hears().await;
+    first.dies();
+    let mut second = next(&mut hands).await;
+    second.gets_ready().await;
+    let again = second.answers("2").await;
+    assert_eq!((&again["uuid"], &again["message"]), (&prompt["uuid"], &prompt["message"]));
+    let end = turn.end().await.unwrap();
+    assert_eq!((end.outcome, end.text.as_str()), (TurnOutcome::Answered, "2"));
+}
+
+/// Started ahead, it never had a turn; that changes nothing.
+#[tokio::test]
+async fn a_turn_handed_to_a_process_that_died_before_its_first_is_started_on_a_new_one() {
+    let (desk, mut hands) = desk();
+    desk.engine.prewarm(desk.spec.clone());
+    let mut first = next(&mut hands).await;
+    first.gets_ready().await;
+    // The engine reads in order: what it does after this line, it does knowing that the process is ready.
+    let ask = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
+    first.says(json!({ "type": "control_request", "request_id": "q", "request": ask })).await;
+    assert_eq!(first.hears().await["response"]["request_id"], "q");
+    let turn = desk.ask("one");
+    first.hears().await;
+    first.dies();
+    let mut second = next(&mut hands).await;
+    second.gets_ready().await;
+    second.answers("1").await;
+    assert_eq!(turn.end().await.unwrap().text, "1");
+}
+
+/// What Claude has heard it may have begun: whether to ask again is not the engine's to say.
+#[tokio::test]
+async fn a_turn_that_was_heard_before_the_process_died_is_a_crash() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut first = next(&mut hands).await;
+    first.gets_ready().await;
+    first.answers("1").await;
+    turn.end().await.unwrap();
+
+    let turn = desk.ask("two");
+    let prompt = first.hears().await;
+    first.echoes(&prompt).await;
+    first.dies();
+    let end = turn.end().await.unwrap();
+    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{end:?}");
+    assert!(hands.try_recv().is_err(), "no other process was asked");
+}
+
+/// One that dies of every prompt is tried on one more process, and then it is told.
+#[tokio::test]
+async fn a_prompt_that_kills_every_process_is_told_after_the_second() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut first = next(&mut hands).await;
+    first.gets_ready().await;
+    first.answers("1").await;
+    turn.end().await.unwrap();
+
+    let turn = desk.ask("deadly");
+    first.hears().await;
+    first.dies();
+    let mut second = next(&mut hands).await;
+    second.gets_ready().await;
+    second.hears().await;
+    second.dies();
+    let end = turn.end().await.unwrap();
+    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{end:?}");
+    assert!(hands.try_recv().is_err(), "no third process was asked");
+}
