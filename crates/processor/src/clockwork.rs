@@ -259,8 +259,13 @@ fn numbers(office: &Arc<Office>) {
     office.vitals.set("claudeProcesses", office.engine.processes());
     let spent = lock(&office.costs).office(now_ms());
     office.vitals.set("costTodayUsd", spent.usd);
-    if let Some(version) = office.engine.version().seen {
+    let claude = office.engine.version();
+    if let Some(version) = claude.seen {
         office.vitals.set("claudeVersion", version);
+        office.vitals.set("claudeTested", claude.pinned);
+    }
+    if !claude.unknown.is_empty() {
+        office.vitals.set("claudeUnknownLines", serde_json::json!(claude.unknown));
     }
     let backlog = waiting >= BACKLOG;
     office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));

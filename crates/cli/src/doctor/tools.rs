@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tinyclaw_engine::leash::kernel_confines;
 use tinyclaw_engine::{PINNED_VERSION, find_sibling};
+use tinyclaw_ledger::health;
+use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
 
 use super::{Finding, Patient};
+use crate::face::one_line;
 use crate::setup::standing::find_program;
 
 /// A CLI that does not say its version by then hangs. It starts a whole runtime, on a machine that may be busy.
@@ -58,7 +61,7 @@ fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
         return Vec::new();
     };
     let shown = program.display();
-    vec![match version(&program) {
+    let mut found = vec![match version(&program) {
         Ok(version) if version == PINNED_VERSION => {
             Finding::ok(NAME, format!("claude {version}, as tested"))
         }
@@ -72,7 +75,32 @@ fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
         Err(why) => {
             Finding::broken(NAME, format!("{shown} {why}"), format!("try it: {shown} --version"))
         }
-    }]
+    }];
+    let sources: Vec<String> =
+        settings.engine.setting_sources.iter().map(ToString::to_string).collect();
+    if !sources.is_empty() {
+        let why = format!(
+            "engine.settingSources is {}: what such files name runs unasked, with Claude's login at hand",
+            sources.join(",")
+        );
+        found.push(Finding::warning(
+            NAME,
+            why,
+            "tinyclaw settings unset engine.settingSources, unless every repository is your own",
+        ));
+    }
+    found.extend(unknown_lines(patient));
+    found
+}
+
+/// What Claude says and this version does not understand: worth a line, and nothing to fear.
+fn unknown_lines(patient: &Patient) -> Option<Finding> {
+    let seen = health::read(&patient.state, "processor", now_ms()).ok()??;
+    let lines = seen.health.numbers.get("claudeUnknownLines")?.as_object()?;
+    let told: Vec<String> =
+        lines.iter().map(|(kind, times)| format!("{} ({times}×)", one_line(kind))).collect();
+    let why = format!("claude says what this version ignores: {}", told.join(", "));
+    (!told.is_empty()).then(|| Finding::ok("engine", why))
 }
 
 /// The version a CLI says, the first word of its answer.

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tinyclaw_domain::{Channel, Key, Message, ThreadId};
+use tinyclaw_engine::PINNED_VERSION;
 use tinyclaw_queue::{Durability, Options, Queue, Side};
 
 use crate::Office;
@@ -209,9 +210,11 @@ fn claude_is_asked_for_its_version_and_one_that_is_none_is_told() {
     let key = ("ANTHROPIC_API_KEY", "sk-ant-api03-secretsecret-1234");
     let set = office.place.path("home/claude").display().to_string();
     let environment = [("TINYCLAW_ENGINE_KIND", "claude"), ("TINYCLAW_ENGINE_CLAUDE", &set), key];
+    let as_tested = format!("echo '{PINNED_VERSION} (Claude Code)'");
+    let other = format!("claude 3.0.0; {PINNED_VERSION} was tested");
     for (script, state, why) in [
-        ("echo '2.1.197 (Claude Code)'", "ok", "claude 2.1.197, as tested"),
-        ("echo '3.0.0 (Claude Code)'", "warning", "claude 3.0.0; 2.1.197 was tested"),
+        (as_tested.as_str(), "ok", ", as tested"),
+        ("echo '3.0.0 (Claude Code)'", "warning", other.as_str()),
         ("echo hello; exit 3", "broken", "is no claude CLI"),
     ] {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("script");
@@ -223,6 +226,33 @@ fn claude_is_asked_for_its_version_and_one_that_is_none_is_told() {
             "no secret is shown"
         );
     }
+}
+
+#[test]
+fn what_a_repository_may_run_and_what_claude_says_that_nobody_knows_are_told() {
+    let office = Office::closed();
+    let program = office.place.path("home/claude");
+    fs::write(&program, format!("#!/bin/sh\necho '{PINNED_VERSION} (Claude Code)'\n"))
+        .expect("script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+    let set = program.display().to_string();
+    let claude = [("TINYCLAW_ENGINE_KIND", "claude"), ("TINYCLAW_ENGINE_CLAUDE", set.as_str())];
+    let engine = |found: &Found| found.0.iter().filter(|it| it["part"] == "engine").count();
+    assert_eq!(engine(&Found::by(&office, &claude)), 1, "by default there is nothing to warn of");
+
+    let sources = ("TINYCLAW_ENGINE_SETTING_SOURCES", "project, local");
+    let found = Found::by(&office, &[claude[0], claude[1], sources]);
+    found.says("engine", "warning", "engine.settingSources is project,local");
+
+    let health = serde_json::json!({
+        "service": "processor", "version": "1", "pid": 1, "startedAt": 1, "at": 1, "alive": true,
+        "ready": true, "why": [], "numbers": { "claudeUnknownLines": { "command_lifecycle": 3 } },
+    });
+    fs::create_dir_all(office.place.path("state/health")).expect("folder");
+    fs::write(office.place.path("state/health/processor.json"), health.to_string())
+        .expect("health");
+    let found = Found::by(&office, &claude);
+    found.says("engine", "ok", "command_lifecycle (3×)");
 }
 
 #[test]
