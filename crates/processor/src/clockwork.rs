@@ -397,7 +397,10 @@ fn remove_old(dir: &Path, now: SystemTime, keep: Duration) {
 pub(crate) async fn background(office: Arc<Office>) {
     let Some(mut words) = office.engine.background() else { return };
     while let Some(said) = words.recv().await {
-        let text = conceal(&said.text).into_owned();
+        let mut text = conceal(&said.text).into_owned();
+        if let Some(task) = &said.task {
+            text = format!("*`{}` has ended:*\n\n{text}", conceal(task).replace('`', "'"));
+        }
         let key = Key::hashed("bg", &format!("{}-{}", said.session, uuid::Uuid::new_v4()));
         let line = HistoryLine {
             timestamp: now_ms(),

@@ -469,6 +469,10 @@ impl Job<'_> {
         if reply.text.trim().is_empty() {
             reply.text = "Claude finished without a word.".to_owned();
         }
+        for task in &end.running {
+            let task = shortened(task, DETAIL_CHARS_MAX).replace('`', "'");
+            reply.text.push_str(&format!("\n\n*Still running: `{task}`*"));
+        }
         // A file is something to show, whatever is said with it.
         if self.message.source == Source::Heartbeat
             && reply.text.contains("[NO_UPDATES]")

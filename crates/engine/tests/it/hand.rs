@@ -67,6 +67,19 @@ impl Hand {
         prompt
     }
 
+    /// Answers a prompt, and says what was used in its own way of counting.
+    async fn bills(&mut self, total: f64, since: Option<f64>) {
+        let prompt = self.hears().await;
+        self.echoes(&prompt).await;
+        let of = |cost: f64| json!({ "claude-x": { "outputTokens": 5, "costUSD": cost } });
+        let mut line = json!({ "type": "result", "subtype": "success", "result": "done",
+            "num_turns": 1, "total_cost_usd": total, "modelUsage": of(total) });
+        if let Some(since) = since {
+            line["model_usage_since_last_result"] = of(since);
+        }
+        self.says(line).await;
+    }
+
     async fn echoes(&mut self, prompt: &Value) {
         self.says(json!({ "type": "user", "isReplay": true, "uuid": prompt["uuid"] })).await;
     }
@@ -168,4 +181,70 @@ async fn a_prompt_that_kills_every_process_is_told_after_the_second() {
     let end = turn.end().await.unwrap();
     assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{end:?}");
     assert!(hands.try_recv().is_err(), "no third process was asked");
+}
+
+/// Old CLIs count from the process's start, new ones from the session's and say what is new.
+#[tokio::test]
+async fn a_resumed_session_is_billed_once_however_a_cli_counts() {
+    for (is_new, totals) in [(true, [0.5, 0.75, 1.0]), (false, [0.5, 0.25, 0.5])] {
+        let (desk, mut hands) = desk();
+        let mut costs = Vec::new();
+        let turn = desk.ask("one");
+        let mut first = next(&mut hands).await;
+        first.gets_ready().await;
+        first.bills(totals[0], is_new.then_some(0.5)).await;
+        costs.push(turn.end().await.unwrap().cost_usd);
+        first.dies();
+        let mut second = None;
+        for (text, total) in [("two", totals[1]), ("three", totals[2])] {
+            let turn = desk.ask(text);
+            if second.is_none() {
+                let mut hand = next(&mut hands).await;
+                hand.gets_ready().await;
+                second = Some(hand);
+            }
+            second.as_mut().unwrap().bills(total, is_new.then_some(0.25)).await;
+            let end = turn.end().await.unwrap();
+            assert_eq!(end.models, ["claude-x"]);
+            costs.push(end.cost_usd);
+        }
+        assert_eq!(costs, [0.5, 0.25, 0.25], "new: {is_new}");
+    }
+}
+
+/// What a newer version says and nobody here knows is counted, and hinders nothing.
+#[tokio::test]
+async fn a_line_of_an_unknown_type_is_counted_by_its_type() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut hand = next(&mut hands).await;
+    hand.gets_ready().await;
+    for times in 0..40 {
+        hand.says(json!({ "type": "command_lifecycle" })).await;
+        hand.says(json!({ "type": "system", "subtype": format!("new_{times}\u{7}") })).await;
+    }
+    hand.answers("1").await;
+    assert_eq!(turn.end().await.unwrap().text, "1");
+    let unknown = desk.engine.version().unknown;
+    assert_eq!((unknown["command_lifecycle"], unknown["system/new_3"]), (40, 1));
+    assert!(unknown.len() <= 33 && unknown["others"] > 1, "{unknown:?}");
+}
+
+/// A helper is made to answer within the turn, whoever asked for the contrary.
+#[tokio::test]
+async fn a_helper_is_never_started_behind_the_turn() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut hand = next(&mut hands).await;
+    hand.gets_ready().await;
+    let input = json!({ "tool_name": "Agent", "tool_input": { "prompt": "look", "run_in_background": true } });
+    let asks = json!({ "subtype": "hook_callback", "callback_id": "helpers", "input": input });
+    hand.says(json!({ "type": "control_request", "request_id": "h", "request": asks })).await;
+    let mut answer = hand.hears().await;
+    if answer["type"] == "user" {
+        answer = hand.hears().await;
+    }
+    let output = answer.pointer("/response/response/hookSpecificOutput").unwrap();
+    assert_eq!(output["updatedInput"], json!({ "prompt": "look", "run_in_background": false }));
+    drop(turn);
 }

@@ -194,7 +194,9 @@ impl Player {
             "400" => (Some(400), "invalid_request", "API Error: 400 bad request"),
             "413" => (Some(413), "invalid_request", "Prompt is too long"),
             "529" => (None, "server_error", "API Error: Repeated 529 Overloaded errors"),
-            "json" => (None, "unknown", "API Error: Failed to parse JSON"),
+            "json" => {
+                (None, "unknown", "API Error: API returned an empty or malformed response (HTTP 200)")
+            }
             _ => (Some(500), "server_error", "API Error: 500 Internal server error"),
         };
         if matches!(how, "401" | "429" | "500" | "529") {
@@ -274,6 +276,10 @@ impl Player {
             self.model(),
             json!({ "outputTokens": self.tokens_out, "costUSD": self.cost_usd }),
         );
+        let since = match (out, notes.cost_usd) {
+            (0, cost) if cost <= 0.0 => json!({}),
+            (out, cost) => json!({ self.model(): { "outputTokens": out, "costUSD": cost } }),
+        };
         json!({
             "type": "result", "subtype": subtype, "is_error": is_error, "api_error_status": null,
             "duration_ms": ms, "duration_api_ms": ms, "ttft_ms": 1, "num_turns": 1, "result": text,
@@ -281,7 +287,7 @@ impl Player {
             "total_cost_usd": self.cost_usd,
             "usage": { "input_tokens": notes.tokens_in / 4, "output_tokens": out,
                 "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0 },
-            "modelUsage": models, "permission_denials": notes.denials, "terminal_reason": "completed",
+            "modelUsage": models, "model_usage_since_last_result": since, "permission_denials": notes.denials, "terminal_reason": "completed",
         })
     }
 }
