@@ -86,6 +86,12 @@ pub fn open_dir_below(root: &Path, below: &Path) -> Result<OwnedFd, ForeignError
     open_beneath(root, below, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
 }
 
+/// Opens whatever lies `below` a folder that is trusted, for naming it only (`O_PATH`), under the rules of [`open_below`]
+/// but for that it may be anything except a link.
+pub fn open_path_below(root: &Path, below: &Path) -> Result<OwnedFd, ForeignError> {
+    open_beneath(root, below, OFlag::O_PATH)
+}
+
 /// Reads the whole of a file [`open_below`] a trusted folder.
 pub fn read_below(root: &Path, below: &Path, bytes_max: u64) -> Result<Vec<u8>, ForeignError> {
     open_below(root, below)?.read(bytes_max)
@@ -299,7 +305,15 @@ fn walk(mut dir: OwnedFd, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> 
             other => other,
         })?;
     }
-    Ok(dir)
+    // Opened for naming it only, a link is opened itself.
+    match is_of(&dir, nix::libc::S_IFLNK) {
+        true => Err(Errno::ELOOP),
+        false => Ok(dir),
+    }
+}
+
+fn is_of(opened: &OwnedFd, kind: nix::libc::mode_t) -> bool {
+    nix::sys::stat::fstat(opened).is_ok_and(|it| it.st_mode & nix::libc::S_IFMT == kind)
 }
 
 fn is_link(dir: &OwnedFd, name: &std::ffi::OsStr) -> bool {
@@ -426,6 +440,22 @@ mod tests {
         assert!(gone("made/by/us").unwrap() && !gone("made/by/us").unwrap());
         assert!(!gone("nowhere/at/all").unwrap());
         assert!(matches!(names_below(&root, Path::new("out")), Err(ForeignError::Link(_))));
+    }
+
+    #[test]
+    fn anything_but_a_link_is_opened_for_naming_it() {
+        let (_dir, root) = strange();
+        let open = |below: &str| open_path_below(&root, Path::new(below));
+        assert!(open("in/side/plain").is_ok() && open("in").is_ok() && open("pipe").is_ok());
+        for link in ["link", "near", "elsewhere/side"] {
+            assert!(matches!(open(link), Err(ForeignError::Link(_))), "{link}");
+            let dir = openat(nix::fcntl::AT_FDCWD, &root, OFlag::O_PATH, Mode::empty()).unwrap();
+            assert_eq!(
+                walk(dir, Path::new(link), OFlag::O_PATH).unwrap_err(),
+                Errno::ELOOP,
+                "{link}"
+            );
+        }
     }
 
     #[test]
