@@ -101,6 +101,20 @@ impl EngineConfig {
         }
     }
 
+    /// With the folders that the operator named where they really are: he may reach them through links, and from here on
+    /// none is followed.
+    pub(crate) fn resolved(mut self) -> EngineConfig {
+        let real = |it: &mut PathBuf| {
+            if let Ok(there) = it.canonicalize() {
+                *it = there;
+            }
+        };
+        let places = [&mut self.state, &mut self.claude_home].into_iter();
+        let access = self.access.readable.iter_mut().chain(&mut self.access.writable);
+        places.chain(access).chain(&mut self.path_prefix).for_each(real);
+        self
+    }
+
     /// What follows on this configuration when `new` is wanted, and what of it has to wait for the next start.
     pub(crate) fn succeeded_by(&self, new: EngineConfig) -> (EngineConfig, Vec<&'static str>) {
         let changes = [

@@ -5,6 +5,7 @@
 //! turns at once than that, there are more processes for as long as they run.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::{EngineConfig, Landlock, Mode};
 use crate::failure::{Advice, TurnFailure};
 use crate::launch::Launcher;
+use crate::leash::folders::{self, Relation};
 use crate::local::LocalLauncher;
 use crate::pool::Pool;
 use crate::transcript::{FinishedReply, Trace};
@@ -39,6 +41,25 @@ pub enum BadCwd {
     /// It is not there.
     #[error("{} is not a directory", .0.display())]
     Missing(PathBuf),
+    /// It is reached through a link, which could lead anywhere by tomorrow.
+    #[error("{} is a link or lies behind one: give the directory itself", .0.display())]
+    Linked(PathBuf),
+    /// It is TinyClaw's own.
+    #[error("{} lies in TinyClaw's own state ({}): choose a directory beside it", cwd.display(), state.display())]
+    InState {
+        /// The directory.
+        cwd: PathBuf,
+        /// The state folder.
+        state: PathBuf,
+    },
+    /// It cannot be looked at.
+    #[error("{} cannot be looked at: {source}", cwd.display())]
+    Unknown {
+        /// The directory.
+        cwd: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Claude would get at TinyClaw's own state.
     #[error("{} contains TinyClaw's own state ({}): choose a directory beside it", cwd.display(), state.display())]
     HoldsState {
@@ -79,12 +100,13 @@ impl VersionReport {
 impl Engine {
     /// An engine whose Claudes run on this machine. Starts no process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
-        let launcher = LocalLauncher {
-            program: config.program.clone(),
-            leash: config.leash.clone(),
-            state: config.state.canonicalize().unwrap_or_else(|_| config.state.clone()),
-            landlock: config.landlock,
-        };
+        let config = config.resolved();
+        let launcher = LocalLauncher::new(
+            config.program.clone(),
+            config.leash.clone(),
+            config.state.clone(),
+            config.landlock,
+        );
         Engine::with_launcher(config, Arc::new(launcher))
     }
 
@@ -122,7 +144,7 @@ impl Engine {
     /// What lies under everything stays until the next start: where the program, the leash, the state folder and
     /// Claude's home are, and how Claude is confined. Gives back the names of what was to change of these.
     pub fn reconfigure(&self, config: EngineConfig) -> Vec<&'static str> {
-        self.0.reconfigure(config)
+        self.0.reconfigure(config.resolved())
     }
 
     /// Closes a thread's idle process. `false`: it is busy and stays.
@@ -195,17 +217,29 @@ impl Engine {
         self.0.transcript(thread, cwd, session).path()
     }
 
-    /// Whether a thread may have this directory.
+    /// Whether a thread may have this directory: the question that the launcher asks again when Claude starts.
     pub fn check_cwd(&self, cwd: &Path) -> Result<(), BadCwd> {
-        let Some(there) = cwd.canonicalize().ok().filter(|it| it.is_dir()) else {
-            return Err(BadCwd::Missing(cwd.to_owned()));
+        let there = match folders::open(cwd) {
+            Err(ForeignError::Link(_)) => return Err(BadCwd::Linked(cwd.to_owned())),
+            other => other.map_err(|_| BadCwd::Missing(cwd.to_owned()))?,
         };
-        let state = self.0.config().state.clone();
-        let state = state.canonicalize().unwrap_or_else(|_| state.clone());
-        if self.0.config().landlock != Landlock::Off && state.starts_with(&there) {
-            return Err(BadCwd::HoldsState { cwd: there, state });
+        if !nix::sys::stat::fstat(&there).is_ok_and(|it| folders::is_folder(&it)) {
+            return Err(BadCwd::Missing(cwd.to_owned()));
         }
-        Ok(())
+        let config = self.0.config();
+        if config.landlock == Landlock::Off {
+            return Ok(());
+        }
+        let (cwd, state) = (cwd.to_owned(), config.state.clone());
+        let relation = folders::open(&state)
+            .map_err(io::Error::other)
+            .and_then(|opened| folders::relation(&there, &opened));
+        match relation {
+            Ok(Relation::Beside) => Ok(()),
+            Ok(Relation::Inside) => Err(BadCwd::InState { cwd, state }),
+            Ok(Relation::Around) => Err(BadCwd::HoldsState { cwd, state }),
+            Err(source) => Err(BadCwd::Unknown { cwd, source }),
+        }
     }
 
     /// Asks Claude for a single word in a session that is kept nowhere, without tools. Costs next to nothing.

@@ -265,7 +265,13 @@ impl TurnFailure {
 
 impl From<&LaunchError> for TurnFailure {
     fn from(err: &LaunchError) -> TurnFailure {
-        if matches!(err, LaunchError::NoCwd(_) | LaunchError::StateInside { .. }) {
+        if matches!(
+            err,
+            LaunchError::NoCwd(_)
+                | LaunchError::StateInside { .. }
+                | LaunchError::InsideState { .. }
+                | LaunchError::Linked { .. }
+        ) {
             return TurnFailure::NoDesk { detail: err.to_string() };
         }
         let source = std::error::Error::source(err).map(|it| format!(": {it}")).unwrap_or_default();

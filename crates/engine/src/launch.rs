@@ -158,6 +158,22 @@ pub enum LaunchError {
         /// What it must not contain.
         state: PathBuf,
     },
+    /// What Claude would be given is in the state folder, and no place of this desk.
+    #[error("{} lies in TinyClaw's own state {}: choose a directory beside it", path.display(), state.display())]
+    InsideState {
+        /// What it would be given.
+        path: PathBuf,
+        /// Where no agent may be.
+        state: PathBuf,
+    },
+    /// What Claude would be given is reached through a link, which could lead anywhere by tomorrow.
+    #[error("{} is a link or lies behind one: give the directory itself, {}", path.display(), real.display())]
+    Linked {
+        /// As it was named.
+        path: PathBuf,
+        /// Where it leads today.
+        real: PathBuf,
+    },
     /// A step of starting it failed.
     #[error("cannot {step} {}", path.display())]
     Step {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
@@ -107,12 +107,8 @@ impl Desk {
 impl Pool {
     pub(crate) fn new(config: EngineConfig, launcher: Arc<dyn Launcher>) -> Arc<Pool> {
         let (background_to, background) = mpsc::unbounded_channel();
-        let shared = Shared {
-            background: background_to,
-            version: Arc::default(),
-            unknown: Arc::default(),
-            is_unconfined: Arc::new(Once::new()),
-        };
+        let shared =
+            Shared { background: background_to, version: Arc::default(), unknown: Arc::default() };
         let pool = Arc::new(Pool {
             config: RwLock::new(Arc::new(config)),
             launcher,

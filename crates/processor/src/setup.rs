@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tinyclaw_domain::Model;
+use tinyclaw_engine::leash::{Promise, missing_promises};
 use tinyclaw_engine::{Auth, Effort, Engine, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::{Costs, Journal, Keep, Progresses, StateDir, ThreadBook};
 use tinyclaw_memory::Memory;
@@ -193,6 +194,7 @@ pub fn prepare(
     vitals.concern("progress", trouble.map(|err| format!("progress/ cannot be swept: {err}.")));
     let (router, trouble) = router(&state);
     vitals.concern("router", trouble);
+    vitals.concern("leash", unkept(&current));
     Ok(Office {
         journal: Journal::new(&state, keep(&current)),
         memory: Memory::new(state.memory()),
@@ -216,6 +218,15 @@ pub fn prepare(
         vitals,
         shutdown,
     })
+}
+
+/// What the leash cannot promise of any Claude here, by the settings and by this kernel.
+fn unkept(settings: &Settings) -> Option<String> {
+    if settings.engine.landlock == settings::Landlock::Off {
+        return Some("engine.landlock is off: claude may touch whatever this user may".to_owned());
+    }
+    let missing = missing_promises();
+    (!missing.is_empty()).then(|| format!("this kernel {}", Promise::told(&missing)))
 }
 
 /// Puts changed settings in force where they were taken over at the start. The rest is read when it is needed.

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tinyclaw_engine::leash::kernel_confines;
+use tinyclaw_engine::leash::{Promise, missing_promises};
 use tinyclaw_engine::{PINNED_VERSION, find_sibling};
 use tinyclaw_ledger::health;
 use tinyclaw_service::now_ms;
@@ -158,22 +158,23 @@ pub(super) fn said(mut command: Command, patience: Duration) -> Result<Said, Str
 
 fn landlock(settings: &Settings) -> Finding {
     const NAME: &str = "landlock";
-    let kernel = "boot a kernel of 5.13 or later with landlock in its lsm= list";
-    match (settings.engine.landlock, kernel_confines()) {
-        (Landlock::Off, _) => Finding::warning(
+    let missing = missing_promises();
+    let kernel = match missing.first() {
+        Some(Promise::Files) => "boot a kernel of 6.12 or later with landlock in its lsm= list",
+        _ => "boot a kernel of 6.12 or later",
+    };
+    let told = format!("this kernel {}", Promise::told(&missing));
+    match settings.engine.landlock {
+        Landlock::Off => Finding::warning(
             NAME,
             "engine.landlock is off: Claude may touch whatever this user may",
             "tinyclaw settings set engine.landlock auto",
         ),
-        (_, true) => Finding::ok(NAME, "the kernel confines Claude to its thread's folder"),
-        (Landlock::Auto, false) => {
-            Finding::warning(NAME, "this kernel has none: Claude runs unconfined", kernel)
+        _ if missing.is_empty() => Finding::ok(NAME, told),
+        Landlock::Auto => Finding::warning(NAME, told, kernel),
+        Landlock::On => {
+            Finding::broken(NAME, format!("{told}; engine.landlock is on: no turn can run"), kernel)
         }
-        (Landlock::On, false) => Finding::broken(
-            NAME,
-            "this kernel has none, and engine.landlock is on: no turn can run",
-            kernel,
-        ),
     }
 }
 

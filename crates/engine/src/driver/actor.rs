@@ -66,7 +66,7 @@ impl Actor {
         Actor {
             lines: pipes::read(leashed.stdout),
             pen: Pen::new(leashed.stdin),
-            stderr: pipes::tail(leashed.stderr, setup.shared.is_unconfined.clone()),
+            stderr: pipes::tail(leashed.stderr),
             leash: leashed.leash,
             orders,
             answers_to,

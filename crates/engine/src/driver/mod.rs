@@ -50,7 +50,6 @@ pub(crate) struct Shared {
     pub(crate) version: Arc<Mutex<Option<String>>>,
     /// Lines of types that this version does not know, by type.
     pub(crate) unknown: Arc<Mutex<BTreeMap<String, u64>>>,
-    pub(crate) is_unconfined: Arc<std::sync::Once>,
 }
 
 impl Shared {

@@ -1,13 +1,12 @@
 //! The three pipes of a process, each with a task of its own, so that no side ever waits for the other.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 
-use crate::leash;
 use crate::wire::Line;
 
 /// A longer line is dropped: a picture in a tool's result can be large, but not like this.
@@ -100,7 +99,7 @@ impl Tail {
     }
 }
 
-pub(super) fn tail(mut from: Box<dyn AsyncRead + Send + Unpin>, is_unconfined: Arc<Once>) -> Tail {
+pub(super) fn tail(mut from: Box<dyn AsyncRead + Send + Unpin>) -> Tail {
     let tail = Tail::default();
     let kept = tail.clone();
     tokio::spawn(async move {
@@ -114,9 +113,6 @@ pub(super) fn tail(mut from: Box<dyn AsyncRead + Send + Unpin>, is_unconfined: A
             bytes.extend(&chunk[..read]);
             let surplus = bytes.len().saturating_sub(STDERR_BYTES_MAX);
             bytes.drain(..surplus);
-            if String::from_utf8_lossy(bytes.make_contiguous()).contains(leash::UNCONFINED) {
-                is_unconfined.call_once(|| tracing::warn!("{}", leash::UNCONFINED));
-            }
         }
     });
     tail

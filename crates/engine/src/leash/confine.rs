@@ -1,25 +1,33 @@
 //! What Claude may touch: Landlock rules, set by the process that turns into Claude, inherited by all below it.
 //!
-//! Reading is granted for what programs need to run, writing for the thread's directory and what the errand names.
-//! Rules reach downwards and cannot be taken back below, so a folder that contains the state folder is granted child
-//! by child, leaving that one out. Besides files, nothing outside may be signalled or looked into, as far as the kernel
-//! knows how: the owner, its secrets and other threads' Claudes are out of reach.
+//! Reading is granted for what programs need to run, writing for the thread's directory and what the errand names. What
+//! is granted is what the errand's descriptors are, not what a path leads to by now, and nothing that lies in the state
+//! folder but the desk's own places there. Rules reach downwards and cannot be taken back below, so a folder to be read
+//! that contains the state folder (and /tmp, where tests have theirs) is granted child by child, leaving that one out. Besides files, nothing outside may be
+//! signalled, looked into or spoken to by an abstract socket; terminals and other devices are not reached at all.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+use tinyclaw_disk::foreign::ForeignError;
 
 use super::Errand;
+use super::folders::{self, Relation};
+use super::promises::{Promise, missing_promises};
 use crate::config::Landlock;
 
-/// The newest rights that this code knows what to do with.
-const KNOWN: ABI = ABI::V6;
+/// The newest rights that this code knows what to do with; a kernel that knows fewer leaves the rest out.
+const KNOWN: ABI = ABI::V9;
 
 /// What every program reads.
-const SYSTEM: [&str; 22] = [
+const SYSTEM: [&str; 18] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -33,18 +41,16 @@ const SYSTEM: [&str; 22] = [
     "/snap",
     "/proc",
     "/sys",
-    "/dev",
-    "/run/systemd/resolve",
-    "/run/resolvconf",
-    "/run/nscd",
     "/run/current-system",
     "/var/lib/dpkg",
     "/var/lib/ca-certificates",
     "/var/cache/fontconfig",
     "/mnt/wsl/resolv.conf",
 ];
-/// What every program writes.
-const SCRATCH: [&str; 11] = [
+/// Where the C library asks for names and users: files, and sockets that answer.
+const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/resolvconf", "/run/nscd"];
+/// What every program writes. No terminal: one of the operator's could be read there, as it is the same user's.
+const SCRATCH: [&str; 8] = [
     "/tmp",
     "/var/tmp",
     "/dev/shm",
@@ -53,92 +59,181 @@ const SCRATCH: [&str; 11] = [
     "/dev/full",
     "/dev/random",
     "/dev/urandom",
-    "/dev/tty",
-    "/dev/ptmx",
-    "/dev/pts",
 ];
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfineError {
     #[error("cannot confine claude")]
     Rules(#[from] RulesetError),
-    #[error("landlock is set to on, and this kernel does not have it")]
-    Missing,
-    #[error("cannot tell the working directory")]
-    Cwd(#[source] std::io::Error),
+    #[error("engine.landlock is on, and this kernel {}", Promise::told(.0))]
+    Missing(Vec<Promise>),
+    #[error("the kernel did not take the rules that it said it knows")]
+    NotTaken,
+    #[error("cannot open the state folder")]
+    State(#[source] ForeignError),
+    #[error("cannot open what claude is given")]
+    Open(#[source] ForeignError),
+    #[error("cannot look at what claude is given")]
+    Look(#[source] io::Error),
+    #[error("{} lies in TinyClaw's own state and is no place of this desk", .0.display())]
+    Inside(PathBuf),
+    #[error("{} contains TinyClaw's own state and is to be written", .0.display())]
+    Around(PathBuf),
 }
 
-/// Whether this kernel has Landlock, for whoever wants to know before a Claude starts. Confines nothing.
-pub fn kernel_confines() -> bool {
-    let asked = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(ABI::V1));
-    asked.and_then(Ruleset::create).is_ok()
+/// What the errand gives to Claude, opened.
+#[derive(Debug)]
+pub(super) struct Grants {
+    state: OwnedFd,
+    cwd: OwnedFd,
+    own: Vec<OwnedFd>,
+    writable: Vec<OwnedFd>,
+    readable: Vec<OwnedFd>,
 }
 
-/// Confines this process for good. `false`: the kernel cannot, and the errand does not insist.
-pub(super) fn confine(errand: &Errand) -> Result<bool, ConfineError> {
+impl Grants {
+    /// Opens what the errand hands over, so that Claude inherits none of it, and refuses what no agent may have. That is
+    /// the launcher's duty first; here nobody has to believe it.
+    pub(super) fn open(errand: &Errand) -> Result<Grants, ConfineError> {
+        let take = |number: i32| -> Result<OwnedFd, ConfineError> {
+            folders::reopen(number).map_err(ConfineError::Look)
+        };
+        let take_all = |numbers: &[i32]| -> Result<Vec<OwnedFd>, ConfineError> {
+            numbers.iter().copied().map(take).collect()
+        };
+        let own = errand.own.iter().map(|it| folders::open_own(&errand.shut, it));
+        let grants = Grants {
+            state: folders::open(&errand.shut).map_err(ConfineError::State)?,
+            cwd: take(errand.cwd)?,
+            own: own.collect::<Result<_, _>>().map_err(ConfineError::Open)?,
+            writable: take_all(&errand.writable)?,
+            readable: take_all(&errand.readable)?,
+        };
+        if errand.landlock != Landlock::Off {
+            grants.check()?;
+        }
+        Ok(grants)
+    }
+
+    fn check(&self) -> Result<(), ConfineError> {
+        let relation = |it| folders::relation(it, &self.state).map_err(ConfineError::Look);
+        for given in &self.readable {
+            if relation(given)? == Relation::Inside {
+                return Err(ConfineError::Inside(folders::place_of(given)));
+            }
+        }
+        for given in self.writable.iter().chain([&self.cwd]) {
+            match relation(given)? {
+                Relation::Beside => {}
+                Relation::Inside if self.is_own(given)? => {}
+                Relation::Inside => return Err(ConfineError::Inside(folders::place_of(given))),
+                Relation::Around => return Err(ConfineError::Around(folders::place_of(given))),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_own(&self, given: &OwnedFd) -> Result<bool, ConfineError> {
+        for own in &self.own {
+            if folders::is_same(own, given).map_err(ConfineError::Look)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The directory that Claude works in.
+    pub(super) fn cwd(&self) -> &OwnedFd {
+        &self.cwd
+    }
+}
+
+/// Confines this process for good. Gives back what the kernel cannot promise, if the errand does not insist.
+pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, ConfineError> {
     if errand.landlock == Landlock::Off {
-        return Ok(true);
+        return Ok(Vec::new());
     }
-    let cwd = std::env::current_dir().map_err(ConfineError::Cwd)?;
-    let shut = errand.shut.canonicalize().unwrap_or_else(|_| errand.shut.clone());
-    let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-    readable.extend(errand.readable.iter().cloned());
-    readable.extend(errand.program.parent().map(Path::to_owned));
-    let mut writable: Vec<PathBuf> = SCRATCH.iter().map(PathBuf::from).collect();
-    writable.extend(errand.writable.iter().cloned());
-    writable.extend(common_git_dir(&cwd));
-    writable.push(cwd);
-
-    let read = AccessFs::from_read(KNOWN);
+    let missing = missing_promises();
+    if errand.landlock == Landlock::On && !missing.is_empty() {
+        return Err(ConfineError::Missing(missing));
+    }
+    if missing.contains(&Promise::Files) {
+        return Ok(missing);
+    }
     let all: BitFlags<AccessFs> = AccessFs::from_all(KNOWN);
-    let status = Ruleset::default()
+    let read = AccessFs::from_read(KNOWN);
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)?
-        .scope(Scope::Signal)?
-        .create()?
-        .add_rules(path_beneath_rules(around(&readable, &shut), read))?
-        .add_rules(path_beneath_rules(around(&writable, &shut), all))?
-        .restrict_self()?;
-    match (status.ruleset, errand.landlock) {
-        (RulesetStatus::NotEnforced, Landlock::On) => Err(ConfineError::Missing),
-        (RulesetStatus::NotEnforced, _) => Ok(false),
-        _ => Ok(true),
-    }
-}
-
-/// The paths, with every one that contains `shut` replaced by its children that do not.
-fn around(paths: &[PathBuf], shut: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut todo: Vec<PathBuf> = paths.iter().filter_map(|it| it.canonicalize().ok()).collect();
-    while let Some(path) = todo.pop() {
-        if !shut.starts_with(&path) {
-            found.push(path);
-        } else if path != shut {
-            let children = std::fs::read_dir(&path).into_iter().flatten().flatten();
-            // A link may lead anywhere, also to what is left out here; it is not what was granted.
-            let children = children.filter(|it| it.file_type().is_ok_and(|it| !it.is_symlink()));
-            todo.extend(children.map(|it| it.path()));
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?;
+    let mut grant = |given: &OwnedFd, rights: BitFlags<AccessFs>| -> Result<(), ConfineError> {
+        for part in around(given, &grants.state).map_err(ConfineError::Look)? {
+            add(&mut rules, &part, rights)?;
+        }
+        Ok(())
+    };
+    let program = errand.program.parent().map(Path::to_owned);
+    for path in SYSTEM.iter().map(PathBuf::from).chain(program) {
+        if let Some(it) = named(&path) {
+            grant(&it, read)?;
         }
     }
-    found
+    for (paths, rights) in [
+        (&RESOLVERS[..], read | AccessFs::ResolveUnix),
+        (&SCRATCH[..], all),
+        // Its names only; of what is behind them there is the list above.
+        (&["/dev"][..], AccessFs::ReadDir.into()),
+    ] {
+        for it in paths.iter().filter_map(|it| named(Path::new(it))) {
+            grant(&it, rights)?;
+        }
+    }
+    for it in &grants.readable {
+        grant(it, read)?;
+    }
+    for it in &grants.writable {
+        grant(it, all)?;
+    }
+    // Places of the desk itself are granted as they are, wherever they lie.
+    for it in grants.own.iter().chain([&grants.cwd]) {
+        add(&mut rules, it, all)?;
+    }
+    match rules.restrict_self()?.ruleset {
+        RulesetStatus::NotEnforced => Err(ConfineError::NotTaken),
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(missing),
+    }
 }
 
-/// The repository behind a linked worktree, which Git has to write when something is committed there.
-///
-/// `.git` in the directory can be written by Claude, so it is believed only when the place it names points back: that
-/// one Claude cannot have made.
-fn common_git_dir(cwd: &Path) -> Option<PathBuf> {
-    let dot_git = cwd.join(".git");
-    let text = dot_git.is_file().then(|| std::fs::read_to_string(&dot_git).ok())??;
-    let linked = cwd.join(text.strip_prefix("gitdir:")?.trim()).canonicalize().ok()?;
-    let back = std::fs::read_to_string(linked.join("gitdir")).ok()?;
-    let back = linked.join(back.trim()).canonicalize().ok()?;
-    let common = std::fs::read_to_string(linked.join("commondir")).ok()?;
-    let common = linked.join(common.trim()).canonicalize().ok()?;
-    let is_ours =
-        back == dot_git.canonicalize().ok()? && linked.starts_with(common.join("worktrees"));
-    (is_ours && common.join("objects").is_dir()).then_some(common)
+fn add(
+    rules: &mut RulesetCreated,
+    given: &OwnedFd,
+    rights: BitFlags<AccessFs>,
+) -> Result<(), ConfineError> {
+    let is_folder = fstat(given).is_ok_and(|it| folders::is_folder(&it));
+    let rights = if is_folder { rights } else { rights & AccessFs::from_file(KNOWN) };
+    rules.add_rule(PathBeneath::new(given, rights))?;
+    Ok(())
+}
+
+/// What the system has under this name; it may be a link of the system's. `None`: it has no such thing.
+fn named(path: &Path) -> Option<OwnedFd> {
+    openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
+}
+
+/// What is given, or its children but for the state folder if it contains that. Nothing of what lies in the state folder.
+fn around(given: &OwnedFd, state: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    match folders::relation(given, state)? {
+        Relation::Beside => Ok(vec![given.try_clone()?]),
+        Relation::Inside => Ok(Vec::new()),
+        Relation::Around => {
+            let mut found = Vec::new();
+            for child in folders::children(given)? {
+                found.extend(around(&child, state)?);
+            }
+            Ok(found)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -155,27 +250,18 @@ mod tests {
         }
         std::os::unix::fs::symlink(root.join("home/.tinyclaw/queue"), root.join("home/link"))
             .unwrap();
-        let shut = root.join("home/.tinyclaw");
-        let mut found = around(&[root.join("home"), root.join("home/.tinyclaw/queue")], &shut);
-        found.sort();
-        let wanted = ["home/.claude", "home/.tinyclaw/queue", "home/project"];
-        // What was named itself is granted; what lies below the state and was not named is not.
-        assert_eq!(found, wanted.map(|it| root.join(it)));
-        assert_eq!(around(std::slice::from_ref(&shut), &shut), [] as [PathBuf; 0]);
-    }
-
-    #[test]
-    fn a_git_file_is_believed_only_if_the_repository_points_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        let (desk, linked) = (root.join("desk"), root.join("repo/.git/worktrees/desk"));
-        for it in [&desk, &linked, &root.join("repo/.git/objects")] {
-            std::fs::create_dir_all(it).unwrap();
+        let open = |below: &str| folders::open(&root.join(below)).unwrap();
+        let state = open("home/.tinyclaw");
+        let found = |below: &str| {
+            let found = around(&open(below), &state).unwrap();
+            let mut found: Vec<PathBuf> = found.iter().map(folders::place_of).collect();
+            found.sort();
+            found
+        };
+        assert_eq!(found("home"), ["home/.claude", "home/project"].map(|it| root.join(it)));
+        assert_eq!(found("home/project"), [root.join("home/project")]);
+        for nothing in ["home/.tinyclaw", "home/.tinyclaw/queue"] {
+            assert_eq!(found(nothing), [] as [PathBuf; 0]);
         }
-        std::fs::write(desk.join(".git"), format!("gitdir: {}\n", linked.display())).unwrap();
-        std::fs::write(linked.join("commondir"), "../..\n").unwrap();
-        assert_eq!(common_git_dir(&desk), None);
-        std::fs::write(linked.join("gitdir"), desk.join(".git").to_str().unwrap()).unwrap();
-        assert_eq!(common_git_dir(&desk), Some(root.join("repo/.git")));
     }
 }

@@ -1,16 +1,21 @@
 //! The leash: a small process between the engine and Claude that outlives neither.
 //!
 //! In order: it takes the session's lock (ending whoever held it), becomes the reaper of everything below it, starts
-//! Claude confined and with the pipes it was given, and then waits. When Claude ends, when its owner's pipe closes, or
-//! when it is told to (SIGTERM), it ends every descendant, first politely, and leaves with Claude's exit code. SIGINT
-//! goes on to Claude alone. It reads nothing of what is said and writes nothing but its own complaints to stderr.
+//! Claude confined and with the descriptors it was given, and then waits. When Claude ends, when its owner's pipe closes,
+//! or when it is told to (SIGTERM), it ends every descendant, first politely, and leaves with Claude's exit code. SIGINT
+//! goes on to Claude alone. It reads nothing of what is said. What it has to say itself goes through a pipe that Claude
+//! never had, since on stderr anybody below could say the same.
 //!
 //! No thread but the main one, so that "when my parent dies" means the leash and not one of its threads.
 
 mod confine;
 mod descendants;
+mod end;
 mod errand;
+pub(crate) mod folders;
+mod promises;
 mod session;
+mod syscalls;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,18 +23,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 
-pub use confine::kernel_confines;
+use self::confine::Grants;
+use self::end::{Pen, reap};
+use crate::config::Landlock;
+
 pub use errand::{BadErrand, Errand};
+pub use promises::{Promise, missing_promises};
 pub use session::LEASH_MARK;
 
 /// Exit code: the session is held by somebody who could not be ended.
@@ -37,13 +44,10 @@ pub const EXIT_HELD: i32 = 75;
 /// Exit code: Claude could not be started.
 pub const EXIT_NOT_STARTED: i32 = 78;
 
-/// What every line of the leash on stderr begins with.
-pub const SAYS: &str = "tinyclaw-leash: ";
-/// What the leash says when the kernel has no Landlock.
-pub const UNCONFINED: &str = "this kernel has no Landlock, claude runs unconfined";
-
-/// How long descendants get to leave by themselves.
-const GRACE: Duration = Duration::from_secs(2);
+/// How a report to the owner begins that says why there is no Claude.
+pub(crate) const REFUSES: &str = "refuses: ";
+/// How a report to the owner begins that says what this kernel cannot promise.
+pub(crate) const WARNS: &str = "warns: ";
 
 /// The leash's `main`: returns the exit code.
 pub fn run(args: impl Iterator<Item = std::ffi::OsString>) -> i32 {
@@ -53,47 +57,115 @@ pub fn run(args: impl Iterator<Item = std::ffi::OsString>) -> i32 {
         Ok(it) => it,
         Err(err) => return complain(EXIT_NOT_STARTED, &err),
     };
+    let report = match Report::open(&errand) {
+        Ok(it) => it,
+        Err(err) => return complain(EXIT_NOT_STARTED, &err),
+    };
     match inner {
-        Some(parent) => become_claude(&errand, &parent.to_string_lossy()),
-        None => hold(&errand),
+        Some(parent) => become_claude(&errand, &parent.to_string_lossy(), report),
+        None => hold(&errand, report),
     }
 }
 
-fn complain(code: i32, err: &dyn std::error::Error) -> i32 {
+/// The pipe to the owner.
+struct Report(File);
+
+impl Report {
+    /// Opens it anew, so that it is closed on exec.
+    fn open(errand: &Errand) -> io::Result<Report> {
+        let path = format!("/proc/self/fd/{}", errand.report);
+        Ok(Report(File::options().write(true).open(path)?))
+    }
+
+    fn say(&mut self, kind: &str, text: &str) {
+        // Nobody may be left to read it.
+        let _ = writeln!(self.0, "{kind}{}", text.replace('\n', " "));
+    }
+
+    /// Says why there is no Claude, to the owner and to whoever reads stderr.
+    fn refuse(&mut self, code: i32, err: &dyn std::error::Error) -> i32 {
+        self.say(REFUSES, &in_words(err));
+        complain(code, err)
+    }
+}
+
+fn in_words(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(it) = source {
         text = format!("{text}: {it}");
         source = it.source();
     }
-    say(&text);
+    text
+}
+
+fn complain(code: i32, err: &dyn std::error::Error) -> i32 {
+    let _ = writeln!(io::stderr(), "tinyclaw-leash: {}", in_words(err));
     code
 }
 
-fn say(text: &str) {
-    // Nobody may be left to read it.
-    let _ = writeln!(io::stderr(), "{SAYS}{text}");
-}
-
 /// The second stage: dies with the leash, confines itself, and turns into Claude.
-fn become_claude(errand: &Errand, parent: &str) -> i32 {
+fn become_claude(errand: &Errand, parent: &str, mut report: Report) -> i32 {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if getppid().to_string() != parent {
         // The leash died before its death could be noticed.
         return EXIT_NOT_STARTED;
     }
-    match confine::confine(errand) {
-        Ok(true) => {}
-        Ok(false) => say(UNCONFINED),
-        Err(err) => return complain(EXIT_NOT_STARTED, &err),
+    let grants = match Grants::open(errand) {
+        Ok(it) => it,
+        Err(err) => return report.refuse(EXIT_NOT_STARTED, &err),
+    };
+    let ready = (|| -> io::Result<()> {
+        nix::unistd::fchdir(grants.cwd())?;
+        // Away from the operator's terminal: there nobody can type into his shell.
+        nix::unistd::setsid()?;
+        close_inherited()
+    })();
+    if let Err(err) = ready {
+        return report.refuse(EXIT_NOT_STARTED, &err);
+    }
+    match confine::confine(errand, &grants) {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => report.say(WARNS, &format!("this kernel {}", Promise::told(&missing))),
+        Err(err) => return report.refuse(EXIT_NOT_STARTED, &err),
+    }
+    if errand.landlock != Landlock::Off
+        && let Err(err) = syscalls::refuse_intrusion()
+    {
+        return report.refuse(EXIT_NOT_STARTED, &err);
     }
     #[expect(clippy::disallowed_methods, reason = "the leash turns into Claude here")]
     let err = Command::new(&errand.program).args(&errand.args).exec();
-    say(&format!("cannot start {}: {err}", errand.program.display()));
-    EXIT_NOT_STARTED
+    let program = errand.program.display();
+    let err = io::Error::other(format!("cannot start {program}: {err}"));
+    report.refuse(EXIT_NOT_STARTED, &err)
 }
 
-fn hold(errand: &Errand) -> i32 {
+/// Closes every descriptor that Claude would inherit but the first three.
+fn close_inherited() -> io::Result<()> {
+    let numbers: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|it| it.file_name().to_str()?.parse().ok())
+        .filter(|it| *it > 2)
+        .collect();
+    for number in numbers {
+        // What we opened ourselves, the grants and the report, is closed on exec and is still needed.
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+        if about.is_ok_and(|it| !closes_on_exec(&it)) {
+            nix::unistd::close(number)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel's description of a descriptor has the flag, `O_CLOEXEC` in octal.
+fn closes_on_exec(about: &str) -> bool {
+    let flags = about.lines().find_map(|it| it.strip_prefix("flags:"));
+    let flags = flags.and_then(|it| u64::from_str_radix(it.trim(), 8).ok());
+    flags.is_some_and(|it| it & nix::libc::O_CLOEXEC as u64 != 0)
+}
+
+fn hold(errand: &Errand, mut report: Report) -> i32 {
     let ready = (|| -> io::Result<(File, SignalFd)> {
         // Opened anew, so that it is closed on exec; the number itself would be inherited by Claude.
         let alive = File::open(format!("/proc/self/fd/{}", errand.liveness))?;
@@ -109,18 +181,25 @@ fn hold(errand: &Errand) -> i32 {
     })();
     let (alive, signals) = match ready {
         Ok(it) => it,
-        Err(err) => return complain(EXIT_NOT_STARTED, &err),
+        Err(err) => return report.refuse(EXIT_NOT_STARTED, &err),
     };
     let has_owner = || !is_closed(alive.as_fd());
     let session = match session::take(&errand.lock, has_owner) {
         Ok(it) => it,
-        Err(err) => return complain(EXIT_HELD, &err),
+        Err(err) => return report.refuse(EXIT_HELD, &err),
     };
+    // After the session was taken: for that, a leash outside had to be signalled.
+    let pen = Pen::enter(errand.landlock);
     let code = match start(errand) {
-        Ok(claude) => watch(claude, alive.as_fd(), &signals),
-        Err(err) => complain(EXIT_NOT_STARTED, &err),
+        Ok(claude) => {
+            // The owner hears all there is when the stage that turns into Claude has closed its end, too.
+            drop(report);
+            let _ = nix::unistd::close(errand.report);
+            watch(claude, alive.as_fd(), &signals)
+        }
+        Err(err) => report.refuse(EXIT_NOT_STARTED, &err),
     };
-    end_all(&signals);
+    pen.end_all(&signals);
     session.release();
     code
 }
@@ -133,7 +212,7 @@ fn start(errand: &Errand) -> io::Result<Pid> {
         .args(errand.to_args())
         .env(LEASH_MARK, &errand.lock)
         .spawn()?;
-    // Claude has the pipes now. Kept here they would hide its end from the engine.
+    // Claude has the sockets now. Kept here they would hide its end from the engine.
     let nothing = File::options().read(true).write(true).open(Path::new("/dev/null"))?;
     nix::unistd::dup2_stdin(&nothing)?;
     nix::unistd::dup2_stdout(&nothing)?;
@@ -169,47 +248,6 @@ fn watch(claude: Pid, alive: BorrowedFd<'_>, signals: &SignalFd) -> i32 {
         if owner_left {
             return 128 + Signal::SIGTERM as i32;
         }
-    }
-}
-
-/// Buries every child that has ended; the exit code of `claude` if it is among them.
-fn reap(claude: Option<Pid>) -> Option<i32> {
-    let mut code = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, it)) if Some(pid) == claude => code = Some(it),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if Some(pid) == claude => {
-                code = Some(128 + signal as i32);
-            }
-            Ok(WaitStatus::StillAlive) | Err(_) => return code,
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Ends every descendant and returns when none is left: as their reaper the leash would see any that is.
-///
-/// No limit of time: while something below it cannot be killed (it waits for a broken disk), the session stays locked.
-fn end_all(signals: &SignalFd) {
-    let me = Pid::this();
-    let asked = Instant::now();
-    let mut last: Option<Signal> = None;
-    loop {
-        let _ = reap(None);
-        if waitpid(None, Some(WaitPidFlag::WNOHANG)) == Err(Errno::ECHILD) {
-            return;
-        }
-        let signal = if asked.elapsed() < GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
-        // Asked once, killed again and again: somebody may have forked in between.
-        if signal == Signal::SIGKILL || last != Some(signal) {
-            for pid in descendants::of(me) {
-                let _ = kill(pid, signal);
-            }
-            last = Some(signal);
-        }
-        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::from(20_u8));
-        while let Ok(Some(_)) = signals.read_signal() {}
     }
 }
 

@@ -194,9 +194,11 @@ impl Player {
             "400" => (Some(400), "invalid_request", "API Error: 400 bad request"),
             "413" => (Some(413), "invalid_request", "Prompt is too long"),
             "529" => (None, "server_error", "API Error: Repeated 529 Overloaded errors"),
-            "json" => {
-                (None, "unknown", "API Error: API returned an empty or malformed response (HTTP 200)")
-            }
+            "json" => (
+                None,
+                "unknown",
+                "API Error: API returned an empty or malformed response (HTTP 200)",
+            ),
             _ => (Some(500), "server_error", "API Error: 500 Internal server error"),
         };
         if matches!(how, "401" | "429" | "500" | "529") {
