@@ -25,6 +25,8 @@ pub enum Act {
     Complain(String),
     /// Answers this text instead of a report.
     Say(String),
+    /// Ends with this exit code, in the middle of the turn.
+    Exit(i32),
 }
 
 /// What became of one [`Act`].

@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Once;
 
 use landlock::{ABI, Access, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
@@ -11,6 +12,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use tinyclaw_domain::Key;
 use tinyclaw_e2e::{Office, program};
+use tinyclaw_queue::Place;
 use tinyclaw_testkit::hostile::{self, Act, Done, Ran};
 
 /// The bot's user in its container.
@@ -95,6 +97,12 @@ impl Den {
         hostile::report_in(&reply.text).unwrap_or_else(|| panic!("no report: {reply:?}"))
     }
 
+    /// Waits until a message is given up, since its agent died of it each time.
+    pub(crate) fn is_given_up(&self, key: &Key) {
+        let is_dead = || self.seen(key).filter(|it| it.place == Place::Dead).map(|_| ());
+        self.wait_for("its giving up", is_dead);
+    }
+
     /// A script that knows the office's places by name.
     pub(crate) fn with_names(&self, script: &str) -> String {
         let at = |below: &str| self.path(below).display().to_string();
@@ -119,7 +127,8 @@ pub(crate) trait Verdict {
 impl Verdict for Ran {
     #[track_caller]
     fn is_refused(&self) {
-        let words = ["ermission denied", "not permitted", "No such device or address"];
+        // The last is what the kernel says of a file that would move to where its rights are others.
+        let words = ["ermission denied", "not permitted", "No such device", "cross-device link"];
         let is_refused = self.code != 0 && words.iter().any(|it| self.out.contains(it));
         assert!(is_refused, "not refused: {self:?}");
     }
@@ -141,6 +150,15 @@ pub(crate) fn has_scopes(case: &str) -> bool {
         println!("skipped: {case}: this kernel's Landlock has no scopes");
     }
     has_them
+}
+
+/// Whether there is perl, for calls that no shell makes. Says by name that a case is not tried without it.
+pub(crate) fn has_perl(case: &str) -> bool {
+    let has_it = Command::new("perl").arg("-v").output().is_ok_and(|it| it.status.success());
+    if !has_it {
+        println!("skipped: {case}: there is no perl");
+    }
+    has_it
 }
 
 /// Which of our programs are attacked.

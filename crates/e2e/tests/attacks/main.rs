@@ -16,13 +16,17 @@
 //! A case says what an agent must not be able to do, and must be red where it is. Scripts find these variables:
 //! `STATE`, `WORK` and `DEN` (the office's folders), `PROCESSOR` (its pid), `CLAUDE_PID`. Before it counts as refused,
 //! let the same script show that what it tries works where it may (`Den::run` on the agent's own files, say): a typing
-//! error is refused, too. What needs a newer kernel than there is here asks [`den::has_scopes`] first.
+//! error is refused, too. What needs a newer kernel than there is here asks [`den::has_scopes`] first; what
+//! needs a program that not every machine has, [`den::has_perl`].
 //!
 //! They run as `./tinyclaw.sh test attacks`, or `cargo nextest run -p tinyclaw-e2e --profile attacks FILTER`. To see them
 //! against other binaries, name the folder these lie in: `TINYCLAW_ATTACKED=/path/to/target/debug`.
 #![allow(clippy::disallowed_methods, reason = "tests make files by hand")]
 #![allow(clippy::print_stdout, reason = "a case that is skipped says so")]
 
+mod claude;
 mod den;
 mod processes;
 mod reach;
+mod terminal;
+mod transcripts;

@@ -1,6 +1,10 @@
 //! Files of the office and of other desks.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use tinyclaw_testkit::hostile::Act;
 
 use crate::den::{Den, Verdict};
 
@@ -29,4 +33,88 @@ fn what_acts_before_the_first_message_reaches_no_more() {
     });
     let ran = den.run("7", "cat at-start.out; false");
     ran.is_refused();
+}
+
+#[test]
+fn files_and_capabilities_of_another_desk_are_not_reached() {
+    let mut den = Den::open();
+    den.run("8", "echo hush > \"$STATE/files/8/.capability\"").is_done();
+    den.run("7", "echo mine > \"$STATE/files/7/mine\" && cat \"$STATE/files/7/mine\"").is_done();
+    for script in [
+        "cat \"$STATE/files/8/.capability\"",
+        "ls \"$STATE/files\"",
+        "ls \"$STATE/files/8\"",
+        "echo forged > \"$STATE/files/8/.capability\"",
+        "ln \"$STATE/files/8/.capability\" \"$STATE/files/7/linked\"",
+        "mv \"$STATE/files/7\" \"$STATE/files/9\"",
+    ] {
+        den.run("7", script).is_refused();
+    }
+}
+
+#[test]
+fn a_directory_that_became_a_link_into_the_state_gives_nothing() {
+    let mut den = Den::open();
+    den.run("8", "true").is_done();
+    let site = den.path("work/acme/site");
+    fs::create_dir_all(&site).expect("folder");
+    den.restart_with(|threads| set_cwd(threads, "8", &site));
+    den.run("8", "echo fine").is_done();
+    // As an agent can whose own directory is the folder above.
+    den.stop();
+    fs::remove_dir_all(&site).expect("gone");
+    symlink(den.path("state/queue"), &site).expect("link");
+    den.start();
+    is_no_desk(&mut den, "8", "is a link or lies behind one");
+    // A link further up is one, too.
+    den.stop();
+    fs::remove_file(&site).expect("gone");
+    fs::remove_dir(den.path("work/acme")).expect("gone");
+    symlink(den.path("state"), den.path("work/acme")).expect("link");
+    fs::create_dir(den.path("state/site")).expect("folder");
+    den.start();
+    is_no_desk(&mut den, "8", "is a link or lies behind one");
+}
+
+#[test]
+fn a_stored_directory_inside_the_state_or_around_it_is_refused() {
+    let mut den = Den::open();
+    den.run("8", "true").is_done();
+    for (cwd, why) in [
+        ("state/queue", "lies in TinyClaw's own state"),
+        ("state", "lies in TinyClaw's own state"),
+        ("state/files/7", "lies in TinyClaw's own state"),
+        (".", "contains TinyClaw's own state"),
+    ] {
+        let cwd = den.path(cwd);
+        fs::create_dir_all(&cwd).expect("folder");
+        den.restart_with(|threads| set_cwd(threads, "8", &cwd));
+        is_no_desk(&mut den, "8", why);
+    }
+}
+
+#[test]
+fn a_files_folder_that_is_a_link_gives_nothing() {
+    let mut den = Den::open_prepared(&[], |den| {
+        fs::create_dir_all(den.join("state/files")).expect("folder");
+        fs::create_dir_all(den.join("state/queue/incoming")).expect("folder");
+        symlink(den.join("state/queue"), den.join("state/files/7")).expect("link");
+    });
+    is_no_desk(&mut den, "7", "is a link or lies behind one");
+    den.run("8", "echo fine").is_done();
+}
+
+fn set_cwd(threads: &mut serde_json::Value, desk: &str, cwd: &Path) {
+    threads[desk]["cwd"] = cwd.display().to_string().into();
+}
+
+/// The desk's agent is not even started, and people are told why.
+#[track_caller]
+fn is_no_desk(den: &mut Den, desk: &str, why: &str) {
+    let script =
+        den.with_names("echo '{}' > incoming/cli-99.json; echo '{}' > queue/incoming/cli-99.json");
+    let key = den.send(desk, &[Act::Run(script)]);
+    let reply = den.answer(&key);
+    assert!(reply.text.contains(why), "{reply:?}");
+    assert!(!den.path("state/queue/incoming/cli-99.json").exists());
 }

@@ -82,6 +82,7 @@ impl Hostile {
                     done.push(Done::Left);
                 }
                 Act::Say(text) => words = Some(text),
+                Act::Exit(code) => std::process::exit(code),
             }
         }
         self.answer(&words.unwrap_or_else(|| report(&done)))
@@ -121,8 +122,11 @@ impl Hostile {
 
     fn keep(&self, line: &Value) {
         let Some(path) = &self.transcript else { return };
+        // A transcript that an earlier act made into something else is left as it is: that is the act's point.
+        if path.symlink_metadata().is_ok_and(|it| !it.is_file()) {
+            return;
+        }
         let file = OpenOptions::new().create(true).append(true).open(path);
-        // A transcript that an earlier act made into something else is not written; that is the act's point.
         let _ = file.and_then(|mut it| writeln!(it, "{line}"));
     }
 }
