@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod approval;
 pub mod checksum;
 mod decision;
 mod health;
@@ -10,6 +11,7 @@ mod meeting;
 mod message;
 mod model;
 mod progress;
+mod quoted;
 mod thread;
 
 pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
@@ -24,4 +26,5 @@ pub use message::{
 };
 pub use model::{Model, Tier};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
+pub use quoted::{Quote, quoted};
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};

@@ -239,6 +239,13 @@ pub enum Command {
         request_id: String,
         /// What may happen.
         answer: PermissionAnswer,
+        /// The digest of what was shown ([`Question::digest`](crate::approval::Question::digest)): an answer to anything
+        /// else allows nothing.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        shown: String,
+        /// Whether an admin answered; `always` is refused without.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        admin: bool,
     },
     /// Open a thread: give it a name and a directory, or clone a repository for it.
     Open {
@@ -272,7 +279,7 @@ pub enum Command {
     Mode {
         /// The mode.
         mode: PermissionMode,
-        /// Whether an admin asked; `bypass` is refused without.
+        /// Whether an admin asked; what asks less than before is refused without.
         #[serde(default)]
         admin: bool,
     },

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::approval::Rule;
 use crate::{Key, Model, ThreadId, Tier};
 
 /// The state of a turn while Claude works. Written by processor, shown by whoever shows turns, gone when the answer
@@ -99,8 +100,14 @@ pub struct Ask {
     pub request_id: String,
     /// The tool Claude wants to use.
     pub tool: String,
-    /// What it wants to do with it.
+    /// What it wants to do with it. Nothing is taken out of it: whoever answers sees what they allow.
     pub input: Value,
     /// When the question was asked, in ms since 1970.
     pub at: u64,
+    /// What "always" would allow for the rest of the session. Empty: nothing can be allowed for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub always: Vec<Rule>,
+    /// Why `input` is not here, when it is not. Such a question cannot be allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unshown: Option<String>,
 }

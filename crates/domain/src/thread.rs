@@ -69,15 +69,16 @@ pub enum ThreadStatus {
 }
 
 /// What Claude may do in a thread without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// In their order: whoever is greater asks less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PermissionMode {
     /// Ask for whatever changes something.
     #[default]
     Ask,
-    /// Edit files below the thread's directory without asking.
+    /// Edit files below the thread's directory without asking. Only an admin may go from asking to this,
     AcceptEdits,
-    /// Never ask. Only an admin may set this.
+    /// or to never asking.
     Bypass,
 }
 

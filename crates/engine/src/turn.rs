@@ -106,8 +106,6 @@ pub enum TurnEvent {
     Asking {
         /// The question.
         ask: Ask,
-        /// What "always" would allow for the rest of the session. Empty: nothing can be allowed for good.
-        always: Vec<String>,
     },
     /// The question is no longer open: withdrawn, answered, or expired.
     AskClosed {

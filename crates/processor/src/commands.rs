@@ -77,9 +77,11 @@ async fn obey(
             }
         }
         Command::Mode { mode, admin } => {
-            if *mode == PermissionMode::Bypass && !admin {
+            // Whoever may speak may ask for more questions; for fewer only an admin may.
+            if *mode > thread.permission_mode && !admin {
                 return Err(Refusal::Plain(
-                    "Only an admin may let Claude do everything without asking.".to_owned(),
+                    "Only admins may let Claude do more here without asking. Nothing was changed."
+                        .to_owned(),
                 ));
             }
             change(&|it| it.permission_mode = *mode)?;

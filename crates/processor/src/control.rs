@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Command, Key, Lane, Message, Outcome, Reply, ThreadId};
+use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::{Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, ThreadId};
 use tinyclaw_queue::{Lease, Place, Side, Which};
 
 use crate::office::{Office, lock, on_disk};
@@ -51,8 +52,9 @@ fn serve(office: &Arc<Office>, mut lease: Lease) -> bool {
     let reply = match &message.command {
         _ if message.reply.is_some() => None,
         Some(Command::Stop { key }) => Some(stop(office, thread, key.as_ref())),
-        Some(Command::Permission { request_id, answer }) => {
-            Some(answer_permission(office, thread, request_id, *answer))
+        Some(Command::Permission { request_id, answer, shown, admin }) => {
+            let given = Given { answer: *answer, shown, is_admin: *admin };
+            Some(answer_permission(office, thread, request_id, given))
         }
         _ => Some(notice("This is no order for a control lane.")),
     };
@@ -108,20 +110,97 @@ fn stop(office: &Arc<Office>, thread: &ThreadId, key: Option<&Key>) -> Reply {
     }
 }
 
+/// What somebody answered, and to what.
+struct Given<'a> {
+    answer: PermissionAnswer,
+    /// The digest of what they were shown.
+    shown: &'a str,
+    is_admin: bool,
+}
+
+impl Given<'_> {
+    /// Why this is no answer to this question, for whoever gave it. *No* is always one.
+    fn refusal(&self, question: &Question) -> Option<String> {
+        let is_always = match self.answer {
+            PermissionAnswer::Deny => return None,
+            PermissionAnswer::Allow => false,
+            PermissionAnswer::Always => true,
+        };
+        if self.shown != question.digest {
+            return Some(
+                "That was an answer to something else. Look at the question again.".to_owned(),
+            );
+        }
+        if let Some(refusal) = &question.refusal {
+            return Some(refusal.clone());
+        }
+        if is_always && question.always.is_none() {
+            return Some("This cannot be allowed for good. Allow it once, or deny it.".to_owned());
+        }
+        if is_always && !self.is_admin {
+            return Some(
+                "Only admins may allow something for good. Allow it once, or deny it.".to_owned(),
+            );
+        }
+        None
+    }
+}
+
 fn answer_permission(
     office: &Arc<Office>,
     thread: &ThreadId,
     request_id: &str,
-    answer: tinyclaw_domain::PermissionAnswer,
+    given: Given<'_>,
 ) -> Reply {
     let running = lock(&office.running).get(thread).cloned();
-    match running {
-        Some(running) if running.ask.as_deref() == Some(request_id) => {
-            if let Some(control) = running.control {
-                control.answer_permission(request_id, answer);
-            }
-            silent()
+    let open = running.as_ref().and_then(|it| it.ask.as_ref());
+    let Some(open) = open.filter(|it| it.request_id == request_id) else {
+        return notice("That question is no longer open.");
+    };
+    if let Some(why) = given.refusal(&open.question) {
+        return notice(why);
+    }
+    if let Some(control) = running.as_ref().and_then(|it| it.control.as_ref()) {
+        control.answer_permission(request_id, given.answer);
+    }
+    silent()
+}
+
+#[cfg(test)]
+mod tests {
+    use tinyclaw_domain::Ask;
+    use tinyclaw_domain::approval::Rule;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_shown_is_not_allowed_and_only_an_admin_allows_for_good() {
+        let rule = Rule { tool: "Bash".to_owned(), content: Some("ls".to_owned()) };
+        let ask = |always: &[Rule], unshown: Option<&str>| {
+            let input = serde_json::json!({ "command": "ls" });
+            let (request_id, tool) = ("r".to_owned(), "Bash".to_owned());
+            let (always, unshown) = (always.to_vec(), unshown.map(str::to_owned));
+            Question::of(&Ask { request_id, tool, input, at: 0, always, unshown })
+        };
+        let (once, lasting, large) =
+            (ask(&[], None), ask(&[rule], None), ask(&[], Some("it has 900 kB")));
+        use PermissionAnswer::{Allow, Always, Deny};
+        for (question, answer, is_admin, may) in [
+            (&once, Allow, false, true),
+            (&once, Always, true, false),
+            (&lasting, Always, true, true),
+            (&lasting, Always, false, false),
+            (&lasting, Allow, false, true),
+            (&large, Allow, true, false),
+            (&large, Always, true, false),
+            (&large, Deny, false, true),
+        ] {
+            let given = |shown| Given { answer, shown, is_admin }.refusal(question);
+            assert_eq!(given(&question.digest).is_none(), may, "{answer:?} to {question:?}");
+            let is_no = answer == Deny;
+            assert_eq!(given("").is_none(), is_no, "what was shown is not said");
+            let other = if question.digest == once.digest { &lasting } else { &once };
+            assert_eq!(given(&other.digest).is_none(), is_no, "it was shown something else");
         }
-        _ => notice("That question is no longer open."),
     }
 }

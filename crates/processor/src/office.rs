@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
     HistoryLine, Key, Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus,
 };
@@ -49,6 +50,13 @@ pub struct Office {
     pub(crate) recent: Mutex<HashMap<ThreadId, VecDeque<HistoryLine>>>,
 }
 
+/// The permission question that is open in a turn, as far as an answer must fit it.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenQuestion {
+    pub(crate) request_id: String,
+    pub(crate) question: Question,
+}
+
 /// A turn at work, as its control lane sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
@@ -57,7 +65,7 @@ pub(crate) struct Running {
     pub(crate) control: Option<TurnControl>,
     pub(crate) began: Instant,
     /// The open permission question.
-    pub(crate) ask: Option<String>,
+    pub(crate) ask: Option<OpenQuestion>,
     /// Whether a person stopped it.
     pub(crate) is_stopped: bool,
 }

@@ -137,7 +137,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The open permission questions, oldest first. Claude may ask several things at once; a person is asked one after the
+/// The open permission questions, oldest first, as they are shown: nothing is concealed in what a person is asked to
+/// allow ([`tinyclaw_domain::approval`]). Claude may ask several things at once; a person is asked one after the
 /// other.
 #[derive(Default)]
 struct Asks(VecDeque<Ask>);
@@ -145,7 +146,7 @@ struct Asks(VecDeque<Ask>);
 impl Asks {
     fn apply(&mut self, event: &TurnEvent) {
         match event {
-            TurnEvent::Asking { ask, .. } => self.0.push_back(ask.clone()),
+            TurnEvent::Asking { ask } => self.0.push_back(ask.clone().kept()),
             TurnEvent::AskClosed { request_id, .. } => {
                 self.0.retain(|it| it.request_id != *request_id);
             }
@@ -265,8 +266,9 @@ mod tests {
         let mut asks = Asks::default();
         for id in ["a", "b"] {
             let (request_id, input) = (id.to_owned(), serde_json::json!({}));
-            let ask = Ask { request_id, tool: "WebFetch".to_owned(), input, at: 0 };
-            asks.apply(&TurnEvent::Asking { ask, always: Vec::new() });
+            let (tool, always) = ("WebFetch".to_owned(), Vec::new());
+            let ask = Ask { request_id, tool, input, at: 0, always, unshown: None };
+            asks.apply(&TurnEvent::Asking { ask });
         }
         let shown = |asks: &Asks| asks.shown().map(|it| it.request_id.clone());
         assert_eq!(shown(&asks).as_deref(), Some("a"));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
     Checkpoint, Decision, FollowUp, Message, Model, Outcome, Progress, Reply, SessionId, Source,
     Thread, ThreadId, ThreadStatus, TurnState, Usage,
@@ -18,7 +19,7 @@ use crate::control;
 use crate::earlier::{self, Earlier, Resumed, Round, resume, used_tools};
 use crate::failure::Verdict;
 use crate::handle::Decided;
-use crate::office::{Office, Running, Slot, lock, new_session, on_disk};
+use crate::office::{Office, OpenQuestion, Running, Slot, lock, new_session, on_disk};
 use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
@@ -356,7 +357,10 @@ impl Job<'_> {
                 TurnEvent::ToolStarted { .. } => on_disk(|| earlier::note_tools(lease)),
                 TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
                     // Of several questions one is shown, and the next when it is answered.
-                    let open = shown.progress.asks.as_ref().map(|it| it.request_id.clone());
+                    let open = shown.progress.asks.as_ref().map(|it| OpenQuestion {
+                        request_id: it.request_id.clone(),
+                        question: Question::of(it),
+                    });
                     let is_asking = open.is_some();
                     slot.lend(is_asking);
                     office.change_running(id, |it| it.ask = open);

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Decision, JobEvent, Message, Outcome};
 use tinyclaw_engine::TurnEvent;
 use tinyclaw_ledger::JobLog;
@@ -102,11 +103,11 @@ impl TurnLog {
                 let ms = duration.as_millis() as u64;
                 self.write(JobEvent::ToolDone { id: id.clone(), failed: *failed, ms });
             }
-            TurnEvent::Asking { ask, always } => self.write(JobEvent::Ask {
+            TurnEvent::Asking { ask } => self.write(JobEvent::Ask {
                 request_id: ask.request_id.clone(),
                 tool: ask.tool.clone(),
                 input: ask.input.clone(),
-                always: always.clone(),
+                always: Question::of(ask).always.into_iter().collect(),
             }),
             TurnEvent::AskClosed { request_id, expired } => {
                 let request_id = request_id.clone();

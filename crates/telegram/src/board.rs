@@ -25,6 +25,7 @@ use crate::clear::{clear, is_over};
 use crate::client::CallError;
 use crate::face::{Face, Origin, no_preview};
 use crate::look::Look;
+use crate::question;
 use crate::show::show;
 
 /// How often the queue and the running turns are looked at while there are any.
@@ -221,7 +222,7 @@ fn nobody_works(face: &Face, now_ms: u64) -> bool {
 
 type Looks = BTreeMap<Key, (Arc<Subject>, Look)>;
 
-fn looks(face: &Face) -> std::io::Result<Looks> {
+fn looks(face: &Arc<Face>) -> std::io::Result<Looks> {
     let now = now_ms();
     let away = nobody_works(face, now);
     let mut looks = Looks::new();
@@ -234,7 +235,7 @@ fn looks(face: &Face) -> std::io::Result<Looks> {
             let look = match progress {
                 // What is told of a turn outlives whoever told it.
                 _ if away => Look::Away,
-                Some(it) => Look::Turn(Box::new(it)),
+                Some(it) => question::look(face, it, subject.origin.as_ref()),
                 None => Look::Starting,
             };
             looks.insert(entry.key, (subject, look));

@@ -134,7 +134,6 @@ impl Desk<'_> {
         }
     }
 
-    /// Whether this person may do what others may not. Who is the only one here is nobody's guest.
     fn may_rule(&self) -> bool {
         may_rule(self.face, self.said.from)
     }
@@ -254,12 +253,13 @@ impl Desk<'_> {
         let mode = match word.to_ascii_lowercase().as_str() {
             "ask" | "default" => PermissionMode::Ask,
             "edits" | "acceptedits" => PermissionMode::AcceptEdits,
-            "bypass" if !self.may_rule() => {
-                return Some(self.only_admins("let Claude act without asking"));
-            }
             "bypass" => PermissionMode::Bypass,
             _ => return Some(usage("mode")),
         };
+        let now = self.face.threads().get(&self.thread).map(|it| it.permission_mode);
+        if mode > now.unwrap_or_default() && !self.may_rule() {
+            return Some(self.only_admins("let Claude act without asking"));
+        }
         self.order(Command::Mode { mode, admin: self.may_rule() }).await
     }
 
@@ -449,9 +449,9 @@ pub(crate) fn may_stop(face: &Face, user: i64, asker: Option<&str>) -> bool {
     asker.is_none_or(|it| it == user.to_string()) || may_rule(face, user)
 }
 
-fn may_rule(face: &Face, user: i64) -> bool {
-    let people = face.people();
-    people.is_admin(user) || (people.admins.is_empty() && people.users == [user])
+/// Whether this person may do what others may not.
+pub(crate) fn may_rule(face: &Face, user: i64) -> bool {
+    face.people().is_admin(user)
 }
 
 fn is_repo(word: &str) -> bool {

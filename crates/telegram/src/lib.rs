@@ -24,6 +24,7 @@ pub mod people;
 mod plan;
 mod poll;
 mod press;
+mod question;
 mod room;
 mod said;
 mod serve;

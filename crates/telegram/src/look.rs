@@ -1,7 +1,8 @@
 //! What a status message looks like. Words and buttons only; nothing here is sent.
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{Ask, Key, PermissionAnswer, Progress, ReplyButton, TurnState};
+use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::{Key, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
 
 use crate::press::Button;
@@ -11,8 +12,8 @@ use crate::text::{self, Room};
 const TOOLS_MAX: usize = 5;
 /// A tool's line is cut here.
 const TOOL_UNITS_MAX: usize = 80;
-/// What Claude asks to run is cut here.
-const INPUT_UNITS_MAX: usize = 2500;
+/// What Claude asks to do is shown in the message itself up to here; what is longer comes as a file.
+const BODY_UNITS_MAX: usize = 2500;
 /// After so long without anything new the status says so,
 const QUIET_AFTER_S: u64 = 30;
 /// and after so long what can be done about it.
@@ -32,10 +33,25 @@ pub(crate) enum Look {
     Starting,
     /// It is being answered.
     Turn(Box<Progress>),
+    /// Its turn asks for permission.
+    Asks { progress: Box<Progress>, question: Box<Question>, sheet: Sheet },
     /// There is nobody to work on it.
     Away,
     /// It is over; nothing is shown any more.
     Settled,
+}
+
+/// Where all of a question is to be seen that is too long for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sheet {
+    /// It is not too long.
+    Needless,
+    /// In a file that is being sent.
+    OnItsWay,
+    /// In a file that stands in the chat.
+    Stands,
+    /// Nowhere: the file could not be sent.
+    Failed,
 }
 
 /// A message to be sent.
@@ -50,7 +66,7 @@ impl Look {
     pub(crate) fn is_working(&self, since: u64, now_ms: u64) -> bool {
         let heard = match self {
             Look::Starting => since,
-            Look::Turn(progress) if progress.asks.is_none() => progress.updated_at,
+            Look::Turn(progress) => progress.updated_at,
             _ => return false,
         };
         now_ms.saturating_sub(heard) / 1000 < TYPING_QUIET_MAX_S
@@ -61,10 +77,12 @@ impl Look {
         matches!(self, Look::Waiting { position: 2.., .. })
     }
 
-    /// The open question, if there is one.
+    /// The open question, if there is one. One whose file is on its way is not asked yet.
     pub(crate) fn question(&self) -> Option<String> {
         match self {
-            Look::Turn(progress) => progress.asks.as_ref().map(|it| it.request_id.clone()),
+            Look::Asks { question, sheet, .. } if *sheet != Sheet::OnItsWay => {
+                Some(question.digest.clone())
+            }
             _ => None,
         }
     }
@@ -96,10 +114,10 @@ impl Look {
                 Some(stop(key)),
             ),
             Look::Starting => picture("starting".to_owned(), Some(stop(key))),
-            Look::Turn(progress) => match &progress.asks {
-                Some(ask) => picture(question(progress, ask, now_ms), Some(answers(key, ask))),
-                None => picture(working(progress, now_ms), Some(stop(key))),
-            },
+            Look::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
+            Look::Asks { progress, question, sheet } => {
+                picture(asks(progress, question, *sheet), Some(answers(key, question, *sheet)))
+            }
         }
     }
 }
@@ -166,32 +184,38 @@ fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
     Some(format!("{what}{advice}"))
 }
 
-/// All of what Claude wants to do, with secrets taken out.
-pub(crate) fn input_of(ask: &Ask) -> String {
-    let input = match ask.input.get("command").and_then(Value::as_str) {
-        Some(command) => command.to_owned(),
-        None => serde_json::to_string_pretty(&ask.input).unwrap_or_default(),
-    };
-    conceal(&input).trim().to_owned()
+/// Whether all of a question fits into a message.
+pub(crate) fn fits(question: &Question) -> bool {
+    text::units(&question.body) <= BODY_UNITS_MAX
 }
 
-fn is_long(ask: &Ask) -> bool {
-    text::units(&input_of(ask)) > INPUT_UNITS_MAX
+/// A question. Nothing in it is concealed; see [`tinyclaw_domain::approval`].
+fn asks(progress: &Progress, question: &Question, sheet: Sheet) -> String {
+    let head = progress.model.map_or_else(|| "Claude".to_owned(), |it| it.to_string());
+    let mut html = format!("{head} asks\n<b>{}</b>", text::escape(&question.title));
+    for warning in &question.warnings {
+        html.push_str(&format!("\n<i>{}</i>", text::escape(warning)));
+    }
+    if !question.body.is_empty() {
+        let body = text::shortened(&question.body, BODY_UNITS_MAX);
+        html.push_str(&format!("\n<pre>{}</pre>", text::escape(&body)));
+    }
+    let mut say = |words: &str| html.push_str(&format!("\n{}", text::escape(words)));
+    match (&question.refusal, sheet) {
+        (Some(refusal), _) => say(refusal),
+        (None, Sheet::OnItsWay) => say("All of it comes as a file; then it can be allowed."),
+        (None, Sheet::Stands) => say("This is its beginning. All of it is in the file above."),
+        (None, Sheet::Failed) => say("All of it could not be sent, so it cannot be allowed."),
+        (None, Sheet::Needless) => {}
+    }
+    if let Some(always) = question.always.as_ref().filter(|_| may_allow(question, sheet)) {
+        say(&format!("Always here: {always}, until this session ends."));
+    }
+    html
 }
 
-fn question(progress: &Progress, ask: &Ask, now_ms: u64) -> String {
-    let input = text::shortened(&input_of(ask), INPUT_UNITS_MAX);
-    let may = if ask.tool == "Bash" {
-        "May I run this?".to_owned()
-    } else {
-        format!("May I use {}?", ask.tool)
-    };
-    format!(
-        "{}\n<b>{}</b>\n<pre>{}</pre>",
-        text::escape(&head(progress, now_ms)),
-        text::escape(&may),
-        text::escape(&input)
-    )
+fn may_allow(question: &Question, sheet: Sheet) -> bool {
+    question.may_allow() && matches!(sheet, Sheet::Needless | Sheet::Stands)
 }
 
 fn sentence(words: &str) -> String {
@@ -222,21 +246,17 @@ pub(crate) fn stop(key: &Key) -> Value {
     json!({"inline_keyboard": [[button("Stop", Some("danger"), &Button::stop(key))]]})
 }
 
-fn answers(key: &Key, ask: &Ask) -> Value {
-    let answer = |it| Button::permission(it, &ask.request_id, key);
-    let more = || button("See more", None, &Button::more(&ask.request_id, key));
-    let mut last = vec![button("Stop", None, &Button::stop(key))];
-    if is_long(ask) {
-        last.insert(0, more());
+fn answers(key: &Key, question: &Question, sheet: Sheet) -> Value {
+    let answer = |it| Button::permission(it, &question.digest, key);
+    let mut row = Vec::new();
+    if may_allow(question, sheet) {
+        row.push(button("Allow", Some("success"), &answer(PermissionAnswer::Allow)));
+        if question.always.is_some() {
+            row.push(button("Always here", None, &answer(PermissionAnswer::Always)));
+        }
     }
-    json!({"inline_keyboard": [
-        [
-            button("Allow", Some("success"), &answer(PermissionAnswer::Allow)),
-            button("Always here", None, &answer(PermissionAnswer::Always)),
-            button("Deny", Some("danger"), &answer(PermissionAnswer::Deny)),
-        ],
-        last,
-    ]})
+    row.push(button("Deny", Some("danger"), &answer(PermissionAnswer::Deny)));
+    json!({"inline_keyboard": [row, [button("Stop", None, &Button::stop(key))]]})
 }
 
 /// The offer to ask again with a newer text.
@@ -255,7 +275,9 @@ pub(crate) fn offers(key: &Key, offers: &[ReplyButton]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use tinyclaw_domain::{Model, ThreadId, ToolUse};
+    use proptest::prelude::*;
+    use tinyclaw_domain::approval::Rule;
+    use tinyclaw_domain::{Ask, Model, ThreadId, ToolUse};
 
     use super::*;
 
@@ -319,26 +341,79 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_question_shows_what_would_be_run() {
-        let ask = Ask {
+    fn ask(command: &str, always: &[&str]) -> Ask {
+        let rule = |it: &&str| Rule { tool: "Bash".to_owned(), content: Some((*it).to_owned()) };
+        Ask {
             request_id: "r1".to_owned(),
             tool: "Bash".to_owned(),
-            input: json!({"command": "rm -rf target && echo \"<done>\""}),
+            input: json!({ "command": command }),
             at: NOW,
-        };
+            always: always.iter().map(rule).collect(),
+            unshown: None,
+        }
+    }
+
+    fn asking(ask: &Ask, sheet: Sheet) -> Look {
+        let question = Box::new(Question::of(ask));
+        Look::Asks { progress: Box::new(progress()), question, sheet }
+    }
+
+    #[test]
+    fn a_question_shows_what_would_be_run_and_what_always_means() {
         check(
-            Look::Turn(Box::new(Progress {
-                asks: Some(ask),
-                state: TurnState::Asking,
-                ..progress()
-            })),
+            asking(&ask("rm -rf target && echo \"<done>\"", &["rm:*"]), Sheet::Needless),
             expect![[r#"
-                sonnet · working 34 s
+                sonnet asks
                 <b>May I run this?</b>
                 <pre>rm -rf target &amp;&amp; echo &quot;&lt;done&gt;&quot;</pre>
+                Always here: every command that begins with rm, until this session ends.
                 "Allow" "Always here" "Deny" "Stop""#]],
         );
+        check(
+            asking(&ask("ls\u{202e}", &[]), Sheet::Needless),
+            expect![[r#"
+                sonnet asks
+                <b>May I run this?</b>
+                <i>It holds characters that cannot be seen; each is named, like ⟨U+202E⟩.</i>
+                <pre>ls⟨U+202E⟩</pre>
+                "Allow" "Deny" "Stop""#]],
+        );
+    }
+
+    #[test]
+    fn what_does_not_stand_whole_in_the_chat_has_no_allow() {
+        let labels = |ask: &Ask, sheet| {
+            let picture = asking(ask, sheet).picture(&"tg-1".parse().unwrap(), NOW).unwrap();
+            picture.keyboard.unwrap().to_string().matches("Allow").count()
+        };
+        let long = ask(&"x ".repeat(5_000), &["x"]);
+        for (sheet, allows) in [(Sheet::OnItsWay, 0), (Sheet::Failed, 0), (Sheet::Stands, 1)] {
+            assert_eq!(labels(&long, sheet), allows, "{sheet:?}");
+        }
+        assert_eq!(asking(&long, Sheet::OnItsWay).question(), None);
+        let mut large = ask("ls", &["ls"]);
+        large.unshown = Some("it has 900 kB".to_owned());
+        assert_eq!(labels(&large, Sheet::Needless), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn a_question_survives_telegrams_markup_and_its_limits(
+            command in any::<String>(), more in "[\\x00-\\x7f\u{202e}\u{301}<>&\"⟨⟩]{0,3000}", always in any::<String>()
+        ) {
+            let ask = ask(&format!("{command}{more}"), &[&always]);
+            // As it comes through the progress file.
+            let ask: Ask = serde_json::from_str(&serde_json::to_string(&ask).unwrap()).unwrap();
+            let question = Question::of(&ask);
+            let sheet = if fits(&question) { Sheet::Needless } else { Sheet::Stands };
+            let picture = asking(&ask, sheet).picture(&"tg-1".parse().unwrap(), NOW).unwrap();
+            let parsed = tinyclaw_testkit::telegram::markup::parse_html(&picture.html).unwrap();
+            prop_assert!(text::units(&parsed.text) <= 4096 && picture.html.len() <= 32_768);
+            if fits(&question) {
+                prop_assert!(parsed.text.contains(question.body.trim()), "{:?}", parsed.text);
+            }
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::letter::Letter;
 use crate::look;
 use crate::lost;
 use crate::plan::{Piece, plan};
+use crate::question;
 use crate::text;
 use crate::topics::{Detour, detour};
 
@@ -264,6 +265,9 @@ impl Delivery<'_> {
                 if letter.fall_back(description) =>
             {
                 tracing::warn!(key = %self.message.key, "Telegram does not take a file: {description}");
+                if letter.instead.is_some() {
+                    question::not_sent(self.face, &self.message);
+                }
                 here
             }
             Refusal::Markup | Refusal::TooLong if !letter.plainly => {

@@ -39,9 +39,10 @@ impl People {
         Some(chat) == self.home || self.chats.contains(&chat)
     }
 
-    /// Whether this person may do what others may not.
+    /// Whether this person may do what others may not. Without admins it is the only person who may speak: who is alone
+    /// here is nobody's guest. Where several may speak and no admins are named, nobody may.
     pub fn is_admin(&self, user: i64) -> bool {
-        self.admins.contains(&user)
+        self.admins.contains(&user) || (self.admins.is_empty() && self.users == [user])
     }
 
     /// Why nobody can speak at all, for a person to mend.
@@ -58,6 +59,26 @@ impl People {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_alone_is_an_admin_and_of_several_only_those_who_are_named() {
+        let people = |users: &[i64], admins: &[i64]| People {
+            users: users.to_vec(),
+            admins: admins.to_vec(),
+            ..People::default()
+        };
+        for (users, admins, user, is) in [
+            (&[101][..], &[][..], 101, true),
+            (&[101], &[], 102, false),
+            (&[101, 102], &[], 101, false),
+            (&[101, 102], &[102], 102, true),
+            (&[101, 102], &[102], 101, false),
+            (&[101], &[102], 101, false),
+            (&[], &[], 0, false),
+        ] {
+            assert_eq!(people(users, admins).is_admin(user), is, "{user} of {users:?}, {admins:?}");
+        }
+    }
 
     #[test]
     fn a_person_and_a_place_must_both_be_known() {

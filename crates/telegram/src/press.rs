@@ -3,38 +3,36 @@
 //!
 //! What a button carries is at most 64 bytes: a letter and the key of the message it is about, hashed when it is long.
 
-use anyhow::Context;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use teloxide::payloads::{AnswerCallbackQuery, EditMessageReplyMarkup, LeaveChat, setters::*};
 use teloxide::types::{CallbackQueryId, ChatId, MessageId};
-use tinyclaw_disk::Flush;
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
-    Ask, ButtonPress, Channel, Command, FileRef, Key, Message, PermissionAnswer, ThreadId,
+    Ask, ButtonPress, Channel, Command, Key, Message, PermissionAnswer, ThreadId,
 };
 use tinyclaw_queue::{Place, Seen, Side};
 
 use crate::book::Address;
 use crate::budget::Priority;
 use crate::client::CallError;
-use crate::desk::may_stop;
-use crate::face::{Face, Notice, Origin};
+use crate::desk::{may_rule, may_stop};
+use crate::face::{Face, Origin};
 use crate::hear::Press;
-use crate::look;
 use crate::said::key_of;
 
 /// A longer key is hashed, so that it fits beside the rest.
 const KEY_BYTES_MAX: usize = 40;
+/// So much of a question's digest is on its buttons.
+const DIGEST_CHARS: usize = 16;
 
 /// What a button says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Button {
     /// Stop the turn.
     Stop { key: String },
-    /// Answer the permission question with this fingerprint.
+    /// Answer the permission question whose digest begins so.
     Permission { answer: PermissionAnswer, question: String, key: String },
-    /// Show all of what the permission question with this fingerprint is about.
-    More { question: String, key: String },
     /// Ask again with the new text.
     Again { key: String },
     /// The button of the answer to this message, counted from 0.
@@ -46,12 +44,10 @@ impl Button {
         Button::Stop { key: short(key) }
     }
 
-    pub(crate) fn permission(answer: PermissionAnswer, request_id: &str, key: &Key) -> Button {
-        Button::Permission { answer, question: fingerprint(request_id, 4), key: short(key) }
-    }
-
-    pub(crate) fn more(request_id: &str, key: &Key) -> Button {
-        Button::More { question: fingerprint(request_id, 4), key: short(key) }
+    /// `digest` is that of the question as it is shown beside the button.
+    pub(crate) fn permission(answer: PermissionAnswer, digest: &str, key: &Key) -> Button {
+        let question = digest.chars().take(DIGEST_CHARS).collect();
+        Button::Permission { answer, question, key: short(key) }
     }
 
     pub(crate) fn again(key: &Key) -> Button {
@@ -76,7 +72,6 @@ impl Button {
                 };
                 format!("{letter}:{question}:{key}")
             }
-            Button::More { question, key } => format!("m:{question}:{key}"),
             Button::Again { key } => format!("n:{key}"),
             Button::Offer { at, key } => format!("o:{at}:{key}"),
         }
@@ -98,10 +93,6 @@ impl Button {
             "a" => permission(PermissionAnswer::Allow),
             "w" => permission(PermissionAnswer::Always),
             "d" => permission(PermissionAnswer::Deny),
-            "m" => {
-                let (question, key) = rest.split_once(':')?;
-                Some(Button::More { question: question.to_owned(), key: key.to_owned() })
-            }
             _ => None,
         }
     }
@@ -139,9 +130,7 @@ pub(crate) async fn run(face: &Face, press: Press) {
 /// What was pressed has nothing to do any more. A status that outlived its turn goes; what may be an answer stays.
 async fn too_late(face: &Face, data: &str, address: Address, id: i64) {
     let short = match Button::read(data) {
-        Some(Button::Stop { key } | Button::Permission { key, .. } | Button::More { key, .. }) => {
-            key
-        }
+        Some(Button::Stop { key } | Button::Permission { key, .. }) => key,
         // The words beside an offer are worth keeping.
         Some(Button::Again { .. } | Button::Offer { .. }) | None => String::new(),
     };
@@ -190,42 +179,20 @@ async fn obey(face: &Face, press: &Press) -> &'static str {
             let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
                 return OVER;
             };
-            let Some(open) = open_question(face, &asked.key, &question) else {
+            let Some((ask, open)) = open_question(face, &asked.key, &question) else {
                 return ANSWERED;
             };
-            let command = Command::Permission { request_id: open.request_id, answer };
+            let admin = may_rule(face, press.from);
+            if answer == PermissionAnswer::Always && !admin {
+                return "Only admins may allow something for good. Allow lets it happen this once.";
+            }
+            let (request_id, shown) = (ask.request_id, open.digest);
+            let command = Command::Permission { request_id, answer, shown, admin };
             order(face, press, key, asked.thread_id, command).await;
             match answer {
                 PermissionAnswer::Allow => "Allowed.",
                 PermissionAnswer::Always => "Allowed here from now on.",
                 PermissionAnswer::Deny => "Denied.",
-            }
-        }
-        Button::More { question, key: short } => {
-            let Some(asked) = tokio::task::block_in_place(|| unfinished(face, &short)) else {
-                return OVER;
-            };
-            let Some(open) = open_question(face, &asked.key, &question) else {
-                return ANSWERED;
-            };
-            match tokio::task::block_in_place(|| write_input(face, press, &asked.thread_id, &open))
-            {
-                Ok(file) => {
-                    face.notify(Notice {
-                        about: key,
-                        kind: "input",
-                        thread: asked.thread_id.clone(),
-                        text: format!("All of what {} would be given:", open.tool),
-                        origin: Origin::of(&asked),
-                        files: vec![file],
-                    })
-                    .await;
-                    "It comes as a file."
-                }
-                Err(err) => {
-                    tracing::error!("cannot write what a question is about: {err:#}");
-                    "It cannot be shown now."
-                }
             }
         }
         Button::Again { key: short } => {
@@ -294,25 +261,12 @@ async fn take_buttons_off(face: &Face, address: Address, message: i64) {
     drop(permit);
 }
 
-/// The open question of a turn, if it is still the one with this fingerprint.
-fn open_question(face: &Face, key: &Key, question: &str) -> Option<Ask> {
-    let open = tokio::task::block_in_place(|| face.progress(key))?.asks?;
-    (fingerprint(&open.request_id, 4) == question).then_some(open)
-}
-
-/// What a question is about, as a file of the thread's.
-fn write_input(
-    face: &Face,
-    press: &Press,
-    thread: &ThreadId,
-    ask: &Ask,
-) -> anyhow::Result<FileRef> {
-    let kind = if ask.input.get("command").is_some() { "sh" } else { "json" };
-    let name = crate::fetch::safe_name(&format!("{}.{kind}", ask.tool));
-    let place = face.place_for_file(thread, &format!("{}_{name}", press.update));
-    let (there, path) = place.context("cannot make the folder")?;
-    tinyclaw_disk::replace(&there, look::input_of(ask).as_bytes(), Flush::Strict)?;
-    Ok(FileRef { path, mime: "text/plain".to_owned(), name: Some(name) })
+/// The open question of a turn, if it is still the one that stood beside the button.
+fn open_question(face: &Face, key: &Key, digest: &str) -> Option<(Ask, Question)> {
+    let ask = tokio::task::block_in_place(|| face.progress(key))?.asks?;
+    let question = Question::of(&ask);
+    let is_it = digest.len() == DIGEST_CHARS && question.digest.starts_with(digest);
+    is_it.then_some((ask, question))
 }
 
 async fn order(face: &Face, press: &Press, key: Key, thread: ThreadId, command: Command) {
@@ -362,8 +316,7 @@ mod tests {
                 Button::stop(&key),
                 Button::again(&key),
                 Button::offer(3, &"tg-812345678".parse().unwrap()).unwrap(),
-                Button::permission(PermissionAnswer::Always, "req-1", &key),
-                Button::more("req-1", &key),
+                Button::permission(PermissionAnswer::Always, &"0123456789abcdef".repeat(2), &key),
             ] {
                 let data = button.data();
                 assert!(data.len() <= 64, "{data}");

@@ -253,13 +253,26 @@ impl Chat {
     /// Answers the open question.
     fn answer(&mut self, key: char) -> anyhow::Result<()> {
         let Some(question) = self.question.take() else { return Ok(()) };
-        let (answer, word) = match key {
-            'a' => (PermissionAnswer::Allow, "Allowed."),
-            'A' => (PermissionAnswer::Always, "Allowed, and the same again in this session."),
+        let (answer, word) = match (key, &question.shown.always) {
+            ('a' | 'A', _) if !question.shown.may_allow() => {
+                self.question = Some(question);
+                return Ok(self.screen.print("This cannot be allowed; d denies it.")?);
+            }
+            ('A', None) => {
+                self.question = Some(question);
+                return Ok(self
+                    .screen
+                    .print("This cannot be allowed for good; a allows it once.")?);
+            }
+            ('a', _) => (PermissionAnswer::Allow, "Allowed."),
+            ('A', Some(_)) => (PermissionAnswer::Always, "Allowed until this session ends."),
             _ => (PermissionAnswer::Deny, "Denied."),
         };
         self.screen.remark(word)?;
-        self.order(Command::Permission { request_id: question.request_id, answer })
+        // Whoever sits here owns the state folder and could change any setting.
+        let (shown, admin) = (question.shown.digest, true);
+        let request_id = question.request_id;
+        self.order(Command::Permission { request_id, answer, shown, admin })
     }
 
     fn interrupt(&mut self) -> anyhow::Result<()> {

@@ -1,13 +1,18 @@
 //! A turn in words: how it goes on one row, and what it asks for.
 
-use serde_json::Value;
-use tinyclaw_domain::{Ask, Progress, TurnState};
+use std::path::Path;
+
+use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::{Progress, TurnState};
 use tinyclaw_service::now_ms;
 
-use crate::face;
+use crate::face::{self, Style};
 
-/// So many lines of what Claude wants to do are shown.
-const WANTED_LINES: usize = 12;
+/// A question is printed whole up to here; a terminal keeps some thousand lines.
+const BODY_LINES_MAX: usize = 400;
+const BODY_BYTES_MAX: usize = 40_000;
+/// Of a longer one so much.
+const GLIMPSE_LINES: usize = 20;
 
 /// `sonnet · working 34 s · ▸ Bash  cargo nextest run`.
 pub(crate) fn working(progress: &Progress) -> String {
@@ -52,26 +57,48 @@ fn ordinal(number: usize) -> String {
     format!("{number}{ending}")
 }
 
-/// What Claude wants to do, indented: the command, the path, or the whole of it.
-pub(crate) fn wanted(ask: &Ask) -> String {
-    let named = ["command", "file_path", "path", "url", "pattern"];
-    let text = named.iter().find_map(|it| ask.input.get(it).and_then(Value::as_str));
-    let text = match text {
-        Some(text) => text.to_owned(),
-        None => serde_json::to_string_pretty(&ask.input).unwrap_or_default(),
-    };
-    let text = face::plain(&text).into_owned();
-    let count = text.lines().count();
-    let mut lines: Vec<String> =
-        text.lines().take(WANTED_LINES).map(|it| format!("    {it}")).collect();
-    if count > WANTED_LINES {
-        lines.push(format!("    … {} more", face::count(count - WANTED_LINES, "line")));
+/// A permission question: all of what would be done, indented, and the keys that answer it. `file` is where a long one lies
+/// whole.
+pub(crate) fn question(
+    progress: &Progress,
+    question: &Question,
+    file: Option<&Path>,
+    style: Style,
+) -> String {
+    let model = progress.model.map_or_else(|| "Claude".to_owned(), |it| it.to_string());
+    let mut rows = vec![style.yellow(&format!("{model} asks: {}", question.title))];
+    rows.extend(question.warnings.iter().map(|it| style.yellow(it)));
+    let most = if file.is_some() { GLIMPSE_LINES } else { usize::MAX };
+    // There are no control characters in it; that it is plain is asked all the same, here at the terminal.
+    rows.extend(face::plain(&question.body).lines().take(most).map(|it| format!("    {it}")));
+    if let Some(file) = file {
+        let count = face::count(question.body.lines().count(), "line");
+        rows.push(format!(
+            "This is its beginning. All {count}: {}",
+            face::one_line(&file.to_string_lossy())
+        ));
     }
-    lines.join("\n")
+    rows.extend(question.refusal.clone());
+    if let Some(always) = &question.always {
+        rows.push(format!("Always here: {always}, until this session ends."));
+    }
+    rows.push(match (question.may_allow(), &question.always) {
+        (false, _) => "[d] Deny".to_owned(),
+        (true, None) => "[a] Allow   [d] Deny".to_owned(),
+        (true, Some(_)) => "[a] Allow   [A] Always here   [d] Deny".to_owned(),
+    });
+    rows.join("\n")
+}
+
+/// Whether a question is too long for a terminal, whose first lines would be out of reach.
+pub(crate) fn is_long(question: &Question) -> bool {
+    question.body.lines().count() > BODY_LINES_MAX || question.body.len() > BODY_BYTES_MAX
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -83,13 +110,47 @@ mod tests {
         assert_eq!(waiting(Some(3), None), "waiting · 3rd in line");
     }
 
+    fn asks(input: serde_json::Value) -> (Progress, Question) {
+        let progress = serde_json::json!({
+            "key": "cli-1", "threadId": "cli", "attempt": 1, "state": "asking", "model": "sonnet",
+            "startedAt": 0, "updatedAt": 0,
+            "asks": { "requestId": "r", "tool": "Bash", "input": input, "at": 0,
+                "always": [{ "tool": "Bash", "content": "rm:*" }] },
+        });
+        let progress: Progress = serde_json::from_value(progress).unwrap();
+        let question = Question::of(progress.asks.as_ref().unwrap());
+        (progress, question)
+    }
+
     #[test]
-    fn what_is_asked_for_is_shown_as_it_would_run() {
-        let ask = |input| Ask { request_id: "1".to_owned(), tool: "Bash".to_owned(), input, at: 0 };
-        let shown = wanted(&ask(serde_json::json!({"command": "rm -r build\x1b[2K\nls"})));
-        assert_eq!(shown, "    rm -r build\u{fffd}[2K\n    ls");
-        assert!(wanted(&ask(serde_json::json!({"x": 1}))).contains("\"x\": 1"));
-        let long = "echo\n".repeat(30);
-        assert!(wanted(&ask(serde_json::json!({"command": long}))).ends_with("… 18 lines more"));
+    fn what_is_asked_for_is_shown_whole_and_cannot_move_the_cursor() {
+        let input = serde_json::json!({"command": "rm -r build\x1b[2K\nls", "timeout": 5});
+        let (progress, it) = asks(input);
+        let shown = question(&progress, &it, None, Style::plain());
+        assert_eq!(
+            shown,
+            "sonnet asks: May I run this?\n\
+             It holds characters that cannot be seen; each is named, like ⟨U+202E⟩.\n    \
+             rm -r build⟨U+001B⟩[2K⏎\n    ls\n    ▸ timeout: 5\n\
+             Always here: every command that begins with rm, until this session ends.\n\
+             [a] Allow   [A] Always here   [d] Deny"
+        );
+        let long = serde_json::json!({"command": "echo\n".repeat(900)});
+        let (progress, it) = asks(long);
+        assert!(is_long(&it));
+        let shown = question(&progress, &it, Some(Path::new("/x/ask.txt")), Style::plain());
+        assert!(
+            shown.contains("All 900 lines: /x/ask.txt") && shown.lines().count() < 30,
+            "{shown}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_question_sends_the_terminal_anything_but_text(command in any::<String>(), more in "[\\x00-\\x1f\\x7f-\u{9f}\u{202e}a]{0,40}") {
+            let (progress, it) = asks(serde_json::json!({"command": format!("{command}{more}")}));
+            let shown = question(&progress, &it, None, Style::plain());
+            prop_assert!(!shown.chars().any(|it| it.is_control() && it != '\n'), "{shown:?}");
+        }
     }
 }

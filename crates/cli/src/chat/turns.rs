@@ -1,7 +1,11 @@
 //! What was sent and is not answered yet: looking how it goes, and showing what became of it.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
-use tinyclaw_domain::{Key, Message, Outcome, Progress, ThreadId};
+use tinyclaw_disk::Flush;
+use tinyclaw_domain::approval;
+use tinyclaw_domain::{Ask, Key, Message, Outcome, Progress, ThreadId};
 use tinyclaw_queue::Seen;
 
 use super::{Chat, screen, shown};
@@ -24,7 +28,7 @@ pub(crate) struct Pending {
     /// Why it was put back, while it waits for its next try.
     trouble: Option<String>,
     /// The question that was shown already.
-    asked: Option<String>,
+    asked: Option<Ask>,
 }
 
 impl Pending {
@@ -38,10 +42,11 @@ impl Pending {
     }
 }
 
-/// An open permission question.
+/// An open permission question, as it was shown.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) request_id: String,
+    pub(crate) shown: approval::Question,
 }
 
 impl Chat {
@@ -106,11 +111,12 @@ impl Chat {
             let Some(progress) = self.progresses.read(&it.key) else { continue };
             let is_here = it.thread == self.thread;
             if let Some(ask) = &progress.asks {
-                if self.pending[at].asked.as_ref() != Some(&ask.request_id) {
-                    self.pending[at].asked = Some(ask.request_id.clone());
-                    self.show_question(&progress, is_here)?;
+                if self.pending[at].asked.as_ref() != Some(ask) {
+                    self.pending[at].asked = Some(ask.clone());
+                    let shown = approval::Question::of(ask);
+                    self.show_question(&progress, &shown, is_here)?;
                     if is_here {
-                        question = Some(Question { request_id: ask.request_id.clone() });
+                        question = Some(Question { request_id: ask.request_id.clone(), shown });
                     }
                 } else if is_here
                     && self.question.as_ref().is_some_and(|it| it.request_id == ask.request_id)
@@ -128,8 +134,12 @@ impl Chat {
         Ok(())
     }
 
-    fn show_question(&mut self, progress: &Progress, is_here: bool) -> anyhow::Result<()> {
-        let Some(ask) = &progress.asks else { return Ok(()) };
+    fn show_question(
+        &mut self,
+        progress: &Progress,
+        question: &approval::Question,
+        is_here: bool,
+    ) -> anyhow::Result<()> {
         if !is_here {
             let thread = &progress.thread_id;
             let text = format!("Thread {thread} asks for permission: /thread {thread}");
@@ -139,11 +149,18 @@ impl Chat {
         if self.streaming.as_ref() == Some(&progress.key) {
             self.screen.stream(&progress.text)?;
         }
+        let file = shown::is_long(question).then(|| self.keep_question(question)).transpose()?;
         let style = self.screen.style();
-        let what = shown::wanted(ask);
-        let head = style.yellow(&format!("May I run this? {}", face::one_line(&ask.tool)));
-        let keys = "[a] Allow   [A] Always here   [d] Deny";
-        Ok(self.screen.print(&format!("{head}\n{what}\n{keys}"))?)
+        Ok(self.screen.print(&shown::question(progress, question, file.as_deref(), style))?)
+    }
+
+    /// All of a long question, as a file beside what was sent.
+    fn keep_question(&self, question: &approval::Question) -> anyhow::Result<PathBuf> {
+        let dir = self.state.files(&self.thread);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let path = dir.join(format!("cli-ask-{}.txt", question.digest));
+        tinyclaw_disk::replace(&path, question.body.as_bytes(), Flush::None)?;
+        Ok(path)
     }
 
     fn show_ending(&mut self, pending: &Pending, ending: Ending) -> anyhow::Result<()> {

@@ -52,7 +52,8 @@ fn threads_are_made_and_entered_by_id_or_name() {
 fn a_permission_question_is_answered_by_a_line() {
     let office = Office::open();
     let out = office.run_with(&["chat"], "[demo: ask]\na\n").ok();
-    assert!(out.contains("May I run this? Bash\n    rm -r build\n"), "{out}");
+    let asks = "asks: May I run this?\n    rm -r build\n    ▸ description: Remove the build folder\nAlways here: the command rm -r build, until this session ends.\n";
+    assert!(out.contains(asks), "{out}");
     assert!(!out.contains("denied"), "{out}");
     let out = office.run_with(&["chat"], "[demo: ask]\n").ok();
     assert!(out.contains("Nobody is left to answer: denied."), "{out}");

@@ -294,16 +294,18 @@ impl Actor {
     fn on_request(&mut self, id: String, request: HostRequest) {
         match request {
             HostRequest::CanUseTool { tool, input, suggestions } => {
-                match self.turn.as_mut().filter(|it| it.sent.is_some()) {
-                    Some(turn) => turn.ask(id, tool, input, suggestions),
+                let turn = self.turn.as_mut().filter(|it| it.sent.is_some());
+                let known = turn.as_ref().is_some_and(|it| it.asks.contains_key(&id));
+                let is_open = turn.is_some_and(|it| it.ask(id.clone(), tool, input, &suggestions));
+                if known {
+                    tracing::warn!(thread.id = %self.setup.thread, "a question changed while it was open: denied");
+                    self.with_turn(|turn| turn.ask_closed(&id, false));
+                }
+                if !is_open {
                     // Nobody is there to ask when Claude does something by itself.
-                    None => self.pen.write(&out::permission(
-                        &id,
-                        tinyclaw_domain::PermissionAnswer::Deny,
-                        &Value::Null,
-                        &[],
-                        out::ASK_UNANSWERED,
-                    )),
+                    let why = out::ASK_UNANSWERED;
+                    let deny = tinyclaw_domain::PermissionAnswer::Deny;
+                    self.pen.write(&out::permission(&id, deny, &Value::Null, &[], why));
                 }
             }
             HostRequest::Mcp { message } => match out::mcp_reply(&message, &self.setup.tools) {
@@ -346,7 +348,7 @@ impl Actor {
                 let Some(turn) = &mut self.turn else { return };
                 let Some(ask) = turn.take_ask(&request_id) else { return };
                 let note = note.as_deref().unwrap_or("The user said no.");
-                let line = out::permission(&request_id, answer, &ask.input, &ask.suggestions, note);
+                let line = out::permission(&request_id, answer, &ask.input, &ask.always, note);
                 self.pen.write(&line);
                 turn.tell(TurnEvent::AskClosed { request_id, expired: false });
             }

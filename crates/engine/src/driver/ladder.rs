@@ -210,13 +210,22 @@ mod tests {
     async fn the_clocks_stand_still_while_a_question_is_open() {
         let mut turn = running();
         assert_eq!(after(&turn).await, (120, Alarm::Watchdog(Watchdog::Silence)));
-        turn.ask("q".to_owned(), "Bash".to_owned(), serde_json::Value::Null, Vec::new());
+        assert!(turn.ask("q".to_owned(), "Bash".to_owned(), serde_json::Value::Null, &[]));
         assert_eq!(after(&turn).await, (600, Alarm::Ask("q".to_owned())));
         tokio::time::advance(Duration::from_secs(500)).await;
         turn.take_ask("q").unwrap();
         assert_eq!(after(&turn).await, (120, Alarm::Watchdog(Watchdog::Silence)));
         turn.last_line = turn.over_at - Duration::from_secs(10);
         assert_eq!(after(&turn).await, (1800, Alarm::Watchdog(Watchdog::Turn)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_question_cannot_become_another() {
+        let mut turn = running();
+        let input = |command: &str| serde_json::json!({ "command": command });
+        assert!(turn.ask("q".to_owned(), "Bash".to_owned(), input("ls"), &[]));
+        assert!(!turn.ask("q".to_owned(), "Bash".to_owned(), input("rm -rf ~"), &[]));
+        assert_eq!(turn.take_ask("q").unwrap().input, input("ls"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tinyclaw_domain::approval::{self, Rule};
 use tinyclaw_domain::{Ask, SessionId, Usage};
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::{Actor, Bill, TurnOrder};
 use crate::failure::{Signs, TurnFailure, Watchdog};
 use crate::launch::Exit;
 use crate::turn::{Control, Denial, RateLimit, TurnEnd, TurnEvent, TurnOutcome};
-use crate::wire::{Block, ResultLine, StreamEvent, out};
+use crate::wire::{Block, ResultLine, StreamEvent};
 
 /// What the CLI calls the author of texts it makes up itself.
 const SYNTHETIC: &str = "<synthetic>";
@@ -49,7 +50,7 @@ pub(super) struct Running {
 /// An open permission question.
 pub(super) struct OpenAsk {
     pub(super) input: Value,
-    pub(super) suggestions: Vec<Value>,
+    pub(super) always: Vec<Rule>,
     pub(super) since: Instant,
 }
 
@@ -170,17 +171,32 @@ impl Running {
         self.stopping = Some(Stopping { why, step, since: Instant::now() });
     }
 
-    pub(super) fn ask(&mut self, id: String, tool: String, input: Value, suggestions: Vec<Value>) {
+    /// Opens a question. `false`: there is one with this id already. Somebody has seen that one, and an answer to it must
+    /// not be one to this.
+    #[must_use]
+    pub(super) fn ask(
+        &mut self,
+        id: String,
+        tool: String,
+        input: Value,
+        suggestions: &[Value],
+    ) -> bool {
+        if self.asks.contains_key(&id) {
+            return false;
+        }
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let ask = Ask {
             request_id: id.clone(),
+            always: approval::lasting(&tool, suggestions),
             tool,
             input: input.clone(),
             at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            unshown: None,
         };
-        let always = out::always_means(&suggestions);
-        self.asks.insert(id, OpenAsk { input, suggestions, since: Instant::now() });
-        self.tell(TurnEvent::Asking { ask, always });
+        let always = ask.always.clone();
+        self.asks.insert(id, OpenAsk { input, always, since: Instant::now() });
+        self.tell(TurnEvent::Asking { ask });
+        true
     }
 
     /// Closes a question; the clocks go on when it was the last.

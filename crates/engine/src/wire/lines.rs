@@ -156,7 +156,10 @@ fn status(value: &Value, key: &str) -> Option<u16> {
 impl Line {
     /// Understands one line. Never fails: there is a variant for everything.
     pub(crate) fn parse(bytes: &[u8]) -> Line {
-        let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return Line::Garbage };
+        let value = serde_json::from_slice::<Value>(bytes);
+        // JavaScript writes half of a surrogate pair, and a question that holds one wants an answer all the same.
+        let value = value.or_else(|_| serde_json::from_slice(&without_lone_surrogates(bytes)));
+        let Ok(value) = value else { return Line::Garbage };
         let kind = text(&value, "type").unwrap_or_default();
         match kind.as_str() {
             "system" => system(&value),
@@ -174,6 +177,32 @@ impl Line {
             _ => Line::Unknown(kind),
         }
     }
+}
+
+/// JSON in which the half of a surrogate pair is U+FFFD, as it becomes wherever text is written as UTF-8.
+fn without_lone_surrogates(json: &[u8]) -> Vec<u8> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix(br"\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut mended = Vec::with_capacity(json.len());
+    let mut at = 0;
+    while at < json.len() {
+        let len = match (json[at], unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                mended.extend_from_slice(br"\ufffd");
+                at += 6;
+                continue;
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+        let end = json.len().min(at + len);
+        mended.extend_from_slice(&json[at..end]);
+        at = end;
+    }
+    mended
 }
 
 fn system(value: &Value) -> Line {
@@ -434,6 +463,17 @@ mod tests {
         assert!(!running(
             r#"{"type":"system","subtype":"task_notification","task_id":"b","status":"completed"}"#
         ));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_does_not_swallow_a_question() {
+        let line = r#"{"type":"control_request","request_id":"r","request":{"subtype":"can_use_tool",
+            "tool_name":"Bash","input":{"command":"echo \ud83d \ud83d\ude00 \\ud83d \udc00"}}}"#;
+        let Line::Request { request: HostRequest::CanUseTool { input, .. }, .. } = parse(line)
+        else {
+            panic!("the question is lost")
+        };
+        assert_eq!(input["command"], "echo \u{fffd} \u{1f600} \\ud83d \u{fffd}");
     }
 
     #[test]

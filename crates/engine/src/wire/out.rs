@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tinyclaw_domain::PermissionAnswer;
+use tinyclaw_domain::approval::Rule;
 
 use crate::turn::ToolSpec;
 
@@ -74,27 +75,23 @@ pub(crate) fn error(request_id: &str, error: &str) -> Value {
     })
 }
 
-/// The answer to a permission question. "Always" holds for this session: the CLI's own suggestions, kept nowhere else.
+/// The answer to a permission question. "Always" holds for this session: the rules whose words were shown, and nothing else
+/// of what the CLI suggested. What may be done is what was asked about, byte for byte.
 pub(crate) fn permission(
     request_id: &str,
     answer: PermissionAnswer,
     input: &Value,
-    suggestions: &[Value],
+    always: &[Rule],
     why_not: &str,
 ) -> Value {
     let response = match answer {
         PermissionAnswer::Deny => json!({ "behavior": "deny", "message": why_not }),
         PermissionAnswer::Allow => json!({ "behavior": "allow", "updatedInput": input }),
+        PermissionAnswer::Always if always.is_empty() => {
+            json!({ "behavior": "allow", "updatedInput": input })
+        }
         PermissionAnswer::Always => {
-            let rules: Vec<Value> = suggestions
-                .iter()
-                .filter_map(Value::as_object)
-                .cloned()
-                .map(|mut it| {
-                    it.insert("destination".to_owned(), json!("session"));
-                    Value::Object(it)
-                })
-                .collect();
+            let rules = [Rule::to_update(always)];
             json!({ "behavior": "allow", "updatedInput": input, "updatedPermissions": rules })
         }
     };
@@ -109,27 +106,6 @@ pub(crate) fn helper_within_the_turn(request_id: &str, input: &Value) -> Value {
     }
     let output = json!({ "hookEventName": "PreToolUse", "updatedInput": input });
     success(request_id, json!({ "hookSpecificOutput": output }))
-}
-
-/// What "always" would allow, in words such as `Bash(curl -s *)`, for the button and whoever presses it.
-pub(crate) fn always_means(suggestions: &[Value]) -> Vec<String> {
-    let mut found = Vec::new();
-    for it in suggestions {
-        for rule in it.get("rules").and_then(Value::as_array).into_iter().flatten() {
-            let tool = rule.get("toolName").and_then(Value::as_str).unwrap_or("?");
-            match rule.get("ruleContent").and_then(Value::as_str) {
-                Some(content) => found.push(format!("{tool}({content})")),
-                None => found.push(tool.to_owned()),
-            }
-        }
-        if let Some(mode) = it.get("mode").and_then(Value::as_str) {
-            found.push(format!("mode {mode}"));
-        }
-        for dir in it.get("directories").and_then(Value::as_array).into_iter().flatten() {
-            found.push(format!("directory {}", dir.as_str().unwrap_or("?")));
-        }
-    }
-    found
 }
 
 /// The part of MCP that needs no thinking: everything but `tools/call`. `None` is that call.
@@ -174,16 +150,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn always_stays_within_the_session() {
-        let suggestion = json!({
-            "type": "addRules", "behavior": "allow", "destination": "localSettings",
-            "rules": [{ "toolName": "Bash", "ruleContent": "curl *" }],
-        });
-        let suggestions = [suggestion];
-        let line =
-            permission("r", PermissionAnswer::Always, &json!({"command": "x"}), &suggestions, "");
-        let rules = line.pointer("/response/response/updatedPermissions/0").unwrap();
-        assert_eq!(rules["destination"], "session");
-        assert_eq!(always_means(&suggestions), ["Bash(curl *)"]);
+    fn always_sends_the_rules_that_were_said_and_nothing_else() {
+        let input = json!({"command": "x"});
+        let rules = [Rule { tool: "Bash".to_owned(), content: Some("curl *".to_owned()) }];
+        let updates = |rules: &[Rule]| {
+            let line = permission("r", PermissionAnswer::Always, &input, rules, "");
+            assert_eq!(line["response"]["response"]["updatedInput"], input);
+            line["response"]["response"]["updatedPermissions"].clone()
+        };
+        assert_eq!(
+            updates(&rules),
+            json!([{ "type": "addRules", "behavior": "allow", "destination": "session",
+                "rules": [{ "toolName": "Bash", "ruleContent": "curl *" }] }])
+        );
+        assert_eq!(updates(&[]), Value::Null);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::json;
+use tinyclaw_domain::approval::Rule;
 use tinyclaw_engine::{
     Auth, EngineConfig, PINNED_VERSION, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome,
 };
@@ -81,9 +82,9 @@ pub(crate) fn bash(command: &str) -> String {
     format!("[api: tool Bash {}]", json!({ "command": command, "description": "test" }))
 }
 
-pub(crate) async fn asking(turn: &mut Turn) -> (String, Vec<String>) {
+pub(crate) async fn asking(turn: &mut Turn) -> (String, Vec<Rule>) {
     until(turn, |it| match it {
-        TurnEvent::Asking { ask, always } => Some((ask.request_id, always)),
+        TurnEvent::Asking { ask } => Some((ask.request_id, ask.always)),
         _ => None,
     })
     .await

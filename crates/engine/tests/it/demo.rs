@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tinyclaw_domain::approval::Rule;
 use tinyclaw_domain::{PermissionAnswer, PermissionMode, ThreadId};
 use tinyclaw_engine::{
     Advice, Draft, Landlock, Mode, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
@@ -85,11 +86,11 @@ async fn costs_are_told_once() {
 async fn a_permission_question_waits_for_its_answer_and_always_holds() {
     let desk = Desk::demo();
     let ask = |it| match it {
-        TurnEvent::Asking { ask, always } => Some((ask, always)),
+        TurnEvent::Asking { ask } => Some(ask),
         _ => None,
     };
     let mut turn = desk.ask("[demo: ask]");
-    let (question, _) = until(&mut turn, ask).await;
+    let question = until(&mut turn, ask).await;
     assert_eq!(
         (question.tool.as_str(), &question.input["command"]),
         ("Bash", &"rm -r build".into())
@@ -101,8 +102,9 @@ async fn a_permission_question_waits_for_its_answer_and_always_holds() {
     assert_eq!(end.denials[0].tool, "Bash");
 
     let mut turn = desk.ask("[demo: ask]");
-    let (question, always) = until(&mut turn, ask).await;
-    assert_eq!(always, ["Bash(rm -r build)"]);
+    let question = until(&mut turn, ask).await;
+    let rule = Rule { tool: "Bash".to_owned(), content: Some("rm -r build".to_owned()) };
+    assert_eq!(question.always, [rule]);
     turn.control().answer_permission(&question.request_id, PermissionAnswer::Always);
     assert!(turn.end().await.unwrap().denials.is_empty());
     assert!(desk.say("[demo: ask]").await.text.contains("did not have to ask"));
@@ -130,7 +132,7 @@ async fn an_interrupt_withdraws_the_open_question() {
     let desk = Desk::demo();
     let mut turn = desk.ask("[demo: ask]");
     let id = until(&mut turn, |it| match it {
-        TurnEvent::Asking { ask, .. } => Some(ask.request_id),
+        TurnEvent::Asking { ask } => Some(ask.request_id),
         _ => None,
     })
     .await;

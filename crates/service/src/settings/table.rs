@@ -98,8 +98,8 @@ settings! {
     Office / office {
         /// The office's time zone: when a day begins, for budgets, notes and the daily reset.
         timezone: TimeZone as OfficeZone = "timezone", [], [], "UTC";
-        /// Telegram ids of those who may do what others may not: bypass permissions, work outside the allowed folders,
-        /// stop and reset for others.
+        /// Telegram ids of those who may do what others may not: let Claude ask less, allow something for good, work
+        /// outside the allowed folders, stop and reset for others. None: whoever is alone in `telegram.allowedUsers`.
         admins: Vec<i64> as List<TelegramId> = "admins", [], [], "";
         /// The folder new threads work in.
         cwd: Option<PathBuf> as Optional<PathTo> = "workspace.cwd", ["DEFAULT_CWD"], [], "";

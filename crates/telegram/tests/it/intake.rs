@@ -466,9 +466,11 @@ async fn commands_are_orders_or_are_answered() {
     office.until_said("For example /model opus").await;
     office.ada(None, "/mode bypass");
     office.until_said("Only admins may let Claude act without asking.").await;
+    office.ada(None, "/mode edits");
+    office.until_said("/mode edits\nTinyClaw (to Ada: /mode edits):\n    Only admins may let Claude act without asking.").await;
     for (said, expected) in [
         ("/model auto", Command::Model { model: None }),
-        ("/mode edits", Command::Mode { mode: PermissionMode::AcceptEdits, admin: false }),
+        ("/mode ask", Command::Mode { mode: PermissionMode::Ask, admin: false }),
         ("/cd /tmp", Command::Setdir { dir: "/tmp".to_owned(), admin: false }),
         ("/status@tinyclaw_bot", Command::Status {}),
     ] {

@@ -13,6 +13,7 @@ mod moments;
 mod office;
 mod outlet;
 mod parcels;
+mod questions;
 mod session;
 mod shown;
 mod stop;

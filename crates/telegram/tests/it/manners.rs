@@ -1,6 +1,7 @@
 //! Small things that people notice: typing, the menu, where an answer goes when its topic or its group has changed.
 
 use serde_json::json;
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Ask, Command, PermissionAnswer, TurnState};
 use tinyclaw_queue::Place;
 use tinyclaw_testkit::telegram::{ADA, Control, FORUM, FakeTelegram, Fault, What};
@@ -146,18 +147,20 @@ async fn a_question_is_allowed_or_denied_once() {
     for (label, answer) in [("Allow", PermissionAnswer::Allow), ("Deny", PermissionAnswer::Deny)] {
         office.ada(None, "clean up");
         let turn = office.claim().await;
-        turn.show(|it| {
-            it.state = TurnState::Asking;
-            it.asks = Some(Ask {
-                request_id: format!("req-{label}"),
-                tool: "Bash".to_owned(),
-                input: json!({"command": "rm -rf target"}),
-                at: 0,
-            });
-        });
-        office.until_said("[ Allow ] [ Always here ] [ Deny ]\n    [ Stop ]").await;
+        let ask = Ask {
+            request_id: format!("req-{label}"),
+            tool: "Bash".to_owned(),
+            input: json!({"command": "rm -rf target"}),
+            at: 0,
+            always: Vec::new(),
+            unshown: None,
+        };
+        let shown = Question::of(&ask).digest;
+        turn.show(|it| (it.state, it.asks) = (TurnState::Asking, Some(ask)));
+        office.until_said("[ Allow ] [ Deny ]\n    [ Stop ]").await;
         office.press(ADA, label).await;
-        let expected = Command::Permission { request_id: format!("req-{label}"), answer };
+        let (request_id, admin) = (format!("req-{label}"), false);
+        let expected = Command::Permission { request_id, answer, shown, admin };
         assert_eq!(office.control().await.command, Some(expected));
         turn.answer("Done.");
         office.until_unsaid("[ Allow ]").await;

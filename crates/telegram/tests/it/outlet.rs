@@ -2,8 +2,7 @@
 
 use serde_json::json;
 use tinyclaw_domain::{
-    Ask, ButtonPress, Channel, Command, FileRef, Model, Outcome, PermissionAnswer, ReplyButton,
-    TurnState,
+    ButtonPress, Channel, Command, FileRef, Model, Outcome, ReplyButton, TurnState,
 };
 use tinyclaw_queue::{Place, SENDER_DEATHS_MAX, Side, Which};
 use tinyclaw_testkit::telegram::{ADA, BOB, Control, FORUM, Fault};
@@ -76,36 +75,6 @@ async fn who_asked_may_stop_and_others_may_not() {
     office.until_said("    So far\n    \n    Stopped after 2 s. The session is kept.").await;
     office.ada(None, "/stop");
     assert_eq!(office.control().await.command, Some(Command::Stop { key: None }));
-    office.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_permission_question_is_asked_and_answered_with_buttons() {
-    let office = Office::watched().await;
-    office.ada(None, "clean up");
-    let turn = office.claim().await;
-    turn.show(|it| {
-        it.state = TurnState::Asking;
-        it.asks = Some(Ask {
-            request_id: "req-7".to_owned(),
-            tool: "Bash".to_owned(),
-            input: json!({"command": "rm -rf target"}),
-            at: 0,
-        });
-    });
-    office.until_said("May I run this?\n    rm -rf target\n    [ Allow ] [ Always here ] [ Deny ]\n    [ Stop ]").await;
-    office.press(BOB, "Always here").await;
-    let order = office.control().await;
-    let expected =
-        Command::Permission { request_id: "req-7".to_owned(), answer: PermissionAnswer::Always };
-    assert_eq!(
-        (order.command, order.thread_id),
-        (Some(expected), turn.message().thread_id.clone())
-    );
-    turn.show(|it| it.text = "Cleaning".to_owned());
-    office.until_said("Cleaning\n    [ Stop ]").await;
-    turn.answer("Clean.");
-    office.until_said("Clean.\n").await;
     office.close().await;
 }
 

@@ -1,16 +1,21 @@
 //! Status messages that Telegram does not take as they are: the turn, and above all its question, is seen all the same.
 
 use serde_json::json;
+use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Ask, Command, PermissionAnswer, Progress, TurnState};
 use tinyclaw_testkit::telegram::{ADA, Control, FORUM, Fault};
 
 use crate::office::{Office, Turn};
 
-fn asks(progress: &mut Progress) {
+fn ask() -> Ask {
     let input = json!({"command": "rm -rf target"});
+    let (request_id, tool) = ("req-7".to_owned(), "Bash".to_owned());
+    Ask { request_id, tool, input, at: 0, always: Vec::new(), unshown: None }
+}
+
+fn asks(progress: &mut Progress) {
     progress.state = TurnState::Asking;
-    progress.asks =
-        Some(Ask { request_id: "req-7".to_owned(), tool: "Bash".to_owned(), input, at: 0 });
+    progress.asks = Some(ask());
 }
 
 /// A turn of Ada's that works and is seen to.
@@ -29,7 +34,8 @@ async fn asked_and_answered(office: &Office, turn: &Turn<'_>) {
     office.until_said("May I run this?\n    rm -rf target\n    [ Allow ]").await;
     office.press(ADA, "Allow").await;
     let answer = PermissionAnswer::Allow;
-    let expected = Command::Permission { request_id: "req-7".to_owned(), answer };
+    let (request_id, shown) = ("req-7".to_owned(), Question::of(&ask()).digest);
+    let expected = Command::Permission { request_id, answer, shown, admin: false };
     assert_eq!(office.control().await.command, Some(expected));
 }
 

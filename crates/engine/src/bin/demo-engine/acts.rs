@@ -103,34 +103,53 @@ impl Player {
         told
     }
 
-    pub(crate) fn ask(&mut self, notes: &mut Notes) -> Result<String, Stop> {
-        let command = "rm -r build";
-        let input = json!({ "command": command, "description": "Remove the build folder" });
-        let id = self.tool_begins("Bash", &input);
-        if self.options.permission_mode == "bypassPermissions" || self.always.contains(command) {
+    /// Asks for a tool, as the CLI does: for commands it offers a rule, for changes of files another mode.
+    pub(crate) fn ask(
+        &mut self,
+        notes: &mut Notes,
+        tool: &str,
+        input: &str,
+    ) -> Result<String, Stop> {
+        let Ok(input) = serde_json::from_str::<Value>(input) else {
+            return Ok(format!("`{input}` is not JSON."));
+        };
+        let told = |input: &Value| match input["command"].as_str() {
+            Some(command) => format!("run `{command}`"),
+            None => format!("use {tool}"),
+        };
+        let id = self.tool_begins(tool, &input);
+        let rule = format!("{tool} {input}");
+        if self.options.permission_mode == "bypassPermissions" || self.always.contains(&rule) {
             self.tool_ends(&id, "pretend output", false);
-            return Ok(format!("I did not have to ask before I pretended to run `{command}`."));
+            return Ok(format!("I did not have to ask before I pretended to {}.", told(&input)));
         }
-        let suggestion = json!({ "type": "addRules", "behavior": "allow", "destination": "localSettings",
-            "rules": [{ "toolName": "Bash", "ruleContent": command }] });
+        let suggestion = match &input["command"] {
+            Value::String(command) => {
+                json!({ "type": "addRules", "behavior": "allow", "destination": "localSettings",
+                "rules": [{ "toolName": tool, "ruleContent": command }] })
+            }
+            _ => json!({ "type": "setMode", "mode": "acceptEdits", "destination": "session" }),
+        };
         let answer = self.request(json!({
-            "subtype": "can_use_tool", "tool_name": "Bash", "display_name": "Bash", "input": input,
+            "subtype": "can_use_tool", "tool_name": tool, "display_name": tool, "input": input,
             "permission_suggestions": [suggestion], "tool_use_id": id,
         }))?;
         let answer = &answer["response"];
         if answer["behavior"] == "allow" {
             let always = answer["updatedPermissions"].as_array().is_some_and(|it| !it.is_empty());
             if always {
-                self.always.insert(command.to_owned());
+                self.always.insert(rule);
             }
             self.tool_ends(&id, "pretend output", false);
             let how = if always { ", from now on" } else { "" };
-            return Ok(format!("You allowed it{how}: I pretended to run `{command}`."));
+            // What runs is what comes back, whatever was asked.
+            let told = told(&answer["updatedInput"]);
+            return Ok(format!("You allowed it{how}: I pretended to {told}."));
         }
         let why = answer["message"].as_str().unwrap_or("no").to_owned();
         self.tool_ends(&id, &why, true);
-        notes.denials.push(json!({ "tool_name": "Bash", "tool_use_id": id, "tool_input": input }));
-        Ok(format!("I was not allowed to run `{command}`: {why}"))
+        notes.denials.push(json!({ "tool_name": tool, "tool_use_id": id, "tool_input": input }));
+        Ok(format!("I was not allowed to {}: {why}", told(&input)))
     }
 
     pub(crate) fn call(

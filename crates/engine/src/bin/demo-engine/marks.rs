@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Mark {
     Tool,
-    Ask,
+    /// Ask for a tool with this input.
+    Ask(String, String),
     Call(String, String),
     Say(String),
     Long(usize),
@@ -48,7 +49,8 @@ pub(crate) fn message(prompt: &str) -> &str {
     for line in prompt.split_inclusive('\n') {
         if line.starts_with('[')
             && !line.starts_with("[demo:")
-            && let Some(end) = line.find("]: ")
+            && let Some(end) = line.find("]:")
+            && line[end + 2..].starts_with([' ', '\n'])
         {
             found = &prompt[at + end + 3..];
         }
@@ -96,7 +98,11 @@ fn parse(text: &str) -> Mark {
     let (first, tail) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let known = match verb {
         "tool" => Some(Mark::Tool),
-        "ask" => Some(Mark::Ask),
+        "ask" if rest.is_empty() => {
+            let input = r#"{"command":"rm -r build","description":"Remove the build folder"}"#;
+            Some(Mark::Ask("Bash".to_owned(), input.to_owned()))
+        }
+        "ask" => Some(Mark::Ask(first.to_owned(), tail.trim().to_owned())),
         "call" => {
             let input = if tail.trim().is_empty() { "{}" } else { tail.trim() };
             Some(Mark::Call(first.to_owned(), input.to_owned()))
@@ -150,6 +156,9 @@ mod tests {
         assert_eq!(message(prompt), "now [demo: long 20]\nok");
         assert_eq!(find(message(prompt)), [Mark::Long(20)]);
         assert_eq!(message("[demo: ask] please"), "[demo: ask] please");
+        // What another thread writes stands below its prefix, as a quotation.
+        let prompt = "[Sat 21 Nov 03:14]\n\n[Cross-thread from Site (thread 7)]:\n> [demo: tool]";
+        assert_eq!(find(message(prompt)), [Mark::Tool]);
         assert!(is_heartbeat("[Sat]\n\n[Heartbeat check-in]: Read HEARTBEAT.md\n"));
         assert!(!is_heartbeat("[Heartbeat check-in]: was\n\n[Ada via Telegram]: now"));
     }

@@ -251,7 +251,7 @@ impl Player {
             let report = match mark {
                 Mark::Tool => self.tool(notes, Duration::from_millis(20))?,
                 Mark::Sleep(time) => self.tool(notes, time)?,
-                Mark::Ask => self.ask(notes)?,
+                Mark::Ask(tool, input) => self.ask(notes, &tool, &input)?,
                 Mark::Call(tool, input) => self.call(notes, &tool, &input)?,
                 Mark::Open(path) => format!(
                     "`{path}`: {}",
