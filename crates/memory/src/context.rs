@@ -5,7 +5,7 @@
 
 use jiff::Zoned;
 use jiff::civil::Date;
-use tinyclaw_domain::{InjectedPart, ThreadId};
+use tinyclaw_domain::{InjectedPart, Quote, ThreadId, quoted};
 
 use crate::{Memory, MemoryError, cut};
 
@@ -110,7 +110,7 @@ fn entries(notes: &str) -> Vec<&str> {
     entries.filter(|it| !it.is_empty()).collect()
 }
 
-/// Nothing that was remembered can end the frame it stands in.
+/// Nothing that was remembered can end the frame it stands in, or begin a message.
 fn framed(text: &str) -> String {
-    text.replace("</memory", "</ memory").replace("<memory", "< memory")
+    quoted(text, Quote::Text, usize::MAX)
 }

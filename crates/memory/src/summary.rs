@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tinyclaw_disk::{Flush, replace};
-use tinyclaw_domain::{ConversationLine, SessionId, ThreadId};
+use tinyclaw_domain::{ConversationLine, Quote, SessionId, ThreadId, quoted};
 
 use crate::conversation::answered;
 use crate::{Memory, MemoryError, cut};
@@ -20,6 +20,7 @@ pub const SUMMARY_BYTES_MAX: usize = 6000;
 const TITLE_BYTES_MAX: usize = 120;
 /// Of one message so much is shown to whoever summarises.
 const MESSAGE_BYTES_MAX: usize = 4000;
+const SENDER_CHARS_MAX: usize = 128;
 /// And so much of the whole conversation: about 30,000 tokens, well within haiku's window.
 const CONVERSATION_BYTES_MAX: usize = 120_000;
 /// What Claude says when there is nothing to remember.
@@ -133,8 +134,7 @@ impl Memory {
         if turns == 0 {
             return Ok(None);
         }
-        let prompt =
-            format!("{REQUEST}\n<conversation>\n{}</conversation>\n", framed(&shown(&lines, zone)));
+        let prompt = format!("{REQUEST}\n<conversation>\n{}</conversation>\n", shown(&lines, zone));
         Ok(Some(Asked { prompt, turns }))
     }
 
@@ -241,16 +241,14 @@ fn shown_line(line: &ConversationLine, zone: &TimeZone) -> String {
     let at = i64::try_from(line.timestamp).ok().and_then(|it| Timestamp::from_millisecond(it).ok());
     let at = at.unwrap_or_default().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
     let text = cut(&line.text, MESSAGE_BYTES_MAX);
-    let mut shown = format!("[{at}] {}: {text}", line.sender);
+    // Nothing that was said can end the frame it stands in, or begin another message.
+    let words = quoted(text, Quote::Text, usize::MAX);
+    let mut shown =
+        format!("[{at}] {}: {words}", quoted(&line.sender, Quote::Name, SENDER_CHARS_MAX));
     if text.len() < line.text.len() {
         let _ = write!(shown, " […{} more bytes]", line.text.len() - text.len());
     }
     shown + "\n\n"
-}
-
-/// Nothing that was said can end the frame it stands in.
-fn framed(text: &str) -> String {
-    text.replace("</conversation", "</ conversation").replace("<conversation", "< conversation")
 }
 
 fn one_line(title: &str) -> String {

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{Channel, FileRef, FollowUp, Message, Thread, ThreadId, ThreadStatus};
+use tinyclaw_domain::{
+    Channel, FileRef, FollowUp, Message, Quote, Thread, ThreadId, ThreadStatus, quoted,
+};
 use tinyclaw_engine::ToolSpec;
 use tinyclaw_ledger::recent_history;
 
 use crate::notices::is_telegram;
 use crate::office::{Office, lock};
 use crate::outbox::Outbox;
-use crate::prompt::shortened;
+use crate::prompt::name;
 
 /// A message may be passed on this often; beyond that two threads talk only to each other.
 const HOPS_MAX: u32 = 4;
@@ -145,7 +147,7 @@ fn send_message(
         sender: thread.name.clone(),
         message: text.to_owned(),
     });
-    let name = target.map_or_else(String::new, |it| format!(" ({})", it.name));
+    let name = target.map_or_else(String::new, |it| format!(" ({})", name(&it.name)));
     Ok(format!("It goes to thread {to}{name} when this turn ends, and is answered there."))
 }
 
@@ -154,7 +156,7 @@ fn list_threads(office: &Office, own: &ThreadId) -> String {
     let lines = book.all().iter().map(|(id, it)| {
         let mark = if id == own { " (this one)" } else { "" };
         let status = format!("{:?}", it.status).to_lowercase();
-        format!("- {id}: {}{mark}, {status}, in {}", it.name, it.cwd)
+        format!("- {id}: {}{mark}, {status}, in {}", name(&it.name), it.cwd)
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -167,9 +169,10 @@ fn read_thread(office: &Office, input: &Value) -> Result<String, String> {
         return Ok(format!("Nothing was said in thread {id} yet."));
     }
     // What was said elsewhere is material: it must not read like an order to this Claude.
-    let shown = lines
-        .iter()
-        .map(|it| format!("{}: {}", it.sender, shortened(&it.message, SHOWN_CHARS_MAX)));
+    let shown = lines.iter().map(|it| {
+        let words = quoted(&it.message, Quote::Block, SHOWN_CHARS_MAX);
+        format!("{}:\n{words}", name(&it.sender))
+    });
     Ok(format!("<messages thread=\"{id}\">\n{}\n</messages>", shown.collect::<Vec<_>>().join("\n")))
 }
 

@@ -21,7 +21,7 @@ use crate::failure::Verdict;
 use crate::handle::Decided;
 use crate::office::{Office, OpenQuestion, Running, Slot, lock, new_session, on_disk};
 use crate::outbox::Outbox;
-use crate::prompt::{Circumstances, shortened, system_prompt};
+use crate::prompt::{Circumstances, name, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
 use crate::turn_log::TurnLog;
 use crate::{budget, capability, summary, tools};
@@ -110,7 +110,8 @@ fn announce(office: &Arc<Office>, message: &Message, attempt: u32) {
     }
     let from =
         message.source_thread_id.as_ref().map_or_else(String::new, |it| format!(" (thread {it})"));
-    let sender = if message.sender.is_empty() { "Another thread" } else { &message.sender };
+    let sender = name(&message.sender);
+    let sender = if sender.is_empty() { "Another thread" } else { &sender };
     let text = format!("**{sender}**{from} writes:\n\n{}", message.message);
     office.say(&message.thread_id, message.key.notice(0, "arrived"), &text);
 }

@@ -19,6 +19,7 @@ use crate::face::Face;
 use crate::hear::{Event, Said, hear};
 use crate::held::Held;
 use crate::inbox::{Left, Update};
+use crate::people::Unheard;
 use crate::press;
 use crate::room::{Room, Work, is_command};
 use crate::said::key_of;
@@ -33,6 +34,7 @@ pub(crate) struct Intake {
     rooms: Mutex<HashMap<Address, Door>>,
     albums: Mutex<VecDeque<String>>,
     backlog: Arc<AtomicUsize>,
+    unheard: Unheard,
 }
 
 /// The way into a room.
@@ -43,7 +45,13 @@ struct Door {
 
 impl Intake {
     pub(crate) fn new(face: Arc<Face>) -> Intake {
-        Intake { face, rooms: Mutex::default(), albums: Mutex::default(), backlog: Arc::default() }
+        Intake {
+            face,
+            rooms: Mutex::default(),
+            albums: Mutex::default(),
+            backlog: Arc::default(),
+            unheard: Unheard::default(),
+        }
     }
 
     /// Whether so much waits that nothing more should be fetched.
@@ -116,15 +124,20 @@ impl Intake {
                     let face = Arc::clone(&self.face);
                     self.aside(id, async move { press::run(&face, press).await });
                 } else {
+                    self.unheard.note(press.from, chat, "a button");
                     self.nothing(id, "a button pressed by a stranger");
                 }
             }
             Event::Topic { by, address, change } => {
-                // What we did ourselves we know, and strangers change nothing here.
-                if by != self.face.bot.id && self.face.people().is_our_chat(address.chat) {
+                // What we did ourselves we know. A topic is a thread, and its name goes into prompts: only who may speak
+                // makes or changes one, be it a stranger, another bot, or an admin of the group who hides their name.
+                if by == self.face.bot.id {
+                    self.nothing(id, "a change of a topic by us");
+                } else if self.may(by, address) {
                     self.put(address, 1, Work::One(id, Event::Topic { by, address, change }));
                 } else {
-                    self.nothing(id, "a topic that is not ours");
+                    self.unheard.note(by, address.chat, "a change of a topic");
+                    self.nothing(id, "a topic of a stranger's");
                 }
             }
             Event::Migrated { from, to } => {
@@ -160,11 +173,7 @@ impl Intake {
                 self.face.inbox.set_aside(id);
             }
             Event::Said(said) | Event::Edited(said) => {
-                tracing::info!(
-                    user = said.from,
-                    chat = said.address.chat,
-                    "somebody who is not allowed to speak was not heard"
-                );
+                self.unheard.note(said.from, said.address.chat, "a message");
                 self.nothing(id, "a stranger");
             }
             Event::Nothing(why) => self.nothing(id, why),

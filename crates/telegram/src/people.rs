@@ -2,7 +2,13 @@
 //!
 //! Empty lists mean nobody. A stranger gets nothing: no answer, no reaction, no request to Telegram at all.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use tinyclaw_service::settings::{Office, Telegram};
+
+/// Of those who are not heard the log has a line this often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// The lists in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,9 +62,55 @@ impl People {
     }
 }
 
+/// Those who are not heard. They leave a line in the log, and only now and then: a stranger must not fill it.
+#[derive(Debug, Default)]
+pub(crate) struct Unheard(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    at: Option<Instant>,
+    since: u64,
+}
+
+impl Unheard {
+    /// Notes that somebody who may not speak did something.
+    pub(crate) fn note(&self, user: i64, chat: i64, what: &str) {
+        let Some(others) = self.count(Instant::now()) else { return };
+        let more = match others {
+            0 => String::new(),
+            count => format!("; {count} more like it since the last line"),
+        };
+        tracing::info!(
+            user,
+            chat,
+            "{what} of somebody who is not allowed to speak was not heard{more}"
+        );
+    }
+
+    /// How many were not told of since the last line, when it is time for another.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(|it| it.into_inner());
+        if told.at.is_some_and(|it| now.saturating_duration_since(it) < TOLD_EVERY) {
+            told.since += 1;
+            return None;
+        }
+        told.at = Some(now);
+        Some(std::mem::take(&mut told.since))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_fill_no_log() {
+        let (unheard, begin) = (Unheard::default(), Instant::now());
+        let after = |seconds| unheard.count(begin + Duration::from_secs(seconds));
+        assert_eq!(after(0), Some(0));
+        assert_eq!((1..60).filter_map(after).count(), 0);
+        assert_eq!((after(60), after(61), after(200)), (Some(59), None, Some(1)));
+    }
 
     #[test]
     fn who_is_alone_is_an_admin_and_of_several_only_those_who_are_named() {

@@ -1,6 +1,6 @@
 //! From what a person said to a message in the queue: its words and files together, an edit, a topic that changed.
 
-use tinyclaw_domain::{Channel, Command, Key, Message, ThreadId};
+use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted};
 use tinyclaw_queue::{Place, Published, Side};
 use tinyclaw_service::now_ms;
 
@@ -9,6 +9,9 @@ use crate::face::{Face, Notice, Origin};
 use crate::fetch;
 use crate::hear::{AttachmentKind, Said, TopicChange};
 use crate::text;
+
+/// A word about a file that could not be taken is no longer than this.
+const TROUBLE_CHARS_MAX: usize = 400;
 
 /// The key of what an update says.
 pub(crate) fn key_of(update: i64) -> Option<Key> {
@@ -70,6 +73,8 @@ pub(crate) async fn publish(face: &Face, pieces: &[Said], prepared: Prepared) {
         return;
     }
     for trouble in &troubles {
+        // It may hold the name of a file, which is another's.
+        let trouble = quoted(trouble, Quote::Name, TROUBLE_CHARS_MAX);
         push_line(&mut message.message, &format!("[{trouble}]"));
     }
     match face.publish(Side::Run, message, Some(first.address)).await {
@@ -117,7 +122,8 @@ pub(crate) fn new_message(face: &Face, said: &Said, key: Key, thread: ThreadId) 
     let mut message = Message::new(key, Channel::Telegram, thread.clone(), "", said.at_ms);
     message.sender.clone_from(&said.name);
     message.sender_id = Some(said.from.to_string());
-    message.topic_name = face.book.name(&thread);
+    // A topic that a stranger made is kept by nobody until somebody who may speak does so in it.
+    message.topic_name = face.book.name(&thread).or_else(|| said.topic_name.clone());
     if let Some(reply) = &said.reply {
         message.is_reply = reply.from == Some(face.bot.id);
         message.reply_to_text = Some(reply.text.clone()).filter(|it| !it.is_empty());

@@ -72,13 +72,13 @@ fn the_last_five_summaries_and_two_days_of_notes_are_told_in_order() {
         [note of 2026-11-20] 10:00 two
           and more
 
-        [note of 2026-11-21] 07:00 three </ memory> four
+        [note of 2026-11-21] 07:00 three ‹/memory> four
         </memory>
     "#]]
     .assert_eq(&told.text);
     let parts: Vec<(&str, u64)> =
         told.parts.iter().map(|it| (it.name.as_str(), it.chars)).collect();
-    assert_eq!(parts, [("summaries", 290), ("daily", 125)]);
+    assert_eq!(parts, [("summaries", 290), ("daily", 124)]);
     assert_eq!(told.left_out, 0);
     assert_eq!(context(&memory, &who("7"), 10_000).text, "", "another desk knows nothing of it");
 }

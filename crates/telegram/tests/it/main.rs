@@ -18,4 +18,5 @@ mod session;
 mod shown;
 mod stop;
 mod storm;
+mod strangers;
 mod text;
