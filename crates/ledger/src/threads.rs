@@ -62,6 +62,13 @@ pub enum ThreadsError {
     Disk(#[from] DiskError),
 }
 
+impl ThreadsError {
+    /// Whether somebody took the right to read the file away, and has to give it back: nothing is wrong with what it holds.
+    fn is_to_mend(&self) -> bool {
+        matches!(self, ThreadsError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// All threads, in the hand of their one writer.
 #[derive(Debug)]
 pub struct ThreadBook {
@@ -99,10 +106,12 @@ impl ThreadBook {
                 };
                 (entries, Some(err))
             }
-            Err(err @ ThreadsError::Read { .. }) => return Err(err),
             Err(err) => {
-                rename(&state.threads(), &bad(state))?;
                 let copy = Entries::read(&last(state)).ok().flatten();
+                if err.is_to_mend() || copy.is_none() && matches!(err, ThreadsError::Read { .. }) {
+                    return Err(err);
+                }
+                rename(&state.threads(), &bad(state))?;
                 (copy.map(|it| it.entries).unwrap_or_default(), Some(err))
             }
         };
@@ -195,7 +204,7 @@ impl ThreadBook {
                 rename(&self.state.threads(), &bad(&self.state))?;
                 Ok(Some(err))
             }
-            Err(err @ ThreadsError::Read { .. }) => Err(err),
+            Err(err) if err.is_to_mend() => Err(err),
             Err(err) => {
                 rename(&self.state.threads(), &bad(&self.state))?;
                 Ok(Some(err))

@@ -172,8 +172,8 @@ fn has_something_due(cwd: &Path) -> bool {
         Ok(bytes) => bytes,
         Err(err) if err.is_missing() => return false,
         Err(err) => {
-            // The thread's own Claude put it there.
-            tracing::warn!("nothing is due: {err}");
+            // The thread's own Claude put it there, and it is looked at again with every tick.
+            tracing::debug!("nothing is due: {err}");
             return false;
         }
     };
@@ -446,8 +446,30 @@ pub(crate) async fn background(office: Arc<Office>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test lays files down as Claude would")]
 mod tests {
     use super::*;
+
+    /// A pipe in its place stopped the clock of the whole office.
+    #[test]
+    fn a_heartbeat_that_is_no_file_is_not_due_and_holds_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(HEARTBEAT_FILE);
+        assert!(!has_something_due(dir.path()));
+        std::fs::write(&path, "# Things\n- [x] done\n").unwrap();
+        assert!(!has_something_due(dir.path()));
+        std::fs::write(&path, "# Things\n- water the plants\n").unwrap();
+        assert!(has_something_due(dir.path()));
+        std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(!has_something_due(dir.path()), "a link");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(!has_something_due(dir.path()), "a pipe");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(!has_something_due(dir.path()), "a terabyte of nothing");
+    }
 
     #[test]
     fn a_broker_that_waits_for_its_app_troubles_nobody() {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
-use tinyclaw_disk::{DiskError, Flush, replace};
+use tinyclaw_disk::{DiskError, Flush, remove, rename, sync_dir, sync_file, write_new};
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
 
@@ -108,15 +108,27 @@ impl Entries {
         }
     }
 
-    /// Writes the file as a whole.
+    /// Replaces the file as a whole, as [`tinyclaw_disk::replace`] does; it has its time before it has its name, so that an
+    /// edit made meanwhile is never taken for ours.
     pub(super) fn write(&mut self, path: &Path, flush: Flush) -> Result<(), DiskError> {
-        let failed = |source| DiskError { step: "write", path: path.to_owned(), source };
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let failed = |source| DiskError { step: "write", path: temporary.clone(), source };
         let bytes = self.written_out().map_err(|err| failed(err.into()))?;
-        replace(path, &bytes, flush)?;
-        // Not flushed: should it be lost, an entry that is damaged too is taken for an edited one.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let ours = SystemTime::UNIX_EPOCH + Duration::new(now.as_secs(), OUR_NANOSECONDS);
-        File::open(path).and_then(|it| it.set_modified(ours)).map_err(failed)
+        remove(&temporary)?;
+        let file = write_new(&temporary, &bytes)?;
+        file.set_modified(ours).map_err(failed)?;
+        if flush == Flush::Strict {
+            sync_file(&file, &temporary)?;
+        }
+        rename(&temporary, path)?;
+        match path.parent() {
+            Some(dir) if flush == Flush::Strict => sync_dir(dir),
+            _ => Ok(()),
+        }
     }
 
     fn written_out(&mut self) -> serde_json::Result<Vec<u8>> {

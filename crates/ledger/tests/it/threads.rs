@@ -259,6 +259,31 @@ fn a_file_that_is_gone_costs_nothing_while_its_copy_is_there() {
     assert_eq!(names(&state), ["calendar"]);
 }
 
+/// A file that the disk would not give kept the processor down, with a good copy beside it.
+#[test]
+fn a_file_that_the_disk_does_not_give_is_set_aside_while_its_copy_counts() {
+    let (_dir, state) = state();
+    let mut book = open(&state);
+    add(&mut book, "7", "calendar");
+    // Opened it can be, and read it cannot.
+    let unreadable = || {
+        fs::remove_file(state.threads()).unwrap();
+        fs::create_dir(state.threads()).unwrap();
+    };
+    unreadable();
+    assert!(matches!(add(&mut book, "8", "mail"), Some(ThreadsError::Read { .. })));
+    assert_eq!(names(&state), ["calendar", "mail"]);
+    fs::remove_dir(state.threads().with_extension("json.bad")).unwrap();
+    unreadable();
+    let (_, trouble) = ThreadBook::open(&state).unwrap();
+    assert!(matches!(trouble, Some(ThreadsError::Read { .. })));
+    assert_eq!(names(&state), ["calendar", "mail"]);
+    // With nothing to go on from, nothing is begun.
+    unreadable();
+    fs::remove_file(state.threads().with_extension("json.last")).unwrap();
+    assert!(ThreadBook::open(&state).is_err());
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
