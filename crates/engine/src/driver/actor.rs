@@ -201,6 +201,7 @@ impl Actor {
         match line {
             Line::Init { version, model, mcp } => self.on_init(version, model, mcp),
             Line::Alive => self.with_turn(Running::has_begun),
+            Line::Ignored => {}
             Line::State { idle } => self.on_state(idle),
             Line::Task { id, name, is_running } => self.on_task(id, name, is_running),
             Line::Stream(event) => self.on_stream(event),

@@ -71,7 +71,8 @@ impl Hand {
     async fn bills(&mut self, total: f64, since: Option<f64>) {
         let prompt = self.hears().await;
         self.echoes(&prompt).await;
-        let of = |cost: f64| json!({ "claude-x": { "outputTokens": 5, "costUSD": cost } });
+        let of =
+            |cost: f64| json!({ "claude-x": { "outputTokens": cost * 100.0, "costUSD": cost } });
         let mut line = json!({ "type": "result", "subtype": "success", "result": "done",
             "num_turns": 1, "total_cost_usd": total, "modelUsage": of(total) });
         if let Some(since) = since {
@@ -220,13 +221,13 @@ async fn a_line_of_an_unknown_type_is_counted_by_its_type() {
     let mut hand = next(&mut hands).await;
     hand.gets_ready().await;
     for times in 0..40 {
-        hand.says(json!({ "type": "command_lifecycle" })).await;
+        hand.says(json!({ "type": "new_kind" })).await;
         hand.says(json!({ "type": "system", "subtype": format!("new_{times}\u{7}") })).await;
     }
     hand.answers("1").await;
     assert_eq!(turn.end().await.unwrap().text, "1");
     let unknown = desk.engine.version().unknown;
-    assert_eq!((unknown["command_lifecycle"], unknown["system/new_3"]), (40, 1));
+    assert_eq!((unknown["new_kind"], unknown["system/new_3"]), (40, 1));
     assert!(unknown.len() <= 33 && unknown["others"] > 1, "{unknown:?}");
 }
 

@@ -229,7 +229,7 @@ impl Hostile {
         let work = self.work.canonicalize().unwrap().display().to_string();
         let file = json!({ "hasCompletedOnboarding": true, "projects": { work: trusted } });
         let user = json!({ "hooks": self.hooks("home"), "env": { "EVIL_MARK": "came along" } });
-        let home = desk.path("home");
+        let home = desk.path(&format!("state/home/{}", desk.spec.thread));
         std::fs::create_dir_all(home.join(".claude")).unwrap();
         for (path, text) in [
             (".claude.json", &file),

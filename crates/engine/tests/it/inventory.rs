@@ -95,7 +95,8 @@ impl Talk {
 
     async fn turn(&mut self, text: &str) {
         let message = json!({ "role": "user", "content": text });
-        self.say(json!({ "type": "user", "message": message, "session_id": "", "parent_tool_use_id": null }))
+        self.say(json!({ "type": "user", "message": message, "session_id": "", "parent_tool_use_id": null,
+            "uuid": uuid::Uuid::new_v4().to_string() }))
             .await;
         self.until(|it| it["type"] == "result").await;
         self.until(|it| it["state"] == "idle").await;
