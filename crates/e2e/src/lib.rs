@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a harness starts the programs under test")]
 #![expect(clippy::print_stderr, reason = "a failed test shows what the processor said")]
 
+pub mod github;
 pub mod recorded;
 
 use std::collections::BTreeMap;

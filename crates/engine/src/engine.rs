@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{EngineConfig, Landlock, Mode};
+use crate::confined::{Confined, ConfinedError, Said};
 use crate::failure::{Advice, TurnFailure};
 use crate::launch::Launcher;
 use crate::leash::folders::{self, Relation};
@@ -145,6 +146,12 @@ impl Engine {
     /// Claude's home are, and how Claude is confined. Gives back the names of what was to change of these.
     pub fn reconfigure(&self, config: EngineConfig) -> Vec<&'static str> {
         self.0.reconfigure(config.resolved())
+    }
+
+    /// Runs a program at a thread's desk, confined as its Claude is, and gives back what it said. It waits for the
+    /// thread's turn and ends its idle process.
+    pub async fn run_confined(&self, order: Confined) -> Result<Said, ConfinedError> {
+        self.0.run_confined(order).await
     }
 
     /// Closes a thread's idle process. `false`: it is busy and stays.

@@ -109,7 +109,7 @@ impl Home {
     /// over first, and stays there as well.
     pub(crate) fn transcript(&self, cwd: &Path, session: &SessionId) -> Transcript {
         let own = Transcript::find(&self.root, Path::new(CLAUDE_DIR), cwd, session);
-        if !own.exists() && self.root.is_dir() {
+        if !own.exists() {
             self.take_over(&own, cwd, session);
         }
         own
@@ -120,7 +120,8 @@ impl Home {
         if !old.exists() {
             return;
         }
-        match transcript::take_over(&old, own, session) {
+        let taken = self.make().and_then(|()| Ok(transcript::take_over(&old, own, session)?));
+        match taken {
             Ok(()) => tracing::info!(
                 "session {session} was in the home that all desks shared and is in {} now",
                 self.root.display()

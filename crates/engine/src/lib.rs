@@ -2,6 +2,7 @@
 
 mod arguments;
 mod config;
+mod confined;
 mod content;
 mod driver;
 mod engine;
@@ -11,12 +12,14 @@ mod launch;
 pub mod leash;
 mod local;
 mod login;
+mod overlap;
 mod pool;
 mod transcript;
 mod turn;
 mod wire;
 
 pub use config::{Auth, ConfigError, Effort, EngineConfig, Landlock, Mode, Times, find_sibling};
+pub use confined::{Confined, ConfinedError, Said};
 pub use content::{Content, ContentError};
 pub use engine::{BadCwd, Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};
@@ -25,6 +28,7 @@ pub use launch::{
     Leashed,
 };
 pub use local::LocalLauncher;
+pub use overlap::{Overlap, overlap};
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
     Background, Denial, Draft, McpResponder, RateLimit, SessionSpec, ToolSpec, Turn, TurnControl,

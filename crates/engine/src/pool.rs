@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::arguments::{Purpose, arguments};
 use crate::config::{Auth, EngineConfig, Mode};
+use crate::confined::{self, Confined, ConfinedError, Said};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
@@ -242,6 +243,15 @@ impl Pool {
             tracing::warn!(thread.id = %session.thread, "cannot start claude ahead: {err}");
         }
         desk.touch();
+    }
+
+    /// See [`Engine::run_confined`](crate::Engine::run_confined).
+    pub(crate) async fn run_confined(&self, order: Confined) -> Result<Said, ConfinedError> {
+        let desk = self.desk(&order.thread);
+        let _lane = desk.lane.lock().await;
+        // The leash has the session's lock: it would end what it finds there, and less politely.
+        desk.close(false).await;
+        confined::run(&self.config(), order).await
     }
 
     /// Closes a thread's process unless it is busy.
@@ -512,7 +522,7 @@ fn surroundings(
 }
 
 /// Where a desk's programs put temporary files, when /tmp is not for them.
-fn add_temporary(
+pub(crate) fn add_temporary(
     config: &EngineConfig,
     home: &Home,
     env: &mut BTreeMap<String, String>,
@@ -536,7 +546,7 @@ fn hand_over(config: &EngineConfig, home: &Home) -> Result<(), HomeError> {
     home.hand_over(login.as_ref())
 }
 
-fn home_failed(home: &Home, err: &HomeError) -> LaunchError {
+pub(crate) fn home_failed(home: &Home, err: &HomeError) -> LaunchError {
     let source = std::error::Error::source(err).map(|it| format!(": {it}"));
     LaunchError::Step {
         step: "make ready",

@@ -137,6 +137,16 @@ impl StateDir {
         self.homes().join(thread.as_str())
     }
 
+    /// Bare copies of repositories, which no desk can write. Written by processor.
+    pub fn mirrors(&self) -> PathBuf {
+        self.root.join("mirrors")
+    }
+
+    /// The bare copy of one repository. The caller has checked both names.
+    pub fn mirror(&self, owner: &str, name: &str) -> PathBuf {
+        self.mirrors().join(owner).join(format!("{name}.git"))
+    }
+
     /// Each service's word on itself.
     pub fn healths(&self) -> PathBuf {
         self.root.join("health")

@@ -22,7 +22,7 @@ use tinyclaw_service::{conceal, now_ms};
 use crate::failure::{LIMIT_LOOK_MAX, LOOK_AFTER_LOGIN};
 use crate::notices::is_telegram;
 use crate::office::{Office, lock, on_disk};
-use crate::setup;
+use crate::{mirror, setup};
 
 const TICK: Duration = Duration::from_secs(1);
 /// From this share of free disk down, the operator is told, unless there is room enough all the same.
@@ -365,6 +365,7 @@ fn retire(office: &Arc<Office>) {
         if let Err(err) = office.memory.retire(now, settings.retention.conversations) {
             tracing::warn!("cannot let go of old conversations: {err}");
         }
+        mirror::retire(office);
         let root = office.state.root();
         for (dir, keep) in [
             (root.join("files"), settings.retention.files),

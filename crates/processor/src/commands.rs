@@ -7,10 +7,12 @@ use std::sync::Arc;
 use tinyclaw_domain::{
     Command, Key, Message, Outcome, PermissionMode, Reply, Source, Thread, ThreadId, ThreadStatus,
 };
+use tinyclaw_engine::Overlap;
 use tinyclaw_ledger::ThreadsError;
 use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::now_ms;
 
+use crate::folders;
 use crate::office::{Office, lock, on_disk};
 use crate::turn::notice;
 use crate::{budget, repo, summary};
@@ -21,7 +23,12 @@ pub(crate) async fn carry_out(office: &Arc<Office>, message: &Message, command: 
     let is_silent = message.source == Source::System;
     let said = match office.thread_or_new(id, message.topic_name.as_deref()) {
         Ok(thread) => obey(office, id, &thread, command).await,
-        Err(err) => Err(Refusal::Threads(err)),
+        Err(err) => Err(match err.downcast::<ThreadsError>() {
+            Ok(err) => Refusal::Threads(err),
+            Err(err) => {
+                Refusal::Plain(format!("The thread gets no folder: {err:#}. Nothing was changed."))
+            }
+        }),
     };
     match said {
         Ok(text) => Reply { silent: is_silent, ..notice(text) },
@@ -197,6 +204,13 @@ async fn set_dir(
         )));
     }
     office.engine.check_cwd(&there).map_err(|err| refused(format!("{err}.")))?;
+    let shared = on_disk(|| shared(office, id, &there));
+    if let Some(with) = shared.as_ref().filter(|_| !is_admin) {
+        return Err(refused(format!(
+            "`{}` {with}; an admin may go there all the same.",
+            there.display()
+        )));
+    }
     let kept = match &thread.session_id {
         Some(session) => {
             on_disk(|| office.engine.copy_session(id, Path::new(&thread.cwd), &there, session))
@@ -213,9 +227,37 @@ async fn set_dir(
         if !kept {
             it.session_id = None;
         }
+        folders::forget_move(it);
+        match &shared {
+            Some(_) => it.extra.insert(folders::BY_ADMIN.to_owned(), true.into()),
+            None => it.extra.remove(folders::BY_ADMIN),
+        };
     })?;
     let word = if kept && thread.session_id.is_some() { " The session is kept." } else { "" };
-    Ok(format!("This thread works in `{cwd}` now.{word}"))
+    let warning = shared.map_or_else(String::new, |with| {
+        format!(" It {with}: each can change what the others run there.")
+    });
+    Ok(format!("This thread works in `{cwd}` now.{word}{warning}"))
+}
+
+/// With whom a folder would be shared, as words that follow its name.
+fn shared(office: &Office, id: &ThreadId, there: &Path) -> Option<String> {
+    let with = folders::neighbours(office, id, there);
+    let named: Vec<String> =
+        with.iter().take(3).map(|it| format!("thread {} ({})", it.id, it.name)).collect();
+    let more = match with.len().saturating_sub(3) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match with.first().map(|it| it.overlap) {
+        _ if folders::holds_all(office, there) => {
+            Some("holds the folders of all threads".to_owned())
+        }
+        None => None,
+        Some(Overlap::Around) => Some(format!("holds the folder of {}{more}", named.join(", "))),
+        Some(Overlap::Inside) => Some(format!("lies in the folder of {}{more}", named.join(", "))),
+        Some(_) => Some(format!("is the folder of {}{more}", named.join(", "))),
+    }
 }
 
 /// A path without `..` in it, for messages about paths that do not exist.

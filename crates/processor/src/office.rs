@@ -18,6 +18,7 @@ use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 
 use crate::failure::Outage;
+use crate::folders;
 use crate::notices::Pause;
 
 /// One processor at work.
@@ -97,19 +98,19 @@ impl Office {
         lock(&self.book).get(id).cloned()
     }
 
-    /// A thread, made on its first message.
+    /// A thread, made on its first message with a folder of its own.
     pub(crate) fn thread_or_new(
         &self,
         id: &ThreadId,
         name: Option<&str>,
-    ) -> Result<Thread, ThreadsError> {
+    ) -> anyhow::Result<Thread> {
         if let Some(thread) = self.thread(id) {
             return Ok(thread);
         }
         let settings = self.settings();
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
-            cwd: settings.office.default_cwd().display().to_string(),
+            cwd: on_disk(|| folders::own(self, id))?.display().to_string(),
             session_id: None,
             model: None,
             pin: None,
@@ -126,7 +127,7 @@ impl Office {
             last_active: tinyclaw_service::now_ms(),
             extra: serde_json::Map::new(),
         };
-        self.change_threads(|threads| threads.entry(id.clone()).or_insert(made).clone())
+        Ok(self.change_threads(|threads| threads.entry(id.clone()).or_insert(made).clone())?)
     }
 
     /// Changes one thread, on disk when this returns. `None`: there is no such thread.
@@ -220,6 +221,7 @@ impl Office {
                     }
                     it.model = model.or(it.model);
                     it.last_active = now_ms();
+                    folders::forget_move(it);
                 }
             });
             if let Err(err) = changed {

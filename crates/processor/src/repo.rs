@@ -1,22 +1,52 @@
-//! Checkouts for threads: a repository is cloned once, through the credential helper; a second thread on it gets a
-//! worktree and a branch of its own, so that two desks never write the same files.
+//! Checkouts for threads: each desk has a clone of its own, made from the repository's mirror (`mirror.rs`) by git under
+//! the desk's own leash, so that no two desks share hooks, configuration or objects.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tinyclaw_disk::foreign;
 use tinyclaw_domain::ThreadId;
-use tinyclaw_engine::find_sibling;
+use tinyclaw_engine::Confined;
 
-use crate::office::Office;
+use crate::folders;
+use crate::mirror::{self, last_word};
+use crate::office::{Office, lock, on_disk};
 use crate::prompt::shortened;
 
-/// A clone of a large repository over a slow line.
-const CLONE_TIME: Duration = Duration::from_secs(600);
-const GIT_TIME: Duration = Duration::from_secs(60);
-/// So much of git's words is told on.
-const WORDS_MAX: usize = 300;
+/// Copying a large repository on a slow disk.
+const CLONE_TIME: Duration = Duration::from_secs(300);
+
+/// Clones the mirror `$1`, of the repository at `$2`, into `$3/$4`, on the new branch `$5` if there is one.
+///
+/// Not by hard links: a file that two folders share can be written through either. Under another name first: a clone that
+/// was cut off must not look like a checkout.
+const CLONE: &str = r#"set -eu
+mkdir -p -- "$3"
+rm -rf -- "$3/.$4.partial"
+git clone --quiet --no-hardlinks -- "$1" "$3/.$4.partial"
+git -C "$3/.$4.partial" remote set-url origin "$2"
+if [ -n "$5" ]; then git -C "$3/.$4.partial" checkout --quiet -b "$5"; fi
+mv -T -- "$3/.$4.partial" "$3/$4""#;
+
+/// Makes a repository of its own of the worktree that this folder is: of the repository `$1`, which calls it `$2`, at the
+/// address `$3`. Branches, the index and the files stay as they are.
+const PART: &str = r#"set -eu
+if [ ! -e .git ] && [ -d .git.own ]; then mv -T .git.own .git; exit 0; fi
+[ -f .git ] || exit 0
+rm -rf .git.own .git.old
+git clone --quiet --bare --no-hardlinks -- "$1" .git.own
+git --git-dir=.git.own fetch --quiet -- "$1" '+refs/stash:refs/stash' || true
+git --git-dir=.git.own fetch --quiet -- "$1" '+refs/remotes/origin/*:refs/remotes/origin/*' || true
+git --git-dir=.git.own config core.bare false
+git --git-dir=.git.own config remote.origin.url "$3"
+git --git-dir=.git.own config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
+for it in HEAD index ORIG_HEAD MERGE_HEAD MERGE_MSG CHERRY_PICK_HEAD; do
+    [ ! -f "$1/worktrees/$2/$it" ] || cp -- "$1/worktrees/$2/$it" ".git.own/$it"
+done
+mv -T .git .git.old
+mv -T .git.own .git
+rm -f .git.old"#;
 
 /// Where a thread works on a repository.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,12 +58,23 @@ pub(crate) struct Checkout {
 
 /// `owner/name`, checked: it becomes a path and a part of an address.
 #[derive(Debug, PartialEq, Eq)]
-struct Repo<'a> {
-    owner: &'a str,
-    name: &'a str,
+pub(crate) struct Repo<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) name: &'a str,
 }
 
-fn parse(text: &str) -> Result<Repo<'_>, String> {
+impl Repo<'_> {
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// Where it is cloned from, on this server.
+    pub(crate) fn address(&self, server: &str) -> String {
+        format!("{}/{}/{}.git", server.trim_end_matches('/'), self.owner, self.name)
+    }
+}
+
+pub(crate) fn parse(text: &str) -> Result<Repo<'_>, String> {
     let wrong = || format!("`{}` is no repository; write it as `owner/name`.", shortened(text, 80));
     let clean = |it: &str| {
         !it.is_empty()
@@ -51,7 +92,7 @@ fn parse(text: &str) -> Result<Repo<'_>, String> {
 
 /// `owner/name` as GitHub knows it, whatever way it was written.
 pub(crate) fn full_name(text: &str) -> Result<String, String> {
-    parse(text).map(|it| format!("{}/{}", it.owner, it.name))
+    parse(text).map(|it| it.full_name())
 }
 
 /// A directory with the repository for this thread alone. The error is for people.
@@ -61,118 +102,115 @@ pub(crate) async fn checkout(
     repo: &str,
 ) -> Result<Checkout, String> {
     let repo = parse(repo)?;
-    let settings = office.settings();
-    let place = settings.office.workspace.join(repo.owner).join(repo.name);
-    if !place.join(".git").exists() {
-        clone(office, thread, &repo, &place).await?;
+    let full_name = repo.full_name();
+    let now = office.thread(thread);
+    if let Some(now) = now.filter(|it| it.repo.as_deref() == Some(&*full_name))
+        && office.engine.check_cwd(Path::new(&now.cwd)).is_ok()
+    {
+        return Ok(Checkout { path: now.cwd.into(), remark: String::new() });
     }
-    let is_taken = crate::office::lock(&office.book)
+    // Cloned or not: whoever may not have the repository is told now.
+    let mirror = mirror::refresh(office, thread, &repo).await?;
+    let folder = on_disk(|| folders::own(office, thread)).map_err(|err| format!("{err:#}."))?;
+    let below = Path::new(repo.owner).join(repo.name);
+    let is_shared = lock(&office.book)
         .all()
         .iter()
-        .any(|(id, it)| id != thread && Path::new(&it.cwd) == place);
-    if !is_taken {
-        return Ok(Checkout { path: place, remark: String::new() });
+        .any(|(id, it)| id != thread && it.repo.as_deref() == Some(&*full_name));
+    let branch = if is_shared { format!("tinyclaw/{thread}") } else { String::new() };
+    // What an earlier checkout left in the desk's own folder is the desk's, and goes on.
+    let is_there = || foreign::open_dir_below(&folder, &below);
+    let mut remark = String::new();
+    if is_there().is_err_and(|err| err.is_missing()) {
+        let script = Script {
+            text: CLONE,
+            args: vec![
+                mirror.display().to_string(),
+                repo.address(&office.settings().github.url),
+                repo.owner.to_owned(),
+                repo.name.to_owned(),
+                branch.clone(),
+            ],
+            readable: mirror,
+        };
+        script
+            .run(office, thread, &folder)
+            .await
+            .map_err(|err| format!("`{full_name}` cannot be cloned: {err}"))?;
+        if is_shared {
+            remark = format!(", a clone of its own on branch `{branch}`");
+        }
     }
-    let own = settings.office.workspace.join(repo.owner).join(format!("{}.{thread}", repo.name));
-    let branch = format!("tinyclaw/{thread}");
-    if !own.exists() {
-        let path = own.display().to_string();
-        let add =
-            git(office, None, &place, &["worktree", "add", "-B", &branch, &path], GIT_TIME).await;
-        add.map_err(|err| {
-            format!("A worktree of `{}/{}` cannot be made: {err}", repo.owner, repo.name)
-        })?;
-    }
-    Ok(Checkout { path: own, remark: format!(", a worktree of its own on branch `{branch}`") })
+    is_there().map_err(|err| format!("`{full_name}` cannot be used: {err}."))?;
+    let path = folder.join(below);
+    office.engine.check_cwd(&path).map_err(|err| format!("{err}."))?;
+    Ok(Checkout { path, remark })
 }
 
-async fn clone(
-    office: &Arc<Office>,
-    thread: &ThreadId,
-    repo: &Repo<'_>,
-    place: &Path,
-) -> Result<(), String> {
+/// Gives a thread whose folder is a worktree of another desk's repository a repository of its own, files untouched.
+pub(crate) async fn part(office: &Arc<Office>, thread: &ThreadId, cwd: &Path, full_name: &str) {
+    let Ok(repo) = parse(full_name) else { return };
     let settings = office.settings();
-    let parent = place.parent().unwrap_or(place);
-    std::fs::create_dir_all(parent)
-        .map_err(|err| format!("`{}` cannot be made: {err}.", parent.display()))?;
-    let address =
-        format!("{}/{}/{}.git", settings.github.url.trim_end_matches('/'), repo.owner, repo.name);
-    // Under another name first: a clone that was cut off must not look like a checkout.
-    let partial = parent.join(format!(".{}.partial", repo.name));
-    let _ = std::fs::remove_dir_all(&partial);
-    let path = partial.display().to_string();
-    // The broker serves this thread for this repository; without a signing secret it serves its private network.
-    let capability =
-        crate::capability::write(office, thread, &format!("{}/{}", repo.owner, repo.name));
-    let cloned = git(
-        office,
-        capability.as_deref(),
-        parent,
-        &["clone", "--quiet", "--", &address, &path],
-        CLONE_TIME,
-    )
-    .await;
-    if let Err(err) = cloned {
-        let _ = std::fs::remove_dir_all(&partial);
-        return Err(format!("`{}/{}` cannot be cloned: {err}", repo.owner, repo.name));
+    let first = settings.office.workspace.join(repo.owner).join(repo.name);
+    let name = format!("{}.{thread}", repo.name);
+    // Where worktrees were put, and nothing that an agent could have named.
+    if cwd != first.with_file_name(&name) || cwd.join(".git").is_dir() {
+        return;
     }
-    tinyclaw_disk::rename(&partial, place)
-        .map_err(|err| format!("The clone cannot be put in its place: {err}."))
+    let common = first.join(".git");
+    let script = Script {
+        text: PART,
+        args: vec![common.display().to_string(), name, repo.address(&settings.github.url)],
+        readable: common,
+    };
+    match script.run(office, thread, cwd).await {
+        Ok(()) => tracing::info!(
+            thread.id = %thread,
+            "thread {thread} has a repository of its own in {} now, and no longer the first desk's",
+            cwd.display()
+        ),
+        Err(err) => tracing::error!(
+            thread.id = %thread,
+            "thread {thread} keeps its files in {}, but git does not work there: {err}", cwd.display()
+        ),
+    }
+}
+
+/// A few lines of shell for a desk.
+struct Script {
+    text: &'static str,
+    args: Vec<String>,
+    readable: PathBuf,
+}
+
+impl Script {
+    /// Runs it under the desk's leash. The error is for people.
+    async fn run(self, office: &Office, thread: &ThreadId, cwd: &Path) -> Result<(), String> {
+        let mut args = vec!["-c".to_owned(), self.text.to_owned(), "sh".to_owned()];
+        args.extend(self.args);
+        let order = Confined {
+            thread: thread.clone(),
+            cwd: cwd.to_owned(),
+            program: "sh".into(),
+            args,
+            readable: vec![self.readable],
+            time: CLONE_TIME,
+        };
+        match office.engine.run_confined(order).await {
+            Ok(said) if said.is_success() => Ok(()),
+            Ok(said) => Err(last_word(&said.stderr)),
+            Err(err) => {
+                let source = std::error::Error::source(&err).map(|it| format!(": {it}"));
+                Err(format!("{err}{}.", source.unwrap_or_default()))
+            }
+        }
+    }
 }
 
 /// The host of an address, with its port: whose passwords the credential helper knows.
 pub(crate) fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |it| it.1);
     rest.split(['/', '?', '#']).next().unwrap_or(rest)
-}
-
-async fn git(
-    office: &Arc<Office>,
-    capability: Option<&Path>,
-    dir: &Path,
-    args: &[&str],
-    time: Duration,
-) -> Result<(), String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "opening a thread clones its repository; no Claude is involved yet"
-    )]
-    let mut command = tokio::process::Command::new("git");
-    command.current_dir(dir).env_clear();
-    let mut path = std::env::var("PATH").unwrap_or_default();
-    if let Some(dir) =
-        find_sibling("git-credential-tinyclaw").and_then(|it| it.parent().map(Path::to_owned))
-    {
-        path = format!("{}:{path}", dir.display());
-        command.args(["-c", "credential.helper=tinyclaw", "-c", "credential.useHttpPath=true"]);
-    }
-    command.env("PATH", path).env("HOME", std::env::var("HOME").unwrap_or_default());
-    // Nobody is there to type a password.
-    command.env("GIT_TERMINAL_PROMPT", "0").env("LANG", "C.UTF-8");
-    if let Some(path) = capability {
-        command.env("TINYCLAW_CAPABILITY_FILE", path);
-    }
-    let settings = office.settings();
-    if let Some(url) = &settings.github.broker_url {
-        command.env("CREDENTIAL_BROKER_URL", url);
-    }
-    command.env("TINYCLAW_GIT_HOST", host_of(&settings.github.url));
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(time, command.output()).await {
-        Ok(Ok(output)) if output.status.success() => Ok(()),
-        Ok(Ok(output)) => {
-            let words = String::from_utf8_lossy(&output.stderr);
-            let last =
-                words.lines().rev().find(|it| !it.trim().is_empty()).unwrap_or("git said nothing");
-            Err(format!(
-                "{}.",
-                shortened(&tinyclaw_service::conceal(last), WORDS_MAX).trim_end_matches('.')
-            ))
-        }
-        Ok(Err(err)) => Err(format!("git cannot be started: {err}.")),
-        Err(_) => Err(format!("git was not done after {} s.", time.as_secs())),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tinyclaw_service::{Shutdown, Vitals};
 use tokio::task::JoinSet;
 
 use crate::office::{Office, Slot, on_disk};
-use crate::{clockwork, control, handle, notices, setup};
+use crate::{clockwork, control, folders, handle, notices, setup};
 
 /// How long running turns may take to end after the word to stop. The container is killed after 40.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -32,6 +32,7 @@ pub async fn run(
     else {
         return Ok(());
     };
+    folders::settle(&office).await;
     let background = tokio::spawn(clockwork::background(office.clone()));
     let clockwork = tokio::spawn(clockwork::run(office.clone()));
     let control = tokio::spawn(control::run(office.clone()));

@@ -126,6 +126,11 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
             config.env.insert(name.to_owned(), value.to_owned());
         }
     }
+    // The operator's word on whose certificates git believes, for desks as for mirrors.
+    if let Ok(path) = std::env::var("GIT_SSL_CAINFO") {
+        config.access.readable.push(PathBuf::from(&path));
+        config.env.insert("GIT_SSL_CAINFO".to_owned(), path);
+    }
     if settings.github.capability_secret.is_some() {
         config.capability = Some(crate::capability::FILE.to_owned());
     }
@@ -172,8 +177,9 @@ pub fn prepare(
     let current = settings.current();
     conceal_secrets(&current);
     let engine = engine_config(&state, &current)?;
-    std::fs::create_dir_all(current.office.default_cwd())
-        .with_context(|| format!("cannot make {}", current.office.default_cwd().display()))?;
+    for dir in [current.office.default_cwd(), &current.office.workspace, &state.mirrors()] {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
     let options = Options {
         done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
         allow_network_disk: current.office.allow_network_disk,

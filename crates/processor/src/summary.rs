@@ -1,7 +1,6 @@
 //! Summaries of ended sessions: Claude (haiku, in a session of its own) reads what was said and writes what is worth
 //! remembering. Nobody waits in line behind it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,12 +64,20 @@ pub(crate) async fn summarise(
         // It waits for "go on" or for the next day, and asks nobody: what was said lies in the conversation's file.
         return Ended::Wait(OVER_BUDGET);
     }
+    // Nothing lies there, and the folders of desks are theirs.
+    let cwd = office.state.files(&desk(&message.thread_id));
+    if let Err(err) = on_disk(|| std::fs::create_dir_all(&cwd)) {
+        return Ended::Retry {
+            after: Duration::from_secs(30),
+            tell: format!("{} cannot be made: {err}", cwd.display()),
+        };
+    }
     let turn = office.engine.turn(TurnRequest {
         session: SessionSpec {
             // A desk of its own, so that the thread's Claude is not disturbed.
             thread: desk(&message.thread_id),
             id: new_session(),
-            cwd: PathBuf::from(office.settings().office.default_cwd()),
+            cwd,
             permission_mode: PermissionMode::Ask,
             system_prompt: WORDS.to_owned(),
             tools: Arc::from([]),

@@ -1,6 +1,6 @@
 //! One turn: decide the model, put the prompt together, ask Claude, show how it goes, and see how it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, name, shortened, system_prompt};
 use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
 use crate::turn_log::TurnLog;
-use crate::{budget, capability, summary, tools};
+use crate::{budget, capability, folders, summary, tools};
 
 /// A message is asked this often within one lease, with another session or another model each time.
 const ROUNDS_MAX: u32 = 3;
@@ -66,12 +66,18 @@ pub(crate) async fn run(
     let thread = match office.thread_or_new(&message.thread_id, message.topic_name.as_deref()) {
         Ok(thread) => thread,
         Err(err) => {
-            tracing::error!("cannot keep the threads: {err}");
+            tracing::error!("a thread cannot be opened: {err:#}");
             return Ok(Ended::Wait(Duration::from_secs(5)));
         }
     };
     if let Some(ended) = not_now(office, &message, &thread, lease.attempt()) {
         return Ok(ended);
+    }
+    if let Err(err) = on_disk(|| office.engine.check_cwd(Path::new(&thread.cwd))) {
+        // This thread's trouble alone: the engine is as well as ever.
+        let text =
+            format!("This thread has no folder to work in: {err}. /dir PATH gives it another one.");
+        return Ok(Ended::answered(Reply { outcome: Outcome::Failed, ..notice(text) }));
     }
     let _running = Registered::new(office, &message);
     if control::empty(office, &message).await || lock(&office.stopped).remove(&message.key) {
@@ -298,7 +304,9 @@ impl Job<'_> {
                 !summary::wait_for_last(self.office, &self.message.thread_id).await;
         }
         let lost = lost.then_some("The earlier session of this thread is gone; this is a new one.");
-        circumstances.note = earlier.note().or(lost).map(str::to_owned);
+        let notes = [earlier.note().or(lost).map(str::to_owned), folders::moved(&self.thread)];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        circumstances.note = (!notes.is_empty()).then(|| notes.join(" "));
         circumstances
     }
 

@@ -120,6 +120,8 @@ impl Den {
 pub(crate) trait Verdict {
     /// It failed, because it may not.
     fn is_refused(&self);
+    /// It failed, because there is no such thing where it looked.
+    fn is_missing(&self);
     /// It worked: what is refused elsewhere is refused by the fence, not by a typing error.
     fn is_done(&self);
 }
@@ -131,6 +133,13 @@ impl Verdict for Ran {
         let words = ["ermission denied", "not permitted", "No such device", "cross-device link"];
         let is_refused = self.code != 0 && words.iter().any(|it| self.out.contains(it));
         assert!(is_refused, "not refused: {self:?}");
+    }
+
+    #[track_caller]
+    fn is_missing(&self) {
+        let is_missing = self.code != 0
+            && ["No such file", "nonexistent"].iter().any(|it| self.out.contains(it));
+        assert!(is_missing, "not missing: {self:?}");
     }
 
     #[track_caller]

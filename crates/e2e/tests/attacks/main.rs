@@ -26,6 +26,8 @@
 
 mod claude;
 mod den;
+mod desks;
+mod git;
 mod processes;
 mod reach;
 mod terminal;

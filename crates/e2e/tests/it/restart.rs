@@ -30,7 +30,8 @@ fn tools_that_claude_forgot_are_told_to_it() {
     let checkpoint = office.wait_for("the tool", used);
     office.kill();
     // Claude writes its transcript a moment behind what it does: nothing of this turn is in it yet.
-    let folders = std::fs::read_dir(office.path("home/.claude/projects")).expect("projects");
+    let folders =
+        std::fs::read_dir(office.path("state/home/7/.claude/projects")).expect("projects");
     let name = format!("{}.jsonl", checkpoint.session_id);
     let mut transcripts = folders.map(|it| it.expect("folder").path().join(&name));
     let transcript = transcripts.find(|it| it.is_file()).expect("transcript");
@@ -58,7 +59,8 @@ fn an_answer_in_the_transcript_is_used_and_not_asked_for_again() {
 #[test]
 fn what_a_turn_sends_on_survives_claude_and_goes_out_once() {
     let mut office = Office::open();
-    std::fs::write(office.path("work/report.md"), "# Report").expect("file");
+    std::fs::create_dir(office.path("work/7")).expect("folder");
+    std::fs::write(office.path("work/7/report.md"), "# Report").expect("file");
     office.ask("8", "hello");
     let text = r#"[demo: send 8 good morning] [demo: call send_file {"path":"report.md"}] [demo: crash after]"#;
     let reply = office.ask("7", text);

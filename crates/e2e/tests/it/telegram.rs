@@ -216,7 +216,7 @@ fn what_nobody_asked_for_arrives_and_what_is_not_worth_a_word_does_not() {
     ]);
     forum.ada(None, "[demo: background 1s The build is green.]");
     forum.until("    The build is green.\n");
-    let file = forum.office.path("work/HEARTBEAT.md");
+    let file = forum.office.path("work/1/HEARTBEAT.md");
     // For one last time there is one heartbeat, so the second needs another.
     let last_at = |ms: u64| move |it: &mut serde_json::Value| it["1"]["lastBeat"] = ms.into();
     std::fs::write(&file, "- [ ] see whether the tests pass").unwrap();

@@ -10,20 +10,124 @@ fn order(office: &mut Office, thread: &str, command: Command) -> Reply {
     office.answer(&key)
 }
 
+fn setdir(dir: String, admin: bool) -> Command {
+    Command::Setdir { dir, admin }
+}
+
+/// The directory of a thread.
+fn cwd(office: &Office, thread: &str) -> String {
+    office.threads()[&thread.parse().expect("thread")].cwd.clone()
+}
+
 #[test]
 fn a_directory_must_exist_below_an_allowed_folder() {
     let mut office = Office::open();
     std::fs::create_dir(office.path("work/site")).expect("folder");
-    let dir = |dir: &str, admin| Command::Setdir { dir: dir.to_owned(), admin };
-    let said = order(&mut office, "7", dir("site", false));
+    let said = order(&mut office, "7", setdir("../site".to_owned(), false));
     assert!(said.text.contains("work/site` now"), "{}", said.text);
     for bad in ["nowhere", "/etc", "../../.."] {
-        let said = order(&mut office, "7", dir(bad, false));
+        let said = order(&mut office, "7", setdir(bad.to_owned(), false));
         assert_eq!(said.outcome, Outcome::Failed, "{bad}");
         assert!(said.text.ends_with("Nothing was changed."), "{}", said.text);
     }
-    let cwd = &office.threads()[&"7".parse().expect("thread")].cwd;
-    assert!(cwd.ends_with("work/site"), "{cwd}");
+    assert!(cwd(&office, "7").ends_with("work/site"));
+}
+
+#[test]
+fn every_thread_has_a_folder_of_its_own_and_only_an_admin_lets_two_share() {
+    let mut office = Office::open();
+    for thread in ["7", "8", "ada"] {
+        office.ask(thread, "hello");
+        assert!(cwd(&office, thread).ends_with(&format!("work/{thread}")));
+    }
+    std::fs::create_dir_all(office.path("work/7/deep")).expect("folder");
+    for (dir, why) in [
+        ("work/7", "is the folder of thread 7"),
+        ("work/7/deep", "lies in the folder of thread 7"),
+        ("work", "holds the folders of all threads"),
+    ] {
+        let path = office.path(dir).display().to_string();
+        let said = order(&mut office, "8", setdir(path.clone(), false));
+        assert_eq!(said.outcome, Outcome::Failed, "{dir}");
+        assert!(said.text.contains(why) && said.text.contains("an admin may"), "{}", said.text);
+        assert!(cwd(&office, "8").ends_with("work/8"));
+        let said = order(&mut office, "8", setdir(path.clone(), true));
+        assert_eq!(said.outcome, Outcome::Notice, "{}", said.text);
+        assert!(said.text.contains(why), "{}", said.text);
+        assert_eq!(cwd(&office, "8"), path);
+        let own = office.path("work/8").display().to_string();
+        order(&mut office, "8", setdir(own, false));
+    }
+    // What an admin chose is nobody else's trouble: a new thread still gets its own, and a restart changes nothing.
+    let whole = office.path("work").display().to_string();
+    order(&mut office, "8", setdir(whole, true));
+    office.ask("9", "hello");
+    assert!(cwd(&office, "9").ends_with("work/9"));
+    office.stop();
+    office.start();
+    assert_eq!(office.ask("8", "hello").outcome, Outcome::Answered);
+    assert!(cwd(&office, "8").ends_with("/work"));
+}
+
+#[test]
+fn no_thread_works_in_the_state_or_around_it_whoever_says_so() {
+    let mut office = Office::open();
+    office.ask("7", "hello");
+    std::os::unix::fs::symlink(office.path("state/queue"), office.path("work/7/site"))
+        .expect("link");
+    for dir in ["state", "state/queue", "state/files/7", "work/7/site", ""] {
+        for admin in [false, true] {
+            let path = office.path(dir).display().to_string();
+            let said = order(&mut office, "7", setdir(path, admin));
+            assert_eq!(said.outcome, Outcome::Failed, "{dir}: {}", said.text);
+        }
+    }
+    assert!(cwd(&office, "7").ends_with("work/7"));
+    // Put there by hand while it runs, it is that thread's trouble alone; the next start moves it out.
+    office.ask("8", "hello");
+    let threads = std::fs::read_to_string(office.path("state/threads.json")).expect("threads");
+    let into = threads.replace("/work/7\"", "/state/queue\"");
+    assert_ne!(into, threads);
+    std::fs::write(office.path("state/threads.json"), into).expect("threads");
+    // An edit is read before the next change is written.
+    order(&mut office, "8", Command::Rename { name: "eight".to_owned() });
+    let said = office.ask("7", "hello");
+    assert_eq!(said.outcome, Outcome::Failed);
+    assert!(said.text.contains("lies in TinyClaw's own state"), "{}", said.text);
+    assert_eq!(office.ask("8", "hello").outcome, Outcome::Answered);
+    office.restart_with(|_| {});
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+    assert!(cwd(&office, "7").ends_with("work/7"));
+}
+
+#[test]
+fn a_thread_of_before_that_had_the_whole_workspace_is_moved_with_its_session_and_told() {
+    let mut office = Office::open();
+    office.ask("7", "remember 4711");
+    let work = office.path("work").display().to_string();
+    let home = office.path("state/home/7/.claude/projects");
+    std::fs::write(office.path("work/CLAUDE.md"), "Be brief.").expect("file");
+    // As an office of before left it: the thread in the workspace, its session in the home that all shared.
+    let session =
+        office.threads()[&"7".parse().expect("thread")].session_id.clone().expect("session");
+    office.stop();
+    let slug = |dir: &str| dir.replace(|it: char| !it.is_ascii_alphanumeric(), "-");
+    let old = office.path("home/.claude/projects").join(slug(&work));
+    std::fs::create_dir_all(&old).expect("folder");
+    let from = home.join(slug(&format!("{work}/7"))).join(format!("{session}.jsonl"));
+    std::fs::rename(&from, old.join(format!("{session}.jsonl"))).expect("transcript");
+    std::fs::remove_dir_all(office.path("state/home")).expect("homes");
+    std::fs::remove_dir_all(office.path("work/7")).expect("folder");
+    office.restart_with(|it| it["7"]["cwd"] = work.clone().into());
+    let reply = office.ask("7", "what was it?");
+    assert!(reply.text.contains("remember 4711"), "the session goes on: {}", reply.text);
+    assert!(cwd(&office, "7").ends_with("work/7"));
+    assert!(office.path("work/7/CLAUDE.md").is_file());
+    office.ask("7", "and now?");
+    let is_told = |at: usize| office.prompts()[at]["text"].to_string().contains("of its own");
+    assert_eq!([is_told(1), is_told(2)], [true, false], "told once");
+    let log = std::fs::read_to_string(office.path("processor.out")).expect("log");
+    assert_eq!(log.matches("more than one desk's").count(), 1, "{log}");
 }
 
 #[test]
@@ -100,8 +204,9 @@ fn two_threads_do_not_send_each_other_on_for_ever() {
 #[test]
 fn a_file_is_sent_only_from_the_threads_own_directory() {
     let mut office = Office::open();
-    std::fs::write(office.path("work/report.md"), "# Report").expect("file");
-    std::fs::write(office.path("work/.env"), "SECRET=1").expect("file");
+    std::fs::create_dir(office.path("work/7")).expect("folder");
+    std::fs::write(office.path("work/7/report.md"), "# Report").expect("file");
+    std::fs::write(office.path("work/7/.env"), "SECRET=1").expect("file");
     let reply = office.ask("7", r#"[demo: call send_file {"path":"report.md"}]"#);
     assert_eq!(reply.files.len(), 1, "{}", reply.text);
     for bad in ["../home/x", "/etc/hostname", ".env"] {

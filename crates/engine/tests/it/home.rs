@@ -3,8 +3,10 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use std::time::Duration;
 use tinyclaw_domain::ThreadId;
-use tinyclaw_engine::{Landlock, TurnFailure, TurnOutcome};
+
+use tinyclaw_engine::{Confined, ConfinedError, Landlock, TurnFailure, TurnOutcome};
 
 use crate::desk::{Desk, is_unconfined, new_session};
 
@@ -119,4 +121,47 @@ async fn a_link_in_a_home_leads_our_files_nowhere() {
     assert_eq!(left, [] as [PathBuf; 0]);
     std::fs::remove_file(&dir).unwrap();
     assert_eq!(desk.say("mended").await.outcome, TurnOutcome::Answered);
+}
+
+#[tokio::test]
+async fn a_program_of_ours_at_a_desk_reaches_what_the_desk_reaches() {
+    let desk = Desk::demo_with(|it| {
+        it.landlock = Landlock::On;
+        it.auth = tinyclaw_engine::Auth::ApiKey("hush".into());
+    });
+    std::fs::create_dir_all(desk.path("state/queue")).unwrap();
+    std::fs::create_dir_all(desk.path("state/mirrors/acme")).unwrap();
+    std::fs::write(desk.path("state/mirrors/acme/x"), "material").unwrap();
+    let run = async |script: &str, time: u64| {
+        let order = Confined {
+            thread: desk.spec.thread.clone(),
+            cwd: desk.spec.cwd.clone(),
+            program: "sh".into(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            readable: vec![desk.path("state/mirrors/acme")],
+            time: Duration::from_secs(time),
+        };
+        desk.engine.run_confined(order).await
+    };
+    let said = match run("echo out; echo err >&2; exit 3", 60).await {
+        Err(err) => panic!("{err}"),
+        Ok(said) if said.stderr.contains("this kernel does not have it") => return,
+        Ok(said) => said,
+    };
+    assert_eq!((&*said.stdout, &*said.stderr, said.exit.code), ("out\n", "err", Some(3)));
+    let root = desk.path("state").parent().unwrap().display().to_string();
+    let said = run(&format!("cat {root}/state/mirrors/acme/x; env; echo x > here"), 60).await;
+    let said = said.unwrap();
+    assert!(said.is_success() && said.stdout.contains("material"), "{said:?}");
+    assert!(said.stdout.contains(&format!("HOME={root}/state/home/7")), "{said:?}");
+    assert!(!said.stdout.contains("hush"), "{said:?}");
+    for refused in ["state/queue/x", "state/mirrors/acme/x", "home/.gitconfig", "state/home/8"] {
+        let said = run(&format!("echo x > {root}/{refused}"), 60).await.unwrap();
+        assert!(!said.is_success() && said.stderr.contains("ermission denied"), "{said:?}");
+    }
+    // Whatever it left behind is gone with it.
+    let late = run("sleep 600 & sleep 600", 1).await;
+    assert!(matches!(late, Err(ConfinedError::Late { .. })), "{late:?}");
+    let lock = desk.lock();
+    crate::desk::eventually("nobody is left", || crate::desk::alive(&lock).is_empty()).await;
 }

@@ -1,0 +1,187 @@
+//! Mirrors: a bare copy of each repository that some desk works on, in the state folder where no desk can write.
+//!
+//! Git runs here with the office's rights, and only here: with no configuration but what stands below, no hooks, no
+//! filters, no submodules, no transport but HTTP, and never in a folder that an agent wrote. A desk gets a clone of its
+//! own from the mirror, made under its own leash (`repo.rs`).
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tinyclaw_domain::ThreadId;
+use tinyclaw_engine::find_sibling;
+
+use crate::office::Office;
+use crate::prompt::shortened;
+use crate::repo::{Repo, host_of};
+
+/// A large repository over a slow line.
+const FETCH_TIME: Duration = Duration::from_secs(600);
+const GIT_TIME: Duration = Duration::from_secs(60);
+/// So much of git's words is told on.
+const WORDS_MAX: usize = 300;
+
+/// The whole of git's configuration. `fetch.fsckObjects` is not in it: many old and honest repositories fail it, and what
+/// comes of a bad one comes under a leash.
+const CONFIG: [&str; 13] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.askPass=",
+    "core.sshCommand=false",
+    "credential.helper=",
+    "protocol.allow=never",
+    "protocol.http.allow=always",
+    "protocol.https.allow=always",
+    "init.templateDir=",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+];
+/// What git is given of our environment: how to reach the network, as the operator set it.
+const NETWORK: [&str; 9] = [
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// The mirror of a repository as it is now, fetched with this thread's capability. The error is for people.
+pub(crate) async fn refresh(
+    office: &Office,
+    thread: &ThreadId,
+    repo: &Repo<'_>,
+) -> Result<PathBuf, String> {
+    let mirror = office.state.mirror(repo.owner, repo.name);
+    let parent = mirror.parent().unwrap_or(&mirror).to_owned();
+    std::fs::create_dir_all(&parent)
+        .map_err(|err| format!("`{}` cannot be made: {err}.", parent.display()))?;
+    // The broker serves this thread for this repository; without a signing secret it serves its private network.
+    let capability = crate::capability::write(office, thread, &repo.full_name());
+    let git = Git { office, capability: capability.as_deref() };
+    if mirror.is_dir() && fetch(&git, &mirror, repo).await.is_ok() {
+        return Ok(mirror);
+    }
+    // Anew, beside the old one: it may have been left half written, and it is the last one while the network is down.
+    let partial = parent.join(format!(".{}.partial", repo.name));
+    let _ = std::fs::remove_dir_all(&partial);
+    let made = async {
+        let path = partial.display().to_string();
+        git.run(&["init", "--quiet", "--bare", "--template=", "--", &path], GIT_TIME).await?;
+        fetch(&git, &partial, repo).await
+    };
+    if let Err(err) = made.await {
+        let _ = std::fs::remove_dir_all(&partial);
+        return Err(format!("`{}` cannot be cloned: {err}", repo.full_name()));
+    }
+    let _ = std::fs::remove_dir_all(&mirror);
+    tinyclaw_disk::rename(&partial, &mirror)
+        .map_err(|err| format!("The mirror cannot be put in its place: {err}."))?;
+    Ok(mirror)
+}
+
+/// Brings a mirror up to date: branches, tags, and which branch is the default.
+async fn fetch(git: &Git<'_>, mirror: &Path, repo: &Repo<'_>) -> Result<(), String> {
+    let dir = format!("--git-dir={}", mirror.display());
+    let address = repo.address(&git.office.settings().github.url);
+    let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+    let fetch =
+        ["--quiet", "--prune", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
+    let args = [&[&*dir, "fetch"][..], &fetch, &["--", &address], &refs].concat();
+    git.run(&args, FETCH_TIME).await?;
+    let told = git.run(&[&dir, "ls-remote", "--symref", "--", &address, "HEAD"], GIT_TIME).await?;
+    // `ref: refs/heads/main<tab>HEAD`; an empty repository has none.
+    let head = told.lines().find_map(|it| it.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+    if let Some(head) = head.filter(|it| it.starts_with("refs/heads/")) {
+        git.run(&[&dir, "symbolic-ref", "HEAD", head], GIT_TIME).await?;
+    }
+    Ok(())
+}
+
+/// Removes the mirrors of repositories that no thread works on: they can be had again.
+pub(crate) fn retire(office: &Office) {
+    let wanted: Vec<PathBuf> = {
+        let book = crate::office::lock(&office.book);
+        let repos = book.all().values().filter_map(|it| it.repo.as_deref());
+        let parsed = repos.filter_map(|it| crate::repo::parse(it).ok());
+        parsed.map(|it| office.state.mirror(it.owner, it.name)).collect()
+    };
+    let folders = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|it| it.path()).filter(|it| it.is_dir()).collect::<Vec<PathBuf>>()
+    };
+    let all = folders(&office.state.mirrors()).into_iter().flat_map(|it| folders(&it));
+    for mirror in all.filter(|it| !wanted.contains(it)) {
+        if let Err(err) = std::fs::remove_dir_all(&mirror) {
+            tracing::warn!("cannot let go of {}: {err}", mirror.display());
+        }
+    }
+}
+
+/// Git, with the rights of one thread towards the network.
+struct Git<'a> {
+    office: &'a Office,
+    capability: Option<&'a Path>,
+}
+
+impl Git<'_> {
+    /// Runs git and gives back what it printed. The error is for people.
+    async fn run(&self, args: &[&str], time: Duration) -> Result<String, String> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a mirror is fetched where no agent can write, with a configuration of ours alone"
+        )]
+        let mut command = tokio::process::Command::new("git");
+        let mirrors = self.office.state.mirrors();
+        command.current_dir(&mirrors).env_clear();
+        let mut path = std::env::var("PATH").unwrap_or_default();
+        for it in CONFIG {
+            command.args(["-c", it]);
+        }
+        if let Some(dir) =
+            find_sibling("git-credential-tinyclaw").and_then(|it| it.parent().map(Path::to_owned))
+        {
+            path = format!("{}:{path}", dir.display());
+            command.args(["-c", "credential.helper=tinyclaw", "-c", "credential.useHttpPath=true"]);
+        }
+        // Nothing of ours lies in the home, and no file but these words configures git.
+        command.env("HOME", &mirrors).env("GIT_CONFIG_NOSYSTEM", "1");
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ATTR_NOSYSTEM", "1");
+        // Nobody is there to type a password.
+        command.env("GIT_TERMINAL_PROMPT", "0").env("LANG", "C.UTF-8").env("PATH", path);
+        for name in NETWORK {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        if let Some(path) = self.capability {
+            command.env("TINYCLAW_CAPABILITY_FILE", path);
+        }
+        let settings = self.office.settings();
+        if let Some(url) = &settings.github.broker_url {
+            command.env("CREDENTIAL_BROKER_URL", url);
+        }
+        command.env("TINYCLAW_GIT_HOST", host_of(&settings.github.url));
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        match tokio::time::timeout(time, command.output()).await {
+            Ok(Ok(output)) if output.status.success() => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            Ok(Ok(output)) => Err(last_word(&String::from_utf8_lossy(&output.stderr))),
+            Ok(Err(err)) => Err(format!("git cannot be started: {err}.")),
+            Err(_) => Err(format!("git was not done after {} s.", time.as_secs())),
+        }
+    }
+}
+
+/// The last thing git said, as a sentence.
+pub(crate) fn last_word(words: &str) -> String {
+    let last = words.lines().rev().find(|it| !it.trim().is_empty()).unwrap_or("git said nothing");
+    let shown = shortened(&tinyclaw_service::conceal(last), WORDS_MAX);
+    format!("{}.", shown.trim_end_matches('.'))
+}
