@@ -352,7 +352,7 @@ backup_to() {
         docker pause "$bot" >/dev/null
     fi
     code=0
-    (umask 077 && as_keeper tar -C / -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
+    (umask 077 && as_keeper tar -C / --exclude=app/.tinyclaw/mirrors -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
     thaw
     if [ "$code" != 0 ] || ! gzip --test "$half"; then
         fail "the backup could not be written" "make room where $1 goes: df -h ."

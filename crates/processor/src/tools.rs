@@ -88,8 +88,8 @@ pub(crate) fn call(
     };
     match tool {
         "send_message" => send_message(office, message, thread, outbox, input, text("message")?),
-        "list_threads" => Ok(list_threads(office, &message.thread_id)),
-        "read_thread" => read_thread(office, input),
+        "list_threads" => Ok(list_threads(office, &message.thread_id, may_read(office, thread))),
+        "read_thread" => read_thread(office, message, thread, input),
         "send_file" => send_file(thread, outbox, text("path")?),
         "note" => {
             let noted =
@@ -151,18 +151,37 @@ fn send_message(
     Ok(format!("It goes to thread {to}{name} when this turn ends, and is answered there."))
 }
 
-fn list_threads(office: &Office, own: &ThreadId) -> String {
+/// Whether this thread's Claude may know what happens in others.
+fn may_read(office: &Office, thread: &Thread) -> bool {
+    thread.is_master || office.settings().engine.cross_thread_reading
+}
+
+/// All threads: by name for whoever may only write to them.
+fn list_threads(office: &Office, own: &ThreadId, may_read: bool) -> String {
     let book = lock(&office.book);
     let lines = book.all().iter().map(|(id, it)| {
         let mark = if id == own { " (this one)" } else { "" };
+        if !may_read && id != own {
+            return format!("- {id}: {}", it.name);
+        }
         let status = format!("{:?}", it.status).to_lowercase();
         format!("- {id}: {}{mark}, {status}, in {}", name(&it.name), it.cwd)
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn read_thread(office: &Office, input: &Value) -> Result<String, String> {
+fn read_thread(
+    office: &Office,
+    message: &Message,
+    thread: &Thread,
+    input: &Value,
+) -> Result<String, String> {
     let id = thread_of(office, input, "threadId")?;
+    if id != message.thread_id && !may_read(office, thread) {
+        return Err(format!(
+            "threads do not read each other here (engine.crossThreadReading is off); ask in thread {id} with send_message"
+        ));
+    }
     let count = input.get("count").and_then(Value::as_u64).unwrap_or(10).clamp(1, 50) as usize;
     let lines = recent_history(&office.state, Some(&id), count).map_err(|err| err.to_string())?;
     if lines.is_empty() {

@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::Value;
+use tinyclaw_domain::{Thread, ThreadId, Threads};
+use tinyclaw_engine::{Overlap, overlap};
 use tinyclaw_ledger::{Costs, check_threads, read_threads};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Origin, Reader, Settings, rows};
@@ -132,6 +134,8 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
             "in the thread: /setdir DIR, or make the folder",
         ));
     }
+    found.extend(in_state(&threads, patient.state.root()));
+    found.extend(shared(&threads));
     if found.is_empty() {
         let why = match threads.len() {
             0 => "none yet; the first message makes one".to_owned(),
@@ -140,6 +144,48 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
         found.push(Finding::ok(THREADS, why));
     }
     found
+}
+
+/// A thread in or around the state, which no Claude may be given.
+fn in_state(threads: &Threads, state: &Path) -> Option<Finding> {
+    let is_there = |it: &Thread| overlap(Path::new(&it.cwd), state) != Overlap::Apart;
+    let (id, thread) = threads.iter().find(|it| is_there(it.1))?;
+    let why = format!(
+        "thread {id} ({}) has no folder to work in: {} overlaps with the state",
+        one_line(&thread.name),
+        one_line(&thread.cwd)
+    );
+    Some(Finding::warning(
+        THREADS,
+        why,
+        "./tinyclaw.sh restart bot moves it out, or in it: /dir PATH",
+    ))
+}
+
+/// Threads that can change what the others run, because their folders are one or lie in each other.
+fn shared(threads: &Threads) -> Option<Finding> {
+    let all: Vec<(&ThreadId, &Thread)> = threads.iter().collect();
+    let mut pairs = all
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| all[at + 1..].iter().map(move |other| (one, other)));
+    let meet = |one: &Thread, other: &Thread| {
+        overlap(Path::new(&one.cwd), Path::new(&other.cwd)) != Overlap::Apart
+    };
+    let (one, other) = pairs.find(|(one, other)| meet(one.1, other.1))?;
+    let more = match pairs.filter(|(one, other)| meet(one.1, other.1)).count() {
+        0 => String::new(),
+        more => format!(", and {}", count(more, "more pair")),
+    };
+    let why = format!(
+        "threads {} ({}) and {} ({}) share {}{more}",
+        one.0,
+        one_line(&one.1.name),
+        other.0,
+        one_line(&other.1.name),
+        one_line(&one.1.cwd),
+    );
+    Some(Finding::warning(THREADS, why, "in one of them: /dir PATH, unless an admin meant it so"))
 }
 
 /// The time zone, and what today cost.

@@ -167,6 +167,29 @@ fn a_folder_of_somebody_else_is_told_by_its_owner() {
 }
 
 #[test]
+fn threads_that_share_a_folder_or_lie_in_the_state_are_named() {
+    let office = Office::closed();
+    let path = office.place.path("state/threads.json");
+    let at = |below: &str| office.place.path(below).display().to_string();
+    let threads = |one: &str, other: &str| {
+        serde_json::json!({
+            "7": { "name": "website", "cwd": at(one) },
+            "8": { "name": "docs", "cwd": at(other) },
+        })
+    };
+    for dir in ["work/7", "work/8/deep"] {
+        fs::create_dir_all(at(dir)).expect("folder");
+    }
+    fs::write(&path, threads("work/7", "work/8").to_string()).expect("threads");
+    Found::by(&office, &[]).says("threads", "ok", "2 threads");
+    fs::write(&path, threads("work/8/deep", "work/8").to_string()).expect("threads");
+    let why = "threads 7 (website) and 8 (docs) share";
+    Found::by(&office, &[]).says("threads", "warning", why);
+    fs::write(&path, threads("work/7", "state").to_string()).expect("threads");
+    Found::by(&office, &[]).says("threads", "warning", "thread 8 (docs) has no folder to work in");
+}
+
+#[test]
 fn a_broken_threads_file_and_a_folder_that_is_gone_are_named() {
     let office = Office::closed();
     let path = office.place.path("state/threads.json");

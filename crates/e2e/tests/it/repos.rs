@@ -121,3 +121,42 @@ fn a_repository_that_cannot_be_had_leaves_nothing_behind_and_says_why() {
     assert_eq!(left("state/mirrors/acme"), 0, "no half mirror");
     assert_eq!(desks.office.ask("7", "still there?").outcome, Outcome::Answered);
 }
+
+#[test]
+fn a_worktree_of_before_becomes_a_repository_of_its_own_with_its_work() {
+    let mut desks = Desks::open();
+    for thread in ["7", "8"] {
+        desks.office.ask(thread, "hello");
+    }
+    desks.open_repo("7", "acme/site");
+    desks.office.stop();
+    // As an office of before left it: the first desk's clone in acme/site, the second's a worktree beside it.
+    let first = desks.office.path("work/acme/site");
+    let second = desks.office.path("work/acme/site.8");
+    std::fs::create_dir(desks.office.path("work/acme")).unwrap();
+    std::fs::rename(desks.cwd("7"), &first).unwrap();
+    let path = second.display().to_string();
+    git(&first, &["worktree", "add", "-q", "-B", "tinyclaw/8", &path]);
+    std::fs::write(second.join("work.md"), "committed\n").unwrap();
+    git(&second, &["add", "work.md"]);
+    let ada = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+    git(&second, &[&ada[..], &["commit", "-q", "-m", "Work"]].concat());
+    std::fs::write(second.join("README.md"), "changed\n").unwrap();
+    std::fs::write(second.join("staged.md"), "staged\n").unwrap();
+    git(&second, &["add", "staged.md"]);
+    let before = [git(&second, &["status", "--short"]), git(&second, &["log", "--format=%H"])];
+    desks.office.restart_with(|it| {
+        it["7"]["cwd"] = first.display().to_string().into();
+        it["8"]["cwd"] = path.clone().into();
+        it["8"]["repo"] = "acme/site".into();
+    });
+    assert_eq!(desks.office.ask("8", "hello").outcome, Outcome::Answered);
+    assert_eq!(desks.cwd("8"), second);
+    assert!(second.join(".git").is_dir(), "a repository of its own");
+    assert_eq!(git(&second, &["branch", "--show-current"]), "tinyclaw/8");
+    let after = [git(&second, &["status", "--short"]), git(&second, &["log", "--format=%H"])];
+    assert_eq!(before, after);
+    let origin = format!("{}/acme/site.git", desks.github.address());
+    assert_eq!(git(&second, &["remote", "get-url", "origin"]), origin);
+    assert!(!git(&second, &["branch", "--remotes"]).is_empty());
+}

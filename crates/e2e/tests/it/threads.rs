@@ -244,3 +244,25 @@ fn going_on_in_one_thread_does_not_spend_the_offices_budget_in_another() {
     assert_eq!(office.ask("7", "second").outcome, Outcome::Answered);
     assert!(office.ask("8", "other").text.starts_with("The office's budget for today is spent"));
 }
+
+#[test]
+fn threads_do_not_read_each_other_unless_the_office_says_so() {
+    let mut office = Office::open();
+    office.ask("8", "the secret word is heron");
+    let read = r#"[demo: call read_thread {"threadId":8}]"#;
+    let reply = office.ask("7", read);
+    assert!(reply.text.contains("engine.crossThreadReading is off"), "{}", reply.text);
+    let listed = office.ask("7", "[demo: call list_threads]");
+    assert!(listed.text.contains("- 8: ") && !listed.text.contains("work/8"), "{}", listed.text);
+    assert!(listed.text.contains("work/7"), "its own: {}", listed.text);
+    let own = office.ask("8", read);
+    assert!(own.text.contains("heron"), "its own: {}", own.text);
+    let master = office.ask("1", read);
+    assert!(master.text.contains("heron"), "the control room sees all: {}", master.text);
+    office.set(&serde_json::json!({ "engine": { "crossThreadReading": true } }));
+    let log = office.path("processor.out");
+    office.wait_for("the setting", || {
+        std::fs::read_to_string(&log).ok()?.contains("changed and is in force").then_some(())
+    });
+    assert!(office.ask("7", read).text.contains("heron"));
+}

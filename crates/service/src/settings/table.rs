@@ -101,9 +101,10 @@ settings! {
         /// Telegram ids of those who may do what others may not: let Claude ask less, allow something for good, work
         /// outside the allowed folders, stop and reset for others. None: whoever is alone in `telegram.allowedUsers`.
         admins: Vec<i64> as List<TelegramId> = "admins", [], [], "";
-        /// The folder new threads work in.
+        /// The folder in which each new thread gets a folder of its own, when it is not `workspace.root`.
         cwd: Option<PathBuf> as Optional<PathTo> = "workspace.cwd", ["DEFAULT_CWD"], [], "";
-        /// The folder that holds the checkouts of `/new NAME org/repo`; threads may work anywhere below it.
+        /// The folder that holds the threads' folders, with their clones of `/new NAME org/repo`; a thread may work in any
+        /// free one below it.
         workspace: PathBuf as PathTo = "workspace.root", ["WORKSPACE_ROOT"], [], "~/workspace";
         /// More folders below which threads may work.
         allowed_roots: Vec<PathBuf> as List<PathTo> = "workspace.allowedRoots", [], [], "";
@@ -201,6 +202,9 @@ settings! {
         writable: Vec<PathBuf> as List<PathTo> = "engine.writable", [], [], "";
         /// Folders in front of PATH for Claude and its tools.
         tool_path: Vec<PathBuf> as List<PathTo> = "engine.toolPath", [], [], "";
+        /// Whether Claude may read other threads' messages (its tool `read_thread`) and see where they work. The master thread
+        /// may in any case, and every thread may send messages to every other.
+        cross_thread_reading: bool as Flag = "engine.crossThreadReading", [], [], "false";
         /// So many lines of a thread's history go into a new session's first prompt.
         history_lines: u64 as Whole<0, 200> = "engine.historyLines", [], [], "20";
     }
@@ -328,7 +332,7 @@ impl Office {
         std::iter::once(&self.workspace).chain(&self.allowed_roots)
     }
 
-    /// The folder new threads work in.
+    /// The folder in which each new thread gets one of its own.
     pub fn default_cwd(&self) -> &PathBuf {
         self.cwd.as_ref().unwrap_or(&self.workspace)
     }
