@@ -97,6 +97,18 @@ impl ThreadId {
     pub fn number(&self) -> Option<u32> {
         self.0.parse().ok()
     }
+
+    /// Whether what is said in this thread is shown in Telegram. Private chats and topics of other groups exist nowhere
+    /// else; a number is a topic where there is a home forum.
+    pub fn is_in_telegram(&self, has_home: bool) -> bool {
+        let is_chat = |prefix: char| {
+            self.0.strip_prefix(prefix).is_some_and(|it| {
+                it.starts_with(|it: char| it.is_ascii_digit() || it == '-')
+                    && it.bytes().all(|it| it.is_ascii_digit() || matches!(it, b'-' | b'.'))
+            })
+        };
+        is_chat('u') || is_chat('g') || (has_home && self.number().is_some())
+    }
 }
 
 impl FromStr for ThreadId {
@@ -291,6 +303,20 @@ mod tests {
             Err(it) => it.to_string(),
         };
         expect.assert_eq(&shown);
+    }
+
+    #[test]
+    fn the_channel_of_a_thread_is_told_by_its_id() {
+        let shown =
+            |text: &str, has_home| text.parse::<ThreadId>().unwrap().is_in_telegram(has_home);
+        for text in ["u101", "g-1005", "g-1005.7", "g5"] {
+            assert!(shown(text, false) && shown(text, true), "{text}");
+        }
+        assert!(shown("1", true) && shown("42", true), "topics of the home forum");
+        assert!(!shown("1", false), "without a forum a number is a thread like any other");
+        for text in ["cli", "cli-notes", "u", "g", "ursula", "u1x", "gnu.7"] {
+            assert!(!shown(text, true), "{text}");
+        }
     }
 
     #[test]

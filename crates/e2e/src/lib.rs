@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::disallowed_methods, reason = "a harness starts the programs under test")]
-#![expect(clippy::print_stderr, reason = "a failed test shows what the processor said")]
+#![expect(clippy::print_stderr, reason = "a failed test shows what the services said")]
 
 pub mod github;
 pub mod recorded;
@@ -15,6 +15,10 @@ use tempfile::TempDir;
 use tinyclaw_domain::{Channel, Key, Message, Progress, Reply, Threads};
 use tinyclaw_ledger::{StateDir, read_threads};
 use tinyclaw_queue::{Durability, Options, Place, Queue, Seen, Side};
+
+mod forum;
+
+pub use forum::Forum;
 
 /// A loaded machine is slow, and a broken product never answers: this tells the two apart.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -50,9 +54,10 @@ pub fn example(package: &str, name: &str) -> PathBuf {
 /// An office in a temporary folder, with the demo engine.
 pub struct Office {
     dir: TempDir,
-    processor_program: PathBuf,
+    /// What runs it: the processor alone, or the bot with both services below it, as in the image.
+    service: PathBuf,
     env: BTreeMap<String, String>,
-    processor: Option<Child>,
+    running: Option<Child>,
     queue: Queue,
     next: u32,
 }
@@ -96,7 +101,7 @@ impl Office {
         Office::prepare_in(dir, program("tinyclaw-processor"), env)
     }
 
-    fn prepare_in(dir: TempDir, processor: PathBuf, env: &[(&str, &str)]) -> Office {
+    fn prepare_in(dir: TempDir, service: PathBuf, env: &[(&str, &str)]) -> Office {
         let base = dir.path().to_owned();
         for name in ["state", "home", "work"] {
             fs::create_dir_all(base.join(name)).expect("folder");
@@ -114,7 +119,7 @@ impl Office {
         fs::File::create(base.join("prompts")).expect("prompts");
         let options = Options { reserve_bytes: 0, free_share_min: 0.0, ..Options::default() };
         let queue = Queue::open(&base.join("state"), options).expect("queue");
-        Office { dir, processor_program: processor, env: all, processor: None, queue, next: 0 }
+        Office { dir, env: all, service, running: None, queue, next: 0 }
     }
 
     /// The office's folder: `state/`, `home/`, `work/`.
@@ -132,10 +137,11 @@ impl Office {
         &self.queue
     }
 
-    /// Starts the processor.
+    /// Starts the processor, or the bot that runs it.
     pub fn start(&mut self) {
-        let log = fs::File::create(self.path("processor.out")).expect("log");
-        let child = Command::new(&self.processor_program)
+        let log = fs::File::options().create(true).append(true).open(self.path("services.out"));
+        let log = log.expect("log");
+        let child = Command::new(&self.service)
             .env_clear()
             .envs(&self.env)
             .current_dir(self.path("home"))
@@ -143,8 +149,15 @@ impl Office {
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
             .spawn()
-            .expect("start the processor");
-        self.processor = Some(child);
+            .expect("start the service");
+        self.running = Some(child);
+    }
+
+    /// From its next start on it is run by this program of ours, with these variables besides.
+    fn run_below(&mut self, service: &str, env: &[(&str, &str)]) {
+        self.service = program(service);
+        let more = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.env.extend(more);
     }
 
     /// Writes `settings.json`, as an operator does with an editor.
@@ -163,28 +176,37 @@ impl Office {
         self.start();
     }
 
-    /// Kills the processor as a crash would.
+    /// Kills the processor as a crash would; the bot with both services, as a container is killed.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.processor.take() {
+        if let Some(mut child) = self.running.take() {
+            let services =
+                if self.service.ends_with("tinyclaw-bot") { children_of(child.id()) } else { Vec::new() };
             child.kill().expect("kill");
             child.wait().expect("wait");
+            for pid in services {
+                // One that has ended by itself is as good.
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                self.wait_for("the end of a service", || {
+                    (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+                });
+            }
         }
     }
 
-    /// Asks the processor to stop and waits; how long it took.
+    /// Asks the processor, or the bot, to stop and waits; how long it took.
     pub fn stop(&mut self) -> Duration {
         let began = Instant::now();
-        if let Some(mut child) = self.processor.take() {
+        if let Some(mut child) = self.running.take() {
             signal(child.id(), "TERM");
             let status = child.wait().expect("wait");
-            assert!(status.success(), "the processor ended with {status}");
+            assert!(status.success(), "{} ended with {status}", self.service.display());
         }
         began.elapsed()
     }
 
-    /// The processor's pid.
+    /// The pid of the processor, or of the bot that runs it.
     pub fn pid(&self) -> u32 {
-        self.processor.as_ref().map_or(0, Child::id)
+        self.running.as_ref().map_or(0, Child::id)
     }
 
     /// A message of Ada's in a thread, not yet published; change it as you like.
@@ -253,7 +275,7 @@ impl Office {
     /// Waits until `look` finds something.
     ///
     /// # Panics
-    /// When it does not come; the processor's log is in the message.
+    /// When it does not come; the log is in the message.
     pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -261,7 +283,7 @@ impl Office {
                 return found;
             }
             if Instant::now() > until {
-                let log = fs::read_to_string(self.path("processor.out")).unwrap_or_default();
+                let log = fs::read_to_string(self.path("services.out")).unwrap_or_default();
                 panic!("{what} does not come\n{log}");
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -272,8 +294,8 @@ impl Office {
 impl Drop for Office {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.path("processor.out")).unwrap_or_default();
-            eprintln!("the processor's log:\n{log}");
+            let log = fs::read_to_string(self.path("services.out")).unwrap_or_default();
+            eprintln!("the log:\n{log}");
         }
         self.kill();
     }
@@ -302,6 +324,19 @@ fn lines(path: &Path) -> Vec<serde_json::Value> {
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(sent.is_ok_and(|it| it.success()), "cannot signal {pid}");
+}
+
+/// The processes that a process has started and that have not ended.
+fn children_of(parent: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else { continue };
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        if status.contains(&format!("PPid:\t{parent}\n")) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 /// Processes whose environment or arguments mention a folder: what an office started and may have left behind.

@@ -20,7 +20,6 @@ use tinyclaw_service::settings::Refreshed;
 use tinyclaw_service::{conceal, now_ms};
 
 use crate::failure::{LIMIT_LOOK_MAX, LOOK_AFTER_LOGIN};
-use crate::notices::is_telegram;
 use crate::office::{Office, lock, on_disk};
 use crate::{mirror, setup};
 
@@ -184,8 +183,7 @@ fn has_something_due(cwd: &Path) -> bool {
 }
 
 fn publish_beat(office: &Office, id: &ThreadId, last: u64) {
-    let channel =
-        if is_telegram(id) && office.has_telegram() { Channel::Telegram } else { Channel::System };
+    let channel = if office.is_in_telegram(id) { Channel::Telegram } else { Channel::System };
     let key = Key::hashed("hb", &format!("{id}-{last}"));
     let text = format!(
         "Read {HEARTBEAT_FILE} and see whether something is due now. Do what is due and say what you did in a few \
@@ -427,7 +425,7 @@ pub(crate) async fn background(office: Arc<Office>) {
         if let Err(err) = office.journal.history(&line) {
             tracing::error!("cannot write the history: {err}");
         }
-        if !is_telegram(&said.thread) || !office.has_telegram() {
+        if !office.is_in_telegram(&said.thread) {
             continue;
         }
         let mut out = Message::new(key, Channel::Telegram, said.thread.clone(), "", now_ms());

@@ -1,9 +1,9 @@
 //! What TinyClaw itself says: to a thread, once; to the operator, once and once more when it is cured.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{Channel, Key, Lane, Message, Outcome, Reply, Source, ThreadId};
+use tinyclaw_domain::{Channel, Key, Message, Outcome, Reply, Source, ThreadId};
 use tinyclaw_queue::{Durability, Place, Side};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -43,7 +43,7 @@ impl Pause {
 impl Office {
     /// Says something in a thread, under a key, so that saying it again changes nothing. Only where somebody pushes it.
     pub(crate) fn say(&self, thread: &ThreadId, key: Key, text: &str) {
-        if !self.has_telegram() || !is_telegram(thread) {
+        if !self.is_in_telegram(thread) {
             return;
         }
         let mut notice = Message::new(key, Channel::Telegram, thread.clone(), "", now_ms());
@@ -72,7 +72,8 @@ impl Office {
         let text = match what {
             Some(what) if lock(&self.told).insert(told) => what,
             None if lock(&self.told).remove(&(None, cause.to_owned())) => {
-                format!("Cured: {cause}.")
+                let Some(words) = cured_words(cause) else { return };
+                words.to_owned()
             }
             _ => return,
         };
@@ -87,7 +88,7 @@ impl Office {
         self.vitals.block("engine", pause.sentence(self));
         self.concern(
             "engine",
-            Some(format!("{} Messages wait; they go on by themselves.", pause.sentence(self))),
+            Some(format!("{} What waits goes on by itself then.", pause.sentence(self))),
         );
         *lock(&self.pause) = Some(pause);
     }
@@ -109,7 +110,12 @@ impl Office {
         lock(&self.told).retain(|(thread, cause)| {
             thread.is_none() || !matches!(cause.as_str(), "pause" | OUTAGE)
         });
+        let is_told = lock(&self.told).contains(&(None, "engine".to_owned()));
         self.concern("engine", None);
+        if is_told {
+            // One thing for whoever reads it, and said.
+            lock(&self.told).remove(&(None, OUTAGE.to_owned()));
+        }
         self.concern(OUTAGE, None);
     }
 
@@ -128,43 +134,39 @@ impl Office {
         }
     }
 
-    pub(crate) fn has_telegram(&self) -> bool {
-        let settings = self.settings();
-        settings.telegram.bot_token.is_some() && settings.telegram.chat_id.is_some()
+    /// Whether what is said in a thread is shown in Telegram: told by the thread and by the forum that the office has,
+    /// never by the bot's token, which this service does not get.
+    pub(crate) fn is_in_telegram(&self, thread: &ThreadId) -> bool {
+        thread.is_in_telegram(self.settings().telegram.chat_id.is_some())
     }
 }
 
-/// Whether a thread is shown in Telegram: a topic of the home forum, of another one, or a private chat.
-pub(crate) fn is_telegram(thread: &ThreadId) -> bool {
-    let text = thread.as_str();
-    let begins = |prefix: char| {
-        text.strip_prefix(prefix)
-            .is_some_and(|it| it.starts_with(|it: char| it.is_ascii_digit() || it == '-'))
-    };
-    thread.number().is_some() || begins('u') || begins('g')
+/// What is said when something that the operator was told of is over. What a person ended needs no word.
+fn cured_words(cause: &str) -> Option<&'static str> {
+    Some(match cause {
+        "engine" | OUTAGE => "Claude answers again.",
+        "disk" | "disk space" => "There is room on the disk again.",
+        "backlog" => "The backlog is worked off.",
+        "broker" => "The credential broker answers again.",
+        "history" => "The history is written again.",
+        "queue" => "The queue can be read again.",
+        _ => return None,
+    })
 }
 
-/// After a restart, each thread that it touched gets one line.
+/// After a restart, whoever had asked something that was being answered is told that it is answered again.
 pub(crate) fn back_again(office: &Office) {
     let view = office.queue.view();
-    let mut touched: BTreeMap<ThreadId, (usize, usize)> = BTreeMap::new();
-    for place in [Place::Processing, Place::Incoming] {
-        for entry in view.list(place, 10_000).unwrap_or_default() {
-            if let Lane::Thread(thread) = entry.lane {
-                let counts = touched.entry(thread).or_default();
-                if place == Place::Processing {
-                    counts.0 += 1;
-                } else {
-                    counts.1 += 1;
-                }
-            }
+    let mut interrupted = BTreeSet::new();
+    for entry in view.list(Place::Processing, 10_000).unwrap_or_default() {
+        let Ok(Some(message)) = view.read(&entry) else { continue };
+        let by_a_person = matches!(message.source, Source::User | Source::Cli | Source::Api);
+        if by_a_person && message.command.is_none() && message.reply.is_none() {
+            interrupted.insert(message.thread_id);
         }
     }
-    for (thread, (interrupted, waiting)) in touched {
-        // A message that had not begun waits as it always does: only an interruption is worth a word.
-        if interrupted > 0 {
-            let text = format!("Back; {waiting} waiting, {interrupted} interrupted.");
-            office.say(&thread, Key::hashed("n", &format!("back-{thread}-{}", now_ms())), &text);
-        }
+    for thread in interrupted {
+        let key = Key::hashed("n", &format!("back-{thread}-{}", now_ms()));
+        office.say(&thread, key, "Restarted; your question is being answered again.");
     }
 }

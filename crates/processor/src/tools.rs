@@ -11,7 +11,6 @@ use tinyclaw_domain::{
 use tinyclaw_engine::ToolSpec;
 use tinyclaw_ledger::recent_history;
 
-use crate::notices::is_telegram;
 use crate::office::{Office, lock};
 use crate::outbox::Outbox;
 use crate::prompt::name;
@@ -139,8 +138,7 @@ fn send_message(
     if target.as_ref().is_some_and(|it| it.status == ThreadStatus::Closed) {
         return Err(format!("thread {to} is closed; a person has to reopen it"));
     }
-    let channel =
-        if is_telegram(&to) && office.has_telegram() { Channel::Telegram } else { Channel::Cli };
+    let channel = if office.is_in_telegram(&to) { Channel::Telegram } else { Channel::Cli };
     outbox.follow_ups.push(FollowUp {
         thread_id: to.clone(),
         channel,

@@ -115,18 +115,13 @@ impl Send {
 
     /// Which thread, and where its answer goes: to the topic, unless somebody waits for it here.
     fn address(&self, state: &StateDir) -> anyhow::Result<(ThreadId, Channel)> {
-        let may_be_pushed =
-            !self.waits() && self.thread.as_ref().is_none_or(|it| it.number().is_some());
-        let has_telegram = (may_be_pushed || self.thread.is_none()) && {
-            let telegram = place::settings::<Telegram>(state)?;
-            telegram.bot_token.is_some() && telegram.chat_id.is_some()
-        };
+        let has_home = place::settings::<Telegram>(state)?.chat_id.is_some();
         let thread = match &self.thread {
             Some(it) => it.clone(),
-            None if has_telegram => ThreadId::master(),
+            None if has_home => ThreadId::master(),
             None => "cli".parse()?,
         };
-        let is_pushed = has_telegram && may_be_pushed;
+        let is_pushed = !self.waits() && thread.is_in_telegram(has_home);
         Ok((thread, if is_pushed { Channel::Telegram } else { Channel::Cli }))
     }
 

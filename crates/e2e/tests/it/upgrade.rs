@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tinyclaw_e2e::{Office, program, recorded};
+use tinyclaw_e2e::{Forum, Office, program, recorded};
 
-use crate::telegram::Forum;
+
 
 /// Every release of which a folder is kept.
 const RELEASES: &[&str] = &["2026.11"];

@@ -150,6 +150,13 @@ impl FakeTelegram {
         transcript::of(&self.shared.world(), chat)
     }
 
+    /// The newest topic of a chat that has this name.
+    pub fn topic_named(&self, chat: i64, name: &str) -> Option<i64> {
+        let world = self.shared.world();
+        let topics = &world.chats.get(&chat)?.topics;
+        topics.iter().rev().find(|(_, it)| it.name == name && !it.deleted).map(|(id, _)| *id)
+    }
+
     /// The texts of the bot's messages that stand in a chat, oldest first.
     pub fn texts(&self, chat: i64) -> Vec<String> {
         let world = self.shared.world();
