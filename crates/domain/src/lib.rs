@@ -22,7 +22,8 @@ pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLi
 pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{
     Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
-    MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, Source, Usage,
+    MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, STOPPED_WAITING,
+    Source, Usage,
 };
 pub use model::{Model, Tier};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan};
 
+/// Why a message lies in `dead/` that a person stopped before it began: nothing is wrong with it.
+pub const STOPPED_WAITING: &str = "stopped by a person before it began";
+
 /// The version of the shape below.
 pub const MESSAGE_VERSION: u32 = 1;
 

@@ -4,7 +4,7 @@
 //! says nothing about it. What is neither a picture nor a PDF is not sent: name its path in the text instead. Somebody
 //! else's Claude may have put another file in its place, so no link is followed and nothing but a file is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tinyclaw_disk::foreign::{ForeignError, read_below};
@@ -33,7 +33,7 @@ pub enum ContentError {
     #[error(transparent)]
     Read(#[from] ForeignError),
     /// It is something else.
-    #[error("{} is neither PNG, JPEG, GIF, WebP nor PDF; name its path in the text instead", path.display())]
+    #[error("{} is no picture Claude can read", name(path))]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -67,6 +67,15 @@ impl Content {
         let source = json!({ "type": "base64", "media_type": mime, "data": base64(&bytes) });
         Ok(json!({ "type": block, "source": source }))
     }
+}
+
+/// What a person called a file. It lies under the number of the message that brought it and this name.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = name
+        .split_once('_')
+        .filter(|(number, _)| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()));
+    plain.map_or_else(|| name.to_string(), |(_, it)| it.to_owned())
 }
 
 fn kind(bytes: &[u8]) -> Option<&'static str> {
@@ -116,12 +125,12 @@ mod tests {
     #[test]
     fn bytes_that_are_no_picture_are_refused_aloud() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("photo.png");
+        let path = dir.path().join("812345001_photo.png");
         std::fs::write(&path, b"<html>").unwrap();
-        let err = Content::to_wire(&[file(&dir, "photo.png")]).unwrap_err();
-        assert!(matches!(err, ContentError::Unknown { .. }));
+        let err = Content::to_wire(&[file(&dir, "812345001_photo.png")]).unwrap_err();
+        assert_eq!(err.to_string(), "photo.png is no picture Claude can read");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\n...").unwrap();
-        let wire = Content::to_wire(&[Content::Text("look".to_owned()), file(&dir, "photo.png")]);
+        let wire = Content::to_wire(&[Content::Text("look".to_owned()), file(&dir, "812345001_photo.png")]);
         assert_eq!(wire.unwrap()[1]["source"]["media_type"], "image/png");
     }
 

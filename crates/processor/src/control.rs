@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, ThreadId};
+use tinyclaw_domain::{Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId};
 use tinyclaw_queue::{Lease, Place, Side, Which};
 
 use crate::office::{Office, lock, on_disk};
@@ -93,8 +93,8 @@ fn stop(office: &Arc<Office>, thread: &ThreadId, key: Option<&Key>) -> Reply {
     let Some(key) = key else { return notice("Nothing is running here.") };
     match on_disk(|| office.queue.view().find(key)) {
         Ok(Some(seen)) if seen.place == Place::Incoming => {
-            match on_disk(|| office.queue.bury(key, "stopped by a person before it began")) {
-                Ok(()) => notice("Taken out of the line before it began. /retry puts it back."),
+            match on_disk(|| office.queue.bury(key, STOPPED_WAITING)) {
+                Ok(()) => notice("Stopped. /retry asks again."),
                 Err(_) => {
                     // It has begun this moment: then it is stopped as it begins.
                     lock(&office.stopped).insert(key.clone());

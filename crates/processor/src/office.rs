@@ -235,6 +235,9 @@ fn default_name(id: &ThreadId) -> String {
     match (id.number(), id.as_str()) {
         (Some(1), _) => "General".to_owned(),
         (Some(number), _) => format!("Thread {number}"),
+        (None, text) if text.starts_with('u') && id.is_in_telegram(false) => {
+            "Private chat".to_owned()
+        }
         (None, text) => text.to_owned(),
     }
 }

@@ -29,6 +29,9 @@ use crate::{budget, capability, folders, summary, tools};
 /// A message is asked this often within one lease, with another session or another model each time.
 const ROUNDS_MAX: u32 = 3;
 
+/// What people are told below the first answer of a session that had to begin anew.
+const SESSION_LOST: &str = "Claude's session of this thread was lost; a new one has begun, with the last messages in mind.";
+
 /// How the work on a message ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -135,11 +138,7 @@ fn not_now(
     }
     if let Some(pause) = lock(&office.pause).clone() {
         let (_, waiting) = office.queue.waiting_in(id);
-        let text = format!(
-            "{} {} wait; they go on by themselves.",
-            pause.sentence(office),
-            messages(waiting + 1)
-        );
+        let text = format!("{} {}", pause.sentence(office), who_wait(waiting + 1));
         office.say_once(id, "pause", &text);
         let mut progress = begun(message, attempt, None);
         progress.trouble = Some(text);
@@ -156,8 +155,11 @@ fn not_now(
     Some(Ended::answered(Reply { buttons: vec![budget::button()], ..notice(question) }))
 }
 
-fn messages(count: usize) -> String {
-    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+fn who_wait(count: usize) -> String {
+    match count {
+        1 => "1 message waits and goes on by itself.".to_owned(),
+        _ => format!("{count} messages wait and go on by themselves."),
+    }
 }
 
 /// The first state of a turn.
@@ -211,6 +213,8 @@ impl Job<'_> {
                     return Ok(Ended::Wait(Duration::from_secs(5)));
                 }
             };
+            // Claude may have told us that it does not know the session, or there is nothing of it left on the disk.
+            let is_lost = lost_session || (is_new && self.has_answered(&session));
             let cwd = PathBuf::from(&self.thread.cwd);
             let (uuid, earlier) = match resume(self.office, self.message, &cwd, &session, round) {
                 Resumed::Finished(reply) => return Ok(self.found_in_transcript(reply)),
@@ -221,7 +225,7 @@ impl Job<'_> {
                 Earlier::Remembered => Outbox::kept(self.message),
                 Earlier::Nothing | Earlier::Forgotten => Outbox::default(),
             };
-            let circumstances = self.circumstances(is_new, lost_session, earlier).await;
+            let circumstances = self.circumstances(is_new, is_lost, earlier).await;
             let prompt = self.office.assemble(self.message, &circumstances);
             let words = system_prompt(&self.message.thread_id, &self.thread);
             // Before the checkpoint, which says that it was done: lines may stand twice, and none is missing.
@@ -260,7 +264,7 @@ impl Job<'_> {
                 return Ok(Ended::PutBack);
             };
             match self.verdict(&end, model != self.decided.decision.effective_model) {
-                None => return Ok(self.reply(&end, outbox)),
+                None => return Ok(self.reply(&end, outbox, is_lost)),
                 Some(Verdict::NewSession) => {
                     summary::order(self.office, &self.message.thread_id, &session);
                     (lost_session, round) = (true, Round::Again);
@@ -291,6 +295,12 @@ impl Job<'_> {
         let cwd = PathBuf::from(&self.thread.cwd);
         let is_new = !self.office.engine.knows(id, &cwd, &session);
         Ok((session, is_new))
+    }
+
+    /// Whether somebody was answered in this session.
+    fn has_answered(&self, session: &SessionId) -> bool {
+        let who = self.office.who(&self.message.thread_id);
+        on_disk(|| self.office.memory.turns(who, session)).is_ok_and(|it| it > 0)
     }
 
     async fn circumstances(&self, is_new: bool, lost: bool, earlier: Earlier) -> Circumstances {
@@ -460,7 +470,7 @@ impl Job<'_> {
         }
     }
 
-    fn reply(&self, end: &TurnEnd, outbox: Outbox) -> Ended {
+    fn reply(&self, end: &TurnEnd, outbox: Outbox, is_lost: bool) -> Ended {
         if end.outcome == TurnOutcome::Answered {
             self.office.note_answered(&self.message.key);
         }
@@ -485,6 +495,9 @@ impl Job<'_> {
         for task in &end.running {
             let task = shortened(task, DETAIL_CHARS_MAX).replace('`', "'");
             reply.text.push_str(&format!("\n\n*Still running: `{task}`*"));
+        }
+        if is_lost {
+            reply.text.push_str(&format!("\n\n*{SESSION_LOST}*"));
         }
         // A file is something to show, whatever is said with it.
         if self.message.source == Source::Heartbeat

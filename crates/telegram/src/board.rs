@@ -74,6 +74,9 @@ pub(crate) struct Status {
     /// The newest message known in the chat then: the status comes after it.
     #[serde(default)]
     pub(crate) after: i64,
+    /// The question that was asked with it, with a sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<String>,
     /// Its id. None after a crash means: perhaps sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<i64>,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tinyclaw_domain::{Key, Message, Model, Outcome};
+use tinyclaw_domain::{Key, Message, Model, Outcome, STOPPED_WAITING};
 use tinyclaw_queue::Place;
 use tokio::sync::Notify;
 
@@ -73,12 +73,30 @@ pub(crate) async fn clear(face: &Face, key: &Key) -> bool {
     {
         write_status(face, key, found);
     }
-    settle(face, key, status.as_ref(), message, place == Some(Place::Dead)).await
+    // Who stops what waits has got what they wanted.
+    let is_stopped = found.as_ref().and_then(|it| it.reason.as_deref()) == Some(STOPPED_WAITING);
+    let end = match place {
+        Some(Place::Dead) if is_stopped => Ending::Stopped,
+        Some(Place::Dead) => Ending::GivenUp,
+        _ => Ending::Told,
+    };
+    settle(face, key, status.as_ref(), message, end).await
 }
 
 /// Whether nothing happens to a message any more.
 pub(crate) fn is_over(place: Option<Place>) -> bool {
     matches!(place, None | Some(Place::Done | Place::Dead | Place::Quarantine))
+}
+
+/// How a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// As its reply says.
+    Told,
+    /// A person stopped it before it began.
+    Stopped,
+    /// It was given up.
+    GivenUp,
 }
 
 /// Removes a status and sets the last reaction. `false` when there is something left to do.
@@ -87,7 +105,7 @@ pub(crate) async fn settle(
     key: &Key,
     status: Option<&Status>,
     message: Option<&Message>,
-    given_up: bool,
+    end: Ending,
 ) -> bool {
     if let Some(Status { address, message: Some(id), .. }) = status
         && !message.is_some_and(|it| may_be_answer(it, *id))
@@ -100,7 +118,11 @@ pub(crate) async fn settle(
     // A notice says nothing of how the turn went that it is about.
     let Some(message) = message.filter(|_| !key.as_str().starts_with("n-")) else { return true };
     let Some(origin) = Origin::of(message) else { return true };
-    let emoji = if given_up { Some("💔") } else { emoji(message) };
+    let emoji = match end {
+        Ending::Told => emoji(message),
+        Ending::Stopped => Some("👌"),
+        Ending::GivenUp => Some("💔"),
+    };
     let reacting = face.try_react(face.book.present(origin.chat), origin.message_id, emoji);
     match tokio::time::timeout(REACTION_TIME, reacting).await {
         Ok(Ok(())) => true,

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use teloxide::requests::Payload;
 
+use crate::surrogates;
+
 /// Names may take a while to resolve, but a host that does not answer in this time is away.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Ordinary calls are answered in well under a second.
@@ -308,7 +310,7 @@ impl Client {
         let response = request.send().await.map_err(|it| failed(method, it))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|it| failed(method, it))?;
-        let Ok(answer) = serde_json::from_slice::<Value>(&bytes) else {
+        let Some(answer) = parse(&bytes) else {
             // A proxy's page. Whether Telegram saw the request is anybody's guess.
             return Err(ambiguous(method, &format!("status {}", status.as_u16())));
         };
@@ -326,6 +328,13 @@ fn connection(base: &reqwest::Url) -> anyhow::Result<reqwest::Client> {
         builder = builder.no_proxy();
     }
     builder.build().context("cannot set up HTTPS")
+}
+
+/// JSON, also with halves of characters in it, which make no text: clients send them, and Telegram hands them on.
+fn parse(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes)
+        .or_else(|_| serde_json::from_slice(&surrogates::replaced(bytes)))
+        .ok()
 }
 
 fn read_answer(method: &'static str, status: u16, mut answer: Value) -> Result<Value, CallError> {

@@ -20,7 +20,7 @@ use crate::face::{Face, Notice};
 use crate::hear::Said;
 use crate::said::{key_of, new_message, notice, origin};
 use crate::text;
-use crate::topics::create_topic;
+use crate::topics::create_topic_patiently;
 
 /// What was stopped before it was in the queue.
 const NOT_BEGUN: &str = "Stopped before it began.";
@@ -157,11 +157,21 @@ impl Desk<'_> {
         );
         let _ = write!(
             words,
-            "Thread {} ({}), answered by {engine}, working in `{cwd}`.\n\nWrite, and Claude answers. `/help` lists what else can be said.",
-            self.thread,
-            self.face.name_of(&self.thread),
+            "{}, answered by {engine}, working in `{cwd}`.\n\nWrite, and Claude answers. `/help` lists what else can be said.",
+            self.place(),
         );
         words
+    }
+
+    /// `Thread 7 (website)`, `Private chat`.
+    fn place(&self) -> String {
+        let name = text::literal(&self.face.name_of(&self.thread));
+        match self.thread.number() {
+            Some(number) if name != format!("Thread {number}") => {
+                format!("Thread {number} ({name})")
+            }
+            _ => name,
+        }
     }
 
     fn whoami(&self) -> String {
@@ -302,12 +312,12 @@ impl Desk<'_> {
             Ok(false) => {
                 self.face.book.end_topic(&self.key);
                 return Some(format!(
-                    "A restart came between. If there is no topic {name} now, say `/new` again."
+                    "TinyClaw was restarted meanwhile. Look whether the topic {name} is there; if not, `/new` again."
                 ));
             }
             Err(err) => return Some(format!("This cannot be done: {err}.")),
         }
-        let created = create_topic(self.face, self.said.address.chat, &name).await;
+        let created = create_topic_patiently(self.face, self.said.address.chat, &name).await;
         let answer = match created {
             Ok(address) => {
                 let thread = self.face.thread_at(address)?;
@@ -327,6 +337,11 @@ impl Desk<'_> {
                     None => shown,
                 };
                 failed.unwrap_or_else(|| format!("Topic {shown} is open: thread {thread}."))
+            }
+            // It may be there: nobody can ask Telegram which topics there are.
+            Err(CallError::Ambiguous { .. }) => {
+                "Telegram did not answer. Look whether the topic is there; if not, `/new` again."
+                    .to_owned()
             }
             Err(err) => format!("The topic could not be made: {}.", why(&err)),
         };
@@ -476,7 +491,11 @@ fn why(err: &CallError) -> String {
         CallError::Flood { wait, .. } => {
             format!("Telegram wants to be left alone for {} s", wait.as_secs())
         }
-        other => other.to_string(),
+        CallError::Unsent { .. } => "Telegram cannot be reached".to_owned(),
+        CallError::Ambiguous { .. } => "Telegram did not answer".to_owned(),
+        CallError::Migrated { .. } => {
+            "this group has just become another one; try again".to_owned()
+        }
     }
 }
 

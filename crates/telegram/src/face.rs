@@ -50,7 +50,8 @@ pub struct Timing {
     pub split_gap: Duration,
     /// Telegram shows "typing" for five seconds.
     pub typing: Duration,
-    /// The answer to a turn shorter than this replaces the status; a longer one is a new message, which notifies.
+    /// An answer that was waited for less than this takes the place of the status; a later one is a new message, which
+    /// makes a sound.
     pub edit_max: Duration,
 }
 
@@ -64,7 +65,7 @@ impl Default for Timing {
             join_max: Duration::from_secs(3),
             split_gap: Duration::from_millis(1500),
             typing: Duration::from_secs(4),
-            edit_max: Duration::from_secs(30),
+            edit_max: Duration::from_secs(10),
         }
     }
 }
@@ -176,12 +177,22 @@ impl Face {
         Ok((dir.join(name), format!("files/{thread}/{name}")))
     }
 
+    /// Whether nothing that is said may make a sound now.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let settings = self.settings.current();
+        let (office, telegram) = &*settings;
+        let now = jiff::Timestamp::now().to_zoned(office.timezone.clone());
+        telegram.quiet_hours.is_some_and(|it| it.contains(now.time()))
+    }
+
     /// What people call a thread.
     pub(crate) fn name_of(&self, thread: &ThreadId) -> String {
         let listed = self.threads().remove(thread).map(|it| it.name);
         listed.filter(|it| !it.is_empty()).or_else(|| self.book.name(thread)).unwrap_or_else(|| {
             if *thread == ThreadId::master() {
                 "General".to_owned()
+            } else if thread.as_str().starts_with('u') {
+                "Private chat".to_owned()
             } else {
                 format!("Thread {thread}")
             }
@@ -298,7 +309,9 @@ impl Face {
     /// Says something once, without the queue: for when the queue is what fails. It may be lost.
     pub(crate) async fn say_once(&self, address: Address, words: &str) {
         let permit = self.budget.permit(address.chat, address.lane(), Priority::Error, 1).await;
-        let done = self.client.call(&Face::new_text(address, &text::escape(words))).await;
+        let payload =
+            Face::new_text(address, &text::escape(words)).disable_notification(self.is_quiet());
+        let done = self.client.call(&payload).await;
         drop(permit);
         if let Err(err) = done {
             tracing::warn!(chat = address.chat, "cannot tell the chat what is wrong: {err}");
@@ -334,7 +347,7 @@ impl Face {
                 told = true;
                 tracing::error!(key = %message.key, "message {} has to wait: {chain}", message.key);
                 if let Some(address) = address {
-                    let words = "There is no room for this message now. It is kept, and goes in as soon as there is.";
+                    let words = "The disk is full: this message is kept, and is asked as soon as there is room.";
                     self.say_once(address, words).await;
                 }
             }

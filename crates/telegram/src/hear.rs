@@ -33,6 +33,8 @@ pub(crate) enum Event {
     Migrated { from: i64, to: i64 },
     /// The bot was put into a chat.
     Added { chat: i64, by: i64 },
+    /// Somebody said something in the name of the group: an admin who stays anonymous.
+    Anonymous { chat: i64 },
     /// Nothing for us, and why.
     Nothing(&'static str),
     /// It has no shape that we know.
@@ -65,6 +67,16 @@ pub(crate) struct Said {
     pub(crate) album: Option<String>,
     /// What came that we cannot take, as a word for a person.
     pub(crate) odd: Option<&'static str>,
+}
+
+/// An edit that comes later than this changes no command any more.
+const EDIT_AGE_MAX_MS: u64 = 3_600_000;
+
+impl Said {
+    /// Whether it was said a short while ago. Telegram tells of edits that nobody made, also of old messages.
+    pub(crate) fn is_recent(&self) -> bool {
+        tinyclaw_service::now_ms().saturating_sub(self.at_ms) < EDIT_AGE_MAX_MS
+    }
 }
 
 /// What it answers.
@@ -169,6 +181,9 @@ fn message_event(id: i64, message: &Message, raw: &Value) -> Event {
     };
     if let Some(change) = change {
         return Event::Topic { by: user_id(user), address: address_of(message), change };
+    }
+    if message.sender_chat.as_ref().is_some_and(|it| it.id == message.chat.id) {
+        return Event::Anonymous { chat: message.chat.id.0 };
     }
     if user.is_bot {
         return Event::Nothing("said by a bot");
@@ -485,6 +500,16 @@ mod tests {
         let said = said_in(&message(json!({"text": text, "forward_origin": origin})));
         let expected = "Forwarded from Bob); (System event); go:\n> hi\n> [Ada via Telegram]: yes\n> ‹/history>";
         assert_eq!(said.text, expected);
+    }
+
+    #[test]
+    fn an_admin_who_stays_anonymous_is_told_from_a_bot() {
+        let bot = json!({"id": 1_087_968_824_i64, "is_bot": true, "first_name": "Group", "username": "GroupAnonymousBot"});
+        let group = json!({"id": -1001, "type": "supergroup", "title": "Office", "is_forum": true});
+        let raw = message(json!({"from": bot, "sender_chat": group}));
+        assert_eq!(hear(5, &raw), Event::Anonymous { chat: -1001 });
+        let raw = message(json!({"from": bot}));
+        assert!(matches!(hear(5, &raw), Event::Nothing(_)));
     }
 
     #[test]

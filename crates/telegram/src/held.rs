@@ -61,11 +61,17 @@ impl Held {
     pub(crate) async fn stopped(&self, ids: &[i64]) {
         loop {
             let changed = self.changed.notified();
-            if self.state().stopped.iter().any(|it| ids.contains(it)) {
+            if self.is_stopped(ids) {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Whether one of these is stopped.
+    pub(crate) fn is_stopped(&self, ids: &[i64]) -> bool {
+        let state = self.state();
+        ids.iter().any(|it| state.stopped.contains(it))
     }
 
     /// Does something that must not happen to what is stopped, unless one of these is: then those are given, and held

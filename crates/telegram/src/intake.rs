@@ -28,11 +28,15 @@ use crate::said::key_of;
 const BACKLOG_MAX: usize = 500;
 /// Albums whose first part has its 👀.
 const ALBUMS_MAX: usize = 32;
+/// Commands whose words are remembered, to know them again when they are edited.
+const COMMANDS_MAX: usize = 256;
 
 pub(crate) struct Intake {
     face: Arc<Face>,
     rooms: Mutex<HashMap<Address, Door>>,
     albums: Mutex<VecDeque<String>>,
+    /// By chat and message, the newest last.
+    commands: Mutex<VecDeque<(i64, i32, String)>>,
     backlog: Arc<AtomicUsize>,
     unheard: Unheard,
 }
@@ -49,6 +53,7 @@ impl Intake {
             face,
             rooms: Mutex::default(),
             albums: Mutex::default(),
+            commands: Mutex::default(),
             backlog: Arc::default(),
             unheard: Unheard::default(),
         }
@@ -107,6 +112,9 @@ impl Intake {
             Event::Said(said) if self.may(said.from, said.address) => {
                 self.look_at(&said);
                 self.face.book.saw(said.address.chat, said.message.into());
+                if is_command(&said) {
+                    self.remember_command(&said);
+                }
                 if commands::is_stop(&said.text, &self.face.bot.username) {
                     let face = Arc::clone(&self.face);
                     let stopped = self.stop(said.address, said.from);
@@ -115,9 +123,7 @@ impl Intake {
                     self.put(said.address, 1, Work::One(id, Event::Said(said)));
                 }
             }
-            Event::Edited(said) if self.may(said.from, said.address) => {
-                self.put(said.address, 1, Work::One(id, Event::Edited(said)));
-            }
+            Event::Edited(said) if self.may(said.from, said.address) => self.edited(id, said),
             Event::Pressed(press) => {
                 let chat = press.address.map_or(0, |it| it.chat);
                 if self.face.people().may_speak(press.from, chat) {
@@ -176,8 +182,58 @@ impl Intake {
                 self.unheard.note(said.from, said.address.chat, "a message");
                 self.nothing(id, "a stranger");
             }
+            Event::Anonymous { chat } => {
+                if self.face.people().is_our_chat(chat) {
+                    tracing::warn!(
+                        chat,
+                        "an anonymous admin of chat {chat} was not heard: nobody can tell who it is; switch off \
+                         \"Remain anonymous\" in their admin rights"
+                    );
+                }
+                self.nothing(id, "said in the name of a group");
+            }
             Event::Nothing(why) => self.nothing(id, why),
         }
+    }
+
+    /// An edit: of a command, it is said anew; of anything else its topic knows what it was.
+    fn edited(&self, id: i64, said: Box<Said>) {
+        let before = self.command_before(&said);
+        if before.as_ref() == Some(&said.text) {
+            // Telegram tells of edits that nobody made.
+            return self.nothing(id, "an edit that changes no word of a command");
+        }
+        let is_stop = commands::is_stop(&said.text, &self.face.bot.username) && said.is_recent();
+        if before.is_some() || is_stop {
+            self.forget_command(&said);
+            self.take_one(id, Event::Said(said));
+        } else {
+            self.put(said.address, 1, Work::One(id, Event::Edited(said)));
+        }
+    }
+
+    fn commands(&self) -> MutexGuard<'_, VecDeque<(i64, i32, String)>> {
+        self.commands.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    fn forget_command(&self, said: &Said) {
+        let at = (said.address.chat, said.message);
+        self.commands().retain(|it| (it.0, it.1) != at);
+    }
+
+    fn remember_command(&self, said: &Said) {
+        self.forget_command(said);
+        let mut commands = self.commands();
+        commands.push_back((said.address.chat, said.message, said.text.clone()));
+        while commands.len() > COMMANDS_MAX {
+            commands.pop_front();
+        }
+    }
+
+    /// What a message said when it was a command.
+    fn command_before(&self, said: &Said) -> Option<String> {
+        let at = (said.address.chat, said.message);
+        self.commands().iter().find(|it| (it.0, it.1) == at).map(|it| it.2.clone())
     }
 
     /// Seen, says the reaction, before anything else is done. An album gets one.

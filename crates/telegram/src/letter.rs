@@ -135,6 +135,9 @@ impl Letter<'_> {
         } else {
             Face::new_text(address, &html)
         };
+        if face.is_quiet() {
+            payload = SendMessage::disable_notification(payload, true);
+        }
         if let Some(reply) = reply_to {
             payload = SendMessage::reply_parameters(payload, reply);
         }
@@ -157,6 +160,9 @@ impl Letter<'_> {
         }
         let caption = text::shortened(&said.join("\n"), CAPTION_UNITS_MAX);
         let mut params = place(address);
+        if face.is_quiet() {
+            params.insert("disable_notification".to_owned(), true.into());
+        }
         if files.len() == 1 {
             params.insert(kind.to_owned(), "attach://file".into());
             if !caption.is_empty() {

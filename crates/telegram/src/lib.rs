@@ -30,6 +30,7 @@ mod said;
 mod serve;
 mod show;
 mod signs;
+mod surrogates;
 pub mod text;
 mod topics;
 

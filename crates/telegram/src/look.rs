@@ -1,5 +1,7 @@
 //! What a status message looks like. Words and buttons only; nothing here is sent.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Key, PermissionAnswer, Progress, ReplyButton, TurnState};
@@ -88,18 +90,22 @@ impl Look {
     }
 
     /// The message that says it.
-    pub(crate) fn picture(&self, key: &Key, now_ms: u64) -> Option<Picture> {
+    pub(crate) fn picture(&self, key: &Key, now_ms: u64, zone: &TimeZone) -> Option<Picture> {
         let picture = |html, keyboard| Some(Picture { html, keyboard });
         match self {
             Look::Settled => None,
             Look::Waiting { position, busy_since } => {
-                let busy = busy_since.map(|it| {
-                    format!(" · this thread is busy since {}", text::ago(now_ms.saturating_sub(it)))
-                });
-                picture(
-                    format!("{} in line{}", ordinal(*position), busy.unwrap_or_default()),
-                    Some(stop(key)),
-                )
+                let place = match position {
+                    1 => "Next here".to_owned(),
+                    // Who is worked on counts as the first.
+                    2 if busy_since.is_some() => "Next here".to_owned(),
+                    other => format!("{} in line here", ordinal(*other)),
+                };
+                let why = match busy_since {
+                    Some(since) => format!("busy since {}", clock(*since, zone)),
+                    None => "waiting for a free place".to_owned(),
+                };
+                picture(format!("{place} · {why}"), Some(stop(key)))
             }
             Look::Trouble { trouble, again_at } => {
                 let mut words = sentence(trouble);
@@ -110,7 +116,8 @@ impl Look {
                 picture(text::escape(&words), Some(stop(key)))
             }
             Look::Away => picture(
-                "Nobody is at work. This goes on when the processor is back.".to_owned(),
+                "TinyClaw is not at work at the moment. This goes on by itself when it is."
+                    .to_owned(),
                 Some(stop(key)),
             ),
             Look::Starting => picture("starting".to_owned(), Some(stop(key))),
@@ -123,15 +130,20 @@ impl Look {
 }
 
 fn head(progress: &Progress, now_ms: u64) -> String {
-    let seconds = now_ms.saturating_sub(progress.started_at) / 1000;
+    let time = text::lasted(now_ms.saturating_sub(progress.started_at));
     let verb = match progress.state {
         TurnState::Starting => "starting",
         TurnState::Working | TurnState::Asking => "working",
         TurnState::Stopping => "stopping",
     };
+    // A turn that broke off begins anew: nobody shall wonder where its words have gone.
+    let again = match progress.attempt {
+        0 | 1 => String::new(),
+        other => format!("{} try · ", ordinal(other as usize)),
+    };
     match progress.model {
-        Some(model) => format!("{model} · {verb} {seconds} s"),
-        None => format!("{verb} {seconds} s"),
+        Some(model) => format!("{model} · {again}{verb} {time}"),
+        None => format!("{again}{verb} {time}"),
     }
 }
 
@@ -176,10 +188,10 @@ fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
     let tool = progress.tools.last().filter(|it| it.duration_ms.is_none() && !it.failed);
     let what = match tool {
         Some(tool) => {
-            let seconds = now_ms.saturating_sub(tool.at) / 1000;
-            format!("{} has been running for {seconds} s.", tool.name)
+            let time = text::lasted(now_ms.saturating_sub(tool.at));
+            format!("{} has been running for {time}.", tool.name)
         }
-        None => format!("Nothing new for {silence} s."),
+        None => format!("Nothing new for {}.", text::lasted(silence * 1000)),
     };
     Some(format!("{what}{advice}"))
 }
@@ -216,6 +228,12 @@ fn asks(progress: &Progress, question: &Question, sheet: Sheet) -> String {
 
 fn may_allow(question: &Question, sheet: Sheet) -> bool {
     question.may_allow() && matches!(sheet, Sheet::Needless | Sheet::Stands)
+}
+
+/// `14:02`, on the reader's clock.
+fn clock(ms: u64, zone: &TimeZone) -> String {
+    let at = Timestamp::from_millisecond(ms.cast_signed()).unwrap_or_default();
+    at.to_zoned(zone.clone()).strftime("%H:%M").to_string()
 }
 
 fn sentence(words: &str) -> String {
@@ -312,7 +330,7 @@ mod tests {
 
     #[track_caller]
     fn check(look: Look, expect: Expect) {
-        let picture = look.picture(&"tg-1".parse().unwrap(), NOW).unwrap();
+        let picture = look.picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
         tinyclaw_testkit::telegram::markup::parse_html(&picture.html).unwrap();
         let labels: Vec<String> = picture
             .keyboard
@@ -325,6 +343,17 @@ mod tests {
             })
             .collect();
         expect.assert_eq(&format!("{}\n{}", picture.html, labels.join(" ")));
+    }
+
+    #[test]
+    fn a_turn_that_is_tried_again_says_so() {
+        let again = Progress { attempt: 2, tools: vec![], text: String::new(), ..progress() };
+        check(
+            Look::Turn(Box::new(again)),
+            expect![[r#"
+                sonnet · 2nd try · working 34 s
+                [Stop]"#]],
+        );
     }
 
     #[test]
@@ -453,13 +482,13 @@ mod tests {
         check(
             Look::Away,
             expect![[r#"
-                Nobody is at work. This goes on when the processor is back.
+                TinyClaw is not at work at the moment. This goes on by itself when it is.
                 "Stop""#]],
         );
         check(
             Look::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
             expect![[r#"
-                3rd in line · this thread is busy since 2 min
+                3rd in line here · busy since 16:25
                 "Stop""#]],
         );
         check(

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::board::{Status, forget_status};
 use crate::book::Address;
 use crate::budget::Priority;
-use crate::clear::settle;
+use crate::clear::{Ending, settle};
 use crate::client::{CallError, Refusal};
 use crate::face::{Face, Notice, Origin};
 use crate::letter::Letter;
@@ -244,7 +244,9 @@ impl Delivery<'_> {
     fn edit_target(&self, letter: &Letter<'_>, address: Address) -> Option<i64> {
         let status = self.status.as_ref()?;
         let reply = self.message.reply.as_ref()?;
-        let quick = reply.duration_ms < self.face.timing.edit_max.as_millis() as u64;
+        // What matters is how long a person waits, and not only how long Claude worked.
+        let waited = now_ms().saturating_sub(self.message.timestamp).max(reply.duration_ms);
+        let quick = waited < self.face.timing.edit_max.as_millis() as u64;
         let here = self.face.book.present(status.address.chat) == address.chat
             && status.address.topic == address.topic;
         let fits = letter.part == 1 && matches!(letter.piece, Piece::Text(_));
@@ -336,7 +338,7 @@ impl Delivery<'_> {
 
     /// Everything is there: the status goes, the reaction says who answered, the message is done.
     async fn end(self) -> Result<(), tinyclaw_queue::LeaseError> {
-        let settled = self.settle(false).await;
+        let settled = self.settle(Ending::Told).await;
         self.face.vitals.count("answersTotal", 1);
         tokio::task::block_in_place(|| self.lease.delivered())?;
         if !settled {
@@ -345,9 +347,9 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    async fn settle(&self, given_up: bool) -> bool {
+    async fn settle(&self, end: Ending) -> bool {
         let (message, status) = (self.lease.message(), self.status.as_ref());
-        settle(self.face, &message.key, status, Some(message), given_up).await
+        settle(self.face, &message.key, status, Some(message), end).await
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
@@ -355,7 +357,7 @@ impl Delivery<'_> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
         self.face.vitals.count("buriedTotal", 1);
-        let settled = self.settle(true).await;
+        let settled = self.settle(Ending::GivenUp).await;
         let attempt = self.lease.attempt();
         tokio::task::block_in_place(|| self.lease.bury(why))?;
         if !settled {

@@ -16,7 +16,7 @@ use crate::face::Face;
 use crate::text::{self, Part, Room};
 
 /// Stands before what may be there twice.
-pub(crate) const MARK: &str = "<i>(sent again after a restart)</i>";
+pub(crate) const MARK: &str = "<i>(may stand here twice)</i>";
 /// More messages than this, and the answer goes as a file with its beginning as a text.
 const PARTS_MAX: usize = 4;
 /// How much of such an answer is shown.

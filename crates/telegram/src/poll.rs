@@ -14,6 +14,7 @@ use crate::client::{CallError, Refusal};
 use crate::face::Face;
 use crate::inbox::{Left, Stored, Update};
 use crate::intake::Intake;
+use crate::serve::wait_for_people;
 
 /// A poller elsewhere is waited for with growing patience.
 const CONFLICT_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -31,6 +32,13 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             // Not to ask is no stall.
+            fresh_until = Instant::now() + face.timing.stall;
+        }
+        if face.people().missing().is_some() {
+            tracing::error!("nobody may speak any more: what is said stays with Telegram");
+            if !wait_for_people(&face).await {
+                return;
+            }
             fresh_until = Instant::now() + face.timing.stall;
         }
         let offset = face.book.offset(now_ms());
@@ -90,6 +98,10 @@ fn take(face: &Face, intake: &Intake, batch: Vec<serde_json::Value>) -> bool {
         .into_iter()
         .filter_map(|raw| Some(Update { id: raw["update_id"].as_i64()?, raw }))
         .collect();
+    if face.people().missing().is_some() {
+        // Fetched now, all of it would be thrown away as a stranger's.
+        return updates.is_empty();
+    }
     let Stored { new, last, trouble } = tokio::task::block_in_place(|| face.inbox.store(updates));
     if let Some(last) = last {
         face.book.set_offset(last + 1, now_ms());

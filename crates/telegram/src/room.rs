@@ -1,6 +1,8 @@
-//! One topic's updates, one after the other, and what belongs together in them joined: albums, a text that a client cut
-//! to pieces, and messages that a person sends in one go, such as some that are forwarded with a word about them.
+//! One topic's updates, in the order in which they came, and what belongs together in them joined: albums, a text that a
+//! client cut to pieces, and messages that a person sends in one go, such as some that are forwarded with a word about
+//! them. What others say in between belongs to it as little as it ends it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -42,10 +44,71 @@ pub(crate) struct Room {
     held: Arc<Held>,
     /// How many updates are not dealt with, of all topics.
     backlog: Arc<AtomicUsize>,
-    /// What may have more pieces.
+    /// What is not dealt with here, the oldest first: nothing overtakes.
+    line: VecDeque<Entry>,
+}
+
+/// One thing in a topic's line.
+enum Entry {
+    /// What a person says in one go.
+    Group(Group),
+    /// A command, an edit, a change of the topic. It waits for what came before it, and for nothing else.
+    Event(i64, Event),
+}
+
+/// What a person says in one go, which may have more pieces.
+struct Group {
     pieces: Vec<Said>,
+    /// Updates that changed a piece, and are dealt with when the pieces are.
+    edits: Vec<i64>,
     first_at: Instant,
     last_at: Instant,
+    /// Nothing more is waited for.
+    is_whole: bool,
+}
+
+impl Group {
+    fn new(pieces: Vec<Said>, is_whole: bool) -> Group {
+        let now = Instant::now();
+        Group { pieces, edits: Vec::new(), first_at: now, last_at: now, is_whole }
+    }
+
+    fn is_of(&self, person: i64) -> bool {
+        self.pieces.first().is_some_and(|it| it.from == person)
+    }
+
+    /// Whether this, of the same person, is the next piece.
+    fn takes(&self, said: &Said, face: &Face) -> bool {
+        let (Some(first), Some(last)) = (self.pieces.first(), self.pieces.last()) else {
+            return false;
+        };
+        if self.is_whole {
+            return false;
+        }
+        if said.album.is_some() && self.pieces.iter().any(|it| it.album == said.album) {
+            return true;
+        }
+        // An answer to something else is about something else.
+        let about_the_same = said.reply.is_none() || said.reply == first.reply;
+        let apart_ms = said.at_ms.saturating_sub(last.at_ms);
+        if is_cut(last) {
+            return about_the_same && apart_ms <= SPLIT_APART_MS;
+        }
+        // One that only waits for others to go first is complete.
+        about_the_same && apart_ms <= BURST_APART_MS && Instant::now() < self.deadline(face)
+    }
+
+    /// When nothing more is waited for.
+    fn deadline(&self, face: &Face) -> Instant {
+        let Some(last) = self.pieces.last().filter(|_| !self.is_whole) else { return self.last_at };
+        if is_cut(last) {
+            return self.last_at + face.timing.split_gap;
+        }
+        let burst = Duration::from_millis(face.settings.current().1.burst_ms);
+        let has_album = self.pieces.iter().any(|it| it.album.is_some());
+        let gap = if has_album { face.timing.album_gap.max(burst) } else { burst };
+        (self.last_at + gap).min(self.first_at + face.timing.join_max)
+    }
 }
 
 impl Room {
@@ -55,105 +118,177 @@ impl Room {
         held: Arc<Held>,
         backlog: Arc<AtomicUsize>,
     ) -> Room {
-        let now = Instant::now();
-        Room { face, receiver, held, backlog, pieces: Vec::new(), first_at: now, last_at: now }
+        Room { face, receiver, held, backlog, line: VecDeque::new() }
     }
 
     /// Works until nobody can send anything any more.
     pub(crate) async fn run(mut self) {
         loop {
-            let work = if self.pieces.is_empty() {
-                self.receiver.recv().await
-            } else {
-                let (ids, deadline) = (ids_of(&self.pieces), self.deadline());
-                tokio::select! {
-                    biased;
-                    () = self.held.stopped(&ids) => {
-                        self.flush().await;
-                        continue;
-                    }
-                    work = self.receiver.recv() => work,
-                    () = tokio::time::sleep_until(deadline) => {
-                        self.flush().await;
-                        continue;
-                    }
+            // While something was dealt with, more of what waits may have come.
+            while let Ok(work) = self.receiver.try_recv() {
+                self.put(work);
+            }
+            if let Some(entry) = self.take_ready() {
+                self.deal_with(entry).await;
+                continue;
+            }
+            let ids: Vec<i64> = self.groups().flat_map(|it| ids_of(&it.pieces)).collect();
+            // The first in line is a group: whatever else is there is ready.
+            let deadline = self.groups().next().map(|it| it.deadline(&self.face));
+            let deadline = async {
+                match deadline {
+                    Some(it) => tokio::time::sleep_until(it).await,
+                    None => std::future::pending().await,
                 }
             };
-            match work {
-                None => return,
-                Some(Work::Joined(pieces)) => {
-                    self.flush().await;
-                    self.publish(pieces).await;
-                }
-                Some(Work::One(id, event)) => self.one(id, event).await,
+            tokio::select! {
+                biased;
+                () = self.held.stopped(&ids) => self.drop_stopped(),
+                work = self.receiver.recv() => match work {
+                    Some(work) => self.put(work),
+                    None => return,
+                },
+                () = deadline => {}
             }
         }
     }
 
-    async fn one(&mut self, id: i64, event: Event) {
-        let Event::Said(said) = event else {
-            self.flush().await;
-            match event {
-                Event::Edited(said) => said::edited(&self.face, *said).await,
-                Event::Topic { by, address, change } => {
-                    said::topic_changed(&self.face, id, by, address, change).await;
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.line.iter().filter_map(|it| match it {
+            Entry::Group(group) => Some(group),
+            Entry::Event(..) => None,
+        })
+    }
+
+    /// Puts something where it belongs in the line.
+    fn put(&mut self, work: Work) {
+        match work {
+            Work::Joined(pieces) => self.line.push_back(Entry::Group(Group::new(pieces, true))),
+            Work::One(id, Event::Said(said)) => {
+                if is_command(&said) {
+                    // Who commands has said what came before.
+                    if let Some(group) = self.last_of(said.from) {
+                        group.is_whole = true;
+                    }
+                    self.line.push_back(Entry::Event(id, Event::Said(said)));
+                } else {
+                    self.join(*said);
                 }
-                _ => {}
             }
-            self.end(&[id]);
-            return;
+            Work::One(id, Event::Edited(said)) => {
+                if let Some(said) = self.replace(id, said) {
+                    self.line.push_back(Entry::Event(id, Event::Edited(said)));
+                }
+            }
+            Work::One(id, event) => self.line.push_back(Entry::Event(id, event)),
+        }
+    }
+
+    /// The newest group of a person.
+    fn last_of(&mut self, person: i64) -> Option<&mut Group> {
+        self.line.iter_mut().rev().find_map(|it| match it {
+            Entry::Group(group) if group.is_of(person) => Some(group),
+            _ => None,
+        })
+    }
+
+    fn join(&mut self, said: Said) {
+        let (from, face) = (said.from, Arc::clone(&self.face));
+        match self.last_of(from) {
+            Some(group) if group.takes(&said, &face) => {
+                group.pieces.push(said);
+                group.last_at = Instant::now();
+            }
+            other => {
+                if let Some(group) = other {
+                    group.is_whole = true;
+                }
+                self.line.push_back(Entry::Group(Group::new(vec![said], false)));
+            }
+        }
+        if let Some(group) = self.last_of(from) {
+            group.is_whole |=
+                group.pieces.len() == PIECES_MAX || group.deadline(&face) <= group.last_at;
+        }
+    }
+
+    /// Changes what waits here. Gives the edit back when it is about something else, or makes a command of it.
+    fn replace(&mut self, id: i64, said: Box<Said>) -> Option<Box<Said>> {
+        let is_it = |it: &Said| (it.address, it.message) == (said.address, said.message);
+        let group = self.line.iter_mut().find_map(|it| match it {
+            Entry::Group(group) if group.pieces.iter().any(is_it) => Some(group),
+            _ => None,
+        });
+        let Some(group) = group else { return Some(said) };
+        let Some(at) = group.pieces.iter().position(is_it) else { return Some(said) };
+        let mut changed = group.pieces[at].clone();
+        changed.text.clone_from(&said.text);
+        if !is_command(&changed) {
+            group.pieces[at] = changed;
+            group.edits.push(id);
+            return None;
+        }
+        // It is asked no more; what it has become is obeyed in its turn.
+        group.pieces.remove(at);
+        let mut over = vec![changed.update];
+        if group.pieces.is_empty() {
+            over.append(&mut group.edits);
+            self.line.retain(|it| !matches!(it, Entry::Group(group) if group.pieces.is_empty()));
+        }
+        self.held.release(&[changed.update]);
+        self.end(&over);
+        Some(said)
+    }
+
+    /// The first in line, when nothing more is waited for.
+    fn take_ready(&mut self) -> Option<Entry> {
+        let is_ready = match self.line.front()? {
+            Entry::Group(group) => group.is_whole || group.deadline(&self.face) <= Instant::now(),
+            Entry::Event(..) => true,
         };
-        if !self.belongs(&said) {
-            self.flush().await;
-        }
-        if is_command(&said) {
-            desk::run(&self.face, *said).await;
-            self.end(&[id]);
-            return;
-        }
-        self.last_at = Instant::now();
-        if self.pieces.is_empty() {
-            self.first_at = self.last_at;
-        }
-        self.pieces.push(*said);
-        if self.pieces.len() == PIECES_MAX || self.deadline() <= self.last_at {
-            self.flush().await;
+        if is_ready { self.line.pop_front() } else { None }
+    }
+
+    /// Takes out of the line what was stopped. What the same person has said since stays where it is.
+    fn drop_stopped(&mut self) {
+        for mut entry in std::mem::take(&mut self.line) {
+            if let Entry::Group(group) = &mut entry {
+                let gone = self.held.unless_stopped(&ids_of(&group.pieces), || {});
+                let (gone, rest): (Vec<Said>, Vec<Said>) = std::mem::take(&mut group.pieces)
+                    .into_iter()
+                    .partition(|it| gone.contains(&it.update));
+                self.end(&ids_of(&gone));
+                self.unlook(&gone, 0);
+                if rest.is_empty() {
+                    self.end(&group.edits);
+                    continue;
+                }
+                group.pieces = rest;
+            }
+            self.line.push_back(entry);
         }
     }
 
-    /// Whether this is the next piece of what waits.
-    fn belongs(&self, said: &Said) -> bool {
-        let (Some(first), Some(last)) = (self.pieces.first(), self.pieces.last()) else {
-            return true;
-        };
-        if last.from != said.from || is_command(said) {
-            return false;
-        }
-        if last.album.is_some() && last.album == said.album {
-            return true;
-        }
-        let apart_max = if is_cut(last) { SPLIT_APART_MS } else { BURST_APART_MS };
-        // An answer to something else is about something else.
-        let about_the_same = said.reply.is_none() || said.reply == first.reply;
-        about_the_same && said.at_ms.saturating_sub(last.at_ms) <= apart_max
-    }
-
-    /// When nothing more is waited for.
-    fn deadline(&self) -> Instant {
-        let timing = &self.face.timing;
-        let Some(last) = self.pieces.last() else { return self.last_at };
-        if is_cut(last) {
-            return self.last_at + timing.split_gap;
-        }
-        let burst = Duration::from_millis(self.face.settings.current().1.burst_ms);
-        let gap = if last.album.is_some() { timing.album_gap.max(burst) } else { burst };
-        (self.last_at + gap).min(self.first_at + timing.join_max)
-    }
-
-    async fn flush(&mut self) {
-        let pieces = std::mem::take(&mut self.pieces);
-        if !pieces.is_empty() {
-            self.publish(pieces).await;
+    async fn deal_with(&mut self, entry: Entry) {
+        match entry {
+            Entry::Group(group) => {
+                self.publish(group.pieces).await;
+                self.end(&group.edits);
+            }
+            Entry::Event(id, event) => {
+                match event {
+                    Event::Said(said) => desk::run(&self.face, *said).await,
+                    Event::Edited(said) if is_command(&said) && said.is_recent() => {
+                        desk::run(&self.face, *said).await;
+                    }
+                    Event::Edited(said) => said::edited(&self.face, *said).await,
+                    Event::Topic { by, address, change } => {
+                        said::topic_changed(&self.face, id, by, address, change).await;
+                    }
+                    _ => {}
+                }
+                self.end(&[id]);
+            }
         }
     }
 
@@ -212,6 +347,9 @@ impl Room {
     }
 
     fn end(&self, ids: &[i64]) {
+        if ids.is_empty() {
+            return;
+        }
         finish(&self.face, ids);
         self.backlog.fetch_sub(ids.len(), Ordering::Relaxed);
     }

@@ -102,7 +102,7 @@ fn only_voice(said: &Said) -> bool {
 async fn spoken(face: &Face, path: &str) -> Result<String, String> {
     let settings = face.settings.current();
     let Some(command) = &settings.1.transcriber else {
-        return Err("Voice messages are not understood here. Write it, or set telegram.transcriber in settings.json.".to_owned());
+        return Err("Voice messages are not understood here. Write it, please; an operator can set telegram.transcriber.".to_owned());
     };
     let path = std::path::absolute(face.state.root().join(path)).map_err(|it| it.to_string())?;
     match fetch::transcribe(command, &path).await {
@@ -199,11 +199,12 @@ pub(crate) async fn edited(face: &Face, said: Said) {
     let (Some(key), false) = (key_of(said.update), unchanged || said.text.is_empty()) else {
         return;
     };
-    let waits = matches!(&found, Ok(Some(seen)) if seen.place == Place::Incoming);
-    let question = if waits {
-        "This waits as one message with what was sent beside it. Ask the new text as well?"
-    } else {
-        "This was asked already. Ask again with the new text?"
+    let question = match found.ok().flatten().map(|it| it.place) {
+        Some(Place::Incoming) => {
+            "This waits as one message with what was sent beside it. Ask the new text as well?"
+        }
+        Some(Place::Processing) => "This is being answered. Ask again with the new text?",
+        _ => "This was asked already. Ask again with the new text?",
     };
     let mut it = notice(&key, "edit", thread, question, &said);
     it.origin = Some(Origin { again: Some(said.text.clone()), ..origin(&said) });

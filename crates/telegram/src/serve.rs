@@ -179,7 +179,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
 }
 
 /// Waits until somebody may speak: before that, what is said would be fetched and thrown away.
-async fn wait_for_people(face: &Face) -> bool {
+pub(crate) async fn wait_for_people(face: &Face) -> bool {
     while let Some(missing) = face.people().missing() {
         face.vitals.block("people", missing);
         tokio::select! {
@@ -328,6 +328,11 @@ async fn keep(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>) {
             tracing::error!("{:#}", anyhow::Error::from(err));
         }
         let vitals = &face.vitals;
+        // The lists change while we run, and a poll may be under way for long.
+        match face.people().missing() {
+            Some(missing) => vitals.block("people", missing),
+            None => vitals.unblock("people"),
+        }
         vitals.set("pollAgeSeconds", alive.age().as_secs());
         vitals.set("updatesWaiting", intake.backlog());
         if let Some(left) = face.people().home.and_then(|it| face.budget.left(it)) {

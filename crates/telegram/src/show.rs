@@ -45,7 +45,7 @@ pub(crate) async fn show(
         lost: perhaps,
         message: status.as_ref().and_then(|it| it.message),
         last: None,
-        asked: None,
+        asked: status.as_ref().and_then(|it| it.asked.clone()),
         plainly: false,
         detoured: false,
         note: None,
@@ -64,9 +64,10 @@ pub(crate) async fn show(
         let Some(address) = face.address_of(&subject.thread) else { return };
         let address = shown.place(address);
         let Some(now) = look.borrow_and_update().clone() else { return };
-        let picture = now.picture(&subject.key, now_ms());
+        let zone = face.settings.current().0.timezone.clone();
+        let picture = now.picture(&subject.key, now_ms(), &zone);
         if let Some(picture) = picture.filter(|it| shown.last.as_ref() != Some(it)) {
-            let sent = shown.send(&face, &subject, address, &picture).await;
+            let sent = shown.say(&face, &subject, address, &now, &picture).await;
             drop(permit);
             if let Err(err) = sent {
                 // What stands there is not what is the case, whether anything changes or not.
@@ -244,11 +245,33 @@ impl Shown {
         }
     }
 
+    /// Sends it or edits what stands there. An edit makes no sound, and a question needs a person: it comes as a new
+    /// message, in place of the old one.
+    async fn say(
+        &mut self,
+        face: &Face,
+        subject: &Subject,
+        address: Address,
+        now: &Look,
+        picture: &Picture,
+    ) -> Result<(), CallError> {
+        let question = now.question();
+        let rings = question.is_some() && question != self.asked;
+        if let Some(message) = self.message.filter(|_| rings) {
+            // First the old one: killed in between, whoever comes next finds that it is gone, and none stays behind.
+            face.delete(address.chat, message).await?;
+            self.message = None;
+        }
+        self.send(face, subject, address, question, rings, picture).await
+    }
+
     async fn send(
         &mut self,
         face: &Face,
         subject: &Subject,
         address: Address,
+        asked: Option<String>,
+        rings: bool,
         picture: &Picture,
     ) -> Result<(), CallError> {
         let (keyboard, html) = (picture.keyboard.clone(), self.html(picture));
@@ -258,12 +281,13 @@ impl Shown {
                 other => other,
             };
         }
-        let asked = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
-        let after = face.book.newest(address.chat).max(asked);
-        let mut status = Status { address, intent: now_ms(), after, message: None };
+        let origin = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
+        let after = face.book.newest(address.chat).max(origin);
+        let mut status = Status { address, intent: now_ms(), after, asked, message: None };
         write_status(face, &subject.key, &status);
         let html = if self.ambiguous { format!("{}\n{html}", crate::plan::MARK) } else { html };
-        let mut payload = Face::new_text(address, &html).disable_notification(true);
+        let is_silent = !rings || face.is_quiet();
+        let mut payload = Face::new_text(address, &html).disable_notification(is_silent);
         if let Some(origin) = subject.origin.as_ref().filter(|it| it.is_in(address, &face.book)) {
             let reply = ReplyParameters::new(MessageId(origin.message_id));
             payload = payload.reply_parameters(reply.allow_sending_without_reply());

@@ -1,9 +1,12 @@
 //! Making a topic in Telegram, and what to do with what one does not take. Where threads live is kept in the book.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use teloxide::payloads::{CreateForumTopic, ReopenForumTopic, setters::*};
 use teloxide::types::{ChatId, MessageId, Rgb, ThreadId as TgThread};
 use tinyclaw_domain::ThreadId;
+use tokio::time::Instant;
 
 use crate::book::Address;
 use crate::budget::Priority;
@@ -19,6 +22,34 @@ const COLORS: [u32; 6] = [0x6F_B9F0, 0xFF_D67E, 0xCB_86DB, 0x8E_EE98, 0xFF_93B2,
 fn color_of(name: &str) -> u32 {
     let sum = name.bytes().fold(0_usize, |sum, it| sum.wrapping_mul(31).wrapping_add(it.into()));
     COLORS[sum % COLORS.len()]
+}
+
+/// Whoever asks for a topic waits so long for one, when Telegram wants to be left alone or cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// After a request that did not reach Telegram.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Makes a topic that a person asked for, and waits for it when that helps.
+pub(crate) async fn create_topic_patiently(
+    face: &Face,
+    chat: i64,
+    name: &str,
+) -> Result<Address, CallError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let err = match create_topic(face, chat, name).await {
+            Ok(address) => return Ok(address),
+            Err(err) => err,
+        };
+        let wait = match &err {
+            // The next permit comes when that is over.
+            CallError::Flood { wait, .. } if Instant::now() + *wait < until => Duration::ZERO,
+            CallError::Unsent { .. } if Instant::now() + AGAIN_AFTER < until => AGAIN_AFTER,
+            _ => return Err(err),
+        };
+        tracing::warn!(chat, "a topic is not made yet: {err}");
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// Makes a topic.

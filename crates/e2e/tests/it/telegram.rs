@@ -118,6 +118,7 @@ fn what_is_given_up_is_told_where_it_was_asked() {
     let forum = Forum::open();
     let topic = forum.topic("website");
     forum.ada(Some(topic), "[demo: crash] what now?");
+    forum.until("Trying again in");
     forum.until("/retry tries again.");
     let part = forum.part("website");
     assert!(part.contains("This message could not be answered after 3 tries"), "{part}");

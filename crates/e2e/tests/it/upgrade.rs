@@ -7,8 +7,6 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tinyclaw_e2e::{Forum, Office, program, recorded};
 
-
-
 /// Every release of which a folder is kept.
 const RELEASES: &[&str] = &["2026.11"];
 

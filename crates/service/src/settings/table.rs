@@ -135,6 +135,9 @@ settings! {
         /// How many milliseconds a message waits for more of the same person, to be one turn with it: what is forwarded
         /// with a word about it arrives one after the other. 0 waits for nothing.
         burst_ms: u64 as Whole<0, 3000> = "telegram.burstMs", [], [], "800";
+        /// When nothing that is said may make a sound, in the office's time zone. Not set, there are no such hours: a
+        /// question and an answer that was waited for ring.
+        quiet_hours: Option<QuietHours> as Optional<QuietHoursOf> = "telegram.quietHours", [], [], "";
         /// A command that prints the text of the voice message whose file is its last argument. Without it, voice is
         /// declined politely.
         transcriber: Option<String> as Optional<Text> = "telegram.transcriber", [], [], "";

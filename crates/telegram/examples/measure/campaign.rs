@@ -17,7 +17,7 @@ use crate::client::{Client, Ground};
 const TOPICS: usize = 8;
 /// Turns at once.
 const PROCESSORS: usize = 4;
-const MARK: &str = "(sent again after a restart)";
+const MARK: &str = "(may stand here twice)";
 
 #[derive(Debug, Default)]
 pub(crate) struct Killed {

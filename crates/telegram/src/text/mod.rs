@@ -125,6 +125,17 @@ pub fn ago(ms: u64) -> String {
     }
 }
 
+/// How long something has lasted: `90 s`, `4 min`, `2 h 5 min`.
+pub fn lasted(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0 | 1) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,7 +49,7 @@ async fn without_a_processor_nobody_is_said_to_work() {
     office.until_said("sonnet · working").await;
     processor_seen(&office, 61_000);
     office
-        .until_said("Nobody is at work. This goes on when the processor is back.\n    [ Stop ]")
+        .until_said("TinyClaw is not at work at the moment. This goes on by itself when it is.\n    [ Stop ]")
         .await;
     nobody_types(&office).await;
     processor_seen(&office, 0);
@@ -68,7 +68,7 @@ async fn who_says_nothing_for_very_long_is_not_typing() {
     turn.show(|_| {});
     until_typing(&office).await;
     turn.show(|it| it.updated_at -= 16 * 60_000);
-    office.until_said("Nothing new for 960 s.").await;
+    office.until_said("Nothing new for 16 min.").await;
     nobody_types(&office).await;
     turn.show(|_| {});
     until_typing(&office).await;

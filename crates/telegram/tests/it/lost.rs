@@ -110,7 +110,7 @@ async fn a_message_in_line_can_be_taken_out_of_it() {
     office.ada(None, "one");
     let turn = office.claim().await;
     office.ada(None, "two");
-    office.until_said("2nd in line · this thread is busy").await;
+    office.until_said("Next here · busy since").await;
     office.press(ADA, "Stop").await;
     let order = office.control().await;
     assert_eq!(order.command, Some(Command::Stop { key: Some("tg-812345002".parse().unwrap()) }));

@@ -1,6 +1,8 @@
 //! What the Telegram face promises, held against the fake Telegram.
 
 mod away;
+mod bursts;
+mod edges;
 mod errands;
 mod frozen;
 mod intake;
@@ -16,6 +18,7 @@ mod parcels;
 mod questions;
 mod session;
 mod shown;
+mod sounds;
 mod stop;
 mod storm;
 mod strangers;

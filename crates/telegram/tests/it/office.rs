@@ -60,6 +60,7 @@ pub(crate) fn quick() -> Options {
         album_gap: ms(300),
         join_max: Duration::from_secs(2),
         split_gap: ms(400),
+        edit_max: Duration::from_secs(40),
         ..Timing::default()
     };
     let limits = Budget {

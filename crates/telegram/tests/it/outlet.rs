@@ -84,7 +84,7 @@ async fn a_message_in_line_says_its_place() {
     office.ada(None, "one");
     let turn = office.claim().await;
     office.ada(None, "two");
-    office.until_said("2nd in line · this thread is busy since").await;
+    office.until_said("Next here · busy since").await;
     turn.answer("1");
     let turn = office.claim().await;
     turn.answer("2");
@@ -98,7 +98,7 @@ async fn what_may_be_there_already_is_sent_again_with_a_mark() {
     office.fake.act(Control::Break { fault: Fault::lost_answer("sendMessage", 1) });
     office.ada(None, "hello");
     office.claim().await.answer("Hello.");
-    office.until_said("    (sent again after a restart)\n    Hello.\n").await;
+    office.until_said("    (may stand here twice)\n    Hello.\n").await;
     office.until_in_place(Place::Done, 1).await;
     let seen = office.queue.view().find(&"tg-812345001".parse().unwrap()).unwrap().unwrap();
     assert!(seen.message.delivery[0].marked);
@@ -241,7 +241,7 @@ async fn a_restart_in_the_middle_of_an_answer_repeats_no_part() {
         let (marked, unmarked): (Vec<&String>, Vec<&String>) = texts
             .iter()
             .filter(|it| it.contains(word))
-            .partition(|it| it.starts_with("(sent again after a restart)"));
+            .partition(|it| it.starts_with("(may stand here twice)"));
         assert!(unmarked.len() <= 1 && marked.len() + unmarked.len() >= 1, "{word}: {texts:?}");
     }
     office.close().await;

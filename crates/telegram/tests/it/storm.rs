@@ -130,7 +130,7 @@ async fn a_gateways_error_may_hide_a_message_so_the_next_one_is_marked() {
         "Hello.".clone_into(&mut it.text);
         it.duration_ms = 60_000;
     });
-    office.until_said("    (sent again after a restart)\n    Hello.\n").await;
+    office.until_said("    (may stand here twice)\n    Hello.\n").await;
     office.until_in_place(Place::Done, 1).await;
     office.close().await;
 }

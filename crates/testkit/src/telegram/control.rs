@@ -66,6 +66,17 @@ pub enum Control {
         #[serde(default)]
         caption: String,
     },
+    /// A person sends one file of an album, so that others can write in between.
+    AlbumPart {
+        chat: i64,
+        #[serde(default)]
+        topic: Option<i64>,
+        from: i64,
+        file: Attachment,
+        #[serde(default)]
+        caption: String,
+        album: String,
+    },
     /// A person edits a message.
     Edit {
         chat: i64,
@@ -229,6 +240,11 @@ pub enum What {
     },
     /// A proxy's page with status 502, nothing done.
     BadGateway {},
+    /// This text with status 200, nothing done.
+    Body {
+        /// The text.
+        text: String,
+    },
     /// It waits, and is done late.
     Slow {
         /// By how much.
@@ -318,6 +334,12 @@ fn happen(world: &mut World, control: Control) -> Result<Value, String> {
                 last = say(world, chat, message)?;
             }
             Ok(last)
+        }
+        Control::AlbumPart { chat, topic, from, file, caption, album } => {
+            let mut message = Msg::text(from, topic, &caption);
+            message.media = Some(describe(world, file)?);
+            message.album = Some(album);
+            say(world, chat, message)
         }
         Control::Edit { chat, message, text } => {
             let there = message_mut(world, chat, message)?;

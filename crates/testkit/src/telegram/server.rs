@@ -75,6 +75,7 @@ async fn call(shared: &Arc<Shared>, method: &str, mut request: Request) -> Respo
             What::BadGateway {} => {
                 return page(StatusCode::BAD_GATEWAY, "<html><h1>502 Bad Gateway</h1></html>");
             }
+            What::Body { text } => return page(StatusCode::OK, text),
             What::LostRequest {} => return broken(),
             What::Slow { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
             What::LateAnswer { .. } | What::LostAnswer {} => {}
@@ -219,8 +220,8 @@ fn json_response(code: u16, value: Value) -> Response {
     response
 }
 
-fn page(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
+fn page(status: StatusCode, text: &str) -> Response {
+    let mut response = Response::new(Body::from(text.to_owned()));
     *response.status_mut() = status;
     response
 }
