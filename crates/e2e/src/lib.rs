@@ -179,8 +179,11 @@ impl Office {
     /// Kills the processor as a crash would; the bot with both services, as a container is killed.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
-            let services =
-                if self.service.ends_with("tinyclaw-bot") { children_of(child.id()) } else { Vec::new() };
+            let services = if self.service.ends_with("tinyclaw-bot") {
+                children_of(child.id())
+            } else {
+                Vec::new()
+            };
             child.kill().expect("kill");
             child.wait().expect("wait");
             for pid in services {

@@ -20,7 +20,8 @@ use crate::{budget, repo, summary};
 /// Carries a command out and says what came of it.
 pub(crate) async fn carry_out(office: &Arc<Office>, message: &Message, command: &Command) -> Reply {
     let id = &message.thread_id;
-    let is_silent = message.source == Source::System;
+    // Who renames a topic sees that it has another name.
+    let is_silent = message.source == Source::System || matches!(command, Command::Rename { .. });
     let said = match office.thread_or_new(id, message.topic_name.as_deref()) {
         Ok(thread) => obey(office, id, &thread, command).await,
         Err(err) => Err(match err.downcast::<ThreadsError>() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{ButtonPress, Key, ReplyButton};
-use tinyclaw_engine::{Advice, TurnFailure};
+use tinyclaw_engine::{Advice, TurnFailure, Watchdog};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
 use tinyclaw_service::conceal;
 
@@ -120,7 +120,11 @@ impl Office {
             Advice::BackOffTwice(least) => retry(least, GARBLED_MAX + 1),
             Advice::DefaultModelOnce if !has_fallen_back => Verdict::DefaultModel,
             Advice::DefaultModelOnce | Advice::Report => Verdict::Report {
-                text: format!("Claude did not answer: {what}."),
+                text: match failure {
+                    // Claude was not asked: the words are about the file.
+                    TurnFailure::BadContent { .. } => format!("{what}."),
+                    _ => format!("Claude did not answer: {what}."),
+                },
                 buttons: Vec::new(),
             },
             Advice::OfferToContinue => Verdict::Report {
@@ -187,13 +191,30 @@ impl Office {
 /// The failure in words for a chat: `overloaded (529)`.
 fn plainly(failure: &TurnFailure) -> String {
     match failure {
+        TurnFailure::Unavailable { garbled: true, .. } => "its answer made no sense".to_owned(),
         TurnFailure::Unavailable { status: Some(529), .. } => "overloaded (529)".to_owned(),
+        TurnFailure::Unavailable { status: Some(status), .. } => {
+            format!("the API answers with an error ({status})")
+        }
+        TurnFailure::Unavailable { status: None, .. } => "the API does not answer".to_owned(),
+        TurnFailure::Crashed { .. } => "it broke off in the middle".to_owned(),
+        TurnFailure::Duplicate => "it takes this for a message it has had".to_owned(),
+        TurnFailure::Hung(Watchdog::Silence) => "nothing came from it for a long time".to_owned(),
+        TurnFailure::Hung(why) => why.to_string(),
+        TurnFailure::NotStarted { detail, .. } => {
+            format!("it could not be started: {}", told(detail))
+        }
+        TurnFailure::BadContent { detail } | TurnFailure::Other { detail } => told(detail),
         TurnFailure::Refused { detail, .. } if !detail.trim().is_empty() => {
-            let detail = shortened(conceal(detail.trim()).trim_end_matches('.'), DETAIL_CHARS_MAX);
-            format!("{failure}: {detail}")
+            format!("{failure}: {}", told(detail))
         }
         other => other.to_string(),
     }
+}
+
+/// What somebody else said about a failure, short and without secrets.
+fn told(detail: &str) -> String {
+    shortened(conceal(detail.trim()).trim_end_matches('.'), DETAIL_CHARS_MAX)
 }
 
 /// `a minute`, `12 minutes`.
@@ -217,6 +238,37 @@ fn ordinal(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_words_for_a_person() {
+        let detail = || "photo.jpg is no picture Claude can read".to_owned();
+        let all = [
+            TurnFailure::Unavailable { status: Some(529), garbled: false },
+            TurnFailure::Unavailable { status: Some(500), garbled: false },
+            TurnFailure::Unavailable { status: None, garbled: false },
+            TurnFailure::Hung(Watchdog::Silence),
+            TurnFailure::Hung(Watchdog::Tool),
+            TurnFailure::NoSuchModel,
+            TurnFailure::MaxTurns,
+            TurnFailure::BadContent { detail: detail() },
+            TurnFailure::Other { detail: "Something broke.\n".to_owned() },
+        ];
+        let told: Vec<String> = all.iter().map(plainly).collect();
+        assert_eq!(
+            told,
+            [
+                "overloaded (529)",
+                "the API answers with an error (500)",
+                "the API does not answer",
+                "nothing came from it for a long time",
+                "a tool did not come back",
+                "this model is not available",
+                "the turn took too many steps",
+                "photo.jpg is no picture Claude can read",
+                "Something broke",
+            ]
+        );
+    }
 
     #[test]
     fn ordinals_read_well() {

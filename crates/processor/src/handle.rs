@@ -8,7 +8,7 @@ use tinyclaw_domain::{
     Key, Message, Model, Outcome, Reply, RoutingLine, Source,
 };
 use tinyclaw_engine::{TurnEnd, TurnOutcome};
-use tinyclaw_queue::{Lease, LeaseError};
+use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError};
 use tinyclaw_service::{conceal, now_ms};
 
 use crate::office::{Office, Slot, lock, on_disk};
@@ -62,6 +62,11 @@ async fn work(office: &Arc<Office>, mut lease: Lease, slot: &mut Slot) -> Result
         return finish(office, lease).await;
     }
     if let Some(why) = lease.is_exhausted() {
+        tracing::error!(key = %message.key, "message {} is given up: {why}", message.key);
+        let why = match message.attempts.deaths >= DEATHS_MAX {
+            true => "TinyClaw broke off each time it was tried",
+            false => &why,
+        };
         let text =
             format!("This message could not be answered: {why}. It is kept; /retry tries again.");
         return give_up(office, lease, &text).await;
@@ -191,8 +196,8 @@ async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), L
     office.concern(
         "dead",
         Some(match dead {
-            1 => "1 message was given up; `tinyclaw queue ls dead` shows it.".to_owned(),
-            _ => format!("{dead} messages were given up; `tinyclaw queue ls dead` shows them."),
+            1 => "1 message was given up. /retry in its topic tries again; `tinyclaw queue ls dead` shows it.".to_owned(),
+            _ => format!("{dead} messages were given up. /retry in their topics tries again; `tinyclaw queue ls dead` shows them."),
         }),
     );
     Ok(())

@@ -276,7 +276,7 @@ impl Job<'_> {
             self.office.log_spent(self.message, &end);
             log.again();
         }
-        let text = "This message could not be answered: Claude lost its session again and again.";
+        let text = "This message could not be answered: Claude lost its session again and again. It is kept; /retry tries again.";
         Ok(Ended::GiveUp(text.to_owned()))
     }
 

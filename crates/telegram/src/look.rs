@@ -116,7 +116,7 @@ impl Look {
                 picture(text::escape(&words), Some(stop(key)))
             }
             Look::Away => picture(
-                "TinyClaw is not at work at the moment. This goes on by itself when it is."
+                "TinyClaw is not at work at the moment. This goes on by itself when it is back."
                     .to_owned(),
                 Some(stop(key)),
             ),
@@ -482,7 +482,7 @@ mod tests {
         check(
             Look::Away,
             expect![[r#"
-                TinyClaw is not at work at the moment. This goes on by itself when it is.
+                TinyClaw is not at work at the moment. This goes on by itself when it is back.
                 "Stop""#]],
         );
         check(

@@ -22,6 +22,9 @@ pub(crate) fn working(progress: &Progress) -> String {
         TurnState::Asking => "asking",
         TurnState::Stopping => "stopping",
     };
+    if progress.state == TurnState::Asking {
+        return progress.model.map_or_else(|| "Claude asks".to_owned(), |it| format!("{it} asks"));
+    }
     let for_ms = now_ms().saturating_sub(progress.started_at);
     let mut row = format!("{state} {}", face::span(for_ms));
     if let Some(model) = progress.model {

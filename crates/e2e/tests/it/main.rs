@@ -5,6 +5,7 @@
 mod campaign;
 mod clock;
 mod control;
+mod day;
 mod memory;
 mod real;
 mod repos;

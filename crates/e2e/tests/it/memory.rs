@@ -1,5 +1,7 @@
 //! What a thread remembers beyond its session.
 
+use std::path::Path;
+
 use tinyclaw_domain::{Command, Lane};
 use tinyclaw_e2e::Office;
 use tinyclaw_queue::Place;
@@ -49,4 +51,34 @@ fn a_summary_costs_nothing_while_the_budget_is_spent_and_is_not_forgotten() {
         waiting.into_iter().find(|it| it.lane == house && it.not_before.is_some())
     });
     assert_eq!(office.prompts().len(), 1, "nobody was asked");
+}
+
+#[test]
+fn a_session_that_was_lost_is_told_once() {
+    let mut office = Office::open();
+    assert_eq!(office.ask("cli", "[demo: say hello]").text, "hello");
+    office.stop();
+    assert!(forget_transcripts(&office.path("")) > 0, "nothing to lose");
+    office.start();
+    let told = "again\n\n*Claude's session of this thread was lost; a new one has begun, with the last messages in mind.*";
+    assert_eq!(office.ask("cli", "[demo: say again]").text, told);
+    assert_eq!(office.ask("cli", "[demo: say once]").text, "once");
+}
+
+/// Removes what Claude keeps of its sessions, wherever its home is; how many.
+fn forget_transcripts(dir: &Path) -> usize {
+    let mut count = 0;
+    for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|it| it.path()) {
+        if path.is_symlink() {
+            continue;
+        } else if path.is_dir() {
+            count += forget_transcripts(&path);
+        } else if path.extension().is_some_and(|it| it == "jsonl")
+            && path.components().any(|it| it.as_os_str() == "projects")
+        {
+            std::fs::remove_file(&path).expect("a transcript");
+            count += 1;
+        }
+    }
+    count
 }

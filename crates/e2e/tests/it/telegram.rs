@@ -1,59 +1,7 @@
-//! A day in a forum, with everything real but Telegram and the model: `tinyclaw-bot` with the telegram service and the
-//! processor below it, the demo engine, and the queue between them.
+//! What is said in a forum by nobody's asking, with everything real but Telegram and the model: `tinyclaw-bot` with the
+//! telegram service and the processor below it, the demo engine, and the queue between them.
 
 use tinyclaw_e2e::{Forum, Office};
-use tinyclaw_testkit::telegram::{ADA, Attachment, Control, FORUM};
-
-/// The smallest picture there is: one transparent pixel, as PNG.
-const PIXEL: &[u8] =
-    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
-    \0\0\0\rIDATx\x9cc\0\x01\0\0\x05\0\x01\r\n-\xb4\0\0\0\0IEND\xaeB`\x82";
-
-#[test]
-fn a_day_in_a_forum() {
-    let mut forum = Forum::open();
-
-    // A topic, a question, its answer.
-    let topic = Some(forum.topic("website"));
-    forum.ada(topic, "[demo: say Good morning.]");
-    forum.until("    Good morning.\n");
-
-    // Watch it, stop it.
-    forum.ada(topic, "[demo: slow 60s] tell me everything");
-    forum.until("[ Stop ]");
-    forum.press("Stop");
-    forum.until("The session is kept.");
-
-    // May I?
-    forum.ada(topic, "[demo: ask]");
-    forum.until("[ Allow ] [ Always here ] [ Deny ]");
-    forum.press("Deny");
-
-    // A long answer with code and a table.
-    forum.ada(topic, "[demo: long 20000]");
-    forum.until("<document answer.md>");
-
-    // A photo and a paper.
-    let photo = Attachment::new("photo", "", "", PIXEL);
-    let caption = "[demo: say A picture.] what is this?".to_owned();
-    forum.fake.act(Control::Send { chat: FORUM, topic, from: ADA, file: photo, caption });
-    forum.until("    A picture.\n");
-    let paper = Attachment::new("document", "paper.pdf", "application/pdf", "%PDF-1.7");
-    let caption = "[demo: say A paper.] and this?".to_owned();
-    forum.fake.act(Control::Send { chat: FORUM, topic, from: ADA, file: paper, caption });
-    forum.until("    A paper.\n");
-
-    // Everything dies in the middle of an answer, and goes on.
-    forum.ada(topic, "[demo: slow 4s] [demo: say We go home now.] and now?");
-    forum.until("and now?");
-    forum.office.wait_for("the last turn", || forum.office.prompts().get(6).cloned());
-    forum.office.kill();
-    forum.office.start();
-    forum.until("    We go home now.\n");
-    let transcript = forum.fake.transcript(FORUM);
-    assert_eq!(transcript.matches("We go home now.\n").count(), 1, "{transcript}");
-    forum.close();
-}
 
 #[test]
 fn a_press_goes_on_although_the_budget_is_spent() {

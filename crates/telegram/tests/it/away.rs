@@ -49,7 +49,7 @@ async fn without_a_processor_nobody_is_said_to_work() {
     office.until_said("sonnet · working").await;
     processor_seen(&office, 61_000);
     office
-        .until_said("TinyClaw is not at work at the moment. This goes on by itself when it is.\n    [ Stop ]")
+        .until_said("TinyClaw is not at work at the moment. This goes on by itself when it is back.\n    [ Stop ]")
         .await;
     nobody_types(&office).await;
     processor_seen(&office, 0);

@@ -3,4 +3,5 @@
 mod arrows;
 mod formats;
 mod neighbours;
+mod sentences;
 mod sources;
