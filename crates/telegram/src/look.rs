@@ -352,7 +352,7 @@ mod tests {
             Look::Turn(Box::new(again)),
             expect![[r#"
                 sonnet · 2nd try · working 34 s
-                [Stop]"#]],
+                "Stop""#]],
         );
     }
 

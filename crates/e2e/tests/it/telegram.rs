@@ -76,6 +76,22 @@ fn what_is_given_up_is_told_where_it_was_asked() {
 }
 
 #[test]
+fn who_stops_what_waits_has_got_what_they_wanted() {
+    let forum = Forum::open();
+    let topic = Some(forum.topic("website"));
+    forum.ada(topic, "Think about it. [demo: hang]");
+    forum.until("[ Stop ]");
+    forum.bob(topic, "And the tests?");
+    forum.until("Next here · busy since");
+    forum.bob(topic, "/stop");
+    forum.until("Stopped. /retry asks again.");
+    forum.until("Bob [👌]:\n    And the tests?");
+    forum.press("Stop");
+    forum.until("The session is kept.");
+    forum.close();
+}
+
+#[test]
 fn a_plan_limit_is_told_in_general_and_so_is_its_end() {
     let forum = Forum::open();
     let topic = Some(forum.topic("website"));
