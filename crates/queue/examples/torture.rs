@@ -5,8 +5,7 @@
 //!
 //! What proves what: a producer notes a key after `publish` returned, so a noted key that is not in `done/` at the end
 //! is lost. A worker notes each question before it asks and each answer after `answer` returned, so a question after
-//! its answer is a repetition. Beside the lane's lock it takes a lock of the test's own, so two owners of a lane meet; that
-//! one is opened first, because a dying process lets go of what it opened first, first.
+//! its answer is a repetition. Beside the lane's lock it takes a lock of the test's own, so two owners of a lane meet.
 //! Questions within a lane must come in the order of publication. A sender notes every part it sends; a second time
 //! must carry the mark.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it reports to whoever runs it")]
@@ -20,6 +19,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
+use tinyclaw_disk::Lock;
 use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Message, Reply, Source, ThreadId};
 use tinyclaw_queue::{Durability, Options, Place, Queue, Side, View, Which};
 
@@ -76,28 +76,34 @@ impl Notes {
     }
 }
 
-/// The test's own locks, a file for each lane. Opened before the queue: the kernel closes a dead process's files in the
-/// order of their numbers, so a guard is free before the lane is, and whoever finds it taken met a living owner.
-struct Guards(HashMap<String, File>);
-
-impl Guards {
-    fn open(dir: &Path, side: &str) -> Guards {
-        let threads = (1..=LANES).map(|it| it.to_string()).chain((0..4).map(|it| format!("f{it}")));
-        let open = |thread: String| {
-            let path = dir.join(format!("guard/{side}-{thread}"));
-            let file = OpenOptions::new().create(true).append(true).open(path).expect("guard");
-            (thread, file)
-        };
-        Guards(threads.map(open).collect())
+/// Takes the test's own lock of a lane, with our number in it. `None`: somebody alive holds it, so the lane has two owners.
+///
+/// A dying process lets go of its locks in no order to rely on: the lane's may be free while this one is still held by
+/// somebody who does nothing any more. That is waited for.
+fn guard(dir: &Path, side: &str, thread: &ThreadId) -> Option<Lock> {
+    let path = dir.join(format!("guard/{side}-{thread}"));
+    loop {
+        if let Some(lock) = Lock::try_take(&path).expect("guard") {
+            lock.leave_note(&std::process::id().to_string()).expect("guard");
+            return Some(lock);
+        }
+        let holder = fs::read_to_string(&path).unwrap_or_default();
+        let holder = holder.lines().next().and_then(|it| it.parse::<u32>().ok());
+        // Without a number yet: its holder has just taken it.
+        if holder.is_some_and(|it| !is_dying(it)) {
+            return None;
+        }
+        std::thread::yield_now();
     }
+}
 
-    fn take(&self, thread: &ThreadId) -> bool {
-        self.0[thread.as_str()].try_lock().is_ok()
-    }
-
-    fn free(&self, thread: &ThreadId) {
-        self.0[thread.as_str()].unlock().expect("guard");
-    }
+/// Whether a process is dead or on the way there.
+fn is_dying(pid: u32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the program's name, which may hold anything: state, five numbers, flags.
+    let flags = stat.rsplit(')').next().and_then(|it| it.split_whitespace().nth(6)?.parse().ok());
+    flags.is_none_or(|it: u64| it & PF_EXITING != 0)
 }
 
 fn lines(dir: &Path, name: &str) -> Vec<String> {
@@ -136,7 +142,6 @@ fn produce(dir: &Path, number: u64) -> ExitCode {
 }
 
 fn work(dir: &Path) -> ExitCode {
-    let guards = Guards::open(dir, "run");
     let queue = open(dir);
     let mut notes = Notes::open(dir, "work");
     loop {
@@ -152,7 +157,8 @@ fn work(dir: &Path) -> ExitCode {
             Err(err) => panic!("claim: {err:?}"),
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
-        if !guards.take(&thread) {
+        let guard = guard(dir, "run", &thread);
+        if guard.is_none() {
             notes.add(&format!("stolen {thread} {key}"));
         }
         let number: u64 = lease.message().message.parse().unwrap_or(1);
@@ -162,12 +168,12 @@ fn work(dir: &Path) -> ExitCode {
                 && !lease.was_recovered()
                 && number % 2 == now_ms() % 2
             {
-                guards.free(&thread);
+                drop(guard);
                 lease.put_back().expect("put back");
                 continue;
             }
             if number % 17 == 3 && lease.attempt() == 1 {
-                guards.free(&thread);
+                drop(guard);
                 lease.retry_after(Duration::from_millis(3), "a try-out").expect("retry");
                 continue;
             }
@@ -203,14 +209,13 @@ fn work(dir: &Path) -> ExitCode {
             notes.add(&format!("answered {thread} {key}"));
         }
         // Before the lane's own lock is let go, or the next owner meets a guard of the one before.
-        guards.free(&thread);
+        drop(guard);
         lease.finish().expect("finish");
     }
 }
 
 /// Sends the parts of each answer to a file that stands for Telegram.
 fn send(dir: &Path) -> ExitCode {
-    let guards = Guards::open(dir, "send");
     let queue = open(dir);
     let mut telegram = Notes::open(dir, "telegram");
     loop {
@@ -224,7 +229,8 @@ fn send(dir: &Path) -> ExitCode {
             continue;
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
-        if !guards.take(&thread) {
+        let guard = guard(dir, "send", &thread);
+        if guard.is_none() {
             telegram.add(&format!("stolen {thread} {key}"));
         }
         for part in 1..=PARTS {
@@ -243,7 +249,7 @@ fn send(dir: &Path) -> ExitCode {
                 }
             }
         }
-        guards.free(&thread);
+        drop(guard);
         lease.delivered().expect("delivered");
     }
 }
