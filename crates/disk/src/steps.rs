@@ -109,6 +109,31 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File, DiskError> {
     Ok(file)
 }
 
+/// Writes behind the first `length` bytes of a file, in place of whatever lies there, and flushes it: one flush, because no
+/// name changes.
+///
+/// A crash may leave a part of the bytes; readers must be able to tell. After an error the file is as long as before, or
+/// longer by a part of the bytes, and must not be appended to again: replace it.
+pub fn append_at(path: &Path, length: u64, bytes: &[u8], flush: Flush) -> Result<(), DiskError> {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    before("append to", path)?;
+    let no_follow = nix::fcntl::OFlag::O_NOFOLLOW.bits();
+    let file = at("open", path, OpenOptions::new().write(true).custom_flags(no_follow).open(path))?;
+    let is_longer = at("look at", path, file.metadata())?.len() != length;
+    if is_longer {
+        at("cut", path, file.set_len(length))?;
+    }
+    if let Err(source) = file.write_all_at(bytes, length) {
+        let _ = file.set_len(length);
+        return Err(DiskError { step: "append to", path: path.to_owned(), source });
+    }
+    note!(testing::Step::Append { path: path.to_owned(), length, bytes: bytes.to_owned() });
+    if flush == Flush::Strict {
+        sync_file(&file, path)?;
+    }
+    Ok(())
+}
+
 /// Flushes a file's bytes. After an error the descriptor must not be flushed again: write anew, or give up.
 pub fn sync_file(file: &File, path: &Path) -> Result<(), DiskError> {
     before("flush", path)?;

@@ -16,6 +16,8 @@ use std::sync::{Mutex, MutexGuard};
 pub enum Step {
     /// A new file was written.
     Write { path: PathBuf, bytes: Vec<u8> },
+    /// Bytes were written behind the first `length` of a file, in place of whatever lay there.
+    Append { path: PathBuf, length: u64, bytes: Vec<u8> },
     /// A file's bytes were flushed.
     SyncFile { path: PathBuf },
     /// A folder's names were flushed.

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tinyclaw_disk::testing::{Step, steps_of};
-use tinyclaw_domain::{Channel, Lane, Message, Reply};
+use tinyclaw_domain::{Channel, Checkpoint, Lane, Message, Reply};
 use tinyclaw_queue::{Durability, Options, Queue, Side, Which};
 
 fn main() {
@@ -74,7 +74,9 @@ fn measure(base: &Path) {
         .map(|it| format!("\"{it}\":{:.1}", claim_p50(base, *it)))
         .collect();
     let flushes = flushes(base);
+    let (life, checksum) = (flushes_per_life(base), checksum_us());
     let floor = floor(base);
+    let cycles = cycles(base);
     let (publish, group) =
         (publishes(base, Durability::Strict, 1), publishes(base, Durability::Group, 32));
     let takeover = takeover_p50_ms(base);
@@ -88,7 +90,8 @@ fn measure(base: &Path) {
         .collect();
     println!(
         "{{\"wakeupP50Us\":{wakeup_p50:.0},\"wakeupP99Us\":{wakeup_p99:.0},\"claimP50Us\":{{{}}},\
-         \"flushesPerPublish\":{flushes},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
+         \"flushesPerPublish\":{flushes},\"flushesPerLife\":{life},\"checksumUsPer2k\":{checksum:.1},\
+         \"cyclePerS\":{cycles:.0},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
          \"floorPerS\":{floor:.0},\"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes},\
          \"office\":{{{}}}}}",
         claims.join(","),
@@ -166,6 +169,66 @@ fn flushes(base: &Path) -> f64 {
         .filter(|it| matches!(it, Step::SyncFile { .. } | Step::SyncDir { .. }))
         .count();
     flushes as f64 / 10.0
+}
+
+/// A telegram message from its publication to `done/`, with a checkpoint, an answer, and one part sent.
+fn flushes_per_life(base: &Path) -> usize {
+    let dir = fresh(base);
+    let queue = open(dir.path());
+    let ((), steps) = steps_of(|| {
+        let mut asked = message(1, "life-1");
+        asked.channel = Channel::Telegram;
+        queue.publish(Side::Run, asked, Durability::Strict).expect("publish");
+        let claim = |side| queue.try_claim(side, &Which::Ordinary).expect("claim").expect("one");
+        let mut lease = claim(Side::Run);
+        lease
+            .checkpoint(Checkpoint {
+                session_id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().expect("session"),
+                turn_uuid: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".to_owned(),
+                used_tools: false,
+                follow_ups: Vec::new(),
+                files: Vec::new(),
+            })
+            .expect("checkpoint");
+        lease.answer(Reply::default(), Vec::new()).expect("answer");
+        lease.finish().expect("finish");
+        let mut lease = claim(Side::Send);
+        lease.intend(1, 1).expect("intent");
+        lease.sent(1, 1, false).expect("sent");
+        lease.delivered().expect("delivered");
+    });
+    let is_flush = |it: &&Step| matches!(it, Step::SyncFile { .. } | Step::SyncDir { .. });
+    steps.iter().filter(is_flush).count()
+}
+
+/// What the sum over a message of 2,000 bytes costs.
+fn checksum_us() -> f64 {
+    use sha2::{Digest, Sha256};
+    let text = [b'x'; 2_000];
+    let began = Instant::now();
+    let mut ones = 0;
+    for _ in 0..2_000 {
+        ones += Sha256::digest(std::hint::black_box(text))[0].count_ones();
+    }
+    began.elapsed().as_secs_f64() * 1e6 / 2_000.0 + f64::from(ones) * 0.0
+}
+
+/// One client that publishes, claims, answers and finishes, one message after the other.
+fn cycles(base: &Path) -> f64 {
+    let dir = fresh(base);
+    let queue = open(dir.path());
+    let began = Instant::now();
+    let mut count = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        let message = message(1, &format!("c-{count}"));
+        queue.publish(Side::Run, message, Durability::Strict).expect("publish");
+        let mut lease =
+            queue.try_claim(Side::Run, &Which::Ordinary).expect("claim").expect("a message");
+        lease.answer(Reply::default(), Vec::new()).expect("answer");
+        lease.finish().expect("finish");
+        count += 1;
+    }
+    f64::from(count) / began.elapsed().as_secs_f64()
 }
 
 fn floor(base: &Path) -> f64 {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tinyclaw_disk::{DiskError, Lock, rename_no_replace};
-use tinyclaw_domain::{Channel, Lane, MESSAGE_VERSION, Message};
+use tinyclaw_domain::{Channel, Lane, MESSAGE_VERSION};
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, now_ms};
@@ -19,6 +19,7 @@ use crate::lease::Lease;
 use crate::name::{self, Name};
 use crate::note::Note;
 use crate::plain::{self, Plain};
+use crate::record::{self, Record};
 use crate::sweep::SweepState;
 use crate::trouble::{Trouble, Troubles};
 use crate::watch::Watcher;
@@ -352,7 +353,7 @@ impl Inner {
         let Ok(Plain::Bytes(bytes)) = plain::read(&self.folders.file(place, text)) else {
             return Ok(true);
         };
-        Ok(serde_json::from_slice::<Message>(&bytes).map_or(true, |it| it.channel == channel))
+        Ok(record::read(&bytes).map_or(true, |it| it.message.channel == channel))
     }
 
     /// Reads a message that is ours. What is none, and will not become one, goes to quarantine with its reason, and
@@ -363,12 +364,12 @@ impl Inner {
         lane: &str,
         text: &str,
         is_ours: bool,
-    ) -> Result<Option<Message>, ClaimError> {
+    ) -> Result<Option<Record>, ClaimError> {
         let place = side.working();
         let unread = |source| ClaimError::Read { name: text.to_owned(), source };
         let why = match plain::read(&self.folders.file(place, text)) {
-            Ok(Plain::Bytes(bytes)) => match message_of(&bytes, text) {
-                Ok(message) => return Ok(Some(message)),
+            Ok(Plain::Bytes(bytes)) => match record_of(&bytes, text) {
+                Ok(record) => return Ok(Some(record)),
                 Err(why) => why,
             },
             Ok(Plain::Unfit(why)) => why,
@@ -388,7 +389,7 @@ impl Inner {
         side: Side,
         lane: &Arc<str>,
         text: &str,
-        message: Message,
+        record: Record,
         guard: Lock,
         note: Note,
         recovered: bool,
@@ -399,7 +400,7 @@ impl Inner {
                 side,
                 lane.clone(),
                 name,
-                message,
+                record,
                 (guard, note),
                 recovered,
             ))),
@@ -427,16 +428,17 @@ impl Inner {
 }
 
 /// The message in a file of this name, or what is wrong with it.
-fn message_of(bytes: &[u8], text: &str) -> Result<Message, String> {
-    let message: Message =
-        serde_json::from_slice(bytes).map_err(|err| format!("it is not a message: {err}"))?;
-    let name: Name = text.parse()?;
+fn record_of(bytes: &[u8], text: &str) -> Result<Record, String> {
+    let record = record::read(bytes)?;
+    let (message, name) = (&record.message, text.parse::<Name>()?);
     if message.v != MESSAGE_VERSION {
         Err(format!("its version is {}, this one knows 1", message.v))
     } else if name.key != message.key {
         Err(format!("its key is {}, its name says {}", message.key, name.key))
+    } else if name.lane != message.lane() {
+        Err(format!("its lane is {}, its name says {}", message.lane(), name.lane))
     } else {
-        Ok(message)
+        Ok(record)
     }
 }
 

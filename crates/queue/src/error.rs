@@ -100,8 +100,10 @@ pub enum MoveError {
     Busy { key: Key },
     #[error("cannot read message {key}")]
     Read { key: Key, source: io::Error },
-    #[error("message {key} is not readable as JSON; mend it in quarantine/ by hand")]
+    #[error("cannot write message {key} as JSON")]
     Json { key: Key, source: serde_json::Error },
+    #[error("the file of message {key} has to be mended by hand where it lies: {why}")]
+    NoMessage { key: Key, why: String },
     #[error("cannot move message {key}")]
     Disk { key: Key, source: DiskError },
     #[error("cannot lock the lane of message {key}")]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_disk::{DiskError, Flush, Lock, rename, rename_no_replace, replace_through};
+use tinyclaw_disk::{
+    DiskError, Flush, Lock, append_at, rename, rename_no_replace, replace_through,
+};
 use tinyclaw_domain::{Checkpoint, Delivery, FollowUp, Message, Reply, Source};
 
 use crate::claim::Inner;
@@ -12,7 +14,11 @@ use crate::error::LeaseError;
 use crate::name::{self, Name};
 use crate::note::Note;
 use crate::plain::KEPT_BYTES_MAX;
+use crate::record::{self, Record};
 use crate::{Durability, Place, Side};
+
+/// A file that would grow beyond this is replaced by its last line.
+const APPENDED_BYTES_MAX: u64 = 256 * 1024;
 
 /// A message that killed whoever worked on it this often is given up.
 pub const DEATHS_MAX: u32 = 3;
@@ -51,6 +57,8 @@ pub struct Lease {
     recovered: bool,
     /// What stands in the lane's file.
     note: Note,
+    /// How long the file is, if the next state may be written behind what is there.
+    length: Option<u64>,
     /// Taken out only by the drop.
     lock: Option<Lock>,
 }
@@ -61,10 +69,11 @@ impl Lease {
         side: Side,
         lane: Arc<str>,
         name: Name,
-        mut message: Message,
+        record: Record,
         (lock, note): (Lock, Note),
         recovered: bool,
     ) -> Lease {
+        let Record { mut message, length, is_ours } = record;
         // On disk stands how many attempts ended. One that lies where it is worked on was begun and died; that is
         // put on disk before the next begins, unless its work is done already.
         let answered = side == Side::Run && message.reply.is_some();
@@ -84,7 +93,7 @@ impl Lease {
             } + 1;
         }
         let text = name.to_string();
-        let lease = Lease {
+        let mut lease = Lease {
             inner,
             side,
             lane,
@@ -94,14 +103,15 @@ impl Lease {
             attempt: lease_attempt,
             recovered,
             note,
+            length: is_ours.then_some(length as u64),
             lock: Some(lock),
         };
-        if recovered
-            && !answered
-            && let Err(err) = lease.rewrite(&lease.message)
-        {
-            // Carry on: at worst this death is not counted.
-            tracing::warn!(key = %lease.name.key, "cannot count the death of the last owner: {err}");
+        if recovered && !answered {
+            let message = lease.message.clone();
+            if let Err(err) = lease.rewrite(&message) {
+                // Carry on: at worst this death is not counted.
+                tracing::warn!(key = %lease.name.key, "cannot count the death of the last owner: {err}");
+            }
         }
         lease
     }
@@ -290,17 +300,29 @@ impl Lease {
         Ok(())
     }
 
-    fn rewrite(&self, message: &Message) -> Result<(), LeaseError> {
+    /// Keeps a state of the message: as one line more, which costs one flush, or as a new file when that one is long.
+    fn rewrite(&mut self, message: &Message) -> Result<(), LeaseError> {
         let key = || self.name.key.clone();
-        let bytes = serde_json::to_vec(message)
-            .map_err(|source| LeaseError::Json { key: key(), source })?;
-        if bytes.len() > KEPT_BYTES_MAX {
-            let (bytes, max) = (bytes.len(), KEPT_BYTES_MAX);
+        let line =
+            record::line_of(message).map_err(|source| LeaseError::Json { key: key(), source })?;
+        if line.len() > KEPT_BYTES_MAX {
+            let (bytes, max) = (line.len(), KEPT_BYTES_MAX);
             return Err(LeaseError::TooLarge { key: key(), bytes, max });
         }
-        let (tmp, path) = (self.inner.folders.tmp(&self.text), self.path());
-        self.write_with_reserve(|| replace_through(&tmp, &path, &bytes, Flush::Strict))
-            .map_err(|source| LeaseError::Write { what: "the state", key: key(), source })
+        let bytes = line.len() as u64;
+        let path = self.path();
+        // Taken, not borrowed: after an error nothing may be written behind what is there.
+        if let Some(length) = self.length.take().filter(|it| it + bytes <= APPENDED_BYTES_MAX)
+            && append_at(&path, length, &line, Flush::Strict).is_ok()
+        {
+            self.length = Some(length + bytes);
+            return Ok(());
+        }
+        let tmp = self.inner.folders.tmp(&self.text);
+        self.write_with_reserve(|| replace_through(&tmp, &path, &line, Flush::Strict))
+            .map_err(|source| LeaseError::Write { what: "the state", key: key(), source })?;
+        self.length = Some(bytes);
+        Ok(())
     }
 
     /// Work that is running may use the reserve when the disk is full.

@@ -11,6 +11,7 @@ mod name;
 mod note;
 mod plain;
 mod publish;
+mod record;
 mod sweep;
 mod trouble;
 mod view;

@@ -15,6 +15,7 @@ use crate::error::{MoveError, PublishError};
 use crate::group::Job;
 use crate::name::{self, Name, Priority};
 use crate::plain::{self, KEPT_BYTES_MAX, Plain};
+use crate::record;
 use crate::{Place, Queue, Side};
 
 /// What has to be true when publishing returns.
@@ -90,9 +91,9 @@ impl Queue {
         let path = inner.folders.file(Place::Incoming, &text);
         let Some(bytes) = bytes_of(&path, key)? else { return Ok(false) };
         let json = |source| MoveError::Json { key: key.clone(), source };
-        let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
+        let mut message = message_in(&bytes, key)?;
         change(&mut message);
-        let bytes = serde_json::to_vec(&message).map_err(json)?;
+        let bytes = record::line_of(&message).map_err(json)?;
         let tmp = inner.folders.tmp(&format!("edit-{text}"));
         let swap = || {
             remove(&tmp)?;
@@ -126,11 +127,11 @@ impl Queue {
             return Err(MoveError::NotThere { key: key.clone(), wanted: "dead/ or quarantine/" });
         };
         let json = |source| MoveError::Json { key: key.clone(), source };
-        let mut message: Message = serde_json::from_slice(&bytes).map_err(json)?;
+        let mut message = message_in(&bytes, key)?;
         message.attempts = Default::default();
         message.trouble = None;
         let place = if message.reply.is_some() { Place::Outgoing } else { Place::Incoming };
-        let bytes = serde_json::to_vec(&message).map_err(json)?;
+        let bytes = record::line_of(&message).map_err(json)?;
         let failed = |source| MoveError::Disk { key: key.clone(), source };
         tinyclaw_disk::replace_through(&inner.folders.tmp(&text), &path, &bytes, Flush::Strict)
             .map_err(failed)?;
@@ -202,10 +203,12 @@ impl Inner {
     ) -> Result<Published, PublishError> {
         let key = message.key.clone();
         let lane = message.lane();
-        let bytes = serde_json::to_vec(&message)
+        let line = record::line_of(&message)
             .map_err(|source| PublishError::Json { key: key.clone(), source })?;
-        if bytes.len() > max {
-            return Err(PublishError::TooLarge { key, bytes: bytes.len(), max });
+        // The limit is one of what people send; the checksum is ours.
+        let bytes = line.len() - record::OVERHEAD;
+        if bytes > max || line.len() > KEPT_BYTES_MAX {
+            return Err(PublishError::TooLarge { key, bytes, max });
         }
         let priority =
             if message.source == Source::Heartbeat { Priority::Low } else { Priority::Ordinary };
@@ -219,7 +222,7 @@ impl Inner {
                 return Ok(Published::Duplicate(place));
             }
         }
-        match self.put_in_place(side, priority, lane, &key, &bytes, durability) {
+        match self.put_in_place(side, priority, lane, &key, &line, durability) {
             Ok(()) => Ok(Published::New),
             Err(source) => {
                 self.index().forget(key.as_str());
@@ -389,6 +392,11 @@ impl Inner {
             })?;
         Ok(found)
     }
+}
+
+fn message_in(bytes: &[u8], key: &Key) -> Result<Message, MoveError> {
+    let record = record::read(bytes);
+    Ok(record.map_err(|why| MoveError::NoMessage { key: key.clone(), why })?.message)
 }
 
 /// The bytes of a message that was found by its name. `None` when it has moved on meanwhile.

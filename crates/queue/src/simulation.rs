@@ -16,7 +16,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tinyclaw_disk::testing::{Fault, disarm, fail_after};
-use tinyclaw_domain::{Channel, Reply};
+use tinyclaw_domain::{Channel, Message, Reply};
 
 use super::*;
 use crate::Durability;

@@ -14,6 +14,7 @@ use crate::clock::now_ms;
 use crate::error::{ClaimError, OpenError};
 use crate::folders::{PROBE, day};
 use crate::plain::{self, Plain};
+use crate::record;
 use crate::{Durability, Place, Published, Queue, Side, name};
 
 /// Litter in `tmp/` is nobody's after this.
@@ -251,6 +252,8 @@ fn message_of(bytes: &[u8], text: &str, seen: &Metadata) -> Result<Message, Stri
     let mut value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|err| format!("it is not JSON: {err}"))?;
     let fields = value.as_object_mut().ok_or("it is not a JSON object")?;
+    // Somebody may lay down a file of ours again: its sum must fit, and what we write has a new one.
+    record::check_object(fields)?;
     let version = fields.get("v").and_then(serde_json::Value::as_u64);
     if version.is_some_and(|it| it != u64::from(MESSAGE_VERSION)) {
         return Err(format!("its version is {}, this one knows 1", version.unwrap_or_default()));

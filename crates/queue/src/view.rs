@@ -20,6 +20,7 @@ use crate::error::OpenError;
 use crate::folders::{Folders, PROBE};
 use crate::name::{self, Name};
 use crate::plain::{self, Plain};
+use crate::record;
 use crate::{Place, Watch};
 
 /// How many messages are where.
@@ -324,7 +325,7 @@ fn read(path: &Path) -> io::Result<Option<Message>> {
         io::Error::new(err.kind(), format!("{name} cannot be read: {err}"))
     };
     Ok(match plain::read(path).map_err(unread)? {
-        Plain::Bytes(bytes) => serde_json::from_slice(&bytes).ok(),
+        Plain::Bytes(bytes) => record::read(&bytes).ok().map(|it| it.message),
         Plain::Gone | Plain::Unfit(_) => None,
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tinyclaw_disk::testing::{Fault, disarm, fail_reads_after};
-use tinyclaw_domain::{Channel, Checkpoint, Command, Lane, Source};
+use tinyclaw_domain::{Channel, Command, Lane, Source};
 use tinyclaw_queue::{LeaseError, OpenError, Place, PublishError, SENDER_DEATHS_MAX};
 
 use super::*;
@@ -266,15 +266,7 @@ fn what_was_accepted_has_room_for_the_rest_of_its_life() {
     drop(queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap());
     let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
     assert_eq!((lease.attempt(), lease.message().attempts.deaths), (3, 2));
-    let session = "0b8f6f0e-5a3c-4c86-9f0e-1d2c3b4a5968";
-    let checkpoint = Checkpoint {
-        session_id: session.parse().unwrap(),
-        turn_uuid: session.to_owned(),
-        used_tools: false,
-        follow_ups: vec![],
-        files: vec![],
-    };
-    lease.checkpoint(checkpoint).unwrap();
+    lease.checkpoint(checkpoint()).unwrap();
     let mut passed_on = follow_up("8");
     passed_on.message = "y".repeat(1_100_000);
     lease.answer(reply(&"z".repeat(200_000)), vec![passed_on]).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tinyclaw_disk::testing::{Fault, disarm, fail_after};
+use tinyclaw_disk::testing::{Fault, disarm, fail_after, fail_reads_after};
 
 use super::*;
 
@@ -51,6 +51,7 @@ fn live(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
                     lease.retry_after(Duration::ZERO, "a try-out")?;
                     continue;
                 }
+                lease.checkpoint(checkpoint())?;
                 note(dir, &format!("asked {key}"));
                 let sends = if key.as_str() == "tg-1" {
                     vec![follow_up("8"), follow_up("9")]
@@ -185,6 +186,22 @@ fn an_error_at_every_step(errno: i32) {
         let met = disarm();
         check(dir.path(), &format!("after error {errno} at step {step}: {first:?}"));
         if !met {
+            break;
+        }
+    }
+}
+
+/// Opening, reading and listing: each fails in turn, once.
+#[test]
+fn a_read_that_fails_anywhere_loses_and_repeats_nothing() {
+    for step in 0.. {
+        let dir = in_memory();
+        fail_reads_after(step, Fault::Errno(EIO));
+        let first = live(dir.path());
+        let met = disarm();
+        check(dir.path(), &format!("after a read error at read {step}: {first:?}"));
+        if !met {
+            assert!(step > 40, "the scenario has only {step} reads");
             break;
         }
     }

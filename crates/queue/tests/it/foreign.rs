@@ -337,3 +337,34 @@ fn what_lies_in_quarantine_is_not_overwritten_by_the_next_of_its_name() {
     }
     assert_eq!(queue.view().depth().unwrap().quarantine, 3);
 }
+
+/// A bit of the thread's number sent an answer to another topic, and nobody saw it.
+#[test]
+fn what_the_disk_changed_goes_to_quarantine_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    publish(&queue, "7", "tg-1");
+    let path = std::fs::read_dir(dir.path().join("queue/incoming")).unwrap().next().unwrap();
+    let path = path.unwrap().path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    // As a person would write it, without a sum: what does not fit its name is no message all the same.
+    let mut other = message("7", "tg-1");
+    other.thread_id = "5".parse().unwrap();
+    for (bytes, why) in [
+        (text.replace("hello", "hellp").into_bytes(), "its checksum does not fit"),
+        (serde_json::to_vec(&other).unwrap(), "its lane is 5, its name says 7"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(next(&queue, Side::Run), "-");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let put_aside = dir.path().join("queue/quarantine").join(name);
+        let reason = std::fs::read_to_string(format!("{}.reason", put_aside.display())).unwrap();
+        assert!(reason.starts_with(why), "{reason}");
+        std::fs::remove_file(&put_aside).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    // Mended by hand and without a sum it is welcome, and marked.
+    std::fs::write(&path, serde_json::to_vec_pretty(&message("7", "tg-1")).unwrap()).unwrap();
+    let lease = open(dir.path()).try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    assert_eq!(lease.message().extra["unchecked"], true);
+}

@@ -31,7 +31,7 @@ mod unwatched;
 
 use std::path::Path;
 
-use tinyclaw_domain::{Channel, FollowUp, Key, Message, Reply};
+use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Key, Message, Reply};
 use tinyclaw_queue::{Durability, Options, Published, Queue, Side, Which};
 
 fn open(dir: &Path) -> Queue {
@@ -71,6 +71,17 @@ fn publish(queue: &Queue, thread: &str, key: &str) -> Published {
 
 fn reply(text: &str) -> Reply {
     Reply { text: text.to_owned(), ..Reply::default() }
+}
+
+fn checkpoint() -> Checkpoint {
+    let session = "0b8f6f0e-5a3c-4c86-9f0e-1d2c3b4a5968";
+    Checkpoint {
+        session_id: session.parse().unwrap(),
+        turn_uuid: session.to_owned(),
+        used_tools: false,
+        follow_ups: vec![],
+        files: vec![],
+    }
 }
 
 fn follow_up(thread: &str) -> FollowUp {

@@ -4,7 +4,7 @@
 //! the weak one loses any of those that were not flushed. Both may lose, cut or keep the bytes of a file that was not
 //! flushed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
@@ -23,8 +23,8 @@ struct Disk {
     /// What is on the disk.
     names: Names,
     files: Vec<Vec<u8>>,
-    /// Files whose bytes are safe.
-    flushed: BTreeSet<usize>,
+    /// How many bytes of each file are safe.
+    flushed: BTreeMap<usize, usize>,
 }
 
 impl Disk {
@@ -35,7 +35,18 @@ impl Disk {
                 self.files.push(bytes.clone());
                 self.truth.insert(path.clone(), self.files.len() - 1);
             }
-            Step::SyncFile { path } => self.flushed.extend(self.truth.get(path)),
+            Step::Append { path, length, bytes } => {
+                if let Some(file) = self.truth.get(path) {
+                    // The file is changed where it lies, under whatever name of it reached the disk.
+                    self.files[*file].truncate(*length as usize);
+                    self.files[*file].extend_from_slice(bytes);
+                }
+            }
+            Step::SyncFile { path } => {
+                if let Some(file) = self.truth.get(path) {
+                    self.flushed.insert(*file, self.files[*file].len());
+                }
+            }
             Step::SyncDir { .. } => {}
             Step::Rename { from, to } => {
                 if let Some(file) = self.truth.remove(from) {
@@ -63,7 +74,7 @@ impl Disk {
             // What appears before what vanishes: a rename is kept whole, or shows twice on the weak disk.
             Step::Rename { from, to } => vec![now(to), now(from)],
             Step::Exchange { a, b } => vec![now(a), now(b)],
-            Step::SyncFile { .. } | Step::SyncDir { .. } => Vec::new(),
+            Step::Append { .. } | Step::SyncFile { .. } | Step::SyncDir { .. } => Vec::new(),
         }
     }
 
@@ -78,19 +89,18 @@ impl Disk {
     fn build(&self, from: &Path, to: &Path, rng: &mut StdRng) {
         for (path, file) in &self.names {
             let Ok(below) = path.strip_prefix(from) else { continue };
-            let bytes = &self.files[*file];
-            let kept = if self.flushed.contains(file) {
-                bytes.len()
-            } else {
-                match rng.random_range(0..3) {
-                    0 => 0,
-                    1 => bytes.len() / 2,
-                    _ => bytes.len(),
-                }
-            };
+            let mut bytes = self.files[*file].clone();
+            let safe = self.flushed.get(file).copied().unwrap_or(0).min(bytes.len());
+            match rng.random_range(0..4) {
+                0 => bytes.truncate(safe),
+                1 => bytes.truncate(safe + (bytes.len() - safe) / 2),
+                // The length reached the disk, and the bytes did not.
+                2 => bytes[safe..].fill(0),
+                _ => {}
+            }
             let target = to.join(below);
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::write(target, &bytes[..kept]).unwrap();
+            std::fs::write(target, &bytes).unwrap();
         }
     }
 }
@@ -152,6 +162,8 @@ fn record() -> Recorded {
         publish(&queue, "7", "tg-2");
         facts.push((steps_so_far(), "accepted tg-2"));
         let mut lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+        lease.checkpoint(checkpoint()).unwrap();
+        facts.push((steps_so_far(), "began tg-1"));
         lease.answer(reply("hi"), vec![follow_up("8")]).unwrap();
         facts.push((steps_so_far(), "answered tg-1"));
         lease.finish().unwrap();
@@ -159,6 +171,7 @@ fn record() -> Recorded {
         lease.intend(1, 4).unwrap();
         facts.push((steps_so_far(), "intended tg-1"));
         lease.sent(1, 5, false).unwrap();
+        facts.push((steps_so_far(), "sent tg-1"));
         lease.delivered().unwrap();
         let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
         lease.retry_after(std::time::Duration::ZERO, "again").unwrap();
@@ -218,6 +231,20 @@ fn an_answer_on_disk_is_never_asked_again() {
             assert!(
                 seen.is_some_and(|it| it.message.reply.is_some()),
                 "the answer is lost: {context}"
+            );
+        }
+        if confirmed.contains(&"began tg-1") {
+            let seen = queue.view().find(&key("tg-1")).unwrap();
+            assert!(
+                seen.is_some_and(|it| it.message.checkpoint.is_some()),
+                "the checkpoint is lost: {context}"
+            );
+        }
+        if confirmed.contains(&"sent tg-1") {
+            let seen = queue.view().find(&key("tg-1")).unwrap();
+            assert!(
+                seen.is_some_and(|it| it.message.delivery[0].telegram_message_id == Some(5)),
+                "what was sent is lost: {context}"
             );
         }
         if confirmed.contains(&"intended tg-1") {
