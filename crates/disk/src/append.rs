@@ -30,12 +30,26 @@ pub struct Appender {
     rotation: Rotation,
     file: Option<File>,
     length: u64,
+    /// Lines were appended since the last flush.
+    is_unflushed: bool,
+    /// The file was made by us and its name is not flushed yet.
+    is_new: bool,
+    /// A flush that failed while nobody asked for it; told to whoever flushes next.
+    untold: Option<DiskError>,
 }
 
 impl Appender {
     /// An appender for the log at `path`. Nothing is opened until the first line.
     pub fn new(path: impl Into<PathBuf>, rotation: Rotation) -> Appender {
-        Appender { path: path.into(), rotation, file: None, length: 0 }
+        Appender {
+            path: path.into(),
+            rotation,
+            file: None,
+            length: 0,
+            is_unflushed: false,
+            is_new: false,
+            untold: None,
+        }
     }
 
     /// Appends one line with a single write; `line` carries no newline of its own.
@@ -61,6 +75,7 @@ impl Appender {
         match file.write_all(&bytes) {
             Ok(()) => {
                 self.length += length;
+                self.is_unflushed = true;
                 Ok(())
             }
             Err(source) => {
@@ -72,12 +87,26 @@ impl Appender {
         }
     }
 
-    /// Flushes what was appended so far.
+    /// Flushes what was appended since the last flush, and the name of a file that is new. Without news it costs nothing,
+    /// so whoever comes at the same time shares one flush.
+    ///
+    /// After an error the lines may be lost in a power cut, and the file is opened anew for the next one: a descriptor
+    /// whose flush failed is not flushed again.
     pub fn sync(&mut self) -> Result<(), DiskError> {
-        match &self.file {
-            Some(file) => crate::sync_file(file, &self.path),
-            None => Ok(()),
+        if let Some(err) = self.untold.take() {
+            return Err(err);
         }
+        let Some(file) = self.file.as_ref().filter(|_| self.is_unflushed) else { return Ok(()) };
+        self.is_unflushed = false;
+        let mut flushed = crate::sync_file(file, &self.path);
+        if flushed.is_ok() && self.is_new {
+            flushed = crate::sync_dir(self.path.parent().unwrap_or_else(|| Path::new(".")));
+            self.is_new = flushed.is_err();
+        }
+        if flushed.is_err() {
+            self.file = None;
+        }
+        flushed
     }
 
     fn is_stale(&self) -> bool {
@@ -93,6 +122,7 @@ impl Appender {
         if let Some(dir) = self.path.parent() {
             std::fs::create_dir_all(dir)?;
         }
+        self.is_new |= !self.path.exists();
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         self.length = file.metadata()?.len();
         let mut last = [b'\n'];
@@ -114,6 +144,8 @@ impl Appender {
     fn rotate_at(&mut self, now: SystemTime) -> Result<(), DiskError> {
         let segments = segments(&self.path);
         let next = segments.last().map_or(1, |(number, _)| number + 1);
+        // Under its number nobody would flush it any more.
+        self.untold = self.sync().err();
         crate::rename(&self.path, &segment_path(&self.path, next))?;
         self.file = None;
         self.length = 0;

@@ -1,7 +1,8 @@
 //! The logs that processor keeps, line by line: history, decisions, prompts; and the sink of a service's text log.
 //!
-//! A line is appended with one write and not flushed by itself: it is written while the message is still in
-//! `processing/`, and whoever takes that message up after a power cut writes it again, with the same key and attempt.
+//! A line is appended with one write and not flushed by itself. Its message is in `processing/` then, and whoever takes
+//! it up after a power cut writes the line again, with the same key and attempt. So the lines are flushed before the
+//! message moves on ([`Journal::flush`]): after that nobody would write them again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -78,6 +79,15 @@ impl Journal {
     /// Notes a prompt.
     pub fn prompt(&self, line: &PromptLine) -> Result<(), JsonError> {
         append(&self.prompts, line)
+    }
+
+    /// Flushes every line noted so far, of whichever message. Before a message leaves `processing/`. Those who come at the
+    /// same time share the flushes, and a log without news costs none.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let flush = |it: &Mutex<Appender>| it.lock().unwrap_or_else(PoisonError::into_inner).sync();
+        // All three, also when the first fails.
+        let flushed = [flush(&self.history), flush(&self.routing), flush(&self.prompts)];
+        flushed.into_iter().collect()
     }
 
     /// Lets go of what is older than it may be. Once a day.

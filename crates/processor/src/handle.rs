@@ -170,6 +170,7 @@ fn in_file_when_long(office: &Office, message: &Message, mut reply: Reply) -> Re
 async fn finish(office: &Arc<Office>, lease: Lease) -> Result<(), LeaseError> {
     let (key, thread) = (lease.message().key.clone(), lease.message().thread_id.clone());
     let begun = lease.message().timestamp;
+    on_disk(|| office.flush_lines());
     on_disk(|| lease.finish())?;
     if let Err(err) = office.progresses.remove(&key) {
         tracing::warn!(key = %key, "cannot remove the progress of {key}: {err}");
@@ -190,6 +191,7 @@ async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), L
         office.log_in(&message, lease.attempt());
     }
     office.vitals.count("deadTotal", 1);
+    on_disk(|| office.flush_lines());
     on_disk(|| lease.bury(text))?;
     let _ = office.progresses.remove(&message.key);
     let dead = office.queue.view().depth().map_or(1, |it| it.dead);
@@ -333,6 +335,15 @@ impl Office {
             usage: None,
             context_tokens: None,
             tools: Vec::new(),
+        }
+    }
+
+    /// Flushes the lines of a message before it moves on: from there nobody writes them again after a power cut. An answer
+    /// does not wait for a log that cannot be flushed, but it is said.
+    fn flush_lines(&self) {
+        if let Err(err) = self.journal.flush() {
+            tracing::error!("cannot flush the logs: {err}: {}", err.source);
+            self.concern("history", Some(format!("The history cannot be flushed: {err}.")));
         }
     }
 

@@ -87,3 +87,33 @@ fn a_log_that_cannot_be_written_is_named() {
     let err = text_log(&state, "telegram")("line").unwrap_err();
     assert!(err.contains("telegram.log"), "{err}");
 }
+
+/// A power cut took the lines of 47 in 175 answered messages: nobody wrote them again, because the messages had moved on.
+#[test]
+fn lines_are_flushed_on_demand_once_for_all_and_before_their_log_is_rotated() {
+    use tinyclaw_disk::testing::{Step, steps_of};
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    let path = state.history();
+    let folder = path.parent().unwrap().to_owned();
+    let flush = || steps_of(|| journal.flush().unwrap()).1;
+    assert_eq!(flush(), [], "nothing to flush");
+    for key in ["a", "b"] {
+        journal.history(&answer(key, "7", 1, 0.0)).unwrap();
+    }
+    let file = Step::SyncFile { path: path.clone() };
+    assert_eq!(flush(), [file.clone(), Step::SyncDir { path: folder }], "a new file, and its name");
+    assert_eq!(flush(), [], "both lines at once");
+    journal.history(&answer("c", "7", 1, 0.0)).unwrap();
+    assert_eq!(flush(), [file]);
+
+    let tiny = tinyclaw_disk::Rotation { bytes_max: 10, segments_max: None, age_max: None };
+    let mut log = tinyclaw_disk::Appender::new(state.text_log("tiny"), tiny);
+    let ((), steps) = steps_of(|| {
+        log.append(b"1234567").unwrap();
+        log.append(b"abcdefg").unwrap();
+    });
+    let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).unwrap();
+    let flushed = at(|it| matches!(it, Step::SyncFile { .. }));
+    assert!(flushed < at(|it| matches!(it, Step::Rename { .. })), "{steps:?}");
+}
