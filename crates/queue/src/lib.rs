@@ -26,6 +26,7 @@ pub use crate::error::{ClaimError, LeaseError, MoveError, OpenError, PublishErro
 pub use crate::folders::Place;
 pub use crate::lease::{ATTEMPTS_MAX, DEATHS_MAX, Lease, SENDER_DEATHS_MAX, backoff};
 pub use crate::publish::{Durability, Published};
+pub use crate::record::message_in;
 pub use crate::sweep::Swept;
 pub use crate::trouble::Trouble;
 pub use crate::view::{Depth, Entry, Seen, View};

@@ -34,6 +34,14 @@ pub(crate) struct Record {
     pub(crate) is_ours: bool,
 }
 
+/// The message that a file of the queue holds, and whether a checksum vouches for it; or what is wrong with the file. For
+/// whoever checks files without working on them: the queue itself does so whenever it takes a message up.
+pub fn message_in(bytes: &[u8]) -> Result<(Message, bool), String> {
+    let message = read(bytes)?.message;
+    let is_checked = !message.extra.contains_key(UNCHECKED);
+    Ok((message, is_checked))
+}
+
 /// The line of a message, with its checksum and its newline.
 pub(crate) fn line_of(message: &Message) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;

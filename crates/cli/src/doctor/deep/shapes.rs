@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{
-    ConversationLine, Health, HistoryLine, Key, Lane, MESSAGE_VERSION, Message, Progress,
-    PromptLine, RoutingLine,
+    ConversationLine, Health, HistoryLine, Key, Lane, MESSAGE_VERSION, Progress, PromptLine,
+    RoutingLine,
 };
 use tinyclaw_ledger::{StateDir, check_threads};
 use tinyclaw_router::Config;
@@ -144,8 +144,7 @@ fn shaped<T: DeserializeOwned>(
 
 /// A message whose name and content agree on its key and its thread.
 fn message(_: &StateDir, below: &Path, bytes: &[u8]) -> Result<Vec<Checked>, String> {
-    let (fields, checked) = whole(bytes)?;
-    let message = fits::<Message>(fields)?;
+    let (message, is_checked) = tinyclaw_queue::message_in(bytes)?;
     if message.v != MESSAGE_VERSION {
         return Err(format!("has version {}, which this program does not know", message.v));
     }
@@ -161,7 +160,7 @@ fn message(_: &StateDir, below: &Path, bytes: &[u8]) -> Result<Vec<Checked>, Str
             return Err(format!("has the key {}, by its name {key}", message.key));
         }
     }
-    Ok(vec![checked])
+    Ok(vec![if is_checked { Checked::Whole } else { Checked::Unmarked }])
 }
 
 /// The lane and the key in a message's name, `<prio>-<ulid>~<lane>~<key>[~<epoch>].json`; none for one that a script
