@@ -4,6 +4,8 @@
 //! It finds what a disk or a cable changed, not what somebody changed on purpose: whoever can write the file can write
 //! its checksum too. An object without one is as welcome as before; people write such files by hand.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -38,6 +40,24 @@ pub fn take(subject: &str, object: &mut Map<String, Value>) -> Checked {
         Some(Value::String(it)) if it == digest(subject, object) => Checked::Whole,
         Some(_) => Checked::Damaged,
     }
+}
+
+/// A value as a line of a log, with its checksum. One that is no object is written as it is.
+pub fn to_line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(value)?;
+    if let Value::Object(object) = &mut value {
+        add("", object);
+    }
+    serde_json::to_vec(&value)
+}
+
+/// The value of a line; `None` when the line is torn, damaged, or of another shape.
+pub fn of_line<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    let mut object: Map<String, Value> = serde_json::from_slice(line).ok()?;
+    if take("", &mut object) == Checked::Damaged {
+        return None;
+    }
+    serde_json::from_value(Value::Object(object)).ok()
 }
 
 /// The object as whoever reads the file will see it: a number may lose its last digit on the way.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tinyclaw_disk::follow::{Followed, Follower, Polled};
 use tinyclaw_disk::{Appender, DiskError, Rotation, backwards, remove};
-use tinyclaw_domain::{JobEvent, JobId, JobLine, Key};
+use tinyclaw_domain::{JobEvent, JobId, JobLine, Key, checksum};
 
 use crate::StateDir;
 
@@ -69,7 +69,7 @@ impl JobLog {
             let JobId { generation, seq } = self.last;
             let line = JobLine { generation, seq, at, event };
             // These types have no map with keys that are no text.
-            let bytes = serde_json::to_vec(&line).unwrap_or_default();
+            let bytes = checksum::to_line(&line).unwrap_or_default();
             if let Err(err) = self.appender.append(&bytes) {
                 let is_known = self.gap.replace("disk").is_some();
                 return if is_known { Ok(()) } else { Err(err) };
@@ -85,7 +85,7 @@ fn last_id(path: &std::path::Path) -> Option<JobId> {
     let lines = backwards(path).ok()?;
     let mut ids = lines.filter_map(|it| {
         let line = it.ok()?;
-        serde_json::from_slice::<JobLine>(&line.bytes).ok().map(|it| it.id())
+        checksum::of_line::<JobLine>(&line.bytes).map(|it| it.id())
     });
     ids.next()
 }
@@ -110,8 +110,8 @@ impl JobReader {
             let last = &mut self.last;
             let polled = self.follower.poll(POLL_BYTES, |it| {
                 let Followed::Line(line) = it else { return };
-                // A line that is none is one that a crash tore.
-                let Ok(line) = serde_json::from_slice::<JobLine>(line.bytes) else { return };
+                // A line that is none is one that a crash tore, or that a disk changed.
+                let Some(line) = checksum::of_line::<JobLine>(line.bytes) else { return };
                 if line.id() > *last {
                     *last = line.id();
                     found.push(line);

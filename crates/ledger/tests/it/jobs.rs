@@ -116,3 +116,18 @@ fn old_stories_go_and_of_too_many_the_oldest() {
         .collect();
     assert_eq!(left, [false, false, true, true]);
 }
+
+/// A line that a disk changed is none, as one that a crash tore.
+#[test]
+fn no_flipped_bit_of_a_story_is_told() {
+    let (_dir, state) = crate::state_in_memory();
+    JobLog::begin(&state, &key(), 1000).write(1, text("hello")).unwrap();
+    let bytes = fs::read(state.job(&key())).unwrap();
+    for bit in 0..(bytes.len() - 1) * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(state.job(&key()), flipped).unwrap();
+        let told = read(&state, JobId::default());
+        assert!(told.is_empty() || told == ["1000-1 hello"], "bit {bit}: {told:?}");
+    }
+}

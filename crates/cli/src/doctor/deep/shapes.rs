@@ -53,6 +53,8 @@ pub(super) fn shape_of(below: &Path) -> (&'static str, Shape) {
         (["logs", name], "jsonl") if name.starts_with("prompts.") => {
             ("prompts", Shape::Lines(line::<PromptLine>))
         }
+        // Of types that this version need not know.
+        (["jobs", _], "jsonl") => ("stories", Shape::Lines(line::<Value>)),
         (["memory", "conversations", ..], "jsonl") => {
             ("conversations", Shape::Lines(line::<ConversationLine>))
         }
