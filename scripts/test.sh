@@ -4,7 +4,7 @@
 #   scripts/test.sh               every stage
 #   scripts/test.sh quick         the inner loop: fmt, clippy, tests
 #   scripts/test.sh nightly       every stage, and versions: the engine against the oldest claude CLI that is supported and
-#                                 the newest that the registry has
+#                                 the newest that the registry has; and power, whole offices whose power is cut
 #   scripts/test.sh STAGE...      only these
 #   scripts/test.sh stages        lists them
 #
@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.."
 
 all_stages="fmt shell files lock clippy docs doctests tests attacks campaigns claude browser clients containers"
 quick_stages="fmt lock clippy tests"
-nightly_stages="$all_stages versions"
+nightly_stages="$all_stages versions power"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
 
@@ -37,6 +37,7 @@ about() {
         attacks) echo "what a hostile agent tries, in an office as in the container" ;;
         campaigns) echo "short kill campaigns: real processes, killed at random" ;;
         versions) echo "the engine against the oldest supported claude CLI and the newest there is (nightly only)" ;;
+        power) echo "the whole office, its power cut at random moments (nightly only, as root)" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the fake Telegram holds for aiogram and python-telegram-bot too" ;;
@@ -139,6 +140,16 @@ stage_attacks() {
 stage_campaigns() {
     need_nextest
     nextest --profile campaign
+}
+
+stage_power() {
+    need_cargo
+    if [ "$(id -u)" != 0 ] || [ ! -e /dev/loop-control ]; then
+        skip "it needs root and loop devices; sudo scripts/test.sh power"
+    fi
+    from_apt mkfs.ext4 e2fsprogs || skip "mkfs.ext4 is missing; $advice"
+    build_programs
+    with_log cargo run --quiet --package tinyclaw-e2e --example power -- "${TINYCLAW_POWER_ROUNDS:-300}"
 }
 
 stage_claude() {
