@@ -124,8 +124,9 @@ async fn real_claude_calls_our_tool_without_asking() {
 #[tokio::test]
 async fn real_claude_asks_for_permission_and_takes_every_answer() {
     let (desk, _api) = real!();
-    let touch = |n: u32| bash(&format!("touch /tmp/tinyclaw-no-such-dir/{n} || echo tried"));
-    let mut turn = desk.ask(&touch(1));
+    // What Claude suggests for it is a rule, which can be said in words; a folder or a mode is never offered for good.
+    let fetch = || bash("curl -s http://127.0.0.1:9/ || echo tried");
+    let mut turn = desk.ask(&fetch());
     let (id, always) = asking(&mut turn).await;
     turn.control().answer_permission_with(
         &id,
@@ -138,17 +139,17 @@ async fn real_claude_asks_for_permission_and_takes_every_answer() {
     assert!(end.text.contains("Not today."), "{}", end.text);
     assert!(!always.is_empty());
 
-    let mut turn = desk.ask(&touch(1));
+    let mut turn = desk.ask(&fetch());
     let (id, _) = asking(&mut turn).await;
     turn.control().answer_permission(&id, PermissionAnswer::Allow);
     assert!(turn.end().await.unwrap().text.contains("tried"));
 
-    let mut turn = desk.ask(&touch(1));
+    let mut turn = desk.ask(&fetch());
     let (id, _) = asking(&mut turn).await;
     turn.control().answer_permission(&id, PermissionAnswer::Always);
     assert!(turn.end().await.unwrap().text.contains("tried"));
     // Never again in this session; nothing of it is written into the desk.
-    assert!(desk.say(&touch(1)).await.text.contains("tried"));
+    assert!(desk.say(&fetch()).await.text.contains("tried"));
     assert!(!desk.path("work/.claude").exists());
 }
 
