@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tinyclaw_domain::ThreadId;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::ChildStdout;
 
 use crate::config::EngineConfig;
 use crate::home::{Home, HomeError};
 use crate::launch::{Access, Exit, LaunchError, LaunchSpec, Launcher, LeashOrder, Leashed};
-use crate::leash::SAYS;
 use crate::local::LocalLauncher;
 use crate::pool;
 
@@ -19,7 +19,7 @@ use crate::pool;
 const SAID_BYTES_MAX: usize = 64 * 1024;
 
 /// A program to be run at a desk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Confined {
     /// Whose desk it is. Its Claude is ended first.
     pub thread: ThreadId,
@@ -29,8 +29,10 @@ pub struct Confined {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// What it may read beyond what the desk may.
+    /// What it may read beyond what the desk may; nothing of the state folder.
     pub readable: Vec<PathBuf>,
+    /// What it hears on stdin: what another program prints, to its end.
+    pub input: Option<ChildStdout>,
     /// How long it may take.
     pub time: Duration,
 }
@@ -79,26 +81,28 @@ pub(crate) async fn run(config: &EngineConfig, order: Confined) -> Result<Said, 
     access.readable.extend(config.access.readable.iter().chain(&config.path_prefix).cloned());
     access.writable.push(home.root().to_owned());
     pool::add_temporary(config, &home, &mut env, &mut access).map_err(fail)?;
-    let launcher = LocalLauncher {
-        program: order.program.clone(),
-        leash: config.leash.clone(),
-        state: config.state.canonicalize().unwrap_or_else(|_| config.state.clone()),
-        landlock: config.landlock,
-    };
+    let (program, leash) = (order.program.clone(), config.leash.clone());
+    let launcher = LocalLauncher::new(program, leash, config.state.clone(), config.landlock);
     let spec = LaunchSpec { thread: order.thread, cwd: order.cwd, args: order.args, env, access };
     let Leashed { stdin, stdout, stderr, mut leash } = launcher.launch(spec).await?;
-    // Nobody is there to answer it.
-    drop(stdin);
-    let all = async { tokio::join!(gather(stdout), gather(stderr), leash.ended()) };
+    let all = async {
+        tokio::join!(gather(stdout), gather(stderr), leash.ended(), feed(order.input, stdin))
+    };
     let done = tokio::time::timeout(order.time, all).await;
-    let Ok((stdout, stderr, exit)) = done else {
+    let Ok((stdout, stderr, exit, ())) = done else {
         leash.order(LeashOrder::End);
         leash.ended().await;
         return Err(ConfinedError::Late { program: order.program, time: order.time });
     };
-    // The leash's own words are not the program's.
-    let own: Vec<&str> = stderr.lines().filter(|it| !it.starts_with(SAYS)).collect();
-    Ok(Said { exit, stdout, stderr: own.join("\n") })
+    Ok(Said { exit, stdout, stderr })
+}
+
+/// Hands all of the input on; without any, nobody is there to answer.
+async fn feed(input: Option<ChildStdout>, mut stdin: Box<dyn AsyncWrite + Send + Unpin>) {
+    let Some(mut input) = input else { return };
+    // Whoever closes its stdin early says why in its exit code.
+    let _ = tokio::io::copy(&mut input, &mut stdin).await;
+    let _ = stdin.shutdown().await;
 }
 
 /// The end of what is said, however much it is.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::{Thread, ThreadId};
 use tinyclaw_engine::{Overlap, overlap};
@@ -58,7 +59,10 @@ pub(crate) fn holds_all(office: &Office, folder: &Path) -> bool {
 /// A thread's own folder, made if it is not there: called as the thread, in the folder for new threads.
 pub(crate) fn own(office: &Office, thread: &ThreadId) -> anyhow::Result<PathBuf> {
     let settings = office.settings();
+    // By its own name: a folder behind a link is given to nobody.
     let base = settings.office.default_cwd();
+    let base =
+        &base.canonicalize().with_context(|| format!("{} cannot be looked at", base.display()))?;
     for count in 1..=NAMES_MAX {
         let name = if count == 1 { thread.to_string() } else { format!("{thread}-{count}") };
         let path = base.join(&name);
@@ -90,7 +94,15 @@ pub(crate) async fn settle(office: &Arc<Office>) {
         let book = lock(&office.book);
         book.all().iter().map(|(id, it)| (id.clone(), it.clone())).collect()
     };
-    for (id, thread) in threads {
+    for (id, mut thread) in threads {
+        if let Some(real) = on_disk(|| unlinked(office, &id, &thread)) {
+            match office.change_thread(&id, |it| it.cwd = real.clone()) {
+                Ok(_) => thread.cwd = real,
+                Err(err) => {
+                    tracing::error!(thread.id = %id, "thread {id} stays in {}: {err}", thread.cwd)
+                }
+            }
+        }
         let cwd = Path::new(&thread.cwd);
         if on_disk(|| must_move(office, &id, &thread)) {
             if let Err(err) = on_disk(|| move_out(office, &id, &thread)) {
@@ -100,6 +112,15 @@ pub(crate) async fn settle(office: &Arc<Office>) {
             repo::part(office, &id, cwd, repo).await;
         }
     }
+}
+
+/// The folder's own name, when the thread's entry names it by way of a link and no other desk is met there.
+fn unlinked(office: &Office, id: &ThreadId, thread: &Thread) -> Option<String> {
+    let cwd = Path::new(&thread.cwd);
+    let real = cwd.canonicalize().ok().filter(|it| it != cwd)?;
+    let is_free =
+        neighbours(office, id, &real).is_empty() && office.engine.check_cwd(&real).is_ok();
+    is_free.then(|| real.display().to_string())
 }
 
 fn must_move(office: &Office, id: &ThreadId, thread: &Thread) -> bool {

@@ -103,6 +103,26 @@ async fn fetch(git: &Git<'_>, mirror: &Path, repo: &Repo<'_>) -> Result<(), Stri
     Ok(())
 }
 
+/// Begins to print a mirror as one file, for a desk to clone. `None`: there is nothing in it yet. It ends with what is
+/// given back. The error is for people.
+pub(crate) fn bundle(
+    office: &Office,
+    mirror: &Path,
+) -> Result<Option<tokio::process::Child>, String> {
+    let has = |it: &str| {
+        let entries = std::fs::read_dir(mirror.join(it)).into_iter().flatten();
+        entries.flatten().next().is_some()
+    };
+    if !has("refs/heads") && !mirror.join("packed-refs").is_file() {
+        return Ok(None);
+    }
+    let git = Git { office, capability: None };
+    let dir = format!("--git-dir={}", mirror.display());
+    let mut command = git.command(&[&dir, "bundle", "create", "--quiet", "-", "--all"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().map(Some).map_err(|err| format!("git cannot be started: {err}."))
+}
+
 /// Removes the mirrors of repositories that no thread works on: they can be had again.
 pub(crate) fn retire(office: &Office) {
     let wanted: Vec<PathBuf> = {
@@ -132,6 +152,18 @@ struct Git<'a> {
 impl Git<'_> {
     /// Runs git and gives back what it printed. The error is for people.
     async fn run(&self, args: &[&str], time: Duration) -> Result<String, String> {
+        let mut command = self.command(args);
+        match tokio::time::timeout(time, command.output()).await {
+            Ok(Ok(output)) if output.status.success() => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            Ok(Ok(output)) => Err(last_word(&String::from_utf8_lossy(&output.stderr))),
+            Ok(Err(err)) => Err(format!("git cannot be started: {err}.")),
+            Err(_) => Err(format!("git was not done after {} s.", time.as_secs())),
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> tokio::process::Command {
         #[expect(
             clippy::disallowed_methods,
             reason = "a mirror is fetched where no agent can write, with a configuration of ours alone"
@@ -168,14 +200,7 @@ impl Git<'_> {
         }
         command.env("TINYCLAW_GIT_HOST", host_of(&settings.github.url));
         command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-        match tokio::time::timeout(time, command.output()).await {
-            Ok(Ok(output)) if output.status.success() => {
-                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-            }
-            Ok(Ok(output)) => Err(last_word(&String::from_utf8_lossy(&output.stderr))),
-            Ok(Err(err)) => Err(format!("git cannot be started: {err}.")),
-            Err(_) => Err(format!("git was not done after {} s.", time.as_secs())),
-        }
+        command
     }
 }
 

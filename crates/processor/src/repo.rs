@@ -17,17 +17,24 @@ use crate::prompt::shortened;
 /// Copying a large repository on a slow disk.
 const CLONE_TIME: Duration = Duration::from_secs(300);
 
-/// Clones the mirror `$1`, of the repository at `$2`, into `$3/$4`, on the new branch `$5` if there is one.
+/// Clones the bundle on stdin, of the repository at `$1`, into `$2/$3`, on the new branch `$4` if there is one.
 ///
-/// Not by hard links: a file that two folders share can be written through either. Under another name first: a clone that
-/// was cut off must not look like a checkout.
+/// A bundle, because no desk may look into the state folder, and no two may share a file. Under another name first: a
+/// clone that was cut off must not look like a checkout.
 const CLONE: &str = r#"set -eu
-mkdir -p -- "$3"
-rm -rf -- "$3/.$4.partial"
-git clone --quiet --no-hardlinks -- "$1" "$3/.$4.partial"
-git -C "$3/.$4.partial" remote set-url origin "$2"
-if [ -n "$5" ]; then git -C "$3/.$4.partial" checkout --quiet -b "$5"; fi
-mv -T -- "$3/.$4.partial" "$3/$4""#;
+mkdir -p -- "$2"
+rm -rf -- "$2/.$3.partial" "$2/.$3.bundle"
+cat > "$2/.$3.bundle"
+if [ -s "$2/.$3.bundle" ]; then
+    git clone --quiet -- "$2/.$3.bundle" "$2/.$3.partial"
+    git -C "$2/.$3.partial" remote set-url origin "$1"
+else
+    git init --quiet -- "$2/.$3.partial"
+    git -C "$2/.$3.partial" remote add origin "$1"
+fi
+rm -f -- "$2/.$3.bundle"
+if [ -n "$4" ]; then git -C "$2/.$3.partial" checkout --quiet -b "$4"; fi
+mv -T -- "$2/.$3.partial" "$2/$3""#;
 
 /// Makes a repository of its own of the worktree that this folder is: of the repository `$1`, which calls it `$2`, at the
 /// address `$3`. Branches, the index and the files stay as they are.
@@ -125,13 +132,13 @@ pub(crate) async fn checkout(
         let script = Script {
             text: CLONE,
             args: vec![
-                mirror.display().to_string(),
                 repo.address(&office.settings().github.url),
                 repo.owner.to_owned(),
                 repo.name.to_owned(),
                 branch.clone(),
             ],
-            readable: mirror,
+            readable: None,
+            bundle: Some(mirror),
         };
         script
             .run(office, thread, &folder)
@@ -161,7 +168,8 @@ pub(crate) async fn part(office: &Arc<Office>, thread: &ThreadId, cwd: &Path, fu
     let script = Script {
         text: PART,
         args: vec![common.display().to_string(), name, repo.address(&settings.github.url)],
-        readable: common,
+        readable: Some(common),
+        bundle: None,
     };
     match script.run(office, thread, cwd).await {
         Ok(()) => tracing::info!(
@@ -180,7 +188,10 @@ pub(crate) async fn part(office: &Arc<Office>, thread: &ThreadId, cwd: &Path, fu
 struct Script {
     text: &'static str,
     args: Vec<String>,
-    readable: PathBuf,
+    /// What it may read besides.
+    readable: Option<PathBuf>,
+    /// The mirror that it gets on stdin.
+    bundle: Option<PathBuf>,
 }
 
 impl Script {
@@ -188,12 +199,17 @@ impl Script {
     async fn run(self, office: &Office, thread: &ThreadId, cwd: &Path) -> Result<(), String> {
         let mut args = vec!["-c".to_owned(), self.text.to_owned(), "sh".to_owned()];
         args.extend(self.args);
+        let mut bundle = match &self.bundle {
+            Some(mirror) => mirror::bundle(office, mirror)?,
+            None => None,
+        };
         let order = Confined {
             thread: thread.clone(),
             cwd: cwd.to_owned(),
             program: "sh".into(),
             args,
-            readable: vec![self.readable],
+            readable: self.readable.into_iter().collect(),
+            input: bundle.as_mut().and_then(|it| it.stdout.take()),
             time: CLONE_TIME,
         };
         match office.engine.run_confined(order).await {

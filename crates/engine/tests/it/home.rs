@@ -130,15 +130,16 @@ async fn a_program_of_ours_at_a_desk_reaches_what_the_desk_reaches() {
         it.auth = tinyclaw_engine::Auth::ApiKey("hush".into());
     });
     std::fs::create_dir_all(desk.path("state/queue")).unwrap();
-    std::fs::create_dir_all(desk.path("state/mirrors/acme")).unwrap();
-    std::fs::write(desk.path("state/mirrors/acme/x"), "material").unwrap();
+    std::fs::create_dir_all(desk.path("material")).unwrap();
+    std::fs::write(desk.path("material/x"), "material").unwrap();
     let run = async |script: &str, time: u64| {
         let order = Confined {
             thread: desk.spec.thread.clone(),
             cwd: desk.spec.cwd.clone(),
             program: "sh".into(),
             args: vec!["-c".to_owned(), script.to_owned()],
-            readable: vec![desk.path("state/mirrors/acme")],
+            readable: vec![desk.path("material")],
+            input: None,
             time: Duration::from_secs(time),
         };
         desk.engine.run_confined(order).await
@@ -148,14 +149,14 @@ async fn a_program_of_ours_at_a_desk_reaches_what_the_desk_reaches() {
         Ok(said) if said.stderr.contains("this kernel does not have it") => return,
         Ok(said) => said,
     };
-    assert_eq!((&*said.stdout, &*said.stderr, said.exit.code), ("out\n", "err", Some(3)));
+    assert_eq!((&*said.stdout, &*said.stderr, said.exit.code), ("out\n", "err\n", Some(3)));
     let root = desk.path("state").parent().unwrap().display().to_string();
-    let said = run(&format!("cat {root}/state/mirrors/acme/x; env; echo x > here"), 60).await;
+    let said = run(&format!("cat {root}/material/x; env; echo x > here"), 60).await;
     let said = said.unwrap();
     assert!(said.is_success() && said.stdout.contains("material"), "{said:?}");
     assert!(said.stdout.contains(&format!("HOME={root}/state/home/7")), "{said:?}");
     assert!(!said.stdout.contains("hush"), "{said:?}");
-    for refused in ["state/queue/x", "state/mirrors/acme/x", "home/.gitconfig", "state/home/8"] {
+    for refused in ["state/queue/x", "material/x", "home/.gitconfig", "state/home/8"] {
         let said = run(&format!("echo x > {root}/{refused}"), 60).await.unwrap();
         assert!(!said.is_success() && said.stderr.contains("ermission denied"), "{said:?}");
     }
