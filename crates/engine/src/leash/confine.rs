@@ -96,7 +96,7 @@ impl Grants {
     /// the launcher's duty first; here nobody has to believe it.
     pub(super) fn open(errand: &Errand) -> Result<Grants, ConfineError> {
         let take = |number: i32| -> Result<OwnedFd, ConfineError> {
-            folders::reopen(number).map_err(ConfineError::Look)
+            folders::reopen(number, OFlag::O_PATH).map_err(ConfineError::Look)
         };
         let take_all = |numbers: &[i32]| -> Result<Vec<OwnedFd>, ConfineError> {
             numbers.iter().copied().map(take).collect()

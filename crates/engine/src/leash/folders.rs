@@ -143,10 +143,10 @@ fn is_below(folder: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
     Err(io::Error::other("the folders are nested too deeply"))
 }
 
-/// Opens again, for itself alone, what was handed over under this number.
-pub(crate) fn reopen(number: i32) -> io::Result<OwnedFd> {
+/// Opens again what was handed over under this number, so that it is closed on exec.
+pub(crate) fn reopen(number: i32, flags: OFlag) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{number}");
-    Ok(openat(AT_FDCWD, path.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+    Ok(openat(AT_FDCWD, path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 #[cfg(test)]

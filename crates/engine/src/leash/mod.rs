@@ -25,6 +25,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -73,8 +74,7 @@ struct Report(File);
 impl Report {
     /// Opens it anew, so that it is closed on exec.
     fn open(errand: &Errand) -> io::Result<Report> {
-        let path = format!("/proc/self/fd/{}", errand.report);
-        Ok(Report(File::options().write(true).open(path)?))
+        Ok(Report(folders::reopen(errand.report, OFlag::O_WRONLY)?.into()))
     }
 
     fn say(&mut self, kind: &str, text: &str) {
