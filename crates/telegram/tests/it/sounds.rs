@@ -16,6 +16,8 @@ fn ask() -> Ask {
         tool: "Bash".to_owned(),
         input: json!({"command": "rm -r build"}),
         at: 0,
+        always: Vec::new(),
+        unshown: None,
     }
 }
 
