@@ -412,7 +412,8 @@ mod tests {
     #[test]
     fn what_does_not_stand_whole_in_the_chat_has_no_allow() {
         let labels = |ask: &Ask, sheet| {
-            let picture = asking(ask, sheet).picture(&"tg-1".parse().unwrap(), NOW).unwrap();
+            let picture =
+                asking(ask, sheet).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
             picture.keyboard.unwrap().to_string().matches("Allow").count()
         };
         let long = ask(&"x ".repeat(5_000), &["x"]);
@@ -436,7 +437,7 @@ mod tests {
             let ask: Ask = serde_json::from_str(&serde_json::to_string(&ask).unwrap()).unwrap();
             let question = Question::of(&ask);
             let sheet = if fits(&question) { Sheet::Needless } else { Sheet::Stands };
-            let picture = asking(&ask, sheet).picture(&"tg-1".parse().unwrap(), NOW).unwrap();
+            let picture = asking(&ask, sheet).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
             let parsed = tinyclaw_testkit::telegram::markup::parse_html(&picture.html).unwrap();
             prop_assert!(text::units(&parsed.text) <= 4096 && picture.html.len() <= 32_768);
             if fits(&question) {
