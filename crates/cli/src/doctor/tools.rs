@@ -1,6 +1,7 @@
 //! What the office works with: the engine's programs, the kernel's Landlock, git and gh.
 
 use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -28,6 +29,8 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
     if let Some(settings) = settings {
         found.extend(engine(patient, settings));
         found.push(landlock(settings));
+        // The way out is one for containers, and so is the question.
+        found.extend(patient.in_container.then(|| metadata(METADATA)).flatten());
     }
     let has = |name: &str| find_program(Path::new(name), &patient.environment);
     found.push(match has("git") {
@@ -156,6 +159,21 @@ pub(super) fn said(mut command: Command, patience: Duration) -> Result<Said, Str
     }
 }
 
+/// Where clouds tell a machine about itself, and often hand out its rights.
+const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+/// It is one hop away, if it is there at all.
+const METADATA_TIME: Duration = Duration::from_millis(300);
+
+/// That agents reach the cloud's metadata, if they do. Connects and says nothing.
+fn metadata(address: SocketAddr) -> Option<Finding> {
+    TcpStream::connect_timeout(&address, METADATA_TIME).ok()?;
+    Some(Finding::warning(
+        "metadata",
+        format!("{address} answers: an agent can ask this machine's cloud for its rights"),
+        "on the host: sudo iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP",
+    ))
+}
+
 fn landlock(settings: &Settings) -> Finding {
     const NAME: &str = "landlock";
     let missing = missing_promises();
@@ -204,5 +222,22 @@ fn github_tools(patient: &Patient, settings: Option<&Settings>) -> Finding {
             "is not on PATH: agents open no pull requests",
             "sudo apt-get install gh",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_metadata_service_is_told_only_where_it_is_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let found = metadata(address).unwrap();
+        assert!(found.why.contains("answers"), "{}", found.why);
+        drop(listener);
+        assert!(metadata(address).is_none());
     }
 }
