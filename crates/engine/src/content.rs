@@ -130,7 +130,10 @@ mod tests {
         let err = Content::to_wire(&[file(&dir, "812345001_photo.png")]).unwrap_err();
         assert_eq!(err.to_string(), "photo.png is no picture Claude can read");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\n...").unwrap();
-        let wire = Content::to_wire(&[Content::Text("look".to_owned()), file(&dir, "812345001_photo.png")]);
+        let wire = Content::to_wire(&[
+            Content::Text("look".to_owned()),
+            file(&dir, "812345001_photo.png"),
+        ]);
         assert_eq!(wire.unwrap()[1]["source"]["media_type"], "image/png");
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId};
+use tinyclaw_domain::{
+    Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId,
+};
 use tinyclaw_queue::{Lease, Place, Side, Which};
 
 use crate::office::{Office, lock, on_disk};
