@@ -4,6 +4,8 @@
 //! It finds what a disk or a cable changed, not what somebody changed on purpose: whoever can write the file can write
 //! its checksum too. An object without one is as welcome as before; people write such files by hand.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -61,9 +63,20 @@ pub fn of_line<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
 }
 
 /// The object as whoever reads the file will see it: a number may lose its last digit on the way.
-fn reread(object: &Map<String, Value>) -> Map<String, Value> {
-    let text = text_of(object);
-    serde_json::from_str(&text).unwrap_or_else(|_| object.clone())
+fn reread(object: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
+    if !object.values().any(has_fraction) {
+        return Cow::Borrowed(object);
+    }
+    serde_json::from_str(&text_of(object)).map_or(Cow::Borrowed(object), Cow::Owned)
+}
+
+fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(all) => all.iter().any(has_fraction),
+        Value::Object(fields) => fields.values().any(has_fraction),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 fn digest(subject: &str, object: &Map<String, Value>) -> String {
