@@ -43,6 +43,10 @@ impl Leftovers {
 pub(crate) async fn run(face: Arc<Face>) {
     face.leftovers.keys().extend(keys_of_statuses(&face));
     loop {
+        tokio::select! {
+            () = face.client.line().up() => {}
+            () = face.shutdown.begun() => return,
+        }
         let keys: Vec<Key> = face.leftovers.keys().iter().cloned().collect();
         for key in keys {
             if clear(&face, &key).await {
@@ -67,7 +71,7 @@ pub(crate) async fn clear(face: &Face, key: &Key) -> bool {
     }
     let message = found.as_ref().map(|it| &it.message);
     let noted = read_status(face, key);
-    let status = lost::located(face, key, noted.clone(), message).await;
+    let Ok(status) = lost::located(face, key, noted.clone(), message).await else { return false };
     if let Some(found) = &status
         && status != noted
     {
@@ -108,7 +112,7 @@ pub(crate) async fn settle(
     end: Ending,
 ) -> bool {
     if let Some(Status { address, message: Some(id), .. }) = status
-        && !message.is_some_and(|it| may_be_answer(it, *id))
+        && !message.is_some_and(|it| may_be_answer(it, *id, end))
         && let Err(err) = face.delete(face.book.present(address.chat), *id).await
     {
         tracing::debug!(%key, "the status of {key} stays for the moment: {err}");
@@ -131,11 +135,12 @@ pub(crate) async fn settle(
     }
 }
 
-/// Whether a status has become the answer, which it does when the turn was short. Of a part without an id nobody knows.
-fn may_be_answer(message: &Message, id: i64) -> bool {
+/// Whether a status has become the answer, which it does when the turn was short. Of a part without an id nobody knows;
+/// where the answer was given up it is kept elsewhere, and a status that stands for ever would be a lie.
+fn may_be_answer(message: &Message, id: i64, end: Ending) -> bool {
     message.delivery.iter().any(|it| match it.telegram_message_id {
         Some(sent) => sent == id,
-        None => it.part == 1,
+        None => it.part == 1 && end != Ending::GivenUp,
     })
 }
 

@@ -14,8 +14,11 @@ use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use teloxide::payloads::GetMe;
 use teloxide::requests::Payload;
+use tokio::time::Instant;
 
+use crate::line::Line;
 use crate::surrogates;
 
 /// Names may take a while to resolve, but a host that does not answer in this time is away.
@@ -24,6 +27,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const CALL_TIME: Duration = Duration::from_secs(30);
 /// An upload of 50 MB through a slow line.
 const UPLOAD_TIME: Duration = Duration::from_secs(300);
+/// Whoever is asked for a sign of life either gives one soon or is asked again.
+const LIFE_TIME: Duration = Duration::from_secs(4);
 /// What a long poll may take beyond the time it was asked to wait.
 const POLL_SLACK: Duration = Duration::from_secs(20);
 
@@ -186,6 +191,7 @@ pub struct Client {
     base: reqwest::Url,
     token: SecretString,
     http: RwLock<reqwest::Client>,
+    line: Line,
 }
 
 impl Client {
@@ -196,7 +202,7 @@ impl Client {
             base.set_path(&format!("{}/", base.path()));
         }
         let http = RwLock::new(connection(&base)?);
-        Ok(Client { base, token, http })
+        Ok(Client { base, token, http, line: Line::new() })
     }
 
     /// Begins with fresh connections: the old ones may be dead without knowing it.
@@ -204,6 +210,22 @@ impl Client {
         let fresh = connection(&self.base)?;
         *self.http.write().unwrap_or_else(|it| it.into_inner()) = fresh;
         Ok(())
+    }
+
+    /// Whether Telegram answers.
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Makes a call that changes nothing, for what it tells about the line. Where there is no answer at all, the
+    /// connection may be dead without knowing it.
+    pub(crate) async fn ask_for_life(&self) {
+        let asked = self.post(GetMe::NAME, LIFE_TIME, |it| it.json(&GetMe::new())).await;
+        if let Err(CallError::Ambiguous { .. }) = asked
+            && let Err(err) = self.reconnect()
+        {
+            tracing::error!("{err:#}");
+        }
     }
 
     /// Calls a method. The answer is Telegram's `result`.
@@ -307,14 +329,19 @@ impl Client {
         let url = self.url(&format!("bot{}/{method}", self.token.expose_secret()));
         let url = url.map_err(|it| unsent(method, &it))?;
         let request = body(self.http().post(url)).timeout(patience);
-        let response = request.send().await.map_err(|it| failed(method, it))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|it| failed(method, it))?;
-        let Some(answer) = parse(&bytes) else {
-            // A proxy's page. Whether Telegram saw the request is anybody's guess.
-            return Err(ambiguous(method, &format!("status {}", status.as_u16())));
+        let begun = Instant::now();
+        let done = tokio::select! {
+            done = answer_to(method, request) => done,
+            // A poll and an upload may well take longer than what others ask meanwhile.
+            () = self.line.has_passed(begun), if patience == CALL_TIME => {
+                Err(ambiguous(method, &"later calls were answered, and this one was not"))
+            }
         };
-        read_answer(method, status.as_u16(), answer)
+        match &done {
+            Err(CallError::Unsent { .. } | CallError::Ambiguous { .. }) => self.line.failed(),
+            it => self.line.answered(method, begun, it.is_ok()),
+        }
+        done
     }
 }
 
@@ -335,6 +362,20 @@ fn parse(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice(bytes)
         .or_else(|_| serde_json::from_slice(&surrogates::replaced(bytes)))
         .ok()
+}
+
+async fn answer_to(
+    method: &'static str,
+    request: reqwest::RequestBuilder,
+) -> Result<Value, CallError> {
+    let response = request.send().await.map_err(|it| failed(method, it))?;
+    let status = response.status();
+    let bytes = response.bytes().await.map_err(|it| failed(method, it))?;
+    let Some(answer) = parse(&bytes) else {
+        // A proxy's page. Whether Telegram saw the request is anybody's guess.
+        return Err(ambiguous(method, &format!("status {}", status.as_u16())));
+    };
+    read_answer(method, status.as_u16(), answer)
 }
 
 fn read_answer(method: &'static str, status: u16, mut answer: Value) -> Result<Value, CallError> {

@@ -374,7 +374,10 @@ impl Desk<'_> {
         let lane = Lane::Thread(self.thread.clone());
         let last = tokio::task::block_in_place(|| {
             let dead = self.face.view.list(Place::Dead, 10_000)?;
-            let last = dead.into_iter().rfind(|it| it.lane == lane);
+            let mut here: Vec<_> = dead.into_iter().filter(|it| it.lane == lane).collect();
+            // Of a notice nobody wants anything but what it is about.
+            here.sort_by_key(|it| !it.key.as_str().starts_with("n-"));
+            let last = here.pop();
             let message = last.as_ref().map(|it| self.face.view.read(it)).transpose()?.flatten();
             std::io::Result::Ok(message)
         });
@@ -382,6 +385,7 @@ impl Desk<'_> {
             Ok(Some(message)) => {
                 let done = tokio::task::block_in_place(|| self.face.queue.requeue(&message.key));
                 match done {
+                    Ok(_) if message.message.trim().is_empty() => "Trying again.".to_owned(),
                     Ok(_) => {
                         format!("Trying again: “{}”", text::shortened(message.message.trim(), 60))
                     }

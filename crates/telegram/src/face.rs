@@ -53,6 +53,8 @@ pub struct Timing {
     /// An answer that was waited for less than this takes the place of the status; a later one is a new message, which
     /// makes a sound.
     pub edit_max: Duration,
+    /// What had no answer is sent again after this, and each further time after longer.
+    pub retry: Duration,
 }
 
 impl Default for Timing {
@@ -66,6 +68,7 @@ impl Default for Timing {
             split_gap: Duration::from_millis(1500),
             typing: Duration::from_secs(4),
             edit_max: Duration::from_secs(10),
+            retry: Duration::from_secs(1),
         }
     }
 }

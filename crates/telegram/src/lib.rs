@@ -16,6 +16,7 @@ mod held;
 pub mod inbox;
 mod intake;
 mod letter;
+mod line;
 mod look;
 mod lost;
 pub mod meet;

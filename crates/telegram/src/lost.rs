@@ -5,6 +5,8 @@
 //! the lost one *is not modified*. Nobody else's message is touched, and a button that was set on another one of ours is
 //! taken away again.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use teloxide::payloads::EditMessageReplyMarkup;
 use teloxide::types::{ChatId, MessageId};
@@ -18,10 +20,12 @@ use crate::look;
 
 /// So many messages are asked about. Each costs a request of the chat's budget.
 const ASKED_MAX: usize = 12;
+/// What had no answer is tried again after this, and not before Telegram answers.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// After so many ids in a row under which there is nothing, nothing comes any more.
 const NOTHING_MAX: u32 = 3;
 
-/// The status with its message's id, where it could be found.
+/// The status with its message's id, where there is one. `Err` when that cannot be known for the moment.
 ///
 /// `message` is the one that is answered, as long as none of its answer can have been sent: then a reply of ours to the
 /// same question can only be the status, whatever its buttons have become.
@@ -30,27 +34,27 @@ pub(crate) async fn located(
     key: &Key,
     status: Option<Status>,
     message: Option<&Message>,
-) -> Option<Status> {
-    let mut status = status?;
+) -> Result<Option<Status>, CallError> {
+    let Some(mut status) = status else { return Ok(None) };
     if status.message.is_none() {
         let unanswered = message.filter(|it| it.delivery.is_empty());
         let asked = unanswered.and_then(Origin::of).map(|it| it.message_id);
-        status.message = find(face, key, &status, asked).await;
+        status.message = find(face, key, &status, asked).await?;
     }
-    Some(status)
+    Ok(Some(status))
 }
 
-/// The id of a status message that was perhaps sent.
+/// The id of a status message that was perhaps sent; `None` when it was not, or cannot be found at all.
 pub(crate) async fn find(
     face: &Face,
     key: &Key,
     status: &Status,
     asked: Option<i32>,
-) -> Option<i64> {
+) -> Result<Option<i64>, CallError> {
     let (chat, lane) = (status.address.chat, status.address.lane());
     // A group that became another one since counts anew.
     if status.after == 0 || face.book.present(chat) != chat {
-        return None;
+        return Ok(None);
     }
     // One at a time: two would take each other's buttons.
     let _alone = face.searching.lock().await;
@@ -60,36 +64,48 @@ pub(crate) async fn find(
     for id in (status.after + 1..).filter(strange).take(ASKED_MAX) {
         match set_button(face, chat, lane, id, Some(look::stop(key))).await {
             Err(err) if err.refusal() == Some(Refusal::NotModified) => {
-                return Some(found(face, chat, id));
+                return Ok(Some(found(face, chat, id)));
             }
             Ok(it) if asked.is_some() && reply_to(&it) == asked.map(i64::from) => {
-                return Some(found(face, chat, id));
+                return Ok(Some(found(face, chat, id)));
             }
             Ok(_) => {
                 nothing = 0;
                 face.book.said(chat, id, None);
-                if let Err(err) = set_button(face, chat, lane, id, None).await {
-                    tracing::warn!("a button stays where it does not belong: {err}");
-                    return None;
-                }
+                take_off(face, chat, lane, id).await;
             }
             Err(err) if err.refusal() == Some(Refusal::NotOurs) => nothing = 0,
             Err(err) if err.refusal() == Some(Refusal::MessageGone) => {
                 nothing += 1;
                 if nothing == NOTHING_MAX {
-                    return None;
+                    return Ok(None);
                 }
             }
             Err(err) => {
                 if let CallError::Flood { wait, .. } = err {
                     face.budget.freeze(chat, wait);
                 }
-                tracing::warn!(%key, "a status message of {key} may be lost: {err}");
-                return None;
+                tracing::debug!(%key, "a status message of {key} is looked for again: {err}");
+                // What Telegram refuses now it refuses later.
+                return if err.is_passing() { Err(err) } else { Ok(None) };
             }
         }
     }
-    None
+    Ok(None)
+}
+
+/// Takes a button off a message that it does not belong to, however often it takes: it would be taken for the lost one.
+async fn take_off(face: &Face, chat: i64, lane: i64, id: i64) {
+    loop {
+        match set_button(face, chat, lane, id, None).await {
+            Err(CallError::Flood { wait, .. }) => face.budget.freeze(chat, wait),
+            Err(err) if err.is_passing() => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+                face.client.line().up().await;
+            }
+            _ => return,
+        }
+    }
 }
 
 fn found(face: &Face, chat: i64, id: i64) -> i64 {

@@ -2,8 +2,9 @@
 //! without a mark, nothing given up without a word.
 //!
 //! What never left is sent again, and so is what Telegram refused for haste; an edit is sent again because it cannot
-//! happen twice. A message that may or may not be there is sent again with [`MARK`] and counted. What Telegram will never
-//! take is buried with its reason, and the topic is told.
+//! happen twice. A message that may or may not be there is sent again with [`MARK`] and counted. An outage is no answer's
+//! fault: it is waited out, however long it takes. What Telegram will never take is buried with its reason, and the topic
+//! is told; so is an answer that gets no reply again and again while others do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
 use tinyclaw_domain::{Channel, Message, Model};
-use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Lease, Side, Which};
+use tinyclaw_queue::{DEATHS_MAX, Lease, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
 
@@ -31,17 +32,29 @@ use crate::topics::{Detour, detour};
 
 /// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
 const AT_ONCE: usize = 64;
-/// After so many ambiguous sends in a row the answer waits its turn again.
-const DOUBTS_MAX: u32 = 3;
+/// After so many sends without a reply, between which others had one, a part is sent without its markup,
+const DOUBTS_PLAIN: u32 = 4;
+/// and after so many the answer is given up: the fault is its own.
+const DOUBTS_MAX: u32 = 8;
+/// What people are told then.
+const BROKE_OFF: &str = "Telegram broke off. `/retry` sends it again.";
 
 /// Why a delivery ended without the answer being there.
 enum Stop {
     /// It is tried again after a while, free of charge.
     Later(Duration),
-    /// It is tried again, and counts.
-    Doubt(String),
-    /// It can never be delivered.
-    Never(String),
+    /// It can never be delivered, and these words tell people.
+    Never { why: String, told: String },
+}
+
+impl Stop {
+    fn never(why: impl Into<String>) -> Stop {
+        let why = why.into();
+        let short = text::shortened(&why, 300);
+        let told =
+            format!("An answer could not be delivered: {short}. It is kept; `/retry` tries again.");
+        Stop::Never { why, told }
+    }
 }
 
 /// Delivers answers until the shutdown.
@@ -72,12 +85,25 @@ pub(crate) async fn run(face: Arc<Face>) {
 async fn deliver(face: Arc<Face>, lease: Lease) {
     let message = lease.message().clone();
     let key = message.key.clone();
+    tokio::select! {
+        () = line_is_up(&face) => {}
+        () = face.shutdown.begun() => {
+            if let Err(err) = tokio::task::block_in_place(|| lease.put_back()) {
+                tracing::error!(%key, "{:#}", anyhow::Error::from(err));
+            }
+            return;
+        }
+    }
     let status = face.board.retire(&face, &key).await;
-    let status = lost::located(&face, &key, status, Some(&message)).await;
-    let mut delivery = Delivery { face: &face, lease, message, status };
+    // What cannot be found now is looked for again when the answer is there.
+    let (status, is_lost) = match lost::located(&face, &key, status, Some(&message)).await {
+        Ok(it) => (it, false),
+        Err(_) => (None, true),
+    };
+    let mut delivery = Delivery { face: &face, lease, message, status, is_lost };
     let ended = match delivery.lease.is_exhausted() {
         // Whoever sends it dies of it: it must not keep everything else from being sent.
-        Some(why) => Err(Stop::Never(why)),
+        Some(why) => Err(Stop::never(why)),
         None => tokio::select! {
             ended = delivery.run() => ended,
             // A call that is under way is cut off; whether it arrived is what the mark is for.
@@ -87,12 +113,7 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     let done = match ended {
         Ok(()) => delivery.end().await,
         Err(Stop::Later(wait)) => tokio::task::block_in_place(|| delivery.lease.put_back_for(wait)),
-        Err(Stop::Doubt(why)) if failures(&delivery.lease) < ATTEMPTS_MAX => {
-            let wait = tinyclaw_queue::backoff(delivery.lease.attempt(), 0.5);
-            tracing::warn!(%key, "the answer to {key} is tried again in {} s: {why}", wait.as_secs());
-            tokio::task::block_in_place(|| delivery.lease.retry_after(wait, &why))
-        }
-        Err(Stop::Doubt(why) | Stop::Never(why)) => delivery.bury(&why).await,
+        Err(Stop::Never { why, told }) => delivery.bury(&why, told).await,
     };
     if let Err(err) = done {
         tracing::error!(%key, "{:#}", anyhow::Error::from(err));
@@ -100,9 +121,25 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     face.board.release(&key);
 }
 
-/// Attempts that failed, this one included, without those that a dying process cost.
-fn failures(lease: &Lease) -> u32 {
-    lease.attempt().saturating_sub(lease.message().attempts.deaths)
+/// Nothing is sent into an outage: it would only be there twice.
+async fn line_is_up(face: &Face) {
+    let line = face.client.line();
+    if line.is_down() {
+        face.vitals.count("unsentTotal", 1);
+        line.up().await;
+    }
+}
+
+/// What failed for want of an answer is tried again after this. In an outage the next try waits for its end besides; this
+/// alone is for a Telegram that answers everybody else, and each further try may be there once more.
+fn pause(unit: Duration, tries: u32) -> Duration {
+    let units = match tries {
+        0..=1 => 1,
+        2 => 2,
+        3..=10 => 4,
+        _ => (4 << (tries - 10).min(4)).min(60),
+    };
+    unit * units
 }
 
 struct Delivery<'a> {
@@ -110,12 +147,14 @@ struct Delivery<'a> {
     lease: Lease,
     message: Message,
     status: Option<Status>,
+    /// There may be a status that could not be found.
+    is_lost: bool,
 }
 
 impl Delivery<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
         let pieces = tokio::task::block_in_place(|| plan(self.face, &self.message));
-        let pieces = pieces.map_err(|err| Stop::Never(format!("{err:#}")))?;
+        let pieces = pieces.map_err(|err| Stop::never(format!("{err:#}")))?;
         // Who died of this answer so often may have died of its markup.
         let plainly = self.message.attempts.deaths >= DEATHS_MAX * 3;
         let last_text = pieces.iter().rposition(|it| matches!(it, Piece::Text(_)));
@@ -151,17 +190,19 @@ impl Delivery<'_> {
     fn address(&self) -> Result<Address, Stop> {
         let thread = &self.message.thread_id;
         self.face.address_of(thread).ok_or_else(|| {
-            Stop::Never(format!("thread {thread} has no place in Telegram; set TELEGRAM_CHAT_ID"))
+            Stop::never(format!("thread {thread} has no place in Telegram; set TELEGRAM_CHAT_ID"))
         })
     }
 
     /// Sends one part, however often it takes.
     async fn send(&mut self, mut letter: Letter<'_>) -> Result<(), Stop> {
         let mut address = self.address()?;
-        let mut doubts = 0;
-        let mut wait = Duration::from_secs(1);
+        let (mut tries, mut doubts) = (0, 0);
+        // How many messages Telegram had taken when this one failed last.
+        let mut taken = None;
         let mut note = String::new();
         loop {
+            line_is_up(self.face).await;
             let target = self.edit_target(&letter, address);
             let priority = if self.message.key.as_str().starts_with("n-") {
                 Priority::Error
@@ -203,9 +244,9 @@ impl Delivery<'_> {
             match err {
                 CallError::Unsent { .. } => {
                     self.face.vitals.count("unsentTotal", 1);
-                    tracing::warn!(key = %self.message.key, "{err}; trying again in {} s", wait.as_secs());
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(30));
+                    tries += 1;
+                    tracing::warn!(key = %self.message.key, "{err}; trying again");
+                    tokio::time::sleep(pause(self.face.timing.retry, tries)).await;
                 }
                 CallError::Flood { wait, .. } => {
                     tracing::warn!(
@@ -227,11 +268,17 @@ impl Delivery<'_> {
                 }
                 CallError::Ambiguous { ref why, .. } => {
                     letter.doubt = true;
-                    doubts += 1;
+                    tries += 1;
+                    let now = self.face.client.line().messages();
+                    doubts += u32::from(taken.is_some_and(|it| now > it));
+                    taken = Some(now);
+                    tracing::warn!(key = %self.message.key, "{err}; trying again");
                     if doubts >= DOUBTS_MAX {
-                        return Err(Stop::Doubt(why.clone()));
+                        let (why, told) = (why.clone(), BROKE_OFF.to_owned());
+                        return Err(Stop::Never { why, told });
                     }
-                    tokio::time::sleep(wait).await;
+                    letter.plainly |= doubts >= DOUBTS_PLAIN;
+                    tokio::time::sleep(pause(self.face.timing.retry, tries)).await;
                 }
                 CallError::Refused { what, ref description, .. } => {
                     (address, note) = self.refused(&mut letter, address, what, description).await?;
@@ -306,7 +353,7 @@ impl Delivery<'_> {
                 );
                 Err(Stop::Later(Duration::from_secs(60)))
             }
-            _ => Err(Stop::Never(description.to_owned())),
+            _ => Err(Stop::never(description)),
         }
     }
 
@@ -348,12 +395,15 @@ impl Delivery<'_> {
     }
 
     async fn settle(&self, end: Ending) -> bool {
+        if self.is_lost {
+            return false;
+        }
         let (message, status) = (self.lease.message(), self.status.as_ref());
         settle(self.face, &message.key, status, Some(message), end).await
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
-    async fn bury(self, why: &str) -> Result<(), tinyclaw_queue::LeaseError> {
+    async fn bury(self, why: &str, told: String) -> Result<(), tinyclaw_queue::LeaseError> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
         self.face.vitals.count("buriedTotal", 1);
@@ -364,16 +414,12 @@ impl Delivery<'_> {
             self.face.leftovers.put(key.clone());
         }
         if !key.as_str().starts_with("n-") {
-            let text = format!(
-                "An answer could not be delivered: {}. It is kept; `/retry` tries again.",
-                text::shortened(why, 300)
-            );
             let about = key.notice(attempt, "undelivered");
             let notice = Notice {
                 about,
                 kind: "undelivered",
                 thread: thread_id,
-                text,
+                text: told,
                 origin: Origin::of(&self.message).map(|it| Origin { again: None, ..it }),
                 files: Vec::new(),
             };

@@ -19,13 +19,16 @@ use crate::serve::wait_for_people;
 /// A poller elsewhere is waited for with growing patience.
 const CONFLICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A line that is down is tried this often at least.
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(15);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(4);
+/// The first poll after an outage tells soon that there is nothing.
+const POLL_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// Polls until the shutdown.
 pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>) {
     clear_webhook(&face).await;
     let mut wait = Duration::from_millis(500);
     let mut fresh_until = Instant::now() + face.timing.stall;
+    let mut time = face.timing.poll;
     loop {
         if intake.is_full() {
             while intake.is_full() && !face.shutdown.has_begun() {
@@ -43,14 +46,21 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
         }
         let offset = face.book.offset(now_ms());
         let polled = tokio::select! {
-            polled = face.client.updates(offset, face.timing.poll) => Some(polled),
+            biased;
+            polled = face.client.updates(offset, time) => Some(polled),
             // A line may be dead without telling: then there is no answer, and no error either.
             () = tokio::time::sleep_until(fresh_until) => None,
+            // What was asked meanwhile waits for no poll that an outage may have swallowed.
+            () = face.client.line().is_back() => {
+                time = face.timing.poll.min(POLL_AT_FIRST);
+                continue;
+            }
             () = face.shutdown.begun() => return,
         };
         let (pause, trouble) = match polled {
             Some(Ok(batch)) => {
                 alive.polled();
+                time = face.timing.poll;
                 fresh_until = Instant::now() + face.timing.stall;
                 for cause in ["poll", "conflict", "token"] {
                     face.vitals.unblock(cause);
@@ -71,6 +81,7 @@ pub(crate) async fn run(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>)
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = face.client.line().is_back() => {}
             () = face.shutdown.begun() => return,
         }
         if let Some(trouble) = trouble.filter(|_| Instant::now() >= fresh_until) {

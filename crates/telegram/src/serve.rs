@@ -28,6 +28,7 @@ use crate::commands;
 use crate::face::{Bot, Face, Timing};
 use crate::inbox::Inbox;
 use crate::intake::{self, Intake};
+use crate::line;
 use crate::outlet;
 use crate::poll::{self, Alive};
 
@@ -37,6 +38,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const AT_MOST_EVERY: Duration = Duration::from_millis(20);
 /// What is under way may take so long to end.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// A Telegram that does not answer when we begin is asked this often at least,
+const ASK_WAIT_MAX: Duration = Duration::from_secs(4);
+/// and one that does not know us this often.
+const TOKEN_WAIT: Duration = Duration::from_secs(30);
 /// How often is looked whether what is missing has come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -137,6 +142,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     let alive = Arc::new(Alive::new());
     let intake = Arc::new(Intake::new(Arc::clone(&face)));
     let mut parts = JoinSet::new();
+    parts.spawn(line::run(Arc::clone(&face)));
     parts.spawn(outlet::run(Arc::clone(&face)));
     parts.spawn(board::run(Arc::clone(&face)));
     parts.spawn(clear::run(Arc::clone(&face)));
@@ -302,7 +308,7 @@ async fn who_are_we(client: &Client, vitals: &Vitals, shutdown: &Shutdown) -> Op
                 let text = "Telegram does not know TELEGRAM_BOT_TOKEN: get one from BotFather";
                 tracing::error!("{text}");
                 vitals.block("token", text);
-                wait = Duration::from_secs(30);
+                wait = TOKEN_WAIT;
             }
             Err(err) => {
                 tracing::warn!("{err}; trying again in {} s", wait.as_secs_f32());
@@ -313,7 +319,7 @@ async fn who_are_we(client: &Client, vitals: &Vitals, shutdown: &Shutdown) -> Op
             () = tokio::time::sleep(wait) => {}
             () = shutdown.begun() => return None,
         }
-        wait = (wait * 2).min(Duration::from_secs(30));
+        wait = (wait * 2).min(ASK_WAIT_MAX);
     }
 }
 

@@ -59,7 +59,18 @@ pub(crate) async fn show(
         () = ended(look.clone()) => return,
     }
     loop {
-        shown.find(&face, &subject).await;
+        tokio::select! {
+            () = face.client.line().up() => {}
+            () = ended(look.clone()) => return,
+        }
+        if shown.find(&face, &subject).await.is_err() {
+            // Sent anew it would stand there twice.
+            let Some(now) = look.borrow_and_update().clone() else { return };
+            if rest(&mut look, &now, PAUSE).await.is_none() {
+                return;
+            }
+            continue;
+        }
         let Some(permit) = permit(&face, &subject, &mut look, &shown).await else { return };
         let Some(address) = face.address_of(&subject.thread) else { return };
         let address = shown.place(address);
@@ -232,17 +243,20 @@ impl Shown {
     }
 
     /// Looks for a message that was sent and whose id we do not know. Found, it is the status again.
-    async fn find(&mut self, face: &Face, subject: &Subject) {
-        if !std::mem::take(&mut self.lost) {
-            return;
+    async fn find(&mut self, face: &Face, subject: &Subject) -> Result<(), CallError> {
+        if !self.lost {
+            return Ok(());
         }
-        let Some(mut status) = read_status(face, &subject.key) else { return };
+        let Some(mut status) = read_status(face, &subject.key) else { return Ok(()) };
         let asked = subject.origin.as_ref().map(|it| it.message_id);
-        if let Some(id) = lost::find(face, &subject.key, &status, asked).await {
+        let found = lost::find(face, &subject.key, &status, asked).await?;
+        self.lost = false;
+        if let Some(id) = found {
             status.message = Some(id);
             write_status(face, &subject.key, &status);
             (self.message, self.ambiguous) = (Some(id), false);
         }
+        Ok(())
     }
 
     /// Sends it or edits what stands there. An edit makes no sound, and a question needs a person: it comes as a new

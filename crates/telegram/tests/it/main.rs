@@ -13,6 +13,7 @@ mod manners;
 mod meet;
 mod moments;
 mod office;
+mod outage;
 mod outlet;
 mod parcels;
 mod questions;

@@ -61,6 +61,7 @@ pub(crate) fn quick() -> Options {
         join_max: Duration::from_secs(2),
         split_gap: ms(400),
         edit_max: Duration::from_secs(40),
+        retry: ms(100),
         ..Timing::default()
     };
     let limits = Budget {

@@ -216,6 +216,9 @@ pub struct Fault {
     /// The method, in any case; any when empty.
     #[serde(default)]
     pub method: String,
+    /// Only calls whose text has these words in it.
+    #[serde(default)]
+    pub about: String,
     /// How many calls are hit.
     pub times: u32,
     /// What happens to them.
@@ -264,7 +267,14 @@ pub enum What {
 impl Fault {
     /// `times` calls of `method` go wrong.
     pub fn new(method: &str, times: u32, what: What) -> Fault {
-        Fault { method: method.to_owned(), times, what }
+        Fault { method: method.to_owned(), about: String::new(), times, what }
+    }
+
+    /// It hits only calls whose text has these words in it.
+    #[must_use]
+    pub fn about(mut self, words: &str) -> Fault {
+        words.clone_into(&mut self.about);
+        self
     }
 
     /// `times` calls of `method` are answered with 429.

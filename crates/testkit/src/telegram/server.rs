@@ -65,7 +65,8 @@ async fn call(shared: &Arc<Shared>, method: &str, mut request: Request) -> Respo
     request.settle();
     let chat = request.int("chat_id").unwrap_or_default();
     note(shared, method, chat, &request);
-    let fault = take_fault(shared, method);
+    let text = request.params.get("text").and_then(Value::as_str).unwrap_or_default();
+    let fault = take_fault(shared, method, text);
     if let Some(fault) = &fault {
         match fault {
             What::TooMany { seconds } => return told(shared, refused(ApiError::flood(*seconds))),
@@ -116,9 +117,11 @@ fn note(shared: &Shared, method: &str, chat: i64, request: &Request) {
     shared.moved.notify_waiters();
 }
 
-fn take_fault(shared: &Shared, method: &str) -> Option<What> {
+fn take_fault(shared: &Shared, method: &str, text: &str) -> Option<What> {
     let mut world = shared.world();
-    let hits = |it: &Fault| it.method.is_empty() || it.method.eq_ignore_ascii_case(method);
+    let hits = |it: &Fault| {
+        (it.method.is_empty() || it.method.eq_ignore_ascii_case(method)) && text.contains(&it.about)
+    };
     let at = world.faults.iter().position(hits)?;
     let fault = &mut world.faults[at];
     fault.times = fault.times.saturating_sub(1);
