@@ -77,6 +77,11 @@ impl StateDir {
         self.root.join("telegram.json")
     }
 
+    /// What was asked of each chat lately, and how long it is left alone. Written by telegram.
+    pub fn telegram_pace(&self) -> PathBuf {
+        self.root.join("telegram-pace.json")
+    }
+
     /// Running turns. Written by processor.
     pub fn progresses(&self) -> PathBuf {
         self.root.join("progress")

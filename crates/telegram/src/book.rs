@@ -1,7 +1,7 @@
 //! `telegram.json`: what this service has to remember over a restart and nobody else knows.
 //!
-//! Where polling goes on, where each thread lives in Telegram now, which message became which key, which model wrote
-//! which answer, and what was spent of each chat's budget. Addresses are flushed when they change; everything else is
+//! Where polling goes on, where each thread lives in Telegram now, which message became which key, and which model wrote
+//! which answer. Addresses are flushed when they change; everything else is
 //! written now and then: the queue's keys, not this file, keep messages from being repeated. Whatever is written is flushed,
 //! because a file that was not may be empty after a power cut, and would have taken the flushed one's place.
 //!
@@ -23,7 +23,6 @@ use tinyclaw_domain::{Key, Model, ThreadId};
 
 pub use self::pages::PagesError;
 use self::pages::{Desk, Heard, Kept, Pages, Said, VERSION};
-use crate::budget::Budget;
 
 /// Update ids may begin anew after a week without updates; an offset this old is not sent.
 const OFFSET_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
@@ -31,8 +30,6 @@ const OFFSET_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 const HOPS_MAX: usize = 4;
 /// So many messages are remembered, of people and of ours.
 const MESSAGES_MAX: usize = 1000;
-/// What was spent is counted by age, so the same request is seen a little earlier or later each time.
-const SPENT_JITTER_MS: u64 = 250;
 
 /// A place in Telegram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -369,37 +366,10 @@ impl Book {
         self.state().pages.commands.clear();
     }
 
-    /// Tells a new budget what an earlier process has spent.
-    pub fn restore(&self, budget: &Budget, now_ms: u64) {
-        for (chat, times) in self.state().pages.spent.iter() {
-            let ages = times.iter().map(|it| Duration::from_millis(now_ms.saturating_sub(*it)));
-            budget.remember(*chat, ages);
-        }
-    }
-
     /// Writes the book if it changed since it was last written. Flushed.
-    pub fn save(&self, budget: &Budget, now_ms: u64) -> Result<(), DiskError> {
-        let spent: BTreeMap<i64, Vec<u64>> = budget
-            .spent()
-            .into_iter()
-            .map(|(chat, ages)| {
-                let times = ages.iter().map(|it| now_ms.saturating_sub(it.as_millis() as u64));
-                (chat, times.collect())
-            })
-            .collect();
-        {
-            let mut state = self.state();
-            let has_grown = spent.iter().any(|(chat, times)| {
-                let before = state.pages.spent.get(chat).and_then(|it| it.iter().max());
-                let before = before.map_or(0, |it| it + SPENT_JITTER_MS);
-                times.iter().any(|it| *it > before)
-            });
-            // Merely grown older it is no news: whoever reads it sees the time.
-            if !state.dirty && !has_grown {
-                return Ok(());
-            }
-            *state.pages.spent = spent;
-            state.dirty = true;
+    pub fn save(&self) -> Result<(), DiskError> {
+        if !self.state().dirty {
+            return Ok(());
         }
         self.write(Copies::One)
     }

@@ -3,16 +3,22 @@
 //! Sends, edits and topic calls share 18 requests in any 60 seconds of a group (Telegram takes about 20) and stand at
 //! least 1.05 s apart; all chats together share 28 a second. Whoever wants to send waits for a [`Permit`]. The more
 //! urgent goes first, and among equals the topic that was served longest ago. Nothing is composed before its permit is
-//! there, so a preview that waited shows the latest state, and previews never queue up behind each other.
+//! there, so a preview that waited shows the latest state, and previews never queue up behind each other. The more topics
+//! are at work, the more of the minute is kept for their answers; what a person stops may use the two that are spare.
 //!
-//! `retry_after` freezes the chat. Nothing here sends anything.
+//! `retry_after` freezes the chat; reactions have a pace and a rest of their own. Both are on disk before a request goes
+//! out, and outlive the process. Nothing here sends anything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tinyclaw_service::now_ms;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::pace::{ChatPace, Pace, Rest};
 
 /// The window of the per-minute limit.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -22,6 +28,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const FLIGHT_MAX: Duration = Duration::from_secs(3);
 /// Requests of a group's minute that previews leave to everything else.
 const RESERVE: usize = 8;
+/// Requests of a group's minute that are kept for whoever stops something.
+const URGENT_SPARE: usize = 2;
+/// More topics than this at work at once are a crowd: the group's minute is for answers then.
+const CROWD: usize = 4;
 /// The first previews of a turn may come quickly: most turns are short.
 const BURST: u32 = 3;
 
@@ -52,11 +62,19 @@ pub struct Limits {
     pub overall_per_second: usize,
     /// The least time between two previews of one topic.
     pub preview_gap_ms: u64,
+    /// Reactions to messages of one chat in a second.
+    pub reactions_per_second: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { group_per_minute: 18, gap_ms: 1050, overall_per_second: 28, preview_gap_ms: 2000 }
+        Limits {
+            group_per_minute: 18,
+            gap_ms: 1050,
+            overall_per_second: 28,
+            preview_gap_ms: 2000,
+            reactions_per_second: 5,
+        }
     }
 }
 
@@ -69,6 +87,8 @@ pub struct Budget {
 #[derive(Debug)]
 struct Inner {
     limits: Limits,
+    /// Where the pace is kept.
+    path: Option<PathBuf>,
     state: Mutex<State>,
     /// Something changed that may let somebody go.
     changed: Notify,
@@ -91,6 +111,10 @@ struct Chat {
     in_flight: Option<(u64, Instant)>,
     free_at: Option<Instant>,
     frozen_until: Option<Instant>,
+    /// Topics that are at work.
+    busy: BTreeSet<i64>,
+    reactions: VecDeque<Instant>,
+    reactions_frozen_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -119,8 +143,32 @@ pub struct Permit {
 impl Budget {
     /// A budget with nothing spent.
     pub fn new(limits: Limits) -> Budget {
+        Budget::at(limits, None)
+    }
+
+    /// A budget that is kept in a file, with what an earlier process spent.
+    pub fn kept(limits: Limits, path: PathBuf) -> Budget {
+        let pace = Pace::read(&path);
+        let budget = Budget::at(limits, Some(path));
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let mut state = budget.inner.state();
+        for (id, kept) in pace.chats {
+            let chat = state.chats.entry(id).or_default();
+            let age = |it: &u64| Duration::from_millis(now_ms.saturating_sub(*it));
+            chat.sent = kept.spent.iter().filter_map(|it| now.checked_sub(age(it))).collect();
+            chat.sent.make_contiguous().sort_unstable();
+            chat.free_at = chat.sent.back().map(|it| *it + Duration::from_millis(limits.gap_ms));
+            let until = |it: Option<Rest>| Some(now + it?.left(now_ms));
+            chat.frozen_until = until(kept.frozen);
+            chat.reactions_frozen_until = until(kept.reactions);
+        }
+        drop(state);
+        budget
+    }
+
+    fn at(limits: Limits, path: Option<PathBuf>) -> Budget {
         let state = Mutex::new(State::default());
-        Budget { inner: Arc::new(Inner { limits, state, changed: Notify::new() }) }
+        Budget { inner: Arc::new(Inner { limits, path, state, changed: Notify::new() }) }
     }
 
     /// Waits until a request of `cost` messages to `chat` may be made. Dropping the future gives the place up.
@@ -159,13 +207,61 @@ impl Budget {
         state.last_flood = Some((now, wait));
         let chat = state.chats.entry(chat).or_default();
         chat.frozen_until = chat.frozen_until.max(Some(now + wait));
+        self.inner.keep(&state, now);
         drop(state);
         self.inner.changed.notify_waiters();
+    }
+
+    /// Telegram said how long to leave this chat's reactions alone. Messages go on.
+    pub fn freeze_reactions(&self, chat: i64, wait: Duration) {
+        let now = Instant::now();
+        let mut state = self.inner.state();
+        let chat = state.chats.entry(chat).or_default();
+        chat.reactions_frozen_until = chat.reactions_frozen_until.max(Some(now + wait));
+        self.inner.keep(&state, now);
+    }
+
+    /// Takes the right to put one reaction, or says when it is worth asking again.
+    pub fn try_reaction(&self, chat: i64) -> Result<(), Instant> {
+        let now = Instant::now();
+        let mut state = self.inner.state();
+        let State { chats, overall, .. } = &mut *state;
+        let (limits, there) = (&self.inner.limits, chats.entry(chat).or_default());
+        drop_older(&mut there.reactions, now, SECOND);
+        drop_older(overall, now, SECOND);
+        let full = |it: &VecDeque<Instant>, most| over(it, most, 1).map(|it| it + SECOND);
+        let ready = there.frozen_until.max(there.reactions_frozen_until);
+        let ready = ready.max(full(&there.reactions, limits.reactions_per_second));
+        let ready = ready.max(full(overall, limits.overall_per_second));
+        if let Some(at) = ready.filter(|it| *it > now) {
+            return Err(at);
+        }
+        there.reactions.push_back(now);
+        overall.push_back(now);
+        Ok(())
+    }
+
+    /// Which topics of a chat are at work now.
+    pub fn set_busy(&self, chat: i64, topics: BTreeSet<i64>) {
+        self.inner.state().chats.entry(chat).or_default().busy = topics;
+    }
+
+    /// Whether so many topics are at work that a look at each of them would cost their answers.
+    pub fn is_crowded(&self, chat: i64) -> bool {
+        chat < 0 && self.inner.state().chats.get(&chat).is_some_and(|it| it.busy.len() > CROWD)
     }
 
     /// Whether Telegram wants this chat left alone now.
     pub fn is_frozen(&self, chat: i64) -> bool {
         let until = self.inner.state().chats.get(&chat).and_then(|it| it.frozen_until);
+        until.is_some_and(|it| it > Instant::now())
+    }
+
+    /// Whether Telegram wants this chat or its reactions left alone now.
+    pub fn is_hushed(&self, chat: i64) -> bool {
+        let state = self.inner.state();
+        let until =
+            state.chats.get(&chat).and_then(|it| it.frozen_until.max(it.reactions_frozen_until));
         until.is_some_and(|it| it > Instant::now())
     }
 
@@ -181,31 +277,35 @@ impl Budget {
     pub fn last_flood(&self) -> Option<(Instant, Duration)> {
         self.inner.state().last_flood
     }
-
-    /// How long ago each request of the last minute was made, by chat, to be kept over a restart.
-    pub fn spent(&self) -> BTreeMap<i64, Vec<Duration>> {
-        let now = Instant::now();
-        let state = self.inner.state();
-        let ages = |it: &Chat| {
-            it.sent.iter().map(|at| now - *at).filter(|it| *it < MINUTE).collect::<Vec<_>>()
-        };
-        let spent = state.chats.iter().map(|(id, it)| (*id, ages(it)));
-        spent.filter(|(_, ages)| !ages.is_empty()).collect()
-    }
-
-    /// Takes requests of an earlier process into account: Telegram has not forgotten them.
-    pub fn remember(&self, chat: i64, ages: impl IntoIterator<Item = Duration>) {
-        let now = Instant::now();
-        let mut state = self.inner.state();
-        let sent = &mut state.chats.entry(chat).or_default().sent;
-        sent.extend(ages.into_iter().filter_map(|it| now.checked_sub(it)));
-        sent.make_contiguous().sort_unstable();
-    }
 }
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|it| it.into_inner())
+    }
+
+    /// Puts the pace on disk: a request that is about to go out is to be remembered whatever happens to this process.
+    fn keep(&self, state: &State, now: Instant) {
+        let Some(path) = &self.path else { return };
+        let now_ms = now_ms();
+        let rest = |until: Option<Instant>| {
+            let left = until?.checked_duration_since(now)?;
+            Some(Rest::new(left, now_ms))
+        };
+        let pace = |it: &Chat| {
+            let ages = it.sent.iter().map(|at| now.saturating_duration_since(*at));
+            let ages = ages.filter(|it| *it < MINUTE);
+            ChatPace {
+                spent: ages.map(|it| now_ms.saturating_sub(it.as_millis() as u64)).collect(),
+                frozen: rest(it.frozen_until),
+                reactions: rest(it.reactions_frozen_until),
+            }
+        };
+        let chats = state.chats.iter().map(|(id, it)| (*id, pace(it)));
+        let pace = Pace::new(chats.filter(|(_, it)| !it.is_empty()).collect());
+        if let Err(err) = pace.write(path) {
+            tracing::warn!("the pace cannot be kept over a restart: {err}");
+        }
     }
 
     /// Gives the waiter its permit, or says when it is worth asking again (none: when something changes).
@@ -249,6 +349,7 @@ impl Inner {
             topic.previews = if fresh { 1 } else { topic.previews + 1 };
             topic.previewed = Some(now);
         }
+        self.keep(&state, now);
         Ok(())
     }
 }
@@ -272,8 +373,7 @@ impl Chat {
         let is_group = chat < 0;
         let preview = waiter.priority == Priority::Preview;
         if is_group {
-            let most = limits.group_per_minute;
-            let most = if preview { most.saturating_sub(RESERVE).max(1) } else { most };
+            let most = self.most(limits, waiter.priority, now);
             not_before(over(&self.sent, most, waiter.cost).map(|it| it + MINUTE));
         }
         if preview && let Some(topic) = self.topics.get(&waiter.topic) {
@@ -281,6 +381,21 @@ impl Chat {
             not_before(topic.previewed.map(|it| it + gap));
         }
         ready
+    }
+
+    /// Requests of a group's minute that one of this urgency may make: each leaves room for what is more urgent. Half of
+    /// the topics that were at work in the last minute may want to answer within the next one.
+    fn most(&self, limits: &Limits, priority: Priority, now: Instant) -> usize {
+        let lately = |it: &Topic| it.served.is_some_and(|it| now - it < MINUTE);
+        let lately = self.topics.iter().filter(|(_, it)| lately(it)).map(|(id, _)| *id);
+        let answers = self.busy.iter().copied().chain(lately).collect::<BTreeSet<_>>().len() / 2;
+        let all = limits.group_per_minute;
+        match priority {
+            Priority::Preview => all.saturating_sub(RESERVE.max(answers + 2)).max(1),
+            Priority::FirstStatus => all.saturating_sub(answers).max(1),
+            Priority::Error | Priority::Final => all,
+            Priority::Urgent => all + URGENT_SPARE,
+        }
     }
 
     /// How long a topic waits between two previews: two seconds at first, then its share of what previews may have.
@@ -464,19 +579,81 @@ mod tests {
         drop(budget.permit(FORUM, 1, Priority::Preview, 1).await);
     }
 
+    /// A budget kept in `dir`, as a process that was just started has it.
+    fn kept(dir: &tempfile::TempDir) -> Budget {
+        Budget::kept(Limits::default(), dir.path().join("pace.json"))
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_forgets_nothing_that_was_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        // The request is about to go out, and that is the last that happens.
+        let begun = Instant::now();
+        let permit = kept(&dir).permit(FORUM, 1, Priority::Final, 1).await;
+        std::mem::forget(permit);
+        let next = kept(&dir);
+        assert_eq!(next.left(FORUM), Some(17));
+        drop(next.permit(FORUM, 1, Priority::Urgent, 1).await);
+        assert!(begun.elapsed() >= Duration::from_millis(1000), "{:?}", begun.elapsed());
+        assert_eq!(kept(&dir).left(FORUM), Some(16));
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_forgets_no_freeze() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = kept(&dir);
+        first.freeze(FORUM, Duration::from_secs(13_938));
+        first.freeze_reactions(PERSON, Duration::from_secs(300));
+        let next = kept(&dir);
+        assert!(next.is_frozen(FORUM) && !next.is_frozen(PERSON));
+        let soon = Instant::now() + Duration::from_secs(13_900);
+        assert!(next.try_reaction(FORUM).is_err_and(|it| it > soon));
+        assert!(next.try_reaction(PERSON).is_err());
+        drop(next.permit(PERSON, 0, Priority::Final, 1).await);
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_restart_does_not_forget_what_was_spent() {
+    async fn reactions_have_a_pace_and_a_rest_of_their_own() {
         let budget = Budget::new(Limits::default());
+        for _ in 0..5 {
+            assert_eq!(budget.try_reaction(FORUM), Ok(()));
+        }
+        assert_eq!(budget.try_reaction(FORUM), Err(Instant::now() + SECOND));
+        budget.freeze_reactions(FORUM, Duration::from_secs(25));
+        let start = Instant::now();
+        drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        budget.freeze(FORUM, Duration::from_secs(40));
+        assert_eq!(budget.try_reaction(FORUM), Err(start + Duration::from_secs(40)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_crowd_statuses_leave_room_for_answers_and_a_stop_finds_room_always() {
+        let budget = Budget::new(Limits::default());
+        budget.set_busy(FORUM, (1..=12).collect());
+        assert!(budget.is_crowded(FORUM));
+        let start = Instant::now();
+        for topic in 1..=12 {
+            drop(budget.permit(FORUM, topic, Priority::FirstStatus, 1).await);
+        }
+        assert!(start.elapsed() < MINUTE / 2, "{:?}", start.elapsed());
+        // Six are left for answers; the next status has to wait for the window.
+        let one_more = budget.permit(FORUM, 13, Priority::FirstStatus, 1);
+        assert!(tokio::time::timeout(MINUTE / 2, one_more).await.is_err());
+        for topic in 1..=6 {
+            drop(budget.permit(FORUM, topic, Priority::Final, 1).await);
+        }
+        assert!(start.elapsed() < MINUTE, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spent_minute_has_room_for_a_stop() {
+        let budget = Budget::new(Limits::default());
+        let start = Instant::now();
         for _ in 0..18 {
             drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
         }
-        let next = Budget::new(Limits::default());
-        for (chat, ages) in budget.spent() {
-            next.remember(chat, ages);
-        }
-        assert_eq!(next.left(FORUM), Some(0));
-        let start = Instant::now();
-        drop(next.permit(FORUM, 1, Priority::Final, 1).await);
-        assert!(start.elapsed() > Duration::from_secs(35));
+        drop(budget.permit(FORUM, 1, Priority::Urgent, 1).await);
+        assert!(start.elapsed() < MINUTE / 2, "{:?}", start.elapsed());
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn stop(face: &Face, said: Said, held: bool) {
 async fn obey(face: &Face, said: Said, held: bool) {
     let Some(spoken) = parse(&said.text) else { return };
     if !is_for(spoken.bot, &face.bot.username) {
-        face.react(said.address.chat, said.message, None).await;
+        face.react(said.address.chat, said.message, None);
         return;
     }
     let (Some(key), Some(thread)) = (key_of(said.update), face.thread_at(said.address)) else {
@@ -50,7 +50,7 @@ async fn obey(face: &Face, said: Said, held: bool) {
     if let Some(words) = answer {
         desk.answer(words).await;
         // Answered: the eyes have seen enough.
-        face.react(said.address.chat, said.message, None).await;
+        face.react(said.address.chat, said.message, None);
     }
 }
 
@@ -435,7 +435,7 @@ impl Desk<'_> {
                     files: vec![file],
                 };
                 self.face.notify(it).await;
-                self.face.react(self.said.address.chat, self.said.message, None).await;
+                self.face.react(self.said.address.chat, self.said.message, None);
                 None
             }
             Ok(None) => Some("Nothing was said here yet.".to_owned()),

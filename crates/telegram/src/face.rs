@@ -1,19 +1,13 @@
 //! What every part of the service shares: the connection, the budget, the queue, the book, and small things said with them.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use teloxide::payloads::{
-    DeleteMessage, SendChatAction, SendMessage, SetMessageReaction, setters::*,
-};
+use teloxide::payloads::{DeleteMessage, SendChatAction, SendMessage, setters::*};
 use teloxide::requests::Payload;
 use teloxide::types::{
-    ChatAction, ChatId, LinkPreviewOptions, MessageId, ParseMode, ReactionType,
-    ThreadId as TgThread,
+    ChatAction, ChatId, LinkPreviewOptions, MessageId, ParseMode, ThreadId as TgThread,
 };
 use tinyclaw_domain::{
     Channel, FileRef, Key, Message, Outcome, Progress, Reply, Source, ThreadId, Threads,
@@ -22,7 +16,6 @@ use tinyclaw_ledger::{Progresses, StateDir, read_threads};
 use tinyclaw_queue::{Durability, PublishError, Published, Queue, Side, View};
 use tinyclaw_service::settings::{Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
-use tokio::sync::Mutex as AsyncMutex;
 
 use crate::board::Board;
 use crate::book::{Address, Book};
@@ -31,6 +24,7 @@ use crate::clear::Leftovers;
 use crate::client::{CallError, Client};
 use crate::inbox::Inbox;
 use crate::people::People;
+use crate::reactions::Reactions;
 use crate::text;
 
 /// How long things take. Tests shorten some of it.
@@ -131,15 +125,8 @@ pub(crate) struct Face {
     pub(crate) searching: tokio::sync::Mutex<()>,
     /// Turns that are over and whose status or reaction is not as it should be.
     pub(crate) leftovers: Leftovers,
-    /// Messages on which somebody is putting a reaction.
-    pub(crate) reacting: Mutex<Reacting>,
+    pub(crate) reactions: Reactions,
 }
-
-/// By chat and message.
-type Reacting = HashMap<(i64, i32), Weak<AsyncMutex<()>>>;
-
-/// More messages than this are not remembered after their reaction is there.
-const REACTING_MAX: usize = 256;
 
 impl Face {
     pub(crate) fn people(&self) -> People {
@@ -202,97 +189,39 @@ impl Face {
         })
     }
 
-    /// A call that no limit of messages counts: a reaction, typing, the removal of a message. A chat that Telegram wants
-    /// left alone is left alone, and the call is dropped; and what Telegram says to such a call holds for the chat.
-    async fn lightly<P: Payload + Serialize>(
-        &self,
-        chat: i64,
-        payload: &P,
-    ) -> Result<Value, CallError> {
-        if self.budget.is_frozen(chat) {
-            let why = "the chat is left alone for a while".to_owned();
-            return Err(CallError::Unsent { method: P::NAME, why });
-        }
-        let done = self.client.call(payload).await;
-        if let Err(CallError::Flood { wait, .. }) = &done {
-            self.budget.freeze(chat, *wait);
-            self.vitals.count("floodsTotal", 1);
-        }
-        done
-    }
-
-    /// Seen, says the reaction. It goes out by itself, and before any other one on this message.
-    pub(crate) fn look_at(self: &Arc<Face>, chat: i64, message: i32) {
-        let turn = self.turn_on(chat, message).try_lock_owned();
-        let face = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Err(err) = face.send_reaction(chat, message, Some("👀")).await {
-                tracing::debug!("no reaction: {err}");
-            }
-            drop(turn);
-        });
-    }
-
-    /// The right to put a reaction on a message: Telegram keeps the last one that it hears, and requests on different
-    /// lines overtake each other.
-    fn turn_on(&self, chat: i64, message: i32) -> Arc<AsyncMutex<()>> {
-        let mut all = self.reacting.lock().unwrap_or_else(|it| it.into_inner());
-        if all.len() > REACTING_MAX {
-            all.retain(|_, it| it.strong_count() > 0);
-        }
-        let known = all.get(&(chat, message)).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let new = Arc::new(AsyncMutex::new(()));
-            all.insert((chat, message), Arc::downgrade(&new));
-            new
-        })
-    }
-
-    /// Puts one emoji on a message, or takes ours off.
-    pub(crate) async fn react(&self, chat: i64, message: i32, emoji: Option<&str>) {
-        if let Err(err) = self.try_react(chat, message, emoji).await {
-            tracing::debug!("no reaction: {err}");
-        }
-    }
-
-    /// [`Face::react`] for a reaction that matters.
-    pub(crate) async fn try_react(
-        &self,
-        chat: i64,
-        message: i32,
-        emoji: Option<&str>,
-    ) -> Result<(), CallError> {
-        let turn = self.turn_on(chat, message);
-        let _turn = turn.lock().await;
-        self.send_reaction(chat, message, emoji).await
-    }
-
-    async fn send_reaction(
-        &self,
-        chat: i64,
-        message: i32,
-        emoji: Option<&str>,
-    ) -> Result<(), CallError> {
-        let reaction = emoji.map(|it| ReactionType::Emoji { emoji: it.to_owned() });
-        let payload = SetMessageReaction::new(ChatId(chat), MessageId(message)).reaction(reaction);
-        self.lightly(chat, &payload).await.map(drop)
-    }
-
     /// Shows "typing" for a few seconds.
     pub(crate) async fn type_in(&self, address: Address) {
         let mut payload = SendChatAction::new(ChatId(address.chat), ChatAction::Typing);
         if let Some(topic) = address.topic {
             payload = payload.message_thread_id(TgThread(MessageId(topic)));
         }
-        if let Err(err) = self.lightly(address.chat, &payload).await {
-            tracing::debug!("no typing: {err}");
+        if self.budget.is_hushed(address.chat) {
+            return;
+        }
+        match self.client.call(&payload).await {
+            // As light as a reaction: messages go on.
+            Err(CallError::Flood { wait, .. }) => {
+                self.budget.freeze_reactions(address.chat, wait);
+            }
+            Err(err) => tracing::debug!("no typing: {err}"),
+            Ok(_) => {}
         }
     }
 
-    /// Removes a message of ours. One that is gone is as good.
+    /// Removes a message of ours, which no limit of messages counts. One that is gone is as good. In a chat that Telegram
+    /// wants left alone it is not tried, and what Telegram says to it holds for the chat.
     pub(crate) async fn delete(&self, chat: i64, message: i64) -> Result<(), CallError> {
+        if self.budget.is_frozen(chat) {
+            let why = "the chat is left alone for a while".to_owned();
+            return Err(CallError::Unsent { method: DeleteMessage::NAME, why });
+        }
         let id = MessageId(i32::try_from(message).unwrap_or_default());
-        match self.lightly(chat, &DeleteMessage::new(ChatId(chat), id)).await {
+        let done = self.client.call(&DeleteMessage::new(ChatId(chat), id)).await;
+        if let Err(CallError::Flood { wait, .. }) = &done {
+            self.budget.freeze(chat, *wait);
+            self.vitals.count("floodsTotal", 1);
+        }
+        match done {
             Err(err) if err.refusal().is_none() => Err(err),
             _ => Ok(()),
         }

@@ -248,7 +248,7 @@ impl Intake {
                 albums.pop_front();
             }
         }
-        self.face.look_at(said.address.chat, said.message);
+        self.face.react(said.address.chat, said.message, Some("👀"));
     }
 
     fn nothing(&self, id: i64, why: &str) {

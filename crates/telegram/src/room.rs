@@ -336,14 +336,9 @@ impl Room {
             .iter()
             .enumerate()
             .filter(|(at, it)| *at == 0 || it.album.is_none() || it.album != pieces[at - 1].album);
-        let others: Vec<(i64, i32)> =
-            looked_at.skip(shown).map(|(_, it)| (it.address.chat, it.message)).collect();
-        let face = Arc::clone(&self.face);
-        tokio::spawn(async move {
-            for (chat, message) in others {
-                face.react(chat, message, None).await;
-            }
-        });
+        for (_, other) in looked_at.skip(shown) {
+            self.face.react(other.address.chat, other.message, None);
+        }
     }
 
     fn end(&self, ids: &[i64]) {

@@ -68,7 +68,7 @@ pub(crate) async fn publish(face: &Face, pieces: &[Said], prepared: Prepared) {
     }
     let text = troubles.join("\n");
     if is_void {
-        face.react(first.address.chat, first.message, None).await;
+        face.react(first.address.chat, first.message, None);
         face.notify(notice(&key, "unread", thread, text, first)).await;
         return;
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +14,7 @@ use tinyclaw_disk::Lock;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Options as QueueOptions, Queue};
 use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
-use tinyclaw_service::{Shutdown, Vitals, http, logs, now_ms};
+use tinyclaw_service::{Shutdown, Vitals, http, logs};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,6 +31,7 @@ use crate::intake::{self, Intake};
 use crate::line;
 use crate::outlet;
 use crate::poll::{self, Alive};
+use crate::reactions::{self, Reactions};
 
 /// How often the book is written when it changed.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -100,14 +101,13 @@ async fn begin(
     let client = Client::new(&store.current().1.api_url, token)?;
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
     let Some(queue) = queue(state, &store, vitals, shutdown).await else { return Ok(None) };
-    let budget = Budget::new(options.limits);
+    let budget = Budget::kept(options.limits, state.telegram_pace());
     let opened = when_opened("book", vitals, shutdown, || Ok(Book::open(&state.telegram())?)).await;
     let Some((book, notes)) = opened else { return Ok(None) };
     for note in &notes {
         tracing::warn!("{note}");
     }
     vitals.concern("book", (!notes.is_empty()).then(|| notes.join("; ")));
-    book.restore(&budget, now_ms());
     let opened = when_opened("updates", vitals, shutdown, || {
         Inbox::open(&state.updates())
             .with_context(|| format!("cannot open {}", state.updates().display()))
@@ -132,7 +132,7 @@ async fn begin(
         board: Board::default(),
         searching: tokio::sync::Mutex::default(),
         leftovers: Leftovers::default(),
-        reacting: Mutex::default(),
+        reactions: Reactions::default(),
     };
     Ok(Some((Arc::new(face), lock)))
 }
@@ -143,6 +143,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     let intake = Arc::new(Intake::new(Arc::clone(&face)));
     let mut parts = JoinSet::new();
     parts.spawn(line::run(Arc::clone(&face)));
+    parts.spawn(reactions::run(Arc::clone(&face)));
     parts.spawn(outlet::run(Arc::clone(&face)));
     parts.spawn(board::run(Arc::clone(&face)));
     parts.spawn(clear::run(Arc::clone(&face)));
@@ -177,7 +178,7 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     if tokio::time::timeout(STOP_TIME, ended).await.is_err() {
         tracing::warn!("something is still under way: leaving it");
     }
-    if let Err(err) = tokio::task::block_in_place(|| face.book.save(&face.budget, now_ms())) {
+    if let Err(err) = tokio::task::block_in_place(|| face.book.save()) {
         tracing::error!("{:#}", anyhow::Error::from(err));
     }
     tracing::info!("telegram is down");
@@ -330,7 +331,7 @@ async fn keep(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>) {
             () = tokio::time::sleep(SAVE_EVERY) => {}
             () = face.shutdown.begun() => return,
         }
-        if let Err(err) = tokio::task::block_in_place(|| face.book.save(&face.budget, now_ms())) {
+        if let Err(err) = tokio::task::block_in_place(|| face.book.save()) {
             tracing::error!("{:#}", anyhow::Error::from(err));
         }
         let vitals = &face.vitals;

@@ -59,7 +59,7 @@ async fn keep(
         {
             thinks = waits;
             let emoji = if waits { "🤔" } else { "👀" };
-            face.react(face.book.present(asked.chat), asked.message_id, Some(emoji)).await;
+            face.react(face.book.present(asked.chat), asked.message_id, Some(emoji));
         }
         if works && now >= type_at {
             type_at = now + face.timing.typing;

@@ -88,6 +88,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
             gap_ms: 0,
             overall_per_second: 1_000_000,
             preview_gap_ms: 0,
+            reactions_per_second: 100_000,
         };
         Options { timing, limits }
     } else {

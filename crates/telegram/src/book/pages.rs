@@ -60,8 +60,6 @@ pub(super) struct Pages {
     pub(super) heard: VecDeque<Kept<Heard>>,
     /// Our answers.
     pub(super) said: VecDeque<Kept<Said>>,
-    /// When a chat was written to in the last minute, in ms since 1970.
-    pub(super) spent: Known<i64, Vec<u64>>,
     /// Topics whose creation was begun and not seen to end.
     pub(super) creating: Known<Key, String>,
     /// The commands that were registered last.

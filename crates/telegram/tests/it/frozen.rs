@@ -41,17 +41,51 @@ async fn a_restart_does_not_forget_what_is_left_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_telegram_says_to_a_reaction_holds_for_the_chat() {
+async fn what_telegram_says_to_a_reaction_holds_for_reactions_only() {
     let office = Office::open().await;
     office.fake.act(Control::Break { fault: Fault::too_many("setMessageReaction", 1, 3) });
     office.ada(None, "hello");
     let turn = office.claim().await;
-    office
-        .until_health("frozen", |it| {
-            it.numbers.get("lastFloodWaitSeconds").is_some_and(|it| *it == 3)
-        })
-        .await;
+    office.until_health("hushed", |it| it.numbers.contains_key("reactionFloodsTotal")).await;
     turn.answer("Hello.");
-    office.until_said("Ada [✍]:\n    hello\n").await;
+    office.until_said("Ada [✍]:\n    hello\nTinyClaw (to Ada: hello):\n    Hello.\n").await;
+    let calls: Vec<String> = office.fake.calls().into_iter().map(|it| it.method).collect();
+    let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
+    let of_interest: Vec<&str> =
+        calls.into_iter().filter(|it| ["setMessageReaction", "sendMessage"].contains(it)).collect();
+    assert_eq!(of_interest, ["setMessageReaction", "sendMessage", "setMessageReaction"]);
+    office.close().await;
+}
+
+/// An office whose chat Telegram wants left alone for so long, from now on.
+async fn left_alone(seconds: u64) -> Office {
+    let office = Office::open().await;
+    office.fake.act(Control::Break { fault: Fault::too_many("sendMessage", 1, seconds) });
+    office.ada(None, "/whoami");
+    office.until_health("frozen", |it| it.numbers.contains_key("lastFloodWaitSeconds")).await;
+    office
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eyes_that_a_rest_held_back_come_when_it_is_over() {
+    let office = left_alone(2).await;
+    office.ada(None, "think");
+    let turn = office.claim().await;
+    office.until_said("Ada [👀]:\n    think\n").await;
+    turn.answer("Thought.");
+    office.until_said("Ada [✍]:\n    think\n").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rest_that_telegram_wants_outlives_a_kill() {
+    let office = left_alone(4).await;
+    office.kill().await;
+    office.start();
+    office.until_said("You are not an admin.").await;
+    let calls = office.fake.calls();
+    let at: Vec<_> = calls.iter().filter(|it| it.method == "sendMessage").map(|it| it.at).collect();
+    assert_eq!(at.len(), 2);
+    assert!(at[1] - at[0] >= std::time::Duration::from_millis(3900), "{:?}", at[1] - at[0]);
     office.close().await;
 }

@@ -193,7 +193,7 @@ fn small_book(dir: &TempDir) -> Value {
     book.migrate(-5, -1005).unwrap();
     book.heard(HOME, 3, &"tg-812345001".parse().unwrap());
     book.said(HOME, 4, Some(Model::Opus));
-    book.save(&budget(), NOW).unwrap();
+    book.save().unwrap();
     told(&book)
 }
 
@@ -253,7 +253,7 @@ fn no_power_cut_takes_an_address_that_was_kept() {
         let bound = tinyclaw_disk::testing::steps_so_far();
         for offset in 1..4 {
             book.set_offset(offset, NOW);
-            book.save(&budget(), NOW).unwrap();
+            book.save().unwrap();
         }
         bound
     });
@@ -401,7 +401,6 @@ fn what_a_later_version_wrote_is_kept_at_every_depth() {
             {"chat": HOME, "id": 5, "model": "poet"},
             {"poll": 7},
         ],
-        "spent": {},
         "creating": {"tg-9": "dates", "?": {"name": "a"}},
         "commands": "",
         "stories": {"a": [1, 2]},
@@ -413,7 +412,7 @@ fn what_a_later_version_wrote_is_kept_at_every_depth() {
     assert_eq!((book.model_of(HOME, 4), book.model_of(HOME, 5)), (Some(Model::Opus), None));
     assert!(book.knows(HOME, 5), "a message of ours, whoever wrote it");
     book.set_name(&ThreadId::topic(2), moved().1, "dates");
-    book.save(&budget(), NOW).unwrap();
+    book.save().unwrap();
     let mut written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     written.as_object_mut().unwrap().remove("checksum");
     let mut expected = later;

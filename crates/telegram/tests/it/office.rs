@@ -69,6 +69,7 @@ pub(crate) fn quick() -> Options {
         gap_ms: 0,
         overall_per_second: 100_000,
         preview_gap_ms: 0,
+        reactions_per_second: 100_000,
     };
     Options { timing, limits }
 }
