@@ -3,7 +3,7 @@
 //! A turn's status is shown by a task of its own, which is in [`crate::show`]. Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
 //! keeps the message's id over a restart. What a status looks like is in [`crate::look`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tinyclaw_domain::{Channel, Key, Lane, Message, Source, ThreadId};
 use tinyclaw_ledger::{health, load, save};
 use tinyclaw_queue::Place;
 use tinyclaw_service::now_ms;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ use crate::show::show;
 
 /// How often the queue and the running turns are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// A turn that somebody stops and that goes on for so long does not react.
+const DEAF_AFTER_MS: u64 = 5_000;
 /// More messages than this in one folder are not shown.
 const LIST_MAX: usize = 2_000;
 
@@ -37,6 +39,8 @@ const LIST_MAX: usize = 2_000;
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
+    /// Something is to be shown at once.
+    hurry: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +50,10 @@ struct State {
     retired: HashSet<Key>,
     /// What was read of messages; `None` for those that are not shown.
     subjects: HashMap<Key, Option<Arc<Subject>>>,
+    /// Messages that somebody stops, and since when, in ms since 1970.
+    stopping: HashMap<Key, u64>,
+    /// Chats in which topics are at work.
+    busy: HashSet<i64>,
 }
 
 #[derive(Debug)]
@@ -103,6 +111,12 @@ impl Board {
         read_status(face, key)
     }
 
+    /// Somebody stops this: it shows at once, before whoever has to do it has heard of it.
+    pub(crate) fn stop(&self, key: &Key) {
+        self.state().stopping.entry(key.clone()).or_insert_with(now_ms);
+        self.hurry.notify_one();
+    }
+
     /// The delivery is over, well or not.
     pub(crate) fn release(&self, key: &Key) {
         self.state().retired.remove(key);
@@ -156,6 +170,7 @@ pub(crate) async fn run(face: Arc<Face>) {
         };
         tokio::select! {
             () = pause => {}
+            () = face.board.hurry.notified() => {}
             () = face.shutdown.begun() => return,
         }
     }
@@ -209,6 +224,7 @@ fn tick(face: &Arc<Face>) -> bool {
             }
         }
         state.subjects.retain(|key, _| looks.contains_key(key));
+        state.stopping.retain(|key, _| looks.contains_key(key));
         !state.shows.is_empty()
     };
     for key in gone {
@@ -230,10 +246,12 @@ fn looks(face: &Arc<Face>) -> std::io::Result<Looks> {
     let away = nobody_works(face, now);
     let mut looks = Looks::new();
     let mut busy_since: HashMap<Lane, u64> = HashMap::new();
+    let mut busy = HashSet::new();
     for entry in face.view.list(Place::Processing, LIST_MAX)? {
         let progress = face.progress(&entry.key);
         let since = progress.as_ref().map_or(entry.queued_at, |it| it.started_at);
         busy_since.insert(entry.lane.clone(), since);
+        busy.insert(entry.lane.clone());
         if let Some(subject) = subject(face, &entry) {
             let look = match progress {
                 // What is told of a turn outlives whoever told it.
@@ -248,6 +266,7 @@ fn looks(face: &Arc<Face>) -> std::io::Result<Looks> {
     for entry in face.view.list(Place::Incoming, LIST_MAX)? {
         let position = positions.entry(entry.lane.clone()).or_default();
         *position += 1;
+        busy.insert(entry.lane.clone());
         let Some(subject) = subject(face, &entry) else { continue };
         let busy_since = busy_since.get(&entry.lane).copied();
         let again_at = entry.not_before.filter(|it| *it > now);
@@ -267,7 +286,33 @@ fn looks(face: &Arc<Face>) -> std::io::Result<Looks> {
         };
         looks.insert(entry.key, (subject, look));
     }
+    for (key, since) in &face.board.state().stopping {
+        if let Some((_, look)) = looks.get_mut(key) {
+            look.stop(now.saturating_sub(*since) >= DEAF_AFTER_MS);
+        }
+    }
+    tell_busy(face, busy);
     Ok(looks)
+}
+
+/// Tells the budget which topics are at work: their answers come before looks at them.
+fn tell_busy(face: &Face, lanes: HashSet<Lane>) {
+    let mut chats: HashMap<i64, BTreeSet<i64>> = HashMap::new();
+    for lane in lanes {
+        if let Lane::Thread(thread) = lane
+            && let Some(address) = face.address_of(&thread)
+        {
+            chats.entry(address.chat).or_default().insert(address.lane());
+        }
+    }
+    let now: HashSet<i64> = chats.keys().copied().collect();
+    let before = std::mem::replace(&mut face.board.state().busy, now);
+    for chat in before {
+        chats.entry(chat).or_default();
+    }
+    for (chat, topics) in chats {
+        face.budget.set_busy(chat, topics);
+    }
 }
 
 fn subject(face: &Face, entry: &tinyclaw_queue::Entry) -> Option<Arc<Subject>> {

@@ -4,6 +4,7 @@
 //! queue, so that an answer is given once. A command that is none is answered, not sent to Claude.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use teloxide::payloads::{CloseForumTopic, ReopenForumTopic};
 use teloxide::types::{ChatId, MessageId, ThreadId as TgThread};
@@ -13,6 +14,7 @@ use tinyclaw_queue::{Place, Side};
 
 use crate::book::Address;
 use crate::budget::Priority;
+use crate::clear::is_over;
 use crate::client::{CallError, Refusal};
 use crate::commands::{Spoken, help, is_for, parse, usage};
 use crate::export;
@@ -31,8 +33,28 @@ pub(crate) async fn run(face: &Face, said: Said) {
 }
 
 /// Stops what runs in a thread. `held` says that something of the same person was stopped before it was in the queue.
-pub(crate) async fn stop(face: &Face, said: Said, held: bool) {
+pub(crate) async fn stop(face: &Arc<Face>, said: Said, held: bool) {
+    let (chat, message, key) = (said.address.chat, said.message, key_of(said.update));
     obey(face, said, held).await;
+    if let Some(key) = key {
+        let face = Arc::clone(face);
+        tokio::spawn(async move {
+            // It is answered by what it stops, and the eyes have nothing to look at any more.
+            let watch = face.view.watch();
+            loop {
+                let changed = watch.changed();
+                let found = tokio::task::block_in_place(|| face.view.find(&key));
+                if found.is_ok_and(|it| is_over(it.map(|it| it.place))) {
+                    break;
+                }
+                tokio::select! {
+                    () = changed => {}
+                    () = face.shutdown.begun() => return,
+                }
+            }
+            face.react(chat, message, None);
+        });
+    }
 }
 
 async fn obey(face: &Face, said: Said, held: bool) {
@@ -291,6 +313,9 @@ impl Desk<'_> {
             }
             _ => waiting,
         };
+        if let Some(key) = &key {
+            self.face.board.stop(key);
+        }
         let failed = self.order(Command::Stop { key }).await;
         failed.or_else(|| self.held.then(|| NOT_BEGUN.to_owned()))
     }

@@ -36,6 +36,8 @@ pub struct Timing {
     pub stall: Duration,
     /// A turn that takes longer gets a status message.
     pub status_after: Duration,
+    /// The same when more than a few topics of its chat are at work.
+    pub crowd_status_after: Duration,
     /// An album is complete when nothing came for so long.
     pub album_gap: Duration,
     /// What is sent in one go, an album or not, is complete after this at last.
@@ -57,6 +59,7 @@ impl Default for Timing {
             poll: Duration::from_secs(50),
             stall: Duration::from_secs(120),
             status_after: Duration::from_secs(2),
+            crowd_status_after: Duration::from_secs(5),
             album_gap: Duration::from_millis(600),
             join_max: Duration::from_secs(3),
             split_gap: Duration::from_millis(1500),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Key, PermissionAnswer, Progress, ReplyButton, TurnState};
+use tinyclaw_domain::{Key, Model, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
 
 use crate::press::Button;
@@ -37,6 +37,8 @@ pub(crate) enum Look {
     Turn(Box<Progress>),
     /// Its turn asks for permission.
     Asks { progress: Box<Progress>, question: Box<Question>, sheet: Sheet },
+    /// Somebody stops it.
+    Stopping { model: Option<Model>, is_deaf: bool },
     /// There is nobody to work on it.
     Away,
     /// It is over; nothing is shown any more.
@@ -77,6 +79,30 @@ impl Look {
     /// Whether something else has to be done first, which a reaction says.
     pub(crate) fn is_behind_others(&self) -> bool {
         matches!(self, Look::Waiting { position: 2.., .. })
+    }
+
+    /// Somebody stops it. Whether anybody is there to do it is told before all.
+    pub(crate) fn stop(&mut self, is_deaf: bool) {
+        let model = match self {
+            Look::Away | Look::Settled => return,
+            Look::Turn(progress) | Look::Asks { progress, .. } => progress.model,
+            Look::Stopping { model, .. } => *model,
+            _ => None,
+        };
+        *self = Look::Stopping { model, is_deaf };
+    }
+
+    /// What a person waits for with a finger on the button, by a name: a question, or the sign that a stop was heard.
+    pub(crate) fn urgent(&self) -> Option<String> {
+        match self {
+            Look::Stopping { is_deaf, .. } => Some(format!("stop {is_deaf}")),
+            _ => self.question(),
+        }
+    }
+
+    /// Whether it has not begun.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self, Look::Waiting { .. })
     }
 
     /// The open question, if there is one. One whose file is on its way is not asked yet.
@@ -120,6 +146,13 @@ impl Look {
                     .to_owned(),
                 Some(stop(key)),
             ),
+            Look::Stopping { model, is_deaf } => {
+                let who = model.map_or(String::new(), |it| format!("{it} · "));
+                let deaf =
+                    "\n<i>It does not react yet, and is ended by force if it goes on so.</i>";
+                let deaf = if *is_deaf { deaf } else { "" };
+                picture(format!("{who}stopping …{deaf}"), Some(stop(key)))
+            }
             Look::Starting => picture("starting".to_owned(), Some(stop(key))),
             Look::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
             Look::Asks { progress, question, sheet } => {
@@ -295,7 +328,7 @@ mod tests {
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
     use tinyclaw_domain::approval::Rule;
-    use tinyclaw_domain::{Ask, Model, ThreadId, ToolUse};
+    use tinyclaw_domain::{Ask, ThreadId, ToolUse};
 
     use super::*;
 
@@ -444,6 +477,31 @@ mod tests {
                 prop_assert!(parsed.text.contains(question.body.trim()), "{:?}", parsed.text);
             }
         }
+    }
+
+    #[test]
+    fn a_stop_is_seen_at_once_and_a_turn_that_does_not_react_to_it_too() {
+        let mut look = Look::Turn(Box::new(progress()));
+        look.stop(false);
+        let heard = look.urgent();
+        check(
+            look.clone(),
+            expect![[r#"
+                sonnet · stopping …
+                "Stop""#]],
+        );
+        look.stop(true);
+        assert_ne!(look.urgent(), heard);
+        check(
+            Look::Stopping { model: None, is_deaf: true },
+            expect![[r#"
+                stopping …
+                <i>It does not react yet, and is ended by force if it goes on so.</i>
+                "Stop""#]],
+        );
+        let mut look = Look::Away;
+        look.stop(true);
+        assert_eq!(look, Look::Away);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
-use tinyclaw_domain::{Channel, Message, Model};
+use tinyclaw_domain::{Channel, Command, Message, Model, Outcome};
 use tinyclaw_queue::{DEATHS_MAX, Lease, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
@@ -194,6 +194,17 @@ impl Delivery<'_> {
         })
     }
 
+    /// Who stopped something waits for just that; what we say by ourselves nobody waits for.
+    fn priority(&self) -> Priority {
+        let reply = self.message.reply.as_ref();
+        let stopped = reply.is_some_and(|it| it.outcome == Outcome::Stopped);
+        if stopped || matches!(self.message.command, Some(Command::Stop { .. })) {
+            return Priority::Urgent;
+        }
+        let is_notice = self.message.key.as_str().starts_with("n-");
+        if is_notice { Priority::Error } else { Priority::Final }
+    }
+
     /// Sends one part, however often it takes.
     async fn send(&mut self, mut letter: Letter<'_>) -> Result<(), Stop> {
         let mut address = self.address()?;
@@ -204,16 +215,8 @@ impl Delivery<'_> {
         loop {
             line_is_up(self.face).await;
             let target = self.edit_target(&letter, address);
-            let priority = if self.message.key.as_str().starts_with("n-") {
-                Priority::Error
-            } else {
-                Priority::Final
-            };
-            let permit = self
-                .face
-                .budget
-                .permit(address.chat, address.lane(), priority, letter.cost())
-                .await;
+            let (lane, cost) = (address.lane(), letter.cost());
+            let permit = self.face.budget.permit(address.chat, lane, self.priority(), cost).await;
             if self.lease_do(|it| it.intend(letter.part, now_ms())).is_err() {
                 return Err(Stop::Later(Duration::from_secs(5)));
             }

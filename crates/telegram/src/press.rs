@@ -171,6 +171,7 @@ async fn obey(face: &Face, press: &Press) -> &'static str {
             if !may_stop(face, press.from, asked.sender_id.as_deref()) {
                 return "Only who asked, or an admin, may stop this.";
             }
+            face.board.stop(&asked.key);
             let stop = Command::Stop { key: Some(asked.key.clone()) };
             order(face, press, key, asked.thread_id, stop).await;
             "Stopping."

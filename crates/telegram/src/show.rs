@@ -26,6 +26,8 @@ use crate::topics::{Detour, detour};
 
 /// A status in which nothing but the seconds changed is sent again after this.
 const STILL_EVERY: Duration = Duration::from_secs(15);
+/// Whether a crowd is gone is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// After a failure that may pass.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What Telegram does not take it may take later; a new question is not kept waiting.
@@ -50,13 +52,23 @@ pub(crate) async fn show(
         detoured: false,
         note: None,
     };
-    // A status that is there already, or perhaps, has nothing to wait for.
-    let wait = if status.is_some() { Duration::ZERO } else { face.timing.status_after };
     let (thread, asked) = (subject.thread.clone(), subject.origin.clone());
     let signs = Signs::start(Arc::clone(&face), thread, asked, look.clone());
-    tokio::select! {
-        () = tokio::time::sleep_until(begun + wait) => {}
-        () = ended(look.clone()) => return,
+    // A status that is there already, or perhaps, has nothing to wait for. In a crowd most turns get none.
+    if status.is_none() {
+        tokio::select! {
+            () = tokio::time::sleep_until(begun + face.timing.status_after) => {}
+            () = ended(look.clone()) => return,
+        }
+        let chat = face.address_of(&subject.thread).map_or(0, |it| it.chat);
+        if face.budget.is_crowded(chat) {
+            let mut urgent = look.clone();
+            let urgent = urgent.wait_for(|it| it.as_ref().is_none_or(|it| it.urgent().is_some()));
+            tokio::select! {
+                () = tokio::time::sleep_until(begun + face.timing.crowd_status_after) => {}
+                _ = urgent => {}
+            }
+        }
     }
     loop {
         tokio::select! {
@@ -88,7 +100,7 @@ pub(crate) async fn show(
                 }
                 continue;
             }
-            shown.asked = now.question();
+            shown.asked = now.urgent();
             shown.last = Some(picture);
         } else {
             drop(permit);
@@ -108,10 +120,10 @@ pub(crate) async fn show(
 /// Waits before the next try, but no longer than until there is another question. `None` when there is nothing to say any
 /// more.
 async fn rest(look: &mut watch::Receiver<Option<Look>>, now: &Look, pause: Duration) -> Option<()> {
-    let asked = now.question();
+    let known = now.urgent();
     let news = look.wait_for(|it| {
-        let asks = it.as_ref().and_then(Look::question);
-        it.is_none() || (asks.is_some() && asks != asked)
+        let urgent = it.as_ref().and_then(Look::urgent);
+        it.is_none() || (urgent.is_some() && urgent != known)
     });
     let _ = tokio::time::timeout(pause, news).await;
     look.borrow().is_some().then_some(())
@@ -135,8 +147,14 @@ async fn permit(
             continue;
         }
         let address = face.address_of(&subject.thread)?;
-        let asks = now.question();
-        let priority = if asks.is_some() && asks != shown.asked {
+        // In a crowd the reaction says that it waits, and its topic has the status of what runs there.
+        if shown.message.is_none() && now.is_waiting() && face.budget.is_crowded(address.chat) {
+            let changed = tokio::time::timeout(LOOK_AGAIN, look.changed()).await;
+            changed.unwrap_or(Ok(())).ok()?;
+            continue;
+        }
+        let urgent = now.urgent();
+        let priority = if urgent.is_some() && urgent != shown.asked {
             Priority::Urgent
         } else if shown.message.is_none() {
             Priority::FirstStatus

@@ -49,7 +49,11 @@ async fn keep(
     let mut type_at = begun;
     loop {
         let (works, waits) = match look.borrow_and_update().as_ref() {
-            Some(it) => (it.is_working(since, now_ms()), it.is_behind_others()),
+            Some(it) => {
+                // In a crowd this is all that says so.
+                let waits = it.is_waiting() && is_crowded(&face, &thread);
+                (it.is_working(since, now_ms()), waits || it.is_behind_others())
+            }
             None => return,
         };
         let now = Instant::now();
@@ -73,4 +77,8 @@ async fn keep(
             () = sleep_until(due), if works || (waits && !thinks) => {}
         }
     }
+}
+
+fn is_crowded(face: &Face, thread: &ThreadId) -> bool {
+    face.address_of(thread).is_some_and(|it| face.budget.is_crowded(it.chat))
 }

@@ -1,9 +1,10 @@
 //! Measures the Telegram face against the fake Telegram and prints one JSON object.
 //!
-//! `cargo run --release -p tinyclaw-telegram --example measure [-- --kills N]`. The client is a process of its own: this
+//! `cargo run --release -p tinyclaw-telegram --example measure [-- --kills N --seconds N --busy N]`. The client is a process of its own: this
 //! program again with `--client`, or the built `tinyclaw-telegram` where it lies beside it.
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
+mod busy;
 mod campaign;
 mod client;
 mod streaming;
@@ -33,6 +34,11 @@ struct Measured {
     busiest_minute: usize,
     floods: usize,
     previews: usize,
+    busy_answers: usize,
+    busy_final_late_p50_s: f64,
+    busy_final_late_p95_s: f64,
+    busy_statuses: usize,
+    busy_floods: usize,
     render_mb_ms: f64,
     render_parts: usize,
     idle_rss_mb: f64,
@@ -48,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         at.and_then(|it| arguments.get(it + 1)?.parse().ok()).unwrap_or(default)
     };
     let (kills, seconds) = (flag("--kills", 1000), flag("--seconds", 130));
+    let busy_seconds = flag("--busy", 300);
     let runtime = tokio::runtime::Runtime::new()?;
     let measured = runtime.block_on(async {
         let (reaction_p50_ms, reaction_p95_ms) = reactions(200).await?;
@@ -55,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         let (render_mb_ms, render_parts) = rendering();
         let killed = campaign::run(kills).await?;
         let streamed = streaming::run(Duration::from_secs(seconds as u64)).await?;
+        let busy = busy::run(Duration::from_secs(busy_seconds as u64)).await?;
         anyhow::Ok(Measured {
             reaction_p50_ms,
             reaction_p95_ms,
@@ -69,6 +77,11 @@ fn main() -> anyhow::Result<()> {
             busiest_minute: streamed.busiest_minute,
             floods: streamed.floods,
             previews: streamed.previews,
+            busy_answers: busy.answers,
+            busy_final_late_p50_s: busy.final_late_p50_s,
+            busy_final_late_p95_s: busy.final_late_p95_s,
+            busy_statuses: busy.statuses,
+            busy_floods: busy.floods,
             render_mb_ms,
             render_parts,
             idle_rss_mb,

@@ -2,9 +2,11 @@
 
 mod away;
 mod bursts;
+mod crowd;
 mod edges;
 mod errands;
 mod frozen;
+mod halt;
 mod intake;
 mod keeping;
 mod late;

@@ -57,6 +57,7 @@ pub(crate) fn quick() -> Options {
     let ms = Duration::from_millis;
     let timing = Timing {
         status_after: Duration::from_secs(3600),
+        crowd_status_after: Duration::from_secs(3600),
         album_gap: ms(300),
         join_max: Duration::from_secs(2),
         split_gap: ms(400),
