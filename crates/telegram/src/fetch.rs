@@ -57,6 +57,8 @@ pub(crate) async fn fetch(
                     wait = wait.max(asked);
                 }
                 tokio::time::sleep(wait).await;
+                // An outage costs one try, however long it takes.
+                face.client.line().up().await;
                 wait *= 2;
             }
         }

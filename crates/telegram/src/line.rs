@@ -106,7 +106,9 @@ pub(crate) async fn run(face: Arc<Face>) {
             it = state.wait_for(|it| !it.is_well()) => if it.is_err() { return },
             () = face.shutdown.begun() => return,
         }
-        tracing::warn!("Telegram does not answer: what is to be sent waits");
+        let words = "Telegram does not answer: what is to be sent waits";
+        tracing::warn!("{words}");
+        face.vitals.concern("line", Some(words.to_owned()));
         let mut wait = ASK_AFTER;
         while !state.borrow_and_update().is_well() {
             let is_well = async { drop(state.wait_for(State::is_well).await) };
@@ -118,6 +120,7 @@ pub(crate) async fn run(face: Arc<Face>) {
             wait = (wait * 2).min(ASK_EVERY);
         }
         tracing::info!("Telegram answers");
+        face.vitals.concern("line", None);
     }
 }
 

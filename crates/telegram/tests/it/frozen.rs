@@ -1,9 +1,11 @@
 //! A chat that Telegram wants left alone when a turn ends: what is left to do is done later.
 
 use tinyclaw_queue::Place;
-use tinyclaw_testkit::telegram::{Control, Fault};
+use tinyclaw_telegram::Options;
+use tinyclaw_telegram::budget::Limits as Budget;
+use tinyclaw_testkit::telegram::{Control, Fault, Limits};
 
-use crate::office::Office;
+use crate::office::{Office, quick};
 
 /// An office in which Telegram wants to hear nothing more of the chat for three seconds, from the end of a turn on.
 async fn hushed_at_the_end() -> Office {
@@ -87,5 +89,27 @@ async fn a_rest_that_telegram_wants_outlives_a_kill() {
     let at: Vec<_> = calls.iter().filter(|it| it.method == "sendMessage").map(|it| it.at).collect();
     assert_eq!(at.len(), 2);
     assert!(at[1] - at[0] >= std::time::Duration::from_millis(3900), "{:?}", at[1] - at[0]);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_do_not_make_it_hasty() {
+    let limits = Budget::default();
+    let options = Options { limits, ..quick() };
+    let office = Office::open_with(Limits::default(), options, "101").await;
+    for n in 0..8 {
+        office.ada(None, "hello");
+        office.claim().await.answer(&format!("Hello {n}."));
+    }
+    // Right after a message is there the next one would come, were it not for the kill.
+    for n in 0..7 {
+        office.until_said(&format!("    Hello {n}.\n")).await;
+        office.kill().await;
+        office.start();
+    }
+    office.until_said("    Hello 7.\n").await;
+    let calls = office.fake.calls();
+    let hasty: Vec<_> = calls.iter().filter_map(|it| it.error.as_ref()).collect();
+    assert!(hasty.is_empty(), "{hasty:?}");
     office.close().await;
 }

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, steps_of};
 use tinyclaw_domain::{Model, ThreadId};
 use tinyclaw_telegram::book::{Address, Book, BookError};
-use tinyclaw_telegram::budget::{Budget, Limits};
 use tinyclaw_telegram::inbox::{Inbox, Update};
 
 const ENOSPC: i32 = 28;
@@ -161,10 +160,6 @@ fn book(dir: &TempDir) -> Book {
     let (book, notes) = Book::open(&dir.path().join("telegram.json")).unwrap();
     assert_eq!(notes, [""; 0]);
     book
-}
-
-fn budget() -> Budget {
-    Budget::new(Limits::default())
 }
 
 fn moved() -> (ThreadId, Address) {

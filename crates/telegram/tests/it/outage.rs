@@ -1,15 +1,15 @@
 //! Telegram that does not answer for a while: nothing that is to be sent is given up for it, and nothing is left standing.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tinyclaw_domain::Delivery;
 use tinyclaw_queue::Place;
 use tinyclaw_service::Snapshot;
-use tinyclaw_testkit::telegram::{Control, FORUM, FakeTelegram, Fault, What};
-
-use std::time::Duration;
-
 use tinyclaw_telegram::{Options, Timing};
-use tinyclaw_testkit::telegram::Limits;
+use tinyclaw_testkit::telegram::{
+    ADA, Attachment, Control, FORUM, FakeTelegram, Fault, Limits, What,
+};
 
 use crate::office::{Office, PATIENCE, quick};
 
@@ -42,6 +42,8 @@ async fn survives(what: What) -> Office {
     turn.answer("Hello.");
     office.ada(None, "and now?");
     until_polls_failed(&office, 4).await;
+    let concerns = office.vitals.snapshot().numbers["concerns"].to_string();
+    assert!(concerns.contains("Telegram does not answer"), "{concerns}");
     office.fake.act(Control::Mend {});
     office.until_said("    Hello.\n").await;
     office.until_in_place(Place::Done, 1).await;
@@ -95,8 +97,8 @@ async fn an_answer_that_alone_gets_no_reply_is_given_up_in_words_for_people() {
     let fault = Fault::new("sendMessage", ALWAYS, What::BadGateway {}).about("Hello.");
     office.fake.act(Control::Break { fault });
     let name = "Website".to_owned();
-    let from = tinyclaw_testkit::telegram::ADA;
-    let topic = office.fake.act(Control::CreateTopic { chat: FORUM, from, name }).as_i64();
+    let topic = office.fake.act(Control::CreateTopic { chat: FORUM, from: ADA, name });
+    let topic = topic.as_i64();
     office.claim().await.done();
     office.ada(None, "hello");
     office.claim().await.answer("Hello.");
@@ -175,5 +177,24 @@ async fn a_retry_is_about_the_answer_and_not_about_the_notice_that_it_failed() {
     office.ada(None, "/retry");
     office.until_said("    Trying again: “hello”\n").await;
     office.until_said("TinyClaw (to Ada: hello):\n    Hello.\n").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_sent_as_an_outage_begins_is_fetched_after_it() {
+    let office = polling(Duration::from_secs(3600)).await;
+    office.break_it("getFile", 1, What::BadGateway {});
+    let file = Attachment::new("document", "a.txt", "text/plain", "a");
+    let caption = "read this".to_owned();
+    office.fake.act(Control::Send { chat: FORUM, topic: None, from: ADA, file, caption });
+    let asked =
+        |it: &FakeTelegram| it.calls().iter().any(|it| it.method == "getFile").then_some(());
+    office.fake.wait_for(PATIENCE, asked).await.unwrap();
+    office.break_it("", ALWAYS, What::BadGateway {});
+    until_polls_failed(&office, 5).await;
+    office.fake.act(Control::Mend {});
+    let turn = office.claim().await;
+    assert_eq!(turn.message().files.len(), 1, "{:?}", turn.message());
+    turn.done();
     office.close().await;
 }
