@@ -94,6 +94,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/ledger/src/threads/file.rs", "`threads.json`, which processor writes"),
     ("crates/telegram/src/inbox.rs", "`updates/`, which telegram writes"),
     ("crates/telegram/src/book/pages.rs", "`telegram.json`, which telegram writes"),
+    ("crates/telegram/src/pace.rs", "`telegram-pace.json`, which telegram writes"),
     ("crates/bot/src/health.rs", "health, which services write"),
     ("crates/dashboard/src/log.rs", "logs, which processor writes; the volume is read-only"),
     ("crates/dashboard/src/access.rs", "keys that the operator names"),
