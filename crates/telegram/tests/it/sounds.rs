@@ -51,7 +51,7 @@ async fn a_question_is_a_new_message_with_a_sound_and_rings_once() {
     office.until_said("Looking around").await;
     office.until_noted(turn.message()).await;
     turn.show(|it| it.asks = Some(ask()));
-    office.until_said("[ Allow ] [ Always here ] [ Deny ]").await;
+    office.until_said("[ Allow ] [ Deny ]").await;
     office.until_unsaid("Looking around").await;
     assert!(!ring_of(&office, "Looking around"), "a status is silent");
     assert!(ring_of(&office, "May I run this?"));
@@ -95,7 +95,7 @@ async fn in_the_quiet_hours_nothing_makes_a_sound() {
     office.ada(None, "clean up");
     let turn = office.claim().await;
     turn.show(|it| it.asks = Some(ask()));
-    office.until_said("[ Allow ] [ Always here ] [ Deny ]").await;
+    office.until_said("[ Allow ] [ Deny ]").await;
     turn.answer("Clean.");
     office.until_said("    Clean.\n").await;
     office.ada(None, "/help");
