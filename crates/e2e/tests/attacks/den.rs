@@ -5,9 +5,10 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use landlock::{ABI, Access, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use tinyclaw_domain::Key;
@@ -52,7 +53,7 @@ impl Den {
         let dir = tempfile::Builder::new().prefix("den-").tempdir_in(ground()).expect("folder");
         let claude = dir.path().join("bin/claude");
         fs::create_dir(dir.path().join("bin")).expect("folder");
-        fs::copy(program("hostile-claude"), &claude).expect("hostile-claude");
+        fs::copy(ours("hostile-claude"), &claude).expect("hostile-claude");
         fs::create_dir(dir.path().join("state")).expect("folder");
         // As in the image: the dashboard's user reads, others do nothing.
         let mode = fs::Permissions::from_mode(0o2770);
@@ -174,20 +175,64 @@ pub(crate) fn has_perl(case: &str) -> bool {
 fn attacked(name: &str) -> PathBuf {
     match std::env::var_os("TINYCLAW_ATTACKED") {
         Some(dir) => PathBuf::from(dir).join(name),
-        None => program(name),
+        None => ours(name),
     }
 }
 
-/// Where offices are made: outside of what every agent may write. From here on this process, and all it starts, is the
-/// bot's user, if it was root.
+/// One of our programs, where the bot's user can start it.
+fn ours(name: &str) -> PathBuf {
+    reach().programs.join(name)
+}
+
+/// What the bot's user must come to.
+struct Reach {
+    /// Our programs.
+    programs: PathBuf,
+    /// Where offices are made: outside of what every agent may write.
+    ground: PathBuf,
+}
+
+/// Both places. Where the project lies in a folder that is closed to others, as a build machine's may be, this process
+/// sees them at another one that is not.
+fn reach() -> &'static Reach {
+    static REACH: OnceLock<Reach> = OnceLock::new();
+    REACH.get_or_init(|| {
+        let ground = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let processor = program("tinyclaw-processor");
+        let programs = processor.parent().expect("a folder");
+        let target = ground.parent().expect("target");
+        let at = |path: &Path| match Uid::effective().is_root() && !is_open(target) {
+            true => elsewhere(target).join(path.strip_prefix(target).expect("below target")),
+            false => path.to_owned(),
+        };
+        Reach { programs: at(programs), ground: at(ground).join(format!("attacks-{USER}")) }
+    })
+}
+
+/// A name for a folder that everybody may come to, in this process and all it starts.
+fn elsewhere(folder: &Path) -> &'static Path {
+    static ONCE: Once = Once::new();
+    let place = Path::new("/run/tinyclaw-attacks");
+    ONCE.call_once(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        fs::create_dir_all(place).expect("folder");
+        let folder = folder.to_str().expect("a name");
+        for words in [&["--make-rprivate", "/"][..], &["--bind", folder, "/run/tinyclaw-attacks"]] {
+            let mounted = Command::new("mount").args(words).status().expect("mount");
+            assert!(mounted.success(), "mount {words:?}");
+        }
+    });
+    place
+}
+
+/// Where offices are made. From here on this process, and all it starts, is the bot's user, if it was root.
 fn ground() -> PathBuf {
     static DROP: Once = Once::new();
-    let ground = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("attacks-{USER}"));
+    let ground = reach().ground.clone();
     DROP.call_once(|| {
         if Uid::effective().is_root() {
             fs::create_dir_all(&ground).expect("folder");
             chown(&ground, Some(USER), Some(USER)).expect("owner");
-            is_reachable(&ground);
             setgroups(&[]).expect("groups");
             let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
             setresgid(group, group, group).expect("group");
@@ -202,16 +247,8 @@ fn ground() -> PathBuf {
     ground
 }
 
-/// The bot's user must come here, and to the programs beside it.
-fn is_reachable(path: &Path) {
-    for dir in path.ancestors().filter(|it| !it.as_os_str().is_empty()) {
-        let about = fs::metadata(dir).expect("folder");
-        let is_open = about.mode() & 0o001 != 0 || about.uid() == USER;
-        assert!(
-            is_open,
-            "as root these cases run as user {USER}, who may not enter {}: \
-             clone the project elsewhere, or run them as an ordinary user",
-            dir.display()
-        );
-    }
+/// Whether everybody may come to this folder.
+fn is_open(path: &Path) -> bool {
+    let mut dirs = path.ancestors().filter(|it| !it.as_os_str().is_empty());
+    dirs.all(|it| fs::metadata(it).is_ok_and(|it| it.mode() & 0o001 != 0))
 }
