@@ -20,6 +20,8 @@ mod forum;
 
 pub use forum::Forum;
 
+/// What the services say, below the office's folder.
+const LOG: &str = "services.out";
 /// A loaded machine is slow, and a broken product never answers: this tells the two apart.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -139,7 +141,7 @@ impl Office {
 
     /// Starts the processor, or the bot that runs it.
     pub fn start(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.path("services.out"));
+        let log = fs::File::options().create(true).append(true).open(self.path(LOG));
         let log = log.expect("log");
         let child = Command::new(&self.service)
             .env_clear()
@@ -275,6 +277,11 @@ impl Office {
         lines(&self.path("state").join(file))
     }
 
+    /// What the services have said since the office was opened; nothing when none was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path(LOG)).unwrap_or_default()
+    }
+
     /// Waits until `look` finds something.
     ///
     /// # Panics
@@ -286,8 +293,7 @@ impl Office {
                 return found;
             }
             if Instant::now() > until {
-                let log = fs::read_to_string(self.path("services.out")).unwrap_or_default();
-                panic!("{what} does not come\n{log}");
+                panic!("{what} does not come\n{}", self.log());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -297,8 +303,7 @@ impl Office {
 impl Drop for Office {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.path("services.out")).unwrap_or_default();
-            eprintln!("the log:\n{log}");
+            eprintln!("the log:\n{}", self.log());
         }
         self.kill();
     }

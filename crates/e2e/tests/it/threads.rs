@@ -126,7 +126,7 @@ fn a_thread_of_before_that_had_the_whole_workspace_is_moved_with_its_session_and
     office.ask("7", "and now?");
     let is_told = |at: usize| office.prompts()[at]["text"].to_string().contains("of its own");
     assert_eq!([is_told(1), is_told(2)], [true, false], "told once");
-    let log = std::fs::read_to_string(office.path("processor.out")).expect("log");
+    let log = office.log();
     assert_eq!(log.matches("more than one desk's").count(), 1, "{log}");
 }
 
@@ -260,9 +260,7 @@ fn threads_do_not_read_each_other_unless_the_office_says_so() {
     let master = office.ask("1", read);
     assert!(master.text.contains("heron"), "the control room sees all: {}", master.text);
     office.set(&serde_json::json!({ "engine": { "crossThreadReading": true } }));
-    let log = office.path("processor.out");
-    office.wait_for("the setting", || {
-        std::fs::read_to_string(&log).ok()?.contains("changed and is in force").then_some(())
-    });
+    office
+        .wait_for("the setting", || office.log().contains("changed and is in force").then_some(()));
     assert!(office.ask("7", read).text.contains("heron"));
 }
