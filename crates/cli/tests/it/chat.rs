@@ -78,7 +78,8 @@ fn a_stop_in_the_pipe_does_not_wait_for_the_answer() {
 #[test]
 fn files_go_both_ways() {
     let office = Office::open();
-    fs::write(office.place.path("work/report.md"), "# Report").expect("file");
+    fs::create_dir(office.place.path("work/cli")).expect("folder");
+    fs::write(office.place.path("work/cli/report.md"), "# Report").expect("file");
     fs::write(office.place.path("home/note.txt"), "a note").expect("file");
     let lines = "/file note.txt read it\n[demo: call send_file {\"path\":\"report.md\"}]\n/file nowhere.txt\n";
     let out = office.run_with(&["chat"], lines).ok();

@@ -307,7 +307,7 @@ fn a_thread_whose_folder_stayed_behind_says_so_and_holds_up_nobody() {
         all["message"]["reply"]["text"].as_str().map(str::to_owned)
     };
     let told = office.wait_for("the answer", || answer("file-2"));
-    assert!(told.contains("/nowhere/calendar is not there; /setdir"), "{told}");
+    assert!(told.contains("/nowhere/calendar is not a directory. /dir PATH"), "{told}");
     office.wait_for("the other answer", || answer("file-1771000003000_abc123"));
     assert_eq!(office.run(&["send", "--wait", "[demo: say still here]"]).ok(), "still here\n");
 }
