@@ -72,10 +72,10 @@ pub(crate) fn own(office: &Office, thread: &ThreadId) -> anyhow::Result<PathBuf>
             Err(ForeignError::Link(_) | ForeignError::NotAFolder(_)) => continue,
             Err(err) => return Err(err.into()),
         }
-        // Who was let into more by an admin is met everywhere in it.
-        let is_taken = neighbours(office, thread, &path)
-            .iter()
-            .any(|it| it.overlap != Overlap::Inside || !is_by_admin(office, &it.id));
+        // Who has a folder around this one has the folder of all: by an admin's word, or until `settle` moves them, too;
+        // who could not be moved is asked nothing (`has_too_much`).
+        let is_taken =
+            neighbours(office, thread, &path).iter().any(|it| it.overlap != Overlap::Inside);
         if !is_taken && overlap(&path, office.state.root()) == Overlap::Apart {
             return Ok(path);
         }
@@ -83,8 +83,10 @@ pub(crate) fn own(office: &Office, thread: &ThreadId) -> anyhow::Result<PathBuf>
     anyhow::bail!("no folder in {} is free for thread {thread}", base.display())
 }
 
-fn is_by_admin(office: &Office, thread: &ThreadId) -> bool {
-    office.thread(thread).is_some_and(|it| it.extra.contains_key(BY_ADMIN))
+/// Whether a thread has the folder of all desks without an admin's word: it could not be moved out, or a person wrote it
+/// into `threads.json`. Nothing is asked there.
+pub(crate) fn has_too_much(office: &Office, thread: &Thread) -> bool {
+    !thread.extra.contains_key(BY_ADMIN) && holds_all(office, Path::new(&thread.cwd))
 }
 
 /// Before anybody works: gives every thread that would get more than a desk may have a folder of its own, and every one in
@@ -133,7 +135,7 @@ fn must_move(office: &Office, id: &ThreadId, thread: &Thread) -> bool {
         return true;
     }
     let holds = || neighbours(office, id, cwd).iter().any(|it| it.overlap == Overlap::Around);
-    !thread.extra.contains_key(BY_ADMIN) && (holds_all(office, cwd) || holds())
+    has_too_much(office, thread) || (!thread.extra.contains_key(BY_ADMIN) && holds())
 }
 
 fn move_out(office: &Office, id: &ThreadId, thread: &Thread) -> anyhow::Result<()> {

@@ -76,10 +76,10 @@ pub(crate) async fn run(
     if let Some(ended) = not_now(office, &message, &thread, lease.attempt()) {
         return Ok(ended);
     }
-    if let Err(err) = on_disk(|| office.engine.check_cwd(Path::new(&thread.cwd))) {
+    if let Err(why) = on_disk(|| may_work(office, &thread)) {
         // This thread's trouble alone: the engine is as well as ever.
         let text =
-            format!("This thread has no folder to work in: {err}. /dir PATH gives it another one.");
+            format!("This thread has no folder to work in: {why}. /dir PATH gives it another one.");
         return Ok(Ended::answered(Reply { outcome: Outcome::Failed, ..notice(text) }));
     }
     let _running = Registered::new(office, &message);
@@ -103,6 +103,16 @@ pub(crate) async fn run(
         attempt: lease.attempt(),
     };
     job.answer(lease, slot, log).await
+}
+
+/// Whether the thread's folder may be granted to its Claude, or why not.
+fn may_work(office: &Office, thread: &Thread) -> Result<(), String> {
+    let cwd = Path::new(&thread.cwd);
+    office.engine.check_cwd(cwd).map_err(|err| err.to_string())?;
+    if folders::has_too_much(office, thread) {
+        return Err(format!("{} holds the folders of all threads", cwd.display()));
+    }
+    Ok(())
 }
 
 async fn sleep_until(when: Option<Instant>) {

@@ -131,6 +131,36 @@ fn a_thread_of_before_that_had_the_whole_workspace_is_moved_with_its_session_and
 }
 
 #[test]
+fn threads_that_all_had_the_whole_workspace_are_all_moved_and_who_cannot_be_is_asked_nothing() {
+    let mut office = Office::open();
+    for thread in ["1", "7", "8"] {
+        office.ask(thread, "hello");
+    }
+    office.stop();
+    // No name that thread 8's folder could have is free.
+    std::fs::remove_dir_all(office.path("work/8")).expect("folder");
+    for count in 1..=100 {
+        let name = if count == 1 { "8".to_owned() } else { format!("8-{count}") };
+        std::fs::write(office.path("work").join(name), "in the way").expect("file");
+    }
+    let work = office.path("work").display().to_string();
+    office.restart_with(|it| {
+        for thread in ["1", "7", "8"] {
+            it[thread]["cwd"] = work.clone().into();
+        }
+    });
+    for thread in ["1", "7"] {
+        assert_eq!(office.ask(thread, "hello").outcome, Outcome::Answered);
+        assert_eq!(cwd(&office, thread), format!("{work}/{thread}"));
+    }
+    let said = office.ask("8", "hello");
+    assert_eq!(said.outcome, Outcome::Failed);
+    assert!(said.text.contains("holds the folders of all threads"), "{}", said.text);
+    order(&mut office, "8", setdir(work, true));
+    assert_eq!(office.ask("8", "hello").outcome, Outcome::Answered, "an admin said so");
+}
+
+#[test]
 fn a_pinned_thread_uses_its_model_until_it_is_let_go() {
     let mut office = Office::open();
     order(&mut office, "7", Command::Model { model: Some(Model::Opus) });
