@@ -58,38 +58,57 @@ fn a_directory_that_became_a_link_into_the_state_gives_nothing() {
     den.run("8", "true").is_done();
     let site = den.path("work/acme/site");
     fs::create_dir_all(&site).expect("folder");
-    den.restart_with(|threads| set_cwd(threads, "8", &site));
-    den.run("8", "echo fine").is_done();
-    // As an agent can whose own directory is the folder above.
-    den.stop();
-    fs::remove_dir_all(&site).expect("gone");
-    symlink(den.path("state/queue"), &site).expect("link");
-    den.start();
-    is_no_desk(&mut den, "8", "is a link or lies behind one");
-    // A link further up is one, too.
-    den.stop();
-    fs::remove_file(&site).expect("gone");
-    fs::remove_dir(den.path("work/acme")).expect("gone");
-    symlink(den.path("state"), den.path("work/acme")).expect("link");
     fs::create_dir(den.path("state/site")).expect("folder");
-    den.start();
-    is_no_desk(&mut den, "8", "is a link or lies behind one");
+    // The directory, or a folder above it, is replaced as an agent can who has the folder above: before the desk's
+    // Claude is started, and while it runs.
+    for (link, to) in [("work/acme/site", "state/queue"), ("work/acme", "state")] {
+        for is_warm in [false, true] {
+            den.restart_with(|threads| set_cwd(threads, "8", &site));
+            // Whoever is answered was asked after the start.
+            den.run("9", "true").is_done();
+            if is_warm {
+                let ran = den.run("8", "pwd");
+                assert!(ran.out.contains("work/acme/site"), "{ran:?}");
+            }
+            let (link, kept) = (den.path(link), den.path("work/kept"));
+            fs::rename(&link, &kept).expect("moved away");
+            symlink(den.path(to), &link).expect("link");
+            is_no_desk(&mut den, "8", "is a link or lies behind one");
+            // At its next start the thread is moved out.
+            den.stop();
+            den.start();
+            is_moved_out(&mut den, "8", &site);
+            fs::remove_file(&link).expect("the link");
+            fs::rename(&kept, &link).expect("moved back");
+        }
+    }
 }
 
 #[test]
 fn a_stored_directory_inside_the_state_or_around_it_is_refused() {
     let mut den = Den::open();
-    den.run("8", "true").is_done();
-    for (cwd, why) in [
+    for desk in ["8", "9"] {
+        den.run(desk, "true").is_done();
+    }
+    for (below, why) in [
         ("state/queue", "lies in TinyClaw's own state"),
         ("state", "lies in TinyClaw's own state"),
         ("state/files/7", "lies in TinyClaw's own state"),
         (".", "contains TinyClaw's own state"),
     ] {
-        let cwd = den.path(cwd);
+        let cwd = den.path(below);
         fs::create_dir_all(&cwd).expect("folder");
-        den.restart_with(|threads| set_cwd(threads, "8", &cwd));
+        // Written while the processor runs, which reads it before its next change.
+        let path = den.state().threads();
+        let text = fs::read(&path).expect("threads");
+        let mut threads = serde_json::from_slice(&text).expect("threads");
+        set_cwd(&mut threads, "8", &cwd);
+        fs::write(&path, threads.to_string()).expect("threads");
+        den.run("9", "true").is_done();
         is_no_desk(&mut den, "8", why);
+        // There at a start, the thread is moved out.
+        den.restart_with(|threads| set_cwd(threads, "8", &cwd));
+        is_moved_out(&mut den, "8", &cwd);
     }
 }
 
@@ -117,4 +136,22 @@ fn is_no_desk(den: &mut Den, desk: &str, why: &str) {
     let reply = den.answer(&key);
     assert!(reply.text.contains(why), "{reply:?}");
     assert!(!den.path("state/queue/incoming/cli-99.json").exists());
+}
+
+/// The desk works in a folder of its own, is told so once, and reaches nothing of the state.
+#[track_caller]
+fn is_moved_out(den: &mut Den, desk: &str, from: &Path) {
+    let forge = "echo '{}' > incoming/cli-99.json; echo '{}' > queue/incoming/cli-99.json; ";
+    let ran = den.run(desk, &format!("{forge} pwd"));
+    ran.is_done();
+    let own = den.path("work").join(desk).display().to_string();
+    assert!(ran.out.lines().any(|it| it == own), "{ran:?}");
+    den.run(desk, "cat \"$STATE/threads.json\"").is_refused();
+    den.run(desk, "echo '{}' > \"$STATE/queue/incoming/cli-99.json\"").is_refused();
+    assert!(!den.path("state/queue/incoming/cli-99.json").exists());
+    let told = format!("This thread worked in {},", from.display());
+    let prompts = den.lines("logs/prompts.jsonl");
+    let is_told = |it: &serde_json::Value| it["userMessage"].to_string().contains(&told);
+    let last: Vec<bool> = prompts[prompts.len() - 3..].iter().map(is_told).collect();
+    assert_eq!(last, [true, false, false], "{prompts:#?}");
 }
