@@ -110,17 +110,22 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File, DiskError> {
 }
 
 /// Writes behind the first `length` bytes of a file, in place of whatever lies there, and flushes it: one flush, because no
-/// name changes.
+/// name changes. Refuses what is no plain file, and one that is shorter: somebody changed it, and a gap would read as zeros.
 ///
 /// A crash may leave a part of the bytes; readers must be able to tell. After an error the file is as long as before, or
 /// longer by a part of the bytes, and must not be appended to again: replace it.
 pub fn append_at(path: &Path, length: u64, bytes: &[u8], flush: Flush) -> Result<(), DiskError> {
     use std::os::unix::fs::{FileExt, OpenOptionsExt};
     before("append to", path)?;
-    let no_follow = nix::fcntl::OFlag::O_NOFOLLOW.bits();
-    let file = at("open", path, OpenOptions::new().write(true).custom_flags(no_follow).open(path))?;
-    let is_longer = at("look at", path, file.metadata())?.len() != length;
-    if is_longer {
+    // Without waiting: a pipe that nobody reads would hold whoever opens it for ever.
+    let flags = (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits();
+    let file = at("open", path, OpenOptions::new().write(true).custom_flags(flags).open(path))?;
+    let found = at("look at", path, file.metadata())?;
+    if !found.is_file() || found.len() < length {
+        let changed = io::Error::other("it is not the file that was read");
+        return at("append to", path, Err(changed));
+    }
+    if found.len() > length {
         at("cut", path, file.set_len(length))?;
     }
     if let Err(source) = file.write_all_at(bytes, length) {
@@ -247,6 +252,21 @@ mod tests {
         assert!(write_new(&a, b"x").unwrap_err().is_already_exists());
         assert!(rename_no_replace(&a, &b).unwrap_err().is_already_exists());
         assert_eq!(std::fs::read(&b).unwrap(), b"b");
+    }
+
+    #[test]
+    fn bytes_are_added_to_the_file_that_was_read_and_to_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_new(&path, b"one\ntorn").unwrap();
+        append_at(&path, 4, b"two\n", Flush::Strict).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        // Cut by hand meanwhile: a gap of zeros would stand where the state was.
+        assert!(append_at(&path, 12, b"three\n", Flush::Strict).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(append_at(&pipe, 0, b"x\n", Flush::Strict).is_err());
     }
 
     #[test]

@@ -173,7 +173,11 @@ impl Lease {
 
     /// Publishes what the turn sends on, and moves the answered message on: to `outgoing/` when its channel is pushed
     /// and it has something to say, else to `done/`, where whoever asked finds it.
-    pub fn finish(self) -> Result<(), LeaseError> {
+    pub fn finish(mut self) -> Result<(), LeaseError> {
+        if self.recovered {
+            // Whoever died may not have come to its flush: we read its answer, and a power cut would take it back.
+            self.update("the reply", |_| ())?;
+        }
         if self.recovered && !self.message.follow_ups.is_empty() {
             // Whoever died may have published some of them a moment ago: look before publishing again.
             if let Err(err) = self.inner.know_done().and_then(|()| self.inner.rescan()) {

@@ -219,6 +219,9 @@ impl Inner {
                 return Ok(Published::Duplicate(side.waiting()));
             }
             if let Err(place) = index.reserve(key.as_str(), side.waiting()) {
+                drop(index);
+                self.keep_name(place, durability)
+                    .map_err(|source| PublishError::Disk { key, source })?;
                 return Ok(Published::Duplicate(place));
             }
         }
@@ -233,6 +236,16 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Flushes where a known message lies. Its publisher may have died before that, and whoever hears that it is there
+    /// confirms it to the outside.
+    fn keep_name(&self, place: Place, durability: Durability) -> Result<(), DiskError> {
+        let is_live = place <= Place::Sending;
+        if is_live && durability != Durability::None {
+            sync_dir(self.folders.place(place))?;
+        }
+        Ok(())
     }
 
     fn put_in_place(

@@ -3,7 +3,8 @@
 //! A message is published as one line of JSON. What is kept while it is worked on is added as another line with one write
 //! and one flush, because the file's name does not change; when that would make the file long, the file is replaced by
 //! one line again. A power cut may tear the line that was being added: it has no newline at its end, or the bytes of it
-//! never reached the disk and read as zeros. Nobody was told of that state, so the line before it counts.
+//! never reached the disk and read as zeros. Nobody was told of that state, so the line before it counts. Whoever takes up
+//! what a dead owner wrote flushes it before telling anybody of it.
 //!
 //! Everything else that does not fit its checksum was changed by something, and is no message: it is never guessed at.
 //! A file without a checksum was written by hand, by a script or by an earlier version: it is as welcome as before, and
@@ -68,17 +69,27 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Record, String> {
     {
         return Ok(Record { is_ours: false, ..record(&bytes[whole.len()..end], bytes.len())? });
     }
-    let last = last_line(whole);
-    if is_whole(last) {
-        return record(last, whole.len());
+    let mut kept = whole;
+    loop {
+        let last = last_line(kept);
+        if is_whole(last) {
+            return record(last, kept.len());
+        }
+        if last.len() + 1 >= kept.len() || !is_torn(last) {
+            break;
+        }
+        kept = &kept[..kept.len() - last.len() - 1];
     }
-    // Bytes that never reached the disk read as zeros, which JSON has none of. One alone may be a changed byte.
-    if last.iter().filter(|it| **it == 0).count() > 1 && last.len() + 1 < whole.len() {
-        let before = &whole[..whole.len() - last.len() - 1];
-        let last = last_line(before);
-        return if is_whole(last) { record(last, before.len()) } else { Err(damaged()) };
+    if kept.len() < whole.len() {
+        return Err(damaged());
     }
     by_hand(bytes)
+}
+
+/// Whether bytes of a line never reached the disk: they read as zeros, which JSON has none of. One alone may be a changed
+/// byte, except the first: no bit makes a zero of a brace.
+fn is_torn(line: &[u8]) -> bool {
+    line.first() == Some(&0) || line.iter().filter(|it| **it == 0).count() > 1
 }
 
 /// The last line of bytes that end in a newline, without it.
@@ -235,6 +246,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A disk writes the pieces of a file in any order, and a piece may begin at any byte of a line.
+    #[test]
+    fn a_line_whose_beginning_never_reached_the_disk_leaves_the_state_before_it() {
+        let stages = life();
+        for pair in stages.windows(2) {
+            let ((before, old), (_, new)) = (&pair[0], &pair[1]);
+            for lost in 1..new.len() - old.len() {
+                let mut torn = new.clone();
+                torn[old.len()..old.len() + lost].fill(0);
+                let read = read(&torn).unwrap_or_else(|why| panic!("{lost} bytes: {why}"));
+                assert_eq!((&read.message, read.length), (before, old.len()), "{lost}");
+            }
+        }
+    }
+
+    /// Its owner died before the flush, and the power failed at the next owner's.
+    #[test]
+    fn two_lines_that_never_reached_the_disk_leave_the_state_before_both() {
+        let stages = life();
+        let (kept, first, second) = (&stages[1], stages[2].1.len(), &stages[3].1);
+        let mut torn = second.clone();
+        torn[kept.1.len() + 10..first - 1].fill(0);
+        torn[first + 10..second.len() - 1].fill(0);
+        let read = read(&torn).unwrap();
+        assert_eq!((&read.message, read.length), (&kept.0, kept.1.len()));
     }
 
     #[test]

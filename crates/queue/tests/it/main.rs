@@ -3,8 +3,9 @@
 //! Which test goes red when a safeguard is taken out (each was tried by hand):
 //! - flush of the file before the rename in `publish`: `power::a_confirmed_message_survives_any_power_cut`
 //! - flush of the folder after the rename in `publish`: the same
-//! - flush of the line in `answer` (`append_at`): `power::an_answer_on_disk_is_never_asked_again`; this one alone was not yet
-//!   tried by hand
+//! - flush of the line in `answer` (`append_at`): `power::an_answer_on_disk_is_never_asked_again`
+//! - flush of a known key's folder in `publish`, and of a dead owner's answer in `finish`:
+//!   `power::what_a_dead_process_did_not_flush_is_flushed_before_it_is_told_on`
 //! - `RENAME_NOREPLACE` in a claim: `basics::an_answer_is_not_overwritten_by_an_older_copy_of_its_message`
 //! - settling after a boot: `basics::a_name_that_shows_twice_after_a_power_cut_is_one_message`
 //! - the key index in `publish`: `basics::a_key_is_published_once` and the model

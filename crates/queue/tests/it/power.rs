@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tinyclaw_disk::testing::{Step, steps_of, steps_so_far};
+use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, steps_of, steps_so_far};
 
 use super::*;
 
@@ -181,11 +181,19 @@ fn record() -> Recorded {
 
 /// Calls `check` with a queue that begins after every cut, on both disks, and with what was confirmed by then.
 fn after_every_cut(check: impl Fn(&Path, &Queue, &[&str], &str)) {
-    let recorded = record();
+    after_every_cut_of(&record(), (0, 6), check);
+}
+
+/// The same with the cuts after the first steps of a recording, and so many disks for each.
+fn after_every_cut_of(
+    recorded: &Recorded,
+    (first, rounds): (usize, u32),
+    check: impl Fn(&Path, &Queue, &[&str], &str),
+) {
     let mut rng = StdRng::seed_from_u64(20_261_121);
     for weak in [false, true] {
-        for cut in 0..=recorded.steps.len() {
-            for round in 0..6 {
+        for cut in first..=recorded.steps.len() {
+            for round in 0..rounds {
                 let dir = in_memory();
                 after_a_cut(&recorded.steps, cut, weak, &mut rng).build(
                     recorded.dir.path(),
@@ -289,4 +297,72 @@ fn after_any_power_cut_everything_is_worked_off_once() {
             assert!(left.is_none(), "{left:?} is left: {context}, {:?}", again.view().depth());
         }
     });
+}
+
+/// One process of a message's life: it does what is not done yet, and keeps what it told others.
+fn live(
+    queue: &Queue,
+    facts: &mut Vec<(usize, &'static str)>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    queue.publish(Side::Run, message("7", "tg-1"), Durability::Strict)?;
+    facts.push((steps_so_far(), "accepted"));
+    if let Some(mut lease) = queue.try_claim(Side::Run, &Which::Ordinary)? {
+        if lease.message().reply.is_none() {
+            lease.checkpoint(checkpoint())?;
+            lease.answer(reply("hi"), vec![])?;
+        }
+        lease.finish()?;
+        // Whoever asked may have seen it.
+        facts.push((steps_so_far(), "answered"));
+    }
+    if let Some(mut lease) = queue.try_claim(Side::Send, &Which::Ordinary)? {
+        if lease.message().delivery.is_empty() {
+            lease.intend(1, 4)?;
+            lease.sent(1, 5, false)?;
+        }
+        facts.push((steps_so_far(), "sent"));
+        lease.delivered()?;
+    }
+    Ok(())
+}
+
+/// Whoever died between a write and its flush told nobody. Whoever comes next reads what was written and tells it on: then a
+/// cut may not take it back.
+#[test]
+fn what_a_dead_process_did_not_flush_is_flushed_before_it_is_told_on() {
+    for death in 0.. {
+        let dir = in_memory();
+        let mut facts = Vec::new();
+        let ((has_died, begun), steps) = steps_of(|| {
+            let queue = open(dir.path());
+            fail_after(death, Fault::Dead);
+            let first = live(&queue, &mut facts);
+            let has_died = disarm();
+            assert_eq!(has_died, first.is_err(), "{first:?} at step {death}");
+            drop(queue);
+            let begun = steps_so_far();
+            live(&open(dir.path()), &mut facts).unwrap();
+            (has_died, begun)
+        });
+        let recorded = Recorded { dir, steps, facts };
+        after_every_cut_of(&recorded, (begun, 3), |_, queue, told, context| {
+            let seen = queue.view().find(&key("tg-1")).unwrap();
+            let context = format!("a death at step {death}, then {context}: {seen:?}");
+            if told.contains(&"accepted") {
+                assert!(seen.is_some(), "the message is lost, {context}");
+            }
+            if told.contains(&"answered") {
+                let reply = seen.as_ref().and_then(|it| it.message.reply.as_ref());
+                assert!(reply.is_some(), "the answer is lost, {context}");
+            }
+            if told.contains(&"sent") {
+                let parts = seen.map(|it| it.message.delivery).unwrap_or_default();
+                assert!(!parts.is_empty(), "what was sent is lost, {context}");
+            }
+        });
+        if !has_died {
+            assert!(death > 14, "a life has only {death} steps");
+            break;
+        }
+    }
 }
