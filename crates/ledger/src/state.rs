@@ -19,9 +19,10 @@ impl StateDir {
 
     /// Makes the folders that services expect to find. The queue makes its own.
     pub fn create(&self) -> io::Result<()> {
-        for dir in
-            ["updates", "status", "progress", "jobs", "logs", "memory", "files", "health", "locks"]
-        {
+        for dir in [
+            "updates", "status", "progress", "jobs", "logs", "memory", "files", "asks", "health",
+            "locks",
+        ] {
             std::fs::create_dir_all(self.root.join(dir))?;
         }
         Ok(())
@@ -130,6 +131,17 @@ impl StateDir {
     /// What was sent in a thread, both ways.
     pub fn files(&self, thread: &ThreadId) -> PathBuf {
         self.root.join("files").join(thread.as_str())
+    }
+
+    /// Permission questions that are too long for a message, as files: where no desk can write, since what a person reads
+    /// there is what they allow. Written by telegram and the CLI.
+    pub fn asks(&self) -> PathBuf {
+        self.root.join("asks")
+    }
+
+    /// What the operator's transcriber has as HOME, and the recording that it works on. Written by telegram and by it.
+    pub fn transcriber(&self) -> PathBuf {
+        self.root.join("transcriber")
     }
 
     /// The desks' homes: what Claude and its tools have as HOME. Made by processor, and its agents' from then on.

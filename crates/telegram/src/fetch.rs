@@ -1,13 +1,10 @@
 //! Files from people: fetched from Telegram into `files/<thread>/`, under names that are safe.
 //!
-//! Refused by their size before anything is fetched. A voice message becomes text when a transcriber is set; the
-//! transcriber is the one program this service starts.
+//! Refused by their size before anything is fetched.
 
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use teloxide::payloads::GetFile;
 use teloxide::types::FileId;
 use tinyclaw_disk::Flush;
@@ -23,16 +20,22 @@ pub(crate) const BYTES_MAX: u64 = 20 * 1024 * 1024;
 const NAME_BYTES_MAX: usize = 100;
 /// How often a fetch is tried.
 const TRIES: u32 = 3;
-/// A voice message that takes longer to transcribe is given up.
-const TRANSCRIPTION_TIME: Duration = Duration::from_secs(180);
 
-/// Fetches a file and gives what a message says of it. The error is for the person who sent it.
+/// A file that was fetched.
+pub(crate) struct Fetched {
+    /// What a message says of it.
+    pub(crate) kept: FileRef,
+    /// What came from Telegram. Where it is kept, the thread's agent may write something else by now.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Fetches a file and keeps it for the thread. The error is for the person who sent it.
 pub(crate) async fn fetch(
     face: &Face,
     thread: &ThreadId,
     update: i64,
     file: &Attachment,
-) -> Result<FileRef, String> {
+) -> Result<Fetched, String> {
     let too_big = || format!("{} is larger than 20 MB, which is all a bot may fetch", file.name);
     if file.bytes > BYTES_MAX && file.bytes != u64::from(u32::MAX) {
         return Err(too_big());
@@ -42,10 +45,13 @@ pub(crate) async fn fetch(
         match fetch_once(face, file).await {
             Ok(bytes) => {
                 let kept = tokio::task::block_in_place(|| keep(face, thread, update, file, &bytes));
-                return kept.map_err(|err| {
-                    tracing::error!("cannot keep a received file: {err:#}");
-                    format!("{} could not be kept: {err}", file.name)
-                });
+                return match kept {
+                    Ok(kept) => Ok(Fetched { kept, bytes }),
+                    Err(err) => {
+                        tracing::error!("cannot keep a received file: {err:#}");
+                        Err(format!("{} could not be kept: {err}", file.name))
+                    }
+                };
             }
             Err(err) if err.refusal() == Some(Refusal::FileTooBig) => return Err(too_big()),
             Err(err) => {
@@ -103,31 +109,6 @@ pub(crate) fn safe_name(name: &str) -> String {
         out.push_str(&extension);
     }
     if out.is_empty() { "file".to_owned() } else { out }
-}
-
-/// The text of a voice message, as the operator's command prints it.
-pub(crate) async fn transcribe(command: &str, file: &Path) -> anyhow::Result<String> {
-    let mut words = command.split_whitespace();
-    let program = words.next().context("telegram.transcriber is empty")?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the operator's own transcriber, set in settings.json"
-    )]
-    let child = tokio::process::Command::new(program)
-        .args(words)
-        .arg(file)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(TRANSCRIPTION_TIME, child)
-        .await
-        .context("the transcriber took too long")?
-        .with_context(|| format!("cannot start {program}"))?;
-    if !output.status.success() {
-        bail!("the transcriber failed: {}", output.status);
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

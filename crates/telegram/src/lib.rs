@@ -36,6 +36,7 @@ mod signs;
 mod surrogates;
 pub mod text;
 mod topics;
+mod transcribe;
 
 pub use face::Timing;
 pub use serve::{Options, run};

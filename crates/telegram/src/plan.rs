@@ -13,6 +13,7 @@ use crate::below::{Grounds, Opened};
 use crate::book::Address;
 use crate::client::Upload;
 use crate::face::Face;
+use crate::question;
 use crate::text::{self, Part, Room};
 
 /// Stands before what may be there twice.
@@ -149,8 +150,12 @@ fn after(reply: &Reply, settings: &Telegram, refused: &[String]) -> String {
 
 /// The files of an answer in the order they go out, and what is not sent and why.
 fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
-    let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
-    let grounds = Grounds::of(&face.state.files(&message.thread_id), cwd.as_deref());
+    let grounds = if question::is_sheet(message) {
+        Grounds::of(&face.state.asks(), None)
+    } else {
+        let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
+        Grounds::of(&face.state.files(&message.thread_id), cwd.as_deref())
+    };
     let (mut pieces, mut refused) = (Vec::<Piece>::new(), Vec::new());
     for file in files {
         match allowed(face.state.root(), &grounds, file) {

@@ -1,7 +1,8 @@
 //! Permission questions that are too long for a message: all of one is sent as a file, and only then is it asked.
 //!
 //! The file goes out through the queue under a key that is made of what it shows, so it comes once, also over a restart.
-//! Nothing is shortened or concealed in it.
+//! Nothing is shortened or concealed in it, and it lies where no agent can write: one that could would have a person read
+//! something harmless and allow the rest.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,12 +42,12 @@ fn sheet(
     match face.view.find(&about.notice(0, KIND)) {
         Ok(Some(seen)) => match seen.place {
             // What Telegram did not take was taken away: a line in its place shows nothing.
-            Place::Done if path_of(face, thread, ask, question).is_file() => Sheet::Stands,
+            Place::Done if path_of(face, ask, question).is_file() => Sheet::Stands,
             Place::Done => Sheet::Failed,
             Place::Dead | Place::Quarantine => Sheet::Failed,
             _ => Sheet::OnItsWay,
         },
-        Ok(None) => match write(face, thread, ask, question) {
+        Ok(None) => match write(face, ask, question) {
             Ok(file) => {
                 let notice = Notice {
                     about,
@@ -72,9 +73,14 @@ fn sheet(
     }
 }
 
+/// Whether a message is the file of a question. Such keys are ours alone: no agent writes to the queue.
+pub(crate) fn is_sheet(message: &Message) -> bool {
+    message.key.as_str().starts_with("n-ask-")
+}
+
 /// The file of a question was not taken by Telegram: what was to be seen in it was not.
 pub(crate) fn not_sent(face: &Face, message: &Message) {
-    if !message.key.as_str().starts_with("n-ask-") {
+    if !is_sheet(message) {
         return;
     }
     for file in message.reply.iter().flat_map(|it| &it.files) {
@@ -86,22 +92,17 @@ pub(crate) fn not_sent(face: &Face, message: &Message) {
 }
 
 fn name_of(ask: &Ask, question: &Question) -> String {
-    format!("ask-{}_{}", question.digest, safe_name(&format!("{}.txt", ask.tool)))
+    format!("{}_{}", question.digest, safe_name(&format!("{}.txt", ask.tool)))
 }
 
-fn path_of(face: &Face, thread: &ThreadId, ask: &Ask, question: &Question) -> PathBuf {
-    face.state.files(thread).join(name_of(ask, question))
+fn path_of(face: &Face, ask: &Ask, question: &Question) -> PathBuf {
+    face.state.asks().join(name_of(ask, question))
 }
 
-/// All of a question, as a file of the thread's.
-fn write(
-    face: &Face,
-    thread: &ThreadId,
-    ask: &Ask,
-    question: &Question,
-) -> anyhow::Result<FileRef> {
-    let place = face.place_for_file(thread, &name_of(ask, question));
-    let (there, path) = place.context("cannot make the folder")?;
+/// All of a question, as a file.
+fn write(face: &Face, ask: &Ask, question: &Question) -> anyhow::Result<FileRef> {
+    let there = path_of(face, ask, question);
+    std::fs::create_dir_all(face.state.asks()).context("cannot make the folder")?;
     let mut text = format!("{}\n\n", question.title);
     for warning in &question.warnings {
         text.push_str(&format!("{warning}\n"));
@@ -109,6 +110,7 @@ fn write(
     text.push_str(&question.body);
     text.push('\n');
     tinyclaw_disk::replace(&there, text.as_bytes(), Flush::Strict)?;
+    let path = format!("asks/{}", name_of(ask, question));
     let name = Some(safe_name(&format!("{}.txt", ask.tool)));
     Ok(FileRef { path, mime: "text/plain".to_owned(), name })
 }

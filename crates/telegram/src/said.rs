@@ -6,9 +6,10 @@ use tinyclaw_service::now_ms;
 
 use crate::book::Address;
 use crate::face::{Face, Notice, Origin};
-use crate::fetch;
+use crate::fetch::{self, Fetched};
 use crate::hear::{AttachmentKind, Said, TopicChange};
 use crate::text;
+use crate::transcribe::transcribe;
 
 /// A word about a file that could not be taken is no longer than this.
 const TROUBLE_CHARS_MAX: usize = 400;
@@ -41,14 +42,14 @@ pub(crate) async fn prepare(face: &Face, pieces: &[Said]) -> Option<Prepared> {
         }
         for file in &said.files {
             match fetch::fetch(face, &thread, said.update, file).await {
-                Ok(kept) if file.kind == AttachmentKind::Voice => {
-                    match spoken(face, &kept.path).await {
+                Ok(Fetched { kept, bytes }) if file.kind == AttachmentKind::Voice => {
+                    match spoken(face, said.update, &file.name, &bytes).await {
                         Ok(words) => push_line(&mut message.message, &words),
                         Err(why) => troubles.push(why),
                     }
                     message.files.push(kept);
                 }
-                Ok(kept) => message.files.push(kept),
+                Ok(Fetched { kept, .. }) => message.files.push(kept),
                 Err(why) => troubles.push(format!("{why}.")),
             }
         }
@@ -99,13 +100,13 @@ fn only_voice(said: &Said) -> bool {
     !said.files.is_empty() && said.files.iter().all(|it| it.kind == AttachmentKind::Voice)
 }
 
-async fn spoken(face: &Face, path: &str) -> Result<String, String> {
+async fn spoken(face: &Face, update: i64, name: &str, bytes: &[u8]) -> Result<String, String> {
     let settings = face.settings.current();
     let Some(command) = &settings.1.transcriber else {
         return Err("Voice messages are not understood here. Write it, please; an operator can set telegram.transcriber.".to_owned());
     };
-    let path = std::path::absolute(face.state.root().join(path)).map_err(|it| it.to_string())?;
-    match fetch::transcribe(command, &path).await {
+    let name = format!("{update}_{}", fetch::safe_name(name));
+    match transcribe(command, &face.state.transcriber(), &name, bytes).await {
         Ok(words) if words.is_empty() => {
             Err("Nothing was understood in the voice message.".to_owned())
         }

@@ -154,11 +154,11 @@ impl Chat {
         Ok(self.screen.print(&shown::question(progress, question, file.as_deref(), style))?)
     }
 
-    /// All of a long question, as a file beside what was sent.
+    /// All of a long question, as a file that no agent can change before it is read.
     fn keep_question(&self, question: &approval::Question) -> anyhow::Result<PathBuf> {
-        let dir = self.state.files(&self.thread);
+        let dir = self.state.asks();
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let path = dir.join(format!("cli-ask-{}.txt", question.digest));
+        let path = dir.join(format!("cli-{}.txt", question.digest));
         tinyclaw_disk::replace(&path, question.body.as_bytes(), Flush::None)?;
         Ok(path)
     }

@@ -138,8 +138,9 @@ settings! {
         /// When nothing that is said may make a sound, in the office's time zone. Not set, there are no such hours: a
         /// question and an answer that was waited for ring.
         quiet_hours: Option<QuietHours> as Optional<QuietHoursOf> = "telegram.quietHours", [], [], "";
-        /// A command that prints the text of the voice message whose file is its last argument. Without it, voice is
-        /// declined politely.
+        /// A command that prints the text of the voice message whose file is its last argument. It gets no variables
+        /// but `PATH`, `LANG`, those of a proxy and `HOME`, which is `transcriber/` in the state folder; what else it
+        /// needs a script of yours sets. Without it, voice is declined politely.
         transcriber: Option<String> as Optional<Text> = "telegram.transcriber", [], [], "";
         /// Where this service serves its own health (`/health`, `/ready`, `/metrics`) when it runs without the bot
         /// container's. When not set: nowhere.

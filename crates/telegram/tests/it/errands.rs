@@ -202,6 +202,25 @@ async fn a_voice_message_becomes_what_was_said() {
     assert_eq!(turn.message().message, "I said: good morning");
     assert_eq!(turn.message().files[0].mime, "audio/ogg");
     turn.done();
+    // Nothing of the service's environment, and a home and a copy of the recording that no agent can reach.
+    let script = "#!/bin/sh\nenv | sed 's/=.*//' | sort | tr '\\n' ' '; echo \"$HOME $2\"\n";
+    std::fs::write(&tool, script).unwrap();
+    speak("good evening");
+    let turn = office.claim().await;
+    let (names, places) = turn.message().message.split_once('/').unwrap();
+    let shells = ["OLDPWD", "PWD", "SHLVL", "_"];
+    let handed_on: Vec<&str> = names.split_whitespace().filter(|it| !shells.contains(it)).collect();
+    let may = ["HOME", "LANG", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let may = |it: &str| may.contains(&it) || it.to_ascii_lowercase().ends_with("_proxy");
+    assert!(handed_on.iter().all(|it| may(it)), "{handed_on:?}");
+    let (home, recording) = places.split_once(' ').unwrap();
+    assert_eq!(format!("/{home}"), office.state.transcriber().display().to_string());
+    assert!(recording.starts_with(&format!("/{home}/recordings/")), "{recording}");
+    assert!(!std::path::Path::new(recording).exists(), "a recording was left behind");
+    turn.done();
+    std::fs::write(&tool, "#!/bin/sh\nyes\n").unwrap();
+    speak("good grief");
+    office.until_said("could not be transcribed: the transcriber said more than 1024 kB.").await;
     std::fs::write(&tool, "#!/bin/sh\nexit 3\n").unwrap();
     speak("good night");
     office

@@ -117,8 +117,9 @@ async fn a_long_question_is_asked_when_all_of_it_stands_in_the_chat() {
     office.until_said("All of it is in the file above.\n").await;
     office.until_said("[ Allow ] [ Always here ] [ Deny ]\n    [ Stop ]").await;
     let question = Question::of(&ask);
-    let kept =
-        std::fs::read_dir(office.state.files(&thread("1"))).unwrap().flatten().next().unwrap();
+    // Not in the thread's own folder: its agent writes there, and had another text sent than what would run.
+    assert!(std::fs::read_dir(office.state.files(&thread("1"))).is_err());
+    let kept = std::fs::read_dir(office.state.asks()).unwrap().flatten().next().unwrap();
     let kept = std::fs::read_to_string(kept.path()).unwrap();
     assert_eq!(kept, format!("May I run this?\n\n{}\n", question.body));
     office.press(ADA, "Allow").await;

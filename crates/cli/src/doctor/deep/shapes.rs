@@ -66,6 +66,8 @@ pub(super) fn shape_of(below: &Path) -> (&'static str, Shape) {
         }
         (["memory", ..], _) => ("memory", Shape::Any),
         (["files", ..], _) => ("files", Shape::Any),
+        (["asks", ..], _) => ("questions", Shape::Any),
+        (["transcriber", ..], _) => ("the transcriber's home", Shape::Any),
         (["logs", ..], _) => ("logs", Shape::Any),
         (["locks", ..], _) => ("locks", Shape::Any),
         _ => ("other", Shape::Any),
