@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use tinyclaw_disk::foreign::read_below;
+use tinyclaw_disk::foreign::{self, read_below};
 use tinyclaw_domain::{
     Channel, Command, Direction, Health, HistoryLine, Key, Message, Model, Outcome, Reply, Source,
     Thread, ThreadId, ThreadStatus,
@@ -367,27 +367,32 @@ fn retire(office: &Arc<Office>) {
         let root = office.state.root();
         for (dir, keep) in [
             (root.join("files"), settings.retention.files),
+            (office.state.asks(), settings.retention.files),
             (root.join("queue/dead"), settings.retention.dead),
             (root.join("queue/quarantine"), settings.retention.dead),
         ] {
             if let Some(keep) = keep {
-                remove_old(&dir, now, keep);
+                remove_old(&dir, Path::new(""), now, keep);
             }
         }
     });
 }
 
-/// Removes files below a folder that nobody has changed for `keep`.
-fn remove_old(dir: &Path, now: SystemTime, keep: Duration) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            remove_old(&path, now, keep);
-        } else if meta.modified().is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > keep))
-            && let Err(err) = tinyclaw_disk::remove(&path)
+/// Removes files below a folder that nobody has changed for `keep`. A desk's agent may put a link in place of a folder at any
+/// moment, so each step goes by what was opened; links themselves stay.
+fn remove_old(root: &Path, below: &Path, now: SystemTime, keep: Duration) {
+    for name in foreign::names_below(root, below).unwrap_or_default() {
+        let path = below.join(name);
+        let Ok(opened) = foreign::open_path_below(root, &path) else { continue };
+        let Ok(about) = std::fs::File::from(opened).metadata() else { continue };
+        if about.is_dir() {
+            remove_old(root, &path, now, keep);
+        } else if about
+            .modified()
+            .is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > keep))
+            && let Err(err) = foreign::remove_below(root, &path)
         {
-            tracing::warn!("cannot let go of {}: {err}", path.display());
+            tracing::warn!("cannot let go of an old file: {err}");
         }
     }
 }
@@ -468,6 +473,24 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(!has_something_due(dir.path()), "a terabyte of nothing");
+    }
+
+    /// A folder that was looked at and has become a link before it was listed: what lay behind it was removed.
+    #[test]
+    fn what_lies_behind_a_link_is_never_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, theirs) = (dir.path().join("files"), dir.path().join("memory"));
+        std::fs::create_dir_all(root.join("7/folder")).unwrap();
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("notes.md"), "yours").unwrap();
+        std::fs::write(root.join("7/folder/old.txt"), "old").unwrap();
+        std::os::unix::fs::symlink(&theirs, root.join("7/link")).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(3_600);
+        for below in ["7/link", ""] {
+            remove_old(&root, Path::new(below), later, Duration::from_secs(60));
+            assert!(theirs.join("notes.md").exists(), "from {below:?}");
+        }
+        assert!(!root.join("7/folder/old.txt").exists(), "what is old goes");
     }
 
     #[test]

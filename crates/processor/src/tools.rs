@@ -24,13 +24,15 @@ const FILE_BYTES_MAX: u64 = 50 * 1000 * 1000;
 /// `read_thread` shows so much of each message.
 const SHOWN_CHARS_MAX: usize = 2_000;
 
-/// The tools, as Claude is told of them.
-pub(crate) fn specs() -> Arc<[ToolSpec]> {
-    static SPECS: OnceLock<Arc<[ToolSpec]>> = OnceLock::new();
-    SPECS.get_or_init(|| make_specs().into()).clone()
+/// The tools, as this thread's Claude is told of them.
+pub(crate) fn specs(office: &Office, thread: &Thread) -> Arc<[ToolSpec]> {
+    static SPECS: OnceLock<[Arc<[ToolSpec]>; 2]> = OnceLock::new();
+    let all = SPECS.get_or_init(|| [make_specs(false).into(), make_specs(true).into()]);
+    all[usize::from(may_read(office, thread))].clone()
 }
 
-fn make_specs() -> Vec<ToolSpec> {
+/// `may_read`: other threads may be read, too.
+fn make_specs(may_read: bool) -> Vec<ToolSpec> {
     let tool = |name: &str, description: &str, properties: Value, required: &[&str]| ToolSpec {
         name: name.to_owned(),
         description: description.to_owned(),
@@ -46,13 +48,21 @@ fn make_specs() -> Vec<ToolSpec> {
         ),
         tool(
             "list_threads",
-            "Lists all threads with their directory and what they do.",
+            if may_read {
+                "Lists all threads with their directory and what they do."
+            } else {
+                "Lists all threads by their names."
+            },
             json!({}),
             &[],
         ),
         tool(
             "read_thread",
-            "Shows the last messages of a thread.",
+            if may_read {
+                "Shows the last messages of a thread."
+            } else {
+                "Shows the last messages of this thread. Other threads cannot be read here: ask in them with send_message."
+            },
             json!({ "threadId": thread, "count": { "type": "integer", "minimum": 1, "maximum": 50 } }),
             &["threadId"],
         ),
@@ -150,7 +160,7 @@ fn send_message(
 }
 
 /// Whether this thread's Claude may know what happens in others.
-fn may_read(office: &Office, thread: &Thread) -> bool {
+pub(crate) fn may_read(office: &Office, thread: &Thread) -> bool {
     thread.is_master || office.settings().engine.cross_thread_reading
 }
 
@@ -160,7 +170,7 @@ fn list_threads(office: &Office, own: &ThreadId, may_read: bool) -> String {
     let lines = book.all().iter().map(|(id, it)| {
         let mark = if id == own { " (this one)" } else { "" };
         if !may_read && id != own {
-            return format!("- {id}: {}", it.name);
+            return format!("- {id}: {}", name(&it.name));
         }
         let status = format!("{:?}", it.status).to_lowercase();
         format!("- {id}: {}{mark}, {status}, in {}", name(&it.name), it.cwd)

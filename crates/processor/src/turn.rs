@@ -237,7 +237,8 @@ impl Job<'_> {
             };
             let circumstances = self.circumstances(is_new, is_lost, earlier).await;
             let prompt = self.office.assemble(self.message, &circumstances);
-            let words = system_prompt(&self.message.thread_id, &self.thread);
+            let may_read = tools::may_read(self.office, &self.thread);
+            let words = system_prompt(&self.message.thread_id, &self.thread, may_read);
             // Before the checkpoint, which says that it was done: lines may stand twice, and none is missing.
             if self.message.checkpoint.is_none() && round == Round::First {
                 self.office.log_asked(self.message, self.attempt, &self.decided);
@@ -262,7 +263,7 @@ impl Job<'_> {
                     cwd,
                     permission_mode: self.thread.permission_mode,
                     system_prompt: words,
-                    tools: tools::specs(),
+                    tools: tools::specs(self.office, &self.thread),
                     model,
                 },
                 key: self.message.key.clone(),
