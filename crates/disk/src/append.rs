@@ -32,7 +32,7 @@ pub struct Appender {
     length: u64,
     /// Lines were appended since the last flush.
     is_unflushed: bool,
-    /// The file was made by us and its name is not flushed yet.
+    /// The file was opened, and its name was not flushed since.
     is_new: bool,
     /// A flush that failed while nobody asked for it; told to whoever flushes next.
     untold: Option<DiskError>,
@@ -87,7 +87,7 @@ impl Appender {
         }
     }
 
-    /// Flushes what was appended since the last flush, and the name of a file that is new. Without news it costs nothing,
+    /// Flushes what was appended since the last flush, and the name of a file that was opened since. Without news it costs nothing,
     /// so whoever comes at the same time shares one flush.
     ///
     /// After an error the lines may be lost in a power cut, and the file is opened anew for the next one: a descriptor
@@ -122,7 +122,8 @@ impl Appender {
         if let Some(dir) = self.path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        self.is_new |= !self.path.exists();
+        // Also one that was there: whoever made it may have died before its name was flushed.
+        self.is_new = true;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         self.length = file.metadata()?.len();
         let mut last = [b'\n'];

@@ -108,7 +108,7 @@ impl Lease {
         };
         if recovered && !answered {
             let message = lease.message.clone();
-            if let Err(err) = lease.rewrite(&message) {
+            if let Err(err) = lease.rewrite(&message, Flush::Strict) {
                 // Carry on: at worst this death is not counted.
                 tracing::warn!(key = %lease.name.key, "cannot count the death of the last owner: {err}");
             }
@@ -249,8 +249,10 @@ impl Lease {
     pub fn delivered(mut self) -> Result<(), LeaseError> {
         if self.message.attempts.send != self.attempt {
             let attempt = self.attempt;
-            // Only the story in `done/` depends on it; an old count there is no harm.
-            let _ = self.update("the attempt", |it| it.attempts.send = attempt);
+            // Only the story in `done/` depends on it: an old count there is no harm, and no flush is worth it.
+            let mut next = self.message.clone();
+            next.attempts.send = attempt;
+            let _ = self.rewrite(&next, Flush::None);
         }
         self.move_on(Place::Done)
     }
@@ -296,7 +298,7 @@ impl Lease {
         let mut next = self.message.clone();
         change(&mut next);
         let key = self.name.key.clone();
-        self.rewrite(&next).map_err(|err| match err {
+        self.rewrite(&next, Flush::Strict).map_err(|err| match err {
             LeaseError::Write { source, .. } => LeaseError::Write { what, key, source },
             other => other,
         })?;
@@ -304,8 +306,9 @@ impl Lease {
         Ok(())
     }
 
-    /// Keeps a state of the message: as one line more, which costs one flush, or as a new file when that one is long.
-    fn rewrite(&mut self, message: &Message) -> Result<(), LeaseError> {
+    /// Keeps a state of the message: as one line more, which costs one flush at most, or as a new file when that one is long.
+    /// A new file is flushed in any case, because it takes the place of what was safe.
+    fn rewrite(&mut self, message: &Message, flush: Flush) -> Result<(), LeaseError> {
         let key = || self.name.key.clone();
         let line =
             record::line_of(message).map_err(|source| LeaseError::Json { key: key(), source })?;
@@ -317,7 +320,7 @@ impl Lease {
         let path = self.path();
         // Taken, not borrowed: after an error nothing may be written behind what is there.
         if let Some(length) = self.length.take().filter(|it| it + bytes <= APPENDED_BYTES_MAX)
-            && append_at(&path, length, &line, Flush::Strict).is_ok()
+            && append_at(&path, length, &line, flush).is_ok()
         {
             self.length = Some(length + bytes);
             return Ok(());

@@ -102,10 +102,21 @@ fn lines_are_flushed_on_demand_once_for_all_and_before_their_log_is_rotated() {
         journal.history(&answer(key, "7", 1, 0.0)).unwrap();
     }
     let file = Step::SyncFile { path: path.clone() };
-    assert_eq!(flush(), [file.clone(), Step::SyncDir { path: folder }], "a new file, and its name");
+    assert_eq!(
+        flush(),
+        [file.clone(), Step::SyncDir { path: folder.clone() }],
+        "a new file, and its name"
+    );
     assert_eq!(flush(), [], "both lines at once");
     journal.history(&answer("c", "7", 1, 0.0)).unwrap();
-    assert_eq!(flush(), [file]);
+    assert_eq!(flush(), [file.clone()]);
+
+    // Whoever made the file may have died before its name was flushed: the whole log was lost then, and every later flush of
+    // it was worth nothing.
+    let later = Journal::new(&state, Keep::default());
+    later.history(&answer("d", "7", 1, 0.0)).unwrap();
+    let steps = steps_of(|| later.flush().unwrap()).1;
+    assert_eq!(steps, [file, Step::SyncDir { path: folder }], "a file of an earlier process");
 
     let tiny = tinyclaw_disk::Rotation { bytes_max: 10, segments_max: None, age_max: None };
     let mut log = tinyclaw_disk::Appender::new(state.text_log("tiny"), tiny);

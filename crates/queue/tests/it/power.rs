@@ -299,6 +299,22 @@ fn after_any_power_cut_everything_is_worked_off_once() {
     });
 }
 
+/// The document promised six, and the note of the last attempt cost a seventh.
+#[test]
+fn a_life_costs_six_flushes() {
+    let recorded = record_life();
+    let is_flush = |it: &&Step| matches!(it, Step::SyncFile { .. } | Step::SyncDir { .. });
+    let flushes: Vec<&Step> = recorded.iter().filter(is_flush).collect();
+    assert_eq!(flushes.len(), 6, "{flushes:#?}");
+}
+
+/// The steps of one message from its publication to `done/`.
+fn record_life() -> Vec<Step> {
+    let dir = in_memory();
+    let queue = open(dir.path());
+    steps_of(|| live(&queue, &mut Vec::new()).unwrap()).1
+}
+
 /// One process of a message's life: it does what is not done yet, and keeps what it told others.
 fn live(
     queue: &Queue,
