@@ -1,10 +1,11 @@
 //! A claimed message: ours alone until the lease ends, by one of its endings or by our death.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_disk::{
-    DiskError, Flush, Lock, append_at, rename, rename_no_replace, replace_through,
+    DiskError, Flush, Lock, append_at, rename, rename_no_replace, replace_through, sync_file,
 };
 use tinyclaw_domain::{Checkpoint, Delivery, FollowUp, Message, Reply, Source};
 
@@ -55,6 +56,8 @@ pub struct Lease {
     message: Message,
     attempt: u32,
     recovered: bool,
+    /// Whether the reply was there when we came.
+    was_answered: bool,
     /// What stands in the lane's file.
     note: Note,
     /// How long the file is, if the next state may be written behind what is there.
@@ -102,6 +105,7 @@ impl Lease {
             message,
             attempt: lease_attempt,
             recovered,
+            was_answered: answered,
             note,
             length: is_ours.then_some(length as u64),
             lock: Some(lock),
@@ -174,9 +178,8 @@ impl Lease {
     /// Publishes what the turn sends on, and moves the answered message on: to `outgoing/` when its channel is pushed
     /// and it has something to say, else to `done/`, where whoever asked finds it.
     pub fn finish(mut self) -> Result<(), LeaseError> {
-        if self.recovered {
-            // Whoever died may not have come to its flush: we read its answer, and a power cut would take it back.
-            self.update("the reply", |_| ())?;
+        if self.was_answered {
+            self.keep_answer()?;
         }
         if self.recovered && !self.message.follow_ups.is_empty() {
             // Whoever died may have published some of them a moment ago: look before publishing again.
@@ -196,6 +199,28 @@ impl Lease {
         let to =
             if self.message.channel.is_pushed() && !silent { Place::Outgoing } else { Place::Done };
         self.move_on(to)
+    }
+
+    /// Puts an answer on disk that we did not write. Whoever did may have died before its flush, or its flush may have
+    /// failed: we read the answer, and a power cut would take it back.
+    fn keep_answer(&mut self) -> Result<(), LeaseError> {
+        match self.update("the reply", |_| ()) {
+            // A full disk has no room for one line more, and a flush needs none.
+            Err(LeaseError::Write { what, key, source }) if source.is_no_space() => {
+                let path = self.path();
+                let opened = File::open(&path).map_err(|source| DiskError {
+                    step: "open",
+                    path: path.clone(),
+                    source,
+                });
+                opened.and_then(|it| sync_file(&it, &path)).map_err(|source| LeaseError::Write {
+                    what,
+                    key,
+                    source,
+                })
+            }
+            other => other,
+        }
     }
 
     fn sent_on(&self, at: usize, follow_up: &FollowUp) -> Message {
