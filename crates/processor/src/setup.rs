@@ -177,6 +177,18 @@ pub fn prepare(
     let current = settings.current();
     conceal_secrets(&current);
     let engine = engine_config(&state, &current)?;
+    prepare_with(engine, state, settings, vitals, shutdown)
+}
+
+/// [`prepare`] with an engine's configuration of the caller's choice.
+pub(crate) fn prepare_with(
+    engine: EngineConfig,
+    state: StateDir,
+    settings: Store<Settings>,
+    vitals: Vitals,
+    shutdown: Shutdown,
+) -> anyhow::Result<Office> {
+    let current = settings.current();
     for dir in [current.office.default_cwd(), &current.office.workspace, &state.mirrors()] {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
