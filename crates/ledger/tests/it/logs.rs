@@ -109,7 +109,7 @@ fn lines_are_flushed_on_demand_once_for_all_and_before_their_log_is_rotated() {
     );
     assert_eq!(flush(), [], "both lines at once");
     journal.history(&answer("c", "7", 1, 0.0)).unwrap();
-    assert_eq!(flush(), [file.clone()]);
+    assert_eq!(flush(), std::slice::from_ref(&file));
 
     // Whoever made the file may have died before its name was flushed: the whole log was lost then, and every later flush of
     // it was worth nothing.
