@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use teloxide::payloads::{CreateForumTopic, ReopenForumTopic, setters::*};
+use teloxide::payloads::{CloseForumTopic, CreateForumTopic, ReopenForumTopic, setters::*};
+use teloxide::requests::Payload;
 use teloxide::types::{ChatId, MessageId, Rgb, ThreadId as TgThread};
-use tinyclaw_domain::ThreadId;
+use tinyclaw_domain::{Key, ThreadId};
 use tokio::time::Instant;
 
 use crate::book::Address;
@@ -28,6 +29,11 @@ fn color_of(name: &str) -> u32 {
 const PATIENCE: Duration = Duration::from_secs(90);
 /// After a request that did not reach Telegram.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// A topic that may have been made is looked for among so many messages before the newest that is known,
+const LOOKED_BACK: i64 = 12;
+/// and so many after it.
+const LOOKED_AHEAD: i64 = 8;
 
 /// Makes a topic that a person asked for, and waits for it when that helps.
 pub(crate) async fn create_topic_patiently(
@@ -70,6 +76,65 @@ pub(crate) async fn create_topic(face: &Face, chat: i64, name: &str) -> Result<A
     Ok(Address { chat, topic: Some(topic) })
 }
 
+/// Makes a topic in place of the one at `gone`. When the answer to that was lost, the topic that may be there is looked
+/// for before another is made, also after a restart.
+async fn create_topic_once(
+    face: &Face,
+    thread: &ThreadId,
+    gone: Address,
+    name: &str,
+) -> Result<Address, CallError> {
+    let (chat, topic) = (gone.chat, gone.topic.unwrap_or_default());
+    let key = Key::hashed("topic", &format!("{thread}-{chat}-{topic}"));
+    let begun = tokio::task::block_in_place(|| face.book.begin_topic(&key, name));
+    let is_first = begun.map_err(|err| CallError::Unsent {
+        method: CreateForumTopic::NAME,
+        why: format!("it cannot be noted: {err}"),
+    })?;
+    let found = if is_first { None } else { find_topic(face, chat).await? };
+    let made = match found {
+        Some(there) => Ok(there),
+        None => create_topic(face, chat, name).await,
+    };
+    let made = match made {
+        Err(err @ CallError::Ambiguous { .. }) => find_topic(face, chat).await?.ok_or(err),
+        other => other,
+    };
+    if !matches!(made, Err(CallError::Ambiguous { .. })) {
+        face.book.end_topic(&key);
+    }
+    made
+}
+
+/// A topic that nobody here knows, near the newest message of a chat: a topic has the id of the message that says it was
+/// made. Opening one that is open changes nothing, and Telegram says so.
+async fn find_topic(face: &Face, chat: i64) -> Result<Option<Address>, CallError> {
+    let newest = face.book.newest(chat);
+    let strange = |id: &i32| {
+        let address = Address { chat, topic: Some(*id) };
+        let named = face.thread_at(address).and_then(|it| face.book.name(&it));
+        !face.book.knows(chat, (*id).into()) && named.is_none()
+    };
+    let from = i32::try_from(newest - LOOKED_BACK).unwrap_or_default().max(2);
+    let to = i32::try_from(newest + LOOKED_AHEAD).unwrap_or_default();
+    for id in (from..=to).rev().filter(strange) {
+        let topic = TgThread(MessageId(id));
+        match face.client.call(&ReopenForumTopic::new(ChatId(chat), topic)).await {
+            Err(err) if err.refusal() == Some(Refusal::NotModified) => {
+                tracing::info!(chat, "a topic whose making had no answer is found");
+                return Ok(Some(Address { chat, topic: Some(id) }));
+            }
+            Ok(_) => {
+                // Somebody else's, and it was closed.
+                face.client.call(&CloseForumTopic::new(ChatId(chat), topic)).await?;
+            }
+            Err(err) if err.is_passing() => return Err(err),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Where something goes whose topic does not take it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Detour {
@@ -106,7 +171,7 @@ pub(crate) async fn detour(
         // Somebody else did it meanwhile.
         return Detour::Topic(now);
     }
-    match create_topic(face, address.chat, &text::shortened(&name, 128)).await {
+    match create_topic_once(face, thread, address, &text::shortened(&name, 128)).await {
         Ok(new) => {
             tracing::warn!(thread.id = %thread, "the topic of thread {thread} is gone; it has a new one");
             let bound = tokio::task::block_in_place(|| face.book.bind(thread, new));

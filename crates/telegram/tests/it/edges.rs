@@ -1,7 +1,7 @@
 //! What Telegram does now and then: haste, lost answers, texts that are none, and people who may not speak any more.
 
 use serde_json::json;
-use tinyclaw_testkit::telegram::{Control, Fault, What};
+use tinyclaw_testkit::telegram::{ADA, Control, FORUM, Fault, What};
 
 use crate::office::Office;
 
@@ -24,6 +24,45 @@ async fn a_topic_that_may_have_been_made_is_said_to_be_so() {
     office
         .until_said("Telegram did not answer. Look whether the topic is there; if not, /new again.")
         .await;
+    office.close().await;
+}
+
+/// A topic was made twice when the answer to its making was lost.
+async fn makes_one_topic_anew(what: What) -> Office {
+    let office = Office::open().await;
+    let name = "Website".to_owned();
+    let topic = office.fake.act(Control::CreateTopic { chat: FORUM, from: ADA, name });
+    let topic = topic.as_i64().unwrap();
+    office.claim().await.done();
+    office.ada(Some(topic), "hello");
+    let turn = office.claim().await;
+    office.fake.act(Control::DeleteTopic { chat: FORUM, topic });
+    office.break_it("createForumTopic", 1, what);
+    turn.answer("Hello.");
+    office.until_said("# Website\n-- forum topic created Website\nTinyClaw:\n    Hello.\n").await;
+    let made = office.fake.transcript(FORUM).matches("-- forum topic created Website").count();
+    assert_eq!(made, 1, "{}", office.fake.transcript(FORUM));
+    office
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_have_been_made_anew_is_found_and_not_made_twice() {
+    let office = makes_one_topic_anew(What::LostAnswer {}).await;
+    assert_eq!(office.calls("createForumTopic").len(), 1);
+    // The new topic is the old thread.
+    let there = office.fake.topic_named(FORUM, "Website").unwrap();
+    office.ada(Some(there), "and now?");
+    let turn = office.claim().await;
+    turn.answer("Here.");
+    office.until_said("    Here.\n").await;
+    assert_eq!(office.calls("createForumTopic").len(), 1);
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_not_made_anew_is_made_after_a_look() {
+    let office = makes_one_topic_anew(What::LostRequest {}).await;
+    assert_eq!(office.calls("createForumTopic").len(), 2);
     office.close().await;
 }
 
