@@ -1,6 +1,6 @@
 //! Telegram that does not answer for a while: nothing that is to be sent is given up for it, and nothing is left standing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tinyclaw_domain::Delivery;
@@ -8,7 +8,7 @@ use tinyclaw_queue::Place;
 use tinyclaw_service::Snapshot;
 use tinyclaw_telegram::{Options, Timing};
 use tinyclaw_testkit::telegram::{
-    ADA, Attachment, Control, FORUM, FakeTelegram, Fault, Limits, What,
+    ADA, Attachment, Call, Control, FORUM, FakeTelegram, Fault, Limits, What,
 };
 
 use crate::office::{Office, PATIENCE, quick};
@@ -196,5 +196,45 @@ async fn a_file_that_is_sent_as_an_outage_begins_is_fetched_after_it() {
     let turn = office.claim().await;
     assert_eq!(turn.message().files.len(), 1, "{:?}", turn.message());
     turn.done();
+    office.close().await;
+}
+
+/// With the times that people have. What was asked meanwhile waited for the poll, and its answer for the send.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_seconds_after_the_first_sign_of_life_everything_is_answered() {
+    let timing = Timing {
+        poll: Duration::from_secs(1),
+        status_after: Duration::from_secs(3600),
+        ..Timing::default()
+    };
+    let options = Options { timing, ..Options::default() };
+    let office = Office::open_with(Limits::none(), options, "101").await;
+    office.ada(None, "hello");
+    let turn = office.claim().await;
+    office.break_it("", ALWAYS, What::BadGateway {});
+    turn.answer("Hello.");
+    office.ada(None, "and now?");
+    // The pauses between polls have grown by then.
+    until_polls_failed(&office, 6).await;
+    let mended = Instant::now();
+    office.fake.act(Control::Mend {});
+    let turn = office.claim().await;
+    assert_eq!(turn.message().message, "and now?");
+    turn.answer("Now it is.");
+    office.until_said("    Hello.\n").await;
+    office.until_said("    Now it is.\n").await;
+    let calls = office.fake.calls();
+    let alive = calls.iter().find(|it| it.at > mended && it.error.is_none());
+    let alive = alive.expect("a sign of life").at;
+    for words in ["Hello.", "Now it is."] {
+        let said = |it: &&Call| {
+            it.method == "sendMessage" && it.error.is_none() && it.params["text"] == words
+        };
+        let after = calls.iter().find(said).expect("an answer").at - alive;
+        assert!(
+            after < Duration::from_secs(5),
+            "{words} comes {after:?} after the first sign of life"
+        );
+    }
     office.close().await;
 }
