@@ -266,7 +266,7 @@ impl Round {
     /// The answers that stand in the forum, by number, in their order; with what is marked taken out and counted.
     fn answers(&self) -> Vec<u64> {
         let texts = self.fake.texts(FORUM);
-        let plain = texts.iter().filter(|it| !it.contains("sent again after a restart"));
+        let plain = texts.iter().filter(|it| !it.contains("(may stand here twice)"));
         let number = |text: &String| text.split("answer ").nth(1)?.split('.').next()?.parse().ok();
         plain.filter_map(number).collect()
     }
@@ -327,7 +327,7 @@ impl Round {
             ));
         }
         self.marked =
-            texts.iter().filter(|it| it.contains("sent again after a restart")).count() as u64;
+            texts.iter().filter(|it| it.contains("(may stand here twice)")).count() as u64;
         let answers = self.answers();
         for n in wanted {
             if answers.iter().filter(|it| **it == n).count() > 1 {

@@ -41,11 +41,12 @@ pub(crate) fn working(progress: &Progress) -> String {
     row
 }
 
-/// `waiting · 3rd in line`.
+/// `waiting · next here`, `waiting · 3rd in line here`.
 pub(crate) fn waiting(position: Option<usize>, trouble: Option<&str>) -> String {
     match (position, trouble) {
         (_, Some(trouble)) => format!("waiting · {}", face::one_line(trouble)),
-        (Some(at @ 2..), None) => format!("waiting · {} in line", ordinal(at)),
+        (Some(1), None) => "waiting · next here".to_owned(),
+        (Some(at @ 2..), None) => format!("waiting · {} in line here", ordinal(at)),
         _ => "waiting".to_owned(),
     }
 }
@@ -109,8 +110,9 @@ mod tests {
         for (number, told) in [(2, "2nd"), (3, "3rd"), (11, "11th"), (12, "12th"), (21, "21st")] {
             assert_eq!(ordinal(number), told);
         }
-        assert_eq!(waiting(Some(1), None), "waiting");
-        assert_eq!(waiting(Some(3), None), "waiting · 3rd in line");
+        assert_eq!(waiting(None, None), "waiting");
+        assert_eq!(waiting(Some(1), None), "waiting · next here");
+        assert_eq!(waiting(Some(3), None), "waiting · 3rd in line here");
     }
 
     fn asks(input: serde_json::Value) -> (Progress, Question) {

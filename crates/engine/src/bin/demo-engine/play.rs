@@ -27,7 +27,8 @@ pub(crate) struct Player {
     has_tools: bool,
     answers: Vec<Value>,
     pub(crate) always: HashSet<String>,
-    later: Vec<(Instant, String)>,
+    /// What background tasks come to, and when; each with its id.
+    later: Vec<(Instant, String, String)>,
     pub(crate) word_pause: Duration,
     pub(crate) requests: u64,
     pub(crate) messages: u64,
@@ -86,7 +87,11 @@ impl Player {
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|it| it.0 <= now);
         self.later = later;
-        for (_, text) in due {
+        for (_, task, text) in due {
+            self.say(json!({
+                "type": "system", "subtype": "task_notification", "task_id": task,
+                "status": "completed",
+            }));
             let mut notes = Notes::new(0);
             self.begin();
             if self.tell(&mut notes, &text).is_ok() {
@@ -284,7 +289,12 @@ impl Player {
                     continue;
                 }
                 Mark::Background(time, it) => {
-                    self.later.push((Instant::now() + time, it));
+                    let task = format!("demo-{}-{}", self.messages, self.later.len());
+                    self.later.push((Instant::now() + time, task.clone(), it));
+                    self.say(json!({
+                        "type": "system", "subtype": "task_started",
+                        "task_id": task, "description": "wait for the build",
+                    }));
                     "I shall have something to say later.".to_owned()
                 }
                 Mark::Retry(times) => {
