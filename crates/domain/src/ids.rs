@@ -185,6 +185,11 @@ impl Key {
     pub fn notice(&self, attempt: u32, kind: &str) -> Key {
         Key::hashed("n", &format!("{self}-{attempt}-{kind}"))
     }
+
+    /// The key of the notice that shows this message where it is answered, when it came from another thread.
+    pub fn arrival(&self) -> Key {
+        self.notice(0, "arrived")
+    }
 }
 
 impl FromStr for Key {

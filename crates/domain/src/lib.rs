@@ -21,7 +21,7 @@ pub use job_line::{BadJobId, JobEvent, JobId, JobLine};
 pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
 pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{
-    Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
+    ARRIVAL_OF, Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
     MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, STOPPED_WAITING,
     Source, Usage,
 };

@@ -9,6 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan};
 
+/// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
+/// before it, with what was asked, there is nothing left to show.
+pub const ARRIVAL_OF: &str = "arrivalOf";
+
 /// Why a message lies in `dead/` that a person stopped before it began: nothing is wrong with it.
 pub const STOPPED_WAITING: &str = "stopped by a person before it began";
 

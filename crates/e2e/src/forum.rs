@@ -34,16 +34,21 @@ impl Forum {
     /// The same with these variables set. The product keeps the real budget of requests; Telegram's own limits are those
     /// of other tests.
     pub fn open_with(env: &[(&str, &str)]) -> Forum {
-        Forum::begin(Office::prepare(env))
+        Forum::begin(Office::prepare(env), true)
+    }
+
+    /// An office without a forum, over one that is there already: Ada and Bob have private chats with it.
+    pub fn private(office: Office) -> Forum {
+        Forum::begin(office, false)
     }
 
     /// The same over an office that is there already.
     pub fn over(mut office: Office) -> Forum {
         office.stop();
-        Forum::begin(office)
+        Forum::begin(office, true)
     }
 
-    fn begin(mut office: Office) -> Forum {
+    fn begin(mut office: Office, has_home: bool) -> Forum {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let options =
             Options { limits: Limits::none(), schema: Schema::cached(), ..Options::default() };
@@ -54,9 +59,11 @@ impl Forum {
             ("TINYCLAW_HEALTH_LISTEN", "127.0.0.1:0"),
             ("TELEGRAM_API_URL", url.as_str()),
             ("TELEGRAM_BOT_TOKEN", TOKEN),
-            ("TELEGRAM_CHAT_ID", chat.as_str()),
             ("TELEGRAM_ALLOWED_USERS", users.as_str()),
         ];
+        if has_home {
+            office.env.insert("TELEGRAM_CHAT_ID".to_owned(), chat);
+        }
         office.run_below("tinyclaw-bot", &env);
         office.start();
         Forum { fake, plug, office, runtime }

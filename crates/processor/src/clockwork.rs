@@ -269,7 +269,11 @@ fn numbers(office: &Arc<Office>) {
     office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
     office.concern("queue", crate::run::trouble(office));
     let Ok(depth) = on_disk(|| office.queue.view().depth()) else { return };
-    if depth.dead == 0 {
+    // The reasons are read only while somebody is troubled by what was given up.
+    if depth.dead == 0
+        || office.is_told("dead")
+            && on_disk(|| office.queue.view().given_up()).is_ok_and(|it| it == 0)
+    {
         office.concern("dead", None);
     }
     let odd = match depth.quarantine {

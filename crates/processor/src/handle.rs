@@ -194,8 +194,9 @@ async fn give_up(office: &Arc<Office>, lease: Lease, text: &str) -> Result<(), L
     on_disk(|| office.flush_lines());
     on_disk(|| lease.bury(text))?;
     let _ = office.progresses.remove(&message.key);
-    let dead = office.queue.view().depth().map_or(1, |it| it.dead);
-    office.concern(
+    let dead = on_disk(|| office.queue.view().given_up()).unwrap_or(1);
+    office.concern_beside(
+        Some(&message.thread_id),
         "dead",
         Some(match dead {
             1 => "1 message was given up. /retry in its topic tries again; `tinyclaw queue ls dead` shows it.".to_owned(),

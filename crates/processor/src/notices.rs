@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{Channel, Key, Message, Outcome, Reply, Source, ThreadId};
+use tinyclaw_domain::{ARRIVAL_OF, Channel, Key, Message, Outcome, Reply, Source, ThreadId};
 use tinyclaw_queue::{Durability, Place, Side};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -11,6 +11,8 @@ use crate::office::{Office, lock, on_disk};
 
 /// The concern that the API answers nobody.
 const OUTAGE: &str = "api";
+/// What a thread is told of while no turn can run.
+pub(crate) const PAUSE: &str = "pause";
 /// An outage is worth a word from then on.
 const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(120);
 
@@ -43,11 +45,19 @@ impl Pause {
 impl Office {
     /// Says something in a thread, under a key, so that saying it again changes nothing. Only where somebody pushes it.
     pub(crate) fn say(&self, thread: &ThreadId, key: Key, text: &str) {
+        self.say_of(thread, key, text, None);
+    }
+
+    /// The same; `arrived` is the message from another thread that it shows.
+    pub(crate) fn say_of(&self, thread: &ThreadId, key: Key, text: &str, arrived: Option<&Key>) {
         if !self.is_in_telegram(thread) {
             return;
         }
         let mut notice = Message::new(key, Channel::Telegram, thread.clone(), "", now_ms());
         notice.source = Source::System;
+        if let Some(arrived) = arrived {
+            notice.extra.insert(ARRIVAL_OF.to_owned(), arrived.as_str().into());
+        }
         notice.reply = Some(Reply {
             text: conceal(text).into_owned(),
             outcome: Outcome::Notice,
@@ -65,21 +75,56 @@ impl Office {
         }
     }
 
-    /// Something the operator must know, or that it is cured: in `/ready` and `health/`, and once in General.
+    /// Something the operator must know, or that it is cured: in `/ready` and `health/`, and once in General, or in the
+    /// admins' private chats where there is no General.
     pub(crate) fn concern(&self, cause: &str, what: Option<String>) {
+        self.concern_beside(None, cause, what);
+    }
+
+    /// The same, except for a thread in which more was said about it already.
+    pub(crate) fn concern_beside(
+        &self,
+        told: Option<&ThreadId>,
+        cause: &str,
+        what: Option<String>,
+    ) {
         self.vitals.concern(cause, what.clone());
-        let told = (None, cause.to_owned());
+        let subject = (None, cause.to_owned());
         let text = match what {
-            Some(what) if lock(&self.told).insert(told) => what,
-            None if lock(&self.told).remove(&(None, cause.to_owned())) => {
+            Some(what) if lock(&self.told).insert(subject.clone()) => what,
+            None if lock(&self.told).remove(&subject) => {
                 let Some(words) = cured_words(cause) else { return };
                 words.to_owned()
             }
             _ => return,
         };
         tracing::warn!(cause, "{text}");
-        let key = Key::hashed("n", &format!("op-{cause}-{}", now_ms()));
-        self.say(&ThreadId::master(), key, &text);
+        let now = now_ms();
+        for thread in self.operators().iter().filter(|it| Some(*it) != told) {
+            let key = Key::hashed("n", &format!("op-{cause}-{thread}-{now}"));
+            self.say(thread, key, &text);
+        }
+    }
+
+    /// Whether the operator was told of it, and it is not cured yet.
+    pub(crate) fn is_told(&self, cause: &str) -> bool {
+        lock(&self.told).contains(&(None, cause.to_owned()))
+    }
+
+    /// Where operators are told something: in General, or else in the private chats of those admins who have written
+    /// there. Telegram lets no bot begin a private chat.
+    fn operators(&self) -> Vec<ThreadId> {
+        let master = ThreadId::master();
+        if self.is_in_telegram(&master) {
+            return vec![master];
+        }
+        let settings = self.settings();
+        let (admins, users) = (&settings.office.admins, &settings.telegram.allowed_users);
+        // Who is alone here is an admin; of several only those who are named.
+        let admins = if admins.is_empty() && users.len() == 1 { users } else { admins };
+        let book = lock(&self.book);
+        let chats = admins.iter().filter_map(|it| format!("u{it}").parse::<ThreadId>().ok());
+        chats.filter(|it| book.all().contains_key(it)).collect()
     }
 
     /// Stops asking Claude until it is over. Everything waits; each thread is told when it comes up.
@@ -90,6 +135,9 @@ impl Office {
             "engine",
             Some(format!("{} What waits goes on by itself then.", pause.sentence(self))),
         );
+        // Whoever reads that needs not be told once more what waits for it.
+        let operators = self.operators();
+        lock(&self.told).extend(operators.into_iter().map(|it| (Some(it), PAUSE.to_owned())));
         *lock(&self.pause) = Some(pause);
     }
 
@@ -108,9 +156,9 @@ impl Office {
             return;
         }
         lock(&self.told).retain(|(thread, cause)| {
-            thread.is_none() || !matches!(cause.as_str(), "pause" | OUTAGE)
+            thread.is_none() || !matches!(cause.as_str(), PAUSE | OUTAGE)
         });
-        let is_told = lock(&self.told).contains(&(None, "engine".to_owned()));
+        let is_told = self.is_told("engine");
         self.concern("engine", None);
         if is_told {
             // One thing for whoever reads it, and said.
@@ -128,7 +176,7 @@ impl Office {
             OUTAGE,
             Some(format!("{what} Messages wait and are tried until they are answered.")),
         );
-        if *thread != ThreadId::master() {
+        if !self.operators().contains(thread) {
             let text = format!("{what} This message is tried again until it is answered.");
             self.say_once(thread, OUTAGE, &text);
         }

@@ -19,6 +19,7 @@ use crate::control;
 use crate::earlier::{self, Earlier, Resumed, Round, resume, used_tools};
 use crate::failure::Verdict;
 use crate::handle::Decided;
+use crate::notices::PAUSE;
 use crate::office::{Office, OpenQuestion, Running, Slot, lock, new_session, on_disk};
 use crate::outbox::Outbox;
 use crate::prompt::{Circumstances, name, shortened, system_prompt};
@@ -132,7 +133,7 @@ fn announce(office: &Arc<Office>, message: &Message, attempt: u32) {
     let sender = name(&message.sender);
     let sender = if sender.is_empty() { "Another thread" } else { &sender };
     let text = format!("**{sender}**{from} writes:\n\n{}", message.message);
-    office.say(&message.thread_id, message.key.notice(0, "arrived"), &text);
+    office.say_of(&message.thread_id, message.key.arrival(), &text, Some(&message.key));
 }
 
 /// What keeps a message from being asked at all: a closed thread, an engine out of order, a spent budget.
@@ -149,7 +150,7 @@ fn not_now(
     if let Some(pause) = lock(&office.pause).clone() {
         let (_, waiting) = office.queue.waiting_in(id);
         let text = format!("{} {}", pause.sentence(office), who_wait(waiting + 1));
-        office.say_once(id, "pause", &text);
+        office.say_once(id, PAUSE, &text);
         let mut progress = begun(message, attempt, None);
         progress.trouble = Some(text);
         let _ = office.progresses.write(&progress);

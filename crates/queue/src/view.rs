@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tinyclaw_domain::{Key, Lane, Message};
+use tinyclaw_domain::{Key, Lane, Message, STOPPED_WAITING};
 
 use crate::clock::now_ms;
 use crate::error::OpenError;
@@ -37,7 +37,7 @@ pub struct Depth {
     pub sending: usize,
     /// Of those waiting on either side: the ones that failed and wait for their next try.
     pub waiting_retries: usize,
-    /// Given up.
+    /// Given up, or stopped by a person while they waited; [`View::given_up`] tells the two apart.
     pub dead: usize,
     /// Not messages.
     pub quarantine: usize,
@@ -121,6 +121,18 @@ impl View {
         }
         depth.quarantine = self.quarantined()?;
         Ok(depth)
+    }
+
+    /// How many messages were given up: those in `dead/` that no person stopped while they waited. Reads the reason of
+    /// each, so it is for who asks, and not for every tick.
+    pub fn given_up(&self) -> io::Result<usize> {
+        let mut dead = Vec::new();
+        each_in(self.folders.place(Place::Dead), Place::Dead, |it| dead.push(it.path))?;
+        let mut count = 0;
+        for path in dead {
+            count += usize::from(reason_beside(&path)?.as_deref() != Some(STOPPED_WAITING));
+        }
+        Ok(count)
     }
 
     /// What is in a place, oldest first, at most `most`: the oldest of them, or the newest of `done/`, which is read from
@@ -215,10 +227,7 @@ impl View {
                 let lane = entry.lane.to_string();
                 lane_names.iter().filter(|(it, text)| *it == lane && text.as_str() <= own).count()
             });
-            let reason = match plain::read(&with_suffix(&entry.path, ".reason"))? {
-                Plain::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
-                Plain::Gone | Plain::Unfit(_) => None,
-            };
+            let reason = reason_beside(&entry.path)?;
             return Ok(Some(Seen { place: entry.place, position, message, reason }));
         }
         Ok(None)
@@ -326,6 +335,14 @@ fn read(path: &Path) -> io::Result<Option<Message>> {
     };
     Ok(match plain::read(path).map_err(unread)? {
         Plain::Bytes(bytes) => record::read(&bytes).ok().map(|it| it.message),
+        Plain::Gone | Plain::Unfit(_) => None,
+    })
+}
+
+/// Why a message was given up or put aside, where that is said.
+fn reason_beside(path: &Path) -> io::Result<Option<String>> {
+    Ok(match plain::read(&with_suffix(path, ".reason"))? {
+        Plain::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
         Plain::Gone | Plain::Unfit(_) => None,
     })
 }

@@ -69,6 +69,8 @@ pub(crate) struct Subject {
     pub(crate) key: Key,
     pub(crate) thread: ThreadId,
     pub(crate) origin: Option<Origin>,
+    /// Another thread asked.
+    pub(crate) is_from_thread: bool,
     trouble: Option<String>,
 }
 
@@ -331,6 +333,7 @@ fn subject(face: &Face, entry: &tinyclaw_queue::Entry) -> Option<Arc<Subject>> {
             key: message.key.clone(),
             thread: message.thread_id.clone(),
             origin: Origin::of(&message),
+            is_from_thread: message.source == Source::CrossThread,
             trouble: message.trouble.clone(),
         })
     });

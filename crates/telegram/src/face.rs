@@ -178,6 +178,13 @@ impl Face {
         telegram.quiet_hours.is_some_and(|it| it.contains(now.time()))
     }
 
+    /// The message that shows what came from another thread, where it is answered.
+    pub(crate) fn arrival(&self, key: &Key) -> Option<i32> {
+        let seen = tokio::task::block_in_place(|| self.view.find(&key.arrival())).ok()??;
+        let id = seen.message.delivery.first()?.telegram_message_id?;
+        i32::try_from(id).ok()
+    }
+
     /// What people call a thread.
     pub(crate) fn name_of(&self, thread: &ThreadId) -> String {
         let listed = self.threads().remove(thread).map(|it| it.name);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
-use tinyclaw_domain::{Channel, Command, Message, Model, Outcome};
-use tinyclaw_queue::{DEATHS_MAX, Lease, Side, Which};
+use tinyclaw_domain::{ARRIVAL_OF, Channel, Command, Key, Message, Model, Outcome, Source};
+use tinyclaw_queue::{DEATHS_MAX, Lease, Seen, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
 
@@ -153,6 +153,9 @@ struct Delivery<'a> {
 
 impl Delivery<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
+        if self.came_too_late() {
+            return Ok(());
+        }
         let pieces = tokio::task::block_in_place(|| plan(self.face, &self.message));
         let pieces = pieces.map_err(|err| Stop::never(format!("{err:#}")))?;
         // Who died of this answer so often may have died of its markup.
@@ -178,6 +181,17 @@ impl Delivery<'_> {
             self.send(letter).await?;
         }
         Ok(())
+    }
+
+    /// Whether this shows a message of another thread that was answered meanwhile: the answer is older, so it goes first
+    /// when both wait, and says itself what was asked.
+    fn came_too_late(&self) -> bool {
+        let arrived = self.message.extra.get(ARRIVAL_OF).and_then(Value::as_str);
+        let Some(arrived) = arrived.and_then(|it| it.parse::<Key>().ok()) else { return false };
+        let seen = tokio::task::block_in_place(|| self.face.view.find(&arrived));
+        let is_sent =
+            |it: Seen| it.message.delivery.iter().any(|it| it.telegram_message_id.is_some());
+        self.message.delivery.is_empty() && seen.ok().flatten().is_some_and(is_sent)
     }
 
     fn keyboard(&self) -> Option<Value> {
@@ -366,9 +380,16 @@ impl Delivery<'_> {
         address: Address,
         note: &str,
     ) -> Result<i64, CallError> {
-        let reply_to = Origin::of(&self.message)
-            .filter(|it| letter.part == 1 && it.is_in(address, &self.face.book))
-            .map(|it| ReplyParameters::new(MessageId(it.message_id)).allow_sending_without_reply());
+        let asked = match Origin::of(&self.message) {
+            Some(it) => it.is_in(address, &self.face.book).then_some(it.message_id),
+            None if self.message.source == Source::CrossThread => {
+                self.face.arrival(&self.message.key)
+            }
+            None => None,
+        };
+        let reply_to = asked
+            .filter(|_| letter.part == 1)
+            .map(|it| ReplyParameters::new(MessageId(it)).allow_sending_without_reply());
         letter.send(self.face, address, note, reply_to).await
     }
 

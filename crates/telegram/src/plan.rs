@@ -115,13 +115,16 @@ fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
     parts.into_iter().map(Piece::Text).chain(files).collect()
 }
 
-/// Who asked, when it was another thread.
+/// Who asked, when it was another thread and that is not shown already: then the answer is a reply to it.
 fn before(face: &Face, message: &Message) -> String {
     let Some(source) =
         message.source_thread_id.as_ref().filter(|_| message.source == Source::CrossThread)
     else {
         return String::new();
     };
+    if face.arrival(&message.key).is_some() {
+        return String::new();
+    }
     let name = text::escape(&face.name_of(source));
     let linked = match face.address_of(source).and_then(Address::link) {
         Some(link) => format!("<a href=\"{link}\">{name}</a>"),

@@ -320,8 +320,13 @@ impl Shown {
         let html = if self.ambiguous { format!("{}\n{html}", crate::plan::MARK) } else { html };
         let is_silent = !rings || face.is_quiet();
         let mut payload = Face::new_text(address, &html).disable_notification(is_silent);
-        if let Some(origin) = subject.origin.as_ref().filter(|it| it.is_in(address, &face.book)) {
-            let reply = ReplyParameters::new(MessageId(origin.message_id));
+        let asked = match &subject.origin {
+            Some(it) => it.is_in(address, &face.book).then_some(it.message_id),
+            None if subject.is_from_thread => face.arrival(&subject.key),
+            None => None,
+        };
+        if let Some(asked) = asked {
+            let reply = ReplyParameters::new(MessageId(asked));
             payload = payload.reply_parameters(reply.allow_sending_without_reply());
         }
         match face.client.call_with(&payload, markup(keyboard)).await {

@@ -75,7 +75,7 @@ fn without_marks(text: &str) -> String {
 }
 
 /// Nothing more is on its way.
-fn until_still(forum: &Forum) {
+pub(crate) fn until_still(forum: &Forum) {
     forum.office.wait_for("the end of every turn", || {
         let count = |it| forum.office.queue().view().list(it, 100).map_or(1, |it| it.len());
         let open = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Sending];
@@ -145,7 +145,7 @@ fn a_day_in_a_forum_reads_well() {
     // It tells another thread.
     forum.ada(
         topic,
-        "Tell the others. [demo: send 1 The website is nearly done. [demo: say Good news.]]",
+        "Tell the others. [demo: send 1 The website is nearly done. [demo: slow 4s] [demo: say Good news.]]",
     );
     forum.until("    Good news.\n");
 

@@ -2,6 +2,9 @@
 //! telegram service and the processor below it, the demo engine, and the queue between them.
 
 use tinyclaw_e2e::{Forum, Office};
+use tinyclaw_testkit::telegram::{ADA, BOB};
+
+use crate::day::until_still;
 
 #[test]
 fn a_press_goes_on_although_the_budget_is_spent() {
@@ -27,7 +30,8 @@ fn what_nobody_asked_for_arrives_and_what_is_not_worth_a_word_does_not() {
         ("TINYCLAW_HEARTBEAT_QUIET_HOURS", "00:00-00:00"),
     ]);
     forum.ada(None, "[demo: background 1s The build is green.]");
-    forum.until("    The build is green.\n");
+    forum.until("    Still running: wait for the build\n");
+    forum.until("    wait for the build has ended:\n    \n    The build is green.\n");
     let file = forum.office.path("work/1/HEARTBEAT.md");
     // For one last time there is one heartbeat, so the second needs another.
     let last_at = |ms: u64| move |it: &mut serde_json::Value| it["1"]["lastBeat"] = ms.into();
@@ -52,11 +56,11 @@ fn a_message_from_another_thread_is_shown_and_answered_in_its_topic() {
     let number = forum.topic("website");
     let topic = Some(number);
     forum.ada(topic, "[demo: send 1 [demo: say Good morning from General.]]");
-    forum.until(&format!("website (thread {number}) writes:"));
     forum.until("    Good morning from General.\n");
-    // Shown and answered in General; the sender is told where.
+    until_still(&forum);
+    // Shown and answered in General; the sender is told where. What was asked stands there once.
     let general = forum.part("General");
-    assert!(general.contains("writes:") && general.contains("    Good morning from General.\n"));
+    assert_eq!(general.matches("[demo: say Good morning from General.]").count(), 1, "{general}");
     forum.until("It goes to thread 1 (General) when this turn ends, and is answered there.");
     forum.close();
 }
@@ -88,6 +92,14 @@ fn who_stops_what_waits_has_got_what_they_wanted() {
     forum.until("Bob [👌]:\n    And the tests?");
     forum.press("Stop");
     forum.until("The session is kept.");
+    // What a person stopped was not given up: neither is it counted so, nor does it count with what was.
+    forum.ada(topic, "/queue");
+    let transcript = forum.until("0 waiting, 0 being answered");
+    assert!(!transcript.contains("given up"), "{transcript}");
+    forum.ada(topic, "[demo: crash] what now?");
+    forum.until("1 message was given up.");
+    forum.ada(topic, "/queue");
+    forum.until("    1 given up; /retry in their topic takes one up again.");
     forum.close();
 }
 
@@ -107,5 +119,40 @@ fn a_plan_limit_is_told_in_general_and_so_is_its_end() {
     forum.found("its end in General", |_| {
         forum.part("General").contains("Claude answers again.").then_some(())
     });
+    forum.close();
+}
+
+/// Operators of an office without a forum were told nothing.
+#[test]
+fn without_a_forum_operators_are_told_in_their_private_chats_once() {
+    let office = Office::closed();
+    office.set(&serde_json::json!({"admins": [ADA]}));
+    let forum = Forum::private(office);
+    let until = |chat: i64, words: &str| {
+        forum.found(words, |it| Some(it.transcript(chat)).filter(|it| it.contains(words)))
+    };
+    let say = |from: i64, text: &str| forum.fake.say(from, None, from, text);
+    say(ADA, "[demo: say Good morning, Ada.]");
+    until(ADA, "    Good morning, Ada.\n");
+    say(BOB, "[demo: limit 2] hello");
+    until(BOB, "1 message waits and goes on by itself.");
+    until(ADA, "What waits goes on by itself then.");
+    say(BOB, "/stop");
+    until(BOB, "Stopped");
+    say(BOB, "[demo: say I am back.]");
+    until(BOB, "    I am back.\n");
+    until(ADA, "    Claude answers again.\n");
+    // Who asked is told more than the operator, and once when they are the same.
+    say(ADA, "[demo: crash] what now?");
+    until(ADA, "This message could not be answered after 3 tries");
+    say(ADA, "[demo: say That was all.]");
+    let hers = until(ADA, "    That was all.\n");
+    assert_eq!(hers.matches("Claude's plan limit is reached until").count(), 1, "{hers}");
+    assert!(!hers.contains("was given up"), "{hers}");
+    let his = forum.fake.transcript(BOB);
+    assert!(
+        !his.contains("Claude answers again.") && !his.contains("goes on by itself then"),
+        "{his}"
+    );
     forum.close();
 }

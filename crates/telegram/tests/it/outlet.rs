@@ -2,9 +2,11 @@
 
 use serde_json::json;
 use tinyclaw_domain::{
-    ButtonPress, Channel, Command, FileRef, Model, Outcome, ReplyButton, TurnState,
+    ARRIVAL_OF, ButtonPress, Channel, Command, FileRef, Key, Message, Model, Outcome, Reply,
+    ReplyButton, Source, ThreadId, TurnState,
 };
-use tinyclaw_queue::{Place, SENDER_DEATHS_MAX, Side, Which};
+use tinyclaw_queue::{Durability, Place, SENDER_DEATHS_MAX, Side, Which};
+use tinyclaw_service::now_ms;
 use tinyclaw_testkit::telegram::{ADA, BOB, Control, FORUM, Fault};
 
 use crate::office::Office;
@@ -300,5 +302,54 @@ async fn an_answer_that_everybody_dies_of_is_given_up_and_told() {
     office.start();
     office.until_said("An answer could not be delivered: whoever sent it died 12 times.").await;
     office.until_in_place(Place::Dead, 1).await;
+    office.close().await;
+}
+
+/// Publishes what another thread asks; gives the notice that shows it.
+fn from_website(office: &Office) -> Message {
+    let key = Key::hashed("x", "website");
+    let general = ThreadId::master();
+    let text = "How is the weather?";
+    let mut asked = Message::new(key.clone(), Channel::Telegram, general.clone(), text, now_ms());
+    asked.source = Source::CrossThread;
+    asked.source_thread_id = Some("website".parse().unwrap());
+    office.queue.publish(Side::Run, asked, Durability::Strict).unwrap();
+    let mut notice = Message::new(key.arrival(), Channel::Telegram, general, "", now_ms());
+    notice.source = Source::System;
+    notice.extra.insert(ARRIVAL_OF.to_owned(), key.as_str().into());
+    let text = "**website** writes:\n\nHow is the weather?".to_owned();
+    notice.reply = Some(Reply { text, outcome: Outcome::Notice, ..Reply::default() });
+    notice
+}
+
+/// What another thread asked stood in the chat twice, once in front of the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_another_thread_is_a_reply_to_what_it_asked() {
+    let office = Office::open().await;
+    let notice = from_website(&office);
+    office.queue.publish(Side::Send, notice, Durability::Strict).unwrap();
+    office.until_said("    How is the weather?\n").await;
+    office.until_in_place(Place::Done, 1).await;
+    office.claim().await.answer("Fine.");
+    office.until_said("TinyClaw (to TinyClaw: website writes:").await;
+    office.until_said("):\n    Fine.\n").await;
+    let transcript = office.fake.transcript(FORUM);
+    assert!(!transcript.contains("asked:"), "{transcript}");
+    office.close().await;
+}
+
+/// It came after its own answer when both waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_already_is_not_shown_as_if_it_had_just_arrived() {
+    let office = Office::open().await;
+    office.stop().await;
+    let notice = from_website(&office);
+    office.claim().await.answer("Fine.");
+    office.queue.publish(Side::Send, notice, Durability::Strict).unwrap();
+    office.start();
+    office.until_said(" asked: How is the weather?\n    \n    Fine.\n").await;
+    office.until_in_place(Place::Done, 2).await;
+    let transcript = office.fake.transcript(FORUM);
+    assert!(!transcript.contains("writes:"), "{transcript}");
     office.close().await;
 }
