@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
@@ -38,10 +38,22 @@ pub(crate) fn renew(office: &Office, id: &ThreadId, thread: &Thread) {
     }
 }
 
-/// Writes a thread's capability for a repository, and says where it lies. `None` without a signing secret.
-pub(crate) fn write(office: &Office, id: &ThreadId, repo: &str) -> Option<PathBuf> {
+/// Writes a thread's capability for a repository where its Claude finds it. Nothing without a signing secret.
+fn write(office: &Office, id: &ThreadId, repo: &str) {
+    write_to(office, &path(&office.state, id), id, repo);
+}
+
+/// Writes the same for a program of the office's own, away from what the agent may change: a link in the place of the
+/// other one would have the office use another desk's. `None` without a signing secret.
+pub(crate) fn for_office(office: &Office, id: &ThreadId, repo: &str) -> Option<PathBuf> {
+    let path = office.state.mirrors().join(format!(".capability-{id}"));
+    write_to(office, &path, id, repo).then_some(path)
+}
+
+/// Whether it stands there now.
+fn write_to(office: &Office, path: &Path, id: &ThreadId, repo: &str) -> bool {
     let settings = office.settings();
-    let secret = settings.github.capability_secret.as_ref()?;
+    let Some(secret) = settings.github.capability_secret.as_ref() else { return false };
     let payload = json!({
         "thread": id.to_string(),
         "repositories": [repo],
@@ -49,16 +61,15 @@ pub(crate) fn write(office: &Office, id: &ThreadId, repo: &str) -> Option<PathBu
         "expires": now_ms() / 1_000 + LIFETIME_S,
     });
     let text = sign(&payload.to_string(), secret.expose_secret().trim());
-    let path = path(&office.state, id);
     let written =
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|err| err.to_string()).and_then(
-            |()| replace(&path, text.as_bytes(), Flush::None).map_err(|err| err.to_string()),
+            |()| replace(path, text.as_bytes(), Flush::None).map_err(|err| err.to_string()),
         );
     if let Err(err) = written {
         tracing::error!(thread.id = %id, "thread {id} has no fresh capability for the broker: {err}");
-        return None;
+        return false;
     }
-    Some(path)
+    true
 }
 
 fn sign(payload: &str, secret: &str) -> String {

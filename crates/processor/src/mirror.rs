@@ -62,9 +62,24 @@ pub(crate) async fn refresh(
     std::fs::create_dir_all(&parent)
         .map_err(|err| format!("`{}` cannot be made: {err}.", parent.display()))?;
     // The broker serves this thread for this repository; without a signing secret it serves its private network.
-    let capability = crate::capability::write(office, thread, &repo.full_name());
+    let capability = crate::capability::for_office(office, thread, &repo.full_name());
     let git = Git { office, capability: capability.as_deref() };
-    if mirror.is_dir() && fetch(&git, &mirror, repo).await.is_ok() {
+    let refreshed = bring_up_to_date(&git, repo, mirror, &parent).await;
+    if let Some(path) = &capability
+        && let Err(err) = tinyclaw_disk::remove(path)
+    {
+        tracing::warn!("{err}");
+    }
+    refreshed
+}
+
+async fn bring_up_to_date(
+    git: &Git<'_>,
+    repo: &Repo<'_>,
+    mirror: PathBuf,
+    parent: &Path,
+) -> Result<PathBuf, String> {
+    if mirror.is_dir() && fetch(git, &mirror, repo).await.is_ok() {
         return Ok(mirror);
     }
     // Anew, beside the old one: it may have been left half written, and it is the last one while the network is down.
@@ -73,7 +88,7 @@ pub(crate) async fn refresh(
     let made = async {
         let path = partial.display().to_string();
         git.run(&["init", "--quiet", "--bare", "--template=", "--", &path], GIT_TIME).await?;
-        fetch(&git, &partial, repo).await
+        fetch(git, &partial, repo).await
     };
     if let Err(err) = made.await {
         let _ = std::fs::remove_dir_all(&partial);
