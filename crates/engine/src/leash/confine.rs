@@ -226,20 +226,49 @@ fn around(given: &OwnedFd, state: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     match folders::relation(given, state)? {
         Relation::Beside => Ok(vec![given.try_clone()?]),
         Relation::Inside => Ok(Vec::new()),
-        Relation::Around => {
-            let mut found = Vec::new();
-            for child in folders::children(given)? {
-                found.extend(around(&child, state)?);
-            }
-            Ok(found)
+        Relation::Around => around_each(&folders::children(given)?, state),
+    }
+}
+
+/// The same of each of these. What is gone or elsewhere meanwhile is not granted, and keeps no Claude from starting: others
+/// make and remove files in `/tmp` all the time.
+fn around_each(given: &[OwnedFd], state: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    let mut found = Vec::new();
+    for it in given {
+        match around(it, state) {
+            Ok(parts) => found.extend(parts),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => return Err(err),
         }
     }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "tests lay files down as a stranger would")]
     use super::*;
+
+    #[test]
+    fn what_goes_or_moves_while_it_is_looked_at_is_not_granted_and_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for it in ["state", "stays"] {
+            std::fs::create_dir(root.join(it)).unwrap();
+        }
+        for it in ["gone.txt", "replaced.txt", "stays.txt"] {
+            std::fs::write(root.join(it), "").unwrap();
+        }
+        let children = folders::children(&folders::open(&root).unwrap()).unwrap();
+        std::fs::remove_file(root.join("gone.txt")).unwrap();
+        std::fs::write(root.join("new"), "").unwrap();
+        std::fs::rename(root.join("new"), root.join("replaced.txt")).unwrap();
+        let state = folders::open(&root.join("state")).unwrap();
+        let found = around_each(&children, &state).unwrap();
+        let mut places: Vec<PathBuf> = found.iter().map(folders::place_of).collect();
+        places.sort();
+        assert_eq!(places, [root.join("stays"), root.join("stays.txt")]);
+    }
 
     #[test]
     fn a_folder_around_the_state_is_granted_child_by_child() {

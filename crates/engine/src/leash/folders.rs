@@ -112,7 +112,10 @@ pub(crate) fn children(folder: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
 /// The folder that a file lies in: opened by the file's present name, and believed only if the file is there.
 fn folder_of(file: &OwnedFd) -> io::Result<OwnedFd> {
     let place = place_of(file);
-    let moved = || io::Error::other(format!("{} was moved meanwhile", place.display()));
+    let moved = || {
+        let text = format!("{} was moved meanwhile", place.display());
+        io::Error::new(io::ErrorKind::NotFound, text)
+    };
     let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else {
         return Err(moved());
     };
