@@ -14,5 +14,5 @@ pub use backwards::{Backwards, LINE_BYTES_MAX, Line, backwards};
 pub use lock::{Lock, LockError, NOTE_BYTES_MAX};
 pub use steps::{
     DiskError, Flush, append_at, exchange, open_to_read, read_dir, read_to_end, remove, rename,
-    rename_no_replace, replace, replace_through, sync_dir, sync_file, write_new,
+    rename_no_replace, replace, replace_through, sync_dir, sync_file, sync_path, write_new,
 };

@@ -147,6 +147,11 @@ pub fn sync_file(file: &File, path: &Path) -> Result<(), DiskError> {
     Ok(())
 }
 
+/// Flushes the bytes of the file at a path, whoever wrote them.
+pub fn sync_path(path: &Path) -> Result<(), DiskError> {
+    sync_file(&at("open", path, File::open(path))?, path)
+}
+
 /// Flushes a folder's names: what was created in it, renamed into or out of it, or removed from it.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     before("flush folder", dir)?;

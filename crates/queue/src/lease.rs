@@ -1,12 +1,10 @@
 //! A claimed message: ours alone until the lease ends, by one of its endings or by our death.
 
-use std::fs::OpenOptions;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_disk::{
-    DiskError, Flush, Lock, append_at, open_to_read, rename, rename_no_replace, replace_through,
-    sync_file,
+    DiskError, Flush, Lock, append_at, rename, rename_no_replace, replace_through, sync_path,
 };
 use tinyclaw_domain::{Checkpoint, Delivery, FollowUp, Message, Reply, Source};
 
@@ -208,14 +206,7 @@ impl Lease {
         match self.update("the reply", |_| ()) {
             // A full disk has no room for one line more, and a flush needs none.
             Err(LeaseError::Write { what, key, source }) if source.is_no_space() => {
-                let path = self.path();
-                let opened = open_to_read(OpenOptions::new().read(true), &path)
-                    .map_err(|source| DiskError { step: "open", path: path.clone(), source });
-                opened.and_then(|it| sync_file(&it, &path)).map_err(|source| LeaseError::Write {
-                    what,
-                    key,
-                    source,
-                })
+                sync_path(&self.path()).map_err(|source| LeaseError::Write { what, key, source })
             }
             other => other,
         }
