@@ -91,8 +91,11 @@ fn each_desk_on_a_repository_has_a_clone_of_its_own_by_its_own_capability() {
     desks.open_repo("9", "acme/site");
     assert!(desks.cwd("9").join("NEW.md").is_file());
 
-    // A turn renews the capability; it is good for this repository, in this thread, and for no other.
-    std::fs::remove_file(desks.office.path("state/files/7/.capability")).unwrap();
+    // What the office fetched with lay where no desk writes, and is gone. A turn makes the desk's own; it is good for this
+    // repository, in this thread, and for no other.
+    for left in ["files/7/.capability", "mirrors/.capability-7"] {
+        assert!(!desks.office.path("state").join(left).exists(), "{left}");
+    }
     let own = desks.office.path("state/files/7/.capability").display().to_string();
     let other = desks.office.path("state/files/8/.capability").display().to_string();
     desks.office.ask("8", "hello");

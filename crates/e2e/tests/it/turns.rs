@@ -207,7 +207,10 @@ fn what_claude_says_after_its_turn_is_kept() {
     office.ask("7", "[demo: background 1s The build is green.]");
     let line = office.wait_for("the words", || {
         let lines = office.lines("message-history.jsonl");
-        lines.iter().find(|it| it["message"] == "The build is green.").cloned()
+        let said = |it: &&serde_json::Value| {
+            it["message"].as_str().is_some_and(|it| it.ends_with("The build is green."))
+        };
+        lines.iter().find(said).cloned()
     });
     assert_eq!((&line["threadId"], &line["direction"]), (&7.into(), &"out".into()));
     assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
