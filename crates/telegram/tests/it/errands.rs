@@ -82,7 +82,9 @@ async fn what_waits_is_counted() {
     office.ada(None, "two");
     office.until_in_place(Place::Incoming, 1).await;
     office.ada(None, "/queue");
-    office.until_said("    1 waiting, 1 being answered.\n    Here: 1 waiting, 1 being answered.\n").await;
+    office
+        .until_said("    1 waiting, 1 being answered.\n    Here: 1 waiting, 1 being answered.\n")
+        .await;
     turn.done();
     office.claim().await.done();
     office.close().await;
