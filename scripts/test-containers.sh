@@ -341,10 +341,11 @@ update_is_undone() {
     grep -q "the update was bad and is undone" "$run/update" || { cat "$run/update"; return 1; }
 }
 
-# Everything that was asked is in done/, once, and nothing is anywhere else.
+# Everything that was asked is in done/, once, and nothing is anywhere else. Beside it lies what the office said by itself,
+# of the services that were killed here.
 nothing_is_lost() {
     beside dashboard 0 find /app/.tinyclaw/queue -name '*.json' >"$run/queue"
-    finished="$(grep -c /done/ "$run/queue" || true)"
+    finished="$(grep -c '/done/.*~cli-' "$run/queue" || true)"
     if [ "$finished" != "$asked" ] || grep -qv /done/ "$run/queue"; then
         echo "$asked were asked, $finished are in done/; elsewhere:"
         grep -v /done/ "$run/queue" || true
