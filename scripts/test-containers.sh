@@ -345,7 +345,7 @@ update_is_undone() {
 # of the services that were killed here.
 nothing_is_lost() {
     beside dashboard 0 find /app/.tinyclaw/queue -name '*.json' >"$run/queue"
-    finished="$(grep -c '/done/.*~cli-' "$run/queue" || true)"
+    finished="$(grep /done/ "$run/queue" | grep -cv '~n-' || true)"
     if [ "$finished" != "$asked" ] || grep -qv /done/ "$run/queue"; then
         echo "$asked were asked, $finished are in done/; elsewhere:"
         grep -v /done/ "$run/queue" || true
