@@ -17,9 +17,9 @@ use tinyclaw_service::settings::{Permission, Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 
-use crate::failure::Outage;
-use crate::folders;
-use crate::notices::Pause;
+use crate::availability::notices::Pause;
+use crate::desks::directories;
+use crate::policy::failure::Outage;
 
 /// One processor at work.
 pub struct Office {
@@ -110,7 +110,7 @@ impl Office {
         let settings = self.settings();
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
-            cwd: on_disk(|| folders::own(self, id))?.display().to_string(),
+            cwd: on_disk(|| directories::own(self, id))?.display().to_string(),
             session_id: None,
             model: None,
             pin: None,
@@ -221,7 +221,7 @@ impl Office {
                     }
                     it.model = model.or(it.model);
                     it.last_active = now_ms();
-                    folders::forget_move(it);
+                    directories::forget_move(it);
                 }
             });
             if let Err(err) = changed {

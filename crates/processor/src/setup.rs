@@ -113,7 +113,7 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
     if let Some(url) = &settings.github.broker_url {
         config.env.insert("CREDENTIAL_BROKER_URL".to_owned(), url.clone());
         // An Enterprise server's host, when that is where repositories come from.
-        let host = crate::repo::host_of(&settings.github.url).to_owned();
+        let host = crate::desks::checkout::host_of(&settings.github.url).to_owned();
         config.env.insert("TINYCLAW_GIT_HOST".to_owned(), host);
         // Git asks the broker's helper, and tells it the repository, wherever TinyClaw is installed.
         for (name, value) in [
@@ -132,7 +132,7 @@ pub fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Result<En
         config.env.insert("GIT_SSL_CAINFO".to_owned(), path);
     }
     if settings.github.capability_secret.is_some() {
-        config.capability = Some(crate::capability::FILE.to_owned());
+        config.capability = Some(crate::desks::capability::FILE.to_owned());
     }
     Ok(config)
 }

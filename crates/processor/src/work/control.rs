@@ -10,7 +10,7 @@ use tinyclaw_domain::{
 use tinyclaw_queue::{Lease, Place, Side, Which};
 
 use crate::office::{Office, lock, on_disk};
-use crate::turn::notice;
+use crate::work::turn::notice;
 
 /// After a claim that did not work.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);

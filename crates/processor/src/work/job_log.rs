@@ -12,8 +12,8 @@ use tinyclaw_ledger::JobLog;
 use tinyclaw_service::{Concealer, conceal, now_ms};
 
 use crate::office::Office;
-use crate::prompt::shortened;
-use crate::shown::{DETAIL_CHARS_MAX, detail};
+use crate::work::progress::{DETAIL_CHARS_MAX, detail};
+use crate::work::prompt::shortened;
 
 /// Deltas that come within this time are one line: fifty lines a second are enough for any eye.
 const MERGE: Duration = Duration::from_millis(20);

@@ -9,7 +9,7 @@ use tinyclaw_engine::{Draft, TurnEvent};
 use tinyclaw_service::{conceal, now_ms};
 
 use crate::office::Office;
-use crate::prompt::shortened;
+use crate::work::prompt::shortened;
 
 /// `progress/` is written this often at most: whoever shows it has a budget of seconds.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);

@@ -19,9 +19,10 @@ use tinyclaw_service::healthcheck::{self, BROKER_IDLES, ProbeError};
 use tinyclaw_service::settings::Refreshed;
 use tinyclaw_service::{conceal, now_ms};
 
-use crate::failure::{LIMIT_LOOK_MAX, LOOK_AFTER_LOGIN};
+use crate::desks::mirror;
 use crate::office::{Office, lock, on_disk};
-use crate::{mirror, setup};
+use crate::policy::failure::{LIMIT_LOOK_MAX, LOOK_AFTER_LOGIN};
+use crate::setup;
 
 const TICK: Duration = Duration::from_secs(1);
 /// From this share of free disk down, the operator is told, unless there is room enough all the same.
@@ -267,7 +268,7 @@ fn numbers(office: &Arc<Office>) {
     }
     let backlog = waiting >= BACKLOG;
     office.concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
-    office.concern("queue", crate::run::trouble(office));
+    office.concern("queue", crate::serve::trouble(office));
     let Ok(depth) = on_disk(|| office.queue.view().depth()) else { return };
     // The reasons are read only while somebody is troubled by what was given up.
     if depth.dead == 0

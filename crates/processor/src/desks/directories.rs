@@ -11,8 +11,8 @@ use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::{Thread, ThreadId};
 use tinyclaw_engine::{Overlap, overlap};
 
+use crate::desks::checkout;
 use crate::office::{Office, lock, on_disk};
-use crate::repo;
 
 /// In a thread's entry: an admin chose its folder although it shares or holds another desk's.
 pub(crate) const BY_ADMIN: &str = "dirByAdmin";
@@ -111,7 +111,7 @@ pub(crate) async fn settle(office: &Arc<Office>) {
                 tracing::error!(thread.id = %id, "thread {id} stays in {}: {err:#}", cwd.display());
             }
         } else if let Some(repo) = &thread.repo {
-            repo::part(office, &id, cwd, repo).await;
+            checkout::part(office, &id, cwd, repo).await;
         }
     }
 }

@@ -9,10 +9,10 @@ use tinyclaw_disk::foreign;
 use tinyclaw_domain::ThreadId;
 use tinyclaw_engine::Confined;
 
-use crate::folders;
-use crate::mirror::{self, last_word};
+use crate::desks::directories;
+use crate::desks::mirror::{self, last_word};
 use crate::office::{Office, lock, on_disk};
-use crate::prompt::shortened;
+use crate::work::prompt::shortened;
 
 /// Copying a large repository on a slow disk.
 const CLONE_TIME: Duration = Duration::from_secs(300);
@@ -118,7 +118,7 @@ pub(crate) async fn checkout(
     }
     // Cloned or not: whoever may not have the repository is told now.
     let mirror = mirror::refresh(office, thread, &repo).await?;
-    let folder = on_disk(|| folders::own(office, thread)).map_err(|err| format!("{err:#}."))?;
+    let folder = on_disk(|| directories::own(office, thread)).map_err(|err| format!("{err:#}."))?;
     let below = Path::new(repo.owner).join(repo.name);
     let is_shared = lock(&office.book)
         .all()

@@ -12,10 +12,12 @@ use tinyclaw_ledger::ThreadsError;
 use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::now_ms;
 
-use crate::folders;
+use crate::availability::budget;
+use crate::desks::checkout;
+use crate::desks::directories;
 use crate::office::{Office, lock, on_disk};
-use crate::turn::notice;
-use crate::{budget, repo, summary};
+use crate::work::summary;
+use crate::work::turn::notice;
 
 /// Carries a command out and says what came of it.
 pub(crate) async fn carry_out(office: &Arc<Office>, message: &Message, command: &Command) -> Reply {
@@ -146,8 +148,8 @@ async fn open(
     if let Some(repo) = repo {
         // One at a time: two desks on a new repository would clone into each other, or get the same folder.
         let _alone = office.checkouts.lock().await;
-        let repo = &repo::full_name(repo).map_err(Refusal::Plain)?;
-        let place = repo::checkout(office, id, repo).await.map_err(Refusal::Plain)?;
+        let repo = &checkout::full_name(repo).map_err(Refusal::Plain)?;
+        let place = checkout::checkout(office, id, repo).await.map_err(Refusal::Plain)?;
         let cwd = place.path.display().to_string();
         office.change_thread(id, |it| {
             it.repo = Some(repo.clone());
@@ -228,10 +230,10 @@ async fn set_dir(
         if !kept {
             it.session_id = None;
         }
-        folders::forget_move(it);
+        directories::forget_move(it);
         match &shared {
-            Some(_) => it.extra.insert(folders::BY_ADMIN.to_owned(), true.into()),
-            None => it.extra.remove(folders::BY_ADMIN),
+            Some(_) => it.extra.insert(directories::BY_ADMIN.to_owned(), true.into()),
+            None => it.extra.remove(directories::BY_ADMIN),
         };
     })?;
     let word = if kept && thread.session_id.is_some() { " The session is kept." } else { "" };
@@ -243,7 +245,7 @@ async fn set_dir(
 
 /// With whom a folder would be shared, as words that follow its name.
 fn shared(office: &Office, id: &ThreadId, there: &Path) -> Option<String> {
-    let with = folders::neighbours(office, id, there);
+    let with = directories::neighbours(office, id, there);
     let named: Vec<String> =
         with.iter().take(3).map(|it| format!("thread {} ({})", it.id, it.name)).collect();
     let more = match with.len().saturating_sub(3) {
@@ -251,7 +253,7 @@ fn shared(office: &Office, id: &ThreadId, there: &Path) -> Option<String> {
         more => format!(" and {more} more"),
     };
     match with.first().map(|it| it.overlap) {
-        _ if folders::holds_all(office, there) => {
+        _ if directories::holds_all(office, there) => {
             Some("holds the folders of all threads".to_owned())
         }
         None => None,

@@ -11,11 +11,13 @@ use tinyclaw_engine::{TurnEnd, TurnOutcome};
 use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError};
 use tinyclaw_service::{conceal, now_ms};
 
+use crate::commands;
 use crate::office::{Office, Slot, lock, on_disk};
-use crate::prompt::shortened;
-use crate::turn::Ended;
-use crate::turn_log::TurnLog;
-use crate::{commands, summary, turn};
+use crate::work::job_log::TurnLog;
+use crate::work::prompt::shortened;
+use crate::work::summary;
+use crate::work::turn;
+use crate::work::turn::Ended;
 
 /// A reply beyond this goes into a file, so that a message file never outgrows its limit.
 const REPLY_BYTES_MAX: usize = 256 * 1024;

@@ -10,8 +10,13 @@ use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::task::JoinSet;
 
+use crate::availability::notices;
+use crate::desks::directories;
 use crate::office::{Office, Slot, on_disk};
-use crate::{clockwork, control, folders, handle, notices, setup};
+use crate::schedule::clock;
+use crate::setup;
+use crate::work::control;
+use crate::work::handle;
 
 /// How long running turns may take to end after the word to stop. The container is killed after 40.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -32,9 +37,9 @@ pub async fn run(
     else {
         return Ok(());
     };
-    folders::settle(&office).await;
-    let background = tokio::spawn(clockwork::background(office.clone()));
-    let clockwork = tokio::spawn(clockwork::run(office.clone()));
+    directories::settle(&office).await;
+    let background = tokio::spawn(clock::background(office.clone()));
+    let clockwork = tokio::spawn(clock::run(office.clone()));
     let control = tokio::spawn(control::run(office.clone()));
     notices::back_again(&office);
     office.vitals.started();

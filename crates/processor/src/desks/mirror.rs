@@ -11,9 +11,9 @@ use std::time::Duration;
 use tinyclaw_domain::ThreadId;
 use tinyclaw_engine::find_sibling;
 
+use crate::desks::checkout::{Repo, host_of};
 use crate::office::Office;
-use crate::prompt::shortened;
-use crate::repo::{Repo, host_of};
+use crate::work::prompt::shortened;
 
 /// A large repository over a slow line.
 const FETCH_TIME: Duration = Duration::from_secs(600);
@@ -62,7 +62,7 @@ pub(crate) async fn refresh(
     std::fs::create_dir_all(&parent)
         .map_err(|err| format!("`{}` cannot be made: {err}.", parent.display()))?;
     // The broker serves this thread for this repository; without a signing secret it serves its private network.
-    let capability = crate::capability::for_office(office, thread, &repo.full_name());
+    let capability = crate::desks::capability::for_office(office, thread, &repo.full_name());
     let git = Git { office, capability: capability.as_deref() };
     let refreshed = bring_up_to_date(&git, repo, mirror, &parent).await;
     if let Some(path) = &capability
@@ -143,7 +143,7 @@ pub(crate) fn retire(office: &Office) {
     let wanted: Vec<PathBuf> = {
         let book = crate::office::lock(&office.book);
         let repos = book.all().values().filter_map(|it| it.repo.as_deref());
-        let parsed = repos.filter_map(|it| crate::repo::parse(it).ok());
+        let parsed = repos.filter_map(|it| crate::desks::checkout::parse(it).ok());
         parsed.map(|it| office.state.mirror(it.owner, it.name)).collect()
     };
     let folders = |dir: &Path| {

@@ -12,8 +12,8 @@ use tinyclaw_engine::ToolSpec;
 use tinyclaw_ledger::recent_history;
 
 use crate::office::{Office, lock};
-use crate::outbox::Outbox;
-use crate::prompt::name;
+use crate::work::outbox::Outbox;
+use crate::work::prompt::name;
 
 /// A message may be passed on this often; beyond that two threads talk only to each other.
 const HOPS_MAX: u32 = 4;

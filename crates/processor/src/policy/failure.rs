@@ -8,9 +8,9 @@ use tinyclaw_engine::{Advice, TurnFailure, Watchdog};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
 use tinyclaw_service::conceal;
 
-use crate::notices::Pause;
+use crate::availability::notices::Pause;
 use crate::office::{Office, lock};
-use crate::prompt::shortened;
+use crate::work::prompt::shortened;
 
 /// A crash or a hang that comes back is not tried for ever.
 const CRASHES_MAX: u32 = 3;

@@ -15,17 +15,21 @@ use tinyclaw_engine::{
 use tinyclaw_queue::{Lease, LeaseError};
 use tinyclaw_service::now_ms;
 
-use crate::control;
-use crate::earlier::{self, Earlier, Resumed, Round, resume, used_tools};
-use crate::failure::Verdict;
-use crate::handle::Decided;
-use crate::notices::PAUSE;
+use crate::availability::budget;
+use crate::availability::notices::PAUSE;
+use crate::desks::capability;
+use crate::desks::directories;
 use crate::office::{Office, OpenQuestion, Running, Slot, lock, new_session, on_disk};
-use crate::outbox::Outbox;
-use crate::prompt::{Circumstances, name, shortened, system_prompt};
-use crate::shown::{DETAIL_CHARS_MAX, Shown, detail};
-use crate::turn_log::TurnLog;
-use crate::{budget, capability, folders, summary, tools};
+use crate::policy::failure::Verdict;
+use crate::tools;
+use crate::work::control;
+use crate::work::handle::Decided;
+use crate::work::job_log::TurnLog;
+use crate::work::outbox::Outbox;
+use crate::work::progress::{DETAIL_CHARS_MAX, Shown, detail};
+use crate::work::prompt::{Circumstances, name, shortened, system_prompt};
+use crate::work::resume::{self, Earlier, Resumed, Round, resume, used_tools};
+use crate::work::summary;
 
 /// A message is asked this often within one lease, with another session or another model each time.
 const ROUNDS_MAX: u32 = 3;
@@ -110,7 +114,7 @@ pub(crate) async fn run(
 fn may_work(office: &Office, thread: &Thread) -> Result<(), String> {
     let cwd = Path::new(&thread.cwd);
     office.engine.check_cwd(cwd).map_err(|err| err.to_string())?;
-    if folders::has_too_much(office, thread) {
+    if directories::has_too_much(office, thread) {
         return Err(format!("{} holds the folders of all threads", cwd.display()));
     }
     Ok(())
@@ -326,7 +330,7 @@ impl Job<'_> {
                 !summary::wait_for_last(self.office, &self.message.thread_id).await;
         }
         let lost = lost.then_some("The earlier session of this thread is gone; this is a new one.");
-        let notes = [earlier.note().or(lost).map(str::to_owned), folders::moved(&self.thread)];
+        let notes = [earlier.note().or(lost).map(str::to_owned), directories::moved(&self.thread)];
         let notes: Vec<String> = notes.into_iter().flatten().collect();
         circumstances.note = (!notes.is_empty()).then(|| notes.join(" "));
         circumstances
@@ -385,7 +389,7 @@ impl Job<'_> {
             shown.apply(&event);
             log.apply(&event);
             match event {
-                TurnEvent::ToolStarted { .. } => on_disk(|| earlier::note_tools(lease)),
+                TurnEvent::ToolStarted { .. } => on_disk(|| resume::note_tools(lease)),
                 TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
                     // Of several questions one is shown, and the next when it is answered.
                     let open = shown.progress.asks.as_ref().map(|it| OpenQuestion {

@@ -13,9 +13,9 @@ use tinyclaw_memory::Summary;
 use tinyclaw_queue::{Durability, Side};
 use tinyclaw_service::now_ms;
 
-use crate::failure::Verdict;
 use crate::office::{Office, lock, new_session, on_disk};
-use crate::turn::Ended;
+use crate::policy::failure::Verdict;
+use crate::work::turn::Ended;
 
 /// A new session waits this long for the summary of the last one, then begins without.
 const WAIT_MAX: Duration = Duration::from_secs(20);

@@ -1,0 +1,3 @@
+//! What a failure means.
+
+pub(crate) mod failure;
