@@ -17,14 +17,14 @@ use tinyclaw_queue::{Durability, PublishError, Published, Queue, Side, View};
 use tinyclaw_service::settings::{Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 
-use crate::board::Board;
-use crate::book::{Address, Book};
-use crate::budget::{Budget, Priority};
-use crate::clear::Leftovers;
-use crate::client::{CallError, Client};
-use crate::inbox::Inbox;
-use crate::people::People;
-use crate::reactions::Reactions;
+use crate::bot::addresses::{Address, Book};
+use crate::bot::client::{CallError, Client};
+use crate::bot::rate_limit::{Budget, Priority};
+use crate::bot::reactions::Reactions;
+use crate::inbound::access::People;
+use crate::inbound::updates::Inbox;
+use crate::status::cleanup::Leftovers;
+use crate::status::watcher::Board;
 use crate::text;
 
 /// How long things take. Tests shorten some of it.

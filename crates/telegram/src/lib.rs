@@ -1,42 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-mod below;
-mod board;
-pub mod book;
-pub mod budget;
-mod clear;
-pub mod client;
+pub mod bot;
+mod buttons;
 mod commands;
-mod desk;
-mod export;
+pub mod discover;
 mod face;
-mod fetch;
-mod hear;
-mod held;
-pub mod inbox;
-mod intake;
-mod letter;
-mod line;
-mod look;
-mod lost;
-pub mod meet;
-mod outlet;
-mod pace;
-pub mod people;
-mod plan;
-mod poll;
-mod press;
-mod question;
-mod reactions;
-mod room;
-mod said;
+pub mod inbound;
+mod outbound;
 mod serve;
-mod show;
-mod signs;
-mod surrogates;
+mod status;
 pub mod text;
 mod topics;
-mod transcribe;
 
 pub use face::Timing;
 pub use serve::{Options, run};

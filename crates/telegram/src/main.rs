@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use tinyclaw_ledger::{StateDir, text_log};
 use tinyclaw_service::settings::{Environment, state_dir};
 use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable, was_asked};
-use tinyclaw_telegram::{Options, meet};
+use tinyclaw_telegram::{Options, discover};
 
 const USAGE: &str = "\
 tinyclaw-telegram: the office's face in a Telegram forum
@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(("meet", rest)) => {
             let given = environment.get("TELEGRAM_API_URL").map(|it| it.trim());
             let api_url = given.filter(|it| !it.is_empty()).unwrap_or("https://api.telegram.org");
-            return meet::main(rest, api_url, state).await;
+            return discover::main(rest, api_url, state).await;
         }
         Some((word, _)) => bail!("{word:?} is no command: use none, or meet"),
     }

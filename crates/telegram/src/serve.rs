@@ -19,19 +19,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::board::{self, Board};
-use crate::book::Book;
-use crate::budget::{Budget, Limits};
-use crate::clear::{self, Leftovers};
-use crate::client::{Client, Refusal};
-use crate::commands;
+use crate::bot::addresses::Book;
+use crate::bot::client::{Client, Refusal};
+use crate::bot::connection;
+use crate::bot::rate_limit::{Budget, Limits};
+use crate::bot::reactions::{self, Reactions};
+use crate::commands::table;
 use crate::face::{Bot, Face, Timing};
-use crate::inbox::Inbox;
-use crate::intake::{self, Intake};
-use crate::line;
-use crate::outlet;
-use crate::poll::{self, Alive};
-use crate::reactions::{self, Reactions};
+use crate::inbound::dispatch::{self, Intake};
+use crate::inbound::poll::{self, Alive};
+use crate::inbound::updates::Inbox;
+use crate::outbound::deliver;
+use crate::status::cleanup::{self, Leftovers};
+use crate::status::watcher::{self, Board};
 
 /// How often the book is written when it changed.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -142,11 +142,11 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
     let alive = Arc::new(Alive::new());
     let intake = Arc::new(Intake::new(Arc::clone(&face)));
     let mut parts = JoinSet::new();
-    parts.spawn(line::run(Arc::clone(&face)));
+    parts.spawn(connection::run(Arc::clone(&face)));
     parts.spawn(reactions::run(Arc::clone(&face)));
-    parts.spawn(outlet::run(Arc::clone(&face)));
-    parts.spawn(board::run(Arc::clone(&face)));
-    parts.spawn(clear::run(Arc::clone(&face)));
+    parts.spawn(deliver::run(Arc::clone(&face)));
+    parts.spawn(watcher::run(Arc::clone(&face)));
+    parts.spawn(cleanup::run(Arc::clone(&face)));
     parts.spawn(keep(Arc::clone(&face), Arc::clone(&intake), Arc::clone(&alive)));
     face.vitals.started();
     if wait_for_people(&face).await {
@@ -158,12 +158,12 @@ async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
         poll::tell_left(&face, &left);
         let known = when_opened("queue", &face.vitals, &face.shutdown, || match left.updates[..] {
             [] => Ok(HashSet::new()),
-            _ => intake::known_keys(&face).context("cannot list the queue"),
+            _ => dispatch::known_keys(&face).context("cannot list the queue"),
         });
         let Some(published) = known.await else { return Ok(()) };
         tokio::task::block_in_place(|| intake.take_left(left, &published));
         let registering = Arc::clone(&face);
-        tokio::spawn(async move { commands::register(&registering).await });
+        tokio::spawn(async move { table::register(&registering).await });
         parts.spawn(poll::run(Arc::clone(&face), intake, alive));
     }
     tokio::select! {

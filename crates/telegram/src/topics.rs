@@ -9,9 +9,9 @@ use teloxide::types::{ChatId, MessageId, Rgb, ThreadId as TgThread};
 use tinyclaw_domain::{Key, ThreadId};
 use tokio::time::Instant;
 
-use crate::book::Address;
-use crate::budget::Priority;
-use crate::client::{CallError, Refusal};
+use crate::bot::addresses::Address;
+use crate::bot::client::{CallError, Refusal};
+use crate::bot::rate_limit::Priority;
 use crate::face::Face;
 use crate::text;
 

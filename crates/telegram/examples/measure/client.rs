@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, state_dir};
 use tinyclaw_service::{Shutdown, Vitals};
-use tinyclaw_telegram::{Options, Timing, budget::Limits};
+use tinyclaw_telegram::{Options, Timing, bot::rate_limit::Limits};
 use tinyclaw_testkit::telegram::{FORUM, FakeTelegram, TOKEN};
 
 /// A state folder and the way to the fake.

@@ -2,7 +2,7 @@
 
 use tinyclaw_queue::Place;
 use tinyclaw_telegram::Options;
-use tinyclaw_telegram::budget::Limits as Budget;
+use tinyclaw_telegram::bot::rate_limit::Limits as Budget;
 use tinyclaw_testkit::telegram::{Control, Fault, Limits};
 
 use crate::office::{Office, quick};

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, steps_of};
 use tinyclaw_domain::{Model, ThreadId};
-use tinyclaw_telegram::book::{Address, Book, BookError};
-use tinyclaw_telegram::inbox::{Inbox, Update};
+use tinyclaw_telegram::bot::addresses::{Address, Book, BookError};
+use tinyclaw_telegram::inbound::updates::{Inbox, Update};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;

@@ -3,6 +3,7 @@
 mod away;
 mod bursts;
 mod crowd;
+mod discover;
 mod edges;
 mod errands;
 mod frozen;
@@ -12,7 +13,6 @@ mod keeping;
 mod late;
 mod lost;
 mod manners;
-mod meet;
 mod moments;
 mod office;
 mod outage;

@@ -11,7 +11,7 @@ use tinyclaw_ledger::{Progresses, StateDir};
 use tinyclaw_queue::{Lease, Options as QueueOptions, Place, Queue, Side, Which};
 use tinyclaw_service::settings::Environment;
 use tinyclaw_service::{Shutdown, Snapshot, Vitals, now_ms};
-use tinyclaw_telegram::budget::Limits as Budget;
+use tinyclaw_telegram::bot::rate_limit::Limits as Budget;
 use tinyclaw_telegram::{Options, Timing};
 use tinyclaw_testkit::telegram::{
     self, ADA, BOB, Control, FORUM, FakeTelegram, Fault, Limits, Plug, TOKEN, What, schema::Schema,

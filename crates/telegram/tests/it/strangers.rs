@@ -27,7 +27,7 @@ fn trouble(office: &Office, from: i64, topic: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_topics_of_a_stranger_keep_nobody_waiting() {
     // With the office's own budget, which answers to strangers would have spent.
-    let limits = tinyclaw_telegram::budget::Limits::default();
+    let limits = tinyclaw_telegram::bot::rate_limit::Limits::default();
     let office = Office::open_with(Limits::none(), Options { limits, ..quick() }, "101,102").await;
     for at in 0..300 {
         create(&office, STRANGER, &format!("topic {at}"));

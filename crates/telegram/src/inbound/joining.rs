@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::commands;
-use crate::desk;
+use crate::commands::run;
+use crate::commands::table;
 use crate::face::Face;
-use crate::hear::{Event, Said};
-use crate::held::Held;
-use crate::intake::finish;
-use crate::said;
+use crate::inbound::compose;
+use crate::inbound::decode::{Event, Said};
+use crate::inbound::dispatch::finish;
+use crate::inbound::unpublished::Held;
 use crate::text;
 
 /// A client cuts texts at 4,096 units; what is about as long may have a second half.
@@ -277,13 +277,13 @@ impl Room {
             }
             Entry::Event(id, event) => {
                 match event {
-                    Event::Said(said) => desk::run(&self.face, *said).await,
+                    Event::Said(said) => run::run(&self.face, *said).await,
                     Event::Edited(said) if is_command(&said) && said.is_recent() => {
-                        desk::run(&self.face, *said).await;
+                        run::run(&self.face, *said).await;
                     }
-                    Event::Edited(said) => said::edited(&self.face, *said).await,
+                    Event::Edited(said) => compose::edited(&self.face, *said).await,
                     Event::Topic { by, address, change } => {
-                        said::topic_changed(&self.face, id, by, address, change).await;
+                        compose::topic_changed(&self.face, id, by, address, change).await;
                     }
                     _ => {}
                 }
@@ -299,13 +299,13 @@ impl Room {
             let mut stopped = self.held.unless_stopped(&ids, || self.group(&ids));
             if stopped.is_empty() {
                 let prepared = tokio::select! {
-                    it = said::prepare(&self.face, &pieces) => it,
+                    it = compose::prepare(&self.face, &pieces) => it,
                     () = self.held.stopped(&ids) => None,
                 };
                 stopped = self.held.release(&ids);
                 if stopped.is_empty() {
                     if let Some(prepared) = prepared {
-                        said::publish(&self.face, &pieces, prepared).await;
+                        compose::publish(&self.face, &pieces, prepared).await;
                     }
                     self.end(&ids);
                     self.unlook(&pieces, 1);
@@ -360,5 +360,5 @@ fn is_cut(said: &Said) -> bool {
 }
 
 pub(crate) fn is_command(said: &Said) -> bool {
-    commands::is_command(&said.text) && said.files.is_empty()
+    table::is_command(&said.text) && said.files.is_empty()
 }

@@ -1,7 +1,7 @@
 //! What an answer is sent as: texts and files in a fixed order, so that part 3 is part 3 after a restart too.
 //!
 //! The plan depends on the message file alone. Nothing of an answer is left out: what is too long for a few messages
-//! goes as a file as well. Which files may be sent is decided in [`crate::below`].
+//! goes as a file as well. Which files may be sent is decided in [`crate::outbound::outgoing_files`].
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use anyhow::{Context, bail};
 use tinyclaw_domain::{FileRef, Message, Outcome, Reply, Source};
 use tinyclaw_service::settings::{CostLine, Telegram};
 
-use crate::below::{Grounds, Opened};
-use crate::book::Address;
-use crate::client::Upload;
+use crate::bot::addresses::Address;
+use crate::bot::client::Upload;
 use crate::face::Face;
-use crate::question;
+use crate::outbound::outgoing_files::{Grounds, Opened};
+use crate::status::long_question;
 use crate::text::{self, Part, Room};
 
 /// Stands before what may be there twice.
@@ -153,7 +153,7 @@ fn after(reply: &Reply, settings: &Telegram, refused: &[String]) -> String {
 
 /// The files of an answer in the order they go out, and what is not sent and why.
 fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
-    let grounds = if question::is_sheet(message) {
+    let grounds = if long_question::is_sheet(message) {
         Grounds::of(&face.state.asks(), None)
     } else {
         let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
@@ -181,7 +181,7 @@ fn allowed(root: &Path, grounds: &Grounds, file: &FileRef) -> anyhow::Result<(Ou
     // An absolute path is not changed by what it is joined to.
     let Opened { path, about, .. } = grounds.open(&root.join(&file.path))?;
     let name = file.name.clone().or_else(|| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let name = crate::fetch::safe_name(&name.unwrap_or_default());
+    let name = crate::inbound::downloads::safe_name(&name.unwrap_or_default());
     let mime = if file.mime.is_empty() { mime_of(&name) } else { &file.mime }.to_owned();
     let photo = matches!(mime.as_str(), "image/jpeg" | "image/png" | "image/webp");
     let photo = photo && about.len() <= PHOTO_BYTES_MAX;

@@ -20,7 +20,7 @@ use tinyclaw_ledger::StateDir;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::client::{CallError, Client, Refusal};
+use crate::bot::client::{CallError, Client, Refusal};
 
 /// One look lasts so long at most; whoever waits can give up in between.
 const LOOK_MAX: Duration = Duration::from_secs(20);

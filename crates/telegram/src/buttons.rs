@@ -13,13 +13,13 @@ use tinyclaw_domain::{
 };
 use tinyclaw_queue::{Place, Seen, Side};
 
-use crate::book::Address;
-use crate::budget::Priority;
-use crate::client::CallError;
-use crate::desk::{may_rule, may_stop};
+use crate::bot::addresses::Address;
+use crate::bot::client::CallError;
+use crate::bot::rate_limit::Priority;
+use crate::commands::run::{may_rule, may_stop};
 use crate::face::{Face, Origin};
-use crate::hear::Press;
-use crate::said::key_of;
+use crate::inbound::compose::key_of;
+use crate::inbound::decode::Press;
 
 /// A longer key is hashed, so that it fits beside the rest.
 const KEY_BYTES_MAX: usize = 40;

@@ -1,6 +1,6 @@
 //! Commands: one table, from which help and Telegram's own menu are made.
 //!
-//! Here is said what there is and what is meant; what a command does is in [`crate::desk`].
+//! Here is said what there is and what is meant; what a command does is in [`crate::commands::run`].
 
 use std::fmt::Write as _;
 

@@ -10,10 +10,10 @@ use teloxide::payloads::{DeleteWebhook, setters::*};
 use tinyclaw_service::now_ms;
 use tokio::time::Instant;
 
-use crate::client::{CallError, Refusal};
+use crate::bot::client::{CallError, Refusal};
 use crate::face::Face;
-use crate::inbox::{Left, Stored, Update};
-use crate::intake::Intake;
+use crate::inbound::dispatch::Intake;
+use crate::inbound::updates::{Left, Stored, Update};
 use crate::serve::wait_for_people;
 
 /// A poller elsewhere is waited for with growing patience.

@@ -4,12 +4,12 @@ use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted};
 use tinyclaw_queue::{Place, Published, Side};
 use tinyclaw_service::now_ms;
 
-use crate::book::Address;
+use crate::bot::addresses::Address;
 use crate::face::{Face, Notice, Origin};
-use crate::fetch::{self, Fetched};
-use crate::hear::{AttachmentKind, Said, TopicChange};
+use crate::inbound::decode::{AttachmentKind, Said, TopicChange};
+use crate::inbound::downloads::{self, Fetched};
+use crate::inbound::transcribe::transcribe;
 use crate::text;
-use crate::transcribe::transcribe;
 
 /// A word about a file that could not be taken is no longer than this.
 const TROUBLE_CHARS_MAX: usize = 400;
@@ -41,7 +41,7 @@ pub(crate) async fn prepare(face: &Face, pieces: &[Said]) -> Option<Prepared> {
             troubles.push(format!("TinyClaw cannot read {odd}."));
         }
         for file in &said.files {
-            match fetch::fetch(face, &thread, said.update, file).await {
+            match downloads::fetch(face, &thread, said.update, file).await {
                 Ok(Fetched { kept, bytes }) if file.kind == AttachmentKind::Voice => {
                     match spoken(face, said.update, &file.name, &bytes).await {
                         Ok(words) => push_line(&mut message.message, &words),
@@ -105,7 +105,7 @@ async fn spoken(face: &Face, update: i64, name: &str, bytes: &[u8]) -> Result<St
     let Some(command) = &settings.1.transcriber else {
         return Err("Voice messages are not understood here. Write it, please; an operator can set telegram.transcriber.".to_owned());
     };
-    let name = format!("{update}_{}", fetch::safe_name(name));
+    let name = format!("{update}_{}", downloads::safe_name(name));
     match transcribe(command, &face.state.transcriber(), &name, bytes).await {
         Ok(words) if words.is_empty() => {
             Err("Nothing was understood in the voice message.".to_owned())

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::face::{Face, Origin};
-use crate::look::Look;
+use crate::status::layout::Look;
 
 /// What waits no longer than this gets no sign of it.
 const WAITS_AFTER: Duration = Duration::from_secs(1);

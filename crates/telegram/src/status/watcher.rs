@@ -1,7 +1,7 @@
 //! Status messages: one for each turn that takes a while, showing the truth as the progress file has it.
 //!
-//! A turn's status is shown by a task of its own, which is in [`crate::show`]. Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
-//! keeps the message's id over a restart. What a status looks like is in [`crate::look`].
+//! A turn's status is shown by a task of its own, which is in [`crate::status::message`]. Before an answer is delivered the task is retired, so that no late look overwrites an answer. `status/<key>.json`
+//! keeps the message's id over a restart. What a status looks like is in [`crate::status::layout`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,13 +20,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::book::Address;
-use crate::clear::{clear, is_over};
-use crate::client::CallError;
+use crate::bot::addresses::Address;
+use crate::bot::client::CallError;
 use crate::face::{Face, Origin, no_preview};
-use crate::look::Look;
-use crate::question;
-use crate::show::show;
+use crate::status::cleanup::{clear, is_over};
+use crate::status::layout::Look;
+use crate::status::long_question;
+use crate::status::message::show;
 
 /// How often the queue and the running turns are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -258,7 +258,7 @@ fn looks(face: &Arc<Face>) -> std::io::Result<Looks> {
             let look = match progress {
                 // What is told of a turn outlives whoever told it.
                 _ if away => Look::Away,
-                Some(it) => question::look(face, it, subject.origin.as_ref()),
+                Some(it) => long_question::look(face, it, subject.origin.as_ref()),
                 None => Look::Starting,
             };
             looks.insert(entry.key, (subject, look));

@@ -1,5 +1,5 @@
 //! Where updates come in: strangers get silence, buttons and `/stop` wait for nobody, everything else goes to its
-//! topic's [`Room`](crate::room::Room), in order.
+//! topic's [`Room`](crate::inbound::joining::Room), in order.
 //!
 //! Every update that comes here lies in `updates/` and stays there until what it says is in the queue under its key,
 //! so dying at any point repeats nothing and loses nothing.
@@ -12,17 +12,17 @@ use tinyclaw_domain::Key;
 use tinyclaw_queue::Place;
 use tokio::sync::mpsc;
 
-use crate::book::Address;
-use crate::commands;
-use crate::desk;
+use crate::bot::addresses::Address;
+use crate::buttons;
+use crate::commands::run;
+use crate::commands::table;
 use crate::face::Face;
-use crate::hear::{Event, Said, hear};
-use crate::held::Held;
-use crate::inbox::{Left, Update};
-use crate::people::Unheard;
-use crate::press;
-use crate::room::{Room, Work, is_command};
-use crate::said::key_of;
+use crate::inbound::access::Unheard;
+use crate::inbound::compose::key_of;
+use crate::inbound::decode::{Event, Said, hear};
+use crate::inbound::joining::{Room, Work, is_command};
+use crate::inbound::unpublished::Held;
+use crate::inbound::updates::{Left, Update};
 
 /// Polling waits while so many updates are not dealt with.
 const BACKLOG_MAX: usize = 500;
@@ -115,10 +115,10 @@ impl Intake {
                 if is_command(&said) {
                     self.remember_command(&said);
                 }
-                if commands::is_stop(&said.text, &self.face.bot.username) {
+                if table::is_stop(&said.text, &self.face.bot.username) {
                     let face = Arc::clone(&self.face);
                     let stopped = self.stop(said.address, said.from);
-                    self.aside(id, async move { desk::stop(&face, *said, stopped).await });
+                    self.aside(id, async move { run::stop(&face, *said, stopped).await });
                 } else {
                     self.put(said.address, 1, Work::One(id, Event::Said(said)));
                 }
@@ -128,7 +128,7 @@ impl Intake {
                 let chat = press.address.map_or(0, |it| it.chat);
                 if self.face.people().may_speak(press.from, chat) {
                     let face = Arc::clone(&self.face);
-                    self.aside(id, async move { press::run(&face, press).await });
+                    self.aside(id, async move { buttons::run(&face, press).await });
                 } else {
                     self.unheard.note(press.from, chat, "a button");
                     self.nothing(id, "a button pressed by a stranger");
@@ -167,7 +167,7 @@ impl Intake {
                         "user {by} put the bot into chat {chat}, which is not allowed: leaving it"
                     );
                     let face = Arc::clone(&self.face);
-                    self.aside(id, async move { press::leave(&face, chat).await });
+                    self.aside(id, async move { buttons::leave(&face, chat).await });
                 }
             }
             Event::Unreadable => {
@@ -203,7 +203,7 @@ impl Intake {
             // Telegram tells of edits that nobody made.
             return self.nothing(id, "an edit that changes no word of a command");
         }
-        let is_stop = commands::is_stop(&said.text, &self.face.bot.username) && said.is_recent();
+        let is_stop = table::is_stop(&said.text, &self.face.bot.username) && said.is_recent();
         if before.is_some() || is_stop {
             self.forget_command(&said);
             self.take_one(id, Event::Said(said));

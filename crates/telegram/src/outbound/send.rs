@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 use teloxide::payloads::{SendMessage, setters::*};
 use teloxide::types::ReplyParameters;
 
-use crate::board::{edit, markup};
-use crate::book::Address;
-use crate::client::{CallError, Refusal, Upload};
+use crate::bot::addresses::Address;
+use crate::bot::client::{CallError, Refusal, Upload};
 use crate::face::Face;
-use crate::plan::{MARK, Outgoing, Piece};
+use crate::outbound::plan::{MARK, Outgoing, Piece};
+use crate::status::watcher::{edit, markup};
 use crate::text::{self, Part};
 
 /// Telegram takes 1,024 units below a file.

@@ -10,9 +10,9 @@ use teloxide::types::FileId;
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::{FileRef, ThreadId};
 
-use crate::client::{CallError, Refusal};
+use crate::bot::client::{CallError, Refusal};
 use crate::face::Face;
-use crate::hear::Attachment;
+use crate::inbound::decode::Attachment;
 
 /// The Bot API hands out nothing larger.
 pub(crate) const BYTES_MAX: u64 = 20 * 1024 * 1024;

@@ -12,11 +12,11 @@ use teloxide::payloads::EditMessageReplyMarkup;
 use teloxide::types::{ChatId, MessageId};
 use tinyclaw_domain::{Key, Message};
 
-use crate::board::{Status, known_statuses, markup};
-use crate::budget::Priority;
-use crate::client::{CallError, Refusal};
+use crate::bot::client::{CallError, Refusal};
+use crate::bot::rate_limit::Priority;
 use crate::face::{Face, Origin};
-use crate::look;
+use crate::status::layout;
+use crate::status::watcher::{Status, known_statuses, markup};
 
 /// So many messages are asked about. Each costs a request of the chat's budget.
 const ASKED_MAX: usize = 12;
@@ -62,7 +62,7 @@ pub(crate) async fn find(
     let strange = |id: &i64| !known.contains(id) && !face.book.knows(chat, *id);
     let mut nothing = 0;
     for id in (status.after + 1..).filter(strange).take(ASKED_MAX) {
-        match set_button(face, chat, lane, id, Some(look::stop(key))).await {
+        match set_button(face, chat, lane, id, Some(layout::stop(key))).await {
             Err(err) if err.refusal() == Some(Refusal::NotModified) => {
                 return Ok(Some(found(face, chat, id)));
             }

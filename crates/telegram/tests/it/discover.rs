@@ -6,7 +6,7 @@ use std::time::Duration;
 use tinyclaw_disk::Lock;
 use tinyclaw_domain::{Meeting, MeetingTrouble, MetChat, MetPerson};
 use tinyclaw_ledger::StateDir;
-use tinyclaw_telegram::meet::{Errand, Question, meet};
+use tinyclaw_telegram::discover::{Errand, Question, meet};
 use tinyclaw_testkit::telegram::{
     ADA, BOB, Control, FORUM, FakeTelegram, Fault, Limits, Options, TOKEN,
 };

@@ -16,17 +16,17 @@ use tinyclaw_queue::{DEATHS_MAX, Lease, Seen, Side, Which};
 use tinyclaw_service::now_ms;
 use tokio::sync::Semaphore;
 
-use crate::board::{Status, forget_status};
-use crate::book::Address;
-use crate::budget::Priority;
-use crate::clear::{Ending, settle};
-use crate::client::{CallError, Refusal};
+use crate::bot::addresses::Address;
+use crate::bot::client::{CallError, Refusal};
+use crate::bot::rate_limit::Priority;
 use crate::face::{Face, Notice, Origin};
-use crate::letter::Letter;
-use crate::look;
-use crate::lost;
-use crate::plan::{Piece, plan};
-use crate::question;
+use crate::outbound::plan::{Piece, plan};
+use crate::outbound::send::Letter;
+use crate::status::cleanup::{Ending, settle};
+use crate::status::layout;
+use crate::status::long_question;
+use crate::status::recover;
+use crate::status::watcher::{Status, forget_status};
 use crate::text;
 use crate::topics::{Detour, detour};
 
@@ -96,7 +96,7 @@ async fn deliver(face: Arc<Face>, lease: Lease) {
     }
     let status = face.board.retire(&face, &key).await;
     // What cannot be found now is looked for again when the answer is there.
-    let (status, is_lost) = match lost::located(&face, &key, status, Some(&message)).await {
+    let (status, is_lost) = match recover::located(&face, &key, status, Some(&message)).await {
         Ok(it) => (it, false),
         Err(_) => (None, true),
     };
@@ -197,8 +197,8 @@ impl Delivery<'_> {
     fn keyboard(&self) -> Option<Value> {
         let key = &self.message.key;
         let offered = self.message.reply.as_ref().map(|it| &it.buttons[..]).unwrap_or_default();
-        look::offers(key, offered)
-            .or_else(|| Origin::of(&self.message)?.again.is_some().then(|| look::again(key)))
+        layout::offers(key, offered)
+            .or_else(|| Origin::of(&self.message)?.again.is_some().then(|| layout::again(key)))
     }
 
     fn address(&self) -> Result<Address, Stop> {
@@ -332,7 +332,7 @@ impl Delivery<'_> {
             {
                 tracing::warn!(key = %self.message.key, "Telegram does not take a file: {description}");
                 if letter.instead.is_some() {
-                    question::not_sent(self.face, &self.message);
+                    long_question::not_sent(self.face, &self.message);
                 }
                 here
             }

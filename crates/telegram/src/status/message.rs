@@ -13,14 +13,16 @@ use tinyclaw_service::now_ms;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::board::{Status, Subject, edit, forget_status, markup, read_status, write_status};
-use crate::book::Address;
-use crate::budget::Priority;
-use crate::client::{CallError, Refusal};
+use crate::bot::addresses::Address;
+use crate::bot::client::{CallError, Refusal};
+use crate::bot::rate_limit::Priority;
 use crate::face::Face;
-use crate::look::{Look, Picture};
-use crate::lost;
-use crate::signs::Signs;
+use crate::status::layout::{Look, Picture};
+use crate::status::recover;
+use crate::status::typing::Signs;
+use crate::status::watcher::{
+    Status, Subject, edit, forget_status, markup, read_status, write_status,
+};
 use crate::text::{self, Part};
 use crate::topics::{Detour, detour};
 
@@ -139,7 +141,7 @@ async fn permit(
     subject: &Subject,
     look: &mut watch::Receiver<Option<Look>>,
     shown: &Shown,
-) -> Option<crate::budget::Permit> {
+) -> Option<crate::bot::rate_limit::Permit> {
     loop {
         let now = look.borrow_and_update().clone()?;
         if now == Look::Settled {
@@ -267,7 +269,7 @@ impl Shown {
         }
         let Some(mut status) = read_status(face, &subject.key) else { return Ok(()) };
         let asked = subject.origin.as_ref().map(|it| it.message_id);
-        let found = lost::find(face, &subject.key, &status, asked).await?;
+        let found = recover::find(face, &subject.key, &status, asked).await?;
         self.lost = false;
         if let Some(id) = found {
             status.message = Some(id);
@@ -317,7 +319,8 @@ impl Shown {
         let after = face.book.newest(address.chat).max(origin);
         let mut status = Status { address, intent: now_ms(), after, asked, message: None };
         write_status(face, &subject.key, &status);
-        let html = if self.ambiguous { format!("{}\n{html}", crate::plan::MARK) } else { html };
+        let html =
+            if self.ambiguous { format!("{}\n{html}", crate::outbound::plan::MARK) } else { html };
         let is_silent = !rings || face.is_quiet();
         let mut payload = Face::new_text(address, &html).disable_notification(is_silent);
         let asked = match &subject.origin {

@@ -11,9 +11,9 @@ use tinyclaw_domain::{Key, Message, Model, Outcome, STOPPED_WAITING};
 use tinyclaw_queue::Place;
 use tokio::sync::Notify;
 
-use crate::board::{Status, forget_status, keys_of_statuses, read_status, write_status};
 use crate::face::{Face, Origin};
-use crate::lost;
+use crate::status::recover;
+use crate::status::watcher::{Status, forget_status, keys_of_statuses, read_status, write_status};
 
 /// What could not be done is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -71,7 +71,9 @@ pub(crate) async fn clear(face: &Face, key: &Key) -> bool {
     }
     let message = found.as_ref().map(|it| &it.message);
     let noted = read_status(face, key);
-    let Ok(status) = lost::located(face, key, noted.clone(), message).await else { return false };
+    let Ok(status) = recover::located(face, key, noted.clone(), message).await else {
+        return false;
+    };
     if let Some(found) = &status
         && status != noted
     {

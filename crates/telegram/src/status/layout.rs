@@ -7,7 +7,7 @@ use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Key, Model, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
 
-use crate::press::Button;
+use crate::buttons::Button;
 use crate::text::{self, Room};
 
 /// So many of the last tools are shown.

@@ -10,7 +10,7 @@ use teloxide::types::{
 };
 use tinyclaw_domain::{Quote, quoted};
 
-use crate::book::Address;
+use crate::bot::addresses::Address;
 use crate::text;
 
 /// A quoted text longer than this is cut.

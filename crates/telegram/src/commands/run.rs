@@ -12,15 +12,15 @@ use tinyclaw_domain::{Command, Key, Lane, Model, PermissionMode, Source, ThreadI
 use tinyclaw_ledger::Costs;
 use tinyclaw_queue::{Place, Side};
 
-use crate::book::Address;
-use crate::budget::Priority;
-use crate::clear::is_over;
-use crate::client::{CallError, Refusal};
-use crate::commands::{Spoken, help, is_for, parse, usage};
-use crate::export;
+use crate::bot::addresses::Address;
+use crate::bot::client::{CallError, Refusal};
+use crate::bot::rate_limit::Priority;
+use crate::commands::export;
+use crate::commands::table::{Spoken, help, is_for, parse, usage};
 use crate::face::{Face, Notice};
-use crate::hear::Said;
-use crate::said::{key_of, new_message, notice, origin};
+use crate::inbound::compose::{key_of, new_message, notice, origin};
+use crate::inbound::decode::Said;
+use crate::status::cleanup::is_over;
 use crate::text;
 use crate::topics::create_topic_patiently;
 

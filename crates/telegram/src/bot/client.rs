@@ -18,8 +18,8 @@ use teloxide::payloads::GetMe;
 use teloxide::requests::Payload;
 use tokio::time::Instant;
 
-use crate::line::Line;
-use crate::surrogates;
+use crate::bot::connection::Line;
+use crate::bot::surrogates;
 
 /// Names may take a while to resolve, but a host that does not answer in this time is away.
 const CONNECT_TIME: Duration = Duration::from_secs(10);

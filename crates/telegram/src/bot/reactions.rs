@@ -12,7 +12,7 @@ use teloxide::types::{ChatId, MessageId, ReactionType};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::client::CallError;
+use crate::bot::client::CallError;
 use crate::face::Face;
 
 /// A message: its chat and its number.

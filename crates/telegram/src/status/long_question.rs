@@ -14,8 +14,8 @@ use tinyclaw_domain::{Ask, FileRef, Key, Message, Progress, ThreadId};
 use tinyclaw_queue::Place;
 
 use crate::face::{Face, Notice, Origin};
-use crate::fetch::safe_name;
-use crate::look::{self, Look, Sheet};
+use crate::inbound::downloads::safe_name;
+use crate::status::layout::{self, Look, Sheet};
 
 /// What the file is called among the notices about its question.
 const KIND: &str = "input";
@@ -24,7 +24,7 @@ const KIND: &str = "input";
 pub(crate) fn look(face: &Arc<Face>, progress: Progress, origin: Option<&Origin>) -> Look {
     let Some(ask) = &progress.asks else { return Look::Turn(Box::new(progress)) };
     let question = Question::of(ask);
-    let sheet = match !question.may_allow() || look::fits(&question) {
+    let sheet = match !question.may_allow() || layout::fits(&question) {
         true => Sheet::Needless,
         false => sheet(face, &progress.thread_id, ask, &question, origin),
     };

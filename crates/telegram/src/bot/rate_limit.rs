@@ -18,7 +18,7 @@ use tinyclaw_service::now_ms;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::pace::{ChatPace, Pace, Rest};
+use crate::bot::pace::{ChatPace, Pace, Rest};
 
 /// The window of the per-minute limit.
 const MINUTE: Duration = Duration::from_secs(60);

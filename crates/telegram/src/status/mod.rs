@@ -1,0 +1,10 @@
+//! What people see of a turn while it runs: its status message, "typing", its permission question; and what is left to
+//! do when it is over.
+
+pub(crate) mod cleanup;
+pub(crate) mod layout;
+pub(crate) mod long_question;
+mod message;
+pub(crate) mod recover;
+mod typing;
+pub(crate) mod watcher;
