@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod modules;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
