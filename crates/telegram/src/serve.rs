@@ -11,7 +11,7 @@ use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use teloxide::payloads::GetMe;
 use tinyclaw_disk::Lock;
-use tinyclaw_ledger::{StateDir, health};
+use tinyclaw_ledger::{Progresses, StateDir, health};
 use tinyclaw_queue::{Options as QueueOptions, Queue};
 use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, http, logs};
@@ -19,21 +19,32 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bot::addresses::Book;
+use crate::bot::Bot;
+use crate::bot::addresses::AddressBook;
 use crate::bot::client::{Client, Refusal};
-use crate::bot::connection;
-use crate::bot::rate_limit::{Budget, Limits};
+use crate::bot::rate_limit::{Limits, RateLimit};
 use crate::bot::reactions::{self, Reactions};
-use crate::commands::table;
-use crate::face::{Bot, Face, Timing};
-use crate::inbound::dispatch::{self, Intake};
-use crate::inbound::poll::{self, Alive};
+use crate::buttons::Buttons;
+use crate::commands::{Commands, table};
+use crate::inbound::access::{People, wait_for_people};
+use crate::inbound::compose::Composer;
+use crate::inbound::dispatch::{self, Dispatcher};
+use crate::inbound::joining::Handlers;
+use crate::inbound::poll::{Alive, Poller};
 use crate::inbound::updates::Inbox;
-use crate::outbound::deliver;
-use crate::status::cleanup::{self, Leftovers};
-use crate::status::watcher::{self, Board};
+use crate::outbound::claim::Outbox;
+use crate::outbound::deliver::Postman;
+use crate::publish::Publisher;
+use crate::settings::{Settings, Timing};
+use crate::status::cleanup::Cleanup;
+use crate::status::kept::StatusFiles;
+use crate::status::long_question::LongQuestions;
+use crate::status::message::Presenter;
+use crate::status::recover::Finder;
+use crate::status::watcher::Watcher;
+use crate::topics::Topics;
 
-/// How often the book is written when it changed.
+/// How often the address book is written when it changed.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// When things change quickly, how they are is told this much apart.
 const AT_MOST_EVERY: Duration = Duration::from_millis(20);
@@ -73,22 +84,29 @@ pub async fn run(
         if let Some(address) = store.current().1.health_listen {
             answer_for_health(address, &vitals, &shutdown).await;
         }
-        if let Some((face, _lock)) = begin(&state, store, options, &vitals, &shutdown).await? {
-            serve(face).await?;
+        if let Some((opened, _lock)) = open(&state, store, options, &vitals, &shutdown).await? {
+            Service::new(opened, state, options.timing, vitals, shutdown).serve().await?;
         }
     }
     let _ = telling.await;
     Ok(())
 }
 
-/// Everything up to the first poll. `None` when the shutdown came first.
-async fn begin(
+/// What has to be opened, and may have to be waited for, before anything can be served.
+struct Opened {
+    bot: Bot,
+    queue: Queue,
+    inbox: Inbox,
+}
+
+/// Opens everything. `None` when the shutdown came first.
+async fn open(
     state: &StateDir,
     store: Store<(Office, Telegram)>,
     options: Options,
     vitals: &Vitals,
     shutdown: &Shutdown,
-) -> anyhow::Result<Option<(Arc<Face>, Lock)>> {
+) -> anyhow::Result<Option<(Opened, Lock)>> {
     let Some(token) = token(&store, vitals, shutdown).await else { return Ok(None) };
     let bot_id = token.expose_secret().split(':').next().and_then(|it| it.parse::<i64>().ok());
     let Some(bot_id) = bot_id else {
@@ -101,9 +119,10 @@ async fn begin(
     let client = Client::new(&store.current().1.api_url, token)?;
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
     let Some(queue) = queue(state, &store, vitals, shutdown).await else { return Ok(None) };
-    let budget = Budget::kept(options.limits, state.telegram_pace());
-    let opened = when_opened("book", vitals, shutdown, || Ok(Book::open(&state.telegram())?)).await;
-    let Some((book, notes)) = opened else { return Ok(None) };
+    let limit = RateLimit::kept(options.limits, state.telegram_pace());
+    let opened =
+        when_opened("book", vitals, shutdown, || Ok(AddressBook::open(&state.telegram())?)).await;
+    let Some((addresses, notes)) = opened else { return Ok(None) };
     for note in &notes {
         tracing::warn!("{note}");
     }
@@ -113,94 +132,222 @@ async fn begin(
             .with_context(|| format!("cannot open {}", state.updates().display()))
     });
     let Some(inbox) = opened.await else { return Ok(None) };
-    if let Some(offset) = book.doubt_offset(inbox.newest()) {
+    if let Some(offset) = addresses.doubt_offset(inbox.newest()) {
         tracing::warn!("offset {offset} is not believed: no update came that would bear it out");
     }
-    let face = Face {
+    let bot = Bot {
+        id: bot_id,
+        username,
         client,
-        budget,
-        view: queue.view(),
-        queue,
-        state: state.clone(),
-        book,
-        inbox,
-        settings: store,
-        vitals: vitals.clone(),
-        shutdown: shutdown.clone(),
-        bot: Bot { id: bot_id, username },
-        timing: options.timing,
-        board: Board::default(),
-        searching: tokio::sync::Mutex::default(),
-        leftovers: Leftovers::default(),
+        limit,
+        addresses,
         reactions: Reactions::default(),
+        settings: Settings(store),
+        vitals: vitals.clone(),
     };
-    Ok(Some((Arc::new(face), lock)))
+    Ok(Some((Opened { bot, queue, inbox }, lock)))
 }
 
-async fn serve(face: Arc<Face>) -> anyhow::Result<()> {
-    tracing::info!(bot = %face.bot.username, "telegram is up as @{}", face.bot.username);
-    let alive = Arc::new(Alive::new());
-    let intake = Arc::new(Intake::new(Arc::clone(&face)));
-    let mut parts = JoinSet::new();
-    parts.spawn(connection::run(Arc::clone(&face)));
-    parts.spawn(reactions::run(Arc::clone(&face)));
-    parts.spawn(deliver::run(Arc::clone(&face)));
-    parts.spawn(watcher::run(Arc::clone(&face)));
-    parts.spawn(cleanup::run(Arc::clone(&face)));
-    parts.spawn(keep(Arc::clone(&face), Arc::clone(&intake), Arc::clone(&alive)));
-    face.vitals.started();
-    if wait_for_people(&face).await {
-        let found = when_opened("updates", &face.vitals, &face.shutdown, || {
-            let updates = face.state.updates();
-            face.inbox.left().with_context(|| format!("cannot list {}", updates.display()))
+/// Everything that lives as long as the service does. Each part owns its own state and says what it locks; what several
+/// parts need is shared, and nothing is known to all of them.
+struct Service {
+    bot: Arc<Bot>,
+    queue: Queue,
+    state: StateDir,
+    inbox: Arc<Inbox>,
+    watcher: Arc<Watcher>,
+    cleanup: Arc<Cleanup>,
+    outbox: Arc<Outbox>,
+    dispatcher: Arc<Dispatcher>,
+    poller: Arc<Poller>,
+    timing: Timing,
+    vitals: Vitals,
+    shutdown: Shutdown,
+}
+
+impl Service {
+    /// Builds the parts, each on those that it needs.
+    fn new(
+        opened: Opened,
+        state: StateDir,
+        timing: Timing,
+        vitals: Vitals,
+        shutdown: Shutdown,
+    ) -> Service {
+        let Opened { bot, queue, inbox } = opened;
+        let (bot, inbox, view) = (Arc::new(bot), Arc::new(inbox), queue.view());
+        let publisher = Arc::new(Publisher {
+            queue: queue.clone(),
+            bot: Arc::clone(&bot),
+            vitals: vitals.clone(),
+            shutdown: shutdown.clone(),
         });
-        let Some(left) = found.await else { return Ok(()) };
-        poll::tell_left(&face, &left);
-        let known = when_opened("queue", &face.vitals, &face.shutdown, || match left.updates[..] {
-            [] => Ok(HashSet::new()),
-            _ => dispatch::known_keys(&face).context("cannot list the queue"),
+        let topics = Arc::new(Topics { bot: Arc::clone(&bot), state: state.clone() });
+        let files = StatusFiles { state: state.clone() };
+        let finder = Arc::new(Finder::new(Arc::clone(&bot), files.clone()));
+        let cleanup = Arc::new(Cleanup::new(
+            Arc::clone(&bot),
+            view.clone(),
+            files.clone(),
+            Arc::clone(&finder),
+        ));
+        let questions = LongQuestions {
+            state: state.clone(),
+            view: view.clone(),
+            publisher: Arc::clone(&publisher),
+        };
+        let presenter = Arc::new(Presenter {
+            bot: Arc::clone(&bot),
+            view: view.clone(),
+            files,
+            finder: Arc::clone(&finder),
+            topics: Arc::clone(&topics),
+            timing,
         });
-        let Some(published) = known.await else { return Ok(()) };
-        tokio::task::block_in_place(|| intake.take_left(left, &published));
-        let registering = Arc::clone(&face);
-        tokio::spawn(async move { table::register(&registering).await });
-        parts.spawn(poll::run(Arc::clone(&face), intake, alive));
-    }
-    tokio::select! {
-        () = face.shutdown.begun() => {}
-        ended = parts.join_next() => if !face.shutdown.has_begun() {
-            // A face that cannot hear or speak is worse than none: whoever watches over it starts it again.
-            let how = ended.map_or(String::new(), |it| it.map_or_else(|it| format!(": {it}"), |()| String::new()));
-            anyhow::bail!("a part of the service has ended{how}");
+        let watcher = Arc::new(Watcher::new(
+            Arc::clone(&bot),
+            view.clone(),
+            state.clone(),
+            questions.clone(),
+            presenter,
+            Arc::clone(&cleanup),
+        ));
+        let postman = Postman {
+            bot: Arc::clone(&bot),
+            view: view.clone(),
+            state: state.clone(),
+            publisher: Arc::clone(&publisher),
+            cleanup: Arc::clone(&cleanup),
+            topics: Arc::clone(&topics),
+            questions,
+            timing,
+            vitals: vitals.clone(),
+        };
+        let outbox = Arc::new(Outbox {
+            queue: queue.clone(),
+            postman,
+            watcher: Arc::clone(&watcher),
+            finder,
+            shutdown: shutdown.clone(),
+        });
+        let buttons = Arc::new(Buttons {
+            bot: Arc::clone(&bot),
+            publisher: Arc::clone(&publisher),
+            view: view.clone(),
+            progresses: Progresses::new(&state),
+            watcher: Arc::clone(&watcher),
+        });
+        let commands = Arc::new(Commands {
+            bot: Arc::clone(&bot),
+            publisher: Arc::clone(&publisher),
+            view,
+            state: state.clone(),
+            watcher: Arc::clone(&watcher),
+            topics,
+            shutdown: shutdown.clone(),
+        });
+        let composer = Composer {
+            bot: Arc::clone(&bot),
+            publisher,
+            state: state.clone(),
+            vitals: vitals.clone(),
+        };
+        let handlers = Arc::new(Handlers {
+            bot: Arc::clone(&bot),
+            inbox: Arc::clone(&inbox),
+            composer,
+            commands,
+            timing,
+        });
+        let dispatcher = Arc::new(Dispatcher::new(handlers, buttons, vitals.clone()));
+        let poller = Arc::new(Poller {
+            bot: Arc::clone(&bot),
+            inbox: Arc::clone(&inbox),
+            dispatcher: Arc::clone(&dispatcher),
+            state: state.clone(),
+            timing,
+            vitals: vitals.clone(),
+            shutdown: shutdown.clone(),
+            alive: Alive::new(),
+        });
+        Service {
+            bot,
+            queue,
+            state,
+            inbox,
+            watcher,
+            cleanup,
+            outbox,
+            dispatcher,
+            poller,
+            timing,
+            vitals,
+            shutdown,
         }
     }
-    let ended = async { while parts.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_TIME, ended).await.is_err() {
-        tracing::warn!("something is still under way: leaving it");
-    }
-    if let Err(err) = tokio::task::block_in_place(|| face.book.save()) {
-        tracing::error!("{:#}", anyhow::Error::from(err));
-    }
-    tracing::info!("telegram is down");
-    Ok(())
-}
 
-/// Waits until somebody may speak: before that, what is said would be fetched and thrown away.
-pub(crate) async fn wait_for_people(face: &Face) -> bool {
-    while let Some(missing) = face.people().missing() {
-        face.vitals.block("people", missing);
+    /// Serves until the shutdown.
+    async fn serve(self) -> anyhow::Result<()> {
+        let (bot, shutdown) = (&self.bot, &self.shutdown);
+        tracing::info!(bot = %bot.username, "telegram is up as @{}", bot.username);
+        let mut parts = JoinSet::new();
+        let (watched, until) = (Arc::clone(bot), shutdown.clone());
+        parts.spawn(async move { watched.watch_connection(&until).await });
+        parts.spawn(reactions::run(Arc::clone(bot), self.timing.retry, shutdown.clone()));
+        parts.spawn(Arc::clone(&self.outbox).run());
+        parts.spawn(Arc::clone(&self.watcher).run(shutdown.clone()));
+        parts.spawn(Arc::clone(&self.cleanup).run(shutdown.clone()));
+        parts.spawn(keep(
+            Arc::clone(bot),
+            Arc::clone(&self.dispatcher),
+            Arc::clone(&self.poller),
+            self.vitals.clone(),
+            shutdown.clone(),
+        ));
+        self.vitals.started();
+        if wait_for_people(bot, &self.vitals, shutdown).await {
+            if !self.take_left().await {
+                return Ok(());
+            }
+            let registering = Arc::clone(bot);
+            tokio::spawn(async move { table::register(&registering).await });
+            parts.spawn(Arc::clone(&self.poller).run());
+        }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = face.shutdown.begun() => return false,
+            () = shutdown.begun() => {}
+            ended = parts.join_next() => if !shutdown.has_begun() {
+                // A bot that cannot hear or speak is worse than none: whoever watches over it starts it again.
+                let how = ended.map_or(String::new(), |it| it.map_or_else(|it| format!(": {it}"), |()| String::new()));
+                anyhow::bail!("a part of the service has ended{how}");
+            }
         }
+        let ended = async { while parts.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIME, ended).await.is_err() {
+            tracing::warn!("something is still under way: leaving it");
+        }
+        if let Err(err) = tokio::task::block_in_place(|| bot.addresses.save()) {
+            tracing::error!("{:#}", anyhow::Error::from(err));
+        }
+        tracing::info!("telegram is down");
+        Ok(())
     }
-    face.vitals.unblock("people");
-    let homeless = face.people().home.is_none().then(|| {
-        "there is no home forum, so only private chats are answered: set TELEGRAM_CHAT_ID"
-            .to_owned()
-    });
-    face.vitals.concern("home", homeless);
-    true
+
+    /// Takes the updates that an earlier process left. `false` when the shutdown came first.
+    async fn take_left(&self) -> bool {
+        let found = when_opened("updates", &self.vitals, &self.shutdown, || {
+            let updates = self.state.updates();
+            self.inbox.left().with_context(|| format!("cannot list {}", updates.display()))
+        });
+        let Some(left) = found.await else { return false };
+        self.poller.tell_left(&left);
+        let known = when_opened("queue", &self.vitals, &self.shutdown, || match left.updates[..] {
+            [] => Ok(HashSet::new()),
+            _ => dispatch::known_keys(&self.queue.view()).context("cannot list the queue"),
+        });
+        let Some(published) = known.await else { return false };
+        tokio::task::block_in_place(|| self.dispatcher.take_left(left, &published));
+        true
+    }
 }
 
 async fn token(
@@ -324,28 +471,33 @@ async fn who_are_we(client: &Client, vitals: &Vitals, shutdown: &Shutdown) -> Op
     }
 }
 
-/// Writes the book now and then, and counts.
-async fn keep(face: Arc<Face>, intake: Arc<Intake>, alive: Arc<Alive>) {
+/// Writes the address book now and then, and counts.
+async fn keep(
+    bot: Arc<Bot>,
+    dispatcher: Arc<Dispatcher>,
+    poller: Arc<Poller>,
+    vitals: Vitals,
+    shutdown: Shutdown,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(SAVE_EVERY) => {}
-            () = face.shutdown.begun() => return,
+            () = shutdown.begun() => return,
         }
-        if let Err(err) = tokio::task::block_in_place(|| face.book.save()) {
+        if let Err(err) = tokio::task::block_in_place(|| bot.addresses.save()) {
             tracing::error!("{:#}", anyhow::Error::from(err));
         }
-        let vitals = &face.vitals;
         // The lists change while we run, and a poll may be under way for long.
-        match face.people().missing() {
+        match People::now(&bot).missing() {
             Some(missing) => vitals.block("people", missing),
             None => vitals.unblock("people"),
         }
-        vitals.set("pollAgeSeconds", alive.age().as_secs());
-        vitals.set("updatesWaiting", intake.backlog());
-        if let Some(left) = face.people().home.and_then(|it| face.budget.left(it)) {
+        vitals.set("pollAgeSeconds", poller.alive.age().as_secs());
+        vitals.set("updatesWaiting", dispatcher.backlog());
+        if let Some(left) = bot.home().and_then(|it| bot.limit.left(it)) {
             vitals.set("budgetLeft", left);
         }
-        if let Some((when, wait)) = face.budget.last_flood() {
+        if let Some((when, wait)) = bot.limit.last_flood() {
             vitals.set("lastFloodAgeSeconds", Instant::now().duration_since(when).as_secs());
             vitals.set("lastFloodWaitSeconds", wait.as_secs());
         }

@@ -1,9 +1,9 @@
 //! `telegram.json`: what this service has to remember over a restart and nobody else knows.
 //!
-//! Where polling goes on, where each thread lives in Telegram now, which message became which key, and which model wrote
-//! which answer. Addresses are flushed when they change; everything else is
-//! written now and then: the queue's keys, not this file, keep messages from being repeated. Whatever is written is flushed,
-//! because a file that was not may be empty after a power cut, and would have taken the flushed one's place.
+//! Where each thread lives in Telegram now, where polling goes on, which message became which key, and which model wrote
+//! which answer. Addresses are flushed when they change; everything else is written now and then: the queue's keys, not this
+//! file, keep messages from being repeated. Whatever is written is flushed, because a file that was not may be empty after a
+//! power cut, and would have taken the flushed one's place.
 //!
 //! `telegram.json.last` is the copy from the last start or change of an address. It counts when `telegram.json` is damaged;
 //! with neither of them nothing is begun, because an office that forgot where its threads live answers in the wrong places.
@@ -22,7 +22,7 @@ use tinyclaw_domain::checksum::Checked;
 use tinyclaw_domain::{Key, Model, ThreadId};
 
 pub use self::pages::PagesError;
-use self::pages::{Desk, Heard, Kept, Pages, Said, VERSION};
+use self::pages::{Heard, Kept, Pages, Sent, ThreadEntry, VERSION};
 
 /// Update ids may begin anew after a week without updates; an offset this old is not sent.
 const OFFSET_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
@@ -42,7 +42,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// The number by which the budget tells topics of one chat apart.
+    /// The number by which the rate limit tells topics of one chat apart.
     pub fn lane(self) -> i64 {
         self.topic.unwrap_or(1).into()
     }
@@ -54,18 +54,20 @@ impl Address {
     }
 }
 
-/// The book, shared by everything in this process.
+/// The address book, shared by everything in this process.
 #[derive(Debug)]
-pub struct Book {
+pub struct AddressBook {
     path: PathBuf,
+    /// Guards what is known. Held for a look or a change, never while a file is written.
     state: Mutex<State>,
-    /// Held while the file is written, which may take long: nobody who only asks waits for a disk.
+    /// Guards the file, and is held while it is written, which may take long: nobody who only asks waits for a disk. Taken
+    /// before `state`.
     writing: Mutex<()>,
 }
 
 /// Why the book cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum BookError {
+pub enum AddressBookError {
     /// The disk does not give it.
     #[error(transparent)]
     Unreadable(PagesError),
@@ -96,19 +98,19 @@ struct State {
     newest: BTreeMap<i64, i64>,
 }
 
-impl Book {
+impl AddressBook {
     /// Opens the book at `path`, and says what a person should know about it.
     ///
     /// A damaged one is set aside as `telegram.json.bad`, and its copy counts. Without a good copy it is an error: nothing is
     /// begun anew unasked.
-    pub fn open(path: &Path) -> Result<(Book, Vec<String>), BookError> {
+    pub fn open(path: &Path) -> Result<(AddressBook, Vec<String>), AddressBookError> {
         let (shown, last) = (path.display(), with_ending(path, "last"));
         let mut notes = Vec::new();
         let read = match Pages::read(path) {
             Ok(Some(read)) => Some(read),
-            Err(err @ PagesError::Read { .. }) => return Err(BookError::Unreadable(err)),
+            Err(err @ PagesError::Read { .. }) => return Err(AddressBookError::Unreadable(err)),
             Ok(None) => {
-                let copy = Pages::read(&last).map_err(BookError::Unreadable)?;
+                let copy = Pages::read(&last).map_err(AddressBookError::Unreadable)?;
                 if copy.is_some() {
                     notes.push(format!("{shown} was not there, so {} counts", last.display()));
                 }
@@ -126,7 +128,7 @@ impl Book {
                     ));
                     Some(copy)
                 }
-                _ => return Err(BookError::Lost { path: path.to_owned(), source }),
+                _ => return Err(AddressBookError::Lost { path: path.to_owned(), source }),
             },
         };
         let is_vouched = matches!(read, Some((_, Checked::Whole)));
@@ -140,8 +142,11 @@ impl Book {
             ));
         }
         let state = State { pages, is_vouched, ..State::default() };
-        let book =
-            Book { path: path.to_owned(), state: Mutex::new(state), writing: Mutex::default() };
+        let book = AddressBook {
+            path: path.to_owned(),
+            state: Mutex::new(state),
+            writing: Mutex::default(),
+        };
         if has_read && let Err(err) = book.write(Copies::Two) {
             // A full disk now is no reason to be silent: it is tried again every second.
             tracing::error!("{:#}", anyhow::Error::from(err));
@@ -255,9 +260,9 @@ impl Book {
                 return Ok(());
             }
             state.pages.migrated.insert(from, to);
-            for desk in state.pages.threads.values_mut() {
-                if desk.address.chat == from {
-                    desk.address.chat = to;
+            for entry in state.pages.threads.values_mut() {
+                if entry.address.chat == from {
+                    entry.address.chat = to;
                 }
             }
             state.dirty = true;
@@ -314,8 +319,8 @@ impl Book {
     pub fn said(&self, chat: i64, id: i64, model: Option<Model>) {
         self.saw(chat, id);
         let mut state = self.state();
-        let said = Said { chat, id, model: model.map(Kept::Known), extra: Map::new() };
-        state.pages.said.push_back(Kept::Known(said));
+        let sent = Sent { chat, id, model: model.map(Kept::Known), extra: Map::new() };
+        state.pages.said.push_back(Kept::Known(sent));
         while state.pages.said.len() > MESSAGES_MAX {
             state.pages.said.pop_front();
         }
@@ -416,7 +421,7 @@ impl State {
         let before = self.pages.threads.remove(thread);
         let (old, extra) = before.map(|it| (it.name, it.extra)).unwrap_or_default();
         let name = name.map(str::to_owned).or(old);
-        self.pages.threads.insert(thread.clone(), Desk { address, name, extra });
+        self.pages.threads.insert(thread.clone(), ThreadEntry { address, name, extra });
         self.dirty = true;
     }
 
@@ -424,7 +429,7 @@ impl State {
         self.pages.heard.iter().filter_map(Kept::known)
     }
 
-    fn said(&self) -> impl DoubleEndedIterator<Item = &Said> {
+    fn said(&self) -> impl DoubleEndedIterator<Item = &Sent> {
         self.pages.said.iter().filter_map(Kept::known)
     }
 }
@@ -468,8 +473,8 @@ mod tests {
 
     const HOME: i64 = -1001;
 
-    fn book(dir: &tempfile::TempDir) -> Book {
-        Book::open(&dir.path().join("telegram.json")).unwrap().0
+    fn book(dir: &tempfile::TempDir) -> AddressBook {
+        AddressBook::open(&dir.path().join("telegram.json")).unwrap().0
     }
 
     #[test]

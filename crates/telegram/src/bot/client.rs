@@ -18,7 +18,7 @@ use teloxide::payloads::GetMe;
 use teloxide::requests::Payload;
 use tokio::time::Instant;
 
-use crate::bot::connection::Line;
+use crate::bot::connection::Connection;
 use crate::bot::surrogates;
 
 /// Names may take a while to resolve, but a host that does not answer in this time is away.
@@ -191,7 +191,7 @@ pub struct Client {
     base: reqwest::Url,
     token: SecretString,
     http: RwLock<reqwest::Client>,
-    line: Line,
+    connection: Connection,
 }
 
 impl Client {
@@ -201,23 +201,23 @@ impl Client {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let http = RwLock::new(connection(&base)?);
-        Ok(Client { base, token, http, line: Line::new() })
+        let http = RwLock::new(http_client(&base)?);
+        Ok(Client { base, token, http, connection: Connection::new() })
     }
 
     /// Begins with fresh connections: the old ones may be dead without knowing it.
     pub fn reconnect(&self) -> anyhow::Result<()> {
-        let fresh = connection(&self.base)?;
+        let fresh = http_client(&self.base)?;
         *self.http.write().unwrap_or_else(|it| it.into_inner()) = fresh;
         Ok(())
     }
 
     /// Whether Telegram answers.
-    pub(crate) fn line(&self) -> &Line {
-        &self.line
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
-    /// Makes a call that changes nothing, for what it tells about the line. Where there is no answer at all, the
+    /// Makes a call that changes nothing, for what it tells about the connection. Where there is no answer at all, the
     /// connection may be dead without knowing it.
     pub(crate) async fn ask_for_life(&self) {
         let asked = self.post(GetMe::NAME, LIFE_TIME, |it| it.json(&GetMe::new())).await;
@@ -333,19 +333,19 @@ impl Client {
         let done = tokio::select! {
             done = answer_to(method, request) => done,
             // A poll and an upload may well take longer than what others ask meanwhile.
-            () = self.line.has_passed(begun), if patience == CALL_TIME => {
+            () = self.connection.has_passed(begun), if patience == CALL_TIME => {
                 Err(ambiguous(method, &"later calls were answered, and this one was not"))
             }
         };
         match &done {
-            Err(CallError::Unsent { .. } | CallError::Ambiguous { .. }) => self.line.failed(),
-            it => self.line.answered(method, begun, it.is_ok()),
+            Err(CallError::Unsent { .. } | CallError::Ambiguous { .. }) => self.connection.failed(),
+            it => self.connection.answered(method, begun, it.is_ok()),
         }
         done
     }
 }
 
-fn connection(base: &reqwest::Url) -> anyhow::Result<reqwest::Client> {
+fn http_client(base: &reqwest::Url) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIME)
         .tcp_nodelay(true)

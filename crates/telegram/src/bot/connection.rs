@@ -1,29 +1,21 @@
 //! Whether Telegram answers. Every call tells it here, and whoever has something to send waits here while it does not.
 //!
-//! A line is down from a call without an answer until the next call with one, of whatever kind. While it is down, or a
-//! call takes strangely long, Telegram is asked who we are again and again, since that changes nothing there. Nothing here
-//! decides what is sent again.
+//! A connection is down from a call without an answer until the next call with one, of whatever kind. While it is down, or
+//! a call takes strangely long, somebody asks Telegram for a sign of life (`heartbeat`). Nothing here decides what is sent
+//! again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::face::Face;
-
 /// A call that takes longer than this may have been forgotten;
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// and it has been, when a later one was answered this long ago.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3);
-/// The first question whether Telegram is back comes after this, the next ones after twice as long each,
-const ASK_AFTER: Duration = Duration::from_millis(500);
-/// and at least this often.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-
-/// The line to Telegram.
+/// The connection to Telegram.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Connection {
     state: watch::Sender<State>,
 }
 
@@ -44,9 +36,9 @@ impl State {
     }
 }
 
-impl Line {
-    pub(crate) fn new() -> Line {
-        Line { state: watch::Sender::new(State::default()) }
+impl Connection {
+    pub(crate) fn new() -> Connection {
+        Connection { state: watch::Sender::new(State::default()) }
     }
 
     /// A call that was begun then has an answer, whatever it says.
@@ -80,11 +72,25 @@ impl Line {
         self.state.borrow().messages
     }
 
+    /// Whether nothing is wrong.
+    pub(crate) fn is_well(&self) -> bool {
+        self.state.borrow().is_well()
+    }
+
+    /// Waits until something is wrong, if nothing is.
+    pub(crate) async fn is_troubled(&self) {
+        let _ = self.state.subscribe().wait_for(|it| !it.is_well()).await;
+    }
+
+    /// Waits until nothing is wrong, if something is.
+    pub(crate) async fn is_well_again(&self) {
+        let _ = self.state.subscribe().wait_for(State::is_well).await;
+    }
+
     /// Waits until something is wrong and then is well again.
     pub(crate) async fn is_back(&self) {
-        let mut state = self.state.subscribe();
-        let _ = state.wait_for(|it| !it.is_well()).await;
-        let _ = state.wait_for(State::is_well).await;
+        self.is_troubled().await;
+        self.is_well_again().await;
     }
 
     /// Waits until a call that was begun then must be taken for lost: it takes long, and later ones were answered.
@@ -97,46 +103,19 @@ impl Line {
     }
 }
 
-/// Asks Telegram for a sign of life whenever there is none, until the shutdown.
-pub(crate) async fn run(face: Arc<Face>) {
-    let line = face.client.line();
-    let mut state = line.state.subscribe();
-    loop {
-        tokio::select! {
-            it = state.wait_for(|it| !it.is_well()) => if it.is_err() { return },
-            () = face.shutdown.begun() => return,
-        }
-        let words = "Telegram does not answer: what is to be sent waits";
-        tracing::warn!("{words}");
-        face.vitals.concern("line", Some(words.to_owned()));
-        let mut wait = ASK_AFTER;
-        while !state.borrow_and_update().is_well() {
-            let is_well = async { drop(state.wait_for(State::is_well).await) };
-            tokio::select! {
-                () = is_well => {}
-                () = tokio::time::sleep(wait) => face.client.ask_for_life().await,
-                () = face.shutdown.begun() => return,
-            }
-            wait = (wait * 2).min(ASK_EVERY);
-        }
-        tracing::info!("Telegram answers");
-        face.vitals.concern("line", None);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_lost_when_it_takes_long_and_a_later_one_is_answered() {
-        let line = Line::new();
+        let connection = Connection::new();
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let lost = line.has_passed(begun);
+        let lost = connection.has_passed(begun);
         tokio::pin!(lost);
         assert!(tokio::time::timeout(Duration::from_secs(60), &mut lost).await.is_err());
-        line.answered("getMe", Instant::now(), true);
+        connection.answered("getMe", Instant::now(), true);
         let late = Instant::now();
         lost.await;
         assert_eq!(late.elapsed(), FORGOTTEN_AFTER);
@@ -144,15 +123,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn any_answer_ends_an_outage_and_only_messages_count_as_messages() {
-        let line = Line::new();
-        line.failed();
-        assert!(tokio::time::timeout(Duration::from_secs(60), line.up()).await.is_err());
-        line.answered("getUpdates", Instant::now(), true);
-        line.up().await;
-        line.answered("sendChatAction", Instant::now(), true);
-        line.answered("sendMessage", Instant::now(), false);
-        assert_eq!(line.messages(), 0);
-        line.answered("sendMessage", Instant::now(), true);
-        assert_eq!(line.messages(), 1);
+        let connection = Connection::new();
+        connection.failed();
+        assert!(tokio::time::timeout(Duration::from_secs(60), connection.up()).await.is_err());
+        connection.answered("getUpdates", Instant::now(), true);
+        connection.up().await;
+        connection.answered("sendChatAction", Instant::now(), true);
+        connection.answered("sendMessage", Instant::now(), false);
+        assert_eq!(connection.messages(), 0);
+        connection.answered("sendMessage", Instant::now(), true);
+        assert_eq!(connection.messages(), 1);
     }
 }

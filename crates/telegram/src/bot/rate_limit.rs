@@ -1,4 +1,4 @@
-//! One budget a chat: how many requests Telegram takes from us, and who of those who wait goes next.
+//! The rate limit of each chat: how many requests Telegram takes from us, and who of those who wait goes next.
 //!
 //! Sends, edits and topic calls share 18 requests in any 60 seconds of a group (Telegram takes about 20) and stand at
 //! least 1.05 s apart; all chats together share 28 a second. Whoever wants to send waits for a [`Permit`]. The more
@@ -78,9 +78,9 @@ impl Default for Limits {
     }
 }
 
-/// The budget of all chats. Cheap to clone.
+/// The rate limits of all chats.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub struct RateLimit {
     inner: Arc<Inner>,
 }
 
@@ -140,18 +140,18 @@ pub struct Permit {
     id: u64,
 }
 
-impl Budget {
-    /// A budget with nothing spent.
-    pub fn new(limits: Limits) -> Budget {
-        Budget::at(limits, None)
+impl RateLimit {
+    /// With nothing spent.
+    pub fn new(limits: Limits) -> RateLimit {
+        RateLimit::at(limits, None)
     }
 
-    /// A budget that is kept in a file, with what an earlier process spent.
-    pub fn kept(limits: Limits, path: PathBuf) -> Budget {
+    /// Kept in a file, with what an earlier process spent.
+    pub fn kept(limits: Limits, path: PathBuf) -> RateLimit {
         let pace = Pace::read(&path);
-        let budget = Budget::at(limits, Some(path));
+        let limit = RateLimit::at(limits, Some(path));
         let (now, now_ms) = (Instant::now(), now_ms());
-        let mut state = budget.inner.state();
+        let mut state = limit.inner.state();
         for (id, kept) in pace.chats {
             let chat = state.chats.entry(id).or_default();
             let age = |it: &u64| Duration::from_millis(now_ms.saturating_sub(*it));
@@ -165,12 +165,12 @@ impl Budget {
             chat.reactions_frozen_until = until(kept.reactions);
         }
         drop(state);
-        budget
+        limit
     }
 
-    fn at(limits: Limits, path: Option<PathBuf>) -> Budget {
+    fn at(limits: Limits, path: Option<PathBuf>) -> RateLimit {
         let state = Mutex::new(State::default());
-        Budget { inner: Arc::new(Inner { limits, path, state, changed: Notify::new() }) }
+        RateLimit { inner: Arc::new(Inner { limits, path, state, changed: Notify::new() }) }
     }
 
     /// Waits until a request of `cost` messages to `chat` may be made. Dropping the future gives the place up.
@@ -481,21 +481,28 @@ mod tests {
     type Log = Arc<Mutex<Vec<(String, u64)>>>;
 
     /// Lets `name` ask for a permit and notes when it got it.
-    fn ask(budget: &Budget, log: &Log, start: Instant, name: &str, topic: i64, priority: Priority) {
-        let (budget, log, name) = (budget.clone(), Arc::clone(log), name.to_owned());
+    fn ask(
+        limit: &RateLimit,
+        log: &Log,
+        start: Instant,
+        name: &str,
+        topic: i64,
+        priority: Priority,
+    ) {
+        let (limit, log, name) = (limit.clone(), Arc::clone(log), name.to_owned());
         tokio::spawn(async move {
-            let _permit = budget.permit(FORUM, topic, priority, 1).await;
+            let _permit = limit.permit(FORUM, topic, priority, 1).await;
             log.lock().unwrap().push((name, start.elapsed().as_millis() as u64));
         });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_minute_of_a_group_has_18_requests_at_least_a_second_apart() {
-        let budget = Budget::new(Limits::default());
+        let limit = RateLimit::new(Limits::default());
         let start = Instant::now();
         let mut times = Vec::new();
         for _ in 0..40 {
-            drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+            drop(limit.permit(FORUM, 1, Priority::Final, 1).await);
             times.push(start.elapsed());
         }
         for pair in times.windows(2) {
@@ -504,13 +511,14 @@ mod tests {
         for window in times.windows(19) {
             assert!(window[18] - window[0] >= MINUTE, "{:?}", window[18] - window[0]);
         }
-        assert_eq!(budget.left(FORUM), Some(0));
+        assert_eq!(limit.left(FORUM), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_more_urgent_goes_first() {
-        let (budget, log, start) = (Budget::new(Limits::default()), Log::default(), Instant::now());
-        let held = budget.permit(FORUM, 9, Priority::Final, 1).await;
+        let (limit, log, start) =
+            (RateLimit::new(Limits::default()), Log::default(), Instant::now());
+        let held = limit.permit(FORUM, 9, Priority::Final, 1).await;
         for (name, priority) in [
             ("preview", Priority::Preview),
             ("error", Priority::Error),
@@ -518,7 +526,7 @@ mod tests {
             ("answer", Priority::Final),
             ("stop", Priority::Urgent),
         ] {
-            ask(&budget, &log, start, name, 1, priority);
+            ask(&limit, &log, start, name, 1, priority);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         drop(held);
@@ -529,12 +537,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn topics_of_equal_urgency_take_turns() {
-        let (budget, log, start) = (Budget::new(Limits::default()), Log::default(), Instant::now());
+        let (limit, log, start) =
+            (RateLimit::new(Limits::default()), Log::default(), Instant::now());
         for n in 0..3 {
-            ask(&budget, &log, start, &format!("a{n}"), 1, Priority::Final);
+            ask(&limit, &log, start, &format!("a{n}"), 1, Priority::Final);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        ask(&budget, &log, start, "b", 2, Priority::Final);
+        ask(&limit, &log, start, "b", 2, Priority::Final);
         tokio::time::sleep(MINUTE).await;
         let names: Vec<String> = log.lock().unwrap().iter().map(|it| it.0.clone()).collect();
         assert_eq!(names, ["a0", "b", "a1", "a2"]);
@@ -542,20 +551,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn previews_leave_room_for_answers() {
-        let budget = Budget::new(Limits::default());
+        let limit = RateLimit::new(Limits::default());
         let start = Instant::now();
         for topic in 0..10 {
-            let budget = budget.clone();
+            let limit = limit.clone();
             tokio::spawn(async move {
                 loop {
-                    drop(budget.permit(FORUM, topic, Priority::Preview, 1).await);
+                    drop(limit.permit(FORUM, topic, Priority::Preview, 1).await);
                 }
             });
         }
         tokio::time::sleep(Duration::from_secs(40)).await;
         let asked = Instant::now();
         for n in 1..=8 {
-            drop(budget.permit(FORUM, n, Priority::Final, 1).await);
+            drop(limit.permit(FORUM, n, Priority::Final, 1).await);
         }
         assert!(asked.elapsed() < Duration::from_secs(12), "{:?}", asked.elapsed());
         assert!(start.elapsed() < MINUTE);
@@ -563,28 +572,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_freezes_the_chat_and_no_other() {
-        let budget = Budget::new(Limits::default());
+        let limit = RateLimit::new(Limits::default());
         let start = Instant::now();
-        budget.freeze(FORUM, Duration::from_secs(33));
-        drop(budget.permit(PERSON, 0, Priority::Final, 1).await);
+        limit.freeze(FORUM, Duration::from_secs(33));
+        drop(limit.permit(PERSON, 0, Priority::Final, 1).await);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        drop(budget.permit(FORUM, 0, Priority::Urgent, 1).await);
+        drop(limit.permit(FORUM, 0, Priority::Urgent, 1).await);
         assert_eq!(start.elapsed(), Duration::from_secs(33));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_holds_nobody_up() {
-        let budget = Budget::new(Limits::default());
-        let held = budget.permit(FORUM, 1, Priority::Final, 1).await;
-        let impatient = budget.permit(FORUM, 1, Priority::Urgent, 1);
+        let limit = RateLimit::new(Limits::default());
+        let held = limit.permit(FORUM, 1, Priority::Final, 1).await;
+        let impatient = limit.permit(FORUM, 1, Priority::Urgent, 1);
         assert!(tokio::time::timeout(Duration::from_millis(10), impatient).await.is_err());
         drop(held);
-        drop(budget.permit(FORUM, 1, Priority::Preview, 1).await);
+        drop(limit.permit(FORUM, 1, Priority::Preview, 1).await);
     }
 
-    /// A budget kept in `dir`, as a process that was just started has it.
-    fn kept(dir: &tempfile::TempDir) -> Budget {
-        Budget::kept(Limits::default(), dir.path().join("pace.json"))
+    /// A limit that is kept in `dir`, as a process that was just started has it.
+    fn kept(dir: &tempfile::TempDir) -> RateLimit {
+        RateLimit::kept(Limits::default(), dir.path().join("pace.json"))
     }
 
     #[tokio::test]
@@ -617,46 +626,46 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reactions_have_a_pace_and_a_rest_of_their_own() {
-        let budget = Budget::new(Limits::default());
+        let limit = RateLimit::new(Limits::default());
         for _ in 0..5 {
-            assert_eq!(budget.try_reaction(FORUM), Ok(()));
+            assert_eq!(limit.try_reaction(FORUM), Ok(()));
         }
-        assert_eq!(budget.try_reaction(FORUM), Err(Instant::now() + SECOND));
-        budget.freeze_reactions(FORUM, Duration::from_secs(25));
+        assert_eq!(limit.try_reaction(FORUM), Err(Instant::now() + SECOND));
+        limit.freeze_reactions(FORUM, Duration::from_secs(25));
         let start = Instant::now();
-        drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+        drop(limit.permit(FORUM, 1, Priority::Final, 1).await);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        budget.freeze(FORUM, Duration::from_secs(40));
-        assert_eq!(budget.try_reaction(FORUM), Err(start + Duration::from_secs(40)));
+        limit.freeze(FORUM, Duration::from_secs(40));
+        assert_eq!(limit.try_reaction(FORUM), Err(start + Duration::from_secs(40)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn in_a_crowd_statuses_leave_room_for_answers_and_a_stop_finds_room_always() {
-        let budget = Budget::new(Limits::default());
-        budget.set_busy(FORUM, (1..=12).collect());
-        assert!(budget.is_crowded(FORUM));
+        let limit = RateLimit::new(Limits::default());
+        limit.set_busy(FORUM, (1..=12).collect());
+        assert!(limit.is_crowded(FORUM));
         let start = Instant::now();
         for topic in 1..=9 {
-            drop(budget.permit(FORUM, topic, Priority::FirstStatus, 1).await);
+            drop(limit.permit(FORUM, topic, Priority::FirstStatus, 1).await);
         }
         assert!(start.elapsed() < MINUTE / 4, "{:?}", start.elapsed());
         // Nine are left for answers; the next status has to wait for the window.
-        let one_more = budget.permit(FORUM, 10, Priority::FirstStatus, 1);
+        let one_more = limit.permit(FORUM, 10, Priority::FirstStatus, 1);
         assert!(tokio::time::timeout(MINUTE / 2, one_more).await.is_err());
         for topic in 1..=9 {
-            drop(budget.permit(FORUM, topic, Priority::Final, 1).await);
+            drop(limit.permit(FORUM, topic, Priority::Final, 1).await);
         }
         assert!(start.elapsed() < MINUTE, "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_spent_minute_has_room_for_a_stop() {
-        let budget = Budget::new(Limits::default());
+        let limit = RateLimit::new(Limits::default());
         let start = Instant::now();
         for _ in 0..18 {
-            drop(budget.permit(FORUM, 1, Priority::Final, 1).await);
+            drop(limit.permit(FORUM, 1, Priority::Final, 1).await);
         }
-        drop(budget.permit(FORUM, 1, Priority::Urgent, 1).await);
+        drop(limit.permit(FORUM, 1, Priority::Urgent, 1).await);
         assert!(start.elapsed() < MINUTE / 2, "{:?}", start.elapsed());
     }
 }

@@ -6,14 +6,16 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use teloxide::payloads::{SetMessageReaction, setters::*};
 use teloxide::types::{ChatId, MessageId, ReactionType};
+use tinyclaw_service::Shutdown;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::bot::Bot;
 use crate::bot::client::CallError;
-use crate::face::Face;
 
 /// A message: its chat and its number.
 type Place = (i64, i32);
@@ -21,6 +23,7 @@ type Place = (i64, i32);
 /// What is wanted and not done yet.
 #[derive(Debug, Default)]
 pub(crate) struct Reactions {
+    /// Held for a look and a change, never over a call.
     state: Mutex<State>,
     changed: Notify,
 }
@@ -98,16 +101,16 @@ enum Next {
     Later(Option<Instant>),
 }
 
-/// Puts reactions where they are wanted, until the shutdown.
-pub(crate) async fn run(face: Arc<Face>) {
+/// Puts reactions where they are wanted, until the shutdown. What may pass is tried again after `retry`.
+pub(crate) async fn run(bot: Arc<Bot>, retry: Duration, shutdown: Shutdown) {
     loop {
         tokio::select! {
-            () = face.client.line().up() => {}
-            () = face.shutdown.begun() => return,
+            () = bot.client.connection().up() => {}
+            () = shutdown.begun() => return,
         }
-        match face.reactions.next(|chat| face.budget.try_reaction(chat)) {
+        match bot.reactions.next(|chat| bot.limit.try_reaction(chat)) {
             Next::Go(place, wish) => {
-                tokio::spawn(put(Arc::clone(&face), place, wish));
+                tokio::spawn(put(Arc::clone(&bot), place, wish, retry));
             }
             Next::Later(when) => {
                 let due = async {
@@ -118,35 +121,35 @@ pub(crate) async fn run(face: Arc<Face>) {
                 };
                 tokio::select! {
                     () = due => {}
-                    () = face.reactions.changed.notified() => {}
-                    () = face.shutdown.begun() => return,
+                    () = bot.reactions.changed.notified() => {}
+                    () = shutdown.begun() => return,
                 }
             }
         }
     }
 }
 
-async fn put(face: Arc<Face>, place: Place, wish: Wish) {
+async fn put(bot: Arc<Bot>, place: Place, wish: Wish, retry: Duration) {
     let (chat, message) = place;
     let reaction = wish.emoji.map(|it| ReactionType::Emoji { emoji: it.to_owned() });
     let payload = SetMessageReaction::new(ChatId(chat), MessageId(message)).reaction(reaction);
-    let done = face.client.call(&payload).await.map(drop);
+    let done = bot.client.call(&payload).await.map(drop);
     match done {
         Err(CallError::Flood { wait, .. }) => {
-            face.vitals.count("reactionFloodsTotal", 1);
-            face.budget.freeze_reactions(chat, wait);
-            face.reactions.ended(place, Some(wish));
+            bot.vitals.count("reactionFloodsTotal", 1);
+            bot.limit.freeze_reactions(chat, wait);
+            bot.reactions.ended(place, Some(wish));
         }
         Err(err) if err.is_passing() => {
             tracing::debug!("no reaction for the moment: {err}");
-            tokio::time::sleep(face.timing.retry).await;
-            face.reactions.ended(place, Some(wish));
+            tokio::time::sleep(retry).await;
+            bot.reactions.ended(place, Some(wish));
         }
         done => {
             if let Err(err) = &done {
                 tracing::debug!("no reaction: {err}");
             }
-            face.reactions.ended(place, None);
+            bot.reactions.ended(place, None);
             if let Some(it) = wish.done {
                 let _ = it.send(done);
             }
@@ -154,13 +157,13 @@ async fn put(face: Arc<Face>, place: Place, wish: Wish) {
     }
 }
 
-impl Face {
+impl Bot {
     /// Puts one emoji on a message, or takes ours off, as soon as may be.
     pub(crate) fn react(&self, chat: i64, message: i32, emoji: Option<&'static str>) {
         self.reactions.want((chat, message), Wish { emoji, done: None });
     }
 
-    /// [`Face::react`] for a reaction that matters: waits until it is there, or something else is wanted.
+    /// [`Bot::react`] for a reaction that matters: waits until it is there, or something else is wanted.
     pub(crate) async fn try_react(
         &self,
         chat: i64,

@@ -1,13 +1,13 @@
 //! Commands: one table, from which help and Telegram's own menu are made.
 //!
-//! Here is said what there is and what is meant; what a command does is in [`crate::commands::run`].
+//! Here is said what there is and what is meant; what a command does is in [`crate::commands`].
 
 use std::fmt::Write as _;
 
 use teloxide::payloads::SetMyCommands;
 use teloxide::types::BotCommand;
 
-use crate::face::Face;
+use crate::bot::Bot;
 
 /// One command.
 struct Entry {
@@ -98,15 +98,15 @@ pub(crate) fn is_for(bot: Option<&str>, username: &str) -> bool {
 }
 
 /// Puts the commands into Telegram's menu, once for every change of the table.
-pub(crate) async fn register(face: &Face) {
+pub(crate) async fn register(bot: &Bot) {
     let commands: Vec<BotCommand> =
         TABLE.iter().map(|it| BotCommand::new(it.name, it.about)).collect();
     let fingerprint: String = TABLE.iter().map(|it| format!("{}={};", it.name, it.about)).collect();
-    if !face.book.take_commands(&fingerprint) {
+    if !bot.addresses.take_commands(&fingerprint) {
         return;
     }
-    if let Err(err) = face.client.call(&SetMyCommands::new(commands)).await {
-        face.book.forget_commands();
+    if let Err(err) = bot.client.call(&SetMyCommands::new(commands)).await {
+        bot.addresses.forget_commands();
         tracing::warn!("the commands could not be registered: {err}");
     }
 }

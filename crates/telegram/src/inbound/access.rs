@@ -6,9 +6,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tinyclaw_service::settings::{Office, Telegram};
+use tinyclaw_service::{Shutdown, Vitals};
+
+use crate::bot::Bot;
 
 /// Of those who are not heard the log has a line this often at most.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How often is looked whether somebody may speak by now.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The lists in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +29,13 @@ pub struct People {
 }
 
 impl People {
+    /// The lists as they are now.
+    pub(crate) fn now(bot: &Bot) -> People {
+        let settings = bot.settings.current();
+        let (office, telegram) = &*settings;
+        People::of(office, telegram, |chat| bot.addresses.present(chat))
+    }
+
     /// The lists as the settings have them; `present` gives the id a chat has today.
     pub fn of(office: &Office, telegram: &Telegram, present: impl Fn(i64) -> i64) -> People {
         People {
@@ -60,6 +72,34 @@ impl People {
         }
         None
     }
+}
+
+/// Whether this person may stop a turn that `asker` asked for. What nobody asked for anybody may stop.
+pub(crate) fn may_stop(bot: &Bot, user: i64, asker: Option<&str>) -> bool {
+    asker.is_none_or(|it| it == user.to_string()) || may_rule(bot, user)
+}
+
+/// Whether this person may do what others may not.
+pub(crate) fn may_rule(bot: &Bot, user: i64) -> bool {
+    People::now(bot).is_admin(user)
+}
+
+/// Waits until somebody may speak: before that, what is said would be fetched and thrown away. `false` at the shutdown.
+pub(crate) async fn wait_for_people(bot: &Bot, vitals: &Vitals, shutdown: &Shutdown) -> bool {
+    while let Some(missing) = People::now(bot).missing() {
+        vitals.block("people", missing);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = shutdown.begun() => return false,
+        }
+    }
+    vitals.unblock("people");
+    let homeless = bot.home().is_none().then(|| {
+        "there is no home forum, so only private chats are answered: set TELEGRAM_CHAT_ID"
+            .to_owned()
+    });
+    vitals.concern("home", homeless);
+    true
 }
 
 /// Those who are not heard. They leave a line in the log, and only now and then: a stranger must not fill it.

@@ -22,9 +22,9 @@ const NAME_CHARS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
     /// A person said something, or sent a file.
-    Said(Box<Said>),
+    Message(Box<UserMessage>),
     /// A person changed what they said.
-    Edited(Box<Said>),
+    Edited(Box<UserMessage>),
     /// A person pressed a button.
     Pressed(Press),
     /// A topic changed.
@@ -49,9 +49,9 @@ pub(crate) enum TopicChange {
     Reopened,
 }
 
-/// Something said.
+/// What a person said or sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Said {
+pub(crate) struct UserMessage {
     pub(crate) update: i64,
     pub(crate) address: Address,
     pub(crate) message: i32,
@@ -72,7 +72,7 @@ pub(crate) struct Said {
 /// An edit that comes later than this changes no command any more.
 const EDIT_AGE_MAX_MS: u64 = 3_600_000;
 
-impl Said {
+impl UserMessage {
     /// Whether it was said a short while ago. Telegram tells of edits that nobody made, also of old messages.
     pub(crate) fn is_recent(&self) -> bool {
         tinyclaw_service::now_ms().saturating_sub(self.at_ms) < EDIT_AGE_MAX_MS
@@ -120,7 +120,7 @@ pub(crate) struct Press {
 }
 
 /// Reads an update.
-pub(crate) fn hear(id: i64, raw: &Value) -> Event {
+pub(crate) fn decode(id: i64, raw: &Value) -> Event {
     // From text, not from the value: teloxide borrows the names of an update's fields, and gives up where it cannot.
     let Ok(update) = serde_json::from_str::<TgUpdate>(&raw.to_string()) else {
         return Event::Unreadable;
@@ -192,12 +192,12 @@ fn message_event(id: i64, message: &Message, raw: &Value) -> Event {
         Some(said) if said.text.is_empty() && said.files.is_empty() && said.odd.is_none() => {
             Event::Nothing("nothing in it for us")
         }
-        Some(said) => Event::Said(Box::new(said)),
+        Some(said) => Event::Message(Box::new(said)),
         None => Event::Nothing("said by nobody"),
     }
 }
 
-fn said(update: i64, message: &Message, raw: &Value) -> Option<Said> {
+fn said(update: i64, message: &Message, raw: &Value) -> Option<UserMessage> {
     let user = message.from.as_ref().filter(|it| !it.is_bot)?;
     let text = message.text().or_else(|| message.caption()).unwrap_or_default();
     let files: Vec<Attachment> = attachment(message).into_iter().collect();
@@ -205,7 +205,7 @@ fn said(update: i64, message: &Message, raw: &Value) -> Option<Said> {
         Some(origin) if !text.is_empty() || !files.is_empty() => forwarded(origin, text),
         _ => text.to_owned(),
     };
-    Some(Said {
+    Some(UserMessage {
         update,
         address: address_of(message),
         message: message.id.0,
@@ -440,9 +440,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn said_in(raw: &Value) -> Said {
-        match hear(5, raw) {
-            Event::Said(said) => *said,
+    fn said_in(raw: &Value) -> UserMessage {
+        match decode(5, raw) {
+            Event::Message(said) => *said,
             other => panic!("{other:?}"),
         }
     }
@@ -507,9 +507,9 @@ mod tests {
         let bot = json!({"id": 1_087_968_824_i64, "is_bot": true, "first_name": "Group", "username": "GroupAnonymousBot"});
         let group = json!({"id": -1001, "type": "supergroup", "title": "Office", "is_forum": true});
         let raw = message(json!({"from": bot, "sender_chat": group}));
-        assert_eq!(hear(5, &raw), Event::Anonymous { chat: -1001 });
+        assert_eq!(decode(5, &raw), Event::Anonymous { chat: -1001 });
         let raw = message(json!({"from": bot}));
-        assert!(matches!(hear(5, &raw), Event::Nothing(_)));
+        assert!(matches!(decode(5, &raw), Event::Nothing(_)));
     }
 
     #[test]
@@ -531,7 +531,7 @@ mod tests {
         let only = |name: &str, value: Value| {
             let mut raw = message(json!({name: value}));
             raw["message"].as_object_mut().unwrap().remove("text");
-            hear(5, &raw)
+            decode(5, &raw)
         };
         let checklist = json!({"title": "todo", "tasks": [{"id": 1, "text": "milk"}]});
         for (name, value, odd) in [
@@ -540,7 +540,7 @@ mod tests {
             ("rich_message", json!({"blocks": []}), "this kind of message"),
         ] {
             match only(name, value) {
-                Event::Said(said) => assert_eq!(said.odd, Some(odd), "{name}"),
+                Event::Message(said) => assert_eq!(said.odd, Some(odd), "{name}"),
                 other => panic!("{name}: {other:?}"),
             }
         }
@@ -557,9 +557,9 @@ mod tests {
     #[test]
     fn what_has_no_shape_is_said_to_have_none() {
         assert_eq!(
-            hear(5, &json!({"update_id": 5, "message": {"message_id": "nine"}})),
+            decode(5, &json!({"update_id": 5, "message": {"message_id": "nine"}})),
             Event::Unreadable
         );
-        assert_eq!(hear(5, &json!({"update_id": 5, "new_thing": {"a": 1}})), Event::Unreadable);
+        assert_eq!(decode(5, &json!({"update_id": 5, "new_thing": {"a": 1}})), Event::Unreadable);
     }
 }

@@ -1,5 +1,5 @@
 //! Where updates come in: strangers get silence, buttons and `/stop` wait for nobody, everything else goes to its
-//! topic's [`Room`](crate::inbound::joining::Room), in order.
+//! topic's [`TopicLine`], in order.
 //!
 //! Every update that comes here lies in `updates/` and stays there until what it says is in the queue under its key,
 //! so dying at any point repeats nothing and loses nothing.
@@ -9,20 +9,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tinyclaw_domain::Key;
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{Place, View};
+use tinyclaw_service::Vitals;
 use tokio::sync::mpsc;
 
+use crate::bot::Bot;
 use crate::bot::addresses::Address;
-use crate::buttons;
-use crate::commands::run;
+use crate::buttons::Buttons;
 use crate::commands::table;
-use crate::face::Face;
-use crate::inbound::access::Unheard;
+use crate::inbound::access::{People, Unheard};
 use crate::inbound::compose::key_of;
-use crate::inbound::decode::{Event, Said, hear};
-use crate::inbound::joining::{Room, Work, is_command};
-use crate::inbound::unpublished::Held;
-use crate::inbound::updates::{Left, Update};
+use crate::inbound::decode::{Event, UserMessage, decode};
+use crate::inbound::joining::{Handlers, TopicLine, Work, is_command};
+use crate::inbound::unpublished::Unpublished;
+use crate::inbound::updates::{Inbox, Left, Update};
 
 /// Polling waits while so many updates are not dealt with.
 const BACKLOG_MAX: usize = 500;
@@ -31,27 +31,43 @@ const ALBUMS_MAX: usize = 32;
 /// Commands whose words are remembered, to know them again when they are edited.
 const COMMANDS_MAX: usize = 256;
 
-pub(crate) struct Intake {
-    face: Arc<Face>,
-    rooms: Mutex<HashMap<Address, Door>>,
+/// Who takes updates in. Its three locks are each held for a look or a change, and never two at once; `lines` is held while
+/// something is put into a line, which takes the lock of [`Unpublished`].
+pub(crate) struct Dispatcher {
+    bot: Arc<Bot>,
+    inbox: Arc<Inbox>,
+    handlers: Arc<Handlers>,
+    buttons: Arc<Buttons>,
+    vitals: Vitals,
+    /// The line of each topic in which something was said.
+    lines: Mutex<HashMap<Address, Door>>,
+    /// Albums whose first part has its 👀.
     albums: Mutex<VecDeque<String>>,
-    /// By chat and message, the newest last.
+    /// What was a command, by chat and message, the newest last.
     commands: Mutex<VecDeque<(i64, i32, String)>>,
     backlog: Arc<AtomicUsize>,
     unheard: Unheard,
 }
 
-/// The way into a room.
+/// The way into a line.
 struct Door {
     sender: mpsc::UnboundedSender<Work>,
-    held: Arc<Held>,
+    unpublished: Arc<Unpublished>,
 }
 
-impl Intake {
-    pub(crate) fn new(face: Arc<Face>) -> Intake {
-        Intake {
-            face,
-            rooms: Mutex::default(),
+impl Dispatcher {
+    pub(crate) fn new(
+        handlers: Arc<Handlers>,
+        buttons: Arc<Buttons>,
+        vitals: Vitals,
+    ) -> Dispatcher {
+        Dispatcher {
+            bot: Arc::clone(&handlers.bot),
+            inbox: Arc::clone(&handlers.inbox),
+            handlers,
+            buttons,
+            vitals,
+            lines: Mutex::default(),
             albums: Mutex::default(),
             commands: Mutex::default(),
             backlog: Arc::default(),
@@ -90,9 +106,9 @@ impl Intake {
         let joined = updates.len() > 1;
         let mut pieces = Vec::new();
         for update in updates {
-            let event = hear(update.id, &update.raw);
+            let event = decode(update.id, &update.raw);
             match event {
-                Event::Said(said) if joined && self.may(said.from, said.address) => {
+                Event::Message(said) if joined && self.may(said.from, said.address) => {
                     pieces.push(*said)
                 }
                 event => self.take_one(update.id, event),
@@ -104,31 +120,31 @@ impl Intake {
     }
 
     fn may(&self, user: i64, address: Address) -> bool {
-        self.face.people().may_speak(user, address.chat)
+        People::now(&self.bot).may_speak(user, address.chat)
     }
 
     fn take_one(&self, id: i64, event: Event) {
         match event {
-            Event::Said(said) if self.may(said.from, said.address) => {
+            Event::Message(said) if self.may(said.from, said.address) => {
                 self.look_at(&said);
-                self.face.book.saw(said.address.chat, said.message.into());
+                self.bot.addresses.saw(said.address.chat, said.message.into());
                 if is_command(&said) {
                     self.remember_command(&said);
                 }
-                if table::is_stop(&said.text, &self.face.bot.username) {
-                    let face = Arc::clone(&self.face);
+                if table::is_stop(&said.text, &self.bot.username) {
+                    let commands = Arc::clone(&self.handlers.commands);
                     let stopped = self.stop(said.address, said.from);
-                    self.aside(id, async move { run::stop(&face, *said, stopped).await });
+                    self.aside(id, async move { commands.stop(*said, stopped).await });
                 } else {
-                    self.put(said.address, 1, Work::One(id, Event::Said(said)));
+                    self.put(said.address, 1, Work::One(id, Event::Message(said)));
                 }
             }
             Event::Edited(said) if self.may(said.from, said.address) => self.edited(id, said),
             Event::Pressed(press) => {
                 let chat = press.address.map_or(0, |it| it.chat);
-                if self.face.people().may_speak(press.from, chat) {
-                    let face = Arc::clone(&self.face);
-                    self.aside(id, async move { buttons::run(&face, press).await });
+                if People::now(&self.bot).may_speak(press.from, chat) {
+                    let buttons = Arc::clone(&self.buttons);
+                    self.aside(id, async move { buttons.run(press).await });
                 } else {
                     self.unheard.note(press.from, chat, "a button");
                     self.nothing(id, "a button pressed by a stranger");
@@ -137,7 +153,7 @@ impl Intake {
             Event::Topic { by, address, change } => {
                 // What we did ourselves we know. A topic is a thread, and its name goes into prompts: only who may speak
                 // makes or changes one, be it a stranger, another bot, or an admin of the group who hides their name.
-                if by == self.face.bot.id {
+                if by == self.bot.id {
                     self.nothing(id, "a change of a topic by us");
                 } else if self.may(by, address) {
                     self.put(address, 1, Work::One(id, Event::Topic { by, address, change }));
@@ -147,10 +163,10 @@ impl Intake {
                 }
             }
             Event::Migrated { from, to } => {
-                if self.face.people().is_our_chat(from) {
+                if People::now(&self.bot).is_our_chat(from) {
                     tracing::info!("group {from} has become {to}");
                     if let Err(err) =
-                        tokio::task::block_in_place(|| self.face.book.migrate(from, to))
+                        tokio::task::block_in_place(|| self.bot.addresses.migrate(from, to))
                     {
                         tracing::error!("cannot keep that group {from} has become {to}: {err}");
                         return;
@@ -159,15 +175,15 @@ impl Intake {
                 self.nothing(id, "a group that moved");
             }
             Event::Added { chat, by } => {
-                let people = self.face.people();
+                let people = People::now(&self.bot);
                 if chat > 0 || people.is_our_chat(chat) || people.users.is_empty() {
                     self.nothing(id, "put into a chat");
                 } else {
                     tracing::warn!(
                         "user {by} put the bot into chat {chat}, which is not allowed: leaving it"
                     );
-                    let face = Arc::clone(&self.face);
-                    self.aside(id, async move { buttons::leave(&face, chat).await });
+                    let bot = Arc::clone(&self.bot);
+                    self.aside(id, async move { bot.leave(chat).await });
                 }
             }
             Event::Unreadable => {
@@ -175,15 +191,15 @@ impl Intake {
                     update = id,
                     "update {id} has no shape we know; it is kept in updates/{id}.odd"
                 );
-                self.face.vitals.count("oddUpdatesTotal", 1);
-                self.face.inbox.set_aside(id);
+                self.vitals.count("oddUpdatesTotal", 1);
+                self.inbox.set_aside(id);
             }
-            Event::Said(said) | Event::Edited(said) => {
+            Event::Message(said) | Event::Edited(said) => {
                 self.unheard.note(said.from, said.address.chat, "a message");
                 self.nothing(id, "a stranger");
             }
             Event::Anonymous { chat } => {
-                if self.face.people().is_our_chat(chat) {
+                if People::now(&self.bot).is_our_chat(chat) {
                     tracing::warn!(
                         chat,
                         "an anonymous admin of chat {chat} was not heard: nobody can tell who it is; switch off \
@@ -197,16 +213,16 @@ impl Intake {
     }
 
     /// An edit: of a command, it is said anew; of anything else its topic knows what it was.
-    fn edited(&self, id: i64, said: Box<Said>) {
+    fn edited(&self, id: i64, said: Box<UserMessage>) {
         let before = self.command_before(&said);
         if before.as_ref() == Some(&said.text) {
             // Telegram tells of edits that nobody made.
             return self.nothing(id, "an edit that changes no word of a command");
         }
-        let is_stop = table::is_stop(&said.text, &self.face.bot.username) && said.is_recent();
+        let is_stop = table::is_stop(&said.text, &self.bot.username) && said.is_recent();
         if before.is_some() || is_stop {
             self.forget_command(&said);
-            self.take_one(id, Event::Said(said));
+            self.take_one(id, Event::Message(said));
         } else {
             self.put(said.address, 1, Work::One(id, Event::Edited(said)));
         }
@@ -216,12 +232,12 @@ impl Intake {
         self.commands.lock().unwrap_or_else(|it| it.into_inner())
     }
 
-    fn forget_command(&self, said: &Said) {
+    fn forget_command(&self, said: &UserMessage) {
         let at = (said.address.chat, said.message);
         self.commands().retain(|it| (it.0, it.1) != at);
     }
 
-    fn remember_command(&self, said: &Said) {
+    fn remember_command(&self, said: &UserMessage) {
         self.forget_command(said);
         let mut commands = self.commands();
         commands.push_back((said.address.chat, said.message, said.text.clone()));
@@ -231,13 +247,13 @@ impl Intake {
     }
 
     /// What a message said when it was a command.
-    fn command_before(&self, said: &Said) -> Option<String> {
+    fn command_before(&self, said: &UserMessage) -> Option<String> {
         let at = (said.address.chat, said.message);
         self.commands().iter().find(|it| (it.0, it.1) == at).map(|it| it.2.clone())
     }
 
     /// Seen, says the reaction, before anything else is done. An album gets one.
-    fn look_at(&self, said: &Said) {
+    fn look_at(&self, said: &UserMessage) {
         if let Some(album) = &said.album {
             let mut albums = self.albums.lock().unwrap_or_else(|it| it.into_inner());
             if albums.contains(album) {
@@ -248,39 +264,41 @@ impl Intake {
                 albums.pop_front();
             }
         }
-        self.face.react(said.address.chat, said.message, Some("👀"));
+        self.bot.react(said.address.chat, said.message, Some("👀"));
     }
 
     fn nothing(&self, id: i64, why: &str) {
         tracing::debug!(update = id, "update {id} is not for us: {why}");
-        finish(&self.face, &[id]);
+        self.inbox.close(&[id]);
     }
 
     /// Does something that waits for no topic.
     fn aside(&self, id: i64, work: impl Future<Output = ()> + Send + 'static) {
-        let (face, backlog) = (Arc::clone(&self.face), Arc::clone(&self.backlog));
+        let (inbox, backlog) = (Arc::clone(&self.inbox), Arc::clone(&self.backlog));
         backlog.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             work.await;
-            finish(&face, &[id]);
+            inbox.close(&[id]);
             backlog.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
     fn put(&self, address: Address, count: usize, work: Work) {
         self.backlog.fetch_add(count, Ordering::Relaxed);
-        let mut rooms = self.rooms();
-        let door = rooms.entry(address).or_insert_with(|| self.open_room());
+        let mut lines = self.lines();
+        let door = lines.entry(address).or_insert_with(|| self.open_line());
         if door.sender.is_closed() {
-            // A room that panicked takes nothing any more; what it had lies in updates/ until the next start.
+            // A line that panicked takes nothing any more; what it had lies in updates/ until the next start.
             tracing::error!("topic {address:?} is taken up again");
-            *door = self.open_room();
+            *door = self.open_line();
         }
         match &work {
-            Work::One(id, Event::Said(said)) if !is_command(said) => door.held.put(*id, said.from),
+            Work::One(id, Event::Message(said)) if !is_command(said) => {
+                door.unpublished.put(*id, said.from)
+            }
             Work::One(..) => {}
             Work::Joined(pieces) => {
-                pieces.iter().for_each(|it| door.held.put(it.update, it.from));
+                pieces.iter().for_each(|it| door.unpublished.put(it.update, it.from));
             }
         }
         let _ = door.sender.send(work);
@@ -288,40 +306,34 @@ impl Intake {
 
     /// Stops what a person said in a topic and what is not in the queue yet. `true` when there was something.
     fn stop(&self, address: Address, from: i64) -> bool {
-        let held = self.rooms().get(&address).map(|it| Arc::clone(&it.held));
-        held.is_some_and(|it| !it.stop(from, |ids| finish(&self.face, ids)).is_empty())
+        let unpublished = self.lines().get(&address).map(|it| Arc::clone(&it.unpublished));
+        unpublished.is_some_and(|it| !it.stop(from, |ids| self.inbox.close(ids)).is_empty())
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<Address, Door>> {
-        self.rooms.lock().unwrap_or_else(|it| it.into_inner())
+    fn lines(&self) -> MutexGuard<'_, HashMap<Address, Door>> {
+        self.lines.lock().unwrap_or_else(|it| it.into_inner())
     }
 
-    fn open_room(&self) -> Door {
+    fn open_line(&self) -> Door {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let (held, backlog) = (Arc::<Held>::default(), Arc::clone(&self.backlog));
-        let room = Room::new(Arc::clone(&self.face), receiver, Arc::clone(&held), backlog);
-        tokio::spawn(room.run());
-        Door { sender, held }
+        let (unpublished, backlog) = (Arc::<Unpublished>::default(), Arc::clone(&self.backlog));
+        let handlers = Arc::clone(&self.handlers);
+        let line = TopicLine::new(handlers, receiver, Arc::clone(&unpublished), backlog);
+        tokio::spawn(line.run());
+        Door { sender, unpublished }
     }
 }
 
 /// The keys of everything in the queue.
-pub(crate) fn known_keys(face: &Face) -> std::io::Result<HashSet<Key>> {
+pub(crate) fn known_keys(view: &View) -> std::io::Result<HashSet<Key>> {
     let mut keys = HashSet::new();
     for place in Place::ALL {
-        keys.extend(face.view.list(place, usize::MAX)?.into_iter().map(|it| it.key));
+        keys.extend(view.list(place, usize::MAX)?.into_iter().map(|it| it.key));
     }
     Ok(keys)
 }
 
 /// Whether it is a message that is published as it is. What a command or a button does besides is done again.
 fn is_message(update: &Update) -> bool {
-    matches!(hear(update.id, &update.raw), Event::Said(said) if !is_command(&said))
-}
-
-/// These updates are dealt with.
-pub(crate) fn finish(face: &Face, ids: &[i64]) {
-    if let Err(err) = tokio::task::block_in_place(|| face.inbox.finish(ids)) {
-        tracing::error!("updates {ids:?} are dealt with, but cannot be marked so: {err}");
-    }
+    matches!(decode(update.id, &update.raw), Event::Message(said) if !is_command(&said))
 }

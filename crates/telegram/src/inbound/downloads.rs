@@ -9,15 +9,14 @@ use teloxide::payloads::GetFile;
 use teloxide::types::FileId;
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::{FileRef, ThreadId};
+use tinyclaw_ledger::StateDir;
 
-use crate::bot::client::{CallError, Refusal};
-use crate::face::Face;
+use crate::bot::client::{CallError, Client, Refusal};
+use crate::files::{self, safe_name};
 use crate::inbound::decode::Attachment;
 
 /// The Bot API hands out nothing larger.
 pub(crate) const BYTES_MAX: u64 = 20 * 1024 * 1024;
-/// A name is shortened to this.
-const NAME_BYTES_MAX: usize = 100;
 /// How often a fetch is tried.
 const TRIES: u32 = 3;
 
@@ -31,7 +30,8 @@ pub(crate) struct Fetched {
 
 /// Fetches a file and keeps it for the thread. The error is for the person who sent it.
 pub(crate) async fn fetch(
-    face: &Face,
+    client: &Client,
+    state: &StateDir,
     thread: &ThreadId,
     update: i64,
     file: &Attachment,
@@ -42,9 +42,10 @@ pub(crate) async fn fetch(
     }
     let mut wait = Duration::from_secs(1);
     for attempt in 1..=TRIES {
-        match fetch_once(face, file).await {
+        match fetch_once(client, file).await {
             Ok(bytes) => {
-                let kept = tokio::task::block_in_place(|| keep(face, thread, update, file, &bytes));
+                let kept =
+                    tokio::task::block_in_place(|| keep(state, thread, update, file, &bytes));
                 return match kept {
                     Ok(kept) => Ok(Fetched { kept, bytes }),
                     Err(err) => {
@@ -64,7 +65,7 @@ pub(crate) async fn fetch(
                 }
                 tokio::time::sleep(wait).await;
                 // An outage costs one try, however long it takes.
-                face.client.line().up().await;
+                client.connection().up().await;
                 wait *= 2;
             }
         }
@@ -72,64 +73,21 @@ pub(crate) async fn fetch(
     Err(format!("{} could not be fetched from Telegram", file.name))
 }
 
-async fn fetch_once(face: &Face, file: &Attachment) -> Result<Vec<u8>, CallError> {
-    let answer = face.client.call(&GetFile::new(FileId(file.id.clone()))).await?;
+async fn fetch_once(client: &Client, file: &Attachment) -> Result<Vec<u8>, CallError> {
+    let answer = client.call(&GetFile::new(FileId(file.id.clone()))).await?;
     let path = answer["file_path"].as_str().unwrap_or_default();
-    face.client.download(path, BYTES_MAX as usize).await
+    client.download(path, BYTES_MAX as usize).await
 }
 
 fn keep(
-    face: &Face,
+    state: &StateDir,
     thread: &ThreadId,
     update: i64,
     file: &Attachment,
     bytes: &[u8],
 ) -> anyhow::Result<FileRef> {
     let name = format!("{update}_{}", safe_name(&file.name));
-    let (there, path) = face.place_for_file(thread, &name).context("cannot make the folder")?;
+    let (there, path) = files::place(state, thread, &name).context("cannot make the folder")?;
     tinyclaw_disk::replace(&there, bytes, Flush::Strict)?;
     Ok(FileRef { path, mime: file.mime.clone(), name: Some(file.name.clone()) })
-}
-
-/// A name that is one, whatever it was: no folders, no leading dot, no control characters, not too long.
-pub(crate) fn safe_name(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last
-        .chars()
-        .map(|it| if it.is_alphanumeric() || "._-+ ()".contains(it) { it } else { '_' })
-        .collect();
-    let clean = clean.trim().trim_start_matches('.').trim_start_matches('-');
-    let mut out = clean.to_owned();
-    if out.len() > NAME_BYTES_MAX {
-        // The extension says what it is.
-        let extension =
-            out.rfind('.').filter(|it| out.len() - it <= 12).map(|it| out[it..].to_owned());
-        let extension = extension.unwrap_or_default();
-        out.truncate(out.floor_char_boundary(NAME_BYTES_MAX - extension.len()));
-        out.push_str(&extension);
-    }
-    if out.is_empty() { "file".to_owned() } else { out }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_from_a_stranger_is_only_a_name() {
-        for (name, safe) in [
-            ("report.pdf", "report.pdf"),
-            ("../../etc/passwd", "passwd"),
-            ("..\\..\\x.exe", "x.exe"),
-            (".bashrc", "bashrc"),
-            ("-rf", "rf"),
-            ("a\nb\0c.txt", "a_b_c.txt"),
-            ("Übersicht (1).md", "Übersicht (1).md"),
-            ("///", "file"),
-        ] {
-            assert_eq!(safe_name(name), safe);
-        }
-        let long = safe_name(&format!("{}.pdf", "ä".repeat(300)));
-        assert!(long.len() <= NAME_BYTES_MAX && long.ends_with(".pdf"), "{long}");
-    }
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::commands::run;
-use crate::commands::table;
-use crate::face::Face;
-use crate::inbound::compose;
-use crate::inbound::decode::{Event, Said};
-use crate::inbound::dispatch::finish;
-use crate::inbound::unpublished::Held;
+use crate::bot::Bot;
+use crate::commands::{Commands, table};
+use crate::inbound::compose::Composer;
+use crate::inbound::decode::{Event, UserMessage};
+use crate::inbound::unpublished::Unpublished;
+use crate::inbound::updates::Inbox;
+use crate::settings::Timing;
 use crate::text;
 
 /// A client cuts texts at 4,096 units; what is about as long may have a second half.
@@ -33,15 +33,24 @@ pub(crate) enum Work {
     /// One update.
     One(i64, Event),
     /// Updates that were joined before and belong together.
-    Joined(Vec<Said>),
+    Joined(Vec<UserMessage>),
 }
 
-/// A topic's desk clerk.
-pub(crate) struct Room {
-    face: Arc<Face>,
+/// Who deals with what is said in a topic, of all topics.
+pub(crate) struct Handlers {
+    pub(crate) bot: Arc<Bot>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) composer: Composer,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) timing: Timing,
+}
+
+/// One topic's line. Its task alone touches it, so it needs no lock.
+pub(crate) struct TopicLine {
+    handlers: Arc<Handlers>,
     receiver: mpsc::UnboundedReceiver<Work>,
     /// What was said here and is not published.
-    held: Arc<Held>,
+    unpublished: Arc<Unpublished>,
     /// How many updates are not dealt with, of all topics.
     backlog: Arc<AtomicUsize>,
     /// What is not dealt with here, the oldest first: nothing overtakes.
@@ -58,7 +67,7 @@ enum Entry {
 
 /// What a person says in one go, which may have more pieces.
 struct Group {
-    pieces: Vec<Said>,
+    pieces: Vec<UserMessage>,
     /// Updates that changed a piece, and are dealt with when the pieces are.
     edits: Vec<i64>,
     first_at: Instant,
@@ -68,7 +77,7 @@ struct Group {
 }
 
 impl Group {
-    fn new(pieces: Vec<Said>, is_whole: bool) -> Group {
+    fn new(pieces: Vec<UserMessage>, is_whole: bool) -> Group {
         let now = Instant::now();
         Group { pieces, edits: Vec::new(), first_at: now, last_at: now, is_whole }
     }
@@ -78,7 +87,7 @@ impl Group {
     }
 
     /// Whether this, of the same person, is the next piece.
-    fn takes(&self, said: &Said, face: &Face) -> bool {
+    fn takes(&self, said: &UserMessage, handlers: &Handlers) -> bool {
         let (Some(first), Some(last)) = (self.pieces.first(), self.pieces.last()) else {
             return false;
         };
@@ -95,30 +104,30 @@ impl Group {
             return about_the_same && apart_ms <= SPLIT_APART_MS;
         }
         // One that only waits for others to go first is complete.
-        about_the_same && apart_ms <= BURST_APART_MS && Instant::now() < self.deadline(face)
+        about_the_same && apart_ms <= BURST_APART_MS && Instant::now() < self.deadline(handlers)
     }
 
     /// When nothing more is waited for.
-    fn deadline(&self, face: &Face) -> Instant {
+    fn deadline(&self, handlers: &Handlers) -> Instant {
         let Some(last) = self.pieces.last().filter(|_| !self.is_whole) else { return self.last_at };
         if is_cut(last) {
-            return self.last_at + face.timing.split_gap;
+            return self.last_at + handlers.timing.split_gap;
         }
-        let burst = Duration::from_millis(face.settings.current().1.burst_ms);
+        let burst = Duration::from_millis(handlers.bot.settings.current().1.burst_ms);
         let has_album = self.pieces.iter().any(|it| it.album.is_some());
-        let gap = if has_album { face.timing.album_gap.max(burst) } else { burst };
-        (self.last_at + gap).min(self.first_at + face.timing.join_max)
+        let gap = if has_album { handlers.timing.album_gap.max(burst) } else { burst };
+        (self.last_at + gap).min(self.first_at + handlers.timing.join_max)
     }
 }
 
-impl Room {
+impl TopicLine {
     pub(crate) fn new(
-        face: Arc<Face>,
+        handlers: Arc<Handlers>,
         receiver: mpsc::UnboundedReceiver<Work>,
-        held: Arc<Held>,
+        unpublished: Arc<Unpublished>,
         backlog: Arc<AtomicUsize>,
-    ) -> Room {
-        Room { face, receiver, held, backlog, line: VecDeque::new() }
+    ) -> TopicLine {
+        TopicLine { handlers, receiver, unpublished, backlog, line: VecDeque::new() }
     }
 
     /// Works until nobody can send anything any more.
@@ -134,7 +143,7 @@ impl Room {
             }
             let ids: Vec<i64> = self.groups().flat_map(|it| ids_of(&it.pieces)).collect();
             // The first in line is a group: whatever else is there is ready.
-            let deadline = self.groups().next().map(|it| it.deadline(&self.face));
+            let deadline = self.groups().next().map(|it| it.deadline(&self.handlers));
             let deadline = async {
                 match deadline {
                     Some(it) => tokio::time::sleep_until(it).await,
@@ -143,7 +152,7 @@ impl Room {
             };
             tokio::select! {
                 biased;
-                () = self.held.stopped(&ids) => self.drop_stopped(),
+                () = self.unpublished.stopped(&ids) => self.drop_stopped(),
                 work = self.receiver.recv() => match work {
                     Some(work) => self.put(work),
                     None => return,
@@ -164,13 +173,13 @@ impl Room {
     fn put(&mut self, work: Work) {
         match work {
             Work::Joined(pieces) => self.line.push_back(Entry::Group(Group::new(pieces, true))),
-            Work::One(id, Event::Said(said)) => {
+            Work::One(id, Event::Message(said)) => {
                 if is_command(&said) {
                     // Who commands has said what came before.
                     if let Some(group) = self.last_of(said.from) {
                         group.is_whole = true;
                     }
-                    self.line.push_back(Entry::Event(id, Event::Said(said)));
+                    self.line.push_back(Entry::Event(id, Event::Message(said)));
                 } else {
                     self.join(*said);
                 }
@@ -192,10 +201,10 @@ impl Room {
         })
     }
 
-    fn join(&mut self, said: Said) {
-        let (from, face) = (said.from, Arc::clone(&self.face));
+    fn join(&mut self, said: UserMessage) {
+        let (from, handlers) = (said.from, Arc::clone(&self.handlers));
         match self.last_of(from) {
-            Some(group) if group.takes(&said, &face) => {
+            Some(group) if group.takes(&said, &handlers) => {
                 group.pieces.push(said);
                 group.last_at = Instant::now();
             }
@@ -208,13 +217,13 @@ impl Room {
         }
         if let Some(group) = self.last_of(from) {
             group.is_whole |=
-                group.pieces.len() == PIECES_MAX || group.deadline(&face) <= group.last_at;
+                group.pieces.len() == PIECES_MAX || group.deadline(&handlers) <= group.last_at;
         }
     }
 
     /// Changes what waits here. Gives the edit back when it is about something else, or makes a command of it.
-    fn replace(&mut self, id: i64, said: Box<Said>) -> Option<Box<Said>> {
-        let is_it = |it: &Said| (it.address, it.message) == (said.address, said.message);
+    fn replace(&mut self, id: i64, said: Box<UserMessage>) -> Option<Box<UserMessage>> {
+        let is_it = |it: &UserMessage| (it.address, it.message) == (said.address, said.message);
         let group = self.line.iter_mut().find_map(|it| match it {
             Entry::Group(group) if group.pieces.iter().any(is_it) => Some(group),
             _ => None,
@@ -235,7 +244,7 @@ impl Room {
             over.append(&mut group.edits);
             self.line.retain(|it| !matches!(it, Entry::Group(group) if group.pieces.is_empty()));
         }
-        self.held.release(&[changed.update]);
+        self.unpublished.release(&[changed.update]);
         self.end(&over);
         Some(said)
     }
@@ -243,7 +252,9 @@ impl Room {
     /// The first in line, when nothing more is waited for.
     fn take_ready(&mut self) -> Option<Entry> {
         let is_ready = match self.line.front()? {
-            Entry::Group(group) => group.is_whole || group.deadline(&self.face) <= Instant::now(),
+            Entry::Group(group) => {
+                group.is_whole || group.deadline(&self.handlers) <= Instant::now()
+            }
             Entry::Event(..) => true,
         };
         if is_ready { self.line.pop_front() } else { None }
@@ -253,10 +264,11 @@ impl Room {
     fn drop_stopped(&mut self) {
         for mut entry in std::mem::take(&mut self.line) {
             if let Entry::Group(group) = &mut entry {
-                let gone = self.held.unless_stopped(&ids_of(&group.pieces), || {});
-                let (gone, rest): (Vec<Said>, Vec<Said>) = std::mem::take(&mut group.pieces)
-                    .into_iter()
-                    .partition(|it| gone.contains(&it.update));
+                let gone = self.unpublished.unless_stopped(&ids_of(&group.pieces), || {});
+                let (gone, rest): (Vec<UserMessage>, Vec<UserMessage>) =
+                    std::mem::take(&mut group.pieces)
+                        .into_iter()
+                        .partition(|it| gone.contains(&it.update));
                 self.end(&ids_of(&gone));
                 self.unlook(&gone, 0);
                 if rest.is_empty() {
@@ -277,13 +289,13 @@ impl Room {
             }
             Entry::Event(id, event) => {
                 match event {
-                    Event::Said(said) => run::run(&self.face, *said).await,
+                    Event::Message(said) => self.handlers.commands.run(*said).await,
                     Event::Edited(said) if is_command(&said) && said.is_recent() => {
-                        run::run(&self.face, *said).await;
+                        self.handlers.commands.run(*said).await;
                     }
-                    Event::Edited(said) => compose::edited(&self.face, *said).await,
+                    Event::Edited(said) => self.handlers.composer.edited(*said).await,
                     Event::Topic { by, address, change } => {
-                        compose::topic_changed(&self.face, id, by, address, change).await;
+                        self.handlers.composer.topic_changed(id, by, address, change).await;
                     }
                     _ => {}
                 }
@@ -293,26 +305,26 @@ impl Room {
     }
 
     /// Makes one message of the pieces and publishes it, unless who said them stops it before.
-    async fn publish(&self, mut pieces: Vec<Said>) {
+    async fn publish(&self, mut pieces: Vec<UserMessage>) {
         while !pieces.is_empty() {
             let ids = ids_of(&pieces);
-            let mut stopped = self.held.unless_stopped(&ids, || self.group(&ids));
+            let mut stopped = self.unpublished.unless_stopped(&ids, || self.group(&ids));
             if stopped.is_empty() {
                 let prepared = tokio::select! {
-                    it = compose::prepare(&self.face, &pieces) => it,
-                    () = self.held.stopped(&ids) => None,
+                    it = self.handlers.composer.prepare(&pieces) => it,
+                    () = self.unpublished.stopped(&ids) => None,
                 };
-                stopped = self.held.release(&ids);
+                stopped = self.unpublished.release(&ids);
                 if stopped.is_empty() {
                     if let Some(prepared) = prepared {
-                        compose::publish(&self.face, &pieces, prepared).await;
+                        self.handlers.composer.publish(&pieces, prepared).await;
                     }
                     self.end(&ids);
                     self.unlook(&pieces, 1);
                     return;
                 }
             }
-            let (gone, rest): (Vec<Said>, Vec<Said>) =
+            let (gone, rest): (Vec<UserMessage>, Vec<UserMessage>) =
                 pieces.into_iter().partition(|it| stopped.contains(&it.update));
             self.end(&ids_of(&gone));
             self.unlook(&gone, 0);
@@ -323,7 +335,7 @@ impl Room {
     /// These are one message, whatever happens before it is published.
     fn group(&self, ids: &[i64]) {
         if ids.len() > 1
-            && let Err(err) = tokio::task::block_in_place(|| self.face.inbox.group(ids))
+            && let Err(err) = tokio::task::block_in_place(|| self.handlers.inbox.group(ids))
         {
             tracing::error!("cannot keep that updates {ids:?} belong together: {err}");
         }
@@ -331,13 +343,13 @@ impl Room {
 
     /// Takes the 👀 off all pieces but the first `shown`: how it goes is shown there, and elsewhere they would stay for
     /// ever.
-    fn unlook(&self, pieces: &[Said], shown: usize) {
+    fn unlook(&self, pieces: &[UserMessage], shown: usize) {
         let looked_at = pieces
             .iter()
             .enumerate()
             .filter(|(at, it)| *at == 0 || it.album.is_none() || it.album != pieces[at - 1].album);
         for (_, other) in looked_at.skip(shown) {
-            self.face.react(other.address.chat, other.message, None);
+            self.handlers.bot.react(other.address.chat, other.message, None);
         }
     }
 
@@ -345,20 +357,20 @@ impl Room {
         if ids.is_empty() {
             return;
         }
-        finish(&self.face, ids);
+        self.handlers.inbox.close(ids);
         self.backlog.fetch_sub(ids.len(), Ordering::Relaxed);
     }
 }
 
-fn ids_of(pieces: &[Said]) -> Vec<i64> {
+fn ids_of(pieces: &[UserMessage]) -> Vec<i64> {
     pieces.iter().map(|it| it.update).collect()
 }
 
 /// A client may have cut this, and the rest comes next.
-fn is_cut(said: &Said) -> bool {
+fn is_cut(said: &UserMessage) -> bool {
     said.album.is_none() && text::units(&said.text) >= SPLIT_UNITS_MIN
 }
 
-pub(crate) fn is_command(said: &Said) -> bool {
+pub(crate) fn is_command(said: &UserMessage) -> bool {
     table::is_command(&said.text) && said.files.is_empty()
 }

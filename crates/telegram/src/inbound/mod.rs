@@ -5,7 +5,7 @@ pub(crate) mod compose;
 pub(crate) mod decode;
 pub(crate) mod dispatch;
 pub(crate) mod downloads;
-mod joining;
+pub(crate) mod joining;
 pub(crate) mod poll;
 mod transcribe;
 mod unpublished;

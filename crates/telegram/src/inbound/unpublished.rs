@@ -9,9 +9,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-/// One topic's.
+/// One topic's, by update.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Unpublished {
+    /// Guards who said what and what is stopped. `finish` runs under it, which takes the lock of the updates.
     state: Mutex<State>,
     changed: Notify,
 }
@@ -32,7 +33,7 @@ impl State {
     }
 }
 
-impl Held {
+impl Unpublished {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|it| it.into_inner())
     }
@@ -51,7 +52,7 @@ impl Held {
         if !ids.is_empty() {
             finish(&ids);
             stopped.extend(&ids);
-            // Kept for a room that is not waiting at the moment.
+            // Kept for a line that is not waiting at the moment.
             self.changed.notify_one();
         }
         ids
@@ -74,7 +75,7 @@ impl Held {
         ids.iter().any(|it| state.stopped.contains(it))
     }
 
-    /// Does something that must not happen to what is stopped, unless one of these is: then those are given, and held
+    /// Does something that must not happen to what is stopped, unless one of these is: then those are given, and unpublished
     /// no more.
     pub(crate) fn unless_stopped(&self, ids: &[i64], what: impl FnOnce()) -> BTreeSet<i64> {
         let mut state = self.state();
@@ -102,19 +103,19 @@ mod tests {
 
     #[test]
     fn what_is_stopped_is_not_released_and_what_is_released_is_not_stopped() {
-        let held = Held::default();
+        let unpublished = Unpublished::default();
         for (update, from) in [(1, 101), (2, 102), (3, 101), (4, 101)] {
-            held.put(update, from);
+            unpublished.put(update, from);
         }
-        assert_eq!(held.release(&[1]), BTreeSet::new());
+        assert_eq!(unpublished.release(&[1]), BTreeSet::new());
         let mut finished = Vec::new();
-        assert_eq!(held.stop(101, |it| finished.extend_from_slice(it)), [3, 4]);
+        assert_eq!(unpublished.stop(101, |it| finished.extend_from_slice(it)), [3, 4]);
         assert_eq!(finished, [3, 4]);
-        assert_eq!(held.stop(101, |_| panic!("stopped twice")), [0; 0]);
-        assert_eq!(held.release(&[2]), BTreeSet::new());
-        held.put(5, 101);
-        // What came after the stop is held on.
-        assert_eq!(held.release(&[3, 4, 5]), BTreeSet::from([3, 4]));
-        assert_eq!(held.release(&[5]), BTreeSet::new());
+        assert_eq!(unpublished.stop(101, |_| panic!("stopped twice")), [0; 0]);
+        assert_eq!(unpublished.release(&[2]), BTreeSet::new());
+        unpublished.put(5, 101);
+        // What came after the stop is unpublished on.
+        assert_eq!(unpublished.release(&[3, 4, 5]), BTreeSet::from([3, 4]));
+        assert_eq!(unpublished.release(&[5]), BTreeSet::new());
     }
 }

@@ -254,6 +254,13 @@ impl Inbox {
         Ok(())
     }
 
+    /// [`Inbox::finish`] where nobody can do anything about a failure: the updates are handed on again at the next start.
+    pub(crate) fn close(&self, ids: &[i64]) {
+        if let Err(err) = tokio::task::block_in_place(|| self.finish(ids)) {
+            tracing::error!("updates {ids:?} are dealt with, but cannot be marked so: {err}");
+        }
+    }
+
     /// This one makes no sense: it is kept for a person.
     pub fn set_aside(&self, id: i64) {
         if let Err(err) = rename(&self.path(id, "json"), &self.path(id, "odd")) {

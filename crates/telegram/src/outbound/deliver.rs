@@ -1,8 +1,8 @@
-//! From answers in the queue to messages in Telegram: each part noted before it is sent and after, nothing sent twice
+//! One answer to Telegram: each part noted before it is sent and after, nothing sent twice
 //! without a mark, nothing given up without a word.
 //!
 //! What never left is sent again, and so is what Telegram refused for haste; an edit is sent again because it cannot
-//! happen twice. A message that may or may not be there is sent again with [`MARK`] and counted. An outage is no answer's
+//! happen twice. A message that may or may not be there is sent again with [`text::MARK`] and counted. An outage is no answer's
 //! fault: it is waited out, however long it takes. What Telegram will never take is buried with its reason, and the topic
 //! is told; so is an answer that gets no reply again and again while others do.
 
@@ -11,27 +11,27 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
-use tinyclaw_domain::{ARRIVAL_OF, Channel, Command, Key, Message, Model, Outcome, Source};
-use tinyclaw_queue::{DEATHS_MAX, Lease, Seen, Side, Which};
-use tinyclaw_service::now_ms;
-use tokio::sync::Semaphore;
+use tinyclaw_domain::{ARRIVAL_OF, Command, Key, Message, Model, Outcome, Source};
+use tinyclaw_ledger::StateDir;
+use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError, Seen, View};
+use tinyclaw_service::{Vitals, now_ms};
 
+use crate::bot::Bot;
 use crate::bot::addresses::Address;
 use crate::bot::client::{CallError, Refusal};
 use crate::bot::rate_limit::Priority;
-use crate::face::{Face, Notice, Origin};
+use crate::origin::{Origin, arrival};
 use crate::outbound::plan::{Piece, plan};
-use crate::outbound::send::Letter;
-use crate::status::cleanup::{Ending, settle};
+use crate::outbound::send::Sending;
+use crate::publish::{Notice, Publisher};
+use crate::settings::Timing;
+use crate::status::cleanup::{Cleanup, Ending};
+use crate::status::kept::Status;
 use crate::status::layout;
-use crate::status::long_question;
-use crate::status::recover;
-use crate::status::watcher::{Status, forget_status};
+use crate::status::long_question::LongQuestions;
 use crate::text;
-use crate::topics::{Detour, detour};
+use crate::topics::{Detour, Topics};
 
-/// Answers in hand at once, in as many topics. Most of them wait for their chat's budget.
-const AT_ONCE: usize = 64;
 /// After so many sends without a reply, between which others had one, a part is sent without its markup,
 const DOUBTS_PLAIN: u32 = 4;
 /// and after so many the answer is given up: the fault is its own.
@@ -40,7 +40,7 @@ const DOUBTS_MAX: u32 = 8;
 const BROKE_OFF: &str = "Telegram broke off. `/retry` sends it again.";
 
 /// Why a delivery ended without the answer being there.
-enum Stop {
+pub(super) enum Stop {
     /// It is tried again after a while, free of charge.
     Later(Duration),
     /// It can never be delivered, and these words tell people.
@@ -48,85 +48,12 @@ enum Stop {
 }
 
 impl Stop {
-    fn never(why: impl Into<String>) -> Stop {
+    pub(super) fn never(why: impl Into<String>) -> Stop {
         let why = why.into();
         let short = text::shortened(&why, 300);
         let told =
             format!("An answer could not be delivered: {short}. It is kept; `/retry` tries again.");
         Stop::Never { why, told }
-    }
-}
-
-/// Delivers answers until the shutdown.
-pub(crate) async fn run(face: Arc<Face>) {
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let lease = tokio::select! {
-            lease = face.queue.claim(Side::Send, &Which::Channel(Channel::Telegram)) => lease,
-            () = face.shutdown.begun() => return,
-        };
-        match lease {
-            Ok(lease) => {
-                let face = Arc::clone(&face);
-                tokio::spawn(async move {
-                    deliver(face, lease).await;
-                    drop(slot);
-                });
-            }
-            Err(err) => {
-                tracing::error!("no answer could be claimed: {:#}", anyhow::Error::from(err));
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-async fn deliver(face: Arc<Face>, lease: Lease) {
-    let message = lease.message().clone();
-    let key = message.key.clone();
-    tokio::select! {
-        () = line_is_up(&face) => {}
-        () = face.shutdown.begun() => {
-            if let Err(err) = tokio::task::block_in_place(|| lease.put_back()) {
-                tracing::error!(%key, "{:#}", anyhow::Error::from(err));
-            }
-            return;
-        }
-    }
-    let status = face.board.retire(&face, &key).await;
-    // What cannot be found now is looked for again when the answer is there.
-    let (status, is_lost) = match recover::located(&face, &key, status, Some(&message)).await {
-        Ok(it) => (it, false),
-        Err(_) => (None, true),
-    };
-    let mut delivery = Delivery { face: &face, lease, message, status, is_lost };
-    let ended = match delivery.lease.is_exhausted() {
-        // Whoever sends it dies of it: it must not keep everything else from being sent.
-        Some(why) => Err(Stop::never(why)),
-        None => tokio::select! {
-            ended = delivery.run() => ended,
-            // A call that is under way is cut off; whether it arrived is what the mark is for.
-            () = face.shutdown.begun() => Err(Stop::Later(Duration::ZERO)),
-        },
-    };
-    let done = match ended {
-        Ok(()) => delivery.end().await,
-        Err(Stop::Later(wait)) => tokio::task::block_in_place(|| delivery.lease.put_back_for(wait)),
-        Err(Stop::Never { why, told }) => delivery.bury(&why, told).await,
-    };
-    if let Err(err) = done {
-        tracing::error!(%key, "{:#}", anyhow::Error::from(err));
-    }
-    face.board.release(&key);
-}
-
-/// Nothing is sent into an outage: it would only be there twice.
-async fn line_is_up(face: &Face) {
-    let line = face.client.line();
-    if line.is_down() {
-        face.vitals.count("unsentTotal", 1);
-        line.up().await;
     }
 }
 
@@ -142,21 +69,49 @@ fn pause(unit: Duration, tries: u32) -> Duration {
     unit * units
 }
 
-struct Delivery<'a> {
-    face: &'a Face,
-    lease: Lease,
-    message: Message,
-    status: Option<Status>,
+/// Who brings answers to Telegram. It has no lock.
+pub(crate) struct Postman {
+    pub(crate) bot: Arc<Bot>,
+    pub(crate) view: View,
+    pub(crate) state: StateDir,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) cleanup: Arc<Cleanup>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) questions: LongQuestions,
+    pub(crate) timing: Timing,
+    pub(crate) vitals: Vitals,
+}
+
+impl Postman {
+    /// Nothing is sent into an outage: it would only be there twice.
+    pub(super) async fn connection_is_up(&self) {
+        let connection = self.bot.client.connection();
+        if connection.is_down() {
+            self.vitals.count("unsentTotal", 1);
+            connection.up().await;
+        }
+    }
+}
+
+/// One answer on its way.
+pub(super) struct Delivery<'a> {
+    pub(super) postman: &'a Postman,
+    pub(super) lease: Lease,
+    pub(super) message: Message,
+    pub(super) status: Option<Status>,
     /// There may be a status that could not be found.
-    is_lost: bool,
+    pub(super) is_lost: bool,
 }
 
 impl Delivery<'_> {
-    async fn run(&mut self) -> Result<(), Stop> {
+    /// Sends everything that is not there yet.
+    pub(super) async fn run(&mut self) -> Result<(), Stop> {
         if self.came_too_late() {
             return Ok(());
         }
-        let pieces = tokio::task::block_in_place(|| plan(self.face, &self.message));
+        let pieces = tokio::task::block_in_place(|| {
+            plan(&self.postman.bot, &self.postman.state, &self.postman.view, &self.message)
+        });
         let pieces = pieces.map_err(|err| Stop::never(format!("{err:#}")))?;
         // Who died of this answer so often may have died of its markup.
         let plainly = self.message.attempts.deaths >= DEATHS_MAX * 3;
@@ -169,7 +124,7 @@ impl Delivery<'_> {
                 continue;
             }
             let keyboard = self.keyboard().filter(|_| Some(at) == last_text);
-            let letter = Letter {
+            let sending = Sending {
                 part,
                 piece,
                 keyboard,
@@ -178,7 +133,7 @@ impl Delivery<'_> {
                 as_documents: false,
                 instead: None,
             };
-            self.send(letter).await?;
+            self.send(sending).await?;
         }
         Ok(())
     }
@@ -188,7 +143,7 @@ impl Delivery<'_> {
     fn came_too_late(&self) -> bool {
         let arrived = self.message.extra.get(ARRIVAL_OF).and_then(Value::as_str);
         let Some(arrived) = arrived.and_then(|it| it.parse::<Key>().ok()) else { return false };
-        let seen = tokio::task::block_in_place(|| self.face.view.find(&arrived));
+        let seen = tokio::task::block_in_place(|| self.postman.view.find(&arrived));
         let is_sent =
             |it: Seen| it.message.delivery.iter().any(|it| it.telegram_message_id.is_some());
         self.message.delivery.is_empty() && seen.ok().flatten().is_some_and(is_sent)
@@ -203,7 +158,7 @@ impl Delivery<'_> {
 
     fn address(&self) -> Result<Address, Stop> {
         let thread = &self.message.thread_id;
-        self.face.address_of(thread).ok_or_else(|| {
+        self.postman.bot.address_of(thread).ok_or_else(|| {
             Stop::never(format!("thread {thread} has no place in Telegram; set TELEGRAM_CHAT_ID"))
         })
     }
@@ -220,50 +175,51 @@ impl Delivery<'_> {
     }
 
     /// Sends one part, however often it takes.
-    async fn send(&mut self, mut letter: Letter<'_>) -> Result<(), Stop> {
+    async fn send(&mut self, mut sending: Sending<'_>) -> Result<(), Stop> {
         let mut address = self.address()?;
         let (mut tries, mut doubts) = (0, 0);
         // How many messages Telegram had taken when this one failed last.
         let mut taken = None;
         let mut note = String::new();
         loop {
-            line_is_up(self.face).await;
-            let target = self.edit_target(&letter, address);
-            let (lane, cost) = (address.lane(), letter.cost());
-            let permit = self.face.budget.permit(address.chat, lane, self.priority(), cost).await;
-            if self.lease_do(|it| it.intend(letter.part, now_ms())).is_err() {
+            self.postman.connection_is_up().await;
+            let target = self.edit_target(&sending, address);
+            let (lane, cost) = (address.lane(), sending.cost());
+            let permit =
+                self.postman.bot.limit.permit(address.chat, lane, self.priority(), cost).await;
+            if self.lease_do(|it| it.intend(sending.part, now_ms())).is_err() {
                 return Err(Stop::Later(Duration::from_secs(5)));
             }
             let done = match target {
-                Some(id) => letter.edit(self.face, address, id).await.map(|()| id),
-                None => self.send_new(&letter, address, &note).await,
+                Some(id) => sending.edit(&self.postman.bot, address, id).await.map(|()| id),
+                None => self.send_new(&sending, address, &note).await,
             };
             drop(permit);
             let err = match done {
                 Ok(id) => {
-                    let marked = letter.doubt && target.is_none();
+                    let marked = sending.doubt && target.is_none();
                     if marked {
-                        self.face.vitals.count("markedTotal", 1);
+                        self.postman.vitals.count("markedTotal", 1);
                     }
-                    if self.lease_do(|it| it.sent(letter.part, id, marked)).is_err() {
+                    if self.lease_do(|it| it.sent(sending.part, id, marked)).is_err() {
                         return Err(Stop::Later(Duration::from_secs(5)));
                     }
-                    let model = self.model().filter(|_| matches!(letter.piece, Piece::Text(_)));
-                    self.face.book.said(address.chat, id, model);
+                    let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
+                    self.postman.bot.addresses.said(address.chat, id, model);
                     return Ok(());
                 }
                 Err(err) => err,
             };
-            let surely_not = !matches!(err, CallError::Ambiguous { .. }) && !letter.doubt;
-            if surely_not && self.lease_do(|it| it.unsent(letter.part)).is_err() {
+            let surely_not = !matches!(err, CallError::Ambiguous { .. }) && !sending.doubt;
+            if surely_not && self.lease_do(|it| it.unsent(sending.part)).is_err() {
                 return Err(Stop::Later(Duration::from_secs(5)));
             }
             match err {
                 CallError::Unsent { .. } => {
-                    self.face.vitals.count("unsentTotal", 1);
+                    self.postman.vitals.count("unsentTotal", 1);
                     tries += 1;
                     tracing::warn!(key = %self.message.key, "{err}; trying again");
-                    tokio::time::sleep(pause(self.face.timing.retry, tries)).await;
+                    tokio::time::sleep(pause(self.postman.timing.retry, tries)).await;
                 }
                 CallError::Flood { wait, .. } => {
                     tracing::warn!(
@@ -272,21 +228,22 @@ impl Delivery<'_> {
                         address.chat,
                         wait.as_secs()
                     );
-                    self.face.vitals.count("floodsTotal", 1);
-                    self.face.budget.freeze(address.chat, wait);
+                    self.postman.vitals.count("floodsTotal", 1);
+                    self.postman.bot.limit.freeze(address.chat, wait);
                 }
                 CallError::Migrated { to, .. } => {
-                    let migrated =
-                        tokio::task::block_in_place(|| self.face.book.migrate(address.chat, to));
+                    let migrated = tokio::task::block_in_place(|| {
+                        self.postman.bot.addresses.migrate(address.chat, to)
+                    });
                     if migrated.is_err() {
                         return Err(Stop::Later(Duration::from_secs(5)));
                     }
                     address = self.address()?;
                 }
                 CallError::Ambiguous { ref why, .. } => {
-                    letter.doubt = true;
+                    sending.doubt = true;
                     tries += 1;
-                    let now = self.face.client.line().messages();
+                    let now = self.postman.bot.client.connection().messages();
                     doubts += u32::from(taken.is_some_and(|it| now > it));
                     taken = Some(now);
                     tracing::warn!(key = %self.message.key, "{err}; trying again");
@@ -294,33 +251,34 @@ impl Delivery<'_> {
                         let (why, told) = (why.clone(), BROKE_OFF.to_owned());
                         return Err(Stop::Never { why, told });
                     }
-                    letter.plainly |= doubts >= DOUBTS_PLAIN;
-                    tokio::time::sleep(pause(self.face.timing.retry, tries)).await;
+                    sending.plainly |= doubts >= DOUBTS_PLAIN;
+                    tokio::time::sleep(pause(self.postman.timing.retry, tries)).await;
                 }
                 CallError::Refused { what, ref description, .. } => {
-                    (address, note) = self.refused(&mut letter, address, what, description).await?;
+                    (address, note) =
+                        self.refused(&mut sending, address, what, description).await?;
                 }
             }
         }
     }
 
     /// The status message, when the first part takes its place.
-    fn edit_target(&self, letter: &Letter<'_>, address: Address) -> Option<i64> {
+    fn edit_target(&self, sending: &Sending<'_>, address: Address) -> Option<i64> {
         let status = self.status.as_ref()?;
         let reply = self.message.reply.as_ref()?;
         // What matters is how long a person waits, and not only how long Claude worked.
         let waited = now_ms().saturating_sub(self.message.timestamp).max(reply.duration_ms);
-        let quick = waited < self.face.timing.edit_max.as_millis() as u64;
-        let here = self.face.book.present(status.address.chat) == address.chat
+        let quick = waited < self.postman.timing.edit_max.as_millis() as u64;
+        let here = self.postman.bot.addresses.present(status.address.chat) == address.chat
             && status.address.topic == address.topic;
-        let fits = letter.part == 1 && matches!(letter.piece, Piece::Text(_));
+        let fits = sending.part == 1 && matches!(sending.piece, Piece::Text(_));
         status.message.filter(|_| quick && here && fits)
     }
 
     /// What to do after a refusal: another address and a note, or the end.
     async fn refused(
         &mut self,
-        letter: &mut Letter<'_>,
+        sending: &mut Sending<'_>,
         address: Address,
         what: Refusal,
         description: &str,
@@ -328,34 +286,35 @@ impl Delivery<'_> {
         let here = Ok((address, String::new()));
         match what {
             Refusal::Other | Refusal::FileTooBig | Refusal::Markup | Refusal::TooLong
-                if letter.fall_back(description) =>
+                if sending.fall_back(description) =>
             {
                 tracing::warn!(key = %self.message.key, "Telegram does not take a file: {description}");
-                if letter.instead.is_some() {
-                    long_question::not_sent(self.face, &self.message);
+                if sending.instead.is_some() {
+                    self.postman.questions.not_sent(&self.message);
                 }
                 here
             }
-            Refusal::Markup | Refusal::TooLong if !letter.plainly => {
+            Refusal::Markup | Refusal::TooLong if !sending.plainly => {
                 tracing::error!(key = %self.message.key, "Telegram does not take our markup: {description}");
-                self.face.vitals.count("markupRefusedTotal", 1);
-                letter.plainly = true;
+                self.postman.vitals.count("markupRefusedTotal", 1);
+                sending.plainly = true;
                 here
             }
             Refusal::MessageGone | Refusal::NotOurs if self.status.is_some() => {
                 // Somebody removed the status: the answer is a message of its own then.
                 self.status = None;
-                forget_status(self.face, &self.message.key);
+                self.postman.cleanup.forget(&self.message.key);
                 here
             }
             Refusal::TopicGone | Refusal::TopicClosed if address.topic.is_some() => {
-                let there = detour(self.face, &self.message.thread_id, address, what).await;
+                let there =
+                    self.postman.topics.detour(&self.message.thread_id, address, what).await;
                 let lost = what == Refusal::TopicGone && there != Detour::Later;
                 if lost && self.status.as_ref().is_some_and(|it| it.address.topic == address.topic)
                 {
                     // A status in a topic that is gone is gone too.
                     self.status = None;
-                    forget_status(self.face, &self.message.key);
+                    self.postman.cleanup.forget(&self.message.key);
                 }
                 match there {
                     Detour::Topic(there) => Ok((there, String::new())),
@@ -364,7 +323,7 @@ impl Delivery<'_> {
                 }
             }
             Refusal::Unauthorized => {
-                self.face.vitals.block(
+                self.postman.vitals.block(
                     "token",
                     "Telegram does not know TELEGRAM_BOT_TOKEN (any more): get one from BotFather",
                 );
@@ -376,21 +335,21 @@ impl Delivery<'_> {
 
     async fn send_new(
         &self,
-        letter: &Letter<'_>,
+        sending: &Sending<'_>,
         address: Address,
         note: &str,
     ) -> Result<i64, CallError> {
         let asked = match Origin::of(&self.message) {
-            Some(it) => it.is_in(address, &self.face.book).then_some(it.message_id),
+            Some(it) => it.is_in(address, &self.postman.bot.addresses).then_some(it.message_id),
             None if self.message.source == Source::CrossThread => {
-                self.face.arrival(&self.message.key)
+                arrival(&self.postman.view, &self.message.key)
             }
             None => None,
         };
         let reply_to = asked
-            .filter(|_| letter.part == 1)
+            .filter(|_| sending.part == 1)
             .map(|it| ReplyParameters::new(MessageId(it)).allow_sending_without_reply());
-        letter.send(self.face, address, note, reply_to).await
+        sending.send(&self.postman.bot, address, note, reply_to).await
     }
 
     fn model(&self) -> Option<Model> {
@@ -399,7 +358,7 @@ impl Delivery<'_> {
 
     fn lease_do<T>(
         &mut self,
-        step: impl FnOnce(&mut Lease) -> Result<T, tinyclaw_queue::LeaseError>,
+        step: impl FnOnce(&mut Lease) -> Result<T, LeaseError>,
     ) -> Result<T, ()> {
         let done = tokio::task::block_in_place(|| step(&mut self.lease));
         done.map_err(|err| {
@@ -408,12 +367,12 @@ impl Delivery<'_> {
     }
 
     /// Everything is there: the status goes, the reaction says who answered, the message is done.
-    async fn end(self) -> Result<(), tinyclaw_queue::LeaseError> {
+    pub(super) async fn end(self) -> Result<(), LeaseError> {
         let settled = self.settle(Ending::Told).await;
-        self.face.vitals.count("answersTotal", 1);
+        self.postman.vitals.count("answersTotal", 1);
         tokio::task::block_in_place(|| self.lease.delivered())?;
         if !settled {
-            self.face.leftovers.put(self.message.key.clone());
+            self.postman.cleanup.put(self.message.key.clone());
         }
         Ok(())
     }
@@ -423,19 +382,19 @@ impl Delivery<'_> {
             return false;
         }
         let (message, status) = (self.lease.message(), self.status.as_ref());
-        settle(self.face, &message.key, status, Some(message), end).await
+        self.postman.cleanup.settle(&message.key, status, Some(message), end).await
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
-    async fn bury(self, why: &str, told: String) -> Result<(), tinyclaw_queue::LeaseError> {
+    pub(super) async fn bury(self, why: &str, told: String) -> Result<(), LeaseError> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
-        self.face.vitals.count("buriedTotal", 1);
+        self.postman.vitals.count("buriedTotal", 1);
         let settled = self.settle(Ending::GivenUp).await;
         let attempt = self.lease.attempt();
         tokio::task::block_in_place(|| self.lease.bury(why))?;
         if !settled {
-            self.face.leftovers.put(key.clone());
+            self.postman.cleanup.put(key.clone());
         }
         if !key.as_str().starts_with("n-") {
             let about = key.notice(attempt, "undelivered");
@@ -447,7 +406,7 @@ impl Delivery<'_> {
                 origin: Origin::of(&self.message).map(|it| Origin { again: None, ..it }),
                 files: Vec::new(),
             };
-            self.face.notify(notice).await;
+            self.postman.publisher.notify(notice).await;
         }
         Ok(())
     }

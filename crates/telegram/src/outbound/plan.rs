@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tinyclaw_domain::{FileRef, Message, Outcome, Reply, Source};
+use tinyclaw_ledger::StateDir;
+use tinyclaw_queue::View;
 use tinyclaw_service::settings::{CostLine, Telegram};
 
+use crate::bot::Bot;
 use crate::bot::addresses::Address;
 use crate::bot::client::Upload;
-use crate::face::Face;
+use crate::files::safe_name;
+use crate::origin::arrival;
 use crate::outbound::outgoing_files::{Grounds, Opened};
-use crate::status::long_question;
+use crate::status::long_question::is_question_file;
 use crate::text::{self, Part, Room};
+use crate::threads;
 
-/// Stands before what may be there twice.
-pub(crate) const MARK: &str = "<i>(may stand here twice)</i>";
 /// More messages than this, and the answer goes as a file with its beginning as a text.
 const PARTS_MAX: usize = 4;
 /// How much of such an answer is shown.
@@ -58,19 +61,25 @@ pub(crate) struct Outgoing {
 }
 
 /// Everything an answer is sent as.
-pub(crate) fn plan(face: &Face, message: &Message) -> anyhow::Result<Vec<Piece>> {
+pub(crate) fn plan(
+    bot: &Bot,
+    state: &StateDir,
+    view: &View,
+    message: &Message,
+) -> anyhow::Result<Vec<Piece>> {
     let Some(reply) = &message.reply else { bail!("there is no reply") };
-    let markdown = whole_text(face, reply)?;
-    let settings = face.settings.current();
-    let (files, refused) = files(face, message, &reply.files);
-    let mut pieces = texts(&markdown, &before(face, message), &after(reply, &settings.1, &refused));
+    let markdown = whole_text(state, reply)?;
+    let settings = bot.settings.current();
+    let (files, refused) = files(state, message, &reply.files);
+    let mut pieces =
+        texts(&markdown, &before(bot, state, view, message), &after(reply, &settings.1, &refused));
     pieces.extend(files);
     Ok(pieces)
 }
 
-fn whole_text(face: &Face, reply: &Reply) -> anyhow::Result<String> {
+fn whole_text(state: &StateDir, reply: &Reply) -> anyhow::Result<String> {
     let Some(file) = &reply.file else { return Ok(reply.text.clone()) };
-    let root = face.state.root().canonicalize().context("cannot find the state folder")?;
+    let root = state.root().canonicalize().context("cannot find the state folder")?;
     let grounds = Grounds::of(&root.join("files"), None);
     let bytes = grounds.open(&root.join(file)).and_then(Opened::read);
     let bytes = bytes.with_context(|| format!("the answer is in {file}"))?;
@@ -116,17 +125,17 @@ fn texts(markdown: &str, before: &str, after: &str) -> Vec<Piece> {
 }
 
 /// Who asked, when it was another thread and that is not shown already: then the answer is a reply to it.
-fn before(face: &Face, message: &Message) -> String {
+fn before(bot: &Bot, state: &StateDir, view: &View, message: &Message) -> String {
     let Some(source) =
         message.source_thread_id.as_ref().filter(|_| message.source == Source::CrossThread)
     else {
         return String::new();
     };
-    if face.arrival(&message.key).is_some() {
+    if arrival(view, &message.key).is_some() {
         return String::new();
     }
-    let name = text::escape(&face.name_of(source));
-    let linked = match face.address_of(source).and_then(Address::link) {
+    let name = text::escape(&threads::name_of(state, &bot.addresses, source));
+    let linked = match bot.address_of(source).and_then(Address::link) {
         Some(link) => format!("<a href=\"{link}\">{name}</a>"),
         None => name,
     };
@@ -152,16 +161,16 @@ fn after(reply: &Reply, settings: &Telegram, refused: &[String]) -> String {
 }
 
 /// The files of an answer in the order they go out, and what is not sent and why.
-fn files(face: &Face, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
-    let grounds = if long_question::is_sheet(message) {
-        Grounds::of(&face.state.asks(), None)
+fn files(state: &StateDir, message: &Message, files: &[FileRef]) -> (Vec<Piece>, Vec<String>) {
+    let grounds = if is_question_file(message) {
+        Grounds::of(&state.asks(), None)
     } else {
-        let cwd = face.threads().remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
-        Grounds::of(&face.state.files(&message.thread_id), cwd.as_deref())
+        let cwd = threads::listed(state).remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
+        Grounds::of(&state.files(&message.thread_id), cwd.as_deref())
     };
     let (mut pieces, mut refused) = (Vec::<Piece>::new(), Vec::new());
     for file in files {
-        match allowed(face.state.root(), &grounds, file) {
+        match allowed(state.root(), &grounds, file) {
             Ok((it, is_photo)) => match pieces.last_mut() {
                 Some(Piece::Photos(album)) if is_photo && album.len() < ALBUM_MAX => album.push(it),
                 _ if is_photo => pieces.push(Piece::Photos(vec![it])),
@@ -181,7 +190,7 @@ fn allowed(root: &Path, grounds: &Grounds, file: &FileRef) -> anyhow::Result<(Ou
     // An absolute path is not changed by what it is joined to.
     let Opened { path, about, .. } = grounds.open(&root.join(&file.path))?;
     let name = file.name.clone().or_else(|| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let name = crate::inbound::downloads::safe_name(&name.unwrap_or_default());
+    let name = safe_name(&name.unwrap_or_default());
     let mime = if file.mime.is_empty() { mime_of(&name) } else { &file.mime }.to_owned();
     let photo = matches!(mime.as_str(), "image/jpeg" | "image/png" | "image/webp");
     let photo = photo && about.len() <= PHOTO_BYTES_MAX;

@@ -8,16 +8,15 @@ use teloxide::types::ReplyParameters;
 
 use crate::bot::addresses::Address;
 use crate::bot::client::{CallError, Refusal, Upload};
-use crate::face::Face;
-use crate::outbound::plan::{MARK, Outgoing, Piece};
-use crate::status::watcher::{edit, markup};
-use crate::text::{self, Part};
+use crate::bot::{Bot, markup};
+use crate::outbound::plan::{Outgoing, Piece};
+use crate::text::{self, MARK, Part};
 
 /// Telegram takes 1,024 units below a file.
 const CAPTION_UNITS_MAX: usize = 900;
 
 /// One part on its way.
-pub(crate) struct Letter<'a> {
+pub(crate) struct Sending<'a> {
     pub(crate) part: u32,
     pub(crate) piece: &'a Piece,
     pub(crate) keyboard: Option<Value>,
@@ -31,7 +30,7 @@ pub(crate) struct Letter<'a> {
     pub(crate) instead: Option<String>,
 }
 
-impl Letter<'_> {
+impl Sending<'_> {
     /// How many messages it counts as.
     pub(crate) fn cost(&self) -> usize {
         match self.piece {
@@ -64,15 +63,10 @@ impl Letter<'_> {
     }
 
     /// Puts it in place of the message `id`.
-    pub(crate) async fn edit(
-        &self,
-        face: &Face,
-        address: Address,
-        id: i64,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn edit(&self, bot: &Bot, address: Address, id: i64) -> Result<(), CallError> {
         let Piece::Text(part) = self.piece else { return Ok(()) };
         let html = if self.plainly { text::escape(&text::plain(part)) } else { part.html.clone() };
-        match edit(face, address, id, &html, self.keyboard.clone()).await {
+        match bot.edit(address, id, &html, self.keyboard.clone()).await {
             Err(err) if err.refusal() == Some(Refusal::NotModified) => Ok(()),
             other => other,
         }
@@ -81,23 +75,23 @@ impl Letter<'_> {
     /// Sends it as a new message, or several in one call; gives the id of the first.
     pub(crate) async fn send(
         &self,
-        face: &Face,
+        bot: &Bot,
         address: Address,
         note: &str,
         reply_to: Option<ReplyParameters>,
     ) -> Result<i64, CallError> {
         if let Some(lines) = &self.instead {
-            return self.text(face, address, note, &text::escape(lines), reply_to).await;
+            return self.text(bot, address, note, &text::escape(lines), reply_to).await;
         }
         match self.piece {
-            Piece::Text(part) => self.text(face, address, note, &part.html, reply_to).await,
+            Piece::Text(part) => self.text(bot, address, note, &part.html, reply_to).await,
             Piece::Written { name, mime, text } => {
                 let file = Upload {
                     name: name.clone(),
                     mime: (*mime).to_owned(),
                     bytes: text.clone().into_bytes(),
                 };
-                self.upload(face, address, "document", vec![file], &[]).await
+                self.upload(bot, address, "document", vec![file], &[]).await
             }
             Piece::Document(_) | Piece::Photos(_) => {
                 let (mut files, mut lines) = (Vec::new(), Vec::new());
@@ -109,18 +103,18 @@ impl Letter<'_> {
                 }
                 if files.is_empty() {
                     let html = text::escape(&lines.join("\n"));
-                    return self.text(face, address, note, &html, reply_to).await;
+                    return self.text(bot, address, note, &html, reply_to).await;
                 }
                 let is_photo = matches!(self.piece, Piece::Photos(_)) && !self.as_documents;
                 let kind = if is_photo { "photo" } else { "document" };
-                self.upload(face, address, kind, files, &lines).await
+                self.upload(bot, address, kind, files, &lines).await
             }
         }
     }
 
     async fn text(
         &self,
-        face: &Face,
+        bot: &Bot,
         address: Address,
         note: &str,
         html: &str,
@@ -129,26 +123,26 @@ impl Letter<'_> {
         let mark = if self.doubt { format!("{MARK}\n") } else { String::new() };
         let html = format!("{note}{mark}{html}");
         let mut payload = if self.plainly {
-            let mut plain = Face::new_text(address, &text::plain(&Part { html }));
+            let mut plain = Bot::new_text(address, &text::plain(&Part { html }));
             plain.parse_mode = None;
             plain
         } else {
-            Face::new_text(address, &html)
+            Bot::new_text(address, &html)
         };
-        if face.is_quiet() {
+        if bot.settings.is_quiet() {
             payload = SendMessage::disable_notification(payload, true);
         }
         if let Some(reply) = reply_to {
             payload = SendMessage::reply_parameters(payload, reply);
         }
-        let sent = face.client.call_with(&payload, markup(self.keyboard.clone())).await?;
+        let sent = bot.client.call_with(&payload, markup(self.keyboard.clone())).await?;
         Ok(sent["message_id"].as_i64().unwrap_or_default())
     }
 
     /// Sends files of one kind, several of them as an album, and below the first what there is to say.
     async fn upload(
         &self,
-        face: &Face,
+        bot: &Bot,
         address: Address,
         kind: &str,
         mut files: Vec<Upload>,
@@ -160,7 +154,7 @@ impl Letter<'_> {
         }
         let caption = text::shortened(&said.join("\n"), CAPTION_UNITS_MAX);
         let mut params = place(address);
-        if face.is_quiet() {
+        if bot.settings.is_quiet() {
             params.insert("disable_notification".to_owned(), true.into());
         }
         if files.len() == 1 {
@@ -170,7 +164,7 @@ impl Letter<'_> {
             }
             let method = if kind == "photo" { "sendPhoto" } else { "sendDocument" };
             let file = files.pop().map(|it| ("file".to_owned(), it));
-            let sent = face.client.upload(method, params, file.into_iter().collect()).await?;
+            let sent = bot.client.upload(method, params, file.into_iter().collect()).await?;
             return Ok(sent["message_id"].as_i64().unwrap_or_default());
         }
         let (mut media, mut parts) = (Vec::new(), Vec::new());
@@ -183,7 +177,7 @@ impl Letter<'_> {
             parts.push((format!("file{at}"), file));
         }
         params.insert("media".to_owned(), media.into());
-        let sent = face.client.upload("sendMediaGroup", params, parts).await?;
+        let sent = bot.client.upload("sendMediaGroup", params, parts).await?;
         Ok(sent[0]["message_id"].as_i64().unwrap_or_default())
     }
 }

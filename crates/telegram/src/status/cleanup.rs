@@ -8,26 +8,41 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tinyclaw_domain::{Key, Message, Model, Outcome, STOPPED_WAITING};
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{Place, View};
+use tinyclaw_service::Shutdown;
 use tokio::sync::Notify;
 
-use crate::face::{Face, Origin};
-use crate::status::recover;
-use crate::status::watcher::{Status, forget_status, keys_of_statuses, read_status, write_status};
+use crate::bot::Bot;
+use crate::origin::Origin;
+use crate::status::kept::{Status, StatusFiles};
+use crate::status::recover::Finder;
 
 /// What could not be done is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A reaction at the end of a delivery may not hold it up longer.
 const REACTION_TIME: Duration = Duration::from_secs(3);
 
-/// The turns that left something to do.
-#[derive(Debug, Default)]
-pub(crate) struct Leftovers {
+/// Who clears up, with the turns that left something to do.
+pub(crate) struct Cleanup {
+    bot: Arc<Bot>,
+    view: View,
+    files: StatusFiles,
+    finder: Arc<Finder>,
+    /// Guards the turns that left something to do. Held for a look or a change, with no other lock.
     keys: Mutex<BTreeSet<Key>>,
     more: Notify,
 }
 
-impl Leftovers {
+impl Cleanup {
+    pub(crate) fn new(
+        bot: Arc<Bot>,
+        view: View,
+        files: StatusFiles,
+        finder: Arc<Finder>,
+    ) -> Cleanup {
+        Cleanup { bot, view, files, finder, keys: Mutex::default(), more: Notify::new() }
+    }
+
     fn keys(&self) -> MutexGuard<'_, BTreeSet<Key>> {
         self.keys.lock().unwrap_or_else(|it| it.into_inner())
     }
@@ -37,56 +52,97 @@ impl Leftovers {
         self.keys().insert(key);
         self.more.notify_one();
     }
-}
 
-/// Clears up until the shutdown; at first what an earlier process left.
-pub(crate) async fn run(face: Arc<Face>) {
-    face.leftovers.keys().extend(keys_of_statuses(&face));
-    loop {
-        tokio::select! {
-            () = face.client.line().up() => {}
-            () = face.shutdown.begun() => return,
-        }
-        let keys: Vec<Key> = face.leftovers.keys().iter().cloned().collect();
-        for key in keys {
-            if clear(&face, &key).await {
-                face.leftovers.keys().remove(&key);
+    /// Clears up until the shutdown; at first what an earlier process left.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        self.keys().extend(self.files.keys());
+        loop {
+            tokio::select! {
+                () = self.bot.client.connection().up() => {}
+                () = shutdown.begun() => return,
+            }
+            let keys: Vec<Key> = self.keys().iter().cloned().collect();
+            for key in keys {
+                if self.clear(&key).await {
+                    self.keys().remove(&key);
+                }
+            }
+            let again = !self.keys().is_empty();
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN_AFTER), if again => {}
+                () = self.more.notified() => {}
+                () = shutdown.begun() => return,
             }
         }
-        let again = !face.leftovers.keys().is_empty();
-        tokio::select! {
-            () = tokio::time::sleep(AGAIN_AFTER), if again => {}
-            () = face.leftovers.more.notified() => {}
-            () = face.shutdown.begun() => return,
+    }
+
+    /// Clears up after a turn if it is over. `false` when there is something left to do.
+    pub(crate) async fn clear(&self, key: &Key) -> bool {
+        let Ok(found) = tokio::task::block_in_place(|| self.view.find(key)) else { return false };
+        let place = found.as_ref().map(|it| it.place);
+        if !is_over(place) {
+            return true;
+        }
+        let message = found.as_ref().map(|it| &it.message);
+        let noted = self.files.read(key);
+        let Ok(status) = self.finder.located(key, noted.clone(), message).await else {
+            return false;
+        };
+        if let Some(found) = &status
+            && status != noted
+        {
+            self.files.write(key, found);
+        }
+        // Who stops what waits has got what they wanted.
+        let is_stopped =
+            found.as_ref().and_then(|it| it.reason.as_deref()) == Some(STOPPED_WAITING);
+        let end = match place {
+            Some(Place::Dead) if is_stopped => Ending::Stopped,
+            Some(Place::Dead) => Ending::GivenUp,
+            _ => Ending::Told,
+        };
+        self.settle(key, status.as_ref(), message, end).await
+    }
+
+    /// Removes a status and sets the last reaction. `false` when there is something left to do.
+    pub(crate) async fn settle(
+        &self,
+        key: &Key,
+        status: Option<&Status>,
+        message: Option<&Message>,
+        end: Ending,
+    ) -> bool {
+        let bot = &self.bot;
+        if let Some(Status { address, message: Some(id), .. }) = status
+            && !message.is_some_and(|it| may_be_answer(it, *id, end))
+            && let Err(err) = bot.delete(bot.addresses.present(address.chat), *id).await
+        {
+            tracing::debug!(%key, "the status of {key} stays for the moment: {err}");
+            return false;
+        }
+        self.files.forget(key);
+        // A notice says nothing of how the turn went that it is about.
+        let Some(message) = message.filter(|_| !key.as_str().starts_with("n-")) else {
+            return true;
+        };
+        let Some(origin) = Origin::of(message) else { return true };
+        let emoji = match end {
+            Ending::Told => emoji(message),
+            Ending::Stopped => Some("👌"),
+            Ending::GivenUp => Some("💔"),
+        };
+        let reacting = bot.try_react(bot.addresses.present(origin.chat), origin.message_id, emoji);
+        match tokio::time::timeout(REACTION_TIME, reacting).await {
+            Ok(Ok(())) => true,
+            Ok(Err(err)) => err.refusal().is_some(),
+            Err(_) => false,
         }
     }
-}
 
-/// Clears up after a turn if it is over. `false` when there is something left to do.
-pub(crate) async fn clear(face: &Face, key: &Key) -> bool {
-    let Ok(found) = tokio::task::block_in_place(|| face.view.find(key)) else { return false };
-    let place = found.as_ref().map(|it| it.place);
-    if !is_over(place) {
-        return true;
+    /// The status message of this turn has gone, or has become the answer.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.files.forget(key);
     }
-    let message = found.as_ref().map(|it| &it.message);
-    let noted = read_status(face, key);
-    let Ok(status) = recover::located(face, key, noted.clone(), message).await else {
-        return false;
-    };
-    if let Some(found) = &status
-        && status != noted
-    {
-        write_status(face, key, found);
-    }
-    // Who stops what waits has got what they wanted.
-    let is_stopped = found.as_ref().and_then(|it| it.reason.as_deref()) == Some(STOPPED_WAITING);
-    let end = match place {
-        Some(Place::Dead) if is_stopped => Ending::Stopped,
-        Some(Place::Dead) => Ending::GivenUp,
-        _ => Ending::Told,
-    };
-    settle(face, key, status.as_ref(), message, end).await
 }
 
 /// Whether nothing happens to a message any more.
@@ -103,38 +159,6 @@ pub(crate) enum Ending {
     Stopped,
     /// It was given up.
     GivenUp,
-}
-
-/// Removes a status and sets the last reaction. `false` when there is something left to do.
-pub(crate) async fn settle(
-    face: &Face,
-    key: &Key,
-    status: Option<&Status>,
-    message: Option<&Message>,
-    end: Ending,
-) -> bool {
-    if let Some(Status { address, message: Some(id), .. }) = status
-        && !message.is_some_and(|it| may_be_answer(it, *id, end))
-        && let Err(err) = face.delete(face.book.present(address.chat), *id).await
-    {
-        tracing::debug!(%key, "the status of {key} stays for the moment: {err}");
-        return false;
-    }
-    forget_status(face, key);
-    // A notice says nothing of how the turn went that it is about.
-    let Some(message) = message.filter(|_| !key.as_str().starts_with("n-")) else { return true };
-    let Some(origin) = Origin::of(message) else { return true };
-    let emoji = match end {
-        Ending::Told => emoji(message),
-        Ending::Stopped => Some("👌"),
-        Ending::GivenUp => Some("💔"),
-    };
-    let reacting = face.try_react(face.book.present(origin.chat), origin.message_id, emoji);
-    match tokio::time::timeout(REACTION_TIME, reacting).await {
-        Ok(Ok(())) => true,
-        Ok(Err(err)) => err.refusal().is_some(),
-        Err(_) => false,
-    }
 }
 
 /// Whether a status has become the answer, which it does when the turn was short. Of a part without an id nobody knows;

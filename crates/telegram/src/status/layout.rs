@@ -7,7 +7,7 @@ use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Key, Model, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
 
-use crate::buttons::Button;
+use crate::bot::button::Button;
 use crate::text::{self, Room};
 
 /// So many of the last tools are shown.
@@ -26,7 +26,7 @@ const TYPING_QUIET_MAX_S: u64 = 15 * 60;
 
 /// How a message is.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Look {
+pub(crate) enum Phase {
     /// It waits in its thread.
     Waiting { position: usize, busy_since: Option<u64> },
     /// It failed and will be tried again.
@@ -36,7 +36,7 @@ pub(crate) enum Look {
     /// It is being answered.
     Turn(Box<Progress>),
     /// Its turn asks for permission.
-    Asks { progress: Box<Progress>, question: Box<Question>, sheet: Sheet },
+    Asks { progress: Box<Progress>, question: Box<Question>, file: QuestionFile },
     /// Somebody stops it.
     Stopping { model: Option<Model>, is_deaf: bool },
     /// There is nobody to work on it.
@@ -47,7 +47,7 @@ pub(crate) enum Look {
 
 /// Where all of a question is to be seen that is too long for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sheet {
+pub(crate) enum QuestionFile {
     /// It is not too long.
     Needless,
     /// In a file that is being sent.
@@ -65,12 +65,12 @@ pub(crate) struct Picture {
     pub(crate) keyboard: Option<Value>,
 }
 
-impl Look {
+impl Phase {
     /// Whether somebody is at it, which "typing" says. `since` is when it was first seen.
     pub(crate) fn is_working(&self, since: u64, now_ms: u64) -> bool {
         let heard = match self {
-            Look::Starting => since,
-            Look::Turn(progress) => progress.updated_at,
+            Phase::Starting => since,
+            Phase::Turn(progress) => progress.updated_at,
             _ => return false,
         };
         now_ms.saturating_sub(heard) / 1000 < TYPING_QUIET_MAX_S
@@ -78,37 +78,37 @@ impl Look {
 
     /// Whether something else has to be done first, which a reaction says.
     pub(crate) fn is_behind_others(&self) -> bool {
-        matches!(self, Look::Waiting { position: 2.., .. })
+        matches!(self, Phase::Waiting { position: 2.., .. })
     }
 
     /// Somebody stops it. Whether anybody is there to do it is told before all.
     pub(crate) fn stop(&mut self, is_deaf: bool) {
         let model = match self {
-            Look::Away | Look::Settled => return,
-            Look::Turn(progress) | Look::Asks { progress, .. } => progress.model,
-            Look::Stopping { model, .. } => *model,
+            Phase::Away | Phase::Settled => return,
+            Phase::Turn(progress) | Phase::Asks { progress, .. } => progress.model,
+            Phase::Stopping { model, .. } => *model,
             _ => None,
         };
-        *self = Look::Stopping { model, is_deaf };
+        *self = Phase::Stopping { model, is_deaf };
     }
 
     /// What a person waits for with a finger on the button, by a name: a question, or the sign that a stop was heard.
     pub(crate) fn urgent(&self) -> Option<String> {
         match self {
-            Look::Stopping { is_deaf, .. } => Some(format!("stop {is_deaf}")),
+            Phase::Stopping { is_deaf, .. } => Some(format!("stop {is_deaf}")),
             _ => self.question(),
         }
     }
 
     /// Whether it has not begun.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self, Look::Waiting { .. })
+        matches!(self, Phase::Waiting { .. })
     }
 
     /// The open question, if there is one. One whose file is on its way is not asked yet.
     pub(crate) fn question(&self) -> Option<String> {
         match self {
-            Look::Asks { question, sheet, .. } if *sheet != Sheet::OnItsWay => {
+            Phase::Asks { question, file, .. } if *file != QuestionFile::OnItsWay => {
                 Some(question.digest.clone())
             }
             _ => None,
@@ -119,8 +119,8 @@ impl Look {
     pub(crate) fn picture(&self, key: &Key, now_ms: u64, zone: &TimeZone) -> Option<Picture> {
         let picture = |html, keyboard| Some(Picture { html, keyboard });
         match self {
-            Look::Settled => None,
-            Look::Waiting { position, busy_since } => {
+            Phase::Settled => None,
+            Phase::Waiting { position, busy_since } => {
                 let place = match position {
                     1 => "Next here".to_owned(),
                     // Who is worked on counts as the first.
@@ -133,7 +133,7 @@ impl Look {
                 };
                 picture(format!("{place} · {why}"), Some(stop(key)))
             }
-            Look::Trouble { trouble, again_at } => {
+            Phase::Trouble { trouble, again_at } => {
                 let mut words = sentence(trouble);
                 if let Some(at) = again_at {
                     let wait = text::ago(at.saturating_sub(now_ms).max(1000));
@@ -141,22 +141,22 @@ impl Look {
                 }
                 picture(text::escape(&words), Some(stop(key)))
             }
-            Look::Away => picture(
+            Phase::Away => picture(
                 "TinyClaw is not at work at the moment. This goes on by itself when it is back."
                     .to_owned(),
                 Some(stop(key)),
             ),
-            Look::Stopping { model, is_deaf } => {
+            Phase::Stopping { model, is_deaf } => {
                 let who = model.map_or(String::new(), |it| format!("{it} · "));
                 let deaf =
                     "\n<i>It does not react yet, and is ended by force if it goes on so.</i>";
                 let deaf = if *is_deaf { deaf } else { "" };
                 picture(format!("{who}stopping …{deaf}"), Some(stop(key)))
             }
-            Look::Starting => picture("starting".to_owned(), Some(stop(key))),
-            Look::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
-            Look::Asks { progress, question, sheet } => {
-                picture(asks(progress, question, *sheet), Some(answers(key, question, *sheet)))
+            Phase::Starting => picture("starting".to_owned(), Some(stop(key))),
+            Phase::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
+            Phase::Asks { progress, question, file } => {
+                picture(asks(progress, question, *file), Some(answers(key, question, *file)))
             }
         }
     }
@@ -235,7 +235,7 @@ pub(crate) fn fits(question: &Question) -> bool {
 }
 
 /// A question. Nothing in it is concealed; see [`tinyclaw_domain::approval`].
-fn asks(progress: &Progress, question: &Question, sheet: Sheet) -> String {
+fn asks(progress: &Progress, question: &Question, file: QuestionFile) -> String {
     let head = progress.model.map_or_else(|| "Claude".to_owned(), |it| it.to_string());
     let mut html = format!("{head} asks\n<b>{}</b>", text::escape(&question.title));
     for warning in &question.warnings {
@@ -246,21 +246,25 @@ fn asks(progress: &Progress, question: &Question, sheet: Sheet) -> String {
         html.push_str(&format!("\n<pre>{}</pre>", text::escape(&body)));
     }
     let mut say = |words: &str| html.push_str(&format!("\n{}", text::escape(words)));
-    match (&question.refusal, sheet) {
+    match (&question.refusal, file) {
         (Some(refusal), _) => say(refusal),
-        (None, Sheet::OnItsWay) => say("All of it comes as a file; then it can be allowed."),
-        (None, Sheet::Stands) => say("This is its beginning. All of it is in the file above."),
-        (None, Sheet::Failed) => say("All of it could not be sent, so it cannot be allowed."),
-        (None, Sheet::Needless) => {}
+        (None, QuestionFile::OnItsWay) => say("All of it comes as a file; then it can be allowed."),
+        (None, QuestionFile::Stands) => {
+            say("This is its beginning. All of it is in the file above.")
+        }
+        (None, QuestionFile::Failed) => {
+            say("All of it could not be sent, so it cannot be allowed.")
+        }
+        (None, QuestionFile::Needless) => {}
     }
-    if let Some(always) = question.always.as_ref().filter(|_| may_allow(question, sheet)) {
+    if let Some(always) = question.always.as_ref().filter(|_| may_allow(question, file)) {
         say(&format!("Always here: {always}, until this session ends."));
     }
     html
 }
 
-fn may_allow(question: &Question, sheet: Sheet) -> bool {
-    question.may_allow() && matches!(sheet, Sheet::Needless | Sheet::Stands)
+fn may_allow(question: &Question, file: QuestionFile) -> bool {
+    question.may_allow() && matches!(file, QuestionFile::Needless | QuestionFile::Stands)
 }
 
 /// `14:02`, on the reader's clock.
@@ -297,10 +301,10 @@ pub(crate) fn stop(key: &Key) -> Value {
     json!({"inline_keyboard": [[button("Stop", Some("danger"), &Button::stop(key))]]})
 }
 
-fn answers(key: &Key, question: &Question, sheet: Sheet) -> Value {
+fn answers(key: &Key, question: &Question, file: QuestionFile) -> Value {
     let answer = |it| Button::permission(it, &question.digest, key);
     let mut row = Vec::new();
-    if may_allow(question, sheet) {
+    if may_allow(question, file) {
         row.push(button("Allow", Some("success"), &answer(PermissionAnswer::Allow)));
         if question.always.is_some() {
             row.push(button("Always here", None, &answer(PermissionAnswer::Always)));
@@ -362,8 +366,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(look: Look, expect: Expect) {
-        let picture = look.picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
+    fn check(phase: Phase, expect: Expect) {
+        let picture = phase.picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
         tinyclaw_testkit::telegram::markup::parse_html(&picture.html).unwrap();
         let labels: Vec<String> = picture
             .keyboard
@@ -382,7 +386,7 @@ mod tests {
     fn a_turn_that_is_tried_again_says_so() {
         let again = Progress { attempt: 2, tools: vec![], text: String::new(), ..progress() };
         check(
-            Look::Turn(Box::new(again)),
+            Phase::Turn(Box::new(again)),
             expect![[r#"
                 sonnet · 2nd try · working 34 s
                 "Stop""#]],
@@ -392,7 +396,7 @@ mod tests {
     #[test]
     fn a_working_turn() {
         check(
-            Look::Turn(Box::new(progress())),
+            Phase::Turn(Box::new(progress())),
             expect![[r#"
                 sonnet · working 34 s
                 ✗ Bash  cargo nextest run -p queue
@@ -415,15 +419,15 @@ mod tests {
         }
     }
 
-    fn asking(ask: &Ask, sheet: Sheet) -> Look {
+    fn asking(ask: &Ask, file: QuestionFile) -> Phase {
         let question = Box::new(Question::of(ask));
-        Look::Asks { progress: Box::new(progress()), question, sheet }
+        Phase::Asks { progress: Box::new(progress()), question, file }
     }
 
     #[test]
     fn a_question_shows_what_would_be_run_and_what_always_means() {
         check(
-            asking(&ask("rm -rf target && echo \"<done>\"", &["rm:*"]), Sheet::Needless),
+            asking(&ask("rm -rf target && echo \"<done>\"", &["rm:*"]), QuestionFile::Needless),
             expect![[r#"
                 sonnet asks
                 <b>May I run this?</b>
@@ -432,7 +436,7 @@ mod tests {
                 "Allow" "Always here" "Deny" "Stop""#]],
         );
         check(
-            asking(&ask("ls\u{202e}", &[]), Sheet::Needless),
+            asking(&ask("ls\u{202e}", &[]), QuestionFile::Needless),
             expect![[r#"
                 sonnet asks
                 <b>May I run this?</b>
@@ -444,19 +448,21 @@ mod tests {
 
     #[test]
     fn what_does_not_stand_whole_in_the_chat_has_no_allow() {
-        let labels = |ask: &Ask, sheet| {
+        let labels = |ask: &Ask, file| {
             let picture =
-                asking(ask, sheet).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
+                asking(ask, file).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
             picture.keyboard.unwrap().to_string().matches("Allow").count()
         };
         let long = ask(&"x ".repeat(5_000), &["x"]);
-        for (sheet, allows) in [(Sheet::OnItsWay, 0), (Sheet::Failed, 0), (Sheet::Stands, 1)] {
-            assert_eq!(labels(&long, sheet), allows, "{sheet:?}");
+        for (file, allows) in
+            [(QuestionFile::OnItsWay, 0), (QuestionFile::Failed, 0), (QuestionFile::Stands, 1)]
+        {
+            assert_eq!(labels(&long, file), allows, "{file:?}");
         }
-        assert_eq!(asking(&long, Sheet::OnItsWay).question(), None);
+        assert_eq!(asking(&long, QuestionFile::OnItsWay).question(), None);
         let mut large = ask("ls", &["ls"]);
         large.unshown = Some("it has 900 kB".to_owned());
-        assert_eq!(labels(&large, Sheet::Needless), 0);
+        assert_eq!(labels(&large, QuestionFile::Needless), 0);
     }
 
     proptest! {
@@ -469,8 +475,8 @@ mod tests {
             // As it comes through the progress file.
             let ask: Ask = serde_json::from_str(&serde_json::to_string(&ask).unwrap()).unwrap();
             let question = Question::of(&ask);
-            let sheet = if fits(&question) { Sheet::Needless } else { Sheet::Stands };
-            let picture = asking(&ask, sheet).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
+            let file = if fits(&question) { QuestionFile::Needless } else { QuestionFile::Stands };
+            let picture = asking(&ask, file).picture(&"tg-1".parse().unwrap(), NOW, &TimeZone::UTC).unwrap();
             let parsed = tinyclaw_testkit::telegram::markup::parse_html(&picture.html).unwrap();
             prop_assert!(text::units(&parsed.text) <= 4096 && picture.html.len() <= 32_768);
             if fits(&question) {
@@ -481,27 +487,27 @@ mod tests {
 
     #[test]
     fn a_stop_is_seen_at_once_and_a_turn_that_does_not_react_to_it_too() {
-        let mut look = Look::Turn(Box::new(progress()));
-        look.stop(false);
-        let heard = look.urgent();
+        let mut phase = Phase::Turn(Box::new(progress()));
+        phase.stop(false);
+        let heard = phase.urgent();
         check(
-            look.clone(),
+            phase.clone(),
             expect![[r#"
                 sonnet · stopping …
                 "Stop""#]],
         );
-        look.stop(true);
-        assert_ne!(look.urgent(), heard);
+        phase.stop(true);
+        assert_ne!(phase.urgent(), heard);
         check(
-            Look::Stopping { model: None, is_deaf: true },
+            Phase::Stopping { model: None, is_deaf: true },
             expect![[r#"
                 stopping …
                 <i>It does not react yet, and is ended by force if it goes on so.</i>
                 "Stop""#]],
         );
-        let mut look = Look::Away;
-        look.stop(true);
-        assert_eq!(look, Look::Away);
+        let mut phase = Phase::Away;
+        phase.stop(true);
+        assert_eq!(phase, Phase::Away);
     }
 
     #[test]
@@ -509,7 +515,7 @@ mod tests {
         let quiet_for = |seconds: u64, tools: Vec<ToolUse>| {
             let updated_at = NOW - seconds * 1000;
             let text = String::new();
-            Look::Turn(Box::new(Progress { updated_at, tools, text, ..progress() }))
+            Phase::Turn(Box::new(Progress { updated_at, tools, text, ..progress() }))
         };
         check(
             quiet_for(29, vec![]),
@@ -539,19 +545,19 @@ mod tests {
     #[test]
     fn waiting_and_trouble() {
         check(
-            Look::Away,
+            Phase::Away,
             expect![[r#"
                 TinyClaw is not at work at the moment. This goes on by itself when it is back.
                 "Stop""#]],
         );
         check(
-            Look::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
+            Phase::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
             expect![[r#"
                 3rd in line here · busy since 16:25
                 "Stop""#]],
         );
         check(
-            Look::Trouble {
+            Phase::Trouble {
                 trouble: "Claude did not answer: overloaded (529)".to_owned(),
                 again_at: Some(NOW + 40_000),
             },

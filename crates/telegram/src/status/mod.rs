@@ -2,9 +2,10 @@
 //! do when it is over.
 
 pub(crate) mod cleanup;
+pub(crate) mod kept;
 pub(crate) mod layout;
 pub(crate) mod long_question;
-mod message;
+pub(crate) mod message;
 pub(crate) mod recover;
 mod typing;
 pub(crate) mod watcher;

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::face::{Face, Origin};
-use crate::status::layout::Look;
+use crate::bot::Bot;
+use crate::origin::Origin;
+use crate::status::layout::Phase;
 
 /// What waits no longer than this gets no sign of it.
 const WAITS_AFTER: Duration = Duration::from_secs(1);
@@ -22,13 +23,15 @@ pub(crate) struct Signs {
 }
 
 impl Signs {
+    /// Telegram forgets that somebody types, so it is told again after `every`.
     pub(crate) fn start(
-        face: Arc<Face>,
+        bot: Arc<Bot>,
         thread: ThreadId,
         asked: Option<Origin>,
-        look: watch::Receiver<Option<Look>>,
+        every: Duration,
+        phase: watch::Receiver<Option<Phase>>,
     ) -> Signs {
-        Signs { task: tokio::spawn(keep(face, thread, asked, look)) }
+        Signs { task: tokio::spawn(keep(bot, thread, asked, every, phase)) }
     }
 }
 
@@ -39,19 +42,20 @@ impl Drop for Signs {
 }
 
 async fn keep(
-    face: Arc<Face>,
+    bot: Arc<Bot>,
     thread: ThreadId,
     asked: Option<Origin>,
-    mut look: watch::Receiver<Option<Look>>,
+    every: Duration,
+    mut phase: watch::Receiver<Option<Phase>>,
 ) {
     let (begun, since) = (Instant::now(), now_ms());
     let mut thinks = false;
     let mut type_at = begun;
     loop {
-        let (works, waits) = match look.borrow_and_update().as_ref() {
+        let (works, waits) = match phase.borrow_and_update().as_ref() {
             Some(it) => {
                 // In a crowd this is all that says so.
-                let waits = it.is_waiting() && is_crowded(&face, &thread);
+                let waits = it.is_waiting() && is_crowded(&bot, &thread);
                 (it.is_working(since, now_ms()), waits || it.is_behind_others())
             }
             None => return,
@@ -63,22 +67,22 @@ async fn keep(
         {
             thinks = waits;
             let emoji = if waits { "🤔" } else { "👀" };
-            face.react(face.book.present(asked.chat), asked.message_id, Some(emoji));
+            bot.react(bot.addresses.present(asked.chat), asked.message_id, Some(emoji));
         }
         if works && now >= type_at {
-            type_at = now + face.timing.typing;
-            if let Some(address) = face.address_of(&thread) {
-                face.type_in(address).await;
+            type_at = now + every;
+            if let Some(address) = bot.address_of(&thread) {
+                bot.type_in(address).await;
             }
         }
         let due = if works { type_at } else { begun + WAITS_AFTER };
         tokio::select! {
-            changed = look.changed() => if changed.is_err() { return },
+            changed = phase.changed() => if changed.is_err() { return },
             () = sleep_until(due), if works || (waits && !thinks) => {}
         }
     }
 }
 
-fn is_crowded(face: &Face, thread: &ThreadId) -> bool {
-    face.address_of(thread).is_some_and(|it| face.budget.is_crowded(it.chat))
+fn is_crowded(bot: &Bot, thread: &ThreadId) -> bool {
+    bot.address_of(thread).is_some_and(|it| bot.limit.is_crowded(it.chat))
 }

@@ -14,6 +14,9 @@ pub use parts::Room;
 
 use parts::Writer;
 
+/// Stands before what may be there twice.
+pub(crate) const MARK: &str = "<i>(may stand here twice)</i>";
+
 /// One message's worth of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {

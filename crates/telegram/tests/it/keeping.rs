@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, steps_of};
 use tinyclaw_domain::{Model, ThreadId};
-use tinyclaw_telegram::bot::addresses::{Address, Book, BookError};
+use tinyclaw_telegram::bot::addresses::{Address, AddressBook, AddressBookError};
 use tinyclaw_telegram::inbound::updates::{Inbox, Update};
 
 const ENOSPC: i32 = 28;
@@ -156,8 +156,8 @@ fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     bytes
 }
 
-fn book(dir: &TempDir) -> Book {
-    let (book, notes) = Book::open(&dir.path().join("telegram.json")).unwrap();
+fn book(dir: &TempDir) -> AddressBook {
+    let (book, notes) = AddressBook::open(&dir.path().join("telegram.json")).unwrap();
     assert_eq!(notes, [""; 0]);
     book
 }
@@ -167,7 +167,7 @@ fn moved() -> (ThreadId, Address) {
 }
 
 /// What the tests ask of a book: offset, where the thread lives, a key, a model.
-fn told(book: &Book) -> Value {
+fn told(book: &AddressBook) -> Value {
     let (thread, _) = moved();
     json!({
         "offset": book.offset(NOW),
@@ -255,7 +255,7 @@ fn no_power_cut_takes_an_address_that_was_kept() {
     let mut disks = 0;
     for cut in bound..=steps.len() {
         for dir in after_a_cut(&steps[..cut]) {
-            let (book, notes) = Book::open(&dir.path().join("telegram.json")).unwrap();
+            let (book, notes) = AddressBook::open(&dir.path().join("telegram.json")).unwrap();
             assert_eq!(book.address(&thread, Some(HOME)), Some(there), "after {cut} of {steps:?}");
             assert_eq!(notes, [""; 0], "after {cut}");
             disks += 1;
@@ -311,14 +311,14 @@ fn no_flipped_bit_of_the_book_is_believed() {
         let dir = in_memory();
         let path = dir.path().join("telegram.json");
         std::fs::write(&path, flipped(&bytes, bit)).unwrap();
-        match Book::open(&path) {
+        match AddressBook::open(&path) {
             Ok((book, _)) => assert_eq!(told(&book), truth, "bit {bit}"),
             Err(err) => {
-                assert!(matches!(err, BookError::Lost { .. }), "bit {bit}: {err}");
+                assert!(matches!(err, AddressBookError::Lost { .. }), "bit {bit}: {err}");
                 assert_eq!(std::fs::read(&path).unwrap(), flipped(&bytes, bit), "left as it was");
                 // With a copy the office goes on, and says so.
                 std::fs::write(dir.path().join("telegram.json.last"), &copy).unwrap();
-                let (book, notes) = Book::open(&path).unwrap();
+                let (book, notes) = AddressBook::open(&path).unwrap();
                 assert_eq!(told(&book)["address"], truth["address"], "bit {bit}");
                 assert!(notes[0].contains("telegram.json.bad"), "{notes:?}");
                 assert!(dir.path().join("telegram.json.bad").exists());
@@ -333,14 +333,17 @@ fn a_book_that_cannot_be_read_begins_nothing() {
         let dir = in_memory();
         let path = dir.path().join("telegram.json");
         std::fs::write(&path, text).unwrap();
-        let err = Book::open(&path).unwrap_err();
-        assert!(matches!(err, BookError::Lost { .. }), "{text:?}: {err}");
+        let err = AddressBook::open(&path).unwrap_err();
+        assert!(matches!(err, AddressBookError::Lost { .. }), "{text:?}: {err}");
         assert!(err.to_string().contains("take it from a backup"), "{err}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "it is left as it is");
     }
     let dir = in_memory();
     std::fs::create_dir(dir.path().join("telegram.json")).unwrap();
-    assert!(matches!(Book::open(&dir.path().join("telegram.json")), Err(BookError::Unreadable(_))));
+    assert!(matches!(
+        AddressBook::open(&dir.path().join("telegram.json")),
+        Err(AddressBookError::Unreadable(_))
+    ));
 }
 
 /// A higher offset than there were updates would make Telegram forget what nobody has heard.
@@ -401,7 +404,7 @@ fn what_a_later_version_wrote_is_kept_at_every_depth() {
         "stories": {"a": [1, 2]},
     });
     std::fs::write(&path, later.to_string()).unwrap();
-    let (book, notes) = Book::open(&path).unwrap();
+    let (book, notes) = AddressBook::open(&path).unwrap();
     assert!(notes[0].contains("later version"), "{notes:?}");
     assert_eq!(book.address(&ThreadId::topic(2), Some(HOME)), Some(moved().1));
     assert_eq!((book.model_of(HOME, 4), book.model_of(HOME, 5)), (Some(Model::Opus), None));

@@ -54,13 +54,6 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
         "one table: its values, and how they are read",
     ),
     (
-        "crates/telegram/src",
-        "bot::client bot::connection bot::reactions buttons commands::export commands::run commands::table face inbound::compose inbound::downloads outbound::plan status::cleanup status::layout status::long_question status::message status::recover status::typing status::watcher topics",
-        "`Face`: it is being taken apart",
-    ),
-    ("crates/telegram/src", "inbound::dispatch inbound::joining", "`Face`: it is being taken apart"),
-    ("crates/telegram/src", "inbound::poll serve", "`Face`: it is being taken apart"),
-    (
         "crates/testkit/src",
         "telegram::control telegram::media telegram::methods telegram::transcript telegram::world",
         "one fake: its world, and the doors to it",

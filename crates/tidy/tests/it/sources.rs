@@ -174,6 +174,11 @@ fn rooms_keep_their_invariants() {
             "dashboard writes nothing",
         ),
         ("crates/telegram/src/", &["stream-json", "anthropic"], "telegram knows no Claude"),
+        (
+            "crates/telegram/src/bot/",
+            &["tinyclaw_queue", "tinyclaw_ledger"],
+            "the Bot API knows no queue",
+        ),
         ("crates/engine/src/", &["teloxide", "api.telegram.org"], "engine knows no Telegram"),
     ];
     let mut wrong = Vec::new();

@@ -53,13 +53,13 @@ pub(super) struct Pages {
     pub(super) offset: Option<i64>,
     pub(super) offset_at: u64,
     /// Threads that do not live where their name says, and what their topics are called.
-    pub(super) threads: Known<ThreadId, Desk>,
+    pub(super) threads: Known<ThreadId, ThreadEntry>,
     /// Groups that became supergroups.
     pub(super) migrated: Known<i64, i64>,
     /// People's messages.
     pub(super) heard: VecDeque<Kept<Heard>>,
     /// Our answers.
-    pub(super) said: VecDeque<Kept<Said>>,
+    pub(super) said: VecDeque<Kept<Sent>>,
     /// Topics whose creation was begun and not seen to end.
     pub(super) creating: Known<Key, String>,
     /// The commands that were registered last.
@@ -69,7 +69,7 @@ pub(super) struct Pages {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Desk {
+pub(super) struct ThreadEntry {
     #[serde(flatten)]
     pub(super) address: Address,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub(super) struct Heard {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Said {
+pub(super) struct Sent {
     pub(super) chat: i64,
     pub(super) id: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Event, hear};
+use super::{Event, decode};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -84,7 +84,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 #[test]
 fn the_samples_are_understood() {
     for it in samples() {
-        let event = hear(5, &it);
+        let event = decode(5, &it);
         let is_odd = it.pointer("/message/sticker").is_some();
         assert!(
             is_odd || !matches!(event, Event::Unreadable | Event::Nothing(_)),
@@ -109,7 +109,7 @@ proptest! {
                 *it = value;
             }
         }
-        if let Event::Said(said) | Event::Edited(said) = hear(5, &update) {
+        if let Event::Message(said) | Event::Edited(said) = decode(5, &update) {
             // What comes of it on the way into the queue.
             let _ = said.address.link();
             let _ = said.address.lane();
@@ -118,6 +118,6 @@ proptest! {
 
     #[test]
     fn no_json_makes_the_reader_of_updates_fall_over(update in any_json()) {
-        let _ = hear(5, &update);
+        let _ = decode(5, &update);
     }
 }

@@ -1,0 +1,31 @@
+//! `/again`: asks the last question of a thread once more.
+
+use tinyclaw_domain::{Lane, Source};
+use tinyclaw_queue::{Place, Side};
+
+use crate::commands::Given;
+use crate::inbound::compose::new_message;
+
+impl Given<'_> {
+    pub(super) async fn again(&self) -> Option<String> {
+        let lane = Lane::Thread(self.thread.clone());
+        let last = tokio::task::block_in_place(|| {
+            let done = self.commands.view.list(Place::Done, 2_000).ok()?;
+            done.iter().rev().filter(|it| it.lane == lane).find_map(|it| {
+                let message = self.commands.view.read(it).ok().flatten()?;
+                let asked = message.command.is_none()
+                    && matches!(message.source, Source::User | Source::Cli);
+                asked.then_some(message)
+            })
+        });
+        let Some(last) = last else { return Some("Nothing was asked here lately.".to_owned()) };
+        let mut message =
+            new_message(&self.commands.bot, self.said, self.key.clone(), self.thread.clone());
+        message.message = last.message;
+        message.files = last.files;
+        match self.commands.publisher.publish(Side::Run, message, Some(self.said.address)).await {
+            Ok(_) => None,
+            Err(err) => Some(format!("This cannot be asked again: {err}.")),
+        }
+    }
+}

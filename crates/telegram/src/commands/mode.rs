@@ -1,0 +1,24 @@
+//! `/mode`: what Claude may do without asking. Only admins let it do more.
+
+use tinyclaw_domain::{Command, PermissionMode};
+
+use crate::commands::Given;
+use crate::commands::table::usage;
+use crate::threads;
+
+impl Given<'_> {
+    pub(super) async fn mode(&self, word: &str) -> Option<String> {
+        let mode = match word.to_ascii_lowercase().as_str() {
+            "ask" | "default" => PermissionMode::Ask,
+            "edits" | "acceptedits" => PermissionMode::AcceptEdits,
+            "bypass" => PermissionMode::Bypass,
+            _ => return Some(usage("mode")),
+        };
+        let now =
+            threads::listed(&self.commands.state).get(&self.thread).map(|it| it.permission_mode);
+        if mode > now.unwrap_or_default() && !self.may_rule() {
+            return Some(self.only_admins("let Claude act without asking"));
+        }
+        self.order(Command::Mode { mode, admin: self.may_rule() }).await
+    }
+}
