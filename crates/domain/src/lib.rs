@@ -3,6 +3,7 @@
 pub mod approval;
 pub mod checksum;
 mod decision;
+pub mod frame;
 mod health;
 mod ids;
 mod job_line;

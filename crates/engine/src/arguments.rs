@@ -67,6 +67,52 @@ pub(crate) fn arguments(
     args
 }
 
+/// Flags that are given as they are.
+const PLAIN: [&str; 9] = [
+    "-p",
+    "--input-format=stream-json",
+    "--output-format=stream-json",
+    "--verbose",
+    "--include-partial-messages",
+    "--replay-user-messages",
+    "--permission-prompt-tool=stdio",
+    "--strict-mcp-config",
+    "--no-session-persistence",
+];
+/// Flags whose value is one of ours to choose.
+const WITH_VALUE: [&str; 12] = [
+    "model",
+    "effort",
+    "add-dir",
+    "disallowedTools",
+    "resume",
+    "session-id",
+    "mcp-config",
+    "allowedTools",
+    "fallback-model",
+    "max-turns",
+    "tools",
+    "setting-sources",
+];
+
+/// The first of these that no office makes: a helper on another machine starts Claude with nothing else.
+pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
+    let is_ours = |it: &str| {
+        let Some((flag, value)) = it.strip_prefix("--").and_then(|it| it.split_once('=')) else {
+            return PLAIN.contains(&it);
+        };
+        match flag {
+            "permission-mode" => {
+                use tinyclaw_domain::PermissionMode::{AcceptEdits, Ask, Bypass};
+                [Ask, AcceptEdits, Bypass].iter().any(|it| it.cli_name() == value)
+            }
+            "settings" => value == SETTINGS,
+            _ => PLAIN.contains(&it) || WITH_VALUE.contains(&flag),
+        }
+    };
+    args.iter().map(String::as_str).find(|it| !is_ours(it))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -96,5 +142,26 @@ mod tests {
         assert!(begun.contains(&"--setting-sources=".to_owned()), "nothing of a repository counts");
         assert!(begun.contains(&"--add-dir=/desk".to_owned()));
         assert!(!begun.iter().any(|it| it.starts_with("--dangerously")));
+        assert_eq!(not_ours(&begun), None);
+        assert_eq!(not_ours(&resumed), None);
+        assert_eq!(not_ours(&arguments(&config, &spec, false, Purpose::Probe)), None);
+    }
+
+    #[test]
+    fn a_helper_takes_no_argument_that_no_office_makes() {
+        for bad in [
+            "--dangerously-skip-permissions",
+            "--permission-mode=whatever",
+            r#"--settings={"hooks":{}}"#,
+            "--plugin-dir=/tmp/x",
+            "--mcp-config",
+            "mcp.json",
+            "--model",
+            "-r",
+            "",
+        ] {
+            let args = ["-p".to_owned(), bad.to_owned()];
+            assert_eq!(not_ours(&args), Some(bad));
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use tinyclaw_domain::Model;
 
 use crate::home::CLAUDE_DIR;
@@ -233,7 +234,8 @@ pub enum Mode {
 }
 
 /// Whether Claude is confined to what it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Landlock {
     /// Where the kernel can.
     #[default]

@@ -10,6 +10,7 @@ mod failure;
 mod home;
 mod launch;
 pub mod leash;
+pub mod link;
 mod local;
 mod login;
 mod overlap;

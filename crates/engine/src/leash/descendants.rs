@@ -25,7 +25,7 @@ pub(super) fn of(root: Pid) -> Vec<Pid> {
 }
 
 /// When a process started, in the kernel's ticks: with its number, its identity. `None` when there is no such process.
-pub(super) fn started(pid: i32) -> Option<u64> {
+pub(crate) fn started(pid: i32) -> Option<u64> {
     procfs::process::Process::new(pid).ok()?.stat().ok().map(|it| it.starttime)
 }
 

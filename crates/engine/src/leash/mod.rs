@@ -9,7 +9,7 @@
 //! No thread but the main one, so that "when my parent dies" means the leash and not one of its threads.
 
 mod confine;
-mod descendants;
+pub(crate) mod descendants;
 mod end;
 mod errand;
 pub(crate) mod folders;
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-fn in_words(err: &dyn std::error::Error) -> String {
+pub(crate) fn in_words(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(it) = source {
@@ -99,7 +99,7 @@ fn in_words(err: &dyn std::error::Error) -> String {
     text
 }
 
-fn complain(code: i32, err: &dyn std::error::Error) -> i32 {
+pub(crate) fn complain(code: i32, err: &dyn std::error::Error) -> i32 {
     let _ = writeln!(io::stderr(), "tinyclaw-leash: {}", in_words(err));
     code
 }
@@ -141,8 +141,8 @@ fn become_claude(errand: &Errand, parent: &str, mut report: Report) -> i32 {
     report.refuse(EXIT_NOT_STARTED, &err)
 }
 
-/// Closes every descriptor that Claude would inherit but the first three.
-fn close_inherited() -> io::Result<()> {
+/// Closes every descriptor that would be inherited, but the first three.
+pub(crate) fn close_inherited() -> io::Result<()> {
     let numbers: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
         .flatten()
         .filter_map(|it| it.file_name().to_str()?.parse().ok())

@@ -15,5 +15,6 @@ mod home;
 mod hostile;
 mod inventory;
 mod leash;
+mod link;
 mod pins;
 mod real;

@@ -1,0 +1,398 @@
+//! The hub: one a connection, between an office and the holds of its runs on this machine.
+//!
+//! It keeps nothing that matters. A hub that dies takes no run with it, and the next one finds all of them by their
+//! folders. It passes on what concerns a run, starts holds, and tells from the spool what became of a run whose hold is
+//! gone. A frame that it does not understand ends the connection.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tinyclaw_domain::frame::{
+    BODY_BYTES_MAX, Call, LINK_VERSION, Refusal, RunExit, RunId, RunLine, RunToken, StartRun, Told,
+    encode,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::connection;
+use super::frames::{self, Incoming, Writer};
+use super::hold::{Answer, Job};
+use super::runs::{RunDir, Runs};
+use super::spool;
+use crate::arguments;
+use crate::config::Landlock;
+use crate::leash;
+
+/// How long the office has for its first word.
+const HELLO: Duration = Duration::from_secs(10);
+/// Without a word for this long the connection is over.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a hold may take to begin: it may have to end another run first.
+const BEGIN: Duration = Duration::from_secs(30);
+/// How long a run that lives may not listen, because its hold begins or ends.
+const UNHEARD: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+/// Frames on their way to the office; more, and holds wait.
+const FRAMES_AHEAD: usize = 64;
+
+/// What the hub is told on its command line.
+#[derive(Debug)]
+struct Options {
+    state: PathBuf,
+    program: PathBuf,
+    landlock: Landlock,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
+        let usage = "usage: tinyclaw-leash hub --state DIR --program FILE [--landlock auto|on|off]";
+        let (mut state, mut program, mut landlock) = (None, None, Landlock::Auto);
+        while let Some(flag) = args.next() {
+            let bad = || format!("bad argument {flag:?}; {usage}");
+            let value = args.next().ok_or_else(bad)?;
+            match flag.to_str() {
+                Some("--state") => state = Some(PathBuf::from(value)),
+                Some("--program") => program = Some(PathBuf::from(value)),
+                Some("--landlock") => {
+                    landlock = value.to_str().and_then(|it| it.parse().ok()).ok_or_else(bad)?;
+                }
+                _ => return Err(bad()),
+            }
+        }
+        match (state, program) {
+            (Some(state), Some(program)) => Ok(Options { state, program, landlock }),
+            _ => Err(usage.to_owned()),
+        }
+    }
+}
+
+/// The hub's `main`.
+pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
+    let options = match Options::parse(args) {
+        Ok(it) => it,
+        Err(why) => return leash::complain(2, &io::Error::other(why)),
+    };
+    // What is said here holds tokens and prompts.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(serve(options)));
+    match served {
+        Ok(()) => 0,
+        Err(err) => leash::complain(1, &err),
+    }
+}
+
+async fn serve(options: Options) -> io::Result<()> {
+    let mut incoming = Incoming::new(frames::stdin()?);
+    let hello = timeout(HELLO, incoming.next::<Call>()).await;
+    let Ok(Ok(Some((Call::Hello { v, nonce, office }, _)))) = hello else {
+        return Err(io::Error::other("nobody said hello"));
+    };
+    let is_name =
+        |it: &str| (1..=64).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric());
+    if v != LINK_VERSION || !is_name(&nonce) || !is_name(&office) {
+        return Err(io::Error::other("the office speaks another version"));
+    }
+    let runs = Runs::open(&options.state)?;
+    let mut stdout = frames::stdout()?;
+    let hello = serde_json::json!({
+        "tinyclaw": LINK_VERSION,
+        "nonce": nonce,
+        "version": env!("CARGO_PKG_VERSION"),
+        "platform": format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        "pid": std::process::id(),
+    });
+    stdout.write_all(format!("\x1e{hello}\n").as_bytes()).await?;
+    stdout.flush().await?;
+    let (out, frames) = mpsc::channel(FRAMES_AHEAD);
+    let writer = tokio::spawn(write(stdout, frames));
+    let mut hub = Hub { options, runs, office, out, pumps: HashMap::new() };
+    let served = hub.listen(incoming).await;
+    if let Err(err) = &served {
+        let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
+    }
+    drop(hub);
+    // What is on its way is still said, as long as somebody takes it.
+    let _ = timeout(HELLO, writer).await;
+    served
+}
+
+async fn write(mut to: Writer, mut frames: mpsc::Receiver<Vec<u8>>) {
+    while let Some(frame) = frames.recv().await {
+        if to.write_all(&frame).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Hub {
+    options: Options,
+    runs: Runs,
+    office: String,
+    out: mpsc::Sender<Vec<u8>>,
+    /// Whoever listens to a run, and the way to its hold.
+    pumps: HashMap<RunId, mpsc::UnboundedSender<Vec<u8>>>,
+}
+
+impl Hub {
+    async fn listen(&mut self, mut incoming: Incoming<frames::Reader>) -> io::Result<()> {
+        loop {
+            let Ok(frame) = timeout(SILENCE, incoming.next::<Call>()).await else { return Ok(()) };
+            let Some((call, body)) = frame? else { return Ok(()) };
+            match &call {
+                Call::Hello { .. } => return Err(io::Error::other("hello was said")),
+                Call::Ping {} => {
+                    let ping = encode(&call, b"");
+                    self.pumps.retain(|_, to| to.send(ping.clone()).is_ok());
+                    self.tell(&Told::Pong {}, b"").await;
+                }
+                Call::Start { run, token } => self.start(run.clone(), token.clone(), &body),
+                Call::Attach { run, token, offset } => {
+                    let (to, from) = mpsc::unbounded_channel();
+                    self.pumps.insert(run.clone(), to);
+                    let pump = Pump {
+                        runs: self.runs.clone(),
+                        run: run.clone(),
+                        token: token.clone(),
+                        sent: *offset,
+                        was_adopted: false,
+                        out: self.out.clone(),
+                    };
+                    tokio::spawn(pump.run(from));
+                }
+                Call::In { run, .. }
+                | Call::Note { run }
+                | Call::Seen { run, .. }
+                | Call::Order { run, .. } => {
+                    let pump = self.pumps.get(run);
+                    if pump.is_none_or(|it| it.send(encode(&call, &body)).is_err()) {
+                        self.pumps.remove(run);
+                        let why = Refusal::NotYours {};
+                        self.tell(&Told::Refused { run: run.clone(), why }, b"").await;
+                    }
+                }
+                Call::Runs {} => {
+                    let all = self.runs.all()?.into_iter();
+                    let lines: Vec<RunLine> = all
+                        .map(|run| RunLine { lives: self.runs.dir(&run).lives(), run })
+                        .collect();
+                    let body = serde_json::to_vec(&lines).unwrap_or_default();
+                    let body = if body.len() > BODY_BYTES_MAX { b"[]".to_vec() } else { body };
+                    self.tell(&Told::Runs {}, &body).await;
+                }
+                Call::Forget { run, token } => {
+                    if let Some(dir) = self.runs.find(run, token).filter(|it| !it.lives()) {
+                        let _ = dir.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, told: &Told, body: &[u8]) {
+        // Nobody takes it: the next read says that the connection is over.
+        let _ = self.out.send(encode(told, body)).await;
+    }
+
+    fn start(&self, run: RunId, token: RunToken, body: &[u8]) {
+        let job = serde_json::from_slice::<StartRun>(body).map(|start| Job {
+            state: self.options.state.clone(),
+            program: self.options.program.clone(),
+            landlock: self.options.landlock,
+            office: self.office.clone(),
+            run: run.clone(),
+            token: token.clone(),
+            start,
+        });
+        let (runs, out) = (self.runs.clone(), self.out.clone());
+        tokio::spawn(async move {
+            let begun = match job {
+                Ok(job) => begin(&runs, job).await,
+                Err(err) => Err(Refusal::Step { why: format!("cannot read what to start: {err}") }),
+            };
+            let told = match begun {
+                Ok(()) => Told::Started { run },
+                Err(why) => Told::Refused { run, why },
+            };
+            let _ = out.send(encode(&told, b"")).await;
+        });
+    }
+}
+
+/// Starts the hold of a run, unless it was started before: the answer may have been lost with the connection.
+async fn begin(runs: &Runs, job: Job) -> Result<(), Refusal> {
+    if runs.has(&job.run) {
+        return match runs.find(&job.run, &job.token) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::NotYours {}),
+        };
+    }
+    if let Some(flag) = arguments::not_ours(&job.start.args) {
+        return Err(Refusal::Arguments { flag: flag.chars().take(80).collect() });
+    }
+    let failed = |err: &dyn std::fmt::Display| Refusal::Step {
+        why: format!("cannot start the hold: {err}"),
+    };
+    #[expect(clippy::disallowed_methods, reason = "a hub starts holds")]
+    let mut hold = Command::new("/proc/self/exe")
+        .arg("hold")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(false)
+        .spawn()
+        .map_err(|err| failed(&err))?;
+    let bytes = serde_json::to_vec(&job).map_err(|err| failed(&err))?;
+    if let Some(mut stdin) = hold.stdin.take() {
+        stdin.write_all(&bytes).await.map_err(|err| failed(&err))?;
+    }
+    let mut line = String::new();
+    let stdout = hold.stdout.take().map(|it| BufReader::new(it.take(BODY_BYTES_MAX as u64)));
+    // Reaped as long as this hub is there, and by whoever inherits it later.
+    tokio::spawn(async move { hold.wait().await });
+    let Some(mut stdout) = stdout else { return Err(failed(&"no answer")) };
+    let answered = timeout(BEGIN, stdout.read_line(&mut line)).await;
+    match answered.ok().and_then(Result::ok).and_then(|_| serde_json::from_str(&line).ok()) {
+        Some(Answer { refused: None }) => Ok(()),
+        Some(Answer { refused: Some(why) }) => Err(why),
+        None => Err(failed(&"no answer")),
+    }
+}
+
+/// One run on its way to the office.
+struct Pump {
+    runs: Runs,
+    run: RunId,
+    token: RunToken,
+    sent: u64,
+    /// The office heard that once.
+    was_adopted: bool,
+    out: mpsc::Sender<Vec<u8>>,
+}
+
+impl Pump {
+    async fn run(mut self, mut from_office: mpsc::UnboundedReceiver<Vec<u8>>) {
+        let mut unheard = Duration::ZERO;
+        loop {
+            let Some(dir) = self.runs.find(&self.run, &self.token) else {
+                return self.refuse(Refusal::NotYours {}).await;
+            };
+            // Once it was heard, the office has to attach again: what was on its way to the hold may be lost.
+            if !self.was_adopted
+                && let Ok(stream) = connection::connect(&dir).await
+                && self.pass(stream, &mut from_office).await
+            {
+                return;
+            }
+            if !dir.lives() {
+                return self.tell_from_folder(&dir).await;
+            }
+            // It begins or ends at this moment.
+            if unheard > UNHEARD {
+                let why = "its hold does not answer".to_owned();
+                return self.refuse(Refusal::Step { why }).await;
+            }
+            sleep(POLL).await;
+            unheard += POLL;
+        }
+    }
+
+    /// Both directions, until the run is over (`true`) or the hold is gone.
+    async fn pass(
+        &mut self,
+        stream: tokio::net::UnixStream,
+        from_office: &mut mpsc::UnboundedReceiver<Vec<u8>>,
+    ) -> bool {
+        let (from, mut to) = stream.into_split();
+        let mut incoming = Incoming::new(from);
+        let (run, token) = (self.run.clone(), self.token.clone());
+        let attach = encode(&Call::Attach { run, token, offset: self.sent }, b"");
+        if to.write_all(&attach).await.is_err() {
+            return false;
+        }
+        let mut hears = true;
+        loop {
+            tokio::select! {
+                told = incoming.next::<Told>() => {
+                    let Ok(Some((told, body))) = told else { return false };
+                    match &told {
+                        Told::Out { at, .. } => self.sent = at + body.len() as u64,
+                        Told::Adopted { .. } => self.was_adopted = true,
+                        _ => {}
+                    }
+                    let is_over = matches!(told, Told::Exit { .. } | Told::Refused { .. } | Told::Bad { .. });
+                    if self.out.send(encode(&told, &body)).await.is_err() || is_over {
+                        return true;
+                    }
+                }
+                call = from_office.recv(), if hears => match call {
+                    // Why it hears no more is the last that it says.
+                    Some(call) => hears = to.write_all(&call).await.is_ok(),
+                    // The office listens by another pump, or not at all.
+                    None => return true,
+                },
+            }
+        }
+    }
+
+    /// A run whose hold is gone: what it left, and how it ended.
+    async fn tell_from_folder(&mut self, dir: &RunDir) {
+        let told = self.read_folder(dir).await;
+        if let Err(err) = told {
+            let why = format!("cannot read what the run left: {err}");
+            self.refuse(Refusal::Step { why }).await;
+        }
+    }
+
+    async fn read_folder(&mut self, dir: &RunDir) -> io::Result<()> {
+        let (kept, there) = spool::extent(dir.path())?;
+        // Killed: nobody knows how it ended, and what is there is all there is.
+        let exit = dir.exit().unwrap_or(RunExit { code: None, signal: None, size: there });
+        if !(kept..=there).contains(&self.sent) {
+            return Err(io::Error::other(format!(
+                "output from {} on is not there any more",
+                self.sent
+            )));
+        }
+        let run = || self.run.clone();
+        let mut frames = Vec::new();
+        if !self.was_adopted {
+            let adopted = Told::Adopted { run: run(), at: there, kept, seq: 0 };
+            frames.push(encode(&adopted, &dir.note()));
+        }
+        let err = dir.err();
+        if !err.is_empty() {
+            frames.push(encode(&Told::Err { run: run() }, &err[..err.len().min(BODY_BYTES_MAX)]));
+        }
+        for frame in frames {
+            self.out.send(frame).await.map_err(io::Error::other)?;
+        }
+        let mut chunk = vec![0; BODY_BYTES_MAX];
+        while self.sent < there {
+            let read = spool::read(dir.path(), self.sent, &mut chunk)?;
+            if read == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            let out = Told::Out { run: self.run.clone(), at: self.sent };
+            self.out.send(encode(&out, &chunk[..read])).await.map_err(io::Error::other)?;
+            self.sent += read as u64;
+        }
+        let exit = Told::Exit { run: self.run.clone(), exit };
+        self.out.send(encode(&exit, b"")).await.map_err(io::Error::other)
+    }
+
+    async fn refuse(&self, why: Refusal) {
+        let told = Told::Refused { run: self.run.clone(), why };
+        let _ = self.out.send(encode(&told, b"")).await;
+    }
+}
