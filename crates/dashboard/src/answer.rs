@@ -10,10 +10,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-
-use crate::api::Refused;
 
 /// An answer stops growing at this: long prompts would fill the memory.
 pub(crate) const ANSWER_BYTES_MAX: usize = 8 << 20;
@@ -25,6 +24,31 @@ const UNREAD_BYTES_MAX: usize = 32 << 20;
 const PART_BYTES: usize = 64 << 10;
 /// So long is waited for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A question that is not answered, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    why: String,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Error {
+            error: String,
+        }
+        let body = serde_json::to_string(&Error { error: self.why }).unwrap_or_default();
+        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+impl Refused {
+    /// Says why with a status.
+    pub(crate) fn new(status: StatusCode, why: impl ToString) -> Refused {
+        Refused { status, why: why.to_string() }
+    }
+}
 
 /// The places for large answers of one dashboard.
 #[derive(Debug)]

@@ -14,16 +14,16 @@ use tinyclaw_disk::follow::Position;
 use tinyclaw_domain::{Key, Model, ThreadId, Tier};
 use tokio::sync::Semaphore;
 
-use crate::answer::ANSWER_BYTES_MAX;
+use crate::answer::{ANSWER_BYTES_MAX, Refused};
 use crate::dashboard::Dashboard;
 use crate::feed::{self, Wish};
 use crate::index::{Filter, Index, Pick};
 use crate::log::{Log, pick_page, within};
 use crate::meta::{self, LEVEL, LEVELS, LogName};
 use crate::page::PAGE;
-use crate::redact::redacted;
+use crate::redact::redacted_json;
 use crate::rows::{self, LIVE_CHARS};
-use crate::shapes::{Lengths, Metrics, PageHead};
+use crate::shapes::{Hit, Lengths, Metrics, Page, SearchEnd, Searched};
 use crate::{scan, story};
 
 /// The most rows one answer holds.
@@ -39,29 +39,8 @@ const HITS_MAX: usize = 1_000;
 
 type Asked = State<Arc<Dashboard>>;
 
-/// A question that makes no sense, and why.
-#[derive(Debug)]
-pub(crate) struct Refused(StatusCode, String);
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Error {
-            error: String,
-        }
-        let body = serde_json::to_string(&Error { error: self.1 }).unwrap_or_default();
-        (self.0, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-    }
-}
-
-impl Refused {
-    pub(crate) fn new(status: StatusCode, why: impl ToString) -> Refused {
-        Refused(status, why.to_string())
-    }
-}
-
 fn bad(why: impl ToString) -> Refused {
-    Refused(StatusCode::BAD_REQUEST, why.to_string())
+    Refused::new(StatusCode::BAD_REQUEST, why.to_string())
 }
 
 /// The addresses.
@@ -86,7 +65,7 @@ pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
 }
 
 async fn nothing_here() -> Refused {
-    Refused(StatusCode::NOT_FOUND, "there is nothing at this address".into())
+    Refused::new(StatusCode::NOT_FOUND, "there is nothing at this address")
 }
 
 async fn page() -> Response {
@@ -95,10 +74,6 @@ async fn page() -> Response {
 
 fn json(it: &impl Serialize) -> Response {
     json_text(redacted_json(it))
-}
-
-fn redacted_json(it: &impl Serialize) -> String {
-    redacted(serde_json::to_string(it).unwrap_or_default())
 }
 
 fn json_text(text: String) -> Response {
@@ -120,7 +95,7 @@ async fn threads(State(it): Asked) -> Result<Response, Refused> {
     blocking(move || it.office.threads())
         .await?
         .map(|it| json(&it))
-        .map_err(|why| Refused(StatusCode::SERVICE_UNAVAILABLE, why))
+        .map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
 }
 
 async fn metrics(State(it): Asked) -> Response {
@@ -210,7 +185,7 @@ impl Rows {
 fn log_named(it: &Dashboard, name: &str) -> Result<Arc<Log>, Refused> {
     let name: LogName = name.parse().map_err(|_| {
         let names = LogName::ALL.map(LogName::as_str).join(", ");
-        Refused(StatusCode::NOT_FOUND, format!("no log is called {name:?}: there are {names}"))
+        Refused::new(StatusCode::NOT_FOUND, format!("no log is called {name:?}: there are {names}"))
     })?;
     Ok(Arc::clone(it.log(name)))
 }
@@ -242,30 +217,29 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
         let chars = rows.chars.unwrap_or(usize::MAX);
         // The place first: a row that comes in between is told twice, and not never.
         let place = log.place().to_string();
-        let (head, picks) = {
+        let (mut page, picks) = {
             let index = log.index();
+            let complete = index.complete;
             let Some(filter) = rows.filter(log.name, &index)? else {
-                let head = PageHead { first: 0, last: 0, complete: index.complete, place };
-                return Ok(page_json(&head, &[]));
+                let page = Page { first: 0, last: 0, complete, place, rows: Vec::new() };
+                return Ok(redacted_json(&page));
             };
             let (first, last) = index.ranks(&filter);
-            let head = PageHead { first, last, complete: index.complete, place };
-            (head, pick_page(&index, &filter, rows.from, n))
+            let picks = pick_page(&index, &filter, rows.from, n);
+            (Page { first, last, complete, place, rows: Vec::with_capacity(picks.len()) }, picks)
         };
-        let mut written = Vec::with_capacity(picks.len());
         let mut bytes = 0;
         for picks in batches(&picks) {
             for (pick, line) in picks.iter().zip(log.read(picks)) {
-                let row =
-                    rows::row_json(log.name, pick.row, Some(pick.rank), line.as_deref(), chars);
-                bytes += row.len();
-                written.push(row);
+                let row = rows::row(log.name, pick.row, Some(pick.rank), line.as_deref(), chars);
+                bytes += row.bytes;
+                page.rows.push(row);
             }
             if bytes > ANSWER_BYTES_MAX - READ_BYTES as usize {
                 break;
             }
         }
-        Ok(page_json(&head, &written))
+        Ok(redacted_json(&page))
     };
     it.answers.make(make).await
 }
@@ -306,11 +280,6 @@ async fn wait_for_past(it: &Dashboard, log: &Log, rows: &Rows, n: usize) -> Resu
     Ok(())
 }
 
-fn page_json(head: &PageHead, rows: &[String]) -> String {
-    let head = serde_json::to_string(head).unwrap_or_default();
-    format!(r#"{},"rows":[{}]}}"#, head.trim_end_matches('}'), rows.join(","))
-}
-
 #[derive(Deserialize)]
 struct RowQuery {
     row: i64,
@@ -325,10 +294,10 @@ async fn one_row(
     log.opened().await;
     let make = move || {
         let pick = log.index().row(query.row).ok_or_else(|| {
-            Refused(StatusCode::NOT_FOUND, format!("there is no row {}", query.row))
+            Refused::new(StatusCode::NOT_FOUND, format!("there is no row {}", query.row))
         })?;
         let line = log.read(&[pick]).pop().flatten();
-        Ok(rows::row_json(log.name, pick.row, None, line.as_deref(), usize::MAX))
+        Ok(redacted_json(&rows::row(log.name, pick.row, None, line.as_deref(), usize::MAX)))
     };
     it.answers.make(make).await
 }
@@ -423,7 +392,7 @@ async fn waiting(State(it): Asked, Path(place): Path<String>) -> Result<Response
     let waiting = blocking(move || it.office.waiting(&place).ok_or(place)).await?;
     waiting.map(|it| json(&it)).map_err(|place| {
         let places = "there are incoming, processing, outgoing and dead";
-        Refused(StatusCode::NOT_FOUND, format!("nothing waits in {place:?}: {places}"))
+        Refused::new(StatusCode::NOT_FOUND, format!("nothing waits in {place:?}: {places}"))
     })
 }
 
@@ -452,7 +421,7 @@ async fn search(
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut hits = 0;
-        let mut done = (0, 0);
+        let mut searched = Searched::default();
         if let Some(filter) = filter {
             let mut told = std::time::Instant::now();
             let say = |name: &str, data: String| {
@@ -466,26 +435,23 @@ async fn search(
                 &looked_for,
                 |pick, line, snippet| {
                     hits += 1;
-                    let row = rows::row_json(log.name, pick.row, None, Some(line), LIVE_CHARS);
-                    let snippet = [&snippet.before, &snippet.hit, &snippet.after];
-                    let snippet = serde_json::to_string(&snippet).unwrap_or_default();
-                    let data = redacted(format!(r#"{{"snippet":{snippet},"row":{row}}}"#));
-                    say("hit", data) && hits < hits_max
+                    let row = rows::row(log.name, pick.row, None, Some(line), LIVE_CHARS);
+                    let snippet = [snippet.before, snippet.hit, snippet.after];
+                    say("hit", redacted_json(&Hit { snippet, row })) && hits < hits_max
                 },
-                |bytes, all| {
-                    done = (bytes, all);
+                |done, all| {
+                    searched = Searched { done, all };
                     if told.elapsed() < Duration::from_millis(100) {
                         return !sender.is_closed();
                     }
                     told = std::time::Instant::now();
-                    say("progress", format!(r#"{{"done":{bytes},"all":{all}}}"#))
+                    say("progress", redacted_json(&searched))
                 },
             );
         }
         let mut out = String::new();
-        let more = hits >= hits_max;
-        let data = format!(r#"{{"done":{},"all":{},"hits":{hits},"more":{more}}}"#, done.0, done.1);
-        feed::event(&mut out, None, Some("end"), &data);
+        let end = SearchEnd { searched, hits, more: hits >= hits_max };
+        feed::event(&mut out, None, Some("end"), &redacted_json(&end));
         let _ = sender.blocking_send(out);
     });
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
@@ -501,5 +467,5 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| Refused(StatusCode::INTERNAL_SERVER_ERROR, "the server failed here".into()))
+        .map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed here"))
 }

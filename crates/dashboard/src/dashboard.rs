@@ -17,8 +17,8 @@ use crate::host::Host;
 use crate::index::Filter;
 use crate::log::Log;
 use crate::meta::{FLAG, LogName};
-use crate::office::{Office, ServiceState};
-use crate::shapes::{Counts, LogState, Rates, Status, ThreadSummary};
+use crate::office::Office;
+use crate::shapes::{Counts, LogState, Rates, ServiceState, Status, ThreadSummary};
 
 /// How often the host is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,13 +12,15 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tinyclaw_disk::follow::Position;
+use tinyclaw_disk::follow::{GapCause, Position};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::dashboard::Dashboard;
-use crate::log::{Log, Sent, gap_json};
+use crate::log::{Log, Sent};
 use crate::meta::{LogName, REPEATED};
+use crate::redact::redacted_json;
+use crate::shapes::{Gap, Rotated};
 
 /// A silent stream says that it lives.
 const BEAT: Duration = Duration::from_secs(15);
@@ -144,8 +146,8 @@ async fn begin(
             let next = there.unwrap_or(head);
             // Who had nothing of a file in which nothing is has lost nothing.
             if place.offset > 0 || there.is_some() {
-                let gap = gap_json(next, tinyclaw_disk::follow::GapCause::Overwritten);
-                event(greeting, None, Some("gap"), &with_log(&log, &gap, is_page));
+                let gap = Gap::new(is_page.then_some(log.name), next, GapCause::Overwritten);
+                event(greeting, None, Some("gap"), &redacted_json(&gap));
             }
             cursor(next, Position::start_of(place.segment))
         }
@@ -202,12 +204,12 @@ impl Feed {
     /// Writes the rows of one log that the client has not got yet.
     async fn take_rows(&mut self, at: usize, out: &mut String) {
         let cursor = &mut self.cursors[at];
-        let name = self.is_page.then_some(cursor.log.name.as_str());
+        let log = self.is_page.then_some(cursor.log.name);
         if cursor.log.rotations() != cursor.rotations {
             cursor.rotations = cursor.log.rotations();
             let place = cursor.log.place();
-            let data = format!(r#"{{"segment":{}}}"#, place.segment);
-            event(out, None, Some("rotated"), &with_log(&cursor.log, &data, self.is_page));
+            let rotated = Rotated { log, segment: place.segment };
+            event(out, None, Some("rotated"), &redacted_json(&rotated));
         }
         let gaps: Vec<_> = {
             let index = cursor.log.index();
@@ -221,8 +223,7 @@ impl Feed {
         for sent in rows {
             while gaps.peek().is_some_and(|(row, _)| *row <= sent.row) {
                 if let Some((row, cause)) = gaps.next() {
-                    let data = with_log(&self.cursors[at].log, &gap_json(row, cause), self.is_page);
-                    event(out, None, Some("gap"), &data);
+                    event(out, None, Some("gap"), &redacted_json(&Gap::new(log, row, cause)));
                     self.cursors[at].gaps += 1;
                 }
             }
@@ -230,14 +231,13 @@ impl Feed {
             self.cursors[at].place = sent.place;
             if sent.meta.marks & REPEATED == 0 {
                 let id = self.id();
-                event(out, Some(&id), name, &sent.json);
+                event(out, Some(&id), log.map(LogName::as_str), &sent.json);
             }
         }
         // A gap at the very end is told at once, not with the next row.
         let next = self.cursors[at].next;
         for (row, cause) in gaps.take_while(|(row, _)| *row <= next) {
-            let data = with_log(&self.cursors[at].log, &gap_json(row, cause), self.is_page);
-            event(out, None, Some("gap"), &data);
+            event(out, None, Some("gap"), &redacted_json(&Gap::new(log, row, cause)));
             self.cursors[at].gaps += 1;
         }
     }
@@ -256,7 +256,7 @@ impl Feed {
         let sample = self.dashboard.host.latest();
         if sample.at != self.sample_seen {
             self.sample_seen = sample.at;
-            event(out, None, Some("metrics"), &json(&*sample));
+            event(out, None, Some("metrics"), &redacted_json(&*sample));
         }
         let version = self.dashboard.state_version();
         let now = Instant::now();
@@ -264,7 +264,7 @@ impl Feed {
         if is_new || now >= self.state_said + STATE_INTERVAL {
             self.state_seen = version;
             self.state_said = now;
-            event(out, None, Some("state"), &json(&self.dashboard.tail_state()));
+            event(out, None, Some("state"), &redacted_json(&self.dashboard.tail_state()));
         }
         let pause = if version == self.state_seen { STATE_INTERVAL } else { STATE_PAUSE };
         self.state_said + pause
@@ -280,17 +280,6 @@ async fn rows_from(log: &Arc<Log>, next: i64) -> Vec<Sent> {
     let Ok(_place) = PLACES.acquire().await else { return Vec::new() };
     let log = Arc::clone(log);
     tokio::task::spawn_blocking(move || log.sent_from(next, BATCH_ROWS)).await.unwrap_or_default()
-}
-
-fn with_log(log: &Log, data: &str, is_page: bool) -> String {
-    match is_page {
-        true => format!(r#"{{"log":"{}",{}"#, log.name.as_str(), &data[1..]),
-        false => data.to_owned(),
-    }
-}
-
-fn json(it: &impl serde::Serialize) -> String {
-    crate::redact::redacted(serde_json::to_string(it).unwrap_or_default())
 }
 
 /// Writes one event. `data` is JSON and so has no newline.

@@ -14,13 +14,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tinyclaw_disk::follow::{Followed, Follower, GapCause, Polled, Position};
+use tinyclaw_disk::follow::{Followed, Follower, Polled, Position};
 use tinyclaw_disk::{follow, segments};
 use tokio::sync::watch;
 
 use crate::index::{BLOCK_BYTES, Filter, Index, PastRows, Pick, Volume};
 use crate::meta::{LogName, Meta, Reader};
-use crate::rows::{self, LIVE_CHARS};
+use crate::rows;
 
 /// How often a file is looked at when no word of a change came: inotify says nothing on some mounts.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -200,7 +200,7 @@ impl Log {
         let places = self.places_after(picks);
         let rows = picks.iter().zip(lines).zip(places);
         rows.map(|((pick, line), place)| {
-            let json = rows::row_json(self.name, pick.row, None, line.as_deref(), LIVE_CHARS);
+            let json = rows::row_json(self.name, pick.row, line.as_deref());
             Sent { row: pick.row, place, meta: pick.meta, json: json.into() }
         })
         .collect()
@@ -391,7 +391,7 @@ impl<'a> Tail<'a> {
                     }
                     let row = index.append(number, line.start, line.end.offset, meta);
                     drop(index);
-                    let json = rows::row_json(log.name, row, None, Some(line.bytes), LIVE_CHARS);
+                    let json = rows::row_json(log.name, row, Some(line.bytes));
                     // Ready first, then announced: who sees the new head finds the row.
                     log.keep_ready(Sent { row, place: line.end, meta, json: json.into() });
                     log.head.store(row + 1, Ordering::Release);
@@ -513,12 +513,6 @@ fn split_lines(start: u64, block: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
         line
     });
     lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace))
-}
-
-/// A gap, as clients are told.
-pub(crate) fn gap_json(row: i64, cause: GapCause) -> String {
-    let lossless = cause.is_lossless();
-    format!(r#"{{"row":{row},"cause":"{}","lossless":{lossless}}}"#, cause.as_str())
 }
 
 /// The last rows that a filter lets through, or a page of them.

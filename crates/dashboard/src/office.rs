@@ -4,16 +4,13 @@
 //! be read is said to be so; nothing here fails because of one.
 
 use std::path::Path;
-use std::time::Duration;
 
-use serde::Serialize;
-use tinyclaw_domain::{Health, Key, Progress, Threads};
+use tinyclaw_domain::{HistoryLine, Key, Message, Progress, Threads};
 use tinyclaw_ledger::{Progresses, StateDir, health, read_threads};
 use tinyclaw_queue::{Depth, Place, View};
 use tinyclaw_service::now_ms;
 
-use crate::shapes::Waiting;
-use crate::story::{InQueue, inward_line};
+use crate::shapes::{ServiceState, Waiting};
 
 /// The services whose health is shown, in this order. The dashboard writes no file, so it speaks for itself.
 const SERVICES: [&str; 3] = ["telegram", "processor", "broker"];
@@ -26,37 +23,19 @@ const DONE_MAX: usize = 20_000;
 const WAITING_MAX: usize = 200;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// One service, as far as the dashboard can know.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ServiceState {
-    /// Which one.
-    pub(crate) service: String,
-    /// `ok`, `not ready`, `dead`, `old` or `missing`.
-    pub(crate) state: &'static str,
-    /// How old its word is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) age_ms: Option<u64>,
-    /// What it said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<Health>,
-}
-
-impl ServiceState {
-    /// What a service's word of itself means when it is `age` old.
-    pub(crate) fn of(health: Health, age: Duration) -> ServiceState {
-        let state = if age > health::STALE_AFTER {
-            "old"
-        } else if !health.alive {
-            "dead"
-        } else if !health.ready {
-            "not ready"
-        } else {
-            "ok"
-        };
-        let age_ms = Some(age.as_millis() as u64);
-        ServiceState { service: health.service.clone(), state, age_ms, health: Some(health) }
-    }
+/// What the queue knows of a message.
+#[derive(Debug, Default)]
+pub(crate) struct InQueue {
+    /// The message's file.
+    pub(crate) message: Option<Message>,
+    /// The folder it is in.
+    pub(crate) place: Option<&'static str>,
+    /// Its place in its lane.
+    pub(crate) position: Option<usize>,
+    /// Why it was buried.
+    pub(crate) reason: Option<String>,
+    /// When it was queued, in ms since 1970.
+    pub(crate) queued_at: Option<u64>,
 }
 
 /// The small files of one state folder.
@@ -131,7 +110,7 @@ impl Office {
             // What has moved on meanwhile does not wait here any more.
             if let Ok(Some(message)) = self.queue.read(entry) {
                 bytes += message.message.len();
-                lines.push(inward_line(&message));
+                lines.push(HistoryLine::of(&message));
             }
         }
         let more = entries.len().saturating_sub(lines.len());

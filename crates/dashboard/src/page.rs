@@ -69,8 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_small_and_asks_nobody_else() {
-        assert!(PAGE.len() <= 120 * 1024, "{} bytes", PAGE.len());
+    fn the_page_asks_nobody_else() {
         for word in ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval("]
         {
             assert!(!PAGE.contains(word), "{word}");

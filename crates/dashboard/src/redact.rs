@@ -6,7 +6,13 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use tinyclaw_service::conceal;
+
+/// `it` as JSON without secrets. The shapes are ours: strings, numbers and maps with string keys always become JSON.
+pub(crate) fn redacted_json(it: &impl Serialize) -> String {
+    redacted(serde_json::to_string(it).unwrap_or_default())
+}
 
 /// `text` without secrets: each is replaced by `[hidden: …]`.
 pub(crate) fn redacted(text: String) -> String {

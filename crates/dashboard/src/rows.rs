@@ -1,14 +1,14 @@
 //! A line of a log as the page gets it: the typed line, its number, and what had to be cut.
 //!
 //! A line that does not have its log's shape is shown as it is, with the reason. Secrets are taken out last, on the
-//! finished JSON.
+//! finished JSON ([`redacted_json`]).
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tinyclaw_domain::{HistoryLine, PromptLine, RoutingLine};
 
 use crate::meta::{LEVELS, LogName, level_of};
-use crate::redact::redacted;
+use crate::redact::{redacted, redacted_json};
 
 /// How many characters of a text a live row and a row in a list carry.
 pub(crate) const LIVE_CHARS: usize = 600;
@@ -20,7 +20,7 @@ const BROKEN_CHARS: usize = 2_000;
 /// One row of a log.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Row<T> {
+pub(crate) struct Row {
     /// Its number among all rows.
     pub(crate) row: i64,
     /// Its number among those asked for, when a filter was given.
@@ -28,13 +28,30 @@ pub(crate) struct Row<T> {
     pub(crate) rank: Option<i64>,
     /// The line, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) line: Option<T>,
+    pub(crate) line: Option<Line>,
     /// Why there is no line, and what stands there instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) broken: Option<Broken>,
     /// Texts that were cut, with their whole length in characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cut: Vec<Cut>,
+    /// About how long it is as JSON.
+    #[serde(skip)]
+    pub(crate) bytes: usize,
+}
+
+/// A line of any log.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Line {
+    /// Of the history.
+    History(Box<HistoryLine>),
+    /// Of the routing log.
+    Routing(Box<RoutingLine>),
+    /// Of the prompts.
+    Prompt(Box<PromptLine>),
+    /// Of a text log.
+    Text(TextLine),
 }
 
 /// A line that cannot be shown as what it should be.
@@ -65,7 +82,7 @@ pub(crate) struct TextLine {
 }
 
 /// A line with texts that may be long.
-trait Line: DeserializeOwned + Serialize {
+trait LongTexts: DeserializeOwned {
     fn long_texts(&mut self) -> Vec<(&'static str, &mut String, Keep)>;
 }
 
@@ -77,19 +94,19 @@ enum Keep {
     End,
 }
 
-impl Line for HistoryLine {
+impl LongTexts for HistoryLine {
     fn long_texts(&mut self) -> Vec<(&'static str, &mut String, Keep)> {
         vec![("message", &mut self.message, Keep::Beginning)]
     }
 }
 
-impl Line for RoutingLine {
+impl LongTexts for RoutingLine {
     fn long_texts(&mut self) -> Vec<(&'static str, &mut String, Keep)> {
         vec![("rawInput", &mut self.raw_input, Keep::Beginning)]
     }
 }
 
-impl Line for PromptLine {
+impl LongTexts for PromptLine {
     fn long_texts(&mut self) -> Vec<(&'static str, &mut String, Keep)> {
         vec![
             ("systemPrompt", &mut self.system_prompt, Keep::Beginning),
@@ -98,63 +115,73 @@ impl Line for PromptLine {
     }
 }
 
-/// The row as JSON. `line` is `None` when the file it lay in is gone.
-pub(crate) fn row_json(
+/// A row of a log. `line` is `None` when the file it lay in is gone; longer texts than `chars_max` are cut.
+pub(crate) fn row(
     name: LogName,
     row: i64,
     rank: Option<i64>,
     line: Option<&[u8]>,
     chars_max: usize,
-) -> String {
-    let Some(line) = line else {
-        let why = "the file this row lay in was cut, replaced or removed".to_owned();
-        return finish::<TextLine>(&Row {
-            row,
-            rank,
-            line: None,
-            broken: Some(Broken { why, text: String::new() }),
-            cut: Vec::new(),
-        });
+) -> Row {
+    let read = match (name, line) {
+        (_, None) => {
+            let why = "the file this row lay in was cut, replaced or removed".to_owned();
+            Read { shown: Err(Broken { why, text: String::new() }), cut: Vec::new(), bytes: 0 }
+        }
+        (LogName::Messages, Some(line)) => typed(line, chars_max, Line::History),
+        (LogName::Routing, Some(line)) => typed(line, chars_max, Line::Routing),
+        (LogName::Prompts, Some(line)) => typed(line, chars_max, Line::Prompt),
+        (LogName::Telegram | LogName::Queue, Some(line)) => text(line),
     };
-    match name {
-        LogName::Messages => typed::<HistoryLine>(row, rank, line, chars_max),
-        LogName::Routing => typed::<RoutingLine>(row, rank, line, chars_max),
-        LogName::Prompts => typed::<PromptLine>(row, rank, line, chars_max),
-        LogName::Telegram | LogName::Queue => text(row, rank, line),
-    }
+    let (line, broken) = match read.shown {
+        Ok(it) => (Some(it), None),
+        Err(it) => (None, Some(it)),
+    };
+    Row { row, rank, line, broken, cut: read.cut, bytes: read.bytes }
 }
 
-fn typed<T: Line>(row: i64, rank: Option<i64>, line: &[u8], chars_max: usize) -> String {
+/// The row as JSON, as a live stream carries it.
+pub(crate) fn row_json(name: LogName, row: i64, line: Option<&[u8]>) -> String {
+    redacted_json(&self::row(name, row, None, line, LIVE_CHARS))
+}
+
+/// What was made of a line.
+struct Read {
+    shown: Result<Line, Broken>,
+    cut: Vec<Cut>,
+    bytes: usize,
+}
+
+fn typed<T: LongTexts>(line: &[u8], chars_max: usize, shown: fn(Box<T>) -> Line) -> Read {
     match serde_json::from_slice::<T>(line) {
-        Ok(mut line) => {
+        Ok(mut it) => {
             let mut cuts = Vec::new();
-            for (field, text, keep) in line.long_texts() {
+            let mut bytes = line.len();
+            for (field, text, keep) in it.long_texts() {
+                let whole = text.len();
                 if let Some(chars) = cut(text, chars_max, keep) {
                     cuts.push(Cut { field, chars });
+                    bytes = bytes.saturating_sub(whole.saturating_sub(text.len()));
                 }
             }
-            finish(&Row { row, rank, line: Some(line), broken: None, cut: cuts })
+            Read { shown: Ok(shown(Box::new(it))), cut: cuts, bytes }
         }
         Err(source) => {
             let mut text = String::from_utf8_lossy(line).into_owned();
             cut(&mut text, BROKEN_CHARS, Keep::Beginning);
-            let broken = Some(Broken { why: source.to_string(), text });
-            finish::<T>(&Row { row, rank, line: None, broken, cut: Vec::new() })
+            let bytes = text.len();
+            Read { shown: Err(Broken { why: source.to_string(), text }), cut: Vec::new(), bytes }
         }
     }
 }
 
-fn text(row: i64, rank: Option<i64>, line: &[u8]) -> String {
+fn text(line: &[u8]) -> Read {
     let mut text = without_escapes(&String::from_utf8_lossy(line));
     let whole = cut(&mut text, TEXT_CHARS, Keep::Beginning);
     let level = usize::from(level_of(line)).checked_sub(1).map_or("", |it| LEVELS[it]);
     let cut = whole.map(|chars| Cut { field: "text", chars }).into_iter().collect();
-    finish(&Row { row, rank, line: Some(TextLine { level, text }), broken: None, cut })
-}
-
-fn finish<T: Serialize>(row: &Row<T>) -> String {
-    // The shapes are ours: strings, numbers and maps with string keys always become JSON.
-    redacted(serde_json::to_string(row).unwrap_or_default())
+    let bytes = text.len();
+    Read { shown: Ok(Line::Text(TextLine { level, text })), cut, bytes }
 }
 
 /// Cuts `text` to `chars_max` characters; tells how many there were. Half a secret would not be known as one, so
@@ -198,7 +225,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_letters_and_says_so() {
         let line = r#"{"timestamp":1,"key":"tg-1","attempt":1,"messageId":"1_tg1","threadId":7,"channel":"telegram","direction":"in","sender":"Ada","message":"äöü😀!"}"#;
-        let json = row_json(LogName::Messages, 3, None, Some(line.as_bytes()), 4);
+        let json = redacted_json(&row(LogName::Messages, 3, None, Some(line.as_bytes()), 4));
         let row: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(row["line"]["message"], "äöü😀");
         assert_eq!(row["cut"][0]["chars"], 5);
@@ -206,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_line_of_another_shape_is_shown_as_it_is() {
-        let json = row_json(LogName::Routing, 3, None, Some(b"{\"half"), 600);
+        let json = row_json(LogName::Routing, 3, Some(b"{\"half"));
         let row: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(row["broken"]["text"], "{\"half");
         assert!(row["broken"]["why"].as_str().unwrap().contains("EOF"));
@@ -214,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_text_line_loses_its_colours() {
-        let json = row_json(LogName::Queue, 0, None, Some(b"\x1b[33m WARN\x1b[0m slow disk"), 600);
+        let json = row_json(LogName::Queue, 0, Some(b"\x1b[33m WARN\x1b[0m slow disk"));
         assert_eq!(json, r#"{"row":0,"line":{"level":"warn","text":" WARN slow disk"}}"#);
     }
 }

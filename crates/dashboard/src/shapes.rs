@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
-use tinyclaw_domain::{Direction, HistoryLine, Progress, Thread, ThreadId};
+use tinyclaw_disk::follow::GapCause;
+use tinyclaw_domain::{Direction, Health, HistoryLine, Progress, Thread, ThreadId};
+use tinyclaw_ledger::health;
 use tinyclaw_queue::Depth;
 
 use crate::host::Sample;
-use crate::office::ServiceState;
+use crate::meta::LogName;
+use crate::rows::Row;
 
 /// `/api/status`: everything at a glance.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +56,39 @@ pub(crate) struct ThreadSummary {
     /// What `threads.json` says.
     #[serde(flatten)]
     pub(crate) thread: Thread,
+}
+
+/// One service, as far as the dashboard can know.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceState {
+    /// Which one.
+    pub(crate) service: String,
+    /// `ok`, `not ready`, `dead`, `old` or `missing`.
+    pub(crate) state: &'static str,
+    /// How old its word is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) age_ms: Option<u64>,
+    /// What it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+}
+
+impl ServiceState {
+    /// What a service's word of itself means when it is `age` old.
+    pub(crate) fn of(health: Health, age: Duration) -> ServiceState {
+        let state = if age > health::STALE_AFTER {
+            "old"
+        } else if !health.alive {
+            "dead"
+        } else if !health.ready {
+            "not ready"
+        } else {
+            "ok"
+        };
+        let age_ms = Some(age.as_millis() as u64);
+        ServiceState { service: health.service.clone(), state, age_ms, health: Some(health) }
+    }
 }
 
 /// Messages and money.
@@ -103,10 +140,10 @@ pub(crate) struct LogState {
     pub(crate) place: String,
 }
 
-/// A page of rows. The rows themselves are made by `rows::row_json`.
-#[derive(Debug, Clone, Serialize)]
+/// A page of rows.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PageHead {
+pub(crate) struct Page {
     /// Rank of the first row that could be asked for.
     pub(crate) first: i64,
     /// The rank after the last one.
@@ -115,6 +152,69 @@ pub(crate) struct PageHead {
     pub(crate) complete: bool,
     /// A place in the log that no row after this page lies before: a stream from there misses none.
     pub(crate) place: String,
+    /// The rows.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A row that was found, on the stream of a search.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hit {
+    /// What stands before the hit, the hit, and what stands after it.
+    pub(crate) snippet: [String; 3],
+    /// The row.
+    pub(crate) row: Row,
+}
+
+/// How far a search is, on its stream.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Searched {
+    /// Bytes looked through.
+    pub(crate) done: u64,
+    /// Of so many.
+    pub(crate) all: u64,
+}
+
+/// What a search came to, at the end of its stream.
+#[derive(Debug, Serialize)]
+pub(crate) struct SearchEnd {
+    /// How far it came.
+    #[serde(flatten)]
+    pub(crate) searched: Searched,
+    /// How many rows were found.
+    pub(crate) hits: usize,
+    /// Whether it ended because these were enough.
+    pub(crate) more: bool,
+}
+
+/// Lines that a stream cannot tell.
+#[derive(Debug, Serialize)]
+pub(crate) struct Gap {
+    /// Of which log, on the page's stream of all logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<LogName>,
+    /// The row before which they are missing.
+    pub(crate) row: i64,
+    /// Why.
+    pub(crate) cause: &'static str,
+    /// Whether no line was lost all the same.
+    pub(crate) lossless: bool,
+}
+
+impl Gap {
+    /// The gap before `row`.
+    pub(crate) fn new(log: Option<LogName>, row: i64, cause: GapCause) -> Gap {
+        Gap { log, row, cause: cause.as_str(), lossless: cause.is_lossless() }
+    }
+}
+
+/// A log that goes on in a new file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rotated {
+    /// Which log, on the page's stream of all logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<LogName>,
+    /// The new file's number.
+    pub(crate) segment: u64,
 }
 
 /// `/api/prompts/lengths`: what the sparkline draws, oldest first.

@@ -4,13 +4,12 @@
 //! from working.
 
 use serde::de::DeserializeOwned;
-use tinyclaw_domain::{
-    Direction, HistoryLine, Key, Message, PromptLine, RoutingLine, ThreadId, ToolUse,
-};
+use tinyclaw_domain::{Direction, HistoryLine, Key, PromptLine, RoutingLine, ThreadId, ToolUse};
 
 use crate::dashboard::Dashboard;
 use crate::index::Filter;
 use crate::meta::LogName;
+use crate::office::InQueue;
 use crate::scan::rows_of_key;
 use crate::shapes::{Stage, Story, StoryRow};
 
@@ -26,21 +25,6 @@ pub(crate) struct Hint {
     pub(crate) thread: Option<ThreadId>,
     /// About when, in ms since 1970.
     pub(crate) at: Option<u64>,
-}
-
-/// What the queue knows of a message.
-#[derive(Debug, Default)]
-pub(crate) struct InQueue {
-    /// The message's file.
-    pub(crate) message: Option<Message>,
-    /// The folder it is in.
-    pub(crate) place: Option<&'static str>,
-    /// Its place in its lane.
-    pub(crate) position: Option<usize>,
-    /// Why it was buried.
-    pub(crate) reason: Option<String>,
-    /// When it was queued, in ms since 1970.
-    pub(crate) queued_at: Option<u64>,
 }
 
 /// Tells the story of `key`. Blocks for the disk.
@@ -70,30 +54,6 @@ pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
         place: known.queued.place,
         position: known.queued.position,
         reason: known.queued.reason,
-    }
-}
-
-/// A message as the history will have it.
-pub(crate) fn inward_line(it: &Message) -> HistoryLine {
-    HistoryLine {
-        timestamp: it.timestamp,
-        key: it.key.clone(),
-        attempt: it.attempts.run.max(1),
-        message_id: it.message_id.clone(),
-        thread_id: it.thread_id.clone(),
-        channel: it.channel,
-        direction: Direction::In,
-        sender: it.sender.clone(),
-        message: it.message.clone(),
-        model: None,
-        tier: None,
-        source: it.source,
-        source_thread_id: it.source_thread_id.clone(),
-        duration_ms: None,
-        cost_usd: None,
-        usage: None,
-        context_tokens: None,
-        tools: Vec::new(),
     }
 }
 
@@ -182,7 +142,7 @@ impl Known {
     /// What was said: the history's line, or what it will be while the message still waits.
     fn line(&self) -> Option<HistoryLine> {
         let inward = self.history.iter().rev().find(|it| it.direction == Direction::In);
-        inward.cloned().or_else(|| self.queued.message.as_ref().map(inward_line))
+        inward.cloned().or_else(|| self.queued.message.as_ref().map(HistoryLine::of))
     }
 
     fn outward(&self) -> Option<&HistoryLine> {

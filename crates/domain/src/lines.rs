@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Decision, Key, Model, SessionId, Source, ThreadId, Tier, ToolSpan, Usage};
+use crate::{
+    Channel, Decision, Key, Message, Model, SessionId, Source, ThreadId, Tier, ToolSpan, Usage,
+};
 
 /// One line of `message-history.jsonl`: a message in, or an answer out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +55,32 @@ pub struct HistoryLine {
     /// The tools the turn used, for answers: oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpan>,
+}
+
+impl HistoryLine {
+    /// A message as the history has it when it came in, or will have it. An answer's line is made of it, too.
+    pub fn of(message: &Message) -> HistoryLine {
+        HistoryLine {
+            timestamp: message.timestamp,
+            key: message.key.clone(),
+            attempt: message.attempts.run.max(1),
+            message_id: message.message_id.clone(),
+            thread_id: message.thread_id.clone(),
+            channel: message.channel,
+            direction: Direction::In,
+            sender: message.sender.clone(),
+            message: message.message.clone(),
+            model: None,
+            tier: None,
+            source: message.source,
+            source_thread_id: message.source_thread_id.clone(),
+            duration_ms: None,
+            cost_usd: None,
+            usage: None,
+            context_tokens: None,
+            tools: Vec::new(),
+        }
+    }
 }
 
 /// Which way a message went.

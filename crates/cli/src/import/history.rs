@@ -13,7 +13,9 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tinyclaw_disk::{Flush, replace, segment_path};
-use tinyclaw_domain::{Channel, Direction, HistoryLine, Key, Model, Source as Spoken, ThreadId};
+use tinyclaw_domain::{
+    Channel, Direction, HistoryLine, Key, Message, Model, Source as Spoken, ThreadId,
+};
 use tinyclaw_ledger::StateDir;
 
 use super::report::Part;
@@ -213,26 +215,15 @@ fn read_line(bytes: &[u8]) -> Result<HistoryLine, String> {
             &json!([timestamp, thread_id, direction, sender, old.message]).to_string(),
         )
     });
+    let line = HistoryLine::of(&Message::new(key, channel, thread_id, old.message, timestamp));
     Ok(HistoryLine {
-        timestamp,
-        attempt: 1,
-        message_id: message_id
-            .unwrap_or_else(|| format!("{timestamp}_{}", key.as_str().replace('-', ""))),
-        key,
-        thread_id,
-        channel,
+        message_id: message_id.unwrap_or_else(|| line.message_id.clone()),
         direction,
         sender,
-        message: old.message,
         model: old.model.as_deref().and_then(Model::of_name),
-        tier: None,
         source,
         source_thread_id: old.source_thread_id.and_then(|it| self::thread_id(&it).ok()),
-        duration_ms: None,
-        cost_usd: None,
-        usage: None,
-        context_tokens: None,
-        tools: Vec::new(),
+        ..line
     })
 }
 

@@ -11,7 +11,7 @@ mod small_files;
 mod threads;
 
 use tempfile::TempDir;
-use tinyclaw_domain::{Channel, Direction, HistoryLine, Key, Source, ThreadId};
+use tinyclaw_domain::{Channel, Direction, HistoryLine, Key, Message, ThreadId};
 use tinyclaw_ledger::StateDir;
 
 /// A fresh state folder, gone with the first value.
@@ -41,24 +41,11 @@ fn thread(text: &str) -> ThreadId {
 /// The answer to message `key` in a thread, at a time, at a price.
 fn answer(key: &str, thread: &str, timestamp: u64, cost_usd: f64) -> HistoryLine {
     let key: Key = key.parse().unwrap();
+    let message = Message::new(key, Channel::Telegram, self::thread(thread), "answer", timestamp);
     HistoryLine {
-        timestamp,
-        message_id: format!("{timestamp}_{key}"),
-        key,
-        attempt: 1,
-        thread_id: self::thread(thread),
-        channel: Channel::Telegram,
         direction: Direction::Out,
         sender: "Claude".to_owned(),
-        message: "answer".to_owned(),
-        model: None,
-        tier: None,
-        source: Source::User,
-        source_thread_id: None,
-        duration_ms: None,
         cost_usd: Some(cost_usd),
-        usage: None,
-        context_tokens: None,
-        tools: Vec::new(),
+        ..HistoryLine::of(&message)
     }
 }

@@ -411,25 +411,16 @@ pub(crate) async fn background(office: Arc<Office>) {
             text = format!("*`{}` has ended:*\n\n{text}", conceal(task).replace('`', "'"));
         }
         let key = Key::hashed("bg", &format!("{}-{}", said.session, uuid::Uuid::new_v4()));
+        let mut out = Message::new(key, Channel::Telegram, said.thread.clone(), "", now_ms());
+        out.source = Source::System;
         let line = HistoryLine {
-            timestamp: now_ms(),
-            key: key.clone(),
-            attempt: 1,
-            message_id: format!("{}_{}", now_ms(), key.as_str().replace('-', "")),
-            thread_id: said.thread.clone(),
-            channel: Channel::Telegram,
             direction: Direction::Out,
             sender: "Claude".to_owned(),
             message: text.clone(),
             model: said.model.as_deref().and_then(Model::of_name),
-            tier: None,
-            source: Source::System,
-            source_thread_id: None,
-            duration_ms: None,
             cost_usd: Some(said.cost_usd),
             usage: Some(said.usage),
-            context_tokens: None,
-            tools: Vec::new(),
+            ..HistoryLine::of(&out)
         };
         lock(&office.costs).add(&line);
         if let Err(err) = office.journal.history(&line) {
@@ -438,8 +429,6 @@ pub(crate) async fn background(office: Arc<Office>) {
         if !office.is_in_telegram(&said.thread) {
             continue;
         }
-        let mut out = Message::new(key, Channel::Telegram, said.thread.clone(), "", now_ms());
-        out.source = Source::System;
         out.reply = Some(Reply {
             text,
             outcome: Outcome::Answered,

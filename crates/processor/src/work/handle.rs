@@ -245,8 +245,9 @@ impl Office {
             duration_ms: Some(end.duration.as_millis() as u64),
             cost_usd: Some(end.cost_usd),
             usage: Some(end.usage),
+            attempt: 1,
             source: Source::System,
-            ..self.in_line(message, 1)
+            ..HistoryLine::of(message)
         };
         lock(&self.costs).add(&line);
         self.note_history(line);
@@ -256,7 +257,7 @@ impl Office {
     /// Notes a message that came in.
     pub(crate) fn log_in(&self, message: &Message, attempt: u32) {
         let said = conceal(&message.message).into_owned();
-        let line = HistoryLine { message: said, ..self.in_line(message, attempt) };
+        let line = HistoryLine { attempt, message: said, ..HistoryLine::of(message) };
         self.note_history(line);
     }
 
@@ -289,7 +290,7 @@ impl Office {
             context_tokens: reply.context_tokens,
             tools: reply.tools.clone(),
             source: Source::System,
-            ..self.in_line(message, attempt)
+            ..HistoryLine::of(message)
         };
         if let Some(Checkpoint { session_id: session, .. }) = &message.checkpoint
             && reply.model.is_some()
@@ -316,29 +317,6 @@ impl Office {
         lock(&self.costs).add(&out);
         self.note_history(out);
         self.warn_of_budget(&message.thread_id);
-    }
-
-    fn in_line(&self, message: &Message, attempt: u32) -> HistoryLine {
-        HistoryLine {
-            timestamp: message.timestamp,
-            key: message.key.clone(),
-            attempt,
-            message_id: message.message_id.clone(),
-            thread_id: message.thread_id.clone(),
-            channel: message.channel,
-            direction: Direction::In,
-            sender: message.sender.clone(),
-            message: String::new(),
-            model: None,
-            tier: None,
-            source: message.source,
-            source_thread_id: message.source_thread_id.clone(),
-            duration_ms: None,
-            cost_usd: None,
-            usage: None,
-            context_tokens: None,
-            tools: Vec::new(),
-        }
     }
 
     /// Flushes the lines of a message before it moves on: from there nobody writes them again after a power cut. An answer

@@ -4,5 +4,6 @@ mod arrows;
 mod circles;
 mod formats;
 mod neighbours;
+mod page;
 mod sentences;
 mod sources;

@@ -97,7 +97,7 @@ impl<'a> Demo<'a> {
             Model::Sonnet => 0.021,
             Model::Opus => 0.14,
         } * self.chance.random_range(0.6..1.9);
-        self.append("message-history.jsonl", &self.inward(&message));
+        self.append("message-history.jsonl", &HistoryLine::of(&message));
         self.append("routing-log.jsonl", &routing_line(&message, routed, decision));
         let prompt = self.prompt(it, &message, asked, model);
         self.append("logs/prompts.jsonl", &prompt);
@@ -119,7 +119,7 @@ impl<'a> Demo<'a> {
             cost_usd: Some(cost),
             usage: Some(usage),
             tools: tools(working),
-            ..self.inward(&message)
+            ..HistoryLine::of(&message)
         };
         self.append("message-history.jsonl", &answer);
         self.log_lines(&message, model, routed, answered);
@@ -140,29 +140,6 @@ impl<'a> Demo<'a> {
                 Some("Two ways: 1. smaller photographs, 2. load them late.".into());
         }
         message
-    }
-
-    fn inward(&self, message: &Message) -> HistoryLine {
-        HistoryLine {
-            timestamp: message.timestamp,
-            key: message.key.clone(),
-            attempt: 1,
-            message_id: message.message_id.clone(),
-            thread_id: message.thread_id.clone(),
-            channel: message.channel,
-            direction: Direction::In,
-            sender: message.sender.clone(),
-            message: message.message.clone(),
-            model: None,
-            tier: None,
-            source: message.source,
-            source_thread_id: None,
-            duration_ms: None,
-            cost_usd: None,
-            usage: None,
-            context_tokens: None,
-            tools: Vec::new(),
-        }
     }
 
     fn decision(&mut self, it: &Exchange, message: &Message) -> Decision {
@@ -410,7 +387,7 @@ impl<'a> Demo<'a> {
         self.number += 1;
         let mut message = self.message(&EXCHANGES[5], now - 240_000);
         message.attempts.run = 5;
-        self.append("message-history.jsonl", &self.inward(&message));
+        self.append("message-history.jsonl", &HistoryLine::of(&message));
         self.queue_file("dead", &message, now - 239_990, None);
         self.number += 1;
         let mut message = self.message(&EXCHANGES[3], now - 60_000);
@@ -456,7 +433,7 @@ impl<'a> Demo<'a> {
     fn begun(&mut self, it: &Exchange, message: &Message, at: u64) {
         let decision = self.decision(it, message);
         let model = decision.effective_model;
-        self.append("message-history.jsonl", &self.inward(message));
+        self.append("message-history.jsonl", &HistoryLine::of(message));
         self.append("routing-log.jsonl", &routing_line(message, at, decision));
         let prompt = self.prompt(it, message, at + 20, model);
         self.append("logs/prompts.jsonl", &prompt);
