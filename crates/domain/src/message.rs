@@ -198,16 +198,17 @@ pub enum Source {
     System,
 }
 
-/// How often a message was tried, on each side of the queue. Counted before the work.
+/// How often a message was tried, on each side of the queue. An attempt is counted when it ends; one that
+/// died is counted by whoever finds the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attempts {
-    /// Turns begun.
+    /// Turns that ended.
     #[serde(default)]
     pub run: u32,
-    /// Deliveries begun.
+    /// Deliveries that ended.
     #[serde(default)]
     pub send: u32,
-    /// How often whoever worked on it died.
+    /// How often whoever worked on it died, since the last answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub deaths: u32,
 }
@@ -268,7 +269,7 @@ pub enum Command {
     },
     /// End the session; the next message begins a new one.
     Reset {},
-    /// Work in another directory. `outside` says that an admin allowed one beyond the roots.
+    /// Work in another directory. `admin` says that an admin asked, who may go beyond the roots.
     Setdir {
         /// The directory.
         dir: String,

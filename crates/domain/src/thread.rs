@@ -27,9 +27,6 @@ pub struct Thread {
     /// The model the user pinned this thread to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Model>,
-    /// The engine that answers here, when it is not the office's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine: Option<String>,
     /// What Claude may do without asking.
     #[serde(default)]
     pub permission_mode: PermissionMode,

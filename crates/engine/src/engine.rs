@@ -15,15 +15,15 @@ use tinyclaw_domain::{SessionId, ThreadId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{EngineConfig, Landlock, Mode};
+use crate::config::{EngineConfig, Landlock};
 use crate::confined::{Confined, ConfinedError, Said};
-use crate::failure::{Advice, TurnFailure};
+use crate::failure::TurnFailure;
 use crate::launch::Launcher;
 use crate::leash::folders::{self, Relation};
 use crate::local::LocalLauncher;
 use crate::pool::Pool;
-use crate::transcript::{FinishedReply, Trace};
-use crate::turn::{Background, SessionSpec, Turn, TurnControl, TurnRequest};
+use crate::transcript::Trace;
+use crate::turn::{Background, Turn, TurnControl, TurnRequest};
 
 /// The CLI's version that this engine was tested with. A newer one is reported, not feared.
 pub const PINNED_VERSION: &str = "2.1.332";
@@ -91,13 +91,6 @@ pub struct VersionReport {
     pub unknown: BTreeMap<String, u64>,
 }
 
-impl VersionReport {
-    /// Whether another version runs than was tested.
-    pub fn is_other(&self) -> bool {
-        self.seen.as_deref().is_some_and(|it| it != self.pinned)
-    }
-}
-
 impl Engine {
     /// An engine whose Claudes run on this machine. Starts no process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
@@ -128,15 +121,6 @@ impl Engine {
         let begun = Instant::now();
         tokio::spawn(async move { pool.run(request, begun, events_to, controls).await });
         Turn { events, control: TurnControl { to: controls_to } }
-    }
-
-    /// Starts a thread's process ahead of its next turn, unless it is there or busy. Never fails: the turn will say.
-    pub fn prewarm(&self, session: SessionSpec) {
-        if self.0.config().mode == Mode::Spawn {
-            return;
-        }
-        let pool = self.0.clone();
-        tokio::spawn(async move { pool.prewarm(session).await });
     }
 
     /// Puts another configuration in force. A turn in flight ends under the one it began with; a process that was
@@ -191,20 +175,6 @@ impl Engine {
             tracing::warn!(thread.id = %thread, "the transcript of thread {thread} is not read: {err}");
             Trace::Unseen
         })
-    }
-
-    /// The finished answer to this turn, if the transcript has one: then Claude is not asked again.
-    pub fn transcript_reply(
-        &self,
-        thread: &ThreadId,
-        cwd: &Path,
-        session: &SessionId,
-        turn_uuid: &str,
-    ) -> Option<FinishedReply> {
-        match self.trace(thread, cwd, session, turn_uuid) {
-            Trace::Finished(reply) => Some(reply),
-            Trace::Unseen | Trace::Begun => None,
-        }
     }
 
     /// Makes a session known in another directory too, where a thread moves. `false`: there is no such session.
@@ -266,17 +236,5 @@ impl Engine {
     /// How many processes there are, busy ones included.
     pub fn processes(&self) -> usize {
         self.0.count()
-    }
-}
-
-impl Probe {
-    /// Whether whatever paused the engine is over: it answers, or fails in a way that concerns one message only.
-    pub fn is_ready(&self) -> bool {
-        match self {
-            Probe::Ready => true,
-            Probe::NotReady(failure) => {
-                matches!(failure.advice(), Advice::Report | Advice::OfferToContinue)
-            }
-        }
     }
 }

@@ -235,16 +235,6 @@ impl Pool {
         self.make_room(self.config().warm_max).await;
     }
 
-    /// Starts a process ahead of its turn.
-    pub(crate) async fn prewarm(&self, session: SessionSpec) {
-        let desk = self.desk(&session.thread);
-        let Ok(_lane) = desk.lane.try_lock() else { return };
-        if let Err(err) = self.ready(&desk, &session).await {
-            tracing::warn!(thread.id = %session.thread, "cannot start claude ahead: {err}");
-        }
-        desk.touch();
-    }
-
     /// See [`Engine::run_confined`](crate::Engine::run_confined).
     pub(crate) async fn run_confined(&self, order: Confined) -> Result<Said, ConfinedError> {
         let desk = self.desk(&order.thread);

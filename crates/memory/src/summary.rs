@@ -160,11 +160,6 @@ impl Memory {
         Ok(path)
     }
 
-    /// Whether a session has its summary.
-    pub fn has_summary(&self, who: &ThreadId, session: &SessionId) -> Result<bool, MemoryError> {
-        Ok(self.summary_names(who)?.iter().any(|(_, it, _)| it == session))
-    }
-
     /// The last `count` summaries, newest first. A file whose name says neither day nor session is a person's own, and is
     /// left alone.
     pub fn summaries(&self, who: &ThreadId, count: usize) -> Result<Vec<SummaryFile>, MemoryError> {

@@ -114,7 +114,6 @@ impl Office {
             session_id: None,
             model: None,
             pin: None,
-            engine: None,
             permission_mode: match settings.engine.permission {
                 Permission::Ask => PermissionMode::Ask,
                 Permission::AcceptEdits => PermissionMode::AcceptEdits,

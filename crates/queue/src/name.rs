@@ -1,4 +1,5 @@
-//! File names: everything the scheduler needs to know of a message, so that it never opens a file to choose one.
+//! File names: what a claim needs to know of a message to choose it. Only a claim for one channel opens the chosen file to
+//! see whether it is of that channel.
 //!
 //! `<prio>-<ulid>~<lane>~<key>[~<epoch>].json`. The order of a lane is the order of its names. The epoch is the time
 //! before which the message must not be tried again; each move back gives a greater one, so that of two places where

@@ -19,10 +19,6 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::conceal;
 
-/// A text log rotates at this size.
-pub const TEXT_LOG_BYTES_MAX: u64 = 10 * 1000 * 1000;
-/// And so many files of it stay, the one being written included.
-pub const TEXT_LOG_FILES_MAX: usize = 5;
 /// A longer line is cut: no log line is worth more, and a reader must be able to hold one.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 

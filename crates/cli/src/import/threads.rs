@@ -132,7 +132,6 @@ fn thread(
         session_id,
         model: text("model").and_then(Model::of_name),
         pin: None,
-        engine: None,
         permission_mode: match settings.engine.permission {
             Permission::Ask => PermissionMode::Ask,
             Permission::AcceptEdits => PermissionMode::AcceptEdits,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tinyclaw_domain::approval::Rule;
 use tinyclaw_domain::{PermissionAnswer, PermissionMode, ThreadId};
 use tinyclaw_engine::{
-    Advice, Draft, Landlock, Mode, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
+    Advice, Draft, Landlock, Mode, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
 };
 
 use crate::desk::{Desk, eventually, is_unconfined, new_session, tool, until};
@@ -362,9 +362,9 @@ async fn a_probe_tells_whether_there_is_a_login_and_leaves_nothing() {
         let login = it.state.join("files/probe/login");
         it.env.insert("TINYCLAW_DEMO_LOGIN".to_owned(), login.display().to_string());
     });
-    assert!(!desk.engine.probe().await.is_ready());
+    assert!(matches!(desk.engine.probe().await, Probe::NotReady(_)));
     std::fs::write(desk.path("state/files/probe/login"), "").unwrap();
-    assert!(desk.engine.probe().await.is_ready());
+    assert!(matches!(desk.engine.probe().await, Probe::Ready));
     assert!(!desk.path("home/.claude/projects").exists());
 }
 

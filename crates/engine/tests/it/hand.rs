@@ -123,26 +123,6 @@ async fn a_turn_handed_to_a_dead_process_is_started_on_a_new_one_without_a_word(
     assert_eq!((end.outcome, end.text.as_str()), (TurnOutcome::Answered, "2"));
 }
 
-/// Started ahead, it never had a turn; that changes nothing.
-#[tokio::test]
-async fn a_turn_handed_to_a_process_that_died_before_its_first_is_started_on_a_new_one() {
-    let (desk, mut hands) = desk();
-    desk.engine.prewarm(desk.spec.clone());
-    let mut first = next(&mut hands).await;
-    first.gets_ready().await;
-    // The engine reads in order: what it does after this line, it does knowing that the process is ready.
-    let ask = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
-    first.says(json!({ "type": "control_request", "request_id": "q", "request": ask })).await;
-    assert_eq!(first.hears().await["response"]["request_id"], "q");
-    let turn = desk.ask("one");
-    first.hears().await;
-    first.dies();
-    let mut second = next(&mut hands).await;
-    second.gets_ready().await;
-    second.answers("1").await;
-    assert_eq!(turn.end().await.unwrap().text, "1");
-}
-
 /// What Claude has heard it may have begun: whether to ask again is not the engine's to say.
 #[tokio::test]
 async fn a_turn_that_was_heard_before_the_process_died_is_a_crash() {

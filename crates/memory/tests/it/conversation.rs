@@ -46,7 +46,7 @@ fn conversations_go_when_their_time_is_over_and_summaries_stay() {
     assert_eq!(memory.retire(later, Some(11 * day)).unwrap(), 0);
     assert_eq!(memory.retire(later, Some(9 * day)).unwrap(), 1);
     assert_eq!(memory.turns(&ada, &session(1)).unwrap(), 0);
-    assert!(memory.has_summary(&ada, &session(1)).unwrap());
+    assert_eq!(memory.summaries(&ada, 9).unwrap()[0].session, session(1));
 }
 
 #[test]

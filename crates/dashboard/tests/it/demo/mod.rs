@@ -330,7 +330,6 @@ impl<'a> Demo<'a> {
                     None,
                 ][at],
                 pin: (id == 12).then_some(Model::Haiku),
-                engine: None,
                 permission_mode: if id == 3 {
                     PermissionMode::AcceptEdits
                 } else {
