@@ -12,14 +12,13 @@ impl Given<'_> {
         let threads = threads::listed(&self.commands.state);
         let mut words = format!("**TinyClaw {}**\n", env!("CARGO_PKG_VERSION"));
         let desk = threads.get(&self.thread);
-        let engine = desk.and_then(|it| it.engine.as_deref()).unwrap_or("the office's engine");
         let cwd = desk.map_or_else(
             || settings.0.default_cwd().join(self.thread.as_str()).display().to_string(),
             |it| it.cwd.clone(),
         );
         let _ = write!(
             words,
-            "{}, answered by {engine}, working in `{cwd}`.\n\nWrite, and Claude answers. `/help` lists what else can be said.",
+            "{}, answered by the office's engine, working in `{cwd}`.\n\nWrite, and Claude answers. `/help` lists what else can be said.",
             self.place(),
         );
         words
