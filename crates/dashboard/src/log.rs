@@ -311,8 +311,9 @@ struct Past {
 
 impl<'a> Tail<'a> {
     fn new(log: &'a Log) -> Tail<'a> {
-        let follower =
-            Follower::from_end(&log.path).unwrap_or_else(|_| Follower::from_start(&log.path));
+        let follower = Follower::from_end(&log.path)
+            .or_else(|_| Follower::from_start(&log.path))
+            .unwrap_or_else(|_| Follower::resume(&log.path, Position::start_of(1)));
         Tail {
             log,
             follower,
@@ -343,7 +344,8 @@ impl<'a> Tail<'a> {
     }
 
     fn older_bytes(&self, segment: u64) -> u64 {
-        let older = segments(&self.log.path).into_iter().filter(|(it, _)| *it < segment);
+        let older = segments(&self.log.path).unwrap_or_default();
+        let older = older.into_iter().filter(|(it, _)| *it < segment);
         older.filter_map(|(_, path)| std::fs::metadata(path).ok()).map(|it| it.len()).sum()
     }
 
@@ -360,7 +362,7 @@ impl<'a> Tail<'a> {
 
     fn segment_before(&self, segment: u64) -> Option<Past> {
         let (number, path) =
-            segments(&self.log.path).into_iter().rev().find(|(number, path)| {
+            segments(&self.log.path).ok()?.into_iter().rev().find(|(number, path)| {
                 *number < segment && path.metadata().is_ok_and(|it| it.len() > 0)
             })?;
         let file = File::open(path).ok()?;
@@ -426,7 +428,8 @@ impl<'a> Tail<'a> {
     }
 
     fn retire(&self) {
-        let there = segments(&self.log.path);
+        // Nothing is taken for gone that could not be looked for.
+        let Ok(there) = segments(&self.log.path) else { return };
         let live = there.last().map_or(1, |(it, _)| it + 1);
         let is_there = |segment| segment >= live || there.iter().any(|(it, _)| *it == segment);
         self.log.index_mut().retire(is_there);

@@ -6,11 +6,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::DiskError;
+use crate::reading::{fill_exactly, read_dir};
 
 /// When a log rotates, and how long its old segments stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Appender {
         self.length = file.metadata()?.len();
         let mut last = [b'\n'];
         if self.length > 0 {
-            file.read_exact_at(&mut last, self.length - 1)?;
+            fill_exactly(&file, &mut last, self.length - 1)?;
         }
         if last != [b'\n'] {
             file.write_all(b"\n")?;
@@ -143,15 +143,23 @@ impl Appender {
     }
 
     fn rotate_at(&mut self, now: SystemTime) -> Result<(), DiskError> {
-        let segments = segments(&self.path);
+        // Whoever does not know what is there would give a number for the second time.
+        let segments = self.segments()?;
         let next = segments.last().map_or(1, |(number, _)| number + 1);
         // Under its number nobody would flush it any more.
         self.untold = self.sync().err();
         crate::rename(&self.path, &segment_path(&self.path, next))?;
         self.file = None;
         self.length = 0;
-        self.remove_surplus(now);
+        // What is too much now is too much at the next rotation as well.
+        let _ = self.remove_surplus(now);
         Ok(())
+    }
+
+    fn segments(&self) -> Result<Vec<(u64, PathBuf)>, DiskError> {
+        let fail =
+            |source| DiskError { step: "list the segments of", path: self.path.clone(), source };
+        segments(&self.path).map_err(fail)
     }
 
     /// Removes segments that are more or older than the rotation keeps. Done at every rotation; once a day is right for
@@ -165,12 +173,11 @@ impl Appender {
         if is_old {
             return self.rotate_at(now);
         }
-        self.remove_surplus(now);
-        Ok(())
+        self.remove_surplus(now)
     }
 
-    fn remove_surplus(&self, now: SystemTime) {
-        let segments = segments(&self.path);
+    fn remove_surplus(&self, now: SystemTime) -> Result<(), DiskError> {
+        let segments = self.segments()?;
         let surplus =
             self.rotation.segments_max.map_or(0, |most| segments.len().saturating_sub(most));
         for (at, (_, path)) in segments.iter().enumerate() {
@@ -188,26 +195,30 @@ impl Appender {
                 let _ = OpenOptions::new().write(true).open(path).and_then(|it| it.set_len(0));
             }
         }
+        Ok(())
     }
 }
 
-/// The numbered segments of a log, oldest first.
-pub fn segments(path: &Path) -> Vec<(u64, PathBuf)> {
+/// The numbered segments of a log, oldest first; none when there is no such folder.
+pub fn segments(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let (stem, extension) = split(path);
-    let Some(dir) = path.parent() else { return Vec::new() };
+    let Some(dir) = path.parent() else { return Ok(Vec::new()) };
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let number =
-                name.strip_prefix(&format!("{stem}."))?.strip_suffix(&format!(".{extension}"))?;
-            Some((number.parse().ok()?, entry.path()))
-        })
-        .collect();
+    let entries = match read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let number = |name: &std::ffi::OsStr| -> Option<u64> {
+        let rest = name.to_str()?.strip_prefix(&stem)?.strip_prefix('.')?;
+        rest.strip_suffix(&extension)?.strip_suffix('.')?.parse().ok()
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        found.extend(number(&entry.file_name()).map(|it| (it, entry.path())));
+    }
     found.sort_unstable();
-    found
+    Ok(found)
 }
 
 /// Where segment `number` of a log lies.
@@ -236,7 +247,7 @@ mod tests {
         for line in ["1234567", "abcdefg", "ABCDEFG", "last"] {
             log.append(line.as_bytes()).unwrap();
         }
-        let numbers: Vec<u64> = segments(&path).iter().map(|(it, _)| *it).collect();
+        let numbers: Vec<u64> = segments(&path).unwrap().iter().map(|(it, _)| *it).collect();
         assert_eq!(numbers, [2, 3]);
         assert_eq!(std::fs::read_to_string(segment_path(&path, 3)).unwrap(), "ABCDEFG\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "last\n");
@@ -261,14 +272,17 @@ mod tests {
         log.append(b"old").unwrap();
         let now = SystemTime::now();
         log.retire(now + 6 * day).unwrap();
-        assert!(segments(&path).is_empty(), "too young to be set aside");
+        assert!(segments(&path).unwrap().is_empty(), "too young to be set aside");
         log.retire(now + 8 * day).unwrap();
-        assert_eq!(segments(&path).len(), 1);
+        assert_eq!(segments(&path).unwrap().len(), 1);
         log.append(b"new").unwrap();
         log.retire(now + 15 * day).unwrap();
-        assert!(!segments(&path).iter().any(|(number, _)| *number == 1), "its time is over");
+        assert!(
+            !segments(&path).unwrap().iter().any(|(number, _)| *number == 1),
+            "its time is over"
+        );
         log.retire(now + 60 * day).unwrap();
-        let left: Vec<u64> = segments(&path).iter().map(|(number, _)| *number).collect();
+        let left: Vec<u64> = segments(&path).unwrap().iter().map(|(number, _)| *number).collect();
         assert_eq!(left, [2], "the number stays, so that it is not given again");
         assert_eq!(std::fs::read(segment_path(&path, 2)).unwrap(), b"");
     }

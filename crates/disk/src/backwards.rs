@@ -3,12 +3,13 @@
 //! Nothing here knows what a line means. A line that is still being written is not a line yet, and one longer than
 //! [`LINE_BYTES_MAX`] is passed over.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use memchr::memrchr;
 
+use crate::reading::{fill_exactly, open_to_read};
 use crate::{DiskError, segments};
 
 /// A longer line is no line of ours.
@@ -34,7 +35,8 @@ pub struct Line {
 pub fn backwards(path: &Path) -> Result<Backwards, DiskError> {
     // The file first, the segments after: should it be rotated in between, it is known by its inode.
     let current = open(path)?;
-    let mut rest = segments(path);
+    let fail = |source| DiskError { step: "list the segments of", path: path.to_owned(), source };
+    let mut rest = segments(path).map_err(fail)?;
     let mut number = rest.last().map_or(1, |(number, _)| number + 1);
     if let Some(file) = &current {
         let ours = file.inode;
@@ -94,7 +96,7 @@ struct Opened {
 
 fn open(path: &Path) -> Result<Option<Opened>, DiskError> {
     let fail = |source| DiskError { step: "read", path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match open_to_read(OpenOptions::new().read(true), path) {
         Ok(file) => file,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(fail(err)),
@@ -167,9 +169,10 @@ impl Tail {
         self.position -= count;
         let mut bytes = Vec::with_capacity(count as usize + self.buffer.len());
         bytes.resize(count as usize, 0);
-        self.opened.file.read_exact_at(&mut bytes, self.position).map_err(|source| DiskError {
+        let Opened { file, path, .. } = &self.opened;
+        fill_exactly(file, &mut bytes, self.position).map_err(|source| DiskError {
             step: "read",
-            path: self.opened.path.clone(),
+            path: path.clone(),
             source,
         })?;
         bytes.append(&mut self.buffer);

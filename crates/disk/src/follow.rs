@@ -124,22 +124,22 @@ enum Drained {
 
 impl Follower {
     /// Follows the log at `path` from the first line of its oldest segment. The file need not be there yet.
-    pub fn from_start(path: impl Into<PathBuf>) -> Follower {
+    pub fn from_start(path: impl Into<PathBuf>) -> io::Result<Follower> {
         let path = path.into();
-        let first = segments(&path).first().map_or_else(|| live_number(&path), |(it, _)| *it);
-        Follower::at(path, Position::start_of(first))
+        let first = segments(&path)?.first().map_or(1, |(it, _)| *it);
+        Ok(Follower::at(path, Position::start_of(first)))
     }
 
     /// Follows the log at `path` from after its last whole line.
     pub fn from_end(path: impl Into<PathBuf>) -> io::Result<Follower> {
         let path = path.into();
         let Some((segment, open)) = open_live(&path)? else {
-            let live = live_number(&path);
+            let live = live_number(&path)?;
             return Ok(Follower::at(path, Position::start_of(live)));
         };
         let offset = line_start_before(&open.file, open.file.metadata()?.len())?;
-        let mut it = Follower::at(path, Position { segment, offset, check: 0 });
-        it.remember(&open.file)?;
+        let mut it = Follower::at(path, Position::start_of(segment));
+        it.remember(&open.file, offset)?;
         it.open = Some(open);
         Ok(it)
     }
@@ -207,7 +207,7 @@ impl Follower {
     fn open_place(&mut self) -> io::Result<bool> {
         let wanted = self.place.segment;
         let (segment, open) = loop {
-            if let Some((number, path)) = numbered_from(&self.path, wanted) {
+            if let Some((number, path)) = numbered_from(&self.path, wanted)? {
                 match open_file(&path, true)? {
                     Some(open) => break (number, open),
                     None => continue,
@@ -215,7 +215,7 @@ impl Follower {
             }
             let Some((number, open)) = open_live(&self.path)? else { return Ok(false) };
             // A rotation between the two looks: what was wanted is numbered by now.
-            if number <= wanted || numbered_from(&self.path, wanted).is_none() {
+            if number <= wanted || numbered_from(&self.path, wanted)?.is_none() {
                 break (number, open);
             }
         };
@@ -236,7 +236,7 @@ impl Follower {
             self.untold = Some(cause);
             self.restart(segment);
         }
-        self.remember(&open.file)?;
+        self.remember(&open.file, self.place.offset)?;
         self.open = Some(open);
         Ok(true)
     }
@@ -249,12 +249,14 @@ impl Follower {
         self.open = None;
     }
 
-    /// Keeps the bytes that vouch for the place.
-    fn remember(&mut self, file: &File) -> io::Result<()> {
-        let len = self.place.offset.min(CHECK_BYTES as u64) as usize;
-        read_some(file, 0, len, &mut self.head)?;
-        read_some(file, self.place.offset - len as u64, len, &mut self.before)?;
-        self.place.check = check(&self.head, &self.before);
+    /// Goes to a place of the file and keeps the bytes that vouch for it. An error leaves everything as it was.
+    fn remember(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        let len = offset.min(CHECK_BYTES as u64) as usize;
+        let (mut head, mut before) = (Vec::new(), Vec::new());
+        read_some(file, 0, len, &mut head)?;
+        read_some(file, offset - len as u64, len, &mut before)?;
+        (self.place.offset, self.place.check) = (offset, check(&head, &before));
+        (self.head, self.before) = (head, before);
         Ok(())
     }
 
@@ -268,7 +270,7 @@ impl Follower {
             self.restart(number + 1);
             tell(Followed::Rotated { segment: number + 1 });
         } else {
-            let segment = self.successor();
+            let segment = self.successor()?;
             self.restart(segment);
             tell(Followed::Gap { segment, cause: GapCause::Moved });
         }
@@ -291,15 +293,15 @@ impl Follower {
             self.searched = 0;
             return Ok(());
         }
-        self.restart(if is_final { self.place.segment + 1 } else { self.successor() });
+        self.restart(if is_final { self.place.segment + 1 } else { self.successor()? });
         self.untold = Some(cause);
         Ok(())
     }
 
     /// The segment that holds what came after the file at hand was cut or moved: the one of the same number, be it
     /// rotated since or still being written; a lower one only when the numbers began anew.
-    fn successor(&self) -> u64 {
-        live_number(&self.path).min(self.place.segment)
+    fn successor(&self) -> io::Result<u64> {
+        Ok(live_number(&self.path)?.min(self.place.segment))
     }
 
     fn drain(
@@ -460,9 +462,8 @@ impl Follower {
             }
         };
         let start = self.place.offset;
-        self.place.offset = end;
         let file = open.file.try_clone()?;
-        self.remember(&file)?;
+        self.remember(&file, end)?;
         self.searched = 0;
         tell(Followed::Line(Line {
             start,

@@ -6,7 +6,7 @@
 //! says which of these it was. Every file that an agent could have written is opened here and nowhere else.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::reading::{Whole, read_to_end};
 
 /// A regular file that was reached without a link, open for reading.
 #[derive(Debug)]
@@ -198,11 +200,9 @@ impl Foreign {
         if about.len() > bytes_max {
             return Err(too_large(path));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or_default());
         // It may grow while we read.
-        file.take(bytes_max.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(io_at("read", &path))?;
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let bytes = read_to_end(&file, limit).map_err(io_at("read", &path))?;
         if bytes.len() as u64 > bytes_max {
             return Err(too_large(path));
         }
@@ -215,7 +215,8 @@ impl Foreign {
         if self.about.len() > bytes_max {
             return Err(ForeignError::TooLarge { path: self.path, bytes_max });
         }
-        let reader = BufReader::new(self.file.take(bytes_max));
+        let whole = Whole::new(self.file, self.about.len(), bytes_max);
+        let reader = BufReader::new(whole);
         Ok(Lines { reader, path: self.path, line_max })
     }
 
@@ -228,7 +229,7 @@ impl Foreign {
 /// The lines of a [`Foreign`] file.
 #[derive(Debug)]
 pub struct Lines {
-    reader: BufReader<io::Take<File>>,
+    reader: BufReader<io::Take<Whole>>,
     path: PathBuf,
     line_max: usize,
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::steps::{before, before_read};
+use crate::reading::fill;
+use crate::steps::before;
 
 /// An exclusive `flock` on a file. Freed when dropped, and by any death of the process.
 ///
@@ -58,18 +59,8 @@ impl Lock {
     /// The line that this holder, or the one before, left.
     pub fn note(&self) -> Result<String, LockError> {
         let mut bytes = [0; NOTE_BYTES_MAX];
-        let mut length = 0;
-        let mut read = || -> io::Result<()> {
-            before_read(&self.path)?;
-            while length < bytes.len() && !bytes[..length].contains(&b'\n') {
-                match self.file.read_at(&mut bytes[length..], length as u64)? {
-                    0 => break,
-                    more => length += more,
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|source| LockError { path: self.path.clone(), source })?;
+        let length = fill(&self.file, &mut bytes, 0)
+            .map_err(|source| LockError { path: self.path.clone(), source })?;
         Ok(first_line(&bytes[..length]))
     }
 }

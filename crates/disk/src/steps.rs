@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module that others are sent to")]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -48,35 +48,6 @@ pub(crate) fn before(step: &'static str, path: &Path) -> Result<(), DiskError> {
     at(step, path, testing::fault())?;
     let _ = (step, path);
     Ok(())
-}
-
-/// Where tests make a read fail. Nothing in a real build.
-pub(crate) fn before_read(path: &Path) -> io::Result<()> {
-    #[cfg(feature = "testing")]
-    testing::read_fault(path)?;
-    let _ = path;
-    Ok(())
-}
-
-/// Opens a file for reading, as `options` say.
-pub fn open_to_read(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    before_read(path)?;
-    options.open(path)
-}
-
-/// Reads an open file to its end, or until there is more of it than `bytes_max`: then one byte more comes back.
-pub fn read_to_end(file: &File, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    before_read(path)?;
-    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut bytes = Vec::with_capacity(expected.min(bytes_max) + 1);
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Lists a folder.
-pub fn read_dir(dir: &Path) -> io::Result<std::fs::ReadDir> {
-    before_read(dir)?;
-    std::fs::read_dir(dir)
 }
 
 /// Where tests learn what was done. Nothing in a real build.

@@ -68,6 +68,18 @@ pub enum Fault {
     Errno(i32),
     /// It fails and so does every later one: the process is dead, as far as the disk can tell, but the test lives on.
     Dead,
+    /// A read brings one byte of what was asked for. Other steps do not notice.
+    Fewer,
+    /// A read brings half of what was asked for, and the file ends there for whoever reads it. Other steps do not notice.
+    EndsEarly,
+}
+
+/// How much of what was asked for a read brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    All,
+    Fewer,
+    Half,
 }
 
 /// A fault that waits for its step.
@@ -80,6 +92,9 @@ struct Armed {
 const OFF: i64 = -1;
 /// The errno that stands for a process that is dead from that step on: it fails, and so does every later one.
 const DEAD: i64 = -1;
+/// Stand for reads that bring less, which are no errors.
+const FEWER: i64 = -2;
+const ENDS_EARLY: i64 = -3;
 static CHANGES: Armed = Armed::new();
 static READS: Armed = Armed::new();
 static UNREADABLE: Mutex<Vec<(String, i32)>> = Mutex::new(Vec::new());
@@ -98,6 +113,8 @@ impl Armed {
             Fault::Abort => 0,
             Fault::Errno(it) => it.into(),
             Fault::Dead => DEAD,
+            Fault::Fewer => FEWER,
+            Fault::EndsEarly => ENDS_EARLY,
         };
         self.errno.store(errno, Ordering::SeqCst);
         self.hits.store(0, Ordering::SeqCst);
@@ -109,9 +126,9 @@ impl Armed {
         self.hits.swap(0, Ordering::SeqCst) > 0
     }
 
-    fn meet(&self) -> io::Result<()> {
+    fn meet(&self) -> io::Result<Brought> {
         if self.countdown.load(Ordering::Relaxed) == OFF {
-            return Ok(());
+            return Ok(Brought::All);
         }
         let errno = self.errno.load(Ordering::SeqCst);
         let left = self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| match it {
@@ -120,11 +137,13 @@ impl Armed {
             more => Some(more - 1),
         });
         if left != Ok(0) {
-            return Ok(());
+            return Ok(Brought::All);
         }
         self.hits.fetch_add(1, Ordering::SeqCst);
         match errno {
             0 => std::process::abort(),
+            FEWER => Ok(Brought::Fewer),
+            ENDS_EARLY => Ok(Brought::Half),
             DEAD => Err(io::Error::other("this process is dead, says the test")),
             errno => Err(io::Error::from_raw_os_error(errno as i32)),
         }
@@ -154,12 +173,12 @@ pub fn disarm() -> bool {
 }
 
 pub(crate) fn fault() -> io::Result<()> {
-    CHANGES.meet()
+    CHANGES.meet().map(|_| ())
 }
 
-pub(crate) fn read_fault(path: &Path) -> io::Result<()> {
+pub(crate) fn read_fault(path: Option<&Path>) -> io::Result<Brought> {
     let unreadable = UNREADABLE.lock().unwrap_or_else(|it| it.into_inner());
-    let path = path.to_string_lossy();
+    let path = path.map(Path::to_string_lossy).unwrap_or_default();
     if let Some((_, errno)) = unreadable.iter().find(|it| path.contains(&it.0)) {
         return Err(io::Error::from_raw_os_error(*errno));
     }

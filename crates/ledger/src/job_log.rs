@@ -5,10 +5,10 @@
 //! here but in the queue.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tinyclaw_disk::follow::{Followed, Follower, Polled};
+use tinyclaw_disk::follow::{Followed, Follower, Polled, Position};
 use tinyclaw_disk::{Appender, DiskError, Rotation, backwards, remove};
 use tinyclaw_domain::{JobEvent, JobId, JobLine, Key, checksum};
 
@@ -25,7 +25,10 @@ const POLL_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct JobLog {
     appender: Appender,
+    path: PathBuf,
     last: JobId,
+    /// When it began, while the lines of earlier attempts could not be read: nobody knows which ids are free.
+    unread: Option<u64>,
     bytes: u64,
     /// Why lines are missing since the last one that was written.
     gap: Option<&'static str>,
@@ -37,15 +40,20 @@ impl JobLog {
     pub fn begin(state: &StateDir, key: &Key, now: u64) -> JobLog {
         let path = state.job(key);
         let before = last_id(&path);
-        let generation = before.map_or(now, |it| now.max(it.generation + 1));
+        let unread = before.is_err().then_some(now);
+        // What cannot be read may well be there: whoever reads both is told that it does not count.
+        let is_first = matches!(before, Ok(None));
+        let last = next_generation(before.ok().flatten(), now);
         let bytes = std::fs::metadata(&path).map_or(0, |it| it.len());
         let rotation = Rotation { bytes_max: u64::MAX, segments_max: None, age_max: None };
         JobLog {
-            appender: Appender::new(path, rotation),
-            last: JobId { generation, seq: 0 },
+            appender: Appender::new(&path, rotation),
+            path,
+            last,
+            unread,
             bytes,
             gap: None,
-            is_first: before.is_none(),
+            is_first,
         }
     }
 
@@ -63,6 +71,12 @@ impl JobLog {
             self.last.seq += 1;
             return Ok(());
         }
+        if let Some(now) = self.unread {
+            match last_id(&self.path) {
+                Ok(before) => (self.last, self.unread) = (next_generation(before, now), None),
+                Err(err) => return self.leave_out(err),
+            }
+        }
         let gap = self.gap.map(|reason| JobEvent::Gap { reason: reason.to_owned() });
         for event in gap.into_iter().chain([event]) {
             self.last.seq += 1;
@@ -71,23 +85,32 @@ impl JobLog {
             // These types have no map with keys that are no text.
             let bytes = checksum::to_line(&line).unwrap_or_default();
             if let Err(err) = self.appender.append(&bytes) {
-                let is_known = self.gap.replace("disk").is_some();
-                return if is_known { Ok(()) } else { Err(err) };
+                return self.leave_out(err);
             }
             self.gap = None;
             self.bytes += bytes.len() as u64 + 1;
         }
         Ok(())
     }
+
+    fn leave_out(&mut self, err: DiskError) -> Result<(), DiskError> {
+        let is_known = self.gap.replace("disk").is_some();
+        if is_known { Ok(()) } else { Err(err) }
+    }
 }
 
-fn last_id(path: &std::path::Path) -> Option<JobId> {
-    let lines = backwards(path).ok()?;
-    let mut ids = lines.filter_map(|it| {
-        let line = it.ok()?;
-        checksum::of_line::<JobLine>(&line.bytes).map(|it| it.id())
-    });
-    ids.next()
+fn next_generation(before: Option<JobId>, now: u64) -> JobId {
+    let generation = before.map_or(now, |it| now.max(it.generation + 1));
+    JobId { generation, seq: 0 }
+}
+
+fn last_id(path: &Path) -> Result<Option<JobId>, DiskError> {
+    for line in backwards(path)? {
+        if let Some(line) = checksum::of_line::<JobLine>(&line?.bytes) {
+            return Ok(Some(line.id()));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a message's story from its beginning or from a place in it, every line once and in order.
@@ -100,7 +123,8 @@ pub struct JobReader {
 impl JobReader {
     /// From the line after `last`; [`JobId::default`] is the beginning. The log need not be there yet.
     pub fn open(state: &StateDir, key: &Key, last: JobId) -> JobReader {
-        JobReader { follower: Follower::from_start(state.job(key)), last }
+        // A story is one file, which is never rotated.
+        JobReader { follower: Follower::resume(state.job(key), Position::start_of(1)), last }
     }
 
     /// What is new. Empty: nothing at the moment. After an error the next call tries again.
@@ -116,9 +140,12 @@ impl JobReader {
                     *last = line.id();
                     found.push(line);
                 }
-            })?;
-            if polled == Polled::Dry || !found.is_empty() {
-                return Ok(found);
+            });
+            match polled {
+                // What was read before the error is not read again. The error comes again if it stays.
+                Err(err) if found.is_empty() => return Err(err),
+                Ok(Polled::More) if found.is_empty() => {}
+                _ => return Ok(found),
             }
         }
     }

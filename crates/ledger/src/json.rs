@@ -41,7 +41,7 @@ pub fn save<T: Serialize + ?Sized>(path: &Path, value: &T, flush: Flush) -> Resu
 
 /// The file's value, or `None` when there is no file.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, JsonError> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match tinyclaw_disk::read(path) {
         Ok(bytes) => bytes,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(JsonError::Read { path: path.to_owned(), source }),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use tinyclaw_disk::{Flush, Lock, read_dir, remove, rename, replace, write_new};
+use tinyclaw_disk::{Flush, Lock, read, read_dir, remove, rename, replace, write_new};
 
 use crate::error::OpenError;
 use crate::{Options, Side, name};
@@ -313,7 +313,8 @@ impl Folders {
 
     fn check_format(&self) -> Result<(), OpenError> {
         let path = self.root.join("FORMAT");
-        match fs::read_to_string(&path) {
+        let text = read(&path).map(|it| String::from_utf8_lossy(&it).into_owned());
+        match text {
             Ok(found) if found.trim() == FORMAT => Ok(()),
             Ok(found) => {
                 Err(OpenError::OtherFormat { path, found: found.trim().chars().take(40).collect() })

@@ -294,10 +294,12 @@ fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
     let list = |source| OpenError::List { path: dir.to_owned(), source };
     let entries = tinyclaw_disk::read_dir(dir).map_err(list)?;
     // A name that is not UTF-8 is none of ours and cannot be moved by name; it is left to its owner.
-    Ok(entries
-        .flatten()
-        .filter_map(|it| Some((it.path(), it.file_name().into_string().ok()?)))
-        .collect())
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(list)?;
+        files.extend(entry.file_name().into_string().ok().map(|it| (entry.path(), it)));
+    }
+    Ok(files)
 }
 
 /// What tells a file from the next one of its name. A crash leaves it as it is. The time is the one of its last change

@@ -265,7 +265,11 @@ impl View {
             let name = name.to_string_lossy();
             !name.ends_with(".reason") && !name.starts_with(PROBE)
         };
-        Ok(entries.flatten().filter(is_file).count())
+        let mut count = 0;
+        for entry in entries {
+            count += usize::from(is_file(&entry?));
+        }
+        Ok(count)
     }
 
     fn scan(&self, place: Place, each: impl FnMut(&str, name::Parts<'_>)) -> io::Result<()> {
@@ -286,7 +290,8 @@ fn each_in(dir: &Path, place: Place, mut each: impl FnMut(Entry)) -> io::Result<
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    for it in entries.flatten() {
+    for it in entries {
+        let it = it?;
         if let Some(it) = it.file_name().to_str().and_then(|text| entry(text, place, it.path())) {
             each(it);
         }

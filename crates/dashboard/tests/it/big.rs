@@ -101,7 +101,10 @@ impl Mishap {
     /// Lets it happen; `line` is written in the course of it by those that tear.
     pub(crate) fn happen(self, state: &Path, line: &str) {
         let path = history(state);
-        let next = segment_path(&path, segments(&path).last().map_or(1, |(number, _)| number + 1));
+        let next = segment_path(
+            &path,
+            segments(&path).unwrap().last().map_or(1, |(number, _)| number + 1),
+        );
         let cut =
             |length| OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
         let length = || std::fs::metadata(&path).map_or(0, |it| it.len());

@@ -1,11 +1,12 @@
 //! A log's segments as files: found by number, opened, told apart, and read at a place.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::reading::{fill, open_to_read};
 use crate::{segment_path, segments};
 
 /// How much is read at once.
@@ -22,13 +23,13 @@ pub(super) struct Open {
 }
 
 /// The oldest numbered segment from `number` on.
-pub(super) fn numbered_from(path: &Path, number: u64) -> Option<(u64, PathBuf)> {
-    segments(path).into_iter().find(|(it, _)| *it >= number)
+pub(super) fn numbered_from(path: &Path, number: u64) -> io::Result<Option<(u64, PathBuf)>> {
+    Ok(segments(path)?.into_iter().find(|(it, _)| *it >= number))
 }
 
 /// The number of the file being written.
-pub fn live_number(path: &Path) -> u64 {
-    segments(path).last().map_or(1, |(number, _)| number + 1)
+pub fn live_number(path: &Path) -> io::Result<u64> {
+    Ok(segments(path)?.last().map_or(1, |(number, _)| number + 1))
 }
 
 /// Opens one segment of a log for reading, whether it is numbered by now or still being written. `None` when it is
@@ -67,16 +68,16 @@ pub fn line_start_before(file: &File, end: u64) -> io::Result<u64> {
 /// The live file and its number, taken while no rotation went on.
 pub(super) fn open_live(path: &Path) -> io::Result<Option<(u64, Open)>> {
     loop {
-        let number = live_number(path);
+        let number = live_number(path)?;
         let Some(open) = open_file(path, false)? else { return Ok(None) };
-        if live_number(path) == number {
+        if live_number(path)? == number {
             return Ok(Some((number, open)));
         }
     }
 }
 
 pub(super) fn open_file(path: &Path, is_final: bool) -> io::Result<Option<Open>> {
-    match File::open(path) {
+    match open_to_read(OpenOptions::new().read(true), path) {
         Ok(file) => {
             let meta = file.metadata()?;
             if !meta.is_file() {
@@ -113,15 +114,7 @@ pub(super) fn read_some(
     into: &mut Vec<u8>,
 ) -> io::Result<()> {
     into.resize(len, 0);
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut into[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(it) if it.kind() == io::ErrorKind::Interrupted => {}
-            Err(it) => return Err(it),
-        }
-    }
+    let filled = fill(file, into, offset)?;
     into.truncate(filled);
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Desk {
     fn new() -> Desk {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.jsonl");
-        let follower = Follower::from_start(&path);
+        let follower = Follower::from_start(&path).unwrap();
         Desk { dir, path, follower }
     }
 
@@ -101,7 +101,7 @@ fn rotation_is_followed_even_when_it_happens_often_between_two_looks() {
     }
     assert_eq!(desk.news(), "rotated:3 bbbbbbb rotated:4 ccccccc rotated:5 ddddddd rotated:6 e");
     assert_eq!(
-        told(&mut Follower::from_start(&desk.path)),
+        told(&mut Follower::from_start(&desk.path).unwrap()),
         "1234567 rotated:2 a rotated:3 bbbbbbb rotated:4 ccccccc rotated:5 ddddddd rotated:6 e"
     );
 }
@@ -180,7 +180,7 @@ fn a_position_resumes_exactly_there_across_rotations() {
         log.append(line.as_bytes()).unwrap();
     }
     let mut places = Vec::new();
-    let mut all = Follower::from_start(&desk.path);
+    let mut all = Follower::from_start(&desk.path).unwrap();
     let mut keep = |it: Followed<'_>| {
         if let Followed::Line(line) = it {
             places.push(line.end);
@@ -316,7 +316,7 @@ impl Campaign {
 
     fn step(&mut self) {
         let path = self.desk.path.clone();
-        let next = segment_path(&path, live_number(&path));
+        let next = segment_path(&path, live_number(&path).unwrap());
         let is_there = path.exists();
         let what = self.chance(12);
         self.steps.push(format!("{what}{}", if is_there { "" } else { "-" }));

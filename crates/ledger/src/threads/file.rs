@@ -2,14 +2,15 @@
 //! tell a damaged entry from one that a person changed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
-use tinyclaw_disk::{DiskError, Flush, remove, rename, sync_dir, sync_file, write_new};
+use tinyclaw_disk::{
+    DiskError, Flush, read_with_metadata, remove, rename, sync_dir, sync_file, write_new,
+};
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
 
@@ -54,14 +55,12 @@ impl Entries {
     /// Reads the file; `None` when there is none.
     pub(super) fn read(path: &Path) -> Result<Option<Reading>, ThreadsError> {
         let at = |source| ThreadsError::Read { path: path.to_owned(), source };
-        let mut file = match File::open(path) {
-            Ok(file) => file,
+        let (bytes, about) = match read_with_metadata(path) {
+            Ok(it) => it,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(at(source)),
         };
-        let is_ours = file.metadata().map_err(at)?.mtime_nsec() == i64::from(OUR_NANOSECONDS);
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(at)?;
+        let is_ours = about.mtime_nsec() == i64::from(OUR_NANOSECONDS);
         let fields: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|source| ThreadsError::Json { path: path.to_owned(), source })?;
         let mut reading =

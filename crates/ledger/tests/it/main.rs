@@ -7,6 +7,7 @@
 mod costs;
 mod jobs;
 mod logs;
+mod reads;
 mod small_files;
 mod threads;
 

@@ -191,20 +191,35 @@ fn an_error_at_every_step(errno: i32) {
     }
 }
 
-/// Opening, reading and listing: each fails in turn, once.
-#[test]
-fn a_read_that_fails_anywhere_loses_and_repeats_nothing() {
+/// Opening, reading and listing: each in turn has this fault, once.
+fn a_fault_at_every_read(fault: Fault) {
     for step in 0.. {
         let dir = in_memory();
-        fail_reads_after(step, Fault::Errno(EIO));
+        fail_reads_after(step, fault);
         let first = live(dir.path());
         let met = disarm();
-        check(dir.path(), &format!("after a read error at read {step}: {first:?}"));
+        check(dir.path(), &format!("after {fault:?} at read {step}: {first:?}"));
         if !met {
             assert!(step > 30, "the scenario has only {step} reads");
             break;
         }
     }
+}
+
+#[test]
+fn a_read_that_fails_anywhere_loses_and_repeats_nothing() {
+    a_fault_at_every_read(Fault::Errno(EIO));
+}
+
+#[test]
+fn a_read_that_brings_less_than_was_asked_for_loses_and_repeats_nothing() {
+    a_fault_at_every_read(Fault::Fewer);
+}
+
+/// Half a line that was kept is not the state before it.
+#[test]
+fn a_read_that_ends_too_early_loses_and_repeats_nothing() {
+    a_fault_at_every_read(Fault::EndsEarly);
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Inbox {
     }
 
     fn read(&self, id: i64) -> io::Result<Found> {
-        let bytes = match std::fs::read(self.path(id, "json")) {
+        let bytes = match tinyclaw_disk::read(&self.path(id, "json")) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Found::Gone),
             Err(err) => return Err(err),
@@ -324,10 +324,9 @@ impl Inbox {
     /// A group that cannot be read is none: its updates are messages of their own then.
     fn read_group(&self, id: i64) -> Option<Vec<i64>> {
         let path = self.path(id, "group");
-        let ids = match std::fs::read_to_string(&path) {
-            Ok(text) => text.lines().map(|it| it.parse().ok()).collect::<Option<Vec<i64>>>(),
-            Err(_) => None,
-        };
+        let text = tinyclaw_disk::read(&path).ok().and_then(|it| String::from_utf8(it).ok());
+        let ids =
+            text.and_then(|it| it.lines().map(|it| it.parse().ok()).collect::<Option<Vec<i64>>>());
         // It is named after its first.
         let ids = ids.filter(|it| it.first() == Some(&id));
         if ids.is_none() {
@@ -343,7 +342,7 @@ impl Inbox {
             Some((id.parse().ok()?, kind.to_owned(), path))
         };
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
+        for entry in tinyclaw_disk::read_dir(&self.dir)? {
             files.extend(parse(entry?.path()));
         }
         Ok(files)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, steps_of};
+use tinyclaw_disk::testing::{Fault, Step, disarm, fail_after, fail_reads_after, steps_of};
 use tinyclaw_domain::{Model, ThreadId};
 use tinyclaw_telegram::bot::addresses::{Address, AddressBook, AddressBookError};
 use tinyclaw_telegram::inbound::updates::{Inbox, Update};
@@ -416,4 +416,63 @@ fn what_a_later_version_wrote_is_kept_at_every_depth() {
     let mut expected = later;
     expected["threads"]["2"]["name"] = "dates".into();
     assert_eq!(written, expected);
+}
+
+/// Runs `attempt` for each fault and each read, until there are no more reads. It arms the fault, and tells whether it was
+/// met.
+fn each_read_in_turn(reads_min: u32, mut attempt: impl FnMut(u32, Fault) -> bool) {
+    for fault in [Fault::Errno(EIO), Fault::Fewer, Fault::EndsEarly] {
+        for step in 0.. {
+            if !attempt(step, fault) {
+                assert!(step >= reads_min, "only {step} reads");
+                break;
+            }
+        }
+    }
+}
+
+/// An update of which a part was read was damaged, and set aside. Of a group of which a part was read, the rest was a message
+/// of its own.
+#[test]
+fn no_failed_read_of_an_update_or_a_group_takes_a_part_for_the_whole() {
+    each_read_in_turn(8, |step, fault| {
+        let dir = in_memory();
+        let inbox = Inbox::open(dir.path()).unwrap();
+        inbox.store((21..=25).map(update).collect());
+        inbox.group(&[21, 22, 23]).unwrap();
+        fail_reads_after(step, fault);
+        let mut found = Vec::new();
+        // What cannot be read at a start is tried again, by this process or the next.
+        for _ in 0..3 {
+            let Ok(inbox) = Inbox::open(dir.path()) else { continue };
+            let Ok(left) = inbox.left() else { continue };
+            assert_eq!(left.damaged, [0; 0], "{fault:?} at read {step}");
+            found = left.updates;
+            while found.concat().len() < 5 {
+                found.extend(inbox.read_again().updates);
+            }
+            break;
+        }
+        let was_met = disarm();
+        let ids: Vec<Vec<i64>> =
+            found.iter().map(|it| it.iter().map(|it| it.id).collect()).collect();
+        assert_eq!(ids, [vec![21, 22, 23], vec![24], vec![25]], "{fault:?} at read {step}");
+        assert!(found.concat().iter().all(|it| *it == update(it.id)), "{fault:?} at read {step}");
+        was_met
+    });
+}
+
+/// A disk that stammered once had the addresses set aside, with all that was not in their copy.
+#[test]
+fn no_failed_read_of_the_book_takes_a_part_for_the_whole() {
+    let dir = in_memory();
+    let truth = small_book(&dir);
+    each_read_in_turn(2, |step, fault| {
+        fail_reads_after(step, fault);
+        let opened = AddressBook::open(&dir.path().join("telegram.json"));
+        let was_met = disarm();
+        let (book, notes) = opened.unwrap();
+        assert_eq!((told(&book), notes), (truth.clone(), vec![]), "{fault:?} at read {step}");
+        was_met
+    });
 }

@@ -175,7 +175,7 @@ impl<'de, K: FromStr + Ord, V: DeserializeOwned> Deserialize<'de> for Known<K, V
 impl Pages {
     /// Reads a file; `None` when there is none. Beside it whether its checksum vouches for it.
     pub(super) fn read(path: &Path) -> Result<Option<(Pages, Checked)>, PagesError> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match tinyclaw_disk::read(path) {
             Ok(bytes) => bytes,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(PagesError::Read { path: path.to_owned(), source }),
