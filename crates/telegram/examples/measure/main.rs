@@ -7,6 +7,8 @@
 mod busy;
 mod campaign;
 mod client;
+#[path = "../../tests/it/busy.rs"]
+mod clock;
 mod streaming;
 
 use std::time::{Duration, Instant};
@@ -39,6 +41,11 @@ struct Measured {
     busy_final_late_p95_s: f64,
     busy_statuses: usize,
     busy_floods: usize,
+    /// The same twelve topics on the rate limit alone, on a clock that no other program of this machine slows down.
+    clock_answers: usize,
+    clock_final_late_p50_s: f64,
+    clock_final_late_p95_s: f64,
+    clock_first_minute_late_p95_s: f64,
     render_mb_ms: f64,
     render_parts: usize,
     idle_rss_mb: f64,
@@ -55,6 +62,9 @@ fn main() -> anyhow::Result<()> {
     };
     let (kills, seconds) = (flag("--kills", 1000), flag("--seconds", 130));
     let busy_seconds = flag("--busy", 300);
+    let own =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let clock = own.block_on(clock::runs(12, 12, Duration::from_secs(busy_seconds as u64)));
     let runtime = tokio::runtime::Runtime::new()?;
     let measured = runtime.block_on(async {
         let (reaction_p50_ms, reaction_p95_ms) = reactions(200).await?;
@@ -82,6 +92,10 @@ fn main() -> anyhow::Result<()> {
             busy_final_late_p95_s: busy.final_late_p95_s,
             busy_statuses: busy.statuses,
             busy_floods: busy.floods,
+            clock_answers: clock.late.len(),
+            clock_final_late_p50_s: clock.late_s(50, Duration::MAX),
+            clock_final_late_p95_s: clock.late_s(95, Duration::MAX),
+            clock_first_minute_late_p95_s: clock.late_s(95, Duration::from_secs(75)),
             render_mb_ms,
             render_parts,
             idle_rss_mb,

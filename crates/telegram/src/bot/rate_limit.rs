@@ -4,7 +4,8 @@
 //! least 1.05 s apart; all chats together share 28 a second. Whoever wants to send waits for a [`Permit`]. The more
 //! urgent goes first, and among equals the topic that was served longest ago. Nothing is composed before its permit is
 //! there, so a preview that waited shows the latest state, and previews never queue up behind each other. The more topics
-//! are at work, the more of the minute is kept for their answers; what a person stops may use the two that are spare.
+//! are at work, the more of the minute is kept for their answers; in a forum that wakes up, statuses are spread out, so that
+//! the answers of topics that nobody knows of yet find room. What a person stops may use the two requests that are spare.
 //!
 //! `retry_after` freezes the chat; reactions have a pace and a rest of their own. Both are on disk before a request goes
 //! out, and outlive the process. Nothing here sends anything.
@@ -28,6 +29,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const FLIGHT_MAX: Duration = Duration::from_secs(3);
 /// Requests of a group's minute that previews leave to everything else.
 const RESERVE: usize = 8;
+/// Of all that a group takes in a minute, one in so many may be spent on looks at running turns within [`LOOKS_WINDOW`]. What a
+/// look takes is missing for a whole minute, and when a forum wakes up nobody knows yet how many topics will have answers.
+const LOOKS_SHARE: usize = 4;
+/// The time in which looks take no more than their share.
+const LOOKS_WINDOW: Duration = Duration::from_secs(20);
 /// Requests of a group's minute that are kept for whoever stops something.
 const URGENT_SPARE: usize = 2;
 /// More topics than this at work at once are a crowd: the group's minute is for answers then.
@@ -48,6 +54,13 @@ pub enum Priority {
     Final,
     /// What a person waits for with a finger on the button.
     Urgent,
+}
+
+impl Priority {
+    /// Whether it shows how a turn is going: nice to have, while an answer is not there yet.
+    fn is_look(self) -> bool {
+        matches!(self, Priority::Preview | Priority::FirstStatus)
+    }
 }
 
 /// The limits.
@@ -105,7 +118,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Chat {
     sent: VecDeque<Instant>,
-    previews: VecDeque<Instant>,
+    /// First statuses and previews.
+    looks: VecDeque<Instant>,
     waiting: Vec<Waiter>,
     topics: BTreeMap<i64, Topic>,
     in_flight: Option<(u64, Instant)>,
@@ -318,7 +332,7 @@ impl Inner {
         drop_older(overall, now, SECOND);
         let Some(chat) = chats.get_mut(&chat_id) else { return Err(None) };
         drop_older(&mut chat.sent, now, MINUTE);
-        drop_older(&mut chat.previews, now, MINUTE);
+        drop_older(&mut chat.looks, now, LOOKS_WINDOW);
         let Some(at) = chat.waiting.iter().position(|it| it.id == id) else { return Err(None) };
         let mine = chat.ready_at(&self.limits, chat_id, &chat.waiting[at], overall, now);
         if mine > now {
@@ -345,8 +359,10 @@ impl Inner {
         chat.in_flight = Some((id, now));
         let topic = chat.topics.entry(waiter.topic).or_default();
         topic.served = Some(now);
+        if waiter.priority.is_look() {
+            chat.looks.push_back(now);
+        }
         if waiter.priority == Priority::Preview {
-            chat.previews.push_back(now);
             let fresh = topic.previewed.is_none_or(|it| now - it > MINUTE);
             topic.previews = if fresh { 1 } else { topic.previews + 1 };
             topic.previewed = Some(now);
@@ -377,6 +393,10 @@ impl Chat {
         if is_group {
             let most = self.most(limits, waiter.priority, now);
             not_before(over(&self.sent, most, waiter.cost).map(|it| it + MINUTE));
+            if waiter.priority.is_look() {
+                let most = limits.group_per_minute.div_ceil(LOOKS_SHARE);
+                not_before(over(&self.looks, most, waiter.cost).map(|it| it + LOOKS_WINDOW));
+            }
         }
         if preview && let Some(topic) = self.topics.get(&waiter.topic) {
             let gap = self.preview_gap(limits, is_group, topic, now);
@@ -648,10 +668,11 @@ mod tests {
         for topic in 1..=9 {
             drop(limit.permit(FORUM, topic, Priority::FirstStatus, 1).await);
         }
-        assert!(start.elapsed() < MINUTE / 4, "{:?}", start.elapsed());
+        // Five at once, and four in the next 20 s.
+        assert!(start.elapsed() < LOOKS_WINDOW * 3 / 2, "{:?}", start.elapsed());
         // Nine are left for answers; the next status has to wait for the window.
         let one_more = limit.permit(FORUM, 10, Priority::FirstStatus, 1);
-        assert!(tokio::time::timeout(MINUTE / 2, one_more).await.is_err());
+        assert!(tokio::time::timeout(LOOKS_WINDOW, one_more).await.is_err());
         for topic in 1..=9 {
             drop(limit.permit(FORUM, topic, Priority::Final, 1).await);
         }

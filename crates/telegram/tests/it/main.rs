@@ -2,6 +2,7 @@
 
 mod away;
 mod bursts;
+mod busy;
 mod crowd;
 mod discover;
 mod edges;
