@@ -6,6 +6,7 @@ mod commands;
 pub mod discover;
 mod files;
 pub mod inbound;
+mod opening;
 mod origin;
 mod outbound;
 mod publish;

@@ -9,7 +9,7 @@ use tinyclaw_queue::{Lease, Queue, Side, Which};
 use tinyclaw_service::Shutdown;
 use tokio::sync::Semaphore;
 
-use crate::outbound::deliver::{Delivery, Postman, Stop};
+use crate::outbound::deliver::{Deliverer, Delivery, Stop};
 use crate::status::recover::Finder;
 use crate::status::watcher::Watcher;
 
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 64;
 /// Who claims answers. It has no lock: the queue's lease says whose an answer is.
 pub(crate) struct Outbox {
     pub(crate) queue: Queue,
-    pub(crate) postman: Postman,
+    pub(crate) deliverer: Deliverer,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) finder: Arc<Finder>,
     pub(crate) shutdown: Shutdown,
@@ -55,7 +55,7 @@ impl Outbox {
         let message = lease.message().clone();
         let key = message.key.clone();
         tokio::select! {
-            () = self.postman.connection_is_up() => {}
+            () = self.deliverer.connection_is_up() => {}
             () = self.shutdown.begun() => {
                 if let Err(err) = tokio::task::block_in_place(|| lease.put_back()) {
                     tracing::error!(%key, "{:#}", anyhow::Error::from(err));
@@ -69,7 +69,7 @@ impl Outbox {
             Ok(it) => (it, false),
             Err(_) => (None, true),
         };
-        let mut delivery = Delivery { postman: &self.postman, lease, message, status, is_lost };
+        let mut delivery = Delivery { deliverer: &self.deliverer, lease, message, status, is_lost };
         let ended = match delivery.lease.is_exhausted() {
             // Whoever sends it dies of it: it must not keep everything else from being sent.
             Some(why) => Err(Stop::never(why)),

@@ -70,7 +70,7 @@ fn pause(unit: Duration, tries: u32) -> Duration {
 }
 
 /// Who brings answers to Telegram. It has no lock.
-pub(crate) struct Postman {
+pub(crate) struct Deliverer {
     pub(crate) bot: Arc<Bot>,
     pub(crate) view: View,
     pub(crate) state: StateDir,
@@ -82,7 +82,7 @@ pub(crate) struct Postman {
     pub(crate) vitals: Vitals,
 }
 
-impl Postman {
+impl Deliverer {
     /// Nothing is sent into an outage: it would only be there twice.
     pub(super) async fn connection_is_up(&self) {
         let connection = self.bot.client.connection();
@@ -95,7 +95,7 @@ impl Postman {
 
 /// One answer on its way.
 pub(super) struct Delivery<'a> {
-    pub(super) postman: &'a Postman,
+    pub(super) deliverer: &'a Deliverer,
     pub(super) lease: Lease,
     pub(super) message: Message,
     pub(super) status: Option<Status>,
@@ -110,7 +110,7 @@ impl Delivery<'_> {
             return Ok(());
         }
         let pieces = tokio::task::block_in_place(|| {
-            plan(&self.postman.bot, &self.postman.state, &self.postman.view, &self.message)
+            plan(&self.deliverer.bot, &self.deliverer.state, &self.deliverer.view, &self.message)
         });
         let pieces = pieces.map_err(|err| Stop::never(format!("{err:#}")))?;
         // Who died of this answer so often may have died of its markup.
@@ -143,7 +143,7 @@ impl Delivery<'_> {
     fn came_too_late(&self) -> bool {
         let arrived = self.message.extra.get(ARRIVAL_OF).and_then(Value::as_str);
         let Some(arrived) = arrived.and_then(|it| it.parse::<Key>().ok()) else { return false };
-        let seen = tokio::task::block_in_place(|| self.postman.view.find(&arrived));
+        let seen = tokio::task::block_in_place(|| self.deliverer.view.find(&arrived));
         let is_sent =
             |it: Seen| it.message.delivery.iter().any(|it| it.telegram_message_id.is_some());
         self.message.delivery.is_empty() && seen.ok().flatten().is_some_and(is_sent)
@@ -158,7 +158,7 @@ impl Delivery<'_> {
 
     fn address(&self) -> Result<Address, Stop> {
         let thread = &self.message.thread_id;
-        self.postman.bot.address_of(thread).ok_or_else(|| {
+        self.deliverer.bot.address_of(thread).ok_or_else(|| {
             Stop::never(format!("thread {thread} has no place in Telegram; set TELEGRAM_CHAT_ID"))
         })
     }
@@ -182,16 +182,16 @@ impl Delivery<'_> {
         let mut taken = None;
         let mut note = String::new();
         loop {
-            self.postman.connection_is_up().await;
+            self.deliverer.connection_is_up().await;
             let target = self.edit_target(&sending, address);
             let (lane, cost) = (address.lane(), sending.cost());
             let permit =
-                self.postman.bot.limit.permit(address.chat, lane, self.priority(), cost).await;
+                self.deliverer.bot.limit.permit(address.chat, lane, self.priority(), cost).await;
             if self.lease_do(|it| it.intend(sending.part, now_ms())).is_err() {
                 return Err(Stop::Later(Duration::from_secs(5)));
             }
             let done = match target {
-                Some(id) => sending.edit(&self.postman.bot, address, id).await.map(|()| id),
+                Some(id) => sending.edit(&self.deliverer.bot, address, id).await.map(|()| id),
                 None => self.send_new(&sending, address, &note).await,
             };
             drop(permit);
@@ -199,13 +199,13 @@ impl Delivery<'_> {
                 Ok(id) => {
                     let marked = sending.doubt && target.is_none();
                     if marked {
-                        self.postman.vitals.count("markedTotal", 1);
+                        self.deliverer.vitals.count("markedTotal", 1);
                     }
                     if self.lease_do(|it| it.sent(sending.part, id, marked)).is_err() {
                         return Err(Stop::Later(Duration::from_secs(5)));
                     }
                     let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
-                    self.postman.bot.addresses.said(address.chat, id, model);
+                    self.deliverer.bot.addresses.said(address.chat, id, model);
                     return Ok(());
                 }
                 Err(err) => err,
@@ -216,10 +216,10 @@ impl Delivery<'_> {
             }
             match err {
                 CallError::Unsent { .. } => {
-                    self.postman.vitals.count("unsentTotal", 1);
+                    self.deliverer.vitals.count("unsentTotal", 1);
                     tries += 1;
                     tracing::warn!(key = %self.message.key, "{err}; trying again");
-                    tokio::time::sleep(pause(self.postman.timing.retry, tries)).await;
+                    tokio::time::sleep(pause(self.deliverer.timing.retry, tries)).await;
                 }
                 CallError::Flood { wait, .. } => {
                     tracing::warn!(
@@ -228,12 +228,12 @@ impl Delivery<'_> {
                         address.chat,
                         wait.as_secs()
                     );
-                    self.postman.vitals.count("floodsTotal", 1);
-                    self.postman.bot.limit.freeze(address.chat, wait);
+                    self.deliverer.vitals.count("floodsTotal", 1);
+                    self.deliverer.bot.limit.freeze(address.chat, wait);
                 }
                 CallError::Migrated { to, .. } => {
                     let migrated = tokio::task::block_in_place(|| {
-                        self.postman.bot.addresses.migrate(address.chat, to)
+                        self.deliverer.bot.addresses.migrate(address.chat, to)
                     });
                     if migrated.is_err() {
                         return Err(Stop::Later(Duration::from_secs(5)));
@@ -243,7 +243,7 @@ impl Delivery<'_> {
                 CallError::Ambiguous { ref why, .. } => {
                     sending.doubt = true;
                     tries += 1;
-                    let now = self.postman.bot.client.connection().messages();
+                    let now = self.deliverer.bot.client.connection().messages();
                     doubts += u32::from(taken.is_some_and(|it| now > it));
                     taken = Some(now);
                     tracing::warn!(key = %self.message.key, "{err}; trying again");
@@ -252,7 +252,7 @@ impl Delivery<'_> {
                         return Err(Stop::Never { why, told });
                     }
                     sending.plainly |= doubts >= DOUBTS_PLAIN;
-                    tokio::time::sleep(pause(self.postman.timing.retry, tries)).await;
+                    tokio::time::sleep(pause(self.deliverer.timing.retry, tries)).await;
                 }
                 CallError::Refused { what, ref description, .. } => {
                     (address, note) =
@@ -268,8 +268,8 @@ impl Delivery<'_> {
         let reply = self.message.reply.as_ref()?;
         // What matters is how long a person waits, and not only how long Claude worked.
         let waited = now_ms().saturating_sub(self.message.timestamp).max(reply.duration_ms);
-        let quick = waited < self.postman.timing.edit_max.as_millis() as u64;
-        let here = self.postman.bot.addresses.present(status.address.chat) == address.chat
+        let quick = waited < self.deliverer.timing.edit_max.as_millis() as u64;
+        let here = self.deliverer.bot.addresses.present(status.address.chat) == address.chat
             && status.address.topic == address.topic;
         let fits = sending.part == 1 && matches!(sending.piece, Piece::Text(_));
         status.message.filter(|_| quick && here && fits)
@@ -290,31 +290,31 @@ impl Delivery<'_> {
             {
                 tracing::warn!(key = %self.message.key, "Telegram does not take a file: {description}");
                 if sending.instead.is_some() {
-                    self.postman.questions.not_sent(&self.message);
+                    self.deliverer.questions.not_sent(&self.message);
                 }
                 here
             }
             Refusal::Markup | Refusal::TooLong if !sending.plainly => {
                 tracing::error!(key = %self.message.key, "Telegram does not take our markup: {description}");
-                self.postman.vitals.count("markupRefusedTotal", 1);
+                self.deliverer.vitals.count("markupRefusedTotal", 1);
                 sending.plainly = true;
                 here
             }
             Refusal::MessageGone | Refusal::NotOurs if self.status.is_some() => {
                 // Somebody removed the status: the answer is a message of its own then.
                 self.status = None;
-                self.postman.cleanup.forget(&self.message.key);
+                self.deliverer.cleanup.forget(&self.message.key);
                 here
             }
             Refusal::TopicGone | Refusal::TopicClosed if address.topic.is_some() => {
                 let there =
-                    self.postman.topics.detour(&self.message.thread_id, address, what).await;
+                    self.deliverer.topics.detour(&self.message.thread_id, address, what).await;
                 let lost = what == Refusal::TopicGone && there != Detour::Later;
                 if lost && self.status.as_ref().is_some_and(|it| it.address.topic == address.topic)
                 {
                     // A status in a topic that is gone is gone too.
                     self.status = None;
-                    self.postman.cleanup.forget(&self.message.key);
+                    self.deliverer.cleanup.forget(&self.message.key);
                 }
                 match there {
                     Detour::Topic(there) => Ok((there, String::new())),
@@ -323,7 +323,7 @@ impl Delivery<'_> {
                 }
             }
             Refusal::Unauthorized => {
-                self.postman.vitals.block(
+                self.deliverer.vitals.block(
                     "token",
                     "Telegram does not know TELEGRAM_BOT_TOKEN (any more): get one from BotFather",
                 );
@@ -340,16 +340,16 @@ impl Delivery<'_> {
         note: &str,
     ) -> Result<i64, CallError> {
         let asked = match Origin::of(&self.message) {
-            Some(it) => it.is_in(address, &self.postman.bot.addresses).then_some(it.message_id),
+            Some(it) => it.is_in(address, &self.deliverer.bot.addresses).then_some(it.message_id),
             None if self.message.source == Source::CrossThread => {
-                arrival(&self.postman.view, &self.message.key)
+                arrival(&self.deliverer.view, &self.message.key)
             }
             None => None,
         };
         let reply_to = asked
             .filter(|_| sending.part == 1)
             .map(|it| ReplyParameters::new(MessageId(it)).allow_sending_without_reply());
-        sending.send(&self.postman.bot, address, note, reply_to).await
+        sending.send(&self.deliverer.bot, address, note, reply_to).await
     }
 
     fn model(&self) -> Option<Model> {
@@ -369,10 +369,10 @@ impl Delivery<'_> {
     /// Everything is there: the status goes, the reaction says who answered, the message is done.
     pub(super) async fn end(self) -> Result<(), LeaseError> {
         let settled = self.settle(Ending::Told).await;
-        self.postman.vitals.count("answersTotal", 1);
+        self.deliverer.vitals.count("answersTotal", 1);
         tokio::task::block_in_place(|| self.lease.delivered())?;
         if !settled {
-            self.postman.cleanup.put(self.message.key.clone());
+            self.deliverer.cleanup.put(self.message.key.clone());
         }
         Ok(())
     }
@@ -382,19 +382,19 @@ impl Delivery<'_> {
             return false;
         }
         let (message, status) = (self.lease.message(), self.status.as_ref());
-        self.postman.cleanup.settle(&message.key, status, Some(message), end).await
+        self.deliverer.cleanup.settle(&message.key, status, Some(message), end).await
     }
 
     /// It can never be delivered: kept in `dead/`, and the topic is told.
     pub(super) async fn bury(self, why: &str, told: String) -> Result<(), LeaseError> {
         let Message { key, thread_id, .. } = self.message.clone();
         tracing::error!(%key, "the answer to {key} cannot be delivered: {why}");
-        self.postman.vitals.count("buriedTotal", 1);
+        self.deliverer.vitals.count("buriedTotal", 1);
         let settled = self.settle(Ending::GivenUp).await;
         let attempt = self.lease.attempt();
         tokio::task::block_in_place(|| self.lease.bury(why))?;
         if !settled {
-            self.postman.cleanup.put(key.clone());
+            self.deliverer.cleanup.put(key.clone());
         }
         if !key.as_str().starts_with("n-") {
             let about = key.notice(attempt, "undelivered");
@@ -406,7 +406,7 @@ impl Delivery<'_> {
                 origin: Origin::of(&self.message).map(|it| Origin { again: None, ..it }),
                 files: Vec::new(),
             };
-            self.postman.publisher.notify(notice).await;
+            self.deliverer.publisher.notify(notice).await;
         }
         Ok(())
     }
