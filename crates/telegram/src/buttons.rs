@@ -42,7 +42,7 @@ impl Buttons {
     pub(crate) async fn run(&self, press: Press) {
         let words = self.obey(&press).await;
         let payload = AnswerCallbackQuery::new(CallbackQueryId(press.id.clone())).text(words);
-        // This goes to no chat, so no chat's rest keeps a finger waiting.
+        // This goes to no chat, so it waits for no chat's rest.
         if let Err(err) = self.bot.client.call(&payload).await {
             tracing::debug!("a press could not be answered: {err}");
         }

@@ -65,7 +65,7 @@ pub struct AddressBook {
     writing: Mutex<()>,
 }
 
-/// Why the book cannot be opened.
+/// Why the address book cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressBookError {
     /// The disk does not give it.
@@ -99,7 +99,7 @@ struct State {
 }
 
 impl AddressBook {
-    /// Opens the book at `path`, and says what a person should know about it.
+    /// Opens the address book at `path`, and says what a person should know about it.
     ///
     /// A damaged one is set aside as `telegram.json.bad`, and its copy counts. Without a good copy it is an error: nothing is
     /// begun anew unasked.
@@ -371,7 +371,7 @@ impl AddressBook {
         self.state().pages.commands.clear();
     }
 
-    /// Writes the book if it changed since it was last written. Flushed.
+    /// Writes the file if something changed since it was last written. Flushed.
     pub fn save(&self) -> Result<(), DiskError> {
         if !self.state().dirty {
             return Ok(());
@@ -379,7 +379,7 @@ impl AddressBook {
         self.write(Copies::One)
     }
 
-    /// Writes the book as it is now. The one before stays whole until this one is on the disk.
+    /// Writes the file as things are now. The one before stays whole until this one is on the disk.
     fn write(&self, copies: Copies) -> Result<(), DiskError> {
         let _writing = self.writing.lock().unwrap_or_else(|it| it.into_inner());
         let bytes = {
@@ -407,7 +407,7 @@ impl AddressBook {
     }
 }
 
-/// How often the book is written down.
+/// How often what is known is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copies {
     One,

@@ -52,7 +52,7 @@ pub enum Priority {
     FirstStatus,
     /// An answer.
     Final,
-    /// What a person waits for with a finger on the button.
+    /// What a person waits for who has just pressed a button.
     Urgent,
 }
 

@@ -63,7 +63,7 @@ impl Commands {
         self.obey(said, has_stopped).await;
         let Some(key) = key else { return };
         tokio::spawn(async move {
-            // It is answered by what it stops, and the eyes have nothing to look at any more.
+            // It is answered by what it stops; its 👀 would stay for ever.
             let watch = self.view.watch();
             loop {
                 let changed = watch.changed();
@@ -94,7 +94,7 @@ impl Commands {
         let given = Given { commands: self, said: &said, key, thread, has_stopped };
         if let Some(words) = given.obey(&spoken).await {
             given.answer(words).await;
-            // Answered: the eyes have seen enough.
+            // Answered: the 👀 goes.
             self.bot.react(said.address.chat, said.message, None);
         }
     }

@@ -75,8 +75,8 @@ impl Unpublished {
         ids.iter().any(|it| state.stopped.contains(it))
     }
 
-    /// Does something that must not happen to what is stopped, unless one of these is: then those are given, and unpublished
-    /// no more.
+    /// Does something that must not happen to what is stopped, unless one of these is: then those are given, and
+    /// forgotten here.
     pub(crate) fn unless_stopped(&self, ids: &[i64], what: impl FnOnce()) -> BTreeSet<i64> {
         let mut state = self.state();
         let gone = state.take_stopped(ids);
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(unpublished.stop(101, |_| panic!("stopped twice")), [0; 0]);
         assert_eq!(unpublished.release(&[2]), BTreeSet::new());
         unpublished.put(5, 101);
-        // What came after the stop is unpublished on.
+        // What came after the stop stays.
         assert_eq!(unpublished.release(&[3, 4, 5]), BTreeSet::from([3, 4]));
         assert_eq!(unpublished.release(&[5]), BTreeSet::new());
     }

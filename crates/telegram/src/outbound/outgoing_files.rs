@@ -1,4 +1,4 @@
-//! Files that leave the house: what is sent is what was checked, whatever lies under its name a moment later.
+//! Which files may go out, and that what is sent is what was checked, whatever lies under its name a moment later.
 //!
 //! Claude writes where these files lie, and may put a link, a pipe or another file there at any moment. So they are opened
 //! by the rules for what somebody else may have made: below the thread's folders no link is followed, and nothing but a

@@ -185,7 +185,7 @@ fn files(state: &StateDir, message: &Message, files: &[FileRef]) -> (Vec<Piece>,
     (pieces, refused)
 }
 
-/// Whether a file may leave the house, and whether as a photo.
+/// Whether a file may go out, and whether as a photo.
 fn allowed(root: &Path, grounds: &Grounds, file: &FileRef) -> anyhow::Result<(Outgoing, bool)> {
     // An absolute path is not changed by what it is joined to.
     let Opened { path, about, .. } = grounds.open(&root.join(&file.path))?;

@@ -92,7 +92,7 @@ impl Phase {
         *self = Phase::Stopping { model, is_deaf };
     }
 
-    /// What a person waits for with a finger on the button, by a name: a question, or the sign that a stop was heard.
+    /// What a person waits for who has just pressed a button, by a name: a question, or the sign that a stop was heard.
     pub(crate) fn urgent(&self) -> Option<String> {
         match self {
             Phase::Stopping { is_deaf, .. } => Some(format!("stop {is_deaf}")),

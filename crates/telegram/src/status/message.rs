@@ -1,7 +1,7 @@
 //! One status message over its life: sent once the turn takes a while, edited while it goes on, sent anew when it was
 //! removed.
 //!
-//! Whoever shows waits for a permit, looks what is the case *then*, and sends that. A refusal ends nothing: a turn may
+//! A task waits for a permit, sees how the turn is *then*, and sends that. A refusal ends nothing: a turn may
 //! have a question, and the question must be seen.
 
 use std::sync::Arc;
@@ -268,7 +268,7 @@ impl Shown {
                 self.plainly = true;
                 Duration::ZERO
             }
-            // For a look at a turn nobody makes a topic that somebody removed; for a question yes.
+            // A status is no reason to make a topic anew that somebody removed; a question is one.
             Refusal::TopicGone | Refusal::TopicClosed
                 if now.question().is_some() && address.topic.is_some() && !self.detoured =>
             {

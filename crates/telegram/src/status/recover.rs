@@ -21,7 +21,7 @@ use crate::origin::Origin;
 use crate::status::kept::{Status, StatusFiles};
 use crate::status::layout;
 
-/// So many messages are asked about. Each costs a request of the chat's budget.
+/// So many messages are asked about. Each costs a request of the chat's minute.
 const ASKED_MAX: usize = 12;
 /// What had no answer is tried again after this, and not before Telegram answers.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

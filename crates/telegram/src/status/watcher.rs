@@ -42,7 +42,7 @@ pub(crate) struct Watcher {
     questions: LongQuestions,
     presenter: Arc<Presenter>,
     cleanup: Arc<Cleanup>,
-    /// Guards what is shown. No other lock is taken while it is held but the rate limit's and the queue's own.
+    /// Guards what is shown. Held for a look or a change, with no other lock.
     board: Mutex<Board>,
     /// Something is to be shown at once.
     hurry: Notify,

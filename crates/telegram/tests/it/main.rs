@@ -1,29 +1,29 @@
-//! What the Telegram face promises, held against the fake Telegram.
+//! What the Telegram service promises, held against the fake Telegram.
 
 mod away;
 mod bursts;
 mod busy;
+mod commands;
+mod connection;
+mod crashes;
 mod crowd;
 mod discover;
 mod edges;
-mod errands;
+mod files_out;
 mod frozen;
-mod halt;
-mod intake;
+mod inbound;
 mod keeping;
 mod late;
-mod lost;
 mod manners;
-mod moments;
 mod office;
 mod outage;
-mod outlet;
-mod parcels;
+mod outbound;
 mod questions;
+mod recover;
+mod refused_statuses;
 mod session;
-mod shown;
 mod sounds;
-mod stop;
-mod storm;
+mod stop_turn;
+mod stop_waiting;
 mod strangers;
 mod text;

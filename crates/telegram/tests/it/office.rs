@@ -1,4 +1,4 @@
-//! The machinery of the tests: a fake Telegram, the face on a state folder of its own, and a processor that the test
+//! The machinery of the tests: a fake Telegram, the service on a state folder of its own, and a processor that the test
 //! plays itself, through the real queue.
 
 use std::sync::Mutex;
@@ -37,7 +37,7 @@ pub(crate) struct Office {
     _dir: TempDir,
 }
 
-/// A face in a runtime of its own, so that it can be ended as a process is.
+/// A service in a runtime of its own, so that it can be ended as a process is.
 struct Running {
     shutdown: Shutdown,
     task: JoinHandle<anyhow::Result<()>>,
@@ -76,7 +76,7 @@ pub(crate) fn quick() -> Options {
 }
 
 impl Office {
-    /// An office in which Ada and Bob may speak, served by a face that never has to wait for a budget.
+    /// An office in which Ada and Bob may speak, served without a rate limit.
     pub(crate) async fn open() -> Office {
         Office::open_with(Limits::none(), quick(), "101,102").await
     }
@@ -135,7 +135,7 @@ impl Office {
 
     pub(crate) fn start(&self) {
         let shutdown = Shutdown::default();
-        let face = tinyclaw_telegram::run(
+        let service = tinyclaw_telegram::run(
             self.state.clone(),
             self.environment.clone(),
             self.options,
@@ -147,11 +147,11 @@ impl Office {
             .enable_all()
             .build()
             .unwrap();
-        let task = runtime.spawn(face);
+        let task = runtime.spawn(service);
         *self.running.lock().unwrap() = Some(Running { shutdown, task, runtime });
     }
 
-    /// Stops the face as SIGTERM would.
+    /// Stops the service as SIGTERM would.
     pub(crate) async fn stop(&self) {
         let running = self.running.lock().unwrap().take();
         if let Some(running) = running {
@@ -161,7 +161,7 @@ impl Office {
         }
     }
 
-    /// Ends the face as `kill -9` would: nothing is put back, nothing said.
+    /// Ends the service as `kill -9` would: nothing is put back, nothing said.
     pub(crate) async fn kill(&self) {
         let running = self.running.lock().unwrap().take();
         if let Some(running) = running {

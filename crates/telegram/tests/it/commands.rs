@@ -1,4 +1,4 @@
-//! Commands that the face answers itself, and voice.
+//! Commands that the service answers itself, and voice.
 #![allow(clippy::disallowed_methods, reason = "writes the operator's transcriber")]
 
 use std::os::unix::fs::PermissionsExt;

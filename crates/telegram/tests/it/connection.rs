@@ -1,4 +1,4 @@
-//! When the line, Telegram or another poller is the trouble: it shows, and it heals, and nothing is lost or repeated.
+//! When the connection, Telegram or another poller is the trouble: it shows, and it heals, and nothing is lost or repeated.
 
 use std::time::{Duration, Instant};
 
