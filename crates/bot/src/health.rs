@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use tinyclaw_domain::Health;
+use tinyclaw_domain::{Health, StateDir};
 use tinyclaw_service::{Counted, now_ms, prometheus};
 
 use crate::house::Resident;
@@ -82,7 +82,7 @@ impl Container {
     }
 
     fn word_of(&self, service: &str) -> Option<Health> {
-        let path = self.state.join("health").join(format!("{service}.json"));
+        let path = StateDir::new(&self.state).health(service);
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 }

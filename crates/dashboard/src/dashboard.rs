@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher};
-use tinyclaw_domain::{Health, ThreadId};
+use tinyclaw_domain::{Health, StateDir, ThreadId};
 use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::watch;
 
@@ -26,19 +26,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// An answer about the whole office is good for so long, however many pages ask.
 const STATUS_AGE_MAX: Duration = Duration::from_millis(400);
-/// Folders whose changes the page wants to know of. Not recursive: `done/` is none of them.
-const FOLDERS: [&str; 10] = [
-    "",
-    "logs",
-    "health",
-    "progress",
-    "queue/incoming",
-    "queue/processing",
-    "queue/outgoing",
-    "queue/sending",
-    "queue/dead",
-    "queue/quarantine",
-];
+/// Folders of the queue whose changes the page wants to know of. Not recursive: `done/` is none of them.
+const QUEUE_FOLDERS: [&str; 6] =
+    ["incoming", "processing", "outgoing", "sending", "dead", "quarantine"];
 
 /// Everything the server answers from.
 #[derive(Debug)]
@@ -164,7 +154,10 @@ impl Dashboard {
     }
 
     fn watch_folders(&self, watcher: &mut impl Watcher, watched: &mut HashSet<PathBuf>) {
-        for folder in FOLDERS.map(|it| self.state.join(it)) {
+        let state = StateDir::new(&self.state);
+        let own = [state.root().to_owned(), state.logs(), state.healths(), state.progresses()];
+        let queue = QUEUE_FOLDERS.map(|it| state.queue().join(it));
+        for folder in own.into_iter().chain(queue) {
             if !folder.is_dir() {
                 watched.remove(&folder);
             } else if !watched.contains(&folder) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::{Model, ThreadId, Tier};
+use tinyclaw_domain::{Model, StateDir, ThreadId, Tier};
 
 /// One of the logs the dashboard follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -44,13 +44,13 @@ impl LogName {
 
     /// Where the log lies in the state folder.
     pub(crate) fn path(self, state: &Path) -> PathBuf {
-        state.join(match self {
-            LogName::Messages => "message-history.jsonl",
-            LogName::Routing => "routing-log.jsonl",
-            LogName::Prompts => "logs/prompts.jsonl",
-            LogName::Telegram => "logs/telegram.log",
-            LogName::Queue => "logs/queue.log",
-        })
+        let state = StateDir::new(state);
+        match self {
+            LogName::Messages => state.history(),
+            LogName::Routing => state.routing(),
+            LogName::Prompts => state.prompts(),
+            LogName::Telegram | LogName::Queue => state.text_log(self.as_str()),
+        }
     }
 
     /// Whether its lines are words for people instead of JSON.

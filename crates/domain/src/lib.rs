@@ -13,6 +13,7 @@ mod message;
 mod model;
 mod progress;
 mod quoted;
+mod state_dir;
 mod thread;
 
 pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
@@ -29,4 +30,5 @@ pub use message::{
 pub use model::{Model, Tier};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 pub use quoted::{Quote, quoted};
+pub use state_dir::StateDir;
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tinyclaw_disk::foreign::{self, ForeignError};
-use tinyclaw_domain::{SessionId, ThreadId};
+use tinyclaw_domain::{SessionId, StateDir, ThreadId};
 
 use crate::config::EngineConfig;
 use crate::login::{self, Login};
@@ -47,10 +47,7 @@ pub(crate) enum HomeError {
 
 impl Home {
     pub(crate) fn of(config: &EngineConfig, thread: &ThreadId) -> Home {
-        Home {
-            root: config.state.join("home").join(thread.as_str()),
-            office: config.claude_home.clone(),
-        }
+        Home { root: StateDir::new(&config.state).home(thread), office: config.claude_home.clone() }
     }
 
     /// What HOME is.

@@ -18,6 +18,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tinyclaw_disk::foreign::ForeignError;
+use tinyclaw_domain::StateDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -77,9 +78,9 @@ impl LocalLauncher {
             None => found("Claude", &self.program)?,
         };
         let leash = found("tinyclaw-leash", &self.leash)?;
-        let files = self.state.join("files").join(spec.thread.as_str());
-        let locks = self.state.join("locks");
-        for dir in [&files, &locks] {
+        let state = StateDir::new(&self.state);
+        let files = state.files(&spec.thread);
+        for dir in [&files, &state.locks()] {
             std::fs::create_dir_all(dir).map_err(step("make", dir))?;
         }
         let mut given = Given::new(self, spec.thread.as_str())?;
@@ -97,7 +98,7 @@ impl LocalLauncher {
             liveness: LIVENESS_FD,
             report: REPORT_FD,
             cwd,
-            lock: locks.join(format!("session-{}", spec.thread)),
+            lock: state.session_lock(&spec.thread),
             landlock: self.landlock,
             shut: self.state.clone(),
             own: given.own,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
+use tinyclaw_domain::{Model, PermissionMode, SessionId, StateDir, ThreadId};
 use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -422,7 +422,7 @@ impl Pool {
         let id: SessionId =
             Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
         let config = self.config();
-        let cwd = config.state.join("files").join(thread.as_str());
+        let cwd = StateDir::new(&config.state).files(&thread);
         std::fs::create_dir_all(&cwd).map_err(|it| broken(format!("{}: {it}", cwd.display())))?;
         let spec = SessionSpec {
             thread,
@@ -501,7 +501,7 @@ fn surroundings(
     }
     add_temporary(config, &home, &mut env, &mut access).map_err(fail)?;
     if let Some(name) = &config.capability {
-        let file = config.state.join("files").join(spec.thread.as_str()).join(name);
+        let file = StateDir::new(&config.state).files(&spec.thread).join(name);
         // A thread without one has no use for a name that leads nowhere.
         if file.is_file() {
             env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());

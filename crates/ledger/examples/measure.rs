@@ -16,7 +16,7 @@ const NOW_MS: u64 = 1_771_234_567_890;
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let state = StateDir::new(dir.path());
-    state.create()?;
+    tinyclaw_ledger::create_folders(&state)?;
     let journal = Journal::new(&state, Keep::default());
     let begun = Instant::now();
     for number in 0..LINES {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tinyclaw_disk::{Backwards, DiskError, backwards};
 use tinyclaw_domain::{Direction, HistoryLine, Key, ThreadId};
 
-use crate::StateDir;
+use tinyclaw_domain::StateDir;
 
 /// So much of the history is looked through for a thread's last lines. A thread that was quiet for longer begins anew,
 /// with its summaries.

@@ -12,7 +12,7 @@ use tinyclaw_disk::follow::{Followed, Follower, Polled, Position};
 use tinyclaw_disk::{Appender, DiskError, Rotation, backwards, remove};
 use tinyclaw_domain::{JobEvent, JobId, JobLine, Key, checksum};
 
-use crate::StateDir;
+use tinyclaw_domain::StateDir;
 
 /// A story longer than this is not told on: its end is, and the answer comes all the same.
 const LOG_BYTES_MAX: u64 = 64 << 20;

@@ -7,7 +7,6 @@ mod job_log;
 mod journal;
 mod json;
 mod progress;
-mod state;
 mod threads;
 
 pub use costs::{Costs, Spent};
@@ -16,5 +15,10 @@ pub use job_log::{ALL_BYTES_MAX, JobLog, JobReader, retire_jobs};
 pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
 pub use json::{JsonError, load, save};
 pub use progress::Progresses;
-pub use state::StateDir;
 pub use threads::{ThreadBook, ThreadsError, check_threads, read_threads};
+pub use tinyclaw_domain::StateDir;
+
+/// Makes the folders that services expect to find. The queue makes its own.
+pub fn create_folders(state: &StateDir) -> std::io::Result<()> {
+    state.folders().iter().try_for_each(std::fs::create_dir_all)
+}

@@ -15,7 +15,7 @@ use tinyclaw_disk::{DiskError, Flush, rename};
 use tinyclaw_domain::{Thread, ThreadId, ThreadStatus, Threads};
 
 use self::file::{Entries, Reading};
-use crate::StateDir;
+use tinyclaw_domain::StateDir;
 
 /// Why `threads.json` is not what it should be.
 #[derive(Debug, thiserror::Error)]

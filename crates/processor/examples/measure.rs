@@ -139,7 +139,7 @@ fn main() {
 fn joblog_us(base: &Path) -> f64 {
     let dir = tempfile::tempdir_in(base).expect("folder");
     let state = tinyclaw_ledger::StateDir::new(dir.path());
-    state.create().expect("folders");
+    tinyclaw_ledger::create_folders(&state).expect("folders");
     let key: Key = "joblog".parse().expect("key");
     let mut log = tinyclaw_ledger::JobLog::begin(&state, &key, 1);
     let times = (0..10_000).map(|at| {

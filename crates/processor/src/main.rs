@@ -40,7 +40,8 @@ fn main() -> anyhow::Result<()> {
 async fn serve() -> anyhow::Result<()> {
     let environment: Environment = std::env::vars().collect();
     let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
-    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    tinyclaw_ledger::create_folders(&state)
+        .with_context(|| format!("cannot make {}", state.root().display()))?;
     logs::init("info", Some(text_log(&state, "queue")))?;
     not_dumpable().context("cannot keep the process's memory to itself")?;
     let shutdown = Shutdown::on_signals().context("cannot hear signals")?;

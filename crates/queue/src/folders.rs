@@ -12,6 +12,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use tinyclaw_disk::{Flush, Lock, read, read_dir, remove, rename, replace, write_new};
+use tinyclaw_domain::StateDir;
 
 use crate::error::OpenError;
 use crate::{Options, Side, name};
@@ -110,7 +111,7 @@ pub(crate) struct Folders {
 impl Folders {
     /// The folders below a state folder, unchecked: for readers, which make and probe nothing.
     pub(crate) fn of(state: &Path) -> Arc<Folders> {
-        let root = state.join("queue");
+        let root = StateDir::new(state).queue();
         let places = Place::ALL.map(|it| root.join(it.as_str()));
         Arc::new(Folders { root, places })
     }

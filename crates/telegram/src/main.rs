@@ -34,7 +34,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Some((word, _)) => bail!("{word:?} is no command: use none, or meet"),
     }
-    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    tinyclaw_ledger::create_folders(&state)
+        .with_context(|| format!("cannot make {}", state.root().display()))?;
     // The settings name the level; what is wrong with them is said before they are good.
     logs::init("info", Some(text_log(&state, "telegram")))?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;

@@ -62,7 +62,8 @@ pub async fn run(
     vitals: Vitals,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    tinyclaw_ledger::create_folders(&state)
+        .with_context(|| format!("cannot make {}", state.root().display()))?;
     let telling = tokio::spawn(tell(state.clone(), vitals.clone(), shutdown.clone()));
     let store =
         Store::<(Office, Telegram)>::open_when_good(state.root(), &environment, &vitals, &shutdown);

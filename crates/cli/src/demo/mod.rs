@@ -208,7 +208,8 @@ fn fresh(root: &Path) -> anyhow::Result<StateDir> {
     }
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {shown}"))?;
     replace(&root.join(MARK), MARK_SAYS.as_bytes(), Flush::None)?;
-    state.create().with_context(|| format!("cannot make the folders of {shown}"))?;
+    tinyclaw_ledger::create_folders(&state)
+        .with_context(|| format!("cannot make the folders of {shown}"))?;
     Ok(state)
 }
 
@@ -270,7 +271,7 @@ async fn up(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow
     };
     let waited = tokio::time::timeout(PATIENCE, waits).await;
     waited.unwrap_or_else(|_| {
-        let logs = state.root().join("logs");
+        let logs = state.logs();
         bail!("a service did not come up within {} s; see {}", PATIENCE.as_secs(), logs.display())
     })
 }

@@ -69,7 +69,7 @@ impl Services {
             }
         }
         environment.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        Services { logs: state.root().join("logs"), environment, running: Vec::new(), port: None }
+        Services { logs: state.logs(), environment, running: Vec::new(), port: None }
     }
 
     /// Sets a variable for the services started from now on.

@@ -87,7 +87,7 @@ fn take_office(state: &StateDir, dry_run: bool) -> anyhow::Result<Option<Lock>> 
         return Ok(None);
     }
     if !dry_run {
-        state.create().with_context(|| format!("cannot make {shown}"))?;
+        tinyclaw_ledger::create_folders(state).with_context(|| format!("cannot make {shown}"))?;
     }
     let Some(lock) = Lock::try_take(&path)? else {
         bail!(

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use rustix::fs::{Dir, Mode, OFlags, open, openat};
 use rustix::io::Errno;
+use tinyclaw_domain::StateDir;
 
 /// More files than this are not looked at in one folder.
 pub(super) const NAMES_MAX: usize = 20_000;
@@ -53,7 +54,7 @@ impl Source {
                  mv {shown} {shown}-original && tinyclaw import {shown}-original"
             );
         }
-        if root.join("queue/FORMAT").exists() {
+        if StateDir::new(&root).queue().join("FORMAT").exists() {
             bail!(
                 "{shown} is a state folder of this TinyClaw, not of the original; ./tinyclaw.sh backup and restore move one"
             );

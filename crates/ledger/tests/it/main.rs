@@ -19,7 +19,7 @@ use tinyclaw_ledger::StateDir;
 fn state() -> (TempDir, StateDir) {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::new(dir.path().join(".tinyclaw"));
-    state.create().unwrap();
+    tinyclaw_ledger::create_folders(&state).unwrap();
     (dir, state)
 }
 
@@ -31,7 +31,7 @@ fn state_in_memory() -> (TempDir, StateDir) {
     }
     let dir = tempfile::tempdir_in(shared).unwrap();
     let state = StateDir::new(dir.path().join(".tinyclaw"));
-    state.create().unwrap();
+    tinyclaw_ledger::create_folders(&state).unwrap();
     (dir, state)
 }
 

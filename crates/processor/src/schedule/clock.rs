@@ -369,12 +369,11 @@ fn retire(office: &Arc<Office>) {
             tracing::warn!("cannot let go of old conversations: {err}");
         }
         mirror::retire(office);
-        let root = office.state.root();
         for (dir, keep) in [
-            (root.join("files"), settings.retention.files),
+            (office.state.all_files(), settings.retention.files),
             (office.state.asks(), settings.retention.files),
-            (root.join("queue/dead"), settings.retention.dead),
-            (root.join("queue/quarantine"), settings.retention.dead),
+            (office.state.queue().join("dead"), settings.retention.dead),
+            (office.state.queue().join("quarantine"), settings.retention.dead),
         ] {
             if let Some(keep) = keep {
                 remove_old(&dir, Path::new(""), now, keep);

@@ -353,7 +353,7 @@ mod tests {
     /// An office whose Claude is never asked.
     fn office(dir: &std::path::Path) -> Arc<Office> {
         let state = StateDir::new(dir.join("state"));
-        state.create().unwrap();
+        tinyclaw_ledger::create_folders(&state).unwrap();
         let work = dir.join("work").display().to_string();
         let environment = Environment::from([("WORKSPACE_ROOT".to_owned(), work)]);
         let settings = Store::open(state.root(), environment).unwrap();

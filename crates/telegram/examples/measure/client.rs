@@ -23,7 +23,7 @@ impl Ground {
     pub(crate) fn new(fake: &FakeTelegram) -> anyhow::Result<Ground> {
         let dir = tempfile::tempdir()?;
         let state = StateDir::new(dir.path().join(".tinyclaw"));
-        state.create()?;
+        tinyclaw_ledger::create_folders(&state)?;
         Ok(Ground { state, url: fake.url(), _dir: dir })
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn plan(
 fn whole_text(state: &StateDir, reply: &Reply) -> anyhow::Result<String> {
     let Some(file) = &reply.file else { return Ok(reply.text.clone()) };
     let root = state.root().canonicalize().context("cannot find the state folder")?;
-    let grounds = Grounds::of(&root.join("files"), None);
+    let grounds = Grounds::of(&StateDir::new(&root).all_files(), None);
     let bytes = grounds.open(&root.join(file)).and_then(Opened::read);
     let bytes = bytes.with_context(|| format!("the answer is in {file}"))?;
     String::from_utf8(bytes).with_context(|| format!("cannot read {file}"))

@@ -24,7 +24,7 @@ impl Newcomer {
     async fn new() -> Newcomer {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join(".tinyclaw"));
-        state.create().unwrap();
+        tinyclaw_ledger::create_folders(&state).unwrap();
         let options = Options { limits: Limits::none(), ..Options::default() };
         Newcomer { fake: FakeTelegram::start_with(options).await.unwrap(), state, _dir: dir }
     }

@@ -100,7 +100,7 @@ impl Office {
     pub(crate) async fn open_with(limits: Limits, options: Options, users: &str) -> Office {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join(".tinyclaw"));
-        state.create().unwrap();
+        tinyclaw_ledger::create_folders(&state).unwrap();
         let fake = FakeTelegram::start_with(telegram::Options {
             limits,
             schema: Schema::cached(),

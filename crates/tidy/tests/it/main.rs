@@ -5,5 +5,6 @@ mod circles;
 mod formats;
 mod neighbours;
 mod page;
+mod paths;
 mod sentences;
 mod sources;

@@ -9,7 +9,7 @@ use tinyclaw_service::{Vitals, logs};
 fn a_log_line_reaches_its_file_without_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::new(dir.path());
-    state.create().unwrap();
+    tinyclaw_ledger::create_folders(&state).unwrap();
     let logs = logs::init("info", Some(text_log(&state, "queue"))).unwrap();
     tinyclaw_service::conceal_from_now_on("correct horse battery");
     tracing::info!(thread.id = 7, "thread 7 said: correct horse battery");
@@ -26,7 +26,7 @@ fn a_log_line_reaches_its_file_without_its_secrets() {
 fn a_services_vitals_are_its_health_file() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::new(dir.path());
-    state.create().unwrap();
+    tinyclaw_ledger::create_folders(&state).unwrap();
     let vitals = Vitals::new("telegram", "2026.11.0");
     vitals.block("token", "set TELEGRAM_BOT_TOKEN");
     vitals.count("updatesTotal", 3);

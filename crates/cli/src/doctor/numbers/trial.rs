@@ -68,7 +68,8 @@ async fn trial(root: &Path) -> anyhow::Result<Trial> {
         let dir = root.join(it);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    state.create().with_context(|| format!("cannot make {}", state.root().display()))?;
+    tinyclaw_ledger::create_folders(&state)
+        .with_context(|| format!("cannot make {}", state.root().display()))?;
     let ports = [free_port()?, free_port()?];
     let own = vec![
         ("TINYCLAW_DIR", text("state")),

@@ -1,11 +1,11 @@
-//! Where everything in the state folder is: the one place that knows its layout (`docs/ARCHITECTURE.md`, "On disk").
+//! Where everything in the state folder is: the one place that knows its layout (`docs/ARCHITECTURE.md`, "On disk"). It
+//! touches no disk, and says nothing of what lies inside the queue.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use tinyclaw_domain::{Key, ThreadId};
+use crate::{Key, ThreadId};
 
-/// The state folder. Cheap to clone; it touches the disk only in [`StateDir::create`].
+/// The state folder: a path for each thing in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir {
     root: PathBuf,
@@ -17,20 +17,25 @@ impl StateDir {
         StateDir { root: root.into() }
     }
 
-    /// Makes the folders that services expect to find. The queue makes its own.
-    pub fn create(&self) -> io::Result<()> {
-        for dir in [
-            "updates", "status", "progress", "jobs", "logs", "memory", "files", "asks", "health",
-            "locks",
-        ] {
-            std::fs::create_dir_all(self.root.join(dir))?;
-        }
-        Ok(())
-    }
-
     /// The folder itself. The queue is opened with it.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The folders that services expect to find. The queue makes its own.
+    pub fn folders(&self) -> [PathBuf; 10] {
+        [
+            self.updates(),
+            self.statuses(),
+            self.progresses(),
+            self.jobs(),
+            self.logs(),
+            self.memory(),
+            self.all_files(),
+            self.asks(),
+            self.healths(),
+            self.locks(),
+        ]
     }
 
     /// All settings. Written by the operator.
@@ -115,12 +120,17 @@ impl StateDir {
 
     /// Every assembled prompt. Written by processor.
     pub fn prompts(&self) -> PathBuf {
-        self.root.join("logs/prompts.jsonl")
+        self.logs().join("prompts.jsonl")
+    }
+
+    /// Logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
     }
 
     /// A text log: `telegram`, `queue`.
     pub fn text_log(&self, name: &str) -> PathBuf {
-        self.root.join("logs").join(format!("{name}.log"))
+        self.logs().join(format!("{name}.log"))
     }
 
     /// Memory. Written by processor, and by people.
@@ -128,9 +138,14 @@ impl StateDir {
         self.root.join("memory")
     }
 
+    /// What was sent, thread by thread.
+    pub fn all_files(&self) -> PathBuf {
+        self.root.join("files")
+    }
+
     /// What was sent in a thread, both ways.
     pub fn files(&self, thread: &ThreadId) -> PathBuf {
-        self.root.join("files").join(thread.as_str())
+        self.all_files().join(thread.as_str())
     }
 
     /// Permission questions that are too long for a message, as files: where no desk can write, since what a person reads
@@ -192,5 +207,20 @@ impl StateDir {
     /// Held by the leash under which Claude runs for this thread.
     pub fn session_lock(&self, thread: &ThreadId) -> PathBuf {
         self.locks().join(format!("session-{thread}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_and_a_key_name_one_file_each() {
+        let state = StateDir::new("/var/tinyclaw");
+        let below = |path: PathBuf| path.strip_prefix("/var/tinyclaw").unwrap().to_owned();
+        assert_eq!(below(state.files(&ThreadId::topic(42))), Path::new("files/42"));
+        assert_eq!(below(state.job(&"tg-1".parse().unwrap())), Path::new("jobs/tg-1.jsonl"));
+        assert_eq!(below(state.prompts()), Path::new("logs/prompts.jsonl"));
+        assert_eq!(below(state.mirror("ada", "calendar")), Path::new("mirrors/ada/calendar.git"));
     }
 }
