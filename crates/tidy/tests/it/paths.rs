@@ -6,6 +6,11 @@ const LAYOUT: &str = "crates/domain/src/state_dir.rs";
 /// Who has folders of the same name that are none of the state's, and which. A path that ends in a slash is everything
 /// below it.
 const MAY_JOIN: &[(&str, &str, &str)] = &[
+    (
+        "crates/engine/src/link/runs.rs",
+        "locks",
+        "the folder of runs, on whatever machine a link ends",
+    ),
     ("crates/cli/src/setup/claude.rs", "home", "the home of a trial, in a folder of its own"),
     (
         "crates/router/examples/",
