@@ -1,16 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod availability;
+mod blocking;
 mod commands;
+mod config;
 mod desks;
-mod office;
+mod history;
 mod policy;
 mod schedule;
 mod serve;
-mod setup;
+mod text;
 mod tools;
 mod work;
 
-pub use crate::office::Office;
-pub use crate::serve::run;
-pub use crate::setup::{engine_config, prepare};
+pub use crate::serve::{Ground, run, serve};

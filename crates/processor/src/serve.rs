@@ -1,103 +1,243 @@
-//! The processor told in order: prepare, claim, let turns end, leave.
+//! The processor told in order: prepare, settle the desks, work, leave. Owns what lives as long as the service.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tinyclaw_ledger::StateDir;
-use tinyclaw_queue::{Side, Which};
+use tinyclaw_domain::StateDir;
+use tinyclaw_engine::Engine;
+use tinyclaw_ledger::Progresses;
+use tinyclaw_memory::Memory;
+use tinyclaw_queue::{Options, Queue};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals};
-use tokio::task::JoinSet;
 
-use crate::availability::notices;
-use crate::desks::directories;
-use crate::office::{Office, Slot, on_disk};
-use crate::schedule::clock;
-use crate::setup;
-use crate::work::control;
-use crate::work::handle;
+use crate::availability::budget::Budgets;
+use crate::availability::notices::Notices;
+use crate::availability::pause::Availability;
+use crate::blocking::on_disk;
+use crate::commands::Commands;
+use crate::config::{conceal_secrets, engine_config, unkept};
+use crate::desks::sessions::Sessions;
+use crate::desks::{Desks, settle};
+use crate::history::History;
+use crate::schedule::clock::Clock;
+use crate::tools::Tools;
+use crate::work::control::Control;
+use crate::work::routing::Routing;
+use crate::work::slots::Slots;
+use crate::work::turns::Turns;
+use crate::work::worker::Worker;
+use crate::work::{Prompts, background, claims};
 
-/// How long running turns may take to end after the word to stop. The container is killed after 40.
-const DRAIN: Duration = Duration::from_secs(25);
-/// How long the rest may take to be put back.
-const PUT_BACK: Duration = Duration::from_secs(2);
-/// After a claim that did not work: the disk may come back.
-const CLAIM_AGAIN: Duration = Duration::from_secs(1);
+/// After a start that did not work, until it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+const DAY_S: u64 = 86_400;
 
-/// Works until the shutdown, and leaves nothing half done: turns get 25 seconds to end, the rest is put back with its
-/// checkpoint, and Claude's processes are ended.
+/// What a processor stands on.
+#[derive(Clone)]
+pub struct Ground {
+    /// The state folder.
+    pub state: StateDir,
+    /// The settings, followed while it works.
+    pub settings: Store<Settings>,
+    /// How it is.
+    pub vitals: Vitals,
+    /// When it is to end.
+    pub shutdown: Shutdown,
+    /// Where messages come from and go to.
+    pub queue: Queue,
+    /// Who answers them.
+    pub engine: Engine,
+}
+
+impl Ground {
+    /// The queue of this state folder, and an engine by the settings. Needs a Tokio runtime; starts no Claude yet.
+    fn open(
+        state: StateDir,
+        settings: Store<Settings>,
+        vitals: Vitals,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Ground> {
+        let current = settings.current();
+        conceal_secrets(&current);
+        let config = engine_config(&state, &current)?;
+        let options = Options {
+            done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
+            allow_network_disk: current.office.allow_network_disk,
+            ..Options::default()
+        };
+        let queue = Queue::open(state.root(), options).context("cannot open the queue")?;
+        Ok(Ground { engine: Engine::new(config), state, settings, vitals, shutdown, queue })
+    }
+}
+
+/// Works on a state folder until the shutdown. While that is not possible it stays unready with the reason: a restart
+/// loop helps nobody.
 pub async fn run(
     state: StateDir,
     settings: Store<Settings>,
     vitals: Vitals,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Some(office) = setup::prepare_when_possible(state, settings, vitals, shutdown).await?
-    else {
-        return Ok(());
-    };
-    directories::settle(&office).await;
-    let background = tokio::spawn(clock::background(office.clone()));
-    let clockwork = tokio::spawn(clock::run(office.clone()));
-    let control = tokio::spawn(control::run(office.clone()));
-    notices::back_again(&office);
-    office.vitals.started();
-    tracing::info!(state = %office.state.root().display(), "processor is up");
-
-    let mut turns = JoinSet::new();
+    let mut told = String::new();
     loop {
-        while turns.try_join_next().is_some() {}
-        tokio::select! {
-            () = office.shutdown.begun() => break,
-            lease = next(&office) => match lease {
-                Ok(lease) => {
-                    office.concern("queue", trouble(&office));
-                    let slot = Slot::take(&office);
-                    turns.spawn(handle::handle(office.clone(), lease, slot));
+        let (state, settings) = (state.clone(), settings.clone());
+        let service = Ground::open(state, settings.clone(), vitals.clone(), shutdown.clone())
+            .and_then(Service::open);
+        match service {
+            Ok(service) => {
+                vitals.unblock("prepare");
+                return service.run().await;
+            }
+            Err(err) => {
+                let why = format!("{err:#}");
+                if why != told {
+                    tracing::error!("cannot begin: {why}");
+                    vitals.block("prepare", why.clone());
+                    told = why;
                 }
-                Err(err) => {
-                    tracing::error!("cannot claim: {:#}", anyhow::Error::new(err));
-                    let why = "The queue cannot be read; see logs/queue.log.".to_owned();
-                    office.concern("queue", trouble(&office).or(Some(why)));
-                    tokio::time::sleep(CLAIM_AGAIN).await;
-                }
-            },
+            }
         }
+        tokio::select! {
+            () = tokio::time::sleep(TRY_AGAIN) => settings.refresh(),
+            () = shutdown.begun() => return Ok(()),
+        };
     }
-
-    tracing::info!(turns = turns.len(), "stopping; {} turns may end first", turns.len());
-    office.vitals.block("shutdown", "it is stopping");
-    let all_done = async { while turns.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, all_done).await.is_err() {
-        office.leave.send_replace(true);
-        let _ =
-            tokio::time::timeout(PUT_BACK, async { while turns.join_next().await.is_some() {} })
-                .await;
-    }
-    control.abort();
-    clockwork.abort();
-    background.abort();
-    office.engine.close().await;
-    on_disk(|| {
-        tinyclaw_ledger::health::write(&office.state, "processor", &office.vitals.snapshot())
-    })
-    .context("cannot write how the processor is")?;
-    Ok(())
 }
 
-/// The lanes that an error of the disk holds up, in words. The others go on.
-pub(crate) fn trouble(office: &Office) -> Option<String> {
-    let troubles = office.queue.troubles();
-    let first = troubles.first()?;
-    let more = match troubles.len() - 1 {
-        0 => String::new(),
-        more => format!(" {more} more lanes wait as well; see logs/queue.log."),
-    };
-    Some(format!("Lane {} waits: {}.{more}", first.lane, first.why))
+/// Works on this ground until the shutdown. Needs a Tokio runtime with several threads.
+pub async fn serve(ground: Ground) -> anyhow::Result<()> {
+    Service::open(ground)?.run().await
 }
 
-async fn next(office: &Arc<Office>) -> Result<tinyclaw_queue::Lease, tinyclaw_queue::ClaimError> {
-    office.slots.wait(|| office.settings().engine.parallel_max as usize).await;
-    office.queue.claim(Side::Run, &Which::Ordinary).await
+/// One processor, ready to work.
+struct Service {
+    ground: Ground,
+    worker: Arc<Worker>,
+    clock: Clock,
+}
+
+impl Service {
+    /// Puts together who owns what. Each type says in its own file which lock it holds.
+    fn open(ground: Ground) -> anyhow::Result<Service> {
+        let Ground { state, settings, vitals, shutdown: _, queue, engine } = ground.clone();
+        let current = settings.current();
+        for dir in [current.office.default_cwd(), &current.office.workspace, &state.mirrors()] {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let desks = Desks::open(state.clone(), settings.clone(), vitals.clone(), engine.clone())?;
+        let desks = Arc::new(desks);
+        let progresses = Progresses::new(&state);
+        let trouble = progresses.sweep().err();
+        vitals.concern("progress", trouble.map(|err| format!("progress/ cannot be swept: {err}.")));
+        vitals.concern("leash", unkept(&current));
+        let memory = Memory::new(state.memory());
+        let notices =
+            Arc::new(Notices::new(settings.clone(), vitals.clone(), queue.clone(), desks.clone()));
+        let availability =
+            Arc::new(Availability::new(settings.clone(), vitals.clone(), notices.clone()));
+        let budgets = Arc::new(Budgets::open(
+            state.clone(),
+            settings.clone(),
+            vitals.clone(),
+            desks.clone(),
+            notices.clone(),
+        ));
+        let history = Arc::new(History::open(
+            state.clone(),
+            settings.clone(),
+            memory.clone(),
+            notices.clone(),
+            budgets.clone(),
+        ));
+        let routing =
+            Arc::new(Routing::open(state.clone(), vitals.clone(), desks.clone(), history.clone()));
+        let sessions = Arc::new(Sessions::new(queue.clone(), memory.clone()));
+        let turns = Arc::new(Turns::new(desks.clone()));
+        let slots = Arc::new(Slots::new());
+        let clock = Clock {
+            state: state.clone(),
+            settings: settings.clone(),
+            vitals: vitals.clone(),
+            queue: queue.clone(),
+            engine: engine.clone(),
+            memory: memory.clone(),
+            desks: desks.clone(),
+            notices: notices.clone(),
+            availability: availability.clone(),
+            budgets: budgets.clone(),
+            history: history.clone(),
+            routing: routing.clone(),
+            slots: slots.clone(),
+        };
+        let worker = Worker {
+            commands: Commands {
+                settings: settings.clone(),
+                queue: queue.clone(),
+                engine: engine.clone(),
+                desks: desks.clone(),
+                sessions: sessions.clone(),
+                availability: availability.clone(),
+                budgets: budgets.clone(),
+            },
+            tools: Tools {
+                state: state.clone(),
+                settings: settings.clone(),
+                memory: memory.clone(),
+                desks: desks.clone(),
+                notices: notices.clone(),
+            },
+            prompts: Prompts {
+                state: state.clone(),
+                settings: settings.clone(),
+                memory: memory.clone(),
+                desks: desks.clone(),
+            },
+            control: Arc::new(Control { queue: queue.clone(), turns: turns.clone() }),
+            state,
+            settings,
+            vitals,
+            queue,
+            engine,
+            memory,
+            desks,
+            sessions,
+            notices,
+            availability,
+            budgets,
+            history,
+            routing,
+            turns,
+            slots,
+            progresses,
+        };
+        Ok(Service { ground, worker: Arc::new(worker), clock })
+    }
+
+    /// Works until the shutdown, and leaves nothing half done: what has no answer yet is put back with its checkpoint,
+    /// and Claude's processes are ended.
+    async fn run(self) -> anyhow::Result<()> {
+        let Service { ground, worker, clock } = self;
+        settle::settle(&worker.desks).await;
+        let later = worker.clone();
+        let background = tokio::spawn(async move { background::run(&later).await });
+        let clock = tokio::spawn(clock.run());
+        let orders = worker.control.clone();
+        let control = tokio::spawn(async move { orders.run().await });
+        worker.notices.back_again();
+        ground.vitals.started();
+        tracing::info!(state = %ground.state.root().display(), "processor is up");
+        claims::run(&worker, &ground.shutdown).await;
+        control.abort();
+        clock.abort();
+        background.abort();
+        ground.engine.close().await;
+        on_disk(|| {
+            tinyclaw_ledger::health::write(&ground.state, "processor", &ground.vitals.snapshot())
+        })
+        .context("cannot write how the processor is")?;
+        Ok(())
+    }
 }

@@ -3,12 +3,20 @@
 //!
 //! What was asked about and whether a person said to go on is kept with the thread, so a restart forgets neither.
 
-use serde_json::Value;
-use tinyclaw_domain::{ButtonPress, Command, Key, ReplyButton, Thread, ThreadId};
-use tinyclaw_ledger::ThreadsError;
-use tinyclaw_service::now_ms;
+use std::sync::{Arc, Mutex};
 
-use crate::office::{Office, lock};
+use serde_json::Value;
+use tinyclaw_domain::{
+    ButtonPress, Command, HistoryLine, Key, ReplyButton, StateDir, Thread, ThreadId,
+};
+use tinyclaw_ledger::{Costs, Spent, ThreadsError};
+use tinyclaw_service::settings::{Settings, Store};
+use tinyclaw_service::{Vitals, now_ms};
+
+use crate::availability::notices::Notices;
+use crate::blocking::lock;
+use crate::config::now;
+use crate::desks::Desks;
 
 /// From this share on, people are warned.
 const WARN_AT: f64 = 0.8;
@@ -50,28 +58,78 @@ impl Budget {
     }
 }
 
-impl Office {
-    fn budgets(&self, thread: &ThreadId) -> Vec<Budget> {
-        let settings = self.settings();
+/// What today cost, and what it may cost.
+pub(crate) struct Budgets {
+    state: StateDir,
+    settings: Store<Settings>,
+    vitals: Vitals,
+    desks: Arc<Desks>,
+    notices: Arc<Notices>,
+    /// Guards the sums of today. Held for a look or a change, and while they are read anew for another time zone, so that
+    /// no turn is counted into the old day; nothing is locked within it.
+    costs: Mutex<Costs>,
+}
+
+impl Budgets {
+    /// Reads what today cost so far. A history that cannot be read stops nobody, but whoever set a budget is told that
+    /// the sums begin too late.
+    pub(crate) fn open(
+        state: StateDir,
+        settings: Store<Settings>,
+        vitals: Vitals,
+        desks: Arc<Desks>,
+        notices: Arc<Notices>,
+    ) -> Budgets {
+        let zone = settings.current().office.timezone.clone();
+        let costs = Mutex::new(read(&state, &vitals, zone));
+        Budgets { state, settings, vitals, desks, notices, costs }
+    }
+
+    /// Another zone has another midnight.
+    pub(crate) fn follow_zone(&self) {
+        let zone = self.settings.current().office.timezone.clone();
         let mut costs = lock(&self.costs);
+        if *costs.zone() != zone {
+            *costs = read(&self.state, &self.vitals, zone);
+        }
+    }
+
+    /// What the office spent today.
+    pub(crate) fn of_office(&self) -> Spent {
+        lock(&self.costs).office(now_ms())
+    }
+
+    /// What a thread spent today.
+    pub(crate) fn of_thread(&self, thread: &ThreadId) -> Spent {
+        lock(&self.costs).thread(thread, now_ms())
+    }
+
+    /// Counts what a line of the history cost, and warns once a day when most of a budget is spent.
+    pub(crate) fn spend(&self, line: &HistoryLine) {
+        lock(&self.costs).add(line);
+        self.warn(&line.thread_id);
+    }
+
+    fn all(&self, thread: &ThreadId) -> Vec<Budget> {
+        let settings = self.settings.current();
         let office = settings.budget.office_a_day.map(|limit| Budget {
             of: None,
-            spent: costs.office(now_ms()).usd,
+            spent: self.of_office().usd,
             limit,
         });
         let own = settings.budget.thread_a_day.map(|limit| Budget {
             of: Some(thread.clone()),
-            spent: costs.thread(thread, now_ms()).usd,
+            spent: self.of_thread(thread).usd,
             limit,
         });
         office.into_iter().chain(own).collect()
     }
 
     /// The question to ask instead of a turn, when a budget is spent and nobody here said to go on.
-    pub(crate) fn over_budget(&self, thread: &ThreadId) -> Option<String> {
-        let spent = self.budgets(thread).into_iter().find(|it| it.spent >= it.limit)?;
-        let today = self.now().date().to_string();
-        let lifted = self.thread(thread).and_then(|mut it| it.extra.remove(LIFTED));
+    pub(crate) fn question(&self, thread: &ThreadId) -> Option<String> {
+        let spent = self.all(thread).into_iter().find(|it| it.spent >= it.limit)?;
+        let today = now(&self.settings).date().to_string();
+        let lifted = self.desks.get(thread).and_then(|mut it| it.extra.remove(LIFTED));
         if lifted.is_some_and(|it| it == today.as_str()) {
             return None;
         }
@@ -85,7 +143,7 @@ impl Office {
 
     /// Keeps a message that was answered with the question, so that "go on" can take it up.
     pub(crate) fn remember_asked(&self, id: &ThreadId, key: &Key) {
-        let kept = self.change_thread(id, |thread| {
+        let kept = self.desks.change(id, |thread| {
             let mut all = asked(thread);
             all.retain(|it| it != key);
             all.push(key.clone());
@@ -99,36 +157,45 @@ impl Office {
     }
 
     /// A person said to go on, and what was asked about is in line again: today's budgets no longer stop this thread.
-    pub(crate) fn lift_budget(&self, id: &ThreadId) -> Result<(), ThreadsError> {
-        let today = self.now().date().to_string();
-        self.change_thread(id, |thread| {
+    pub(crate) fn lift(&self, id: &ThreadId) -> Result<(), ThreadsError> {
+        let today = now(&self.settings).date().to_string();
+        self.desks.change(id, |thread| {
             thread.extra.remove(ASKED);
             thread.extra.insert(LIFTED.to_owned(), today.into());
         })?;
         Ok(())
     }
 
-    /// After a turn: warns once a day when most of a budget is spent.
-    pub(crate) fn warn_of_budget(&self, thread: &ThreadId) {
-        let today = self.now().date();
-        for budget in self.budgets(thread) {
+    fn warn(&self, thread: &ThreadId) {
+        let today = now(&self.settings).date();
+        for budget in self.all(thread) {
             if budget.spent < WARN_AT * budget.limit {
                 continue;
             }
-            let to = budget.of.clone().unwrap_or_else(ThreadId::master);
             let cause = format!("budget-{today}-{}", budget.limit);
-            if lock(&self.told).insert((Some(to.clone()), cause.clone())) {
-                let nearly = if budget.spent < budget.limit { "nearly " } else { "" };
-                let text = format!(
-                    "{} budget for today is {nearly}spent: ${:.2} of ${:.2}.",
-                    capitalised(&budget.name()),
-                    budget.spent,
-                    budget.limit
-                );
-                self.say(&to, Key::hashed("n", &format!("{cause}-{to}")), &text);
+            let nearly = if budget.spent < budget.limit { "nearly " } else { "" };
+            let text = format!(
+                "{} budget for today is {nearly}spent: ${:.2} of ${:.2}.",
+                capitalised(&budget.name()),
+                budget.spent,
+                budget.limit
+            );
+            let readers = budget.of.map_or_else(|| self.notices.operators(), |it| vec![it]);
+            for to in readers.iter().filter(|it| self.notices.is_news(Some(it), &cause)) {
+                self.notices.say(to, Key::hashed("n", &format!("{cause}-{to}")), &text);
             }
         }
     }
+}
+
+fn read(state: &StateDir, vitals: &Vitals, zone: jiff::tz::TimeZone) -> Costs {
+    let (costs, trouble) = Costs::read_in_part(state, zone, now_ms());
+    let trouble = trouble.map(|err| {
+        tracing::error!("what today cost is counted in part only: {err}: {}", err.source);
+        format!("What today cost is counted in part only: {err}: {}.", err.source)
+    });
+    vitals.concern("costs", trouble);
+    costs
 }
 
 fn capitalised(text: &str) -> String {

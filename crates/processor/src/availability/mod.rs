@@ -1,4 +1,5 @@
-//! Whether a message may be asked now, and what people are told when not.
+//! Whether Claude can be asked now, and what TinyClaw itself says about it: pauses, outages, budgets, notices.
 
 pub(crate) mod budget;
 pub(crate) mod notices;
+pub(crate) mod pause;

@@ -13,11 +13,10 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::Sha256;
 use tinyclaw_disk::{Flush, replace};
-use tinyclaw_domain::{Thread, ThreadId};
-use tinyclaw_ledger::StateDir;
+use tinyclaw_domain::{StateDir, Thread, ThreadId};
 use tinyclaw_service::now_ms;
 
-use crate::office::Office;
+use crate::desks::threads::Desks;
 
 /// Much shorter than a day,
 const LIFETIME_S: u64 = 2 * 3_600;
@@ -32,27 +31,27 @@ fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
 }
 
 /// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none.
-pub(crate) fn renew(office: &Office, id: &ThreadId, thread: &Thread) {
+pub(crate) fn renew(desks: &Desks, id: &ThreadId, thread: &Thread) {
     if let Some(repo) = &thread.repo {
-        write(office, id, repo);
+        write(desks, id, repo);
     }
 }
 
 /// Writes a thread's capability for a repository where its Claude finds it. Nothing without a signing secret.
-fn write(office: &Office, id: &ThreadId, repo: &str) {
-    write_to(office, &path(&office.state, id), id, repo);
+fn write(desks: &Desks, id: &ThreadId, repo: &str) {
+    write_to(desks, &path(&desks.state, id), id, repo);
 }
 
 /// Writes the same for a program of the office's own, away from what the agent may change: a link in the place of the
 /// other one would have the office use another desk's. `None` without a signing secret.
-pub(crate) fn for_office(office: &Office, id: &ThreadId, repo: &str) -> Option<PathBuf> {
-    let path = office.state.mirrors().join(format!(".capability-{id}"));
-    write_to(office, &path, id, repo).then_some(path)
+pub(crate) fn for_office(desks: &Desks, id: &ThreadId, repo: &str) -> Option<PathBuf> {
+    let path = desks.state.mirrors().join(format!(".capability-{id}"));
+    write_to(desks, &path, id, repo).then_some(path)
 }
 
 /// Whether it stands there now.
-fn write_to(office: &Office, path: &Path, id: &ThreadId, repo: &str) -> bool {
-    let settings = office.settings();
+fn write_to(desks: &Desks, path: &Path, id: &ThreadId, repo: &str) -> bool {
+    let settings = desks.settings.current();
     let Some(secret) = settings.github.capability_secret.as_ref() else { return false };
     let payload = json!({
         "thread": id.to_string(),

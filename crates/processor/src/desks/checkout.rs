@@ -1,18 +1,18 @@
-//! Checkouts for threads: each desk has a clone of its own, made from the repository's mirror (`mirror.rs`) by git under
+//! Checkouts for threads: each desk has a clone of its own, made from the repository's mirror ([`mirror`]) by git under
 //! the desk's own leash, so that no two desks share hooks, configuration or objects.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_disk::foreign;
 use tinyclaw_domain::ThreadId;
 use tinyclaw_engine::Confined;
 
+use crate::blocking::on_disk;
 use crate::desks::directories;
 use crate::desks::mirror::{self, last_word};
-use crate::office::{Office, lock, on_disk};
-use crate::work::prompt::shortened;
+use crate::desks::repo::parse;
+use crate::desks::threads::Desks;
 
 /// Copying a large repository on a slow disk.
 const CLONE_TIME: Duration = Duration::from_secs(300);
@@ -63,67 +63,26 @@ pub(crate) struct Checkout {
     pub(crate) remark: String,
 }
 
-/// `owner/name`, checked: it becomes a path and a part of an address.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Repo<'a> {
-    pub(crate) owner: &'a str,
-    pub(crate) name: &'a str,
-}
-
-impl Repo<'_> {
-    pub(crate) fn full_name(&self) -> String {
-        format!("{}/{}", self.owner, self.name)
-    }
-
-    /// Where it is cloned from, on this server.
-    pub(crate) fn address(&self, server: &str) -> String {
-        format!("{}/{}/{}.git", server.trim_end_matches('/'), self.owner, self.name)
-    }
-}
-
-pub(crate) fn parse(text: &str) -> Result<Repo<'_>, String> {
-    let wrong = || format!("`{}` is no repository; write it as `owner/name`.", shortened(text, 80));
-    let clean = |it: &str| {
-        !it.is_empty()
-            && it.len() <= 100
-            && !it.starts_with(['.', '-'])
-            && it.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.'))
-    };
-    match text.split_once('/') {
-        Some((owner, name)) if clean(owner) && clean(name) => {
-            Ok(Repo { owner, name: name.strip_suffix(".git").unwrap_or(name) })
-        }
-        _ => Err(wrong()),
-    }
-}
-
-/// `owner/name` as GitHub knows it, whatever way it was written.
-pub(crate) fn full_name(text: &str) -> Result<String, String> {
-    parse(text).map(|it| it.full_name())
-}
-
 /// A directory with the repository for this thread alone. The error is for people.
 pub(crate) async fn checkout(
-    office: &Arc<Office>,
+    desks: &Desks,
     thread: &ThreadId,
     repo: &str,
 ) -> Result<Checkout, String> {
     let repo = parse(repo)?;
     let full_name = repo.full_name();
-    let now = office.thread(thread);
+    let now = desks.get(thread);
     if let Some(now) = now.filter(|it| it.repo.as_deref() == Some(&*full_name))
-        && office.engine.check_cwd(Path::new(&now.cwd)).is_ok()
+        && desks.engine.check_cwd(Path::new(&now.cwd)).is_ok()
     {
         return Ok(Checkout { path: now.cwd.into(), remark: String::new() });
     }
     // Cloned or not: whoever may not have the repository is told now.
-    let mirror = mirror::refresh(office, thread, &repo).await?;
-    let folder = on_disk(|| directories::own(office, thread)).map_err(|err| format!("{err:#}."))?;
+    let mirror = mirror::refresh(desks, thread, &repo).await?;
+    let folder = on_disk(|| directories::own(desks, thread)).map_err(|err| format!("{err:#}."))?;
     let below = Path::new(repo.owner).join(repo.name);
-    let is_shared = lock(&office.book)
-        .all()
-        .iter()
-        .any(|(id, it)| id != thread && it.repo.as_deref() == Some(&*full_name));
+    let is_shared =
+        desks.all().iter().any(|(id, it)| id != thread && it.repo.as_deref() == Some(&*full_name));
     let branch = if is_shared { format!("tinyclaw/{thread}") } else { String::new() };
     // What an earlier checkout left in the desk's own folder is the desk's, and goes on.
     let is_there = || foreign::open_dir_below(&folder, &below);
@@ -132,7 +91,7 @@ pub(crate) async fn checkout(
         let script = Script {
             text: CLONE,
             args: vec![
-                repo.address(&office.settings().github.url),
+                repo.address(&desks.settings.current().github.url),
                 repo.owner.to_owned(),
                 repo.name.to_owned(),
                 branch.clone(),
@@ -141,7 +100,7 @@ pub(crate) async fn checkout(
             bundle: Some(mirror),
         };
         script
-            .run(office, thread, &folder)
+            .run(desks, thread, &folder)
             .await
             .map_err(|err| format!("`{full_name}` cannot be cloned: {err}"))?;
         if is_shared {
@@ -150,14 +109,14 @@ pub(crate) async fn checkout(
     }
     is_there().map_err(|err| format!("`{full_name}` cannot be used: {err}."))?;
     let path = folder.join(below);
-    office.engine.check_cwd(&path).map_err(|err| format!("{err}."))?;
+    desks.engine.check_cwd(&path).map_err(|err| format!("{err}."))?;
     Ok(Checkout { path, remark })
 }
 
 /// Gives a thread whose folder is a worktree of another desk's repository a repository of its own, files untouched.
-pub(crate) async fn part(office: &Arc<Office>, thread: &ThreadId, cwd: &Path, full_name: &str) {
+pub(crate) async fn part(desks: &Desks, thread: &ThreadId, cwd: &Path, full_name: &str) {
     let Ok(repo) = parse(full_name) else { return };
-    let settings = office.settings();
+    let settings = desks.settings.current();
     let first = settings.office.workspace.join(repo.owner).join(repo.name);
     let name = format!("{}.{thread}", repo.name);
     // Where worktrees were put, and nothing that an agent could have named.
@@ -171,7 +130,7 @@ pub(crate) async fn part(office: &Arc<Office>, thread: &ThreadId, cwd: &Path, fu
         readable: Some(common),
         bundle: None,
     };
-    match script.run(office, thread, cwd).await {
+    match script.run(desks, thread, cwd).await {
         Ok(()) => tracing::info!(
             thread.id = %thread,
             "thread {thread} has a repository of its own in {} now, and no longer the first desk's",
@@ -196,11 +155,11 @@ struct Script {
 
 impl Script {
     /// Runs it under the desk's leash. The error is for people.
-    async fn run(self, office: &Office, thread: &ThreadId, cwd: &Path) -> Result<(), String> {
+    async fn run(self, desks: &Desks, thread: &ThreadId, cwd: &Path) -> Result<(), String> {
         let mut args = vec!["-c".to_owned(), self.text.to_owned(), "sh".to_owned()];
         args.extend(self.args);
         let mut bundle = match &self.bundle {
-            Some(mirror) => mirror::bundle(office, mirror)?,
+            Some(mirror) => mirror::bundle(desks, mirror)?,
             None => None,
         };
         let order = Confined {
@@ -212,40 +171,13 @@ impl Script {
             input: bundle.as_mut().and_then(|it| it.stdout.take()),
             time: CLONE_TIME,
         };
-        match office.engine.run_confined(order).await {
+        match desks.engine.run_confined(order).await {
             Ok(said) if said.is_success() => Ok(()),
             Ok(said) => Err(last_word(&said.stderr)),
             Err(err) => {
                 let source = std::error::Error::source(&err).map(|it| format!(": {it}"));
                 Err(format!("{err}{}.", source.unwrap_or_default()))
             }
-        }
-    }
-}
-
-/// The host of an address, with its port: whose passwords the credential helper knows.
-pub(crate) fn host_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |it| it.1);
-    rest.split(['/', '?', '#']).next().unwrap_or(rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_for_the_host_that_repositories_come_from() {
-        assert_eq!(host_of("https://github.com"), "github.com");
-        assert_eq!(host_of("https://ghe.example.com:8443/git/"), "ghe.example.com:8443");
-    }
-
-    #[test]
-    fn a_repository_is_owner_and_name_and_nothing_else() {
-        assert_eq!(parse("acme/site.git"), Ok(Repo { owner: "acme", name: "site" }));
-        for bad in
-            ["acme", "acme/../x", "-x/y", "a/b/c", "acme/", "https://example.org/a/b", "a b/c"]
-        {
-            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Git runs here with the office's rights, and only here: with no configuration but what stands below, no hooks, no
 //! filters, no submodules, no transport but HTTP, and never in a folder that an agent wrote. A desk gets a clone of its
-//! own from the mirror, made under its own leash (`repo.rs`).
+//! own from the mirror, made under its own leash (`checkout.rs`).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,9 +11,10 @@ use std::time::Duration;
 use tinyclaw_domain::ThreadId;
 use tinyclaw_engine::find_sibling;
 
-use crate::desks::checkout::{Repo, host_of};
-use crate::office::Office;
-use crate::work::prompt::shortened;
+use crate::desks::capability;
+use crate::desks::repo::{Repo, host_of, parse};
+use crate::desks::threads::Desks;
+use crate::text::shortened;
 
 /// A large repository over a slow line.
 const FETCH_TIME: Duration = Duration::from_secs(600);
@@ -53,17 +54,17 @@ const NETWORK: [&str; 9] = [
 
 /// The mirror of a repository as it is now, fetched with this thread's capability. The error is for people.
 pub(crate) async fn refresh(
-    office: &Office,
+    desks: &Desks,
     thread: &ThreadId,
     repo: &Repo<'_>,
 ) -> Result<PathBuf, String> {
-    let mirror = office.state.mirror(repo.owner, repo.name);
+    let mirror = desks.state.mirror(repo.owner, repo.name);
     let parent = mirror.parent().unwrap_or(&mirror).to_owned();
     std::fs::create_dir_all(&parent)
         .map_err(|err| format!("`{}` cannot be made: {err}.", parent.display()))?;
     // The broker serves this thread for this repository; without a signing secret it serves its private network.
-    let capability = crate::desks::capability::for_office(office, thread, &repo.full_name());
-    let git = Git { office, capability: capability.as_deref() };
+    let capability = capability::for_office(desks, thread, &repo.full_name());
+    let git = Git { desks, capability: capability.as_deref() };
     let refreshed = bring_up_to_date(&git, repo, mirror, &parent).await;
     if let Some(path) = &capability
         && let Err(err) = tinyclaw_disk::remove(path)
@@ -103,7 +104,7 @@ async fn bring_up_to_date(
 /// Brings a mirror up to date: branches, tags, and which branch is the default.
 async fn fetch(git: &Git<'_>, mirror: &Path, repo: &Repo<'_>) -> Result<(), String> {
     let dir = format!("--git-dir={}", mirror.display());
-    let address = repo.address(&git.office.settings().github.url);
+    let address = repo.address(&git.desks.settings.current().github.url);
     let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
     let fetch =
         ["--quiet", "--prune", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
@@ -121,7 +122,7 @@ async fn fetch(git: &Git<'_>, mirror: &Path, repo: &Repo<'_>) -> Result<(), Stri
 /// Begins to print a mirror as one file, for a desk to clone. `None`: there is nothing in it yet. It ends with what is
 /// given back. The error is for people.
 pub(crate) fn bundle(
-    office: &Office,
+    desks: &Desks,
     mirror: &Path,
 ) -> Result<Option<tokio::process::Child>, String> {
     let has = |it: &str| {
@@ -131,7 +132,7 @@ pub(crate) fn bundle(
     if !has("refs/heads") && !mirror.join("packed-refs").is_file() {
         return Ok(None);
     }
-    let git = Git { office, capability: None };
+    let git = Git { desks, capability: None };
     let dir = format!("--git-dir={}", mirror.display());
     let mut command = git.command(&[&dir, "bundle", "create", "--quiet", "-", "--all"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
@@ -139,18 +140,18 @@ pub(crate) fn bundle(
 }
 
 /// Removes the mirrors of repositories that no thread works on: they can be had again.
-pub(crate) fn retire(office: &Office) {
+pub(crate) fn retire(desks: &Desks) {
     let wanted: Vec<PathBuf> = {
-        let book = crate::office::lock(&office.book);
-        let repos = book.all().values().filter_map(|it| it.repo.as_deref());
-        let parsed = repos.filter_map(|it| crate::desks::checkout::parse(it).ok());
-        parsed.map(|it| office.state.mirror(it.owner, it.name)).collect()
+        let all = desks.all();
+        let repos = all.values().filter_map(|it| it.repo.as_deref());
+        let parsed = repos.filter_map(|it| parse(it).ok());
+        parsed.map(|it| desks.state.mirror(it.owner, it.name)).collect()
     };
     let folders = |dir: &Path| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|it| it.path()).filter(|it| it.is_dir()).collect::<Vec<PathBuf>>()
     };
-    let all = folders(&office.state.mirrors()).into_iter().flat_map(|it| folders(&it));
+    let all = folders(&desks.state.mirrors()).into_iter().flat_map(|it| folders(&it));
     for mirror in all.filter(|it| !wanted.contains(it)) {
         if let Err(err) = std::fs::remove_dir_all(&mirror) {
             tracing::warn!("cannot let go of {}: {err}", mirror.display());
@@ -160,7 +161,7 @@ pub(crate) fn retire(office: &Office) {
 
 /// Git, with the rights of one thread towards the network.
 struct Git<'a> {
-    office: &'a Office,
+    desks: &'a Desks,
     capability: Option<&'a Path>,
 }
 
@@ -184,7 +185,7 @@ impl Git<'_> {
             reason = "a mirror is fetched where no agent can write, with a configuration of ours alone"
         )]
         let mut command = tokio::process::Command::new("git");
-        let mirrors = self.office.state.mirrors();
+        let mirrors = self.desks.state.mirrors();
         command.current_dir(&mirrors).env_clear();
         let mut path = std::env::var("PATH").unwrap_or_default();
         for it in CONFIG {
@@ -209,7 +210,7 @@ impl Git<'_> {
         if let Some(path) = self.capability {
             command.env("TINYCLAW_CAPABILITY_FILE", path);
         }
-        let settings = self.office.settings();
+        let settings = self.desks.settings.current();
         if let Some(url) = &settings.github.broker_url {
             command.env("CREDENTIAL_BROKER_URL", url);
         }

@@ -1,6 +1,15 @@
-//! The desks: their folders, their checkouts and what each may do at the broker.
+//! The desks: every thread with its directory, its repository, its session and its rights. Asks no Claude, and says
+//! nothing in a chat.
 
 pub(crate) mod capability;
 pub(crate) mod checkout;
 pub(crate) mod directories;
-pub(crate) mod mirror;
+mod mirror;
+mod repo;
+pub(crate) mod sessions;
+pub(crate) mod settle;
+pub(crate) mod threads;
+
+pub(crate) use self::mirror::retire as retire_mirrors;
+pub(crate) use self::repo::{full_name, host_of};
+pub(crate) use self::threads::{Desks, may_read_others};

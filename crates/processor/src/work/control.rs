@@ -1,4 +1,4 @@
-//! The control lanes: *stop* and answers to permission questions. They wait for nothing, not even for a turn's place.
+//! The control lanes: *stop* and answers to permission questions. They wait for nothing, not even for a turn's slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,109 +7,118 @@ use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
     Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId,
 };
-use tinyclaw_queue::{Lease, Place, Side, Which};
+use tinyclaw_queue::{Lease, Place, Queue, Side, Which};
 
-use crate::office::{Office, lock, on_disk};
-use crate::work::turn::notice;
+use crate::availability::notices::notice;
+use crate::blocking::on_disk;
+use crate::work::turns::Turns;
 
 /// After a claim that did not work.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
-/// Serves every control lane until it is aborted.
-pub(crate) async fn run(office: Arc<Office>) {
-    loop {
-        match office.queue.claim(Side::Run, &Which::Control).await {
-            // What could not be moved is claimed again at once: not without a breath in between.
-            Ok(lease) => {
-                if !serve(&office, lease) {
+/// Whoever serves the control lanes.
+pub(crate) struct Control {
+    pub(crate) queue: Queue,
+    pub(crate) turns: Arc<Turns>,
+}
+
+impl Control {
+    /// Serves every control lane until it is aborted.
+    pub(crate) async fn run(&self) {
+        loop {
+            match self.queue.claim(Side::Run, &Which::Control).await {
+                // What could not be moved is claimed again at once: not without a breath in between.
+                Ok(lease) => {
+                    if !self.serve(lease) {
+                        tokio::time::sleep(CLAIM_AGAIN).await;
+                    }
+                }
+                Err(err) => {
+                    tracing::error!(
+                        "cannot claim a control message: {:#}",
+                        anyhow::Error::new(err)
+                    );
                     tokio::time::sleep(CLAIM_AGAIN).await;
                 }
             }
-            Err(err) => {
-                tracing::error!("cannot claim a control message: {:#}", anyhow::Error::new(err));
-                tokio::time::sleep(CLAIM_AGAIN).await;
+        }
+    }
+
+    /// Empties a thread's control lane before one of its messages begins, so that a stop that came in between counts.
+    /// Whether the message is to be stopped.
+    pub(crate) fn empty(&self, message: &Message) -> bool {
+        let lane = Which::Lane(Lane::Control(message.thread_id.clone()));
+        while let Ok(Some(lease)) = self.queue.try_claim(Side::Run, &lane) {
+            if !self.serve(lease) {
+                break;
             }
         }
+        self.turns.is_stopped(&message.thread_id)
     }
-}
 
-/// Empties a thread's control lane before one of its messages begins or goes on, so that a stop that came in between
-/// counts. Whether the message is to be stopped.
-pub(crate) async fn empty(office: &Arc<Office>, message: &Message) -> bool {
-    let lane = Which::Lane(Lane::Control(message.thread_id.clone()));
-    while let Ok(Some(lease)) = office.queue.try_claim(Side::Run, &lane) {
-        if !serve(office, lease) {
-            break;
+    /// Carries an order out. `false`: it could not be moved on, and stays.
+    fn serve(&self, mut lease: Lease) -> bool {
+        let message = lease.message();
+        let (key, thread) = (message.key.clone(), &message.thread_id);
+        let reply = match &message.command {
+            _ if message.reply.is_some() => None,
+            Some(Command::Stop { key }) => Some(self.stop(thread, key.as_ref())),
+            Some(Command::Permission { request_id, answer, shown, admin }) => {
+                let given = Given { answer: *answer, shown, is_admin: *admin };
+                Some(self.answer_permission(thread, request_id, given))
+            }
+            _ => Some(notice("This is no order for a control lane.")),
+        };
+        let moved = on_disk(|| {
+            if let Some(reply) = reply {
+                lease.answer(reply, Vec::new())?;
+            }
+            lease.finish()
+        });
+        if let Err(err) = &moved {
+            tracing::error!(key = %key, "cannot finish order {key}: {err}");
         }
+        moved.is_ok()
     }
-    lock(&office.running)
-        .get(&message.thread_id)
-        .is_some_and(|it| it.is_stopped && it.key == message.key)
-}
 
-/// Carries an order out. `false`: it could not be moved on, and stays.
-fn serve(office: &Arc<Office>, mut lease: Lease) -> bool {
-    let message = lease.message().clone();
-    let thread = &message.thread_id;
-    let reply = match &message.command {
-        _ if message.reply.is_some() => None,
-        Some(Command::Stop { key }) => Some(stop(office, thread, key.as_ref())),
-        Some(Command::Permission { request_id, answer, shown, admin }) => {
-            let given = Given { answer: *answer, shown, is_admin: *admin };
-            Some(answer_permission(office, thread, request_id, given))
+    fn stop(&self, thread: &ThreadId, key: Option<&Key>) -> Reply {
+        if self.turns.stop(thread, key) {
+            return silent();
         }
-        _ => Some(notice("This is no order for a control lane.")),
-    };
-    let moved = on_disk(|| {
-        if let Some(reply) = reply {
-            lease.answer(reply, Vec::new())?;
+        let Some(key) = key else { return notice("Nothing is running here.") };
+        match on_disk(|| self.queue.view().find(key)) {
+            Ok(Some(seen)) if seen.place == Place::Incoming => {
+                match on_disk(|| self.queue.bury(key, STOPPED_WAITING)) {
+                    Ok(()) => notice("Stopped. /retry asks again."),
+                    // It was taken up this moment.
+                    Err(_) => self.stop_claimed(thread, key),
+                }
+            }
+            Ok(Some(seen)) if seen.place == Place::Processing => self.stop_claimed(thread, key),
+            _ => notice("That turn is finished already."),
         }
-        lease.finish()
-    });
-    if let Err(err) = &moved {
-        tracing::error!(key = %message.key, "cannot finish order {}: {err}", message.key);
     }
-    moved.is_ok()
+
+    fn stop_claimed(&self, thread: &ThreadId, key: &Key) -> Reply {
+        self.turns.stop_claimed(thread, key);
+        silent()
+    }
+
+    fn answer_permission(&self, thread: &ThreadId, request_id: &str, given: Given<'_>) -> Reply {
+        let Some(question) = self.turns.open_question(thread, request_id) else {
+            return notice("That question is no longer open.");
+        };
+        if let Some(why) = given.refusal(&question) {
+            return notice(why);
+        }
+        self.turns.answer(thread, request_id, given.answer);
+        silent()
+    }
 }
 
 /// Nothing to say: the turn itself will.
 fn silent() -> Reply {
     Reply { silent: true, outcome: Outcome::Notice, ..Reply::default() }
-}
-
-fn stop(office: &Arc<Office>, thread: &ThreadId, key: Option<&Key>) -> Reply {
-    {
-        let mut running = lock(&office.running);
-        if let Some(running) = running.get_mut(thread)
-            && key.is_none_or(|it| *it == running.key)
-        {
-            running.is_stopped = true;
-            if let Some(control) = &running.control {
-                control.interrupt();
-            }
-            tracing::info!(thread.id = %thread, key = %running.key, after_s = running.began.elapsed().as_secs(),
-                "thread {thread} is stopped");
-            return silent();
-        }
-    }
-    let Some(key) = key else { return notice("Nothing is running here.") };
-    match on_disk(|| office.queue.view().find(key)) {
-        Ok(Some(seen)) if seen.place == Place::Incoming => {
-            match on_disk(|| office.queue.bury(key, STOPPED_WAITING)) {
-                Ok(()) => notice("Stopped. /retry asks again."),
-                Err(_) => {
-                    // It has begun this moment: then it is stopped as it begins.
-                    lock(&office.stopped).insert(key.clone());
-                    silent()
-                }
-            }
-        }
-        Ok(Some(seen)) if seen.place == Place::Processing => {
-            lock(&office.stopped).insert(key.clone());
-            silent()
-        }
-        _ => notice("That turn is finished already."),
-    }
 }
 
 /// What somebody answered, and to what.
@@ -146,26 +155,6 @@ impl Given<'_> {
         }
         None
     }
-}
-
-fn answer_permission(
-    office: &Arc<Office>,
-    thread: &ThreadId,
-    request_id: &str,
-    given: Given<'_>,
-) -> Reply {
-    let running = lock(&office.running).get(thread).cloned();
-    let open = running.as_ref().and_then(|it| it.ask.as_ref());
-    let Some(open) = open.filter(|it| it.request_id == request_id) else {
-        return notice("That question is no longer open.");
-    };
-    if let Some(why) = given.refusal(&open.question) {
-        return notice(why);
-    }
-    if let Some(control) = running.as_ref().and_then(|it| it.control.as_ref()) {
-        control.answer_permission(request_id, given.answer);
-    }
-    silent()
 }
 
 #[cfg(test)]

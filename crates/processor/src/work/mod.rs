@@ -1,12 +1,22 @@
-//! Work on one message: from the claim to its next folder.
+//! Work on messages: each is claimed, answered by Claude or by TinyClaw itself, and moved on to its next folder.
+//!
+//! What a failure means is [`crate::policy`]'s to say; what is said of it, [`crate::availability`]'s.
 
+pub(crate) mod background;
+pub(crate) mod claims;
 pub(crate) mod control;
-pub(crate) mod handle;
-pub(crate) mod job_log;
-pub(crate) mod outbox;
-pub(crate) mod progress;
-pub(crate) mod prompt;
-pub(crate) mod resume;
+mod ended;
+mod message;
+mod progress;
+mod prompt;
+mod reply;
+mod resume;
 pub(crate) mod routing;
-pub(crate) mod summary;
-pub(crate) mod turn;
+pub(crate) mod slots;
+mod summary;
+mod turn;
+pub(crate) mod turns;
+mod watch;
+pub(crate) mod worker;
+
+pub(crate) use self::prompt::Prompts;

@@ -4,26 +4,44 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
+use tinyclaw_domain::{
+    Ask, Decision, Message, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState,
+};
 use tinyclaw_engine::{Draft, TurnEvent};
+use tinyclaw_ledger::Progresses;
 use tinyclaw_service::{conceal, now_ms};
 
-use crate::office::Office;
-use crate::work::prompt::shortened;
+use crate::text::{shortened, tool_detail};
 
 /// `progress/` is written this often at most: whoever shows it has a budget of seconds.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// So many tools are shown.
 const TOOLS_SHOWN: usize = 10;
-/// So much of a tool's input is shown.
-pub(crate) const DETAIL_CHARS_MAX: usize = 160;
-
 /// A tool's name is a word; what an MCP server calls its own may be longer.
 const NAME_CHARS_MAX: usize = 80;
 
+/// The first state of a turn.
+pub(crate) fn begun(message: &Message, attempt: u32, decision: Option<&Decision>) -> Progress {
+    let now = now_ms();
+    Progress {
+        key: message.key.clone(),
+        thread_id: message.thread_id.clone(),
+        attempt,
+        state: TurnState::Starting,
+        model: decision.map(|it| it.effective_model),
+        tier: decision.map(|it| it.tier),
+        started_at: now,
+        updated_at: now,
+        text: String::new(),
+        tools: Vec::new(),
+        asks: None,
+        trouble: None,
+    }
+}
+
 /// The turn's state as others see it.
-pub(crate) struct Shown<'a> {
-    office: &'a Office,
+pub(crate) struct LiveProgress<'a> {
+    file: &'a Progresses,
     pub(crate) progress: Progress,
     draft: Draft,
     ids: Vec<(String, usize)>,
@@ -36,11 +54,11 @@ pub(crate) struct Shown<'a> {
     pub(crate) status: Option<u16>,
 }
 
-impl<'a> Shown<'a> {
-    pub(crate) fn new(office: &'a Office, progress: Progress) -> Shown<'a> {
+impl<'a> LiveProgress<'a> {
+    pub(crate) fn new(file: &'a Progresses, progress: Progress) -> LiveProgress<'a> {
         let (ids, draft) = (Vec::new(), Draft::default());
-        Shown {
-            office,
+        LiveProgress {
+            file,
             progress,
             draft,
             ids,
@@ -68,7 +86,7 @@ impl<'a> Shown<'a> {
         match event {
             TurnEvent::SessionReady { .. } => self.progress.state = TurnState::Working,
             TurnEvent::ToolStarted { id, name, input, .. } => {
-                let detail = shortened(&detail(input), DETAIL_CHARS_MAX);
+                let detail = tool_detail(input);
                 self.ids.push((id.clone(), self.dropped + self.progress.tools.len()));
                 self.progress.tools.push(ToolUse {
                     name: name.clone(),
@@ -131,7 +149,7 @@ impl<'a> Shown<'a> {
         self.is_dirty = false;
         self.progress.text = conceal(&self.draft.text()).into_owned();
         self.progress.updated_at = now_ms();
-        if let Err(err) = self.office.progresses.write(&self.progress) {
+        if let Err(err) = self.file.write(&self.progress) {
             tracing::warn!("cannot show how {} goes: {err}", self.progress.key);
         }
     }
@@ -204,30 +222,6 @@ impl Trail {
             self.spans[at].duration_ms = now.saturating_sub(self.spans[at].start_ms);
         }
         std::mem::take(&mut self.spans)
-    }
-}
-
-/// A tool's input on one line: the command, the path, or whatever says most.
-pub(crate) fn detail(input: &serde_json::Value) -> String {
-    for name in [
-        "command",
-        "file_path",
-        "path",
-        "pattern",
-        "url",
-        "query",
-        "description",
-        "message",
-        "prompt",
-    ] {
-        if let Some(text) = input.get(name).and_then(serde_json::Value::as_str) {
-            return text.lines().next().unwrap_or_default().to_owned();
-        }
-    }
-    if input.as_object().is_some_and(serde_json::Map::is_empty) {
-        String::new()
-    } else {
-        input.to_string()
     }
 }
 

@@ -6,24 +6,26 @@
 //! answered. A name cannot end the brackets it stands in, and a line of the history is no message.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tinyclaw_domain::{
-    FileRef, HistoryLine, InjectedPart, Message, PromptLine, Quote, Source, Thread, ThreadId,
-    quoted,
+    FileRef, HistoryLine, InjectedPart, Message, PromptLine, Quote, Source, StateDir, Thread,
+    ThreadId, quoted,
 };
 use tinyclaw_engine::Content;
 use tinyclaw_ledger::recent_history;
-use tinyclaw_memory::Wanted;
+use tinyclaw_memory::{Memory, Wanted};
+use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{conceal, now_ms};
 
-use crate::office::Office;
+use crate::config::now;
+use crate::desks::Desks;
+use crate::text::name;
 
 /// A line of history is a reminder, not the whole text.
 const HISTORY_CHARS_MAX: usize = 200;
 /// So much of what is replied to is quoted.
 const QUOTE_CHARS_MAX: usize = 1_024;
-/// Names of people, threads and files are no longer than this.
-const NAME_CHARS_MAX: usize = 128;
 /// The kernel knows no longer paths.
 const PATH_CHARS_MAX: usize = 4_096;
 
@@ -62,14 +64,48 @@ impl Assembled {
     fn note_part(&mut self, name: &str, chars: usize) {
         self.parts.push(InjectedPart { name: name.to_owned(), chars: chars as u64 });
     }
+
+    /// The line of `logs/prompts.jsonl` for a prompt about to be sent.
+    pub(crate) fn line(
+        &self,
+        message: &Message,
+        attempt: u32,
+        model: tinyclaw_domain::Model,
+        system_prompt: &str,
+    ) -> PromptLine {
+        let shown = conceal(&self.text).into_owned();
+        PromptLine {
+            timestamp: now_ms(),
+            key: message.key.clone(),
+            attempt,
+            thread_id: message.thread_id.clone(),
+            message_id: message.message_id.clone(),
+            model,
+            system_prompt: conceal(system_prompt).into_owned(),
+            prompt_length: shown.chars().count() as u64,
+            user_message: shown,
+            new_session: self.is_new_session,
+            history_injected: self.parts.iter().any(|it| is_memory(&it.name)),
+            history_lines: self.history_lines,
+            parts: self.parts.clone(),
+        }
+    }
 }
 
-impl Office {
+/// What prompts are put together from. Holds no lock.
+pub(crate) struct Prompts {
+    pub(crate) state: StateDir,
+    pub(crate) settings: Store<Settings>,
+    pub(crate) memory: Memory,
+    pub(crate) desks: Arc<Desks>,
+}
+
+impl Prompts {
     /// Puts the prompt of a message together. Reads memory and history when the session is new.
     pub(crate) fn assemble(&self, message: &Message, circumstances: &Circumstances) -> Assembled {
         let mut prompt =
             Assembled { is_new_session: circumstances.is_new_session, ..Assembled::default() };
-        let now = self.now();
+        let now = now(&self.settings);
         let zone = now.time_zone().iana_name().unwrap_or("local time");
         prompt.add("time", &format!("[{} {zone}]\n\n", now.strftime("%A %Y-%m-%d %H:%M")));
         if let Some(note) = &circumstances.note {
@@ -99,12 +135,12 @@ impl Office {
     }
 
     fn add_memory(&self, prompt: &mut Assembled, thread: &ThreadId, now: &jiff::Zoned) {
-        let settings = self.settings();
+        let settings = self.settings.current();
         let wanted = Wanted {
             summaries: settings.memory.summaries as usize,
             bytes_max: settings.memory.context_bytes as usize,
         };
-        match self.memory.context(self.who(thread), now, wanted) {
+        match self.memory.context(thread, now, wanted) {
             Ok(context) if !context.text.is_empty() => {
                 prompt.text.push_str(&context.text);
                 prompt.text.push('\n');
@@ -119,8 +155,8 @@ impl Office {
 
     fn add_history(&self, prompt: &mut Assembled, message: &Message) {
         let thread = &message.thread_id;
-        let count = self.settings().engine.history_lines as usize;
-        let is_master = self.thread(thread).is_some_and(|it| it.is_master);
+        let count = self.settings.current().engine.history_lines as usize;
+        let is_master = self.desks.get(thread).is_some_and(|it| it.is_master);
         // The master sees what happened everywhere.
         let of = (!is_master).then_some(thread);
         let lines = match recent_history(&self.state, of, count) {
@@ -162,33 +198,6 @@ impl Office {
             prompt.add("files", &text);
         }
     }
-
-    /// The line of `logs/prompts.jsonl` for a prompt about to be sent.
-    pub(crate) fn prompt_line(
-        &self,
-        message: &Message,
-        attempt: u32,
-        model: tinyclaw_domain::Model,
-        system_prompt: &str,
-        prompt: &Assembled,
-    ) -> PromptLine {
-        let shown = conceal(&prompt.text).into_owned();
-        PromptLine {
-            timestamp: now_ms(),
-            key: message.key.clone(),
-            attempt,
-            thread_id: message.thread_id.clone(),
-            message_id: message.message_id.clone(),
-            model,
-            system_prompt: conceal(system_prompt).into_owned(),
-            prompt_length: shown.chars().count() as u64,
-            user_message: shown,
-            new_session: prompt.is_new_session,
-            history_injected: prompt.parts.iter().any(|it| is_memory(&it.name)),
-            history_lines: prompt.history_lines,
-            parts: prompt.parts.clone(),
-        }
-    }
 }
 
 fn is_memory(part: &str) -> bool {
@@ -202,11 +211,6 @@ fn channel_name(message: &Message) -> &'static str {
         tinyclaw_domain::Channel::Api => "API",
         tinyclaw_domain::Channel::System => "TinyClaw",
     }
-}
-
-/// The name of a person, a thread or a file.
-pub(crate) fn name(text: &str) -> String {
-    quoted(text, Quote::Name, NAME_CHARS_MAX)
 }
 
 /// What is answered, behind whose word it is.
@@ -255,14 +259,6 @@ fn history(lines: &[HistoryLine], with_thread: bool) -> String {
         text.push_str(&format!("[{place}] {}: {words}\n", name(&line.sender)));
     }
     text + "</history>\n\n"
-}
-
-/// The beginning of a text, with a mark when something was left out.
-pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
-    match text.char_indices().nth(chars_max) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
 }
 
 /// What every desk's Claude is told about where it is; `may_read`: it may read in other threads.

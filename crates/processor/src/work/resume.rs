@@ -6,11 +6,11 @@
 
 use std::path::Path;
 
-use tinyclaw_domain::{Message, SessionId};
-use tinyclaw_engine::{FinishedReply, Trace};
+use tinyclaw_domain::{Checkpoint, Message, SessionId};
+use tinyclaw_engine::{Engine, FinishedReply, Trace};
 use tinyclaw_queue::Lease;
 
-use crate::office::{Office, on_disk};
+use crate::blocking::on_disk;
 
 /// How a message goes on.
 pub(crate) enum Resumed {
@@ -61,7 +61,7 @@ pub(crate) enum Round {
 
 /// How far an earlier attempt got, by Claude's own transcript.
 pub(crate) fn resume(
-    office: &Office,
+    engine: &Engine,
     message: &Message,
     cwd: &Path,
     session: &SessionId,
@@ -72,17 +72,22 @@ pub(crate) fn resume(
     let unknown = if used_tools(message) { Earlier::Forgotten } else { Earlier::Nothing };
     let checkpoint = message.checkpoint.as_ref().filter(|it| it.session_id == *session);
     let Some(checkpoint) = checkpoint else { return fresh(unknown) };
-    match (
-        on_disk(|| office.engine.trace(&message.thread_id, cwd, session, &checkpoint.turn_uuid)),
-        round,
-    ) {
+    match (on_disk(|| engine.trace(&message.thread_id, cwd, session, &checkpoint.turn_uuid)), round)
+    {
         (Trace::Finished(reply), _) => Resumed::Finished(reply),
+        // What was changed about the ask is all there is to know of one that was turned down at once.
+        (Trace::Begun, Round::Again) if !has_left_marks(checkpoint) => fresh(Earlier::Nothing),
         (Trace::Begun, _) | (Trace::Unseen, Round::Swallowed) => fresh(Earlier::Remembered),
         (Trace::Unseen, Round::Again) => fresh(unknown),
         (Trace::Unseen, Round::First) => {
             Resumed::Ask { uuid: checkpoint.turn_uuid.clone(), earlier: unknown }
         }
     }
+}
+
+/// Whether an ask did anything that it must not do twice.
+fn has_left_marks(checkpoint: &Checkpoint) -> bool {
+    checkpoint.used_tools || !checkpoint.follow_ups.is_empty() || !checkpoint.files.is_empty()
 }
 
 /// Whether an earlier attempt at this message began to use tools.

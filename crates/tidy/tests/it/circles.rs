@@ -26,17 +26,6 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
         "what a turn says, and what its lines say: to be taken apart",
     ),
     (
-        "crates/processor/src",
-        "availability::notices desks::capability desks::checkout desks::directories desks::mirror office policy::failure work::prompt",
-        "`Office`: it is being taken apart",
-    ),
-    (
-        "crates/processor/src",
-        "commands work::control work::handle work::summary work::turn",
-        "`Office`: it is being taken apart",
-    ),
-    ("crates/processor/src", "schedule::clock serve", "to be taken apart"),
-    (
         "crates/queue/src",
         "claim lease publish sweep",
         "one state machine: a lease ends in a state that a claim or the sweep begins in",

@@ -99,7 +99,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/dashboard/src/log.rs", "logs, which processor writes; the volume is read-only"),
     ("crates/dashboard/src/access.rs", "keys that the operator names"),
     ("crates/service/src/settings/", "settings and secrets, which the operator names"),
-    ("crates/processor/src/setup.rs", "`router.toml`, which the operator writes"),
+    ("crates/processor/src/work/routing.rs", "`router.toml`, which the operator writes"),
     ("crates/cli/", "a person's own command, on files that this person names and the state folder"),
     ("crates/engine/src/bin/", "it stands in for Claude"),
     ("crates/engine/src/leash/", "a process for each desk: who makes it wait holds up nobody else"),

@@ -3,6 +3,9 @@
 use tinyclaw_domain::{FileRef, FollowUp, Message, ToolSpan};
 use tinyclaw_queue::Lease;
 
+/// A turn may send so many messages, and so many files.
+pub(super) const SENT_MAX: usize = 10;
+
 /// What a turn sends on, attaches and used, collected while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {

@@ -6,14 +6,12 @@
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Decision, JobEvent, Message, Outcome};
+use tinyclaw_domain::{Decision, JobEvent, Message, Outcome, StateDir};
 use tinyclaw_engine::TurnEvent;
 use tinyclaw_ledger::JobLog;
 use tinyclaw_service::{Concealer, conceal, now_ms};
 
-use crate::office::Office;
-use crate::work::progress::{DETAIL_CHARS_MAX, detail};
-use crate::work::prompt::shortened;
+use crate::text::tool_detail;
 
 /// Deltas that come within this time are one line: fifty lines a second are enough for any eye.
 const MERGE: Duration = Duration::from_millis(20);
@@ -33,8 +31,8 @@ pub(crate) struct TurnLog {
 
 impl TurnLog {
     /// Begins the story of an attempt. An earlier one's does not count any more.
-    pub(crate) fn begin(office: &Office, message: &Message, attempt: u32) -> TurnLog {
-        let log = JobLog::begin(&office.state, &message.key, now_ms());
+    pub(crate) fn begin(state: &StateDir, message: &Message, attempt: u32) -> TurnLog {
+        let log = JobLog::begin(state, &message.key, now_ms());
         let is_first = log.is_first();
         let mut it = TurnLog {
             log,
@@ -96,7 +94,7 @@ impl TurnLog {
                 self.write(JobEvent::Begun { attempt: self.attempt, model, tier, warm: *warm });
             }
             TurnEvent::ToolStarted { id, name, input, .. } => {
-                let detail = conceal(&shortened(&detail(input), DETAIL_CHARS_MAX)).into_owned();
+                let detail = conceal(&tool_detail(input)).into_owned();
                 self.write(JobEvent::Tool { id: id.clone(), name: name.clone(), detail });
             }
             TurnEvent::ToolFinished { id, failed, duration } => {

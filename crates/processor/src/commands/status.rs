@@ -1,0 +1,32 @@
+//! `/status`: how a thread is.
+
+use tinyclaw_domain::{PermissionMode, Thread, ThreadId};
+
+use crate::commands::Commands;
+
+impl Commands {
+    pub(super) fn status(&self, id: &ThreadId, thread: &Thread) -> String {
+        let (_, waiting) = self.queue.waiting_in(id);
+        let spent = self.budgets.of_thread(id);
+        let model = match (thread.pin, thread.model) {
+            (Some(pin), _) => format!("{pin}, pinned"),
+            (None, Some(last)) => format!("chosen for each message; last {last}"),
+            (None, None) => "chosen for each message".to_owned(),
+        };
+        let session =
+            thread.session_id.as_ref().map_or_else(|| "none yet".to_owned(), ToString::to_string);
+        let mode = match thread.permission_mode {
+            PermissionMode::Ask => "asks",
+            PermissionMode::AcceptEdits => "edits without asking",
+            PermissionMode::Bypass => "does everything without asking",
+        };
+        let engine = self
+            .availability
+            .paused()
+            .map_or_else(|| "ready".to_owned(), |it| self.availability.sentence(&it.pause));
+        format!(
+            "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- session: `{session}`\n- waiting: {waiting}\n- today: {} answers, ${:.2}\n- engine: {engine}",
+            thread.name, thread.cwd, spent.turns, spent.usd
+        )
+    }
+}

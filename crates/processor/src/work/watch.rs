@@ -1,0 +1,120 @@
+//! Follows a turn to its end: shows how it goes, passes on what is asked, and answers the tools that are TinyClaw's own.
+
+use std::time::Instant;
+
+use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::{Progress, Thread, ThreadStatus};
+use tinyclaw_engine::{Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome};
+use tinyclaw_queue::Lease;
+
+use crate::blocking::on_disk;
+use crate::desks::capability;
+use crate::history::turn_log::TurnLog;
+use crate::tools::outbox::Outbox;
+use crate::work::progress::LiveProgress;
+use crate::work::resume::note_tools;
+use crate::work::slots::Slot;
+use crate::work::turns::OpenQuestion;
+use crate::work::worker::Worker;
+
+/// What a turn that is followed changes.
+pub(crate) struct Hands<'a> {
+    pub(crate) lease: &'a mut Lease,
+    pub(crate) slot: &'a mut Slot,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) log: &'a mut TurnLog,
+}
+
+/// Follows a turn to its end, showing how it goes. `None`: we are leaving, and the turn with us.
+pub(crate) async fn watch(
+    worker: &Worker,
+    thread: &Thread,
+    mut turn: Turn,
+    progress: Progress,
+    hands: Hands<'_>,
+) -> Option<TurnEnd> {
+    let Hands { lease, slot, outbox, log } = hands;
+    let id = lease.message().thread_id.clone();
+    worker.turns.begin(&id, turn.control());
+    let mut shown = LiveProgress::new(&worker.progresses, progress);
+    shown.write();
+    let mut renewal = tokio::time::interval(capability::RENEW_EVERY);
+    renewal.tick().await;
+    let left = worker.turns.left();
+    tokio::pin!(left);
+    let mut is_shown = false;
+    loop {
+        let event = tokio::select! {
+            event = turn.next() => event?,
+            () = tokio::time::sleep_until(shown.due.into()), if shown.is_dirty => {
+                shown.write();
+                continue;
+            }
+            () = sleep_until(log.due()), if log.due().is_some() => {
+                log.flush();
+                continue;
+            }
+            _ = renewal.tick() => {
+                // A turn may outlast what it was given at its beginning.
+                on_disk(|| capability::renew(&worker.desks, &id, thread));
+                continue;
+            }
+            () = &mut left => return None,
+        };
+        if !is_shown {
+            is_shown = true;
+            worker.turns.show(&id, ThreadStatus::Working);
+        }
+        shown.apply(&event);
+        log.apply(&event);
+        match event {
+            TurnEvent::ToolStarted { .. } => on_disk(|| note_tools(lease)),
+            TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
+                // Of several questions one is shown, and the next when it is answered.
+                let open = shown.progress.asks.as_ref().map(|it| OpenQuestion {
+                    request_id: it.request_id.clone(),
+                    question: Question::of(it),
+                });
+                let is_asking = open.is_some();
+                slot.lend(is_asking);
+                worker.turns.ask(&id, open);
+                let status = if is_asking { ThreadStatus::Waiting } else { ThreadStatus::Working };
+                worker.turns.show(&id, status);
+                shown.write();
+            }
+            TurnEvent::McpCall { tool, input, responder } => {
+                let answer = on_disk(|| {
+                    let call = worker.tools.call(lease.message(), thread, outbox, &tool, &input);
+                    call.and_then(|it| outbox.keep(lease).map(|()| it))
+                });
+                responder.answer(answer);
+            }
+            TurnEvent::McpTrouble { server, status } => {
+                tracing::warn!(thread.id = %id, "the MCP server {server} of thread {id} is {status}");
+            }
+            TurnEvent::RateLimit(limit) if limit.status == "allowed_warning" => {
+                let used =
+                    limit.utilization.map_or(String::new(), |it| format!(" ({:.0} %)", it * 100.0));
+                tracing::warn!("the plan's limit is near{used}");
+            }
+            TurnEvent::Ended(mut end) => {
+                // Claude's last word on an overloaded API has no status; its retries had.
+                if let TurnOutcome::Failed(TurnFailure::Unavailable { status, .. }) =
+                    &mut end.outcome
+                {
+                    *status = status.or(shown.status);
+                }
+                outbox.tools = shown.spans();
+                return Some(*end);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,299 @@
+//! Claude, played within the test: speaks the CLI's protocol over a pipe, and does what the test wrote for each message.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tinyclaw_engine::{
+    Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
+use tokio::sync::watch;
+
+/// One thing that Claude does in a turn. A turn without an end of its own is answered with what was said last.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Say(&'static str),
+    /// Costs so many dollars.
+    Cost(f64),
+    /// Begins a tool that never ends.
+    Tool(&'static str),
+    /// Waits until the test lets it go on, or the turn is stopped.
+    Hold,
+    /// The turn fails: its `result` line, and the class of its error.
+    Fail(Value, Option<&'static str>),
+    /// The process dies.
+    Die,
+}
+
+/// A failure with this HTTP status.
+pub(crate) fn fails(status: u16, error: &'static str, text: &str) -> Vec<Step> {
+    vec![Step::Fail(json!({ "api_error_status": status, "result": text }), Some(error))]
+}
+
+/// The API answers nobody.
+pub(crate) fn overloaded() -> Vec<Step> {
+    fails(529, "server_error", "API Error: 529 Overloaded")
+}
+
+/// What Claude was given.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompt {
+    pub(crate) thread: String,
+    pub(crate) text: String,
+    pub(crate) model: String,
+    pub(crate) session: String,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    /// What is done for the message of these words, time after time.
+    turns: HashMap<&'static str, VecDeque<Vec<Step>>>,
+    prompts: Vec<Prompt>,
+}
+
+/// Every Claude of an office.
+#[derive(Debug, Clone)]
+pub(crate) struct Claude {
+    script: Arc<Mutex<Script>>,
+    /// How many holds were let go.
+    released: watch::Sender<usize>,
+}
+
+impl Claude {
+    pub(crate) fn new() -> Claude {
+        Claude { script: Arc::default(), released: watch::Sender::new(0) }
+    }
+
+    /// When a message with these words comes: does the first of these turns; the next time the next one. Afterwards,
+    /// and for any other message, it says "Done."
+    pub(crate) fn on(&self, words: &'static str, turns: impl IntoIterator<Item = Vec<Step>>) {
+        self.script.lock().unwrap().turns.entry(words).or_default().extend(turns);
+    }
+
+    /// Lets all holds go that wait now, or will before the next call.
+    pub(crate) fn release(&self) {
+        self.released.send_modify(|it| *it += 1);
+    }
+
+    pub(crate) fn prompts(&self) -> Vec<Prompt> {
+        self.script.lock().unwrap().prompts.clone()
+    }
+
+    /// The prompts of messages with these words.
+    pub(crate) fn prompts_of(&self, words: &str) -> Vec<Prompt> {
+        self.prompts().into_iter().filter(|it| said_in(it).contains(words)).collect()
+    }
+
+    /// Notes a prompt, and tells what to do about it.
+    fn hear(&self, prompt: Prompt) -> Vec<Step> {
+        let mut script = self.script.lock().unwrap();
+        let said = said_in(&prompt).to_owned();
+        script.prompts.push(prompt);
+        let turns = script.turns.iter_mut().find(|it| said.contains(it.0));
+        turns.and_then(|it| it.1.pop_front()).unwrap_or_else(|| vec![Step::Say("Done.")])
+    }
+}
+
+/// The message in a prompt, behind what stands around it.
+fn said_in(prompt: &Prompt) -> &str {
+    match prompt.thread.starts_with("sum-") {
+        true => "summary",
+        false => prompt.text.rsplit("]: ").next().unwrap_or_default(),
+    }
+}
+
+impl Launcher for Claude {
+    fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
+        let (stdin, heard) = tokio::io::duplex(64 * 1024);
+        let (says, stdout) = tokio::io::duplex(64 * 1024);
+        let (held, leash) = Leash::pair();
+        let after = |name: &str| {
+            let found = spec.args.iter().find_map(|it| it.strip_prefix(name));
+            found.and_then(|it| it.strip_prefix('=')).map(str::to_owned)
+        };
+        let session = after("--resume").or_else(|| after("--session-id")).unwrap_or_default();
+        let process = Process {
+            claude: self.clone(),
+            released: self.released.subscribe(),
+            thread: spec.thread.to_string(),
+            model: after("--model").unwrap_or_default(),
+            session,
+            heard: BufReader::new(heard).lines(),
+            says,
+            leash,
+            requests: 0,
+            cost: 0.0,
+        };
+        tokio::spawn(process.live());
+        let leashed = Leashed {
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(tokio::io::empty()),
+            leash: held,
+        };
+        Box::pin(async { Ok(leashed) })
+    }
+}
+
+/// Why a turn was not played to its end.
+enum Stop {
+    Interrupted,
+    Gone,
+}
+
+struct Process {
+    claude: Claude,
+    released: watch::Receiver<usize>,
+    thread: String,
+    session: String,
+    model: String,
+    heard: Lines<BufReader<DuplexStream>>,
+    says: DuplexStream,
+    leash: LeashHand,
+    requests: u32,
+    cost: f64,
+}
+
+impl Process {
+    async fn live(mut self) {
+        while let Ok(line) = self.hear().await {
+            if line["type"] == "user" && self.turn(&line).await.is_err() {
+                break;
+            }
+        }
+        let _ = self.leash.exit.send(Exit { code: Some(137), signal: None });
+    }
+
+    /// The next line that is no order; orders are obeyed.
+    async fn hear(&mut self) -> Result<Value, Stop> {
+        loop {
+            let line = tokio::select! {
+                line = self.heard.next_line() => line.ok().flatten().ok_or(Stop::Gone)?,
+                order = self.leash.orders.recv() => match order {
+                    Some(LeashOrder::Interrupt) => return Err(Stop::Interrupted),
+                    Some(LeashOrder::End) | None => return Err(Stop::Gone),
+                },
+            };
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["type"] != "control_request" {
+                return Ok(line);
+            }
+            let request = &line["request"];
+            if let Some(model) = request["model"].as_str() {
+                self.model = model.to_owned();
+            }
+            let response =
+                json!({ "subtype": "success", "request_id": line["request_id"], "response": {} });
+            self.say(json!({ "type": "control_response", "response": response })).await;
+            if request["subtype"] == "interrupt" {
+                return Err(Stop::Interrupted);
+            }
+        }
+    }
+
+    async fn say(&mut self, line: Value) {
+        // Nobody listens any more: then the next look at the pipe says so.
+        let _ = self.says.write_all(format!("{line}\n").as_bytes()).await;
+    }
+
+    async fn turn(&mut self, line: &Value) -> Result<(), Stop> {
+        let content = &line["message"]["content"];
+        let blocks = content.as_array().into_iter().flatten();
+        let text = match content.as_str() {
+            Some(text) => text.to_owned(),
+            None => blocks.filter_map(|it| it["text"].as_str()).collect(),
+        };
+        let steps = self.claude.hear(Prompt {
+            thread: self.thread.clone(),
+            session: self.session.clone(),
+            model: self.model.clone(),
+            text,
+        });
+        self.say(json!({ "type": "user", "isReplay": true, "uuid": line["uuid"] })).await;
+        let mut result = json!({ "is_error": false, "stop_reason": "end_turn" });
+        for step in steps {
+            match self.play(step, &mut result).await {
+                Ok(()) => {}
+                Err(Stop::Gone) => return Err(Stop::Gone),
+                Err(Stop::Interrupted) => {
+                    result["is_error"] = json!(true);
+                    result["subtype"] = json!("error_during_execution");
+                    result["terminal_reason"] = json!("aborted_streaming");
+                    break;
+                }
+            }
+        }
+        let cost = result["total_cost_usd"].as_f64().unwrap_or(0.0);
+        self.cost += cost;
+        let mut line = json!({ "type": "result", "subtype": "success", "num_turns": 1,
+            "modelUsage": {}, "model_usage_since_last_result": {
+                self.model.clone(): { "outputTokens": 1, "costUSD": cost } } });
+        for (name, value) in result.as_object().unwrap() {
+            line[name] = value.clone();
+        }
+        line["total_cost_usd"] = json!(self.cost);
+        self.say(line).await;
+        self.idle().await
+    }
+
+    async fn idle(&mut self) -> Result<(), Stop> {
+        let idle = json!({ "type": "system", "subtype": "session_state_changed", "state": "idle" });
+        self.say(idle).await;
+        Ok(())
+    }
+
+    async fn play(&mut self, step: Step, result: &mut Value) -> Result<(), Stop> {
+        match step {
+            Step::Say(text) => self.tell(text, result).await,
+            Step::Cost(dollars) => result["total_cost_usd"] = json!(dollars),
+            Step::Tool(name) => {
+                self.begin_tool(name, json!({ "command": "x" })).await;
+            }
+            Step::Hold => {
+                let seen = *self.released.borrow_and_update();
+                let mut released = self.released.clone();
+                tokio::select! {
+                    _ = released.wait_for(|it| *it > seen) => {}
+                    stop = self.hear() => return stop.map(|_| ()),
+                }
+            }
+            Step::Fail(of, error) => {
+                if let Some(error) = error {
+                    self.say(
+                        json!({ "type": "assistant", "error": error, "parent_tool_use_id": null,
+                        "message": { "role": "assistant", "model": "<synthetic>",
+                            "content": [{ "type": "text", "text": of["result"] }] } }),
+                    )
+                    .await;
+                }
+                for (name, value) in of.as_object().unwrap() {
+                    result[name] = value.clone();
+                }
+                result["is_error"] = json!(true);
+            }
+            Step::Die => return Err(Stop::Gone),
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, text: &str, result: &mut Value) {
+        result["result"] = json!(text);
+        self.assistant(json!({ "type": "text", "text": text })).await;
+    }
+
+    async fn begin_tool(&mut self, name: &str, input: Value) {
+        self.requests += 1;
+        let id = format!("toolu_{}", self.requests);
+        self.assistant(json!({ "type": "tool_use", "id": id, "name": name, "input": input })).await;
+    }
+
+    async fn assistant(&mut self, block: Value) {
+        let model = self.model.clone();
+        self.requests += 1;
+        let id = format!("msg_{}", self.requests);
+        self.say(json!({ "type": "assistant", "parent_tool_use_id": null, "message": {
+            "id": id, "role": "assistant", "model": model, "content": [block], "stop_reason": null } }))
+            .await;
+    }
+}

@@ -1,0 +1,6 @@
+//! The processor as a whole, with Claudes that are played within the test: no process is started.
+
+mod claude;
+mod failures;
+mod flow;
+mod office;

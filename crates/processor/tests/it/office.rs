@@ -1,0 +1,200 @@
+//! A whole processor within the test: a queue, Claudes that are played, and everything else as it is.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tinyclaw_domain::{Channel, Command, Key, Message, Reply, Source, StateDir, Thread, ThreadId};
+use tinyclaw_engine::{Engine, EngineConfig};
+use tinyclaw_ledger::read_threads;
+use tinyclaw_processor::{Ground, serve};
+use tinyclaw_queue::{Durability, Options, Place, Queue, Seen, Side};
+use tinyclaw_service::settings::{Environment, Store};
+use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tinyclaw_testkit::state;
+use tokio::task::JoinHandle;
+
+use crate::claude::Claude;
+
+/// The machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An office in a forum. Its answers stay in `outgoing/`: nobody carries them out.
+pub(crate) struct Office {
+    pub(crate) place: state::Place,
+    pub(crate) state: StateDir,
+    pub(crate) queue: Queue,
+    pub(crate) claude: Claude,
+    pub(crate) vitals: Vitals,
+    shutdown: Shutdown,
+    settings: Value,
+    served: Option<JoinHandle<anyhow::Result<()>>>,
+    sent: u32,
+}
+
+impl Office {
+    /// An office with these settings, open.
+    pub(crate) fn open(settings: Value) -> Office {
+        let mut office = Office::closed(settings);
+        office.begin();
+        office
+    }
+
+    /// An office that has not begun to work yet.
+    pub(crate) fn closed(settings: Value) -> Office {
+        let place = state::Place::new().unwrap();
+        let state = StateDir::new(place.state());
+        tinyclaw_ledger::create_folders(&state).unwrap();
+        let queue = Queue::open(state.root(), Options::default()).unwrap();
+        let (claude, vitals, shutdown) =
+            (Claude::new(), Vitals::new("processor", "0"), Shutdown::default());
+        Office { place, state, queue, claude, vitals, shutdown, settings, served: None, sent: 0 }
+    }
+
+    /// Begins to work, or works again after [`Office::end`].
+    pub(crate) fn begin(&mut self) {
+        let mut settings = json!({ "telegram": { "chatId": -1001 } });
+        merge(&mut settings, &self.settings);
+        let file = self.state.root().join("settings.json");
+        let bytes = settings.to_string();
+        tinyclaw_disk::replace(&file, bytes.as_bytes(), tinyclaw_disk::Flush::None).unwrap();
+        let work = self.place.work().display().to_string();
+        let environment = Environment::from([
+            ("WORKSPACE_ROOT".to_owned(), work),
+            ("HOME".to_owned(), self.place.home().display().to_string()),
+        ]);
+        let settings = Store::open(self.state.root(), environment).unwrap();
+        let config =
+            EngineConfig::new("/nowhere", "/nowhere", self.state.root(), self.place.home());
+        self.shutdown = Shutdown::default();
+        self.served = Some(tokio::spawn(serve(Ground {
+            state: self.state.clone(),
+            settings,
+            vitals: self.vitals.clone(),
+            shutdown: self.shutdown.clone(),
+            queue: self.queue.clone(),
+            engine: Engine::with_launcher(config, std::sync::Arc::new(self.claude.clone())),
+        })));
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) async fn end(&mut self) {
+        self.shutdown.begin();
+        self.served.take().unwrap().await.unwrap().unwrap();
+    }
+
+    pub(crate) fn message(&mut self, thread: &str, text: &str) -> Message {
+        self.sent += 1;
+        let key: Key = format!("tg-{}", self.sent).parse().unwrap();
+        let thread = thread.parse().unwrap();
+        let mut message = Message::new(key, Channel::Telegram, thread, text, now_ms());
+        message.sender = "Ada".to_owned();
+        message
+    }
+
+    pub(crate) fn publish(&self, message: Message) -> Key {
+        let key = message.key.clone();
+        self.queue.publish(Side::Run, message, Durability::Strict).unwrap();
+        key
+    }
+
+    /// Somebody writes in a thread.
+    pub(crate) fn send(&mut self, thread: &str, text: &str) -> Key {
+        let message = self.message(thread, text);
+        self.publish(message)
+    }
+
+    /// Somebody gives an order in a thread.
+    pub(crate) fn order(&mut self, thread: &str, command: Command) -> Key {
+        let mut message = self.message(thread, "");
+        message.command = Some(command);
+        self.publish(message)
+    }
+
+    /// An order and what came of it.
+    pub(crate) async fn obeyed(&mut self, thread: &str, command: Command) -> Reply {
+        let key = self.order(thread, command);
+        self.reply(&key).await
+    }
+
+    /// A message and its answer.
+    pub(crate) async fn ask(&mut self, thread: &str, text: &str) -> Reply {
+        let key = self.send(thread, text);
+        self.reply(&key).await
+    }
+
+    pub(crate) fn find(&self, key: &Key) -> Option<Seen> {
+        self.queue.view().find(key).unwrap()
+    }
+
+    /// The answer, when its message has moved on with it.
+    pub(crate) async fn reply(&self, key: &Key) -> Reply {
+        let answered = |it: &Seen| matches!(it.place, Place::Outgoing | Place::Done);
+        let seen = until(&format!("{key} answered"), || self.find(key).filter(answered)).await;
+        seen.message.reply.expect("an answer")
+    }
+
+    /// The message, when it has got there.
+    pub(crate) async fn reaches(&self, key: &Key, place: Place) -> Message {
+        until(&format!("{key} in {place:?}"), || self.find(key).filter(|it| it.place == place))
+            .await
+            .message
+    }
+
+    /// The message, when it waits in `incoming/` after it was tried.
+    pub(crate) async fn waits_again(&self, key: &Key) -> Message {
+        let tried = |it: &Seen| it.place == Place::Incoming && it.message.checkpoint.is_some();
+        until(&format!("{key} waits again"), || self.find(key).filter(tried)).await.message
+    }
+
+    /// What TinyClaw itself said in a thread, in order.
+    pub(crate) fn notices(&self, thread: &str) -> Vec<String> {
+        let view = self.queue.view();
+        let thread: ThreadId = thread.parse().unwrap();
+        let all = view.list(Place::Outgoing, 10_000).unwrap();
+        let mut all: Vec<Message> = all.iter().filter_map(|it| view.read(it).unwrap()).collect();
+        all.retain(|it| it.thread_id == thread && it.source == Source::System);
+        all.sort_by_key(|it| it.timestamp);
+        all.into_iter().filter_map(|it| it.reply).map(|it| it.text).collect()
+    }
+
+    /// The notice with these words, when it was said.
+    pub(crate) async fn notice(&self, thread: &str, words: &str) -> String {
+        until(&format!("a notice {words:?} in thread {thread}"), || {
+            self.notices(thread).into_iter().find(|it| it.contains(words))
+        })
+        .await
+    }
+
+    pub(crate) fn thread(&self, id: &str) -> Option<Thread> {
+        read_threads(&self.state).unwrap().remove(&id.parse().unwrap())
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+/// Waits for something, with patience.
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
