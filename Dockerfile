@@ -8,7 +8,7 @@ ARG BUILDER=rust:1.95-bookworm
 ARG NODE=node:22-bookworm-slim
 ARG BINARIES=built
 
-# The same words in all three Dockerfiles, so that one build serves them all. Static, so that they run on any base.
+# The same words in all four Dockerfiles, so that one build serves them all. Static, so that they run on any base.
 FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .

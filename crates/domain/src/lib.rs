@@ -15,6 +15,7 @@ mod progress;
 mod quoted;
 mod state_dir;
 mod thread;
+mod token;
 
 pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
 pub use health::Health;
@@ -32,3 +33,7 @@ pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 pub use quoted::{Quote, quoted};
 pub use state_dir::StateDir;
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};
+pub use token::{
+    BadScope, ROTATION_MS, Scope, TOKEN_PREFIX, TOKEN_SECRET_BYTES, Token, TokenBefore, Tokens,
+    token_id, token_sum, token_text,
+};

@@ -189,6 +189,16 @@ impl StateDir {
         self.healths().join(format!("{service}.json"))
     }
 
+    /// Every event that was told. Written by gateway.
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events.db")
+    }
+
+    /// Who may use the gateway. Written by the operator, through the CLI.
+    pub fn tokens(&self) -> PathBuf {
+        self.root.join("tokens.json")
+    }
+
     /// Locks.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")
@@ -197,6 +207,11 @@ impl StateDir {
     /// Held by the one processor of this folder.
     pub fn processor_lock(&self) -> PathBuf {
         self.locks().join("processor")
+    }
+
+    /// Held by the one gateway of this folder.
+    pub fn gateway_lock(&self) -> PathBuf {
+        self.locks().join("gateway")
     }
 
     /// Held by the one service that polls for this bot.

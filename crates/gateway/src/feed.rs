@@ -32,6 +32,15 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+impl Gap {
+    /// The gap as a frame of a WebSocket, and as a line.
+    pub fn frame(&self) -> String {
+        // It has no map, and so cannot fail.
+        let gap = serde_json::to_string(self).unwrap_or_default();
+        format!(r#"{{"type":"gap","data":{gap}}}"#)
+    }
+}
+
 /// Why events are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+pub mod access;
 pub mod event;
 pub mod feed;
 pub mod filter;
+mod http;
+pub mod intake;
+mod problem;
+mod server;
 pub mod store;
+
+pub use problem::Problem;
+pub use server::{Config, Server};

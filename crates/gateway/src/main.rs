@@ -1,1 +1,130 @@
-fn main() {}
+//! `tinyclaw-gateway`: serves the event bus; `tinyclaw-gateway healthcheck` asks a running one whether it is well.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tinyclaw_disk::Lock;
+use tinyclaw_domain::StateDir;
+use tinyclaw_gateway::store::Store as Events;
+use tinyclaw_gateway::{Config, Server};
+use tinyclaw_ledger::{create_folders, health};
+use tinyclaw_service::settings::{self, Store};
+use tinyclaw_service::{Shutdown, Vitals, healthcheck, logs, was_asked};
+use tokio::net::TcpListener;
+
+/// How long the health check waits for an answer.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is tried again what cannot be done yet.
+const AGAIN: Duration = Duration::from_secs(2);
+
+const USAGE: &str = "\
+tinyclaw-gateway: the event bus over HTTP
+
+  tinyclaw-gateway [serve]        serves on GATEWAY_LISTEN (default 127.0.0.1:3200)
+  tinyclaw-gateway healthcheck    exit 0 when the one on this machine is well
+  tinyclaw-gateway new-epoch      after a copy of events.db was put back, while no gateway runs: old cursors are
+                                  told a gap from then on, where they would meet other events under their numbers
+";
+
+type Sections = (settings::Gateway, settings::Office);
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
+        return Ok(());
+    }
+    tinyclaw_service::not_dumpable().context("cannot keep others from reading the memory")?;
+    let environment: settings::Environment = std::env::vars().collect();
+    let root = settings::state_dir(&environment).context("cannot find the state folder")?;
+    let state = StateDir::new(&root);
+    match std::env::args().nth(1).as_deref() {
+        None | Some("serve") => {}
+        Some("healthcheck") => {
+            let settings = Store::<Sections>::open(&root, environment)?.current();
+            let listen = Config::new(&state, &settings.0).listen;
+            let address = healthcheck::local_address(listen).to_string();
+            healthcheck::probe(&address, "/health", HEALTH_PATIENCE)?;
+            return Ok(());
+        }
+        Some("new-epoch") => {
+            let Some(_lock) = Lock::try_take(&state.gateway_lock())? else {
+                bail!("a gateway runs on {}; stop it first", root.display());
+            };
+            let epoch = Events::renew_epoch(&state.events())?;
+            logs::init("info", None)?;
+            tracing::info!("events.db begins epoch {epoch}");
+            return Ok(());
+        }
+        Some(it) => bail!("{it:?} is no command: use serve, healthcheck or new-epoch"),
+    }
+    logs::init("info", None)?;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let vitals = Vitals::new("gateway", env!("CARGO_PKG_VERSION"));
+    create_folders(&state).with_context(|| format!("cannot make folders in {}", root.display()))?;
+    tokio::spawn(tell_health(state.clone(), vitals.clone(), shutdown.clone()));
+    let Some(store) =
+        Store::<Sections>::open_when_good(&root, &environment, &vitals, &shutdown).await
+    else {
+        return Ok(());
+    };
+    let settings = store.current();
+    logs::follow(store.subscribe(), |it| &it.1.log_level);
+    tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
+    let config = Config::new(&state, &settings.0);
+    let Some(_lock) = lock(&state, &vitals, &shutdown).await? else { return Ok(()) };
+    more_descriptors();
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let server = Server::start(config, address.port(), vitals, shutdown)?;
+    tracing::info!(listen = %address, state = %root.display(), "gateway is up");
+    server.serve(listener).await?;
+    tracing::info!("gateway is down");
+    Ok(())
+}
+
+/// Waits until no other gateway serves this state folder.
+async fn lock(
+    state: &StateDir,
+    vitals: &Vitals,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<Lock>> {
+    loop {
+        if let Some(lock) = Lock::try_take(&state.gateway_lock())? {
+            vitals.unblock("lock");
+            return Ok(Some(lock));
+        }
+        vitals.block("lock", "another gateway serves this state folder");
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = shutdown.begun() => return Ok(None),
+        }
+    }
+}
+
+/// Thousands of connections need descriptors. What the system gives is taken; less is no reason not to serve.
+fn more_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(err) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("cannot have more than {soft} open files: {err}");
+    }
+}
+
+/// Says how the gateway is, for the dashboard and the doctor.
+async fn tell_health(state: StateDir, vitals: Vitals, shutdown: Shutdown) {
+    let mut turns = vitals.turns();
+    loop {
+        if let Err(err) = health::write(&state, "gateway", &vitals.snapshot()) {
+            tracing::debug!("cannot write health: {err:#}");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(health::EVERY) => {}
+            _ = turns.changed() => {}
+            () = shutdown.begun() => return,
+        }
+    }
+}

@@ -4,13 +4,16 @@
 //! while; more connections than a limit wait until one ends. What an answer weighs is its maker's business.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::serve::Listener;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -43,8 +46,13 @@ impl Default for Limits {
     }
 }
 
-/// Serves until the shutdown, then lets running answers end for a few seconds.
-pub async fn serve<L: Listener>(
+/// Who connected. Every request has it among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves until the shutdown, then lets running answers end for a few seconds. A connection that was upgraded, to a
+/// WebSocket say, is from then on its taker's: it counts no longer here, and is not waited for.
+pub async fn serve<L: Listener<Addr = SocketAddr>>(
     mut listener: L,
     app: Router,
     shutdown: Shutdown,
@@ -57,14 +65,18 @@ pub async fn serve<L: Listener>(
     loop {
         let place = Arc::clone(&places).acquire_owned();
         let accepted = async { (place.await, listener.accept().await) };
-        let (place, (io, _)) = tokio::select! {
+        let (place, (io, address)) = tokio::select! {
             it = accepted => it,
             () = shutdown.begun() => break,
         };
         while connections.try_join_next().is_some() {}
         let service = TowerToHyperService::new(app.clone());
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(address));
+            hyper::service::Service::call(&service, request)
+        });
         let io = TokioIo::new(Patient::new(io, limits.stall));
-        let connection = server.serve_connection(io, service);
+        let connection = server.serve_connection(io, service).with_upgrades();
         let shutdown = shutdown.clone();
         connections.spawn(async move {
             let _place = place;

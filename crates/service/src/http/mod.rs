@@ -15,16 +15,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-pub use self::connections::{Limits, Patient, serve};
+pub use self::connections::{Limits, Patient, Peer, serve};
 use crate::Vitals;
 
 /// The three routes.
 pub fn routes(vitals: Vitals) -> Router {
-    Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(vitals)
+    probes(vitals.clone()).route("/metrics", get(metrics).with_state(vitals))
+}
+
+/// `/health` and `/ready` alone, for a service that does not tell its numbers to everybody.
+pub fn probes(vitals: Vitals) -> Router {
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(vitals)
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::values::{
     Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
@@ -274,6 +274,42 @@ settings! {
         proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["DASHBOARD_PROC"], [], "";
     }
 
+    /// The gateway: the event bus over HTTP. Without a token (`tinyclaw token new`) it answers nobody.
+    Gateway / gateway {
+        /// Where it listens. Keep it on loopback; a tunnel or an ingress is the way in.
+        listen: SocketAddr as Address = "gateway.listen", ["GATEWAY_LISTEN"], [], "127.0.0.1:3200";
+        /// Another port than that of `gateway.listen`.
+        port: Option<u64> as Optional<Whole<1, 65535>> = "gateway.port", ["PORT"], [], "";
+        /// The public names it answers to, with their ports. `localhost` and `127.0.0.1` with the port it listens on always
+        /// count; all others are refused.
+        hosts: Vec<String> as List<Text> = "gateway.hosts", ["GATEWAY_HOSTS"], [], "";
+        /// The pages that may use it, as `https://HOST[:PORT]`, exactly. None: no page.
+        origins: Vec<String> as List<Text> = "gateway.origins", ["ALLOWED_ORIGINS"], [], "";
+        /// A token of your own making that may do everything but administer, beside those of `tokens.json`; 32 characters
+        /// or more.
+        api_token: Option<SecretString> as Optional<Secret> = "gateway.apiToken", ["API_TOKEN"], [], "";
+        /// The secret that signs JSON Web Tokens (HS256) which are good here; 32 characters or more.
+        jwt_secret: Option<SecretString> as Optional<Secret> = "gateway.jwtSecret", [], [], "";
+        /// The keys of whoever signs JSON Web Tokens (RS256, ES256): a JWKS, as a file or address.
+        jwks: Option<String> as Optional<Text> = "gateway.jwks", [], [], "";
+        /// The issuer that a JSON Web Token must name.
+        jwt_issuer: Option<String> as Optional<Text> = "gateway.jwtIssuer", [], [], "";
+        /// The audience that a JSON Web Token must name.
+        jwt_audience: Option<String> as Optional<Text> = "gateway.jwtAudience", [], [], "";
+        /// So many events a token may tell in a second, and a thousand at once.
+        ingest_per_second: u64 as Whole<1, 1_000_000> = "gateway.ingestPerSecond", [], [], "1000";
+        /// So many questions a token may ask in a second.
+        read_per_second: u64 as Whole<1, 100_000> = "gateway.readPerSecond", [], [], "50";
+        /// So many connections an address may have. A tunnel or an ingress is one address for everybody behind it.
+        connections_per_address: u64 as Whole<1, 4096> = "gateway.connectionsPerAddress", [], [], "256";
+        /// Events are kept for so long,
+        keep: Duration as Span<MINUTE, { 3650 * DAY }> = "gateway.keep", [], [], "30d";
+        /// so many of them,
+        keep_rows: u64 as Whole<1000, 1_000_000_000> = "gateway.keepRows", [], [], "10000000";
+        /// and while they weigh no more bytes than this.
+        keep_bytes: u64 as Whole<16_777_216, 1_099_511_627_776> = "gateway.keepBytes", [], [], "4294967296";
+    }
+
     /// Retention: how long what grows is kept.
     Retention / retention {
         /// `queue/done/`: finished messages. Also how long a key that comes again is known for a duplicate.
@@ -360,6 +396,38 @@ impl Check for Engine {
         for name in self.models.keys().filter(|it| !MODELS.contains(&it.as_str())) {
             let says = format!("{name:?} is no model of ours; use haiku, sonnet and opus");
             from.mistake(Origin::Key("engine.models".to_owned()), says);
+        }
+    }
+}
+
+/// Shorter secrets could be guessed.
+const SECRET_CHARS_MIN: usize = 32;
+
+impl Check for Gateway {
+    fn check(&self, from: &mut Reader<'_>) {
+        let mut mistake = |key: &str, says: String| from.mistake(Origin::Key(key.to_owned()), says);
+        for (key, secret) in
+            [("gateway.apiToken", &self.api_token), ("gateway.jwtSecret", &self.jwt_secret)]
+        {
+            let length = secret.as_ref().map(|it| it.expose_secret().chars().count());
+            if length.is_some_and(|it| it < SECRET_CHARS_MIN) {
+                mistake(key, format!("is shorter than {SECRET_CHARS_MIN} characters"));
+            }
+        }
+        let signs = self.jwt_secret.is_some() || self.jwks.is_some();
+        for (key, value) in
+            [("gateway.jwtIssuer", &self.jwt_issuer), ("gateway.jwtAudience", &self.jwt_audience)]
+        {
+            if signs && value.is_none() {
+                mistake(key, "is needed beside gateway.jwtSecret and gateway.jwks".to_owned());
+            }
+        }
+        for it in &self.origins {
+            let host = it.strip_prefix("https://").or_else(|| it.strip_prefix("http://"));
+            if host.is_none_or(|it| it.is_empty() || it.contains(['/', '*'])) {
+                let says = format!("{it:?} is no origin; one looks like https://app.example.org");
+                mistake("gateway.origins", says);
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ const DECIDED: [&str; 6] = [
 ];
 /// The same for the dashboard's.
 const DECIDED_FOR_DASHBOARD: [&str; 2] = ["DASHBOARD_LISTEN", "DASHBOARD_PROC"];
+/// The same for the gateway's. A container has its port to itself.
+const DECIDED_FOR_GATEWAY: [&str; 2] = ["GATEWAY_LISTEN", "PORT"];
 /// What the bot and the broker both have to know.
 const SHARED: [&str; 2] = ["BROKER_CAPABILITY_SECRET", "GITHUB_APP_ID"];
 
@@ -46,15 +48,23 @@ fn is_dashboards(row: &Row) -> bool {
     row.key.starts_with("dashboard.")
 }
 
+fn is_gateways(row: &Row) -> bool {
+    row.key.starts_with("gateway.")
+}
+
 #[test]
 fn every_setting_reaches_the_container_that_reads_it() {
     let (bot, dashboard) = (environment_of("bot"), environment_of("dashboard"));
+    let gateway = environment_of("gateway");
     let settings = read("docs/SETTINGS.md");
     let prose = settings.split("<!-- printed").next().unwrap();
     for row in groups().iter().flat_map(|it| &it.rows) {
-        let (has, decided) = match is_dashboards(row) {
-            true => (&dashboard, &DECIDED_FOR_DASHBOARD[..]),
-            false => (&bot, &DECIDED[..]),
+        let (has, decided) = if is_dashboards(row) {
+            (&dashboard, &DECIDED_FOR_DASHBOARD[..])
+        } else if is_gateways(row) {
+            (&gateway, &DECIDED_FOR_GATEWAY[..])
+        } else {
+            (&bot, &DECIDED[..])
         };
         for name in row.variables() {
             if decided.contains(&&*name) {
@@ -65,8 +75,9 @@ fn every_setting_reaches_the_container_that_reads_it() {
             }
         }
     }
-    // It reads how much is logged, too.
+    // They read how much is logged, too.
     assert_eq!(dashboard.get("TINYCLAW_LOG"), Some(&None));
+    assert_eq!(gateway.get("TINYCLAW_LOG"), Some(&None));
 }
 
 #[test]
@@ -77,7 +88,7 @@ fn no_container_is_told_what_is_anothers() {
         "all of .env, to one of them"
     );
     let (bot, broker) = (environment_of("bot"), environment_of("broker"));
-    let dashboard = environment_of("dashboard");
+    let (dashboard, gateway) = (environment_of("dashboard"), environment_of("gateway"));
     assert!(broker.contains_key("GITHUB_APP_ID") && bot.len() > 40 && dashboard.len() > 2);
     let both: Vec<&String> = bot.keys().filter(|it| broker.contains_key(*it)).collect();
     assert_eq!(both, SHARED);
@@ -85,6 +96,8 @@ fn no_container_is_told_what_is_anothers() {
         for name in row.variables() {
             assert!(!row.is_secret || !dashboard.contains_key(&name), "{name}: the dashboard");
             assert!(is_dashboards(row) || name == "TINYCLAW_LOG" || !dashboard.contains_key(&name));
+            assert!(is_gateways(row) || name == "TINYCLAW_LOG" || !gateway.contains_key(&name));
+            assert!(!is_gateways(row) || !bot.contains_key(&name), "{name}: the bot");
         }
     }
     let known: Vec<String> = rows().iter().flat_map(Row::variables).collect();

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
     Command, ConversationLine, Decision, Health, HistoryLine, JobLine, Message, Progress,
-    PromptLine, Reply, RoutingLine, Threads,
+    PromptLine, Reply, RoutingLine, Threads, Tokens,
 };
 use tinyclaw_tidy::read;
 
@@ -29,6 +29,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "ConversationLine" => through::<ConversationLine>(example),
         "JobLine" => through::<JobLine>(example),
         "Progress" => through::<Progress>(example),
+        "Tokens" => through::<Tokens>(example),
         "Health" => through::<Health>(example),
         "Value" => through::<Value>(example),
         _ => Err("no type of that name is known to the test".to_owned()),
@@ -36,7 +37,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 10] = [
+const MUST_HAVE: [&str; 11] = [
     "Message",
     "Command",
     "Threads",
@@ -46,6 +47,7 @@ const MUST_HAVE: [&str; 10] = [
     "ConversationLine",
     "Progress",
     "JobLine",
+    "Tokens",
     "Health",
 ];
 

@@ -1,0 +1,225 @@
+//! Who may do what: tokens, JSON Web Tokens, tickets for browsers, and how often each may ask.
+//!
+//! Closed by default: where no token is known, nobody is let in, and `/ready` says why. A token's text is compared by its
+//! sum and kept nowhere. Whoever was let in for long, to a stream, is asked about again whenever something changed.
+
+mod book;
+mod jwt;
+mod rates;
+mod tickets;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tinyclaw_domain::{Scope, token_sum};
+use tinyclaw_service::{Shutdown, Vitals, now_ms};
+use tokio::sync::watch;
+
+pub use self::book::Book;
+use self::jwt::Jwt;
+pub use self::jwt::{JwtConfig, KeySource};
+pub use self::rates::{Allowance, Kind, RateConfig, Rates};
+pub use self::tickets::{Held, Refused as TicketRefused, TICKET_TIME, Tickets, Use as TicketUse};
+
+/// `tokens.json` is looked at so often: a revoked token ends its streams soon after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who asks, and what for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// What it is known by: in limits, and as the source of events that name none.
+    pub name: String,
+    /// What it may do.
+    pub scopes: BTreeSet<Scope>,
+    /// Pages of these origins may use it; empty: those of the settings.
+    pub origins: Vec<String>,
+    /// From then on it is not let in any more, in ms since 1970.
+    pub until: Option<u64>,
+    /// What it was known by, to be asked about again.
+    proof: Proof,
+}
+
+/// How a caller showed who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Proof {
+    /// A token of the file: its id and its sum.
+    Token(String, String),
+    /// The token of the settings.
+    Setting(String),
+    /// A signed token: good until it expires.
+    Signed,
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// It shows nothing.
+    NoToken,
+    /// What it shows is not good.
+    BadToken,
+    /// Nobody is let in: no token was ever made.
+    NoneConfigured,
+}
+
+/// What the settings say of all this.
+#[derive(Debug, Default)]
+pub struct AccessConfig {
+    /// Where `tokens.json` is.
+    pub tokens: PathBuf,
+    /// The token of the settings.
+    pub api_token: Option<SecretString>,
+    /// Whose signed tokens are good.
+    pub jwt: Option<JwtConfig>,
+    /// How often a caller may ask.
+    pub rates: RateConfig,
+}
+
+/// The door's book.
+#[derive(Debug)]
+pub struct Access {
+    tokens: PathBuf,
+    book: watch::Sender<Arc<Book>>,
+    /// The sum of the token of the settings.
+    api_sum: Option<String>,
+    jwt: Option<Jwt>,
+    /// How often each may ask.
+    pub rates: Rates,
+    /// Passes for browsers.
+    pub tickets: Tickets,
+    vitals: Vitals,
+}
+
+impl Access {
+    /// Reads `tokens.json`, if there is one.
+    pub fn new(config: AccessConfig, vitals: Vitals) -> Arc<Access> {
+        let access = Access {
+            book: watch::Sender::new(Arc::default()),
+            tokens: config.tokens,
+            api_sum: config.api_token.map(|it| token_sum(it.expose_secret())),
+            jwt: config.jwt.map(Jwt::new),
+            rates: Rates::new(config.rates),
+            tickets: Tickets::default(),
+            vitals,
+        };
+        access.look();
+        Arc::new(access)
+    }
+
+    /// Follows `tokens.json` until the shutdown.
+    pub async fn follow(self: Arc<Access>, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = shutdown.begun() => return,
+            }
+            self.look();
+            self.rates.forget_idle();
+        }
+    }
+
+    /// Looks whether `tokens.json` changed. One that cannot be read lets nobody in whom the last good one did not, and
+    /// is named in `/ready`.
+    pub fn look(&self) {
+        // Not borrowed any more when it is replaced.
+        let before = Arc::clone(&self.book.borrow());
+        match Book::read(&self.tokens, &before) {
+            Ok(None) => {}
+            Ok(Some(book)) => {
+                self.vitals.concern("tokens", None);
+                self.book.send_replace(Arc::new(book));
+            }
+            Err(why) => {
+                self.vitals.concern("tokens", Some(format!("the last good tokens count: {why}")));
+            }
+        }
+        match self.is_configured() {
+            true => self.vitals.unblock("access"),
+            false => self.vitals.block(
+                "access",
+                "no token is configured, so nobody is let in; do: tinyclaw token new NAME --scope ingest,read",
+            ),
+        }
+    }
+
+    fn is_configured(&self) -> bool {
+        self.api_sum.is_some() || self.jwt.is_some() || !self.book.borrow().is_empty()
+    }
+
+    /// Changes whenever `tokens.json` did.
+    pub fn changes(&self) -> watch::Receiver<Arc<Book>> {
+        self.book.subscribe()
+    }
+
+    /// Who has this token.
+    pub async fn caller(&self, bearer: Option<&str>) -> Result<Caller, Denied> {
+        if !self.is_configured() {
+            return Err(Denied::NoneConfigured);
+        }
+        let text = bearer.ok_or(Denied::NoToken)?;
+        let sum = token_sum(text);
+        if let Some(ours) = &self.api_sum
+            && is_same(ours, &sum)
+        {
+            let scopes = Scope::ALL.into_iter().filter(|it| *it != Scope::Admin).collect();
+            let (origins, until) = (Vec::new(), None);
+            let name = "api".to_owned();
+            return Ok(Caller { name, scopes, origins, until, proof: Proof::Setting(sum) });
+        }
+        if let Some(caller) = self.book.borrow().caller(text, &sum, now_ms()) {
+            return Ok(caller);
+        }
+        match &self.jwt {
+            Some(jwt) => jwt.caller(text).await,
+            None => Err(Denied::BadToken),
+        }
+    }
+
+    /// Whether a caller who was let in would be let in now.
+    pub fn is_still_good(&self, caller: &Caller) -> bool {
+        let is_in_time = caller.until.is_none_or(|it| now_ms() < it);
+        is_in_time
+            && match &caller.proof {
+                Proof::Token(id, sum) => self.book.borrow().is_good(id, sum, now_ms()),
+                Proof::Setting(sum) => self.api_sum.as_ref() == Some(sum),
+                Proof::Signed => true,
+            }
+    }
+
+    /// Waits until a caller is let in no more.
+    pub async fn ended(&self, caller: &Caller) {
+        let mut changes = self.changes();
+        while self.is_still_good(caller) {
+            let left = caller.until.map(|it| Duration::from_millis(it.saturating_sub(now_ms())));
+            // Without an end only the file can end it; a long look now and then costs nothing.
+            let sleep = tokio::time::sleep(left.unwrap_or(Duration::from_secs(3600)));
+            tokio::select! {
+                () = sleep => {}
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether some token is for pages of this origin. Which one a page has is known when it shows it.
+    pub fn knows_origin(&self, origin: &str) -> bool {
+        self.book.borrow().origins().any(|it| it == origin)
+    }
+
+    /// Whether an address may go on showing tokens that are not good.
+    pub fn may_fail(&self, from: IpAddr) -> Allowance {
+        self.vitals.count("authFailedTotal", 1);
+        self.rates.fail(from)
+    }
+}
+
+/// Whether two sums are the same, told in a time that does not depend on where they differ.
+fn is_same(a: &str, b: &str) -> bool {
+    subtle::ConstantTimeEq::ct_eq(a.as_bytes(), b.as_bytes()).into()
+}

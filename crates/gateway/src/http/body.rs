@@ -1,0 +1,48 @@
+//! Reading a request's body: no more than is allowed, and no slower.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::problem::Problem;
+
+/// So long a body may take at first,
+const PATIENCE: Duration = Duration::from_secs(30);
+/// and one second more for each so many bytes that came,
+const BYTES_A_SECOND: u64 = 1024;
+/// but not longer than this.
+const PATIENCE_MAX: Duration = Duration::from_secs(300);
+
+/// The whole body.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    let too_large = || Problem::too_large(format!("the body is larger than {bytes_max} bytes"));
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+    if length.is_some_and(|it: u64| it > bytes_max as u64) {
+        return Err(too_large());
+    }
+    let slow =
+        || Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body came too slowly");
+    let began = Instant::now();
+    let mut parts = body.into_data_stream();
+    let mut whole = Vec::new();
+    loop {
+        let earned = Duration::from_secs(whole.len() as u64 / BYTES_A_SECOND);
+        let until = began + (PATIENCE + earned).min(PATIENCE_MAX);
+        match timeout_at(until, parts.next()).await.map_err(|_| slow())? {
+            Some(Ok(part)) if whole.len() + part.len() > bytes_max => return Err(too_large()),
+            Some(Ok(part)) => whole.extend_from_slice(&part),
+            Some(Err(err)) => {
+                let detail = format!("the body did not come whole: {err}");
+                return Err(Problem::bad_json(detail));
+            }
+            None => return Ok(whole.into()),
+        }
+    }
+}

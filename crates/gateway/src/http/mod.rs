@@ -1,0 +1,182 @@
+//! The routes, and what stands before each of them: who asks, and how often.
+
+mod body;
+mod door;
+mod ingest;
+pub(crate) mod listener;
+mod numbers;
+mod query;
+mod reading;
+mod stream;
+mod tickets;
+mod ws;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tinyclaw_domain::Scope;
+use tinyclaw_service::http::Peer;
+use tinyclaw_service::{Shutdown, Vitals};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::access::{Access, Allowance, Caller, Denied, Kind};
+use crate::feed::Told;
+use crate::problem::Problem;
+use crate::store::Store;
+
+/// So many streams and sockets are open at once.
+pub(crate) const STREAMS_MAX: usize = 2_000;
+
+/// What every route works with.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) access: Arc<Access>,
+    pub(crate) hosts: HashSet<String>,
+    pub(crate) origins: HashSet<String>,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) vitals: Vitals,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Every route, behind the door.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let own = Router::new()
+        .route("/events", get(reading::events).post(ingest::events))
+        .route("/hooks/claude", post(ingest::hook))
+        .route("/ws", get(ws::upgrade))
+        .route("/tickets", post(tickets::issue))
+        .route("/metrics", get(numbers::metrics))
+        .route("/version", get(numbers::version))
+        .route("/stats", get(numbers::stats))
+        .with_state(Arc::clone(app));
+    tinyclaw_service::http::probes(app.vitals.clone())
+        .merge(own)
+        .layer(from_fn_with_state(Arc::clone(app), door::door))
+}
+
+/// What of a request says who asks.
+pub(crate) struct Asking<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) uri: &'a Uri,
+    pub(crate) peer: Option<Peer>,
+}
+
+impl<'a> Asking<'a> {
+    /// Of a request without its body.
+    pub(crate) fn of(parts: &'a axum::http::request::Parts) -> Asking<'a> {
+        let peer = parts.extensions.get().copied();
+        Asking { headers: &parts.headers, uri: &parts.uri, peer }
+    }
+
+    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> Option<&'a str> {
+        self.headers.get(name).and_then(|it| it.to_str().ok())
+    }
+
+    pub(crate) fn origin(&self) -> Option<&'a str> {
+        self.header(header::ORIGIN)
+    }
+
+    fn bearer(&self) -> Option<&'a str> {
+        let (scheme, token) = self.header(header::AUTHORIZATION)?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+}
+
+impl App {
+    /// Who asks, if they may do it at all.
+    pub(crate) async fn admit(
+        &self,
+        asking: &Asking<'_>,
+        scope: Option<Scope>,
+    ) -> Result<Caller, Problem> {
+        match self.access.caller(asking.bearer()).await {
+            Ok(caller) => self.permit(caller, asking, scope),
+            Err(denied) => Err(self.denied(denied, asking)),
+        }
+    }
+
+    /// Whether a known caller may do it, from this page.
+    pub(crate) fn permit(
+        &self,
+        caller: Caller,
+        asking: &Asking<'_>,
+        scope: Option<Scope>,
+    ) -> Result<Caller, Problem> {
+        if let Some(scope) = scope
+            && !caller.scopes.contains(&scope)
+        {
+            let detail = format!("this token may not {}; it lacks that scope", scope.as_str());
+            return Err(Problem::new(StatusCode::FORBIDDEN, "scope", detail));
+        }
+        if let Some(origin) = asking.origin()
+            && !caller.origins.is_empty()
+            && !caller.origins.iter().any(|it| it == origin)
+        {
+            let detail = format!("this token is not for pages of {origin:?}");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "origin", detail));
+        }
+        Ok(caller)
+    }
+
+    /// What is told to somebody who is not let in.
+    pub(crate) fn denied(&self, denied: Denied, asking: &Asking<'_>) -> Problem {
+        let unauthorized = |code, detail| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
+        match denied {
+            Denied::NoToken => unauthorized("no_token", "send a token: Authorization: Bearer tc_…"),
+            Denied::NoneConfigured => unauthorized(
+                "no_token",
+                "no token is configured here, so nobody is let in; the operator makes one: tinyclaw token new",
+            ),
+            Denied::BadToken => {
+                let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+                let from = asking.peer.map_or(nobody, |it| it.0.ip());
+                let allowance = self.access.may_fail(from);
+                match allowance.wait_seconds {
+                    None => unauthorized("bad_token", "the token is unknown, expired or revoked"),
+                    Some(_) => self.limited(allowance),
+                }
+            }
+        }
+    }
+
+    /// Whether a caller may ask for so much now.
+    pub(crate) fn ask(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        count: usize,
+    ) -> Result<Allowance, Problem> {
+        let allowance = self.access.rates.ask(kind, &caller.name, count);
+        match allowance.wait_seconds {
+            None => Ok(allowance),
+            Some(_) => Err(self.limited(allowance)),
+        }
+    }
+
+    fn limited(&self, allowance: Allowance) -> Problem {
+        self.vitals.count("rateLimitedTotal", 1);
+        Problem::rate_limited(allowance)
+    }
+
+    /// Counts the gaps that a subscriber is told.
+    pub(crate) fn count_gaps(&self, told: &[Told]) {
+        let gaps = told.iter().filter(|it| matches!(it, Told::Gap(_))).count();
+        if gaps > 0 {
+            self.vitals.count("gapsTotal", gaps as u64);
+        }
+    }
+
+    /// A place for a stream.
+    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            let detail = format!("{STREAMS_MAX} streams are open, which is all there may be");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "streams_full", detail).retry_after(5)
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! `POST /tickets`: what a page shows where it cannot send its token.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{App, Asking, body};
+use crate::access::{Kind, TICKET_TIME};
+use crate::event::Invalid;
+use crate::problem::{Problem, with_allowance};
+
+/// What a ticket is asked for with.
+const BODY_BYTES_MAX: usize = 4 << 10;
+/// The paths that take one.
+const PATHS: [&str; 2] = ["/ws", "/events"];
+
+#[derive(Deserialize)]
+struct Wanted {
+    path: String,
+}
+
+/// Gives out a ticket.
+pub(super) async fn issue(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let asking = Asking::of(&parts);
+    let caller = app.admit(&asking, None).await?;
+    let allowance = app.ask(Kind::Read, &caller, 1)?;
+    let body = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&body).map_err(|err| Problem::bad_json(err.to_string()))?;
+    let wanted: Wanted = serde_json::from_value(value)
+        .map_err(|_| Problem::invalid(Invalid::at("/path", "expected a path, such as /ws")))?;
+    if !PATHS.contains(&wanted.path.as_str()) {
+        let detail = format!("no ticket is taken there; use one of {}", PATHS.join(", "));
+        return Err(Problem::invalid(Invalid::at("/path", detail)));
+    }
+    let origin = asking.origin().map(str::to_owned);
+    let ticket = app.access.tickets.issue(caller, wanted.path, origin);
+    let told = json!({ "ticket": ticket, "expiresIn": TICKET_TIME.as_secs() });
+    let mut response = axum::Json(told).into_response();
+    with_allowance(&mut response, &allowance);
+    Ok(response)
+}

@@ -1,0 +1,143 @@
+//! The gateway as a whole: the store, whoever may use it, and the server they come through.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tinyclaw_domain::StateDir;
+use tinyclaw_service::{Shutdown, Vitals, http, settings};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::access::{Access, AccessConfig, JwtConfig, KeySource, RateConfig};
+use crate::http::{App, STREAMS_MAX, listener};
+use crate::store::{Keep, Store, StoreError};
+
+/// Who does not take a byte for so long is let go, and comes back where it was.
+const STALL: Duration = Duration::from_secs(60);
+/// A request's head takes no longer.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// So long streams have to say that it is over.
+const STREAMS_END: Duration = Duration::from_secs(5);
+
+/// What can be set.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the events are.
+    pub database: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Names, with port, under which this gateway may be asked for.
+    pub hosts: Vec<String>,
+    /// Pages that may use it.
+    pub origins: Vec<String>,
+    /// Who may.
+    pub access: AccessConfig,
+    /// What is kept.
+    pub keep: Keep,
+    /// How many connections an address may have.
+    pub connections_per_address: usize,
+}
+
+impl Config {
+    /// The settings of the gateway on a state folder.
+    pub fn new(state: &StateDir, it: &settings::Gateway) -> Config {
+        let mut listen = it.listen;
+        if let Some(port) = it.port.and_then(|it| u16::try_from(it).ok()) {
+            listen.set_port(port);
+        }
+        let keys = it.jwks.as_ref().map(|it| match it.contains("://") {
+            true => KeySource::Url(it.clone()),
+            false => KeySource::File(it.into()),
+        });
+        let secret = it.jwt_secret.clone();
+        // The table refuses one without the others.
+        let names = it.jwt_issuer.clone().zip(it.jwt_audience.clone());
+        let jwt = names.filter(|_| secret.is_some() || keys.is_some());
+        let whole = |it: u64| u32::try_from(it).unwrap_or(u32::MAX);
+        Config {
+            database: state.events(),
+            listen,
+            hosts: it.hosts.clone(),
+            origins: it.origins.clone(),
+            access: AccessConfig {
+                tokens: state.tokens(),
+                api_token: it.api_token.clone(),
+                jwt: jwt.map(|(issuer, audience)| JwtConfig { secret, keys, issuer, audience }),
+                rates: RateConfig {
+                    ingest: whole(it.ingest_per_second),
+                    read: whole(it.read_per_second),
+                },
+            },
+            keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },
+            connections_per_address: whole(it.connections_per_address) as usize,
+        }
+    }
+}
+
+/// A gateway that is ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    router: Router,
+    connections_per_address: usize,
+}
+
+impl Server {
+    /// Opens the store; `port` is where the gateway will listen.
+    pub fn start(
+        config: Config,
+        port: u16,
+        vitals: Vitals,
+        shutdown: Shutdown,
+    ) -> Result<Server, StoreError> {
+        let store = Store::open(&config.database, config.keep, vitals.clone())?;
+        let access = Access::new(config.access, vitals.clone());
+        let own =
+            [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
+        let hosts = config.hosts.iter().map(|it| it.to_ascii_lowercase()).chain(own);
+        let app = Arc::new(App {
+            store,
+            access: Arc::clone(&access),
+            hosts: hosts.collect::<HashSet<_>>(),
+            origins: config.origins.into_iter().collect(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            vitals: vitals.clone(),
+            shutdown: shutdown.clone(),
+        });
+        tokio::spawn(access.follow(shutdown));
+        let router = crate::http::router(&app);
+        vitals.started();
+        Ok(Server { app, router, connections_per_address: config.connections_per_address })
+    }
+
+    /// The store, for whoever brings events from within.
+    pub fn store(&self) -> &Store {
+        &self.app.store
+    }
+
+    /// Everything that is answered, without a listener.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Serves until the shutdown, and lets streams say that it is over.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+        let limits = http::Limits {
+            // Counted by the listener, which also counts those that became sockets.
+            connections: listener::CONNECTIONS_MAX,
+            head: HEAD_TIME,
+            stall: STALL,
+        };
+        let listener = listener::Counting::new(listener, self.connections_per_address);
+        http::serve(listener, self.router, self.app.shutdown.clone(), limits).await?;
+        let all = u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(STREAMS_END, self.app.streams.acquire_many(all)).await.is_err() {
+            tracing::warn!("streams are still open: leaving them");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! The real program: started, killed while it writes, started again.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tinyclaw_domain::{Scope, Tokens};
+
+use crate::rig::{entry, token};
+
+/// A gateway of its own process, on whichever port is free.
+struct Program {
+    child: Child,
+    url: String,
+}
+
+impl Program {
+    fn start(dir: &std::path::Path) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
+            .env_clear()
+            .env("TINYCLAW_DIR", dir)
+            .env("GATEWAY_LISTEN", "127.0.0.1:0")
+            .env("TINYCLAW_GATEWAY_INGEST_PER_SECOND", "1000000")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let up = lines.find(|it| it.as_ref().unwrap().contains("gateway is up")).unwrap().unwrap();
+        // Whoever writes to a pipe that nobody reads would stop.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = up.split("listen=").nth(1).unwrap().split(' ').next().unwrap();
+        Program { child, url: format!("http://{address}") }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_kill_is_there_once_and_the_numbers_have_no_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
+    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
+        .unwrap();
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..8u64 {
+        let program = Program::start(dir.path());
+        let senders: Vec<_> = (0..8u64)
+            .map(|sender| {
+                let (client, url) = (client.clone(), format!("{}/events", program.url));
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    for n in 0.. {
+                        let id = format!("{round}-{sender}-{n}");
+                        let event = json!({ "type": "a.b", "source": "test", "id": id });
+                        let sent =
+                            client.post(&url).bearer_auth(token(1)).json(&event).send().await;
+                        match sent {
+                            Ok(it) if it.status() == 200 => acknowledged.push(id),
+                            _ => break,
+                        }
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        // Killed while they send: as soon as some hundred more are there.
+        let target = acknowledged.len() as u64 + 40 + round * 13;
+        loop {
+            let stats =
+                client.get(format!("{}/stats", program.url)).bearer_auth(token(1)).send().await;
+            let stats: Value = stats.unwrap().json().await.unwrap();
+            if stats["events"].as_u64().unwrap_or(0) >= target {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        drop(program);
+        for it in senders {
+            acknowledged.extend(it.await.unwrap());
+        }
+    }
+    let program = Program::start(dir.path());
+    let mut found = Vec::new();
+    let mut after = None::<String>;
+    loop {
+        let begin =
+            after.as_ref().map_or_else(|| "since=earliest".to_owned(), |it| format!("after={it}"));
+        let url = format!("{}/events?limit=1000&{begin}", program.url);
+        let page: Value =
+            client.get(url).bearer_auth(token(1)).send().await.unwrap().json().await.unwrap();
+        let events = page["events"].as_array().unwrap();
+        if events.is_empty() {
+            break;
+        }
+        found.extend(events.iter().map(|it| it["id"].as_str().unwrap().to_owned()));
+        after = Some(page["next"].as_str().unwrap().to_owned());
+    }
+    let seqs: Vec<u64> =
+        found.iter().map(|it| it.rsplit('-').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "no holes");
+    assert!(acknowledged.len() >= 8 * 40, "{}", acknowledged.len());
+    // Told again, each is the one that is there.
+    for it in acknowledged.chunks(1000) {
+        let again: Vec<Value> =
+            it.iter().map(|id| json!({ "type": "a.b", "source": "test", "id": id })).collect();
+        let url = format!("{}/events", program.url);
+        let told: Value = client
+            .post(url)
+            .bearer_auth(token(1))
+            .json(&again)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let missing =
+            told["events"].as_array().unwrap().iter().filter(|it| it["duplicate"] != true).count();
+        assert_eq!(missing, 0);
+    }
+}
+
+#[test]
+fn a_second_gateway_on_the_same_folder_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Program::start(dir.path());
+    let mut second = Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
+        .env_clear()
+        .env("TINYCLAW_DIR", dir.path())
+        .env("GATEWAY_LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let health = dir.path().join("health/gateway.json");
+    let is_said =
+        || std::fs::read_to_string(&health).is_ok_and(|it| it.contains("another gateway"));
+    while !is_said() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(first);
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    assert!(lines.any(|it| it.unwrap().contains("gateway is up")));
+    second.kill().unwrap();
+    second.wait().unwrap();
+}

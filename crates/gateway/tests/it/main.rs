@@ -1,0 +1,13 @@
+//! The gateway over HTTP, as hooks, n8n, a page and a terminal use it.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests play the operator, and start the real program"
+)]
+
+mod access;
+mod binary;
+mod events;
+mod hostile;
+mod rig;
+mod sockets;
+mod streams;
