@@ -190,6 +190,7 @@ pub struct Upload {
 pub struct Client {
     base: reqwest::Url,
     token: SecretString,
+    /// Replaced when its connections may be dead; held to take a copy, never over a call.
     http: RwLock<reqwest::Client>,
     connection: Connection,
 }

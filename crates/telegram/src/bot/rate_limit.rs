@@ -102,6 +102,7 @@ struct Inner {
     limits: Limits,
     /// Where the pace is kept.
     path: Option<PathBuf>,
+    /// Guards what was spent and who waits. The pace is written under it, so that it is on disk before a request goes out.
     state: Mutex<State>,
     /// Something changed that may let somebody go.
     changed: Notify,

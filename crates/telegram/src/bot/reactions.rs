@@ -23,7 +23,7 @@ type Place = (i64, i32);
 /// What is wanted and not done yet.
 #[derive(Debug, Default)]
 pub(crate) struct Reactions {
-    /// Held for a look and a change, never over a call.
+    /// Guards what is wanted and what is under way. Taken before the lock of the rate limit, and never held over a call.
     state: Mutex<State>,
     changed: Notify,
 }

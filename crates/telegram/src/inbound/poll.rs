@@ -227,6 +227,7 @@ impl Poller {
 /// When a poll was completed last.
 #[derive(Debug)]
 pub(crate) struct Alive {
+    /// Held for a look or a change, with no other lock.
     last: Mutex<Instant>,
 }
 

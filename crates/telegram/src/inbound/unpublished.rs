@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// One topic's, by update.
 #[derive(Debug, Default)]
 pub(crate) struct Unpublished {
-    /// Guards who said what and what is stopped. `finish` runs under it, which takes the lock of the updates.
+    /// Guards who said what and what is stopped. The updates are finished and grouped under it, which takes their lock.
     state: Mutex<State>,
     changed: Notify,
 }

@@ -39,6 +39,7 @@ pub struct Update {
 #[derive(Debug)]
 pub struct Inbox {
     dir: PathBuf,
+    /// Guards what is known of the files. Held for a look or a change, with no other lock.
     state: Mutex<State>,
 }
 
