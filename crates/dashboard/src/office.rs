@@ -82,10 +82,8 @@ impl Office {
     /// What the queue knows of a message.
     pub(crate) fn find(&self, key: &Key) -> InQueue {
         let Ok(Some(seen)) = self.queue.find(key) else { return InQueue::default() };
-        let entries = self.queue.list(seen.place, DONE_MAX).unwrap_or_default();
-        let entry = entries.iter().rev().find(|it| it.key == *key);
         InQueue {
-            queued_at: entry.map(|it| it.queued_at),
+            queued_at: Some(seen.queued_at),
             message: Some(seen.message),
             place: Some(place_name(seen.place)),
             position: seen.position,

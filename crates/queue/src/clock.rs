@@ -1,7 +1,7 @@
 //! Names in order of time, also when the clock steps back.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ulid::Ulid;
 
@@ -11,7 +11,8 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// The longest a message may be told to wait. A time further ahead was written by a clock that was wrong.
-pub(crate) const DELAY_MS_MAX: u64 = 3_600_000;
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const DELAY_MS_MAX: u64 = DELAY_MAX.as_millis() as u64;
 /// What such a message waits for instead, from the moment it is seen: longer than the five attempts it may have would take,
 /// and short enough for whoever waits for its lane.
 const UNLIKELY_DELAY_MS: u64 = 60_000;

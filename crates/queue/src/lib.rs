@@ -2,44 +2,37 @@
 
 mod claim;
 mod clock;
+mod entry;
 mod error;
 mod folders;
-mod group;
-mod index;
+mod housekeeping;
 mod lease;
+mod location;
+#[cfg(feature = "memory")]
+mod memory;
 mod name;
-mod note;
-mod plain;
 mod publish;
-mod record;
-mod sweep;
-mod trouble;
+mod terms;
 mod view;
 mod watch;
+mod work;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::claim::Which;
-pub use crate::error::{ClaimError, LeaseError, MoveError, OpenError, PublishError};
-pub use crate::folders::Place;
+pub use crate::entry::Entry;
+pub use crate::error::{
+    ClaimError, Fault, LeaseError, LookError, MoveError, OpenError, PublishError,
+};
+pub use crate::folders::message_in;
 pub use crate::lease::{ATTEMPTS_MAX, DEATHS_MAX, Lease, SENDER_DEATHS_MAX, backoff};
-pub use crate::publish::{Durability, Published};
-pub use crate::record::message_in;
-pub use crate::sweep::Swept;
-pub use crate::trouble::Trouble;
-pub use crate::view::{Depth, Entry, Seen, View};
-pub use crate::watch::Watch;
-
-/// The two sides of the queue. A lane has one lock for each, so sending an answer never blocks the next turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// `incoming/ → processing/`: messages on their way to Claude.
-    Run,
-    /// `outgoing/ → sending/`: answers on their way to people.
-    Send,
-}
+pub use crate::location::Where;
+#[cfg(feature = "memory")]
+pub use crate::memory::Memory;
+pub use crate::terms::{Durability, Keep, Place, Published, Side, Swept, Trouble, Which};
+pub use crate::view::{Depth, Seen, View, Waiting};
+pub use crate::watch::{Moved, Moves, News, Watch};
+use crate::work::Work;
 
 /// The limits of a queue. The defaults are the ones of `docs/QUEUE.md`.
 #[derive(Debug, Clone)]
@@ -87,25 +80,28 @@ impl Default for Options {
     }
 }
 
-/// The queue of one state folder. Cheap to clone; one per process is enough.
+/// A queue. Cheap to clone; one per process is enough.
 ///
-/// It speaks of keys, sides and lanes. Where the messages lie (folders today) shows nowhere in its interface.
+/// It speaks of keys, sides, lanes and places. What it stands on (folders, in a service) shows nowhere in its interface.
 #[derive(Clone)]
 pub struct Queue {
-    inner: Arc<claim::Inner>,
+    work: Arc<dyn Work>,
+    options: Arc<Options>,
 }
 
 impl Queue {
-    /// Opens the queue below `state`, making its folders when they are missing.
+    /// Opens a queue, making what it stands on when that is missing: the folders below a state folder, say. Any number
+    /// of processes may have a queue open.
     ///
-    /// Refuses a folder whose stages lie on different mounts (a rename between them would fail), a network file system
-    /// unless allowed, and a layout of another version. Any number of processes may have the queue open.
-    pub fn open(state: &Path, options: Options) -> Result<Queue, OpenError> {
-        Ok(Queue { inner: claim::Inner::open(state, options)? })
+    /// Refuses a state folder whose stages lie on different mounts (a rename between them would fail), a network file
+    /// system unless allowed, and a layout of another version.
+    pub fn open(place: impl Into<Where>, options: Options) -> Result<Queue, OpenError> {
+        let work = place.into().open(options.clone())?;
+        Ok(Queue { work, options: Arc::new(options) })
     }
 
     /// Looks at the queue without touching it.
     pub fn view(&self) -> View {
-        View::at(self.inner.folders.clone())
+        View::over(self.work.look())
     }
 }

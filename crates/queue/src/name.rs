@@ -60,6 +60,11 @@ pub(crate) fn parts(name: &str) -> Option<Parts<'_>> {
 }
 
 impl Name {
+    /// `<prio>-<ulid>`: the order in a lane.
+    pub(crate) fn order(&self) -> String {
+        format!("{}-{}", self.priority as u8, self.ulid)
+    }
+
     /// The same message under a later epoch: the name it gets when it moves back.
     pub(crate) fn at_epoch(&self, epoch: u64) -> Name {
         Name { epoch: epoch.max(self.epoch + 1), ..self.clone() }

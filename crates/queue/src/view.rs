@@ -1,4 +1,4 @@
-//! Looking at the queue: no locks, no writes, nothing probed. Works on a read-only volume, and while others work.
+//! Looking at the queue: no locks, no writes. What is asked is answered here, from what an engine lists and reads.
 //!
 //! Places are listed in the direction of travel, so a message that moves on meanwhile is seen at least once; a key is
 //! counted once, at its furthest place. One that moves back meanwhile may be missed by a single listing, so whoever is
@@ -6,22 +6,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tinyclaw_domain::{Key, Lane, Message, STOPPED_WAITING};
+use tinyclaw_domain::{Key, Lane, Message, STOPPED_WAITING, ThreadId};
 
 use crate::clock::now_ms;
-use crate::error::OpenError;
-use crate::folders::{Folders, PROBE};
-use crate::name::{self, Name};
-use crate::plain::{self, Plain};
-use crate::record;
-use crate::{Place, Watch};
+use crate::entry::{Entry, Shelf};
+use crate::error::LookError;
+use crate::name::{Name, Parts};
+use crate::work::Look;
+use crate::{Place, Watch, Where};
 
 /// How many messages are where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -43,33 +38,35 @@ pub struct Depth {
     pub quarantine: usize,
 }
 
-/// A message as its file name tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Which message.
-    pub key: Key,
-    /// The lane it waits in.
-    pub lane: Lane,
-    /// Where it is.
-    pub place: Place,
-    /// When it entered the queue, in ms since 1970.
-    pub queued_at: u64,
-    /// It was moved back, and is not to be tried before, in ms since 1970. Long past when there is no time to wait for.
-    pub not_before: Option<u64>,
-    path: PathBuf,
-}
-
 /// A message that was looked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// Where it is.
     pub place: Place,
+    /// When it entered the queue, in ms since 1970.
+    pub queued_at: u64,
     /// Its place in its lane while it waits: 1 is next, or runs already when nothing is worked on.
     pub position: Option<usize>,
     /// The message.
     pub message: Message,
     /// Why it was given up or put aside.
     pub reason: Option<String>,
+}
+
+/// What waits for Claude, by thread and lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// How many wait in each lane.
+    pub lanes: HashMap<Lane, usize>,
+    /// When the oldest of them entered the queue, in ms since 1970.
+    pub oldest: Option<u64>,
+}
+
+impl Waiting {
+    /// How many wait in the lanes of a thread.
+    pub fn in_thread(&self, thread: &ThreadId) -> usize {
+        self.lanes.iter().filter(|it| it.0.thread() == thread).map(|it| it.1).sum()
+    }
 }
 
 /// A message that moves *back* while the places are listed (a retry, a put-back) is seen in none of them, so one look
@@ -81,28 +78,25 @@ const MOVED_MAX: u32 = 4;
 /// A look at a queue.
 #[derive(Debug, Clone)]
 pub struct View {
-    folders: Arc<Folders>,
+    look: Arc<dyn Look>,
 }
 
 impl View {
-    /// A view of the queue below `state`, which need not exist yet.
-    pub fn new(state: &Path) -> View {
-        View { folders: Folders::of(state) }
+    /// A view of a queue, which need not exist yet.
+    pub fn new(place: impl Into<Where>) -> View {
+        View { look: place.into().look() }
     }
 
-    pub(crate) fn at(folders: Arc<Folders>) -> View {
-        View { folders }
+    pub(crate) fn over(look: Arc<dyn Look>) -> View {
+        View { look }
     }
 
     /// How many messages are where. A queue that does not exist yet is empty.
-    pub fn depth(&self) -> io::Result<Depth> {
+    pub fn depth(&self) -> Result<Depth, LookError> {
         let now = now_ms();
         let mut furthest: HashMap<Box<str>, (Place, bool)> = HashMap::new();
-        for place in Place::ALL {
-            if place == Place::Done {
-                continue;
-            }
-            self.scan(place, |_, parts| {
+        for place in Place::ALL.into_iter().filter(|it| *it != Place::Done) {
+            self.scan(place, |_, _, parts| {
                 furthest.insert(parts.key.into(), (place, parts.epoch > now));
             })?;
         }
@@ -119,42 +113,266 @@ impl View {
             depth.waiting_retries +=
                 usize::from(waits && matches!(place, Place::Incoming | Place::Outgoing));
         }
-        depth.quarantine = self.quarantined()?;
+        depth.quarantine = self.look.put_aside()?;
         Ok(depth)
+    }
+
+    /// How many messages wait for Claude in each lane, and since when.
+    pub fn waiting(&self) -> Result<Waiting, LookError> {
+        let mut waiting = Waiting::default();
+        self.scan(Place::Incoming, |_, text, _| {
+            if let Ok(name) = text.parse::<Name>() {
+                let at = name.ulid.timestamp_ms();
+                waiting.oldest = Some(waiting.oldest.map_or(at, |it| it.min(at)));
+                *waiting.lanes.entry(name.lane).or_default() += 1;
+            }
+        })?;
+        Ok(waiting)
     }
 
     /// How many messages were given up: those in `dead/` that no person stopped while they waited. Reads the reason of
     /// each, so it is for who asks, and not for every tick.
-    pub fn given_up(&self) -> io::Result<usize> {
+    pub fn given_up(&self) -> Result<usize, LookError> {
         let mut dead = Vec::new();
-        each_in(self.folders.place(Place::Dead), Place::Dead, |it| dead.push(it.path))?;
+        self.scan(Place::Dead, |shelf, text, _| dead.push(self.look.at(shelf, text)))?;
         let mut count = 0;
-        for path in dead {
-            count += usize::from(reason_beside(&path)?.as_deref() != Some(STOPPED_WAITING));
+        for at in dead {
+            count += usize::from(self.look.reason(&at)?.as_deref() != Some(STOPPED_WAITING));
         }
         Ok(count)
     }
 
     /// What is in a place, oldest first, at most `most`: the oldest of them, or the newest of `done/`, which is read from
     /// its last day backwards. Holds no more than it returns, however much is there.
-    pub fn list(&self, place: Place, most: usize) -> io::Result<Vec<Entry>> {
+    pub fn list(&self, place: Place, most: usize) -> Result<Vec<Entry>, LookError> {
+        self.listed(place, most, |_| true)
+    }
+
+    /// [`View::list`] of one lane, in which what is listed comes in the order of the lane.
+    pub fn in_lane(&self, place: Place, lane: &Lane, most: usize) -> Result<Vec<Entry>, LookError> {
+        let lane = lane.to_string();
+        let mut entries = self.listed(place, most, |it| it.lane == lane)?;
+        entries.sort_by(|a, b| a.order.cmp(&b.order));
+        Ok(entries)
+    }
+
+    /// The messages of a place, or of one lane of it, with what they say: [`View::list`] and [`View::read`] in one.
+    /// What has moved on meanwhile, or is no message, is left out.
+    pub fn read_all(
+        &self,
+        place: Place,
+        lane: Option<&Lane>,
+        most: usize,
+    ) -> Result<Vec<(Entry, Message)>, LookError> {
+        let entries = match lane {
+            Some(lane) => self.in_lane(place, lane, most)?,
+            None => self.list(place, most)?,
+        };
+        let mut messages = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(message) = self.read(&entry)? {
+                messages.push((entry, message));
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The newest message of a lane in a place for which `is_it` holds, among the `most` newest there.
+    pub fn last_of(
+        &self,
+        place: Place,
+        lane: &Lane,
+        most: usize,
+        mut is_it: impl FnMut(&Message) -> bool,
+    ) -> Result<Option<Message>, LookError> {
+        let name = lane.to_string();
+        let entries = self.newest(place, most, |it| it.lane == name)?;
+        for entry in entries.into_iter().rev() {
+            if let Some(message) = self.read(&entry)?
+                && is_it(&message)
+            {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a message that was listed. `None` when it has moved on meanwhile, or is no message. The error names it.
+    pub fn read(&self, entry: &Entry) -> Result<Option<Message>, LookError> {
+        self.look.read(&entry.at)
+    }
+
+    /// Why a message that was listed was given up or put aside, where that is said.
+    pub fn reason(&self, entry: &Entry) -> Result<Option<String>, LookError> {
+        self.look.reason(&entry.at)
+    }
+
+    /// Where a message is, as the names tell, without reading it: also for one that cannot be read. A message that moves
+    /// meanwhile may be missed.
+    pub fn place_of(&self, key: &Key) -> Result<Option<Place>, LookError> {
+        Ok(self.knows(std::slice::from_ref(key))?.remove(key))
+    }
+
+    /// Where each of these messages is, those that the queue knows, from one look for all of them. A message that moves
+    /// meanwhile may be missed.
+    pub fn knows(&self, keys: &[Key]) -> Result<HashMap<Key, Place>, LookError> {
+        let wanted: HashMap<&str, &Key> = keys.iter().map(|it| (it.as_str(), it)).collect();
+        let mut known = HashMap::new();
+        for place in Place::ALL {
+            self.scan(place, |_, _, parts| {
+                if let Some(key) = wanted.get(parts.key) {
+                    known.insert((*key).clone(), place);
+                }
+            })?;
+        }
+        Ok(known)
+    }
+
+    /// The keys of everything in the queue that begin with `start`, each once.
+    pub fn keys(&self, start: &str) -> Result<Vec<Key>, LookError> {
+        let mut keys = std::collections::BTreeSet::new();
+        for place in Place::ALL {
+            self.scan(place, |_, _, parts| {
+                if parts.key.starts_with(start)
+                    && let Ok(key) = parts.key.parse::<Key>()
+                {
+                    keys.insert(key);
+                }
+            })?;
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    /// The first message in these places whose key is the one that is meant. In the order in which messages move, none
+    /// slips through.
+    pub fn find_by(
+        &self,
+        places: &[Place],
+        is_it: impl Fn(&Key) -> bool,
+    ) -> Result<Option<Message>, LookError> {
+        for place in places {
+            let mut found = None;
+            self.scan(*place, |shelf, text, parts| {
+                if found.is_none() && parts.key.parse().is_ok_and(|key| is_it(&key)) {
+                    found = Some(self.look.at(shelf, text));
+                }
+            })?;
+            if let Some(at) = found
+                && let Some(message) = self.look.read(&at)?
+            {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks for a message in every place. `None` means that several looks in a row found it nowhere.
+    pub fn find(&self, key: &Key) -> Result<Option<Seen>, LookError> {
+        self.find_beside(key, |_| ())
+    }
+
+    /// [`View::find`], telling after each place that it was listed, so that a test can move the message just then.
+    fn find_beside(
+        &self,
+        key: &Key,
+        mut listed: impl FnMut(Place),
+    ) -> Result<Option<Seen>, LookError> {
+        let (mut absent, mut moved) = (0, 0);
+        while absent < ABSENT_MAX && moved < MOVED_MAX {
+            let mut seen: Option<Entry> = None;
+            let mut waiting: Vec<(String, String)> = Vec::new();
+            for place in Place::ALL {
+                self.scan(place, |shelf, text, parts| {
+                    if place == Place::Incoming {
+                        waiting.push((parts.lane.to_owned(), parts.order.to_owned()));
+                    }
+                    if parts.key == key.as_str() {
+                        seen = self.entry(shelf, text).or_else(|| seen.take());
+                    }
+                })?;
+                listed(place);
+            }
+            let Some(entry) = seen else {
+                absent += 1;
+                continue;
+            };
+            let Some(message) = self.read(&entry)? else {
+                moved += 1;
+                continue;
+            };
+            let position = (entry.place == Place::Incoming).then(|| {
+                let lane = entry.lane.to_string();
+                waiting.iter().filter(|it| it.0 == lane && it.1 <= entry.order).count()
+            });
+            let reason = self.reason(&entry)?;
+            let Entry { place, queued_at, .. } = entry;
+            return Ok(Some(Seen { place, queued_at, position, message, reason }));
+        }
+        Ok(None)
+    }
+
+    /// Tells when something moves.
+    pub fn watch(&self) -> Watch {
+        self.look.watch()
+    }
+
+    /// How old the oldest message waiting for Claude is, in ms; `None` when nothing waits.
+    pub fn oldest_waiting_ms(&self) -> Result<Option<u64>, LookError> {
+        Ok(self.waiting()?.oldest.map(|it| now_ms().saturating_sub(it)))
+    }
+
+    fn scan(
+        &self,
+        place: Place,
+        mut each: impl FnMut(&Shelf, &str, Parts<'_>),
+    ) -> Result<(), LookError> {
+        for shelf in self.look.shelves(place)? {
+            self.look.scan(&shelf, &mut |text, parts| each(&shelf, text, parts))?;
+        }
+        Ok(())
+    }
+
+    fn listed(
+        &self,
+        place: Place,
+        most: usize,
+        is_wanted: impl Fn(&Parts<'_>) -> bool,
+    ) -> Result<Vec<Entry>, LookError> {
+        if place == Place::Done {
+            return self.newest(place, most, is_wanted);
+        }
         let mut kept = BinaryHeap::new();
-        if place != Place::Done {
-            // Whoever sorts last leaves first.
-            each_in(self.folders.place(place), place, |it| {
+        self.scan(place, |shelf, text, parts| {
+            if is_wanted(&parts)
+                && let Some(it) = self.entry(shelf, text)
+            {
+                // Whoever sorts last leaves first.
                 kept.push(ByAge(it));
                 if kept.len() > most {
                     kept.pop();
                 }
-            })?;
-            return Ok(kept.into_sorted_vec().into_iter().map(|it| it.0).collect());
-        }
+            }
+        })?;
+        Ok(kept.into_sorted_vec().into_iter().map(|it| it.0).collect())
+    }
+
+    /// The newest of a place, oldest first. Of `done/` no more days are listed than it takes.
+    fn newest(
+        &self,
+        place: Place,
+        most: usize,
+        is_wanted: impl Fn(&Parts<'_>) -> bool,
+    ) -> Result<Vec<Entry>, LookError> {
         let mut kept = BinaryHeap::new();
-        for (_, dir) in self.folders.done_days().unwrap_or_default().into_iter().rev() {
-            each_in(&dir, place, |it| {
-                kept.push(Reverse(ByAge(it)));
-                if kept.len() > most {
-                    kept.pop();
+        for shelf in self.look.shelves(place)?.into_iter().rev() {
+            self.look.scan(&shelf, &mut |text, parts| {
+                if is_wanted(&parts)
+                    && let Some(it) = self.entry(&shelf, text)
+                {
+                    kept.push(Reverse(ByAge(it)));
+                    if kept.len() > most {
+                        kept.pop();
+                    }
                 }
             })?;
             if kept.len() >= most {
@@ -165,138 +383,9 @@ impl View {
         Ok(kept.into_sorted_vec().into_iter().rev().map(|it| it.0.0).collect())
     }
 
-    /// Reads a message that was listed. `None` when it has moved on meanwhile, or is no message. The error names the file.
-    pub fn read(&self, entry: &Entry) -> io::Result<Option<Message>> {
-        read(&entry.path)
+    fn entry(&self, shelf: &Shelf, text: &str) -> Option<Entry> {
+        Entry::of(shelf.place, text, || self.look.at(shelf, text))
     }
-
-    /// Where a message is, as the names tell, without reading it: also for one that cannot be read. A message that moves
-    /// meanwhile may be missed.
-    pub fn place_of(&self, key: &Key) -> io::Result<Option<Place>> {
-        let mut found = None;
-        for place in Place::ALL {
-            self.scan(place, |_, parts| {
-                if parts.key == key.as_str() {
-                    found = Some(place);
-                }
-            })?;
-        }
-        Ok(found)
-    }
-
-    /// Looks for a message in every place. `None` means that several looks in a row found it nowhere.
-    pub fn find(&self, key: &Key) -> io::Result<Option<Seen>> {
-        self.find_beside(key, |_| ())
-    }
-
-    /// [`View::find`], telling after each place that it was listed, so that a test can move the message just then.
-    fn find_beside(&self, key: &Key, mut listed: impl FnMut(Place)) -> io::Result<Option<Seen>> {
-        let (mut absent, mut moved) = (0, 0);
-        while absent < ABSENT_MAX && moved < MOVED_MAX {
-            let mut seen: Option<Entry> = None;
-            let mut lane_names: Vec<(String, String)> = Vec::new();
-            for place in Place::ALL {
-                self.scan(place, |text, parts| {
-                    if place == Place::Incoming {
-                        lane_names.push((parts.lane.to_owned(), text.to_owned()));
-                    }
-                    if parts.key == key.as_str() {
-                        let dir = match place {
-                            Place::Done => None,
-                            other => Some(self.folders.file(other, text)),
-                        };
-                        seen = entry(text, place, dir.unwrap_or_else(|| PathBuf::from(text)))
-                            .or_else(|| seen.take());
-                    }
-                })?;
-                listed(place);
-            }
-            let Some(mut entry) = seen else {
-                absent += 1;
-                continue;
-            };
-            if entry.place == Place::Done {
-                entry.path = self.in_done(&entry.path).unwrap_or(entry.path);
-            }
-            let Some(message) = read(&entry.path)? else {
-                moved += 1;
-                continue;
-            };
-            let position = (entry.place == Place::Incoming).then(|| {
-                let own = entry.path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-                let lane = entry.lane.to_string();
-                lane_names.iter().filter(|(it, text)| *it == lane && text.as_str() <= own).count()
-            });
-            let reason = reason_beside(&entry.path)?;
-            return Ok(Some(Seen { place: entry.place, position, message, reason }));
-        }
-        Ok(None)
-    }
-
-    /// Tells when something moves.
-    pub fn watch(&self) -> Watch {
-        Watch::start(&self.folders)
-    }
-
-    /// How old the oldest message waiting for Claude is, in ms; `None` when nothing waits.
-    pub fn oldest_waiting_ms(&self) -> io::Result<Option<u64>> {
-        let mut oldest: Option<u64> = None;
-        self.scan(Place::Incoming, |text, _| {
-            if let Ok(name) = text.parse::<Name>() {
-                let at = name.ulid.timestamp_ms();
-                oldest = Some(oldest.map_or(at, |it| it.min(at)));
-            }
-        })?;
-        Ok(oldest.map(|it| now_ms().saturating_sub(it)))
-    }
-
-    fn in_done(&self, text: &Path) -> Option<PathBuf> {
-        let days = self.folders.done_days().ok()?;
-        days.into_iter().rev().map(|(_, dir)| dir.join(text)).find(|it| it.exists())
-    }
-
-    fn quarantined(&self) -> io::Result<usize> {
-        let entries = match tinyclaw_disk::read_dir(self.folders.place(Place::Quarantine)) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(0),
-            other => other?,
-        };
-        let is_file = |it: &fs::DirEntry| {
-            let name = it.file_name();
-            let name = name.to_string_lossy();
-            !name.ends_with(".reason") && !name.starts_with(PROBE)
-        };
-        let mut count = 0;
-        for entry in entries {
-            count += usize::from(is_file(&entry?));
-        }
-        Ok(count)
-    }
-
-    fn scan(&self, place: Place, each: impl FnMut(&str, name::Parts<'_>)) -> io::Result<()> {
-        match self.folders.scan(place, each) {
-            Err(OpenError::List { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(OpenError::List { source, .. }) => Err(source),
-            Err(other) => Err(io::Error::other(other.to_string())),
-            Ok(()) => Ok(()),
-        }
-    }
-}
-
-/// Calls `each` with every message of a folder.
-fn each_in(dir: &Path, place: Place, mut each: impl FnMut(Entry)) -> io::Result<()> {
-    let entries = match tinyclaw_disk::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for it in entries {
-        let it = it?;
-        if let Some(it) = it.file_name().to_str().and_then(|text| entry(text, place, it.path())) {
-            each(it);
-        }
-    }
-    Ok(())
 }
 
 /// An entry in the order of [`View::list`]: by age, then by name.
@@ -304,8 +393,8 @@ fn each_in(dir: &Path, place: Place, mut each: impl FnMut(Entry)) -> io::Result<
 struct ByAge(Entry);
 
 impl ByAge {
-    fn order(&self) -> (u64, Option<&OsStr>) {
-        (self.0.queued_at, self.0.path.file_name())
+    fn order(&self) -> (u64, &str, &Key) {
+        (self.0.queued_at, &self.0.order, &self.0.key)
     }
 }
 
@@ -319,43 +408,6 @@ impl PartialOrd for ByAge {
     fn partial_cmp(&self, other: &ByAge) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
-}
-
-fn entry(text: &str, place: Place, path: PathBuf) -> Option<Entry> {
-    let name: Name = text.parse().ok()?;
-    Some(Entry {
-        key: name.key,
-        lane: name.lane,
-        place,
-        queued_at: name.ulid.timestamp_ms(),
-        not_before: (name.epoch > 0).then_some(name.epoch),
-        path,
-    })
-}
-
-fn read(path: &Path) -> io::Result<Option<Message>> {
-    let unread = |err: io::Error| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        io::Error::new(err.kind(), format!("{name} cannot be read: {err}"))
-    };
-    Ok(match plain::read(path).map_err(unread)? {
-        Plain::Bytes(bytes) => record::read(&bytes).ok().map(|it| it.message),
-        Plain::Gone | Plain::Unfit(_) => None,
-    })
-}
-
-/// Why a message was given up or put aside, where that is said.
-fn reason_beside(path: &Path) -> io::Result<Option<String>> {
-    Ok(match plain::read(&with_suffix(path, ".reason"))? {
-        Plain::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
-        Plain::Gone | Plain::Unfit(_) => None,
-    })
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut text = path.as_os_str().to_owned();
-    text.push(suffix);
-    text.into()
 }
 
 #[cfg(test)]

@@ -210,14 +210,8 @@ impl Buttons {
                 .then_some(seen.message);
         }
         // In the order in which it moves, so that it cannot slip through.
-        for place in [Place::Incoming, Place::Processing] {
-            for entry in self.view.list(place, 10_000).unwrap_or_default() {
-                if short(&entry.key) == short_key {
-                    return self.view.read(&entry).ok().flatten();
-                }
-            }
-        }
-        None
+        let places = [Place::Incoming, Place::Processing];
+        self.view.find_by(&places, |it| short(it) == short_key).ok().flatten()
     }
 }
 

@@ -1,9 +1,7 @@
 //! The queue: how much waits and for how long, what was given up, and whether anything more would be taken.
 
-use std::collections::HashMap;
-
 use tinyclaw_ledger::health;
-use tinyclaw_queue::{Entry, Options, Place, View};
+use tinyclaw_queue::{Entry, LookError, Options, Place, View};
 use tinyclaw_service::now_ms;
 
 use super::services::IS_THERE;
@@ -20,7 +18,7 @@ const READ_MAX: usize = 200;
 pub(super) fn look(patient: &Patient) -> Vec<Finding> {
     let view = View::new(patient.state.root());
     let shown = patient.state.queue();
-    let unreadable = |err: std::io::Error| {
+    let unreadable = |err: LookError| {
         let why = format!("{} cannot be read: {err}", shown.display());
         vec![Finding::broken(QUEUE, why, format!("ls -ld {}", shown.display()))]
     };
@@ -33,17 +31,14 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
         Ok(depth) => depth,
         Err(err) => return unreadable(err),
     };
-    let waiting = match view.list(Place::Incoming, usize::MAX) {
+    let waiting = match view.waiting() {
         Ok(waiting) => waiting,
         Err(err) => return unreadable(err),
     };
     let limits = Options::default();
-    let mut lanes: HashMap<String, usize> = HashMap::new();
-    for it in &waiting {
-        *lanes.entry(it.lane.to_string()).or_insert(0) += 1;
-    }
-    let fullest = lanes.into_iter().max_by_key(|(lane, waits)| (*waits, lane.clone()));
-    let oldest = waiting.iter().map(|it| it.queued_at).min().map(|at| now_ms().saturating_sub(at));
+    let lanes = waiting.lanes.into_iter().map(|(lane, waits)| (lane.to_string(), waits));
+    let fullest = lanes.max_by_key(|(lane, waits)| (*waits, lane.clone()));
+    let oldest = waiting.oldest.map(|at| now_ms().saturating_sub(at));
     let processor = health::read(&patient.state, "processor", now_ms()).ok().flatten();
     let is_staffed = processor.is_some_and(|it| it.age <= IS_THERE);
     let list = patient.ours("queue ls");
@@ -69,7 +64,7 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
             found.push(Finding::warning(QUEUE, waits, list));
         }
     }
-    found.extend(unreadable_ones(patient, &view, &waiting));
+    found.extend(unreadable_ones(patient, &view));
     if found.is_empty() {
         let oldest = oldest.map(|it| format!(" (the oldest for {})", span(it)));
         let why = format!(
@@ -95,16 +90,15 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
 }
 
 /// Messages that the disk does not give back, by name. Each holds up its own lane.
-fn unreadable_ones(patient: &Patient, view: &View, waiting: &[Entry]) -> Vec<Finding> {
+fn unreadable_ones(patient: &Patient, view: &View) -> Vec<Finding> {
+    let places = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Sending];
     let list = |place| view.list(place, READ_MAX).unwrap_or_default();
-    let others: Vec<Entry> =
-        [Place::Processing, Place::Outgoing, Place::Sending].into_iter().flat_map(list).collect();
-    let said = |it: &Entry| {
-        let err = view.read(it).err()?;
+    let said = |it: Entry| {
+        let err = view.read(&it).err()?;
         let why = format!("a message of thread {} waits, because {err}", it.lane);
         Some(Finding::broken(QUEUE, why, patient.ours(&format!("queue bury {}", it.key))))
     };
-    waiting.iter().take(READ_MAX).chain(&others).filter_map(said).collect()
+    places.into_iter().flat_map(list).filter_map(said).collect()
 }
 
 fn waits(number: usize) -> String {

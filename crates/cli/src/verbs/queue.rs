@@ -1,6 +1,5 @@
 //! `tinyclaw queue`: what is where, what became of one message, and the three things an operator may do about it.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tinyclaw_domain::{Key, Message};
-use tinyclaw_queue::{Entry, Place, Seen, View};
+use tinyclaw_queue::{Entry, LookError, Place, Seen, View};
 use tinyclaw_service::now_ms;
 
 use crate::face::{self, Style, Table};
@@ -178,15 +177,7 @@ fn whole(view: &View, text: &str) -> anyhow::Result<Key> {
     {
         return Ok(key);
     }
-    let mut found = BTreeMap::new();
-    for place in Place::ALL {
-        for it in view.list(place, SEARCHED_MAX).context("cannot list the queue")? {
-            if it.key.as_str().starts_with(text) {
-                found.insert(it.key.clone(), ());
-            }
-        }
-    }
-    let keys: Vec<Key> = found.into_keys().collect();
+    let keys = view.keys(text).context("cannot list the queue")?;
     match &keys[..] {
         [key] => Ok(key.clone()),
         [] => bail!("there is no message {text:?}; `tinyclaw queue ls` lists them"),
@@ -206,15 +197,9 @@ impl Ls {
         let mut rows: Vec<(Entry, Option<Message>, Option<String>)> = Vec::new();
         for place in places {
             for entry in view.list(place, self.most).context("cannot list the queue")? {
-                let is_given_up = matches!(place, Place::Dead | Place::Quarantine);
-                let seen = if is_given_up { view.find(&entry.key) } else { Ok(None) };
                 // One file that cannot be read is a row with its name, and hides no other.
-                let (message, reason) = match seen {
-                    Ok(Some(Seen { message, reason, .. })) => (Some(message), reason),
-                    Ok(None) => match view.read(&entry) {
-                        Ok(message) => (message, None),
-                        Err(err) => (None, Some(unread(&err))),
-                    },
+                let (message, reason) = match view.read(&entry) {
+                    Ok(message) => (message, view.reason(&entry).unwrap_or_default()),
                     Err(err) => (None, Some(unread(&err))),
                 };
                 rows.push((entry, message, reason));
@@ -249,11 +234,12 @@ impl Ls {
     }
 }
 
-/// Why a message cannot be read, without the file's name: the row has its key.
-fn unread(err: &std::io::Error) -> String {
-    let told = err.to_string();
-    told.split_once(" cannot be read")
-        .map_or_else(|| told.clone(), |it| format!("cannot be read{}", it.1))
+/// Why a message cannot be read, without its name: the row has its key.
+fn unread(err: &LookError) -> String {
+    match err {
+        LookError::Read { why, .. } => format!("cannot be read: {why}"),
+        other => other.to_string(),
+    }
 }
 
 fn row_json((entry, message, reason): &(Entry, Option<Message>, Option<String>)) -> Value {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tinyclaw_domain::{Thread, ThreadId, ThreadStatus};
 use tinyclaw_ledger::{Costs, Spent, StateDir, read_threads};
-use tinyclaw_queue::{Place, View};
+use tinyclaw_queue::View;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
 
@@ -103,9 +103,9 @@ pub(crate) fn table(state: &StateDir, style: Style) -> anyhow::Result<String> {
 /// How many messages wait in each thread.
 fn waiting(state: &StateDir) -> anyhow::Result<HashMap<ThreadId, usize>> {
     let mut waiting = HashMap::new();
-    let entries = View::new(state.root()).list(Place::Incoming, usize::MAX);
-    for it in entries.context("cannot list the queue")? {
-        *waiting.entry(it.lane.thread().clone()).or_insert(0) += 1;
+    let seen = View::new(state.root()).waiting().context("cannot list the queue")?;
+    for (lane, waits) in seen.lanes {
+        *waiting.entry(lane.thread().clone()).or_insert(0) += waits;
     }
     Ok(waiting)
 }

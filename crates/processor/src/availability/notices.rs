@@ -146,10 +146,9 @@ impl Notices {
 
     /// After a restart, whoever had asked something that was being answered is told that it is answered again.
     pub(crate) fn back_again(&self) {
-        let view = self.queue.view();
+        let running = self.queue.view().read_all(Place::Processing, None, 10_000);
         let mut interrupted = BTreeSet::new();
-        for entry in view.list(Place::Processing, 10_000).unwrap_or_default() {
-            let Ok(Some(message)) = view.read(&entry) else { continue };
+        for (_, message) in running.unwrap_or_default() {
             let by_a_person = matches!(message.source, Source::User | Source::Cli | Source::Api);
             if by_a_person && message.command.is_none() && message.reply.is_none() {
                 interrupted.insert(message.thread_id);

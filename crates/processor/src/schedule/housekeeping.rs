@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tinyclaw_disk::foreign;
 use tinyclaw_ledger::{ALL_BYTES_MAX, retire_jobs};
+use tinyclaw_queue::Keep;
 
 use crate::blocking::on_disk;
 use crate::desks::retire_mirrors;
@@ -54,11 +55,15 @@ pub(super) fn of_files(clock: &Clock, now: SystemTime) {
             tracing::warn!("cannot let go of old conversations: {err}");
         }
         retire_mirrors(&clock.desks);
+        if let Some(keep) = settings.retention.dead
+            && let Err(err) = clock.queue.retire(&Keep { dead: keep, quarantine: keep })
+        {
+            let err = anyhow::Error::new(err);
+            tracing::warn!("cannot let go of what was given up long ago: {err:#}");
+        }
         for (dir, keep) in [
             (clock.state.all_files(), settings.retention.files),
             (clock.state.asks(), settings.retention.files),
-            (clock.state.queue().join("dead"), settings.retention.dead),
-            (clock.state.queue().join("quarantine"), settings.retention.dead),
         ] {
             if let Some(keep) = keep {
                 remove_old(&dir, Path::new(""), now, keep);

@@ -6,14 +6,15 @@
 //! - flush of the line in `answer` (`append_at`): `power::an_answer_on_disk_is_never_asked_again`
 //! - flush of a known key's folder in `publish`, and of a dead owner's answer in `finish`:
 //!   `power::what_a_dead_process_did_not_flush_is_flushed_before_it_is_told_on`
-//! - `RENAME_NOREPLACE` in a claim: `basics::an_answer_is_not_overwritten_by_an_older_copy_of_its_message`
-//! - settling after a boot: `basics::a_name_that_shows_twice_after_a_power_cut_is_one_message`
-//! - the key index in `publish`: `basics::a_key_is_published_once` and the model
-//! - the swap in `replace_waiting`: `basics::an_edit_never_brings_a_claimed_message_back`
-//! - the lane's lock: `basics::a_lane_has_one_owner_among_processes`, and the campaign counts `stolen`
-//! - the note in the lane's file, both names in it, and the look before it is written: `simulation` in `src/`
+//! - `RENAME_NOREPLACE` in a claim: `files::an_answer_is_not_overwritten_by_an_older_copy_of_its_message`
+//! - settling after a boot: `files::a_name_that_shows_twice_after_a_power_cut_is_one_message`
+//! - the key index in `publish`: `conform::a_key_is_published_once` and its model
+//! - the swap in `replace_waiting`: `conform::an_edit_never_brings_a_claimed_message_back`
+//! - the lane's lock: `conform::a_lane_has_one_owner_among_processes`, and the campaign counts `stolen`
+//! - the note in the lane's file, both names in it, and the look before it is written: `simulation` in `src/folders/`
 //! - the look before follow-ups are published again:
-//!   `basics::follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again`
+//!   `conform::follow_ups_of_a_dead_owner_are_looked_for_before_they_are_published_again`
+//! - the lock of what was given up, in `retire`: `conform::a_message_is_taken_up_or_removed_and_never_both`
 //!
 //! `RENAME_NOREPLACE` in `publish` guards names, which hold a ulid and cannot meet: it is belt beside braces, and no
 //! test can make two names meet.
@@ -22,13 +23,16 @@
     reason = "tests make files by hand and start processes to kill them"
 )]
 
-mod basics;
 mod campaign;
+#[path = "../conform/mod.rs"]
+mod conform;
 mod faults;
+mod files;
 mod filesystem;
 mod foreign;
-mod model;
+mod lost;
 mod power;
+mod sealed;
 mod unwatched;
 
 use std::path::Path;
@@ -36,11 +40,13 @@ use std::path::Path;
 use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Key, Message, Reply};
 use tinyclaw_queue::{Durability, Options, Published, Queue, Side, Which};
 
+/// No reserve and no free-space limit: the machine's own disk is not what is tested.
+fn quiet() -> Options {
+    Options { reserve_bytes: 0, free_share_min: 0.0, watch: false, ..Options::default() }
+}
+
 fn open(dir: &Path) -> Queue {
-    // No reserve and no free-space limit: the machine's own disk is not what is tested.
-    let options =
-        Options { reserve_bytes: 0, free_share_min: 0.0, watch: false, ..Options::default() };
-    Queue::open(dir, options).unwrap()
+    Queue::open(dir, quiet()).unwrap()
 }
 
 /// A folder that costs no flushes, for tests that need hundreds.

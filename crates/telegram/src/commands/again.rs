@@ -10,15 +10,13 @@ impl Given<'_> {
     pub(super) async fn again(&self) -> Option<String> {
         let lane = Lane::Thread(self.thread.clone());
         let last = tokio::task::block_in_place(|| {
-            let done = self.commands.view.list(Place::Done, 2_000).ok()?;
-            done.iter().rev().filter(|it| it.lane == lane).find_map(|it| {
-                let message = self.commands.view.read(it).ok().flatten()?;
-                let asked = message.command.is_none()
-                    && matches!(message.source, Source::User | Source::Cli);
-                asked.then_some(message)
+            self.commands.view.last_of(Place::Done, &lane, 2_000, |it| {
+                it.command.is_none() && matches!(it.source, Source::User | Source::Cli)
             })
         });
-        let Some(last) = last else { return Some("Nothing was asked here lately.".to_owned()) };
+        let Some(last) = last.ok().flatten() else {
+            return Some("Nothing was asked here lately.".to_owned());
+        };
         let mut message =
             new_message(&self.commands.bot, self.said, self.key.clone(), self.thread.clone());
         message.message = last.message;

@@ -14,9 +14,9 @@ impl Given<'_> {
             Err(err) => return format!("The queue cannot be read: {err}."),
         };
         let here = |place| {
-            let entries = tokio::task::block_in_place(|| self.commands.view.list(place, 10_000));
-            let lane = Lane::Thread(self.thread.clone());
-            entries.map_or(0, |it| it.iter().filter(|it| it.lane == lane).count())
+            let (view, lane) = (&self.commands.view, Lane::Thread(self.thread.clone()));
+            let entries = tokio::task::block_in_place(|| view.in_lane(place, &lane, 10_000));
+            entries.map_or(0, |it| it.len())
         };
         let mut words = match depth.outgoing + depth.sending {
             0 => format!("{} waiting, {} being answered.", depth.incoming, depth.processing),

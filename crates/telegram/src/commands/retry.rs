@@ -1,7 +1,7 @@
 //! `/retry`: takes up again what was given up in a thread, the answer before a notice about it.
 
 use tinyclaw_domain::Lane;
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{LookError, Place};
 
 use crate::commands::Given;
 use crate::text;
@@ -10,14 +10,13 @@ impl Given<'_> {
     pub(super) fn retry(&self) -> String {
         let lane = Lane::Thread(self.thread.clone());
         let last = tokio::task::block_in_place(|| {
-            let dead = self.commands.view.list(Place::Dead, 10_000)?;
-            let mut here: Vec<_> = dead.into_iter().filter(|it| it.lane == lane).collect();
+            let mut here = self.commands.view.in_lane(Place::Dead, &lane, 10_000)?;
             // Of a notice nobody wants anything but what it is about.
             here.sort_by_key(|it| !it.key.as_str().starts_with("n-"));
             let last = here.pop();
             let message =
                 last.as_ref().map(|it| self.commands.view.read(it)).transpose()?.flatten();
-            std::io::Result::Ok(message)
+            Ok::<_, LookError>(message)
         });
         match last {
             Ok(Some(message)) => {

@@ -1,6 +1,6 @@
 //! `/stop`: what runs in a thread, or else what waits. It waits for nothing itself.
 
-use tinyclaw_domain::{Command, Key, Lane, ThreadId};
+use tinyclaw_domain::{Command, Key, Lane, Message, ThreadId};
 use tinyclaw_queue::{Place, View};
 
 use crate::commands::Given;
@@ -38,21 +38,14 @@ impl Given<'_> {
 
 /// The newest message of a person that waits in a thread.
 fn last_waiting(view: &View, thread: &ThreadId, user: i64) -> Option<Key> {
-    let lane = Lane::Thread(thread.clone());
-    let entries = view.list(Place::Incoming, 10_000).ok()?;
-    let user = user.to_string();
-    entries.into_iter().rev().filter(|it| it.lane == lane).find_map(|it| {
-        let message = view.read(&it).ok().flatten()?;
-        let theirs = message.sender_id.as_deref() == Some(&user) && message.command.is_none();
-        theirs.then_some(message.key)
-    })
+    let (lane, user) = (Lane::Thread(thread.clone()), user.to_string());
+    let theirs = |it: &Message| it.sender_id.as_deref() == Some(&*user) && it.command.is_none();
+    Some(view.last_of(Place::Incoming, &lane, 10_000, theirs).ok()??.key)
 }
 
 /// The message whose turn runs in a thread, and who asked.
 fn running_in(view: &View, thread: &ThreadId) -> Option<(Key, Option<String>)> {
     let lane = Lane::Thread(thread.clone());
-    let entries = view.list(Place::Processing, 10_000).ok()?;
-    let entry = entries.into_iter().find(|it| it.lane == lane)?;
-    let message = view.read(&entry).ok().flatten()?;
-    Some((message.key, message.sender_id))
+    let running = view.read_all(Place::Processing, Some(&lane), 1).ok()?;
+    running.into_iter().next().map(|(_, message)| (message.key, message.sender_id))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tinyclaw_domain::Key;
-use tinyclaw_queue::{Place, View};
+use tinyclaw_queue::{LookError, View};
 use tinyclaw_service::Vitals;
 use tokio::sync::mpsc;
 
@@ -325,12 +325,8 @@ impl Dispatcher {
 }
 
 /// The keys of everything in the queue.
-pub(crate) fn known_keys(view: &View) -> std::io::Result<HashSet<Key>> {
-    let mut keys = HashSet::new();
-    for place in Place::ALL {
-        keys.extend(view.list(place, usize::MAX)?.into_iter().map(|it| it.key));
-    }
-    Ok(keys)
+pub(crate) fn known_keys(view: &View) -> Result<HashSet<Key>, LookError> {
+    Ok(view.keys("")?.into_iter().collect())
 }
 
 /// Whether it is a message that is published as it is. What a command or a button does besides is done again.

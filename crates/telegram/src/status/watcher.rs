@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tinyclaw_domain::{Channel, Key, Lane, Message, Source};
 use tinyclaw_ledger::{Progresses, StateDir, health};
-use tinyclaw_queue::{Entry, Place, View};
+use tinyclaw_queue::{Entry, LookError, Place, View};
 use tinyclaw_service::{Shutdown, now_ms};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -201,7 +201,7 @@ impl Watcher {
         said.is_some_and(|it| !it.is_fresh())
     }
 
-    fn phases(&self) -> std::io::Result<Phases> {
+    fn phases(&self) -> Result<Phases, LookError> {
         let now = now_ms();
         let away = self.nobody_works(now);
         let mut phases = Phases::new();

@@ -25,12 +25,6 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
         "failure turn wire::lines wire::out",
         "what a turn says, and what its lines say: to be taken apart",
     ),
-    (
-        "crates/queue/src",
-        "claim lease publish sweep",
-        "one state machine: a lease ends in a state that a claim or the sweep begins in",
-    ),
-    ("crates/queue/src", "error folders", "the folders' errors name the folders"),
     ("crates/router/src", "policy router", "a decision and the rules that change it"),
     (
         "crates/service/src",

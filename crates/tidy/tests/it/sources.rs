@@ -86,10 +86,10 @@ fn files_change_only_through_disk_and_queue() {
 const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/disk/", "everybody else is sent here, to `foreign` for what an agent could have made"),
     (
-        "crates/queue/src/plain.rs",
+        "crates/queue/src/folders/plain.rs",
         "its own opener: no links, regular files only, never waiting, a cap",
     ),
-    ("crates/queue/src/folders.rs", "`FORMAT` and the kernel's boot id"),
+    ("crates/queue/src/folders/layout.rs", "`FORMAT` and the kernel's boot id"),
     ("crates/ledger/src/json.rs", "health and progress, which services write"),
     ("crates/ledger/src/threads/file.rs", "`threads.json`, which processor writes"),
     ("crates/telegram/src/inbound/updates.rs", "`updates/`, which telegram writes"),

@@ -10,12 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use tinyclaw_disk::{open_to_read, read_to_end};
 
-/// Bytes of a message in work. Publishing allows less (`Options::message_bytes_max`), so that a checkpoint, an answer
-/// and what it sends on find room in a message that was accepted.
-pub(crate) const KEPT_BYTES_MAX: usize = 4 << 20;
+use crate::work::KEPT_BYTES_MAX;
 
 /// What a look at a file found.
-pub(crate) enum Plain {
+pub(super) enum Plain {
     /// Its bytes.
     Bytes(Vec<u8>),
     /// Nothing of this name.
@@ -25,7 +23,7 @@ pub(crate) enum Plain {
 }
 
 /// Reads a file. An error is one that may pass: the next look may do better.
-pub(crate) fn read(path: &Path) -> io::Result<Plain> {
+pub(super) fn read(path: &Path) -> io::Result<Plain> {
     // Without waiting: a pipe that nobody writes to would hold whoever opens it for ever.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut options = fs::OpenOptions::new();
@@ -55,7 +53,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Plain> {
 }
 
 /// Whether there is anything of this name, whatever it is. A symlink that leads nowhere is something.
-pub(crate) fn is_there(path: &Path) -> bool {
+pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 

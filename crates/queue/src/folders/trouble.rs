@@ -10,28 +10,15 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::{ClaimError, Side};
+use crate::{ClaimError, Side, Trouble};
 
 /// A file that could not be read so often is put aside. With the pauses between, that is 15 s at the default sweep.
 const TRIES_MAX: u32 = 5;
 /// The longest pause is so many sweeps.
 const PAUSE_SWEEPS_MAX: u32 = 64;
 
-/// A lane that cannot be worked on now, for whoever looks after the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// The side it is on.
-    pub side: Side,
-    /// The lane that waits.
-    pub lane: String,
-    /// What failed, with the name of the file.
-    pub why: String,
-    /// How often it was tried.
-    pub tries: u32,
-}
-
 #[derive(Debug, Default)]
-pub(crate) struct Troubles {
+pub(super) struct Troubles {
     by_lane: BTreeMap<(u8, String), Known>,
 }
 
@@ -48,7 +35,7 @@ struct Known {
 
 impl Troubles {
     /// A lane could not be taken. It is left alone until it is tried again.
-    pub(crate) fn add(&mut self, side: Side, lane: &str, err: &ClaimError, sweep_every: Duration) {
+    pub(super) fn add(&mut self, side: Side, lane: &str, err: &ClaimError, sweep_every: Duration) {
         let why = whole(err);
         let known = self.by_lane.entry((side as u8, lane.to_owned())).or_insert_with(|| Known {
             why: String::new(),
@@ -68,7 +55,7 @@ impl Troubles {
     }
 
     /// A file could not be read. Returns whether it has been tried often enough to be put aside.
-    pub(crate) fn unread(
+    pub(super) fn unread(
         &mut self,
         side: Side,
         lane: &str,
@@ -92,20 +79,20 @@ impl Troubles {
     }
 
     /// Whether a file lies where it is worked on because we put it there and could not read it then.
-    pub(crate) fn is_ours(&self, side: Side, lane: &str, name: &str) -> bool {
+    pub(super) fn is_ours(&self, side: Side, lane: &str, name: &str) -> bool {
         let known = self.by_lane.get(&(side as u8, lane.to_owned()));
         known.is_some_and(|it| it.is_ours && it.unread.as_deref() == Some(name))
     }
 
     /// The lane could be worked on.
-    pub(crate) fn end(&mut self, side: Side, lane: &str) {
+    pub(super) fn end(&mut self, side: Side, lane: &str) {
         if !self.by_lane.is_empty() {
             self.by_lane.remove(&(side as u8, lane.to_owned()));
         }
     }
 
     /// Whether a lane is to be left alone for now.
-    pub(crate) fn holds(&self, side: Side, lane: &str) -> bool {
+    pub(super) fn holds(&self, side: Side, lane: &str) -> bool {
         !self.by_lane.is_empty()
             && self
                 .by_lane
@@ -114,12 +101,12 @@ impl Troubles {
     }
 
     /// The file of a lane that cannot be read, if that is its trouble.
-    pub(crate) fn unread_name(&self, side: Side, lane: &str) -> Option<String> {
+    pub(super) fn unread_name(&self, side: Side, lane: &str) -> Option<String> {
         self.by_lane.get(&(side as u8, lane.to_owned()))?.unread.clone()
     }
 
     /// All of them.
-    pub(crate) fn list(&self) -> Vec<Trouble> {
+    pub(super) fn list(&self) -> Vec<Trouble> {
         let told = |((side, lane), known): (&(u8, String), &Known)| Trouble {
             side: if *side == Side::Run as u8 { Side::Run } else { Side::Send },
             lane: lane.clone(),
@@ -151,6 +138,7 @@ fn is_of_the_file(err: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Fault;
 
     fn of(errno: Errno) -> io::Error {
         io::Error::from_raw_os_error(errno as i32)
@@ -162,7 +150,8 @@ mod tests {
         for (errno, goes) in [(Errno::EIO, true), (Errno::EMFILE, false)] {
             let mut tries = 0;
             while tries < 20 && !troubles.unread(Side::Run, "7", "a.json", &of(errno), true) {
-                let err = ClaimError::Read { name: "a.json".to_owned(), source: of(errno) };
+                let source = Fault::of(of(errno));
+                let err = ClaimError::Read { name: "a.json".to_owned(), source };
                 troubles.add(Side::Run, "7", &err, Duration::ZERO);
                 tries += 1;
             }
@@ -177,7 +166,8 @@ mod tests {
     fn a_lane_in_trouble_is_left_alone_longer_each_time_and_named() {
         let mut troubles = Troubles::default();
         for tries in 1..40 {
-            let err = ClaimError::Read { name: "a.json".to_owned(), source: of(Errno::EIO) };
+            let source = Fault::of(of(Errno::EIO));
+            let err = ClaimError::Read { name: "a.json".to_owned(), source };
             troubles.add(Side::Send, "7", &err, Duration::from_secs(1));
             assert!(troubles.holds(Side::Send, "7") && !troubles.holds(Side::Run, "7"));
             let told = troubles.list();

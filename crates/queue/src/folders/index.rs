@@ -23,20 +23,20 @@ type Order = [u8; 28];
 
 /// Which lanes a claim looks at, as far as names tell.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Among<'a> {
+pub(super) enum Among<'a> {
     Ordinary,
     Control,
     One(&'a str),
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Index {
+pub(super) struct Index {
     keys: HashMap<u128, Known>,
     run: Lanes,
     send: Lanes,
     greatest: Option<Ulid>,
     /// Events were lost: everything has to be listed again before the next claim.
-    pub(crate) stale: bool,
+    pub(super) stale: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,18 +86,18 @@ enum Listed {
 
 impl Index {
     /// Where a key was seen last.
-    pub(crate) fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         self.keys.get(&hash(key)).map(|it| it.place)
     }
 
     /// Whether a name is known to have left a side for good.
-    pub(crate) fn is_past(&self, parts: &Parts<'_>, side: Side) -> bool {
+    pub(super) fn is_past(&self, parts: &Parts<'_>, side: Side) -> bool {
         let known = self.keys.get(&hash(parts.key));
         known.is_some_and(|it| it.epoch >= parts.epoch && it.place > side.working())
     }
 
     /// Takes a key for a message about to be published, so that two threads cannot publish it both.
-    pub(crate) fn reserve(&mut self, key: &str, place: Place) -> Result<(), Place> {
+    pub(super) fn reserve(&mut self, key: &str, place: Place) -> Result<(), Place> {
         match self.keys.entry(hash(key)) {
             Entry::Occupied(known) => Err(known.get().place),
             Entry::Vacant(free) => {
@@ -108,12 +108,12 @@ impl Index {
     }
 
     /// Gives back a key whose message could not be published.
-    pub(crate) fn forget(&mut self, key: &str) {
+    pub(super) fn forget(&mut self, key: &str) {
         self.keys.remove(&hash(key));
     }
 
     /// A name was seen in a place. Returns whether that was news.
-    pub(crate) fn saw(&mut self, text: &str, parts: &Parts<'_>, place: Place, now_ms: u64) -> bool {
+    pub(super) fn saw(&mut self, text: &str, parts: &Parts<'_>, place: Place, now_ms: u64) -> bool {
         let known = self.keys.entry(hash(parts.key)).or_insert(Known { epoch: parts.epoch, place });
         let sighting = (parts.epoch, place);
         if sighting < (known.epoch, known.place) {
@@ -136,7 +136,7 @@ impl Index {
     }
 
     /// A name left the place where it was worked on. Where to, another sighting will tell, or nobody needs to know.
-    pub(crate) fn left(&mut self, parts: &Parts<'_>, side: Side, now_ms: u64) {
+    pub(super) fn left(&mut self, parts: &Parts<'_>, side: Side, now_ms: u64) {
         let known = self.keys.get(&hash(parts.key));
         if known.is_some_and(|it| it.epoch == parts.epoch && it.place == side.working()) {
             self.side(side).drop_name(parts, now_ms);
@@ -144,7 +144,7 @@ impl Index {
     }
 
     /// A name that should have been in a place is not there.
-    pub(crate) fn gone(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
+    pub(super) fn gone(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
         for side in [Side::Run, Side::Send] {
             if place.is_of(side) {
                 self.side(side).drop_exact(parts, place == side.waiting(), now_ms);
@@ -153,7 +153,7 @@ impl Index {
     }
 
     /// A file was removed for good.
-    pub(crate) fn removed(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
+    pub(super) fn removed(&mut self, parts: &Parts<'_>, place: Place, now_ms: u64) {
         self.gone(parts, place, now_ms);
         let key = hash(parts.key);
         if self.keys.get(&key).is_some_and(|it| it.place == place && it.epoch == parts.epoch) {
@@ -162,7 +162,7 @@ impl Index {
     }
 
     /// The free lane whose work is oldest. It is ours until [`Index::release`].
-    pub(crate) fn pick(&mut self, side: Side, among: Among<'_>, now_ms: u64) -> Option<Arc<str>> {
+    pub(super) fn pick(&mut self, side: Side, among: Among<'_>, now_ms: u64) -> Option<Arc<str>> {
         let lanes = self.side(side);
         lanes.wake_due(now_ms);
         let lane = match among {
@@ -178,17 +178,17 @@ impl Index {
     }
 
     /// Our lease on a lane ended.
-    pub(crate) fn release(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+    pub(super) fn release(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
         self.side(side).change(lane, now_ms, |it| it.owner = Owner::Nobody);
     }
 
     /// Somebody else holds a lane.
-    pub(crate) fn set_aside(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+    pub(super) fn set_aside(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
         self.side(side).change(lane, now_ms, |it| it.owner = Owner::Another);
     }
 
     /// Lets a lane that was set aside be tried again.
-    pub(crate) fn unblock(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
+    pub(super) fn unblock(&mut self, side: Side, lane: &Arc<str>, now_ms: u64) {
         self.side(side).change(lane, now_ms, |it| {
             if it.owner == Owner::Another {
                 it.owner = Owner::Nobody;
@@ -197,48 +197,48 @@ impl Index {
     }
 
     /// The lanes that were set aside.
-    pub(crate) fn set_aside_lanes(&mut self, side: Side) -> Vec<Arc<str>> {
+    pub(super) fn set_aside_lanes(&mut self, side: Side) -> Vec<Arc<str>> {
         let lanes = self.side(side).by_name.iter();
         lanes.filter(|(_, it)| it.owner == Owner::Another).map(|(lane, _)| lane.clone()).collect()
     }
 
     /// Whether anything of a lane waits or is worked on.
-    pub(crate) fn has_work(&mut self, side: Side, lane: &str) -> bool {
+    pub(super) fn has_work(&mut self, side: Side, lane: &str) -> bool {
         let lane = self.side(side).by_name.get(lane);
         lane.is_some_and(|it| !it.waiting.is_empty() || !it.working.is_empty())
     }
 
     /// The first waiting name of a lane, and the names seen where it is worked on.
-    pub(crate) fn names(&mut self, side: Side, lane: &str) -> (Option<Box<str>>, Vec<Box<str>>) {
+    pub(super) fn names(&mut self, side: Side, lane: &str) -> (Option<Box<str>>, Vec<Box<str>>) {
         let lane = self.side(side).by_name.get(lane);
         lane.map_or_else(Default::default, |it| (it.waiting.front().cloned(), it.working.clone()))
     }
 
     /// Whether the time of a lane's first waiting name has come.
-    pub(crate) fn is_due(&mut self, side: Side, lane: &str, now_ms: u64) -> bool {
+    pub(super) fn is_due(&mut self, side: Side, lane: &str, now_ms: u64) -> bool {
         let lane = self.side(side).by_name.get_mut(lane);
         lane.is_some_and(|it| it.due(now_ms) <= now_ms)
     }
 
     /// How many wait on a side, and how many of them in a lane.
-    pub(crate) fn waiting(&mut self, side: Side, lane: &str) -> (usize, usize) {
+    pub(super) fn waiting(&mut self, side: Side, lane: &str) -> (usize, usize) {
         let lanes = self.side(side);
         (lanes.waiting, lanes.by_name.get(lane).map_or(0, |it| it.waiting.len()))
     }
 
     /// Whether a lane has a message that lets others go first.
-    pub(crate) fn has_low_priority(&mut self, side: Side, lane: &str) -> bool {
+    pub(super) fn has_low_priority(&mut self, side: Side, lane: &str) -> bool {
         let lane = self.side(side).by_name.get(lane);
         lane.is_some_and(|it| it.waiting.back().is_some_and(|name| name.starts_with('1')))
     }
 
     /// When the next message that waits for its time is due.
-    pub(crate) fn next_due(&mut self, side: Side) -> Option<u64> {
+    pub(super) fn next_due(&mut self, side: Side) -> Option<u64> {
         self.side(side).later.first().map(|it| it.0)
     }
 
     /// The greatest ulid ever seen.
-    pub(crate) fn greatest(&self) -> Option<Ulid> {
+    pub(super) fn greatest(&self) -> Option<Ulid> {
         self.greatest
     }
 

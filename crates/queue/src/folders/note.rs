@@ -11,7 +11,7 @@ use crate::name;
 
 /// The names in a lane's note, the most important first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Note {
+pub(super) struct Note {
     names: Vec<String>,
 }
 
@@ -21,13 +21,13 @@ const _: () = assert!(NAMES_MAX * (name::NAME_BYTES_MAX + 1) < NOTE_BYTES_MAX);
 
 impl Note {
     /// The note that stands in a lane's file. What is no name of this lane is passed over.
-    pub(crate) fn parse(text: &str, lane: &str) -> Note {
+    pub(super) fn parse(text: &str, lane: &str) -> Note {
         let is_of = |it: &&str| name::parts(it).is_some_and(|it| it.lane == lane);
         Note { names: text.split(' ').filter(is_of).take(NAMES_MAX).map(str::to_owned).collect() }
     }
 
     /// These names, and then those of the other note that are not among them.
-    pub(crate) fn of<'a>(first: &[&'a str], rest: impl IntoIterator<Item = &'a str>) -> Note {
+    pub(super) fn of<'a>(first: &[&'a str], rest: impl IntoIterator<Item = &'a str>) -> Note {
         let mut names: Vec<&str> = first.to_vec();
         for it in rest {
             if !names.contains(&it) {
@@ -37,7 +37,7 @@ impl Note {
         Note { names: names.into_iter().take(NAMES_MAX).map(str::to_owned).collect() }
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 }

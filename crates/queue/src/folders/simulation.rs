@@ -12,15 +12,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tinyclaw_disk::testing::{Fault, disarm, fail_after};
 use tinyclaw_domain::{Channel, Message, Reply};
 
+use super::claim::WAITERS_MAX;
+use super::watch::{Happened, tell};
 use super::*;
-use crate::Durability;
-use crate::watch::{Happened, tell};
+use crate::{Lease, Queue};
 
 const CLAIMERS: usize = 3;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -93,6 +95,7 @@ struct Notice {
 
 struct Claimer {
     queue: Queue,
+    inner: Arc<Inner>,
     held: Option<Lease>,
     unheard: Vec<Notice>,
 }
@@ -106,17 +109,18 @@ impl Claimer {
             sweep_every: DAY,
             ..Options::default()
         };
-        let queue = Queue::open(dir, options).unwrap();
+        let inner = Inner::open(dir, options.clone()).unwrap();
+        let queue = Queue { work: inner.clone(), options: Arc::new(options) };
         // The one sweep that a day allows is over, and no thread waits for a lock: what is heard is up to the script.
-        queue.inner.sweep_listing(Side::Run).unwrap();
-        queue.inner.waiters.store(WAITERS_MAX, Ordering::SeqCst);
-        Claimer { queue, held: None, unheard: Vec::new() }
+        inner.sweep_listing().unwrap();
+        inner.waiters.store(WAITERS_MAX, Ordering::SeqCst);
+        Claimer { queue, inner, held: None, unheard: Vec::new() }
     }
 
     fn claim(&self) -> Option<Lease> {
-        let lanes = self.queue.inner.index().set_aside_lanes(Side::Run);
+        let lanes = self.inner.index().set_aside_lanes(Side::Run);
         for lane in lanes {
-            self.queue.inner.index().unblock(Side::Run, &lane, now_ms());
+            self.inner.index().unblock(Side::Run, &lane, now_ms());
         }
         self.queue.try_claim(Side::Run, &Which::Ordinary).ok().flatten()
     }
@@ -256,7 +260,7 @@ impl Office {
             }
             Step::Hear { who, which } => {
                 if let Some(notice) = self.claimers[who].next_notice(which) {
-                    let mut index = self.claimers[who].queue.inner.index();
+                    let mut index = self.claimers[who].inner.index();
                     tell(&mut index, notice.place, &notice.text, notice.happened);
                 }
             }
@@ -269,9 +273,9 @@ impl Office {
             }
             Step::Overflow { who } => {
                 self.claimers[who].unheard.clear();
-                self.claimers[who].queue.inner.index().stale = true;
+                self.claimers[who].inner.index().stale = true;
             }
-            Step::List { who } => self.claimers[who].queue.inner.rescan().unwrap(),
+            Step::List { who } => self.claimers[who].inner.rescan().unwrap(),
         }
         Ok(())
     }

@@ -15,13 +15,13 @@ const GROUP_MAX: usize = 32;
 
 /// A flushed file on its way to its place.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) tmp: PathBuf,
-    pub(crate) target: PathBuf,
+pub(super) struct Job {
+    pub(super) tmp: PathBuf,
+    pub(super) target: PathBuf,
 }
 
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(super) struct Group {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -35,12 +35,12 @@ struct State {
 }
 
 impl Group {
-    pub(crate) fn new() -> Group {
+    pub(super) fn new() -> Group {
         Group { state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Brings a file to its place durably, together with others that come within the window. Blocks until it is there.
-    pub(crate) fn commit(&self, job: Job) -> Result<(), DiskError> {
+    pub(super) fn commit(&self, job: Job) -> Result<(), DiskError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next;
         state.next += 1;

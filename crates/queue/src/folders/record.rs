@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tinyclaw_domain::Message;
 
+use crate::work::SEAL_BYTES_MAX;
+
 /// The field of the checksum, always the last one of a line that we write.
 const FIELD: &str = "checksum";
 /// The field that marks a message whose file had no checksum.
@@ -23,16 +25,17 @@ const DIGEST_BYTES: usize = 8;
 const BEFORE: &[u8] = b",\"checksum\":\"";
 const AFTER: &[u8] = b"\"}";
 /// What the checksum adds to the JSON of a message: as many bytes with the newline as are taken off without the brace.
-pub(crate) const OVERHEAD: usize = BEFORE.len() + 2 * DIGEST_BYTES + AFTER.len();
+const OVERHEAD: usize = BEFORE.len() + 2 * DIGEST_BYTES + AFTER.len();
+const _: () = assert!(OVERHEAD <= SEAL_BYTES_MAX);
 
 /// A message as it was read.
 #[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) message: Message,
+pub(super) struct Record {
+    pub(super) message: Message,
     /// The bytes of the file up to the end of the line that counts. A torn line lies behind it.
-    pub(crate) length: usize,
+    pub(super) length: usize,
     /// Whether that is a line of ours, behind which another may be added.
-    pub(crate) is_ours: bool,
+    pub(super) is_ours: bool,
 }
 
 /// The message that a file of the queue holds, and whether a checksum vouches for it; or what is wrong with the file. For
@@ -44,19 +47,24 @@ pub fn message_in(bytes: &[u8]) -> Result<(Message, bool), String> {
 }
 
 /// The line of a message, with its checksum and its newline.
-pub(crate) fn line_of(message: &Message) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(message)?;
+pub(super) fn line_of(message: &Message) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(message).map(sealed)
+}
+
+/// The line of a message's JSON.
+pub(super) fn sealed(json: Vec<u8>) -> Vec<u8> {
+    let mut line = json;
     let digest = digest(&line);
     line.pop();
     line.extend_from_slice(BEFORE);
     line.extend_from_slice(digest.as_bytes());
     line.extend_from_slice(AFTER);
     line.push(b'\n');
-    Ok(line)
+    line
 }
 
 /// The message in a file's bytes, or what is wrong with them.
-pub(crate) fn read(bytes: &[u8]) -> Result<Record, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<Record, String> {
     let (whole, tail) = match bytes.iter().rposition(|it| *it == b'\n') {
         Some(end) => bytes.split_at(end + 1),
         None => (&bytes[..0], bytes),
@@ -129,7 +137,7 @@ fn by_hand(bytes: &[u8]) -> Result<Record, String> {
 }
 
 /// Takes the checksum out of an object. One that has none is marked, and one that does not fit it is refused.
-pub(crate) fn check_object(object: &mut Map<String, Value>) -> Result<(), String> {
+pub(super) fn check_object(object: &mut Map<String, Value>) -> Result<(), String> {
     match object.shift_remove(FIELD) {
         None => {
             object.insert(UNCHECKED.to_owned(), true.into());

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tinyclaw_disk::{DiskError, remove};
 use tinyclaw_domain::{Channel, Key, MESSAGE_VERSION, Message, Source, ThreadId};
 
-use crate::claim::Inner;
+use super::Inner;
+use super::layout::{PROBE, day};
+use super::plain::{self, Plain};
+use super::record;
 use crate::clock::now_ms;
-use crate::error::{ClaimError, OpenError};
-use crate::folders::{PROBE, day};
-use crate::plain::{self, Plain};
-use crate::record;
-use crate::{Durability, Place, Published, Queue, Side, name};
+use crate::error::{ClaimError, Fault, OpenError};
+use crate::work::{Draft, KEPT_BYTES_MAX};
+use crate::{Durability, Place, Published, Side, Swept, name};
 
 /// Litter in `tmp/` is nobody's after this.
 const TMP_AGE_MAX: Duration = Duration::from_secs(600);
@@ -28,46 +29,26 @@ const LISTING_SHARE: u32 = 20;
 
 /// When what was listed last.
 #[derive(Debug, Default)]
-pub(crate) struct SweepState {
+pub(super) struct SweepState {
     next: Option<Instant>,
     changed: [Option<(i64, i64)>; 4],
 }
 
-/// What one round of housekeeping did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
-    /// Files of `tmp/` that a crash had left.
-    pub litter: usize,
-    /// Hand-made files that are proper messages now.
-    pub adopted: usize,
-    /// Files that are no messages.
-    pub quarantined: usize,
-    /// Answered messages that `done/` has forgotten.
-    pub reaped: usize,
-}
-
-impl Queue {
-    /// One round of housekeeping; call it every few seconds from one process. Safe beside everything else.
-    ///
-    /// Takes up hand-made files in `incoming/` that have the original's fields, puts what is no message into
-    /// quarantine with its reason, removes litter of crashes, forgets answers older than the queue remembers.
-    pub fn housekeep(&self) -> Result<Swept, OpenError> {
-        let inner = &self.inner;
+impl Inner {
+    pub(super) fn keep_house(&self) -> Result<Swept, OpenError> {
         let mut swept = Swept::default();
-        inner.sweep_tmp(&mut swept)?;
-        inner.sweep_incoming(&mut swept)?;
-        inner.sweep_reasons()?;
-        inner.reap_done(&mut swept)?;
-        if inner.has_room(2) {
-            inner.folders.fill_reserve(inner.options.reserve_bytes);
+        self.sweep_tmp(&mut swept)?;
+        self.sweep_incoming(&mut swept)?;
+        self.sweep_reasons()?;
+        self.reap_done(&mut swept)?;
+        if self.has_room_for(2) {
+            self.folders.fill_reserve(self.options.reserve_bytes);
         }
         Ok(swept)
     }
-}
 
-impl Inner {
     /// Looks again, if it is time: at lanes that others held, and at folders that changed. Whether there was news.
-    pub(crate) fn sweep_listing(&self, _side: Side) -> Result<bool, ClaimError> {
+    pub(super) fn sweep_listing(&self) -> Result<bool, ClaimError> {
         let mut state = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
         if state.next.is_some_and(|it| began < it) {
@@ -76,8 +57,8 @@ impl Inner {
         for side in [Side::Run, Side::Send] {
             let lanes = self.index().set_aside_lanes(side);
             for lane in lanes {
-                let holds = self.troubles().holds(side, &lane);
-                let unread = self.troubles().unread_name(side, &lane);
+                let holds = self.known_troubles().holds(side, &lane);
+                let unread = self.known_troubles().unread_name(side, &lane);
                 // Once somebody has taken the file away there is nothing to wait for.
                 let is_there = unread
                     .is_none_or(|it| plain::is_there(&self.folders.file(side.working(), &it)));
@@ -111,7 +92,7 @@ impl Inner {
                 let is_litter = (dir == tmp || text.starts_with(PROBE)) && !is_folder(&path);
                 if is_litter && age(&path).is_some_and(|it| it > TMP_AGE_MAX) {
                     tracing::debug!(name = text, "removing what a crash left behind");
-                    remove(&path)?;
+                    gone(&path, &text)?;
                     swept.litter += 1;
                 }
             }
@@ -128,7 +109,7 @@ impl Inner {
                     && !is_folder(&path)
                     && age(&path).is_some_and(|it| it > TMP_AGE_MAX)
                 {
-                    remove(&path)?;
+                    gone(&path, &text)?;
                 }
             }
         }
@@ -138,8 +119,7 @@ impl Inner {
     fn reap_done(&self, swept: &mut Swept) -> Result<(), OpenError> {
         let now = now_ms();
         let oldest = day(now.saturating_sub(u64::from(self.options.done_days) * 86_400_000));
-        let list =
-            |source| OpenError::List { path: self.folders.place(Place::Done).to_owned(), source };
+        let list = |err| OpenError::unlisted(self.folders.place(Place::Done), err);
         for (day, dir) in self.folders.done_days().map_err(list)? {
             if day >= oldest {
                 break;
@@ -151,7 +131,7 @@ impl Inner {
                 if is_folder(&path) {
                     continue;
                 }
-                remove(&path)?;
+                gone(&path, &text)?;
                 if let Some(parts) = name::parts(&text) {
                     self.index().removed(&parts, Place::Done, now);
                 }
@@ -199,7 +179,8 @@ impl Inner {
                 }
             };
             if is_old {
-                self.quarantine(Place::Incoming, &text, &why)?;
+                self.quarantine(Place::Incoming, &text, &why)
+                    .map_err(|err| unremoved(&text, err))?;
                 swept.quarantined += 1;
             }
         }
@@ -221,7 +202,9 @@ impl Inner {
         let (key, is_beat) = (message.key.clone(), message.source == Source::Heartbeat);
         self.know_done().map_err(|err| err.to_string())?;
         // The key comes from the file, so after a crash before the removal it is known and is published no second time.
-        match self.publish_unlimited(Side::Run, message, Durability::Strict) {
+        let published = Draft::of(Side::Run, &message, KEPT_BYTES_MAX)
+            .and_then(|it| self.put_draft(it, Durability::Strict));
+        match published {
             Ok(Published::Duplicate(place)) if !(is_beat && place == Place::Incoming) => {
                 Err(format!(
                     "a message of its key, {key}, is known already, in {place}; to send it all the same, take out its \
@@ -290,13 +273,21 @@ fn message_of(bytes: &[u8], text: &str, seen: &Metadata) -> Result<Message, Stri
     serde_json::from_value(value).map_err(|err| format!("it is not a message: {err}"))
 }
 
-fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
-    let list = |source| OpenError::List { path: dir.to_owned(), source };
-    let entries = tinyclaw_disk::read_dir(dir).map_err(list)?;
+fn gone(path: &Path, text: &str) -> Result<(), OpenError> {
+    remove(path).map_err(|err| unremoved(text, err))
+}
+
+fn unremoved(text: &str, err: DiskError) -> OpenError {
+    OpenError::Remove { what: text.to_owned(), source: Fault::of(err) }
+}
+
+/// What lies in a folder, by path and name.
+pub(super) fn files_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, OpenError> {
+    let entries = tinyclaw_disk::read_dir(dir).map_err(|err| OpenError::unlisted(dir, err))?;
     // A name that is not UTF-8 is none of ours and cannot be moved by name; it is left to its owner.
     let mut files = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(list)?;
+        let entry = entry.map_err(|err| OpenError::unlisted(dir, err))?;
         files.extend(entry.file_name().into_string().ok().map(|it| (entry.path(), it)));
     }
     Ok(files)
@@ -313,11 +304,11 @@ fn is_same(now: &Metadata, seen: &Metadata) -> bool {
     now.ino() == seen.ino() && stamp("", now) == stamp("", seen)
 }
 
-fn is_folder(path: &Path) -> bool {
+pub(super) fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| it.is_dir())
 }
 
-fn age(path: &Path) -> Option<Duration> {
+pub(super) fn age(path: &Path) -> Option<Duration> {
     let modified = fs::symlink_metadata(path).and_then(|it| it.modified()).ok()?;
     SystemTime::now().duration_since(modified).ok()
 }

@@ -1,7 +1,6 @@
 //! The folders: where each place lies, what is checked before the first message, and how a stage is listed.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -11,90 +10,16 @@ use std::sync::Arc;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use tinyclaw_disk::{Flush, Lock, read, read_dir, remove, rename, replace, write_new};
+use tinyclaw_disk::{
+    DiskError, Flush, Lock, LockError, read, read_dir, remove, rename, replace, write_new,
+};
 use tinyclaw_domain::StateDir;
 
-use crate::error::OpenError;
-use crate::{Options, Side, name};
-
-/// Where a message is. Its place is its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// Waits for Claude.
-    Incoming,
-    /// Is being answered; or was, by somebody who died.
-    Processing,
-    /// Its answer waits to be sent.
-    Outgoing,
-    /// Its answer is being sent; or was, by somebody who died.
-    Sending,
-    /// Answered and delivered.
-    Done,
-    /// Given up, with the reason beside it.
-    Dead,
-    /// Never was a message; with the reason beside it.
-    Quarantine,
-}
-
-impl Place {
-    /// All places, in the direction of travel: who lists them in this order misses no message that moves meanwhile.
-    pub const ALL: [Place; 7] = [
-        Place::Incoming,
-        Place::Processing,
-        Place::Outgoing,
-        Place::Sending,
-        Place::Done,
-        Place::Dead,
-        Place::Quarantine,
-    ];
-
-    /// The folder's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Place::Incoming => "incoming",
-            Place::Processing => "processing",
-            Place::Outgoing => "outgoing",
-            Place::Sending => "sending",
-            Place::Done => "done",
-            Place::Dead => "dead",
-            Place::Quarantine => "quarantine",
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.as_str())
-    }
-}
-
-impl Side {
-    /// Where messages of this side wait.
-    pub(crate) fn waiting(self) -> Place {
-        match self {
-            Side::Run => Place::Incoming,
-            Side::Send => Place::Outgoing,
-        }
-    }
-
-    /// Where messages of this side are worked on.
-    pub(crate) fn working(self) -> Place {
-        match self {
-            Side::Run => Place::Processing,
-            Side::Send => Place::Sending,
-        }
-    }
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Side::Run => "run",
-            Side::Send => "send",
-        }
-    }
-}
+use crate::error::{Fault, OpenError};
+use crate::{Options, Place, Side, name};
 
 /// How the file begins that tries the moves at start. A process that dies at start leaves one for the next to remove.
-pub(crate) const PROBE: &str = ".probe-";
+pub(super) const PROBE: &str = ".probe-";
 
 const FORMAT: &str = "{\"v\":1}";
 /// Group-writable, and new files keep the group: telegram and processor may run as different users of one group.
@@ -102,7 +27,7 @@ const FOLDER_MODE: u32 = 0o2770;
 
 /// The queue's folders. Knows paths, and is the only one that does.
 #[derive(Debug)]
-pub(crate) struct Folders {
+pub(super) struct Folders {
     root: PathBuf,
     /// The stages as open paths are joined often; made once.
     places: [PathBuf; 7],
@@ -110,14 +35,14 @@ pub(crate) struct Folders {
 
 impl Folders {
     /// The folders below a state folder, unchecked: for readers, which make and probe nothing.
-    pub(crate) fn of(state: &Path) -> Arc<Folders> {
+    pub(super) fn of(state: &Path) -> Arc<Folders> {
         let root = StateDir::new(state).queue();
         let places = Place::ALL.map(|it| root.join(it.as_str()));
         Arc::new(Folders { root, places })
     }
 
     /// The folders, made where missing and checked.
-    pub(crate) fn prepare(state: &Path, options: &Options) -> Result<Arc<Folders>, OpenError> {
+    pub(super) fn prepare(state: &Path, options: &Options) -> Result<Arc<Folders>, OpenError> {
         let folders = Folders::of(state);
         let own = [folders.root.clone(), folders.root.join("tmp"), folders.root.join("lanes")];
         for path in own.iter().chain(&folders.places) {
@@ -125,7 +50,8 @@ impl Folders {
         }
         folders.check_file_system(options)?;
         // Services start together: what follows is done by one of them at a time, and the others find it done.
-        let _opening = Lock::take(&folders.root.join("OPEN"))?;
+        let _opening = Lock::take(&folders.root.join("OPEN"))
+            .map_err(|err| OpenError::Alone { source: Fault::of(err) })?;
         folders.check_format()?;
         folders.check_one_mount()?;
         folders.settle_after_boot()?;
@@ -138,7 +64,7 @@ impl Folders {
     ///
     /// Safe beside others at work: a message that merely moves is never in two places, so what was seen first and
     /// moved on meanwhile is not there to be removed.
-    pub(crate) fn settle_after_boot(&self) -> Result<(), OpenError> {
+    pub(super) fn settle_after_boot(&self) -> Result<(), OpenError> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let marker = self.root.join("BOOT");
         if !boot.is_empty() && fs::read_to_string(&marker).is_ok_and(|it| it == boot) {
@@ -167,38 +93,43 @@ impl Folders {
                 }
             })?;
         }
-        replace(&marker, boot.as_bytes(), Flush::Strict)?;
-        Ok(())
+        replace(&marker, boot.as_bytes(), Flush::Strict).map_err(begin)
     }
 
-    pub(crate) fn root(&self) -> &Path {
+    /// Held by whoever takes a message out of `dead/` or `quarantine/`, for good or to be worked on again. It is the lock
+    /// of those who open the queue: both are rare and short, and a file of its own would be one more on disk.
+    pub(super) fn given_up_lock(&self) -> Result<Lock, LockError> {
+        Lock::take(&self.root.join("OPEN"))
+    }
+
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(crate) fn place(&self, place: Place) -> &Path {
+    pub(super) fn place(&self, place: Place) -> &Path {
         &self.places[place as usize]
     }
 
-    pub(crate) fn file(&self, place: Place, name: &str) -> PathBuf {
+    pub(super) fn file(&self, place: Place, name: &str) -> PathBuf {
         self.place(place).join(name)
     }
 
-    pub(crate) fn reason(&self, place: Place, name: &str) -> PathBuf {
+    pub(super) fn reason(&self, place: Place, name: &str) -> PathBuf {
         self.place(place).join(format!("{name}.reason"))
     }
 
-    pub(crate) fn tmp(&self, name: &str) -> PathBuf {
+    pub(super) fn tmp(&self, name: &str) -> PathBuf {
         let mut path = self.root.join("tmp");
         path.push(name);
         path
     }
 
-    pub(crate) fn lane(&self, side: Side, lane: &str) -> PathBuf {
+    pub(super) fn lane(&self, side: Side, lane: &str) -> PathBuf {
         self.root.join(format!("lanes/{}-{lane}", side.as_str()))
     }
 
     /// The folder of `done/` for a moment, made when missing.
-    pub(crate) fn done_day(&self, now_ms: u64) -> io::Result<PathBuf> {
+    pub(super) fn done_day(&self, now_ms: u64) -> io::Result<PathBuf> {
         let path = self.place(Place::Done).join(day(now_ms));
         match DirBuilder::new().mode(FOLDER_MODE).create(&path) {
             Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
@@ -207,7 +138,7 @@ impl Folders {
     }
 
     /// The days that `done/` remembers, oldest first.
-    pub(crate) fn done_days(&self) -> io::Result<Vec<(String, PathBuf)>> {
+    pub(super) fn done_days(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let mut days = Vec::new();
         for entry in read_dir(self.place(Place::Done))? {
             let entry = entry?;
@@ -223,7 +154,7 @@ impl Folders {
     }
 
     /// Calls `each` with every well-formed name in a place. Other names are none of a scan's business.
-    pub(crate) fn scan(
+    pub(super) fn scan(
         &self,
         place: Place,
         mut each: impl FnMut(&str, name::Parts<'_>),
@@ -242,20 +173,16 @@ impl Folders {
             }
             other => Ok(vec![self.place(other).to_owned()]),
         };
-        let list = |path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::List { path, source }
-        };
-        for dir in dirs.map_err(list(self.place(place)))? {
+        for dir in dirs.map_err(|err| OpenError::unlisted(self.place(place), err))? {
             let entries = match read_dir(&dir) {
                 // A day that was reaped between the two listings.
                 Err(err) if err.kind() == io::ErrorKind::NotFound && place == Place::Done => {
                     continue;
                 }
-                other => other.map_err(list(&dir))?,
+                other => other.map_err(|err| OpenError::unlisted(&dir, err))?,
             };
             for entry in entries {
-                let file_name = entry.map_err(list(&dir))?.file_name();
+                let file_name = entry.map_err(|err| OpenError::unlisted(&dir, err))?.file_name();
                 if let Some(text) = file_name.to_str()
                     && let Some(parts) = name::parts(text)
                 {
@@ -267,14 +194,14 @@ impl Folders {
     }
 
     /// The share of the disk that is free and the bytes of it, for people and not only for root.
-    pub(crate) fn free(&self) -> io::Result<(f64, u64)> {
+    pub(super) fn free(&self) -> io::Result<(f64, u64)> {
         let stat = statvfs(&self.root)?;
         let share = stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0);
         Ok((share, stat.blocks_available() * stat.fragment_size()))
     }
 
     /// Makes the reserve when it is missing. Best effort: without it only the last answers on a full disk suffer.
-    pub(crate) fn fill_reserve(&self, bytes: u64) {
+    pub(super) fn fill_reserve(&self, bytes: u64) {
         let path = self.root.join("reserve.bin");
         if bytes == 0 || path.exists() {
             return;
@@ -287,18 +214,21 @@ impl Folders {
     }
 
     /// Gives the reserve's room to whoever has an answer to write.
-    pub(crate) fn release_reserve(&self) -> bool {
+    pub(super) fn release_reserve(&self) -> bool {
         let path = self.root.join("reserve.bin");
         path.exists() && remove(&path).is_ok()
     }
 
     fn check_file_system(&self, options: &Options) -> Result<(), OpenError> {
         let kind = statfs(&self.root)
-            .map_err(|err| OpenError::FileSystem { path: self.root.clone(), source: err.into() })?
+            .map_err(|err| OpenError::FileSystem {
+                folder: told(&self.root),
+                source: Fault::of(io::Error::from(err)),
+            })?
             .filesystem_type();
         if is_network(kind.0 as u32) {
             if !options.allow_network_disk {
-                return Err(OpenError::NetworkDisk { path: self.root.clone() });
+                return Err(OpenError::NetworkDisk { folder: told(&self.root) });
             }
             tracing::warn!(
                 "the queue lies on a network file system, as queue.allowNetworkDisk says: its locks hang on a server"
@@ -318,12 +248,13 @@ impl Folders {
         match text {
             Ok(found) if found.trim() == FORMAT => Ok(()),
             Ok(found) => {
-                Err(OpenError::OtherFormat { path, found: found.trim().chars().take(40).collect() })
+                let found = found.trim().chars().take(40).collect();
+                Err(OpenError::OtherFormat { place: told(&path), found })
             }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                Ok(replace(&path, format!("{FORMAT}\n").as_bytes(), Flush::Strict)?)
+                replace(&path, format!("{FORMAT}\n").as_bytes(), Flush::Strict).map_err(begin)
             }
-            Err(source) => Err(OpenError::List { path, source }),
+            Err(err) => Err(OpenError::unlisted(&path, err)),
         }
     }
 
@@ -333,17 +264,19 @@ impl Folders {
         let probe = format!("{PROBE}move");
         let home = self.tmp(&probe);
         for place in &self.places {
-            remove(&place.join(&probe))?;
+            remove(&place.join(&probe)).map_err(begin)?;
         }
-        remove(&home)?;
-        drop(write_new(&home, b"")?);
+        remove(&home).map_err(begin)?;
+        drop(write_new(&home, b"").map_err(begin)?);
         for place in &self.places {
             let there = place.join(&probe);
-            rename(&home, &there)
-                .map_err(|source| OpenError::TwoMounts { path: place.clone(), source })?;
-            rename(&there, &home)?;
+            rename(&home, &there).map_err(|err| OpenError::TwoMounts {
+                folder: told(place),
+                source: Fault::of(err),
+            })?;
+            rename(&there, &home).map_err(begin)?;
         }
-        Ok(remove(&home)?)
+        remove(&home).map_err(begin)
     }
 }
 
@@ -363,12 +296,26 @@ fn make_folder(path: &Path) -> Result<(), OpenError> {
             let _ = fs::set_permissions(path, fs::Permissions::from_mode(FOLDER_MODE));
             Ok(())
         }
-        Err(source) => Err(OpenError::MakeFolder { path: path.to_owned(), source }),
+        Err(err) => Err(OpenError::MakeFolder { folder: told(path), source: Fault::of(err) }),
+    }
+}
+
+fn told(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn begin(err: DiskError) -> OpenError {
+    OpenError::Begin { source: Fault::of(err) }
+}
+
+impl OpenError {
+    pub(super) fn unlisted(folder: &Path, err: io::Error) -> OpenError {
+        OpenError::List { folder: told(folder), source: Fault::of(err) }
     }
 }
 
 /// `YYYYMMDD` of a moment, UTC: the name of a folder in `done/`.
-pub(crate) fn day(now_ms: u64) -> String {
+pub(super) fn day(now_ms: u64) -> String {
     // Days to civil date, after the proleptic Gregorian calendar with years beginning in March.
     let days = (now_ms / 86_400_000) as i64 + 719_468;
     let era = days.div_euclid(146_097);
