@@ -84,6 +84,10 @@ impl Outbox {
             Err(Stop::Later(wait)) => {
                 tokio::task::block_in_place(|| delivery.lease.put_back_for(wait))
             }
+            Err(Stop::Lost) => {
+                tracing::warn!(%key, "the answer to {key} was taken over; it is sent from there");
+                Ok(())
+            }
             Err(Stop::Never { why, told }) => delivery.bury(&why, told).await,
         };
         if let Err(err) = done {

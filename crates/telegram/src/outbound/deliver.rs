@@ -39,10 +39,15 @@ const DOUBTS_MAX: u32 = 8;
 /// What people are told then.
 const BROKE_OFF: &str = "Telegram broke off. `/retry` sends it again.";
 
+/// What could not be kept is tried again after this.
+const NOT_KEPT: Duration = Duration::from_secs(5);
+
 /// Why a delivery ended without the answer being there.
 pub(super) enum Stop {
     /// It is tried again after a while, free of charge.
     Later(Duration),
+    /// Somebody else has it now and carries it on; nothing more of it is sent from here.
+    Lost,
     /// It can never be delivered, and these words tell people.
     Never { why: String, told: String },
 }
@@ -187,8 +192,10 @@ impl Delivery<'_> {
             let (lane, cost) = (address.lane(), sending.cost());
             let permit =
                 self.deliverer.bot.limit.permit(address.chat, lane, self.priority(), cost).await;
-            if self.lease_do(|it| it.intend(sending.part, now_ms())).is_err() {
-                return Err(Stop::Later(Duration::from_secs(5)));
+            self.lease_do(|it| it.intend(sending.part, now_ms()))?;
+            // Nothing is sent by two.
+            if !self.lease.still_ours() {
+                return Err(Stop::Lost);
             }
             let done = match target {
                 Some(id) => sending.edit(&self.deliverer.bot, address, id).await.map(|()| id),
@@ -201,9 +208,7 @@ impl Delivery<'_> {
                     if marked {
                         self.deliverer.vitals.count("markedTotal", 1);
                     }
-                    if self.lease_do(|it| it.sent(sending.part, id, marked)).is_err() {
-                        return Err(Stop::Later(Duration::from_secs(5)));
-                    }
+                    self.lease_do(|it| it.sent(sending.part, id, marked))?;
                     let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
                     self.deliverer.bot.addresses.said(address.chat, id, model);
                     return Ok(());
@@ -211,8 +216,8 @@ impl Delivery<'_> {
                 Err(err) => err,
             };
             let surely_not = !matches!(err, CallError::Ambiguous { .. }) && !sending.doubt;
-            if surely_not && self.lease_do(|it| it.unsent(sending.part)).is_err() {
-                return Err(Stop::Later(Duration::from_secs(5)));
+            if surely_not {
+                self.lease_do(|it| it.unsent(sending.part))?;
             }
             match err {
                 CallError::Unsent { .. } => {
@@ -359,10 +364,15 @@ impl Delivery<'_> {
     fn lease_do<T>(
         &mut self,
         step: impl FnOnce(&mut Lease) -> Result<T, LeaseError>,
-    ) -> Result<T, ()> {
+    ) -> Result<T, Stop> {
         let done = tokio::task::block_in_place(|| step(&mut self.lease));
-        done.map_err(|err| {
-            tracing::error!("{:#}", anyhow::Error::from(err));
+        done.map_err(|err| match err {
+            LeaseError::Lost { .. } => Stop::Lost,
+            // The disk, or a queue out of reach: either may come back.
+            err => {
+                tracing::error!("{:#}", anyhow::Error::from(err));
+                Stop::Later(NOT_KEPT)
+            }
         })
     }
 
