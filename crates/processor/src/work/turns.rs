@@ -219,3 +219,66 @@ impl Drop for Registered {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tinyclaw_domain::{Channel, StateDir};
+    use tinyclaw_engine::{Engine, EngineConfig};
+    use tinyclaw_service::Vitals;
+    use tinyclaw_service::settings::{Environment, Store};
+
+    use super::*;
+
+    fn turns(dir: &std::path::Path) -> Arc<Turns> {
+        let state = StateDir::new(dir.join("state"));
+        tinyclaw_ledger::create_folders(&state).unwrap();
+        let work = dir.join("work").display().to_string();
+        let environment = Environment::from([("WORKSPACE_ROOT".to_owned(), work)]);
+        let settings = Store::open(state.root(), environment).unwrap();
+        let engine = Engine::new(EngineConfig::new("/nowhere", "/nowhere", state.root(), dir));
+        let vitals = Vitals::new("processor", "0");
+        Arc::new(Turns::new(Arc::new(Desks::open(state, settings, vitals, engine).unwrap())))
+    }
+
+    fn message(key: &str) -> Message {
+        Message::new(key.parse().unwrap(), Channel::Telegram, "7".parse().unwrap(), "", 0)
+    }
+
+    /// The order looked for a running turn just before the turn was on the list, and was never looked at again.
+    #[tokio::test]
+    async fn a_stop_of_a_claimed_message_counts_whether_it_comes_before_the_turn_or_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let turns = turns(dir.path());
+        let (thread, hello) = ("7".parse().unwrap(), message("tg-1"));
+        for is_first in [true, false] {
+            if is_first {
+                turns.stop_claimed(&thread, &hello.key);
+            }
+            let _registered = turns.register(&hello);
+            if !is_first {
+                turns.stop_claimed(&thread, &hello.key);
+            }
+            assert!(turns.is_stopped(&thread), "the stop came first: {is_first}");
+        }
+        let _registered = turns.register(&hello);
+        assert!(!turns.is_stopped(&thread), "a stop counts once");
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_for_one_message_and_is_forgotten_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let turns = turns(dir.path());
+        let (thread, hello, other) = ("7".parse().unwrap(), message("tg-1"), message("tg-2"));
+        turns.stop_claimed(&thread, &hello.key);
+        let registered = turns.register(&other);
+        assert!(!turns.is_stopped(&thread));
+        assert!(!turns.stop(&thread, Some(&hello.key)), "another one runs");
+        assert!(turns.stop(&thread, None), "whatever runs");
+        drop(registered);
+        assert!(!turns.stop(&thread, None), "nothing runs any more");
+        // It was given up, and somebody asks for it again.
+        turns.forget(&hello.key);
+        let _registered = turns.register(&hello);
+        assert!(!turns.is_stopped(&thread));
+    }
+}

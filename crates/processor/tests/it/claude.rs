@@ -1,11 +1,14 @@
 //! Claude, played within the test: speaks the CLI's protocol over a pipe, and does what the test wrote for each message.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tinyclaw_engine::{
     Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
+    transcript_path,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 use tokio::sync::watch;
@@ -18,10 +21,18 @@ pub(crate) enum Step {
     Cost(f64),
     /// Begins a tool that never ends.
     Tool(&'static str),
+    /// Asks whether it may run a command, and says what came of it.
+    Ask(&'static str),
+    /// Calls one of TinyClaw's own tools, and says what it answered.
+    Call(&'static str, Value),
     /// Waits until the test lets it go on, or the turn is stopped.
     Hold,
     /// The turn fails: its `result` line, and the class of its error.
     Fail(Value, Option<&'static str>),
+    /// The plan says no until then (seconds since 1970).
+    Limit(u64),
+    /// Says something that ends the turn in its transcript, whatever comes after.
+    Finish(&'static str),
     /// The process dies.
     Die,
 }
@@ -42,6 +53,7 @@ pub(crate) struct Prompt {
     pub(crate) thread: String,
     pub(crate) text: String,
     pub(crate) model: String,
+    pub(crate) uuid: String,
     pub(crate) session: String,
 }
 
@@ -50,6 +62,8 @@ struct Script {
     /// What is done for the message of these words, time after time.
     turns: HashMap<&'static str, VecDeque<Vec<Step>>>,
     prompts: Vec<Prompt>,
+    /// How many processes were started.
+    starts: usize,
 }
 
 /// Every Claude of an office.
@@ -85,6 +99,10 @@ impl Claude {
         self.prompts().into_iter().filter(|it| said_in(it).contains(words)).collect()
     }
 
+    pub(crate) fn starts(&self) -> usize {
+        self.script.lock().unwrap().starts
+    }
+
     /// Notes a prompt, and tells what to do about it.
     fn hear(&self, prompt: Prompt) -> Vec<Step> {
         let mut script = self.script.lock().unwrap();
@@ -113,7 +131,13 @@ impl Launcher for Claude {
             found.and_then(|it| it.strip_prefix('=')).map(str::to_owned)
         };
         let session = after("--resume").or_else(|| after("--session-id")).unwrap_or_default();
+        let claude_dir = PathBuf::from(&spec.env["CLAUDE_CONFIG_DIR"]);
+        let transcript = match session.parse() {
+            Ok(session) => transcript_path(&claude_dir, &spec.cwd, &session),
+            Err(_) => PathBuf::from("/dev/null"),
+        };
         let process = Process {
+            transcript,
             claude: self.clone(),
             released: self.released.subscribe(),
             thread: spec.thread.to_string(),
@@ -125,6 +149,7 @@ impl Launcher for Claude {
             requests: 0,
             cost: 0.0,
         };
+        self.script.lock().unwrap().starts += 1;
         tokio::spawn(process.live());
         let leashed = Leashed {
             stdin: Box::new(stdin),
@@ -143,6 +168,7 @@ enum Stop {
 }
 
 struct Process {
+    transcript: PathBuf,
     claude: Claude,
     released: watch::Receiver<usize>,
     thread: String,
@@ -208,8 +234,10 @@ impl Process {
             thread: self.thread.clone(),
             session: self.session.clone(),
             model: self.model.clone(),
+            uuid: line["uuid"].as_str().unwrap_or_default().to_owned(),
             text,
         });
+        self.remember(json!({ "type": "user", "uuid": line["uuid"], "message": line["message"] }));
         self.say(json!({ "type": "user", "isReplay": true, "uuid": line["uuid"] })).await;
         let mut result = json!({ "is_error": false, "stop_reason": "end_turn" });
         for step in steps {
@@ -237,6 +265,13 @@ impl Process {
         self.idle().await
     }
 
+    /// Adds a line to its transcript.
+    fn remember(&self, line: Value) {
+        std::fs::create_dir_all(self.transcript.parent().unwrap()).unwrap();
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&self.transcript);
+        writeln!(file.unwrap(), "{line}").unwrap();
+    }
+
     async fn idle(&mut self) -> Result<(), Stop> {
         let idle = json!({ "type": "system", "subtype": "session_state_changed", "state": "idle" });
         self.say(idle).await;
@@ -249,6 +284,34 @@ impl Process {
             Step::Cost(dollars) => result["total_cost_usd"] = json!(dollars),
             Step::Tool(name) => {
                 self.begin_tool(name, json!({ "command": "x" })).await;
+            }
+            Step::Ask(command) => {
+                let input = json!({ "command": command });
+                let rule = json!([{ "type": "addRules", "behavior": "allow", "destination": "session",
+                    "rules": [{ "toolName": "Bash", "ruleContent": command }] }]);
+                let answer = self
+                    .request(
+                        json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": input,
+                        "permission_suggestions": rule }),
+                    )
+                    .await?;
+                let always = answer["response"]["updatedPermissions"].is_array();
+                let said = match answer["response"]["behavior"].as_str() {
+                    Some("allow") if always => "It was allowed for good.",
+                    Some("allow") => "It was allowed.",
+                    _ => "It was denied.",
+                };
+                self.tell(said, result).await;
+            }
+            Step::Call(tool, input) => {
+                let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                    "params": { "name": tool, "arguments": input } });
+                let request = json!({ "subtype": "mcp_message", "server_name": "tinyclaw",
+                    "message": message });
+                let answer = self.request(request).await?;
+                let content = &answer["response"]["mcp_response"]["result"]["content"];
+                let said = content[0]["text"].as_str().unwrap_or("nothing").to_owned();
+                self.tell(&said, result).await;
             }
             Step::Hold => {
                 let seen = *self.released.borrow_and_update();
@@ -271,6 +334,18 @@ impl Process {
                     result[name] = value.clone();
                 }
                 result["is_error"] = json!(true);
+            }
+            Step::Limit(until) => {
+                self.say(json!({ "type": "rate_limit_event", "rate_limit_info": {
+                    "status": "rejected", "resetsAt": until, "rateLimitType": "five_hour" } }))
+                    .await;
+                result["is_error"] = json!(true);
+                result["api_error_status"] = json!(429);
+            }
+            Step::Finish(text) => {
+                let message = json!({ "id": "last", "model": self.model, "stop_reason": "end_turn",
+                    "content": [{ "type": "text", "text": text }] });
+                self.remember(json!({ "type": "assistant", "message": message }));
             }
             Step::Die => return Err(Stop::Gone),
         }
@@ -295,5 +370,24 @@ impl Process {
         self.say(json!({ "type": "assistant", "parent_tool_use_id": null, "message": {
             "id": id, "role": "assistant", "model": model, "content": [block], "stop_reason": null } }))
             .await;
+    }
+
+    /// Asks the host something, and waits for the answer.
+    async fn request(&mut self, request: Value) -> Result<Value, Stop> {
+        self.requests += 1;
+        let id = format!("r-{}", self.requests);
+        self.say(json!({ "type": "control_request", "request_id": id, "request": request })).await;
+        loop {
+            match self.hear().await {
+                Ok(line) if line["response"]["request_id"] == *id => {
+                    return Ok(line["response"].clone());
+                }
+                Ok(_) => {}
+                Err(stop) => {
+                    self.say(json!({ "type": "control_cancel_request", "request_id": id })).await;
+                    return Err(stop);
+                }
+            }
+        }
     }
 }

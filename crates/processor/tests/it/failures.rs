@@ -5,7 +5,7 @@ use tinyclaw_domain::{Attempts, Command, Model, Outcome};
 use tinyclaw_queue::{ATTEMPTS_MAX, DEATHS_MAX, Place};
 
 use crate::claude::{Step, fails, overloaded};
-use crate::office::Office;
+use crate::office::{Office, until};
 
 /// The words of the attempt that failed, as its thread sees them.
 fn trouble(office: &Office, key: &tinyclaw_domain::Key) -> String {
@@ -23,6 +23,20 @@ async fn a_crash_counts_as_an_attempt_and_the_message_is_tried_again() {
     assert!(told.starts_with("Claude did not answer: it broke off in the middle."), "{told}");
     assert_eq!(trouble(&office, &key), told);
     assert_eq!(office.reply(&key).await.text, "Done.");
+    let prompts = office.claude.prompts();
+    assert_ne!(prompts[0].uuid, prompts[1].uuid, "Claude would keep silent about the same one");
+    assert_eq!(prompts[0].session, prompts[1].session);
+    assert!(prompts[1].text.contains("was interrupted. Continue it"), "{}", prompts[1].text);
+}
+
+/// Claude had answered, and nobody heard it: it is not asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_stands_in_the_transcript_is_taken_from_there() {
+    let mut office = Office::open(json!({}));
+    office.claude.on("hello", [vec![Step::Finish("Hi."), Step::Die]]);
+    let reply = office.ask("7", "hello").await;
+    assert_eq!((reply.text.as_str(), reply.outcome), ("Hi.", Outcome::Answered));
+    assert_eq!(office.claude.prompts().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,25 +98,29 @@ async fn a_default_model_that_is_not_there_is_told_at_once() {
     assert_eq!(office.claude.prompts().len(), 1);
 }
 
-/// Round after round within one claim, each wrote its checkpoint from the message as it was claimed.
+/// Round after round within one claim, each wrote its checkpoint from the message as it was claimed: what Claude believed
+/// to have sent was never sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_refused_ask_did_is_not_forgotten_by_the_next() {
     let mut office = Office::open(json!({}));
     office.ask("8", "be there").await;
     office.obeyed("7", Command::Model { model: Some(Model::Opus) }).await;
-    let mut turn = vec![Step::Tool("Bash")];
+    let input = json!({ "targetThreadId": 8, "message": "What is new?" });
+    let mut turn = vec![Step::Tool("Bash"), Step::Call("send_message", input)];
     turn.extend(fails(404, "model_not_found", "no such model"));
     office.claude.on("hello", [turn, vec![Step::Hold]]);
     let key = office.send("7", "hello");
-    let prompts = crate::office::until("a second ask", || {
+    let prompts = until("a second ask", || {
         Some(office.claude.prompts_of("hello")).filter(|it| it.len() == 2)
     })
     .await;
-    assert!(prompts[1].text.contains("cut off"), "{}", prompts[1].text);
-    let seen = office.find(&key).unwrap();
-    assert!(seen.message.checkpoint.unwrap().used_tools);
+    assert!(prompts[1].text.contains("was interrupted. Continue it"), "{}", prompts[1].text);
+    let checkpoint = office.find(&key).unwrap().message.checkpoint.unwrap();
+    assert!(checkpoint.used_tools);
+    assert_eq!(checkpoint.follow_ups.len(), 1);
     office.claude.release();
     office.reply(&key).await;
+    until("the message", || office.claude.prompts_of("What is new?").pop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,10 @@
 //! The processor as a whole, with Claudes that are played within the test: no process is started.
 
 mod claude;
+mod commands;
+mod control;
 mod failures;
 mod flow;
 mod office;
+mod pauses;
+mod schedule;

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 use crate::claude::Claude;
 
+/// A story of a turn that is older than any may be.
+const OLD: &str = "old";
 /// The machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,6 +59,8 @@ impl Office {
         let file = self.state.root().join("settings.json");
         let bytes = settings.to_string();
         tinyclaw_disk::replace(&file, bytes.as_bytes(), tinyclaw_disk::Flush::None).unwrap();
+        let old = std::fs::File::create(self.state.job(&OLD.parse().unwrap())).unwrap();
+        old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         let work = self.place.work().display().to_string();
         let environment = Environment::from([
             ("WORKSPACE_ROOT".to_owned(), work),
@@ -74,6 +78,17 @@ impl Office {
             queue: self.queue.clone(),
             engine: Engine::with_launcher(config, std::sync::Arc::new(self.claude.clone())),
         })));
+    }
+
+    /// Other settings, for the next time that it begins.
+    pub(crate) fn change(&mut self, settings: Value) {
+        self.settings = settings;
+    }
+
+    /// Waits until the clock has done what was due when the office began: an old story of a turn is let go of last.
+    pub(crate) async fn first_tick(&self) {
+        let path = self.state.job(&OLD.parse().unwrap());
+        until("the first tick", || (!path.exists()).then_some(())).await;
     }
 
     /// Tells it to stop, and waits until it has.
@@ -167,6 +182,21 @@ impl Office {
 
     pub(crate) fn thread(&self, id: &str) -> Option<Thread> {
         read_threads(&self.state).unwrap().remove(&id.parse().unwrap())
+    }
+
+    /// The thread, when it is like this.
+    pub(crate) async fn thread_when(&self, id: &str, is: impl Fn(&Thread) -> bool) -> Thread {
+        until(&format!("thread {id}"), || self.thread(id).filter(&is)).await
+    }
+
+    /// Changes `threads.json` as a person would, before the office begins.
+    pub(crate) fn edit_threads(&self, edit: impl FnOnce(&mut Value)) {
+        let path = self.state.threads();
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|_| "{}".to_owned());
+        let mut threads = serde_json::from_str(&text).unwrap();
+        edit(&mut threads);
+        let bytes = threads.to_string();
+        tinyclaw_disk::replace(&path, bytes.as_bytes(), tinyclaw_disk::Flush::None).unwrap();
     }
 }
 
