@@ -34,7 +34,7 @@ fn the_lines_of_a_message_are_on_disk_before_it_moves_on() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (office, steps) = steps_of(|| {
             runtime.block_on(async {
-                let mut office = Office::open(json!({}));
+                let mut office = Office::on_folders();
                 let mut message = office.message("7", "hello");
                 if is_given_up {
                     message.attempts.deaths = DEATHS_MAX;

@@ -7,7 +7,7 @@ use tinyclaw_domain::{Channel, Command, Key, Message, Reply, Source, StateDir, T
 use tinyclaw_engine::{Engine, EngineConfig};
 use tinyclaw_ledger::read_threads;
 use tinyclaw_processor::{Ground, serve};
-use tinyclaw_queue::{Durability, Options, Place, Queue, Seen, Side};
+use tinyclaw_queue::{Durability, Memory, Options, Place, Queue, Seen, Side};
 use tinyclaw_service::settings::{Environment, Store};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tinyclaw_testkit::state;
@@ -41,12 +41,24 @@ impl Office {
         office
     }
 
+    /// An office whose queue stands on folders, open.
+    pub(crate) fn on_folders() -> Office {
+        let mut office =
+            Office::with(json!({}), |state| Queue::open(state.root(), Options::default()).unwrap());
+        office.begin();
+        office
+    }
+
     /// An office that has not begun to work yet.
     pub(crate) fn closed(settings: Value) -> Office {
+        Office::with(settings, |_| Queue::open(Memory::new(), Options::default()).unwrap())
+    }
+
+    fn with(settings: Value, queue: impl FnOnce(&StateDir) -> Queue) -> Office {
         let place = state::Place::new().unwrap();
         let state = StateDir::new(place.state());
         tinyclaw_ledger::create_folders(&state).unwrap();
-        let queue = Queue::open(state.root(), Options::default()).unwrap();
+        let queue = queue(&state);
         let (claude, vitals, shutdown) =
             (Claude::new(), Vitals::new("processor", "0"), Shutdown::default());
         Office { place, state, queue, claude, vitals, shutdown, settings, served: None, sent: 0 }
@@ -163,10 +175,9 @@ impl Office {
 
     /// What TinyClaw itself said in a thread, in order.
     pub(crate) fn notices(&self, thread: &str) -> Vec<String> {
-        let view = self.queue.view();
         let thread: ThreadId = thread.parse().unwrap();
-        let all = view.list(Place::Outgoing, 10_000).unwrap();
-        let mut all: Vec<Message> = all.iter().filter_map(|it| view.read(it).unwrap()).collect();
+        let all = self.queue.view().read_all(Place::Outgoing, None, 10_000).unwrap();
+        let mut all: Vec<Message> = all.into_iter().map(|it| it.1).collect();
         all.retain(|it| it.thread_id == thread && it.source == Source::System);
         all.sort_by_key(|it| it.timestamp);
         all.into_iter().filter_map(|it| it.reply).map(|it| it.text).collect()

@@ -15,8 +15,8 @@ const DAY_MS: u64 = 24 * 3_600 * 1_000;
 fn ours(office: &Office, prefix: &str) -> Vec<Message> {
     let view = office.queue.view();
     let places = [Place::Incoming, Place::Processing, Place::Outgoing, Place::Done, Place::Dead];
-    let all = places.into_iter().flat_map(|it| view.list(it, 10_000).unwrap());
-    let all = all.filter_map(|it| view.read(&it).unwrap());
+    let all = places.into_iter().flat_map(|it| view.read_all(it, None, 10_000).unwrap());
+    let all = all.map(|it| it.1);
     all.filter(|it| it.key.as_str().starts_with(prefix)).collect()
 }
 
