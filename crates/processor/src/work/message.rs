@@ -31,7 +31,11 @@ pub(crate) async fn handle(worker: Arc<Worker>, lease: Lease, mut slot: Slot) {
         thread.id = %thread, key = %key, attempt = lease.attempt(), queued_ms,
         "message {key} of thread {thread} is taken up"
     );
-    if let Err(err) = work(&worker, lease, &mut slot).await {
+    let ended = work(&worker, lease, &mut slot).await;
+    if let Err(err @ LeaseError::Lost { .. }) = ended {
+        // Nothing is amiss here: the message goes on where it is now.
+        tracing::warn!(key = %key, "{err}");
+    } else if let Err(err) = ended {
         tracing::error!(key = %key, "message {key} stays where it is: {:#}", anyhow::Error::new(err));
         worker.notices.concern(
             "disk",
@@ -116,15 +120,19 @@ fn leave(
 }
 
 /// What cannot be written now goes back without being counted, which is only a rename. Let go of instead, it would be
-/// taken up again at once, and counted out within a second.
+/// taken up again at once, and counted out within a second. What is not ours any more is let go of.
 fn put_aside(lease: Lease, err: LeaseError) -> LeaseError {
+    if matches!(err, LeaseError::Lost { .. }) {
+        return err;
+    }
     if let Err(err) = on_disk(|| lease.put_back_for(WRITE_AGAIN)) {
         tracing::error!("cannot put it back either: {:#}", anyhow::Error::new(err));
     }
     err
 }
 
-/// Writes the answer, however long the disk is full. From here Claude is never asked again.
+/// Keeps the answer, however long the disk is full or the queue out of reach. From here Claude is never asked again. An
+/// answer to a message that somebody else has now is dropped: they ask again, or have done so.
 async fn answer(
     worker: &Worker,
     lease: &mut Lease,
@@ -135,12 +143,15 @@ async fn answer(
     loop {
         let whole = in_file_when_long(&worker.state, lease.message(), reply.clone());
         match on_disk(|| lease.answer(whole, follow_ups.clone())) {
-            Err(err @ LeaseError::Write { .. }) if !worker.turns.is_leaving() => {
+            Err(err @ (LeaseError::Write { .. } | LeaseError::Away { .. }))
+                if !worker.turns.is_leaving() =>
+            {
+                let told = match err {
+                    LeaseError::Away { .. } => "The queue is out of reach: answers wait for it.",
+                    _ => "The disk is full or failing: answers wait for room.",
+                };
                 tracing::error!(key = %lease.message().key, "cannot keep an answer, trying again: {:#}", anyhow::Error::new(err));
-                worker.notices.concern(
-                    "disk",
-                    Some("The disk is full or failing: answers wait for room.".to_owned()),
-                );
+                worker.notices.concern("disk", Some(told.to_owned()));
                 tokio::time::sleep(WRITE_AGAIN).await;
             }
             other => return other,

@@ -8,3 +8,4 @@ mod flow;
 mod office;
 mod pauses;
 mod schedule;
+mod taken_over;

@@ -109,6 +109,11 @@ impl Office {
         self.served.take().unwrap().await.unwrap().unwrap();
     }
 
+    /// Waits until it has stopped by itself.
+    pub(crate) async fn ended(&mut self) {
+        self.served.take().unwrap().await.unwrap().unwrap();
+    }
+
     pub(crate) fn message(&mut self, thread: &str, text: &str) -> Message {
         self.sent += 1;
         let key: Key = format!("tg-{}", self.sent).parse().unwrap();
