@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::io::IsTerminal;
 
 use tinyclaw_service::now_ms;
+use tinyclaw_service::words;
 
 /// Colours where they can be seen, nothing elsewhere.
 #[derive(Debug, Clone, Copy)]
@@ -139,17 +140,7 @@ pub(crate) fn clip_start(text: &str, max: usize) -> String {
 
 /// How long ago, in one unit: `12 s`, `3 min`, `5 h`, `2 d`.
 pub(crate) fn ago(ms: u64) -> String {
-    span(now_ms().saturating_sub(ms))
-}
-
-/// A length of time in one unit.
-pub(crate) fn span(ms: u64) -> String {
-    match ms / 1_000 {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3_600 => format!("{} min", s / 60),
-        s @ 3_600..172_800 => format!("{} h", s / 3_600),
-        s => format!("{} d", s / 86_400),
-    }
+    words::span(now_ms().saturating_sub(ms))
 }
 
 /// One thing or several: `1 message`, `3 messages`.
@@ -230,14 +221,5 @@ mod tests {
     fn a_path_is_clipped_at_its_start() {
         assert_eq!(clip_start("/srv/office/web", 8), "…ice/web");
         assert_eq!(clip_start("/web", 8), "/web");
-    }
-
-    #[test]
-    fn a_span_is_told_in_one_unit() {
-        for (ms, told) in
-            [(999, "0 s"), (61_000, "1 min"), (7_200_000, "2 h"), (172_800_000, "2 d")]
-        {
-            assert_eq!(span(ms), told);
-        }
     }
 }

@@ -10,6 +10,7 @@ use tinyclaw_disk::foreign::read_below;
 use tinyclaw_domain::{Channel, Command, FileRef, Key, Message, Model, Reply, Source, ThreadId};
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_queue::{Durability, Options, Place, Published, Queue, Side, View};
+use tinyclaw_service::media_type;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Office, Store};
 
@@ -88,7 +89,7 @@ impl Mail {
         tinyclaw_disk::replace(&dir.join(&kept), &bytes, tinyclaw_disk::Flush::Strict)?;
         message.files.push(FileRef {
             path: format!("files/{}/{kept}", message.thread_id),
-            mime: mime(name).to_owned(),
+            mime: media_type(name).to_owned(),
             name: Some(name.to_owned()),
         });
         Ok(())
@@ -182,23 +183,6 @@ fn clean(name: &str) -> String {
     kept[kept.len().saturating_sub(80)..].iter().collect()
 }
 
-fn mime(name: &str) -> &'static str {
-    let ending = name.rsplit_once('.').map(|(_, it)| it.to_ascii_lowercase()).unwrap_or_default();
-    match ending.as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "pdf" => "application/pdf",
-        "json" => "application/json",
-        "md" => "text/markdown",
-        "txt" | "log" | "csv" | "toml" | "yaml" | "yml" | "rs" | "py" | "js" | "ts" | "sh" => {
-            "text/plain"
-        }
-        _ => "application/octet-stream",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,8 +191,6 @@ mod tests {
     fn a_file_name_becomes_a_part_of_ours() {
         assert_eq!(clean("../a b/ü.png"), ".._a_b__.png");
         assert_eq!(clean(&"x".repeat(200)).len(), 80);
-        assert_eq!(mime("A.PNG"), "image/png");
-        assert_eq!(mime("Makefile"), "application/octet-stream");
     }
 
     #[test]

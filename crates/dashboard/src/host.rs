@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::statvfs::statvfs;
 use procfs::{CpuTime, Current, FromRead, KernelStats, LoadAverage, Meminfo, Uptime};
 use serde::Serialize;
+use tinyclaw_disk::Room;
 use tinyclaw_service::now_ms;
 
 /// How many seconds are kept.
@@ -166,14 +166,8 @@ fn memory(proc: &Path) -> Option<Memory> {
 }
 
 fn disk(state: &Path) -> Option<Disk> {
-    let it = statvfs(state).ok()?;
-    let unit = it.fragment_size();
-    let total = it.blocks() * unit;
-    Some(Disk {
-        total,
-        used: total.saturating_sub(it.blocks_free() * unit),
-        available: it.blocks_available() * unit,
-    })
+    let Room { total, used, available } = Room::of(state).ok()?;
+    Some(Disk { total, used, available })
 }
 
 /// Where the host's `/proc` is: as told, else `/host/proc`, else `/proc` when this is no container.

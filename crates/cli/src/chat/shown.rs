@@ -5,6 +5,7 @@ use std::path::Path;
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Progress, TurnState};
 use tinyclaw_service::now_ms;
+use tinyclaw_service::words;
 
 use crate::face::{self, Style};
 
@@ -26,7 +27,7 @@ pub(crate) fn working(progress: &Progress) -> String {
         return progress.model.map_or_else(|| "Claude asks".to_owned(), |it| format!("{it} asks"));
     }
     let for_ms = now_ms().saturating_sub(progress.started_at);
-    let mut row = format!("{state} {}", face::span(for_ms));
+    let mut row = format!("{state} {}", words::span(for_ms));
     if let Some(model) = progress.model {
         row = format!("{model} · {row}");
     }
@@ -46,19 +47,9 @@ pub(crate) fn waiting(position: Option<usize>, trouble: Option<&str>) -> String 
     match (position, trouble) {
         (_, Some(trouble)) => format!("waiting · {}", face::one_line(trouble)),
         (Some(1), None) => "waiting · next here".to_owned(),
-        (Some(at @ 2..), None) => format!("waiting · {} in line here", ordinal(at)),
+        (Some(at @ 2..), None) => format!("waiting · {} in line here", words::ordinal(at as u64)),
         _ => "waiting".to_owned(),
     }
-}
-
-fn ordinal(number: usize) -> String {
-    let ending = match (number % 10, number % 100) {
-        (1, it) if it != 11 => "st",
-        (2, it) if it != 12 => "nd",
-        (3, it) if it != 13 => "rd",
-        _ => "th",
-    };
-    format!("{number}{ending}")
 }
 
 /// A permission question: all of what would be done, indented, and the keys that answer it. `file` is where a long one lies
@@ -107,9 +98,6 @@ mod tests {
 
     #[test]
     fn a_place_in_line_is_told_in_words() {
-        for (number, told) in [(2, "2nd"), (3, "3rd"), (11, "11th"), (12, "12th"), (21, "21st")] {
-            assert_eq!(ordinal(number), told);
-        }
         assert_eq!(waiting(None, None), "waiting");
         assert_eq!(waiting(Some(1), None), "waiting · next here");
         assert_eq!(waiting(Some(3), None), "waiting · 3rd in line here");

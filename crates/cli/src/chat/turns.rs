@@ -7,6 +7,7 @@ use tinyclaw_disk::Flush;
 use tinyclaw_domain::approval;
 use tinyclaw_domain::{Ask, Key, Message, Outcome, Progress, ThreadId};
 use tinyclaw_queue::Seen;
+use tinyclaw_service::words;
 
 use super::{Chat, screen, shown};
 use crate::face;
@@ -207,7 +208,7 @@ impl Chat {
     fn show_bill(&mut self, message: &Message) -> anyhow::Result<()> {
         let Some(reply) = &message.reply else { return Ok(()) };
         let Some(model) = reply.model else { return Ok(()) };
-        let mut bill = format!("{model} · {}", face::span(reply.duration_ms));
+        let mut bill = format!("{model} · {}", words::span(reply.duration_ms));
         if reply.cost_usd > 0.0 {
             bill.push_str(&format!(" · ${:.2}", reply.cost_usd));
         }

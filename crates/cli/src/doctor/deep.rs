@@ -18,8 +18,8 @@ use tinyclaw_domain::checksum::Checked;
 use tinyclaw_ledger::StateDir;
 
 use self::shapes::{Shape, shape_of};
-use super::folder::bytes;
 use crate::face::{Style, count, one_line};
+use tinyclaw_service::words;
 
 /// A JSON file of ours is smaller by far.
 const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -194,7 +194,7 @@ impl Deep {
         let mut text = String::new();
         let wide = self.kinds.keys().map(|it| it.len()).max().unwrap_or(0);
         for (name, kind) in &self.kinds {
-            let mut told = vec![count(kind.files as usize, "file"), bytes(kind.bytes)];
+            let mut told = vec![count(kind.files as usize, "file"), words::bytes(kind.bytes)];
             if kind.lines > 0 {
                 told.push(count(kind.lines as usize, "line"));
             }
@@ -215,7 +215,8 @@ impl Deep {
             let why = one_line(&it.why);
             let _ = writeln!(text, "{}  {where_it_is}{line}: {why}", style.red("fail"));
         }
-        let read = format!("{} read, {}", count(self.files as usize, "file"), bytes(self.bytes));
+        let read =
+            format!("{} read, {}", count(self.files as usize, "file"), words::bytes(self.bytes));
         let verdict = match self.wrong.len() {
             0 => "all of it is as it should be".to_owned(),
             some => format!("{some} not as they should be"),

@@ -5,11 +5,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
+use tinyclaw_disk::Room;
 use tinyclaw_disk::{DiskError, Lock, remove, rename_no_replace, write_new};
 use tinyclaw_ledger::health;
 use tinyclaw_queue::{Options, Place};
 use tinyclaw_service::now_ms;
+use tinyclaw_service::words;
 
 use super::{Finding, Patient};
 
@@ -48,14 +50,16 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
     }
     found.extend(strangers(root, meta.uid()));
     found.extend(mounts(root, meta.dev()));
-    match statvfs(root) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let share = stat.f_bavail as f64 / (stat.f_blocks as f64).max(1.0);
+    match Room::of(root) {
+        Ok(disk) => {
+            let (free, share) = (disk.available, disk.share());
             found.extend(room(root, free, share));
             if found.is_empty() {
                 let mine = if meta.uid() == own() { "ours" } else { "writable" };
-                found.push(Finding::ok(FOLDER, format!("{shown}, {mine}, {} free", bytes(free))));
+                found.push(Finding::ok(
+                    FOLDER,
+                    format!("{shown}, {mine}, {} free", words::bytes(free)),
+                ));
             }
         }
         Err(err) => {
@@ -78,7 +82,7 @@ pub(super) fn clock(patient: &Patient) -> Vec<Finding> {
     if u128::from(ahead) > SKEW_MAX.as_millis() {
         let why = format!(
             "it went back: a service has already spoken at a time {} from now",
-            crate::face::span(ahead)
+            words::span(ahead)
         );
         return vec![Finding::warning(CLOCK, why, "sudo timedatectl set-ntp true")];
     }
@@ -208,7 +212,7 @@ fn room(root: &Path, free: u64, share: f64) -> Option<Finding> {
     let has_room = |times: f64| {
         share >= rule.free_share_min * times || free as f64 >= rule.free_bytes_enough as f64 * times
     };
-    let left = format!("{} free, {:.0} %", bytes(free), share * 100.0);
+    let left = format!("{} free, {:.0} %", words::bytes(free), share * 100.0);
     if !has_room(1.0) {
         let why = format!("{left}: too little, no new message is accepted");
         Some(Finding::broken(FOLDER, why, make_room(root)))
@@ -226,14 +230,6 @@ fn make_room(root: &Path) -> String {
 
 fn own() -> u32 {
     rustix::process::geteuid().as_raw()
-}
-
-/// Bytes as people say them.
-pub(super) fn bytes(count: u64) -> String {
-    match count {
-        it if it >= 1_000_000_000 => format!("{:.1} GB", it as f64 / 1e9),
-        it => format!("{:.1} MB", it as f64 / 1e6),
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use tinyclaw_ledger::health;
 use tinyclaw_queue::{Entry, LookError, Options, Place, View};
 use tinyclaw_service::now_ms;
+use tinyclaw_service::words;
 
 use super::services::IS_THERE;
 use super::{Finding, Patient};
-use crate::face::{count, span};
+use crate::face::count;
 
 const QUEUE: &str = "queue";
 /// A message that waits longer, while somebody works, is worth a look.
@@ -56,7 +57,7 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
         found.push(Finding::broken(QUEUE, why, patient.logs("telegram")));
     }
     if let Some(age) = oldest {
-        let waits = format!("{} and the oldest for {}", waits(depth.incoming), span(age));
+        let waits = format!("{} and the oldest for {}", waits(depth.incoming), words::span(age));
         if !is_staffed {
             let why = format!("{waits}, and nobody works on them");
             found.push(Finding::broken(QUEUE, why, "./tinyclaw.sh start"));
@@ -66,7 +67,7 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
     }
     found.extend(unreadable_ones(patient, &view));
     if found.is_empty() {
-        let oldest = oldest.map(|it| format!(" (the oldest for {})", span(it)));
+        let oldest = oldest.map(|it| format!(" (the oldest for {})", words::span(it)));
         let why = format!(
             "{} waiting{}, {} being answered, {} to be sent",
             depth.incoming,

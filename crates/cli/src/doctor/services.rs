@@ -7,9 +7,10 @@ use tinyclaw_ledger::health::{self, Seen};
 use tinyclaw_service::healthcheck::{BROKER_IDLES, ProbeError, local_address, probe};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Settings;
+use tinyclaw_service::words;
 
 use super::{Finding, Patient, State};
-use crate::face::{ago, one_line, span};
+use crate::face::{ago, one_line};
 use crate::setup::standing::{Part, Standing, standing};
 
 /// Services say every five seconds how they are. Who was silent for longer is not there.
@@ -63,8 +64,10 @@ fn processor(patient: &Patient, seen: Option<&Seen>) -> Finding {
     };
     let it = &seen.health;
     if seen.age > IS_THERE {
-        let why =
-            format!("does not run; its last word is {} old", span(seen.age.as_millis() as u64));
+        let why = format!(
+            "does not run; its last word is {} old",
+            words::span(seen.age.as_millis() as u64)
+        );
         return Finding::warning(NAME, why, start);
     }
     if !it.ready {

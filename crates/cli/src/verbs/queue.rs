@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tinyclaw_domain::{Key, Message};
 use tinyclaw_queue::{Entry, LookError, Place, Seen, View};
 use tinyclaw_service::now_ms;
+use tinyclaw_service::words;
 
 use crate::face::{self, Style, Table};
 use crate::mail::Mail;
@@ -285,7 +286,7 @@ fn what(entry: &Entry, message: Option<&Message>, reason: Option<&str>) -> Strin
     match (wait, &message.trouble, &message.command) {
         (Some(wait), trouble, _) => {
             let why = trouble.as_deref().unwrap_or("put back");
-            format!("again in {}: {}", face::span(wait), face::one_line(why))
+            format!("again in {}: {}", words::span(wait), face::one_line(why))
         }
         (None, _, Some(command)) => format!("order: {}", order(command)),
         (None, ..) => face::one_line(&message.message),

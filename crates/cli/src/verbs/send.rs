@@ -11,6 +11,7 @@ use serde_json::json;
 use tinyclaw_domain::{Channel, Key, Message, Model, Outcome, ThreadId};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Telegram;
+use tinyclaw_service::words;
 
 use crate::mail::{Ending, Mail, hinted};
 use crate::telling::Telling;
@@ -148,7 +149,7 @@ impl Send {
             writeln!(
                 std::io::stderr(),
                 "tinyclaw: no answer within {}; the message goes on as {key}",
-                face::span(patience.as_millis() as u64)
+                words::span(patience.as_millis() as u64)
             )?;
             return Ok(ExitCode::from(STILL_WORKING));
         };

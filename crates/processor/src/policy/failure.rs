@@ -8,7 +8,7 @@ use std::time::Duration;
 use tinyclaw_domain::{ButtonPress, ReplyButton};
 use tinyclaw_engine::{Advice, TurnFailure, Watchdog};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
-use tinyclaw_service::conceal;
+use tinyclaw_service::{conceal, words};
 
 use crate::text::shortened;
 
@@ -179,7 +179,7 @@ fn retry(case: &Case<'_>, what: &str, least: Duration, most: u32) -> Remedy {
     let tell = format!(
         "Claude did not answer: {what}. Trying again in {} s, {} of {most}.",
         after.as_secs(),
-        ordinal(attempt + 1)
+        words::ordinal(u64::from(attempt) + 1)
     );
     Remedy::Leave(Unanswered::Retry { after, tell })
 }
@@ -198,7 +198,7 @@ fn outlast(case: &Case<'_>, what: &str, least: Duration) -> Remedy {
         tell: format!(
             "Claude did not answer: {what}. Trying again in {} s, {} try.",
             after.as_secs(),
-            ordinal(tries + 1)
+            words::ordinal(u64::from(tries) + 1)
         ),
     })
 }
@@ -238,16 +238,6 @@ fn minutes(time: Duration) -> String {
         0 | 1 => "a minute".to_owned(),
         many => format!("{many} minutes"),
     }
-}
-
-fn ordinal(number: u32) -> String {
-    let suffix = match (number % 10, number % 100) {
-        (1, it) if it != 11 => "st",
-        (2, it) if it != 12 => "nd",
-        (3, it) if it != 13 => "rd",
-        _ => "th",
-    };
-    format!("{number}{suffix}")
 }
 
 #[cfg(test)]
@@ -516,11 +506,5 @@ mod tests {
             panic!()
         };
         assert!(!text.contains("a1a1a1a1"), "{text}");
-    }
-
-    #[test]
-    fn ordinals_read_well() {
-        let all: Vec<String> = [1, 2, 3, 4, 11, 12, 13, 21, 22].into_iter().map(ordinal).collect();
-        assert_eq!(all, ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd"]);
     }
 }

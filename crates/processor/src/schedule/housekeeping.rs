@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tinyclaw_disk::foreign;
+use tinyclaw_disk::{Room, foreign};
 use tinyclaw_ledger::{ALL_BYTES_MAX, retire_jobs};
 use tinyclaw_queue::Keep;
 
@@ -20,22 +20,16 @@ pub(super) fn of_queue(clock: &Clock) {
     if let Err(err) = on_disk(|| clock.queue.housekeep()) {
         tracing::error!("cannot keep the queue's house: {:#}", anyhow::Error::new(err));
     }
-    if let Ok((share, bytes)) = free(clock.state.root()) {
-        let low = share < DISK_LOW && bytes < DISK_ENOUGH;
+    if let Ok(disk) = Room::of(clock.state.root()) {
+        let low = disk.share() < DISK_LOW && disk.available < DISK_ENOUGH;
         clock.notices.concern(
             "disk space",
             low.then(|| {
-                let mb = bytes / 1_000_000;
+                let mb = disk.available / 1_000_000;
                 format!("Only {mb} MB of the disk are free; soon nothing new is taken.")
             }),
         );
     }
-}
-
-fn free(path: &Path) -> nix::Result<(f64, u64)> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    let share = stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0);
-    Ok((share, stat.blocks_available() * stat.fragment_size()))
 }
 
 /// Lets go of old stories of turns.

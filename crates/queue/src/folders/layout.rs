@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
-use nix::sys::statvfs::statvfs;
 use tinyclaw_disk::{
-    DiskError, Flush, Lock, LockError, read, read_dir, remove, rename, replace, write_new,
+    DiskError, Flush, Lock, LockError, Room, read, read_dir, remove, rename, replace, write_new,
 };
 use tinyclaw_domain::StateDir;
 
@@ -195,9 +194,8 @@ impl Folders {
 
     /// The share of the disk that is free and the bytes of it, for people and not only for root.
     pub(super) fn free(&self) -> io::Result<(f64, u64)> {
-        let stat = statvfs(&self.root)?;
-        let share = stat.blocks_available() as f64 / (stat.blocks() as f64).max(1.0);
-        Ok((share, stat.blocks_available() * stat.fragment_size()))
+        let disk = Room::of(&self.root)?;
+        Ok((disk.share(), disk.available))
     }
 
     /// Makes the reserve when it is missing. Best effort: without it only the last answers on a full disk suffer.

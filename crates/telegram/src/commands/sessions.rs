@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use tinyclaw_domain::{Model, ThreadStatus};
+use tinyclaw_service::words;
 
 use crate::commands::Given;
-use crate::text;
 use crate::threads;
 
 impl Given<'_> {
@@ -27,7 +27,7 @@ impl Given<'_> {
             let name = it.name.replace('|', "\\|");
             let last = match it.last_active {
                 0 => "–".to_owned(),
-                at => text::ago(now.saturating_sub(at)),
+                at => words::ago(now.saturating_sub(at)),
             };
             let _ = writeln!(words, "|{id}|{name}|{model}|{status}|{last}|");
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use tinyclaw_disk::foreign::{Foreign, ForeignError, open_below};
+use tinyclaw_service::may_hold_secrets;
 
 /// What a bot may send.
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
@@ -66,7 +67,7 @@ impl Grounds {
             bail!("it lies outside of this thread's directory");
         };
         let path = ground.real.join(below);
-        if !is_ours && is_secret(&path) {
+        if !is_ours && may_hold_secrets(&path) {
             bail!("it may hold secrets");
         }
         let file = open_below(&ground.real, below).map_err(for_a_person)?;
@@ -104,50 +105,12 @@ fn for_a_person(err: ForeignError) -> anyhow::Error {
     anyhow!(says)
 }
 
-/// Files that hold secrets more often than not.
-fn is_secret(path: &Path) -> bool {
-    path.components().any(|it| {
-        let name = it.as_os_str().to_string_lossy().to_ascii_lowercase();
-        matches!(
-            name.as_str(),
-            ".ssh"
-                | ".gnupg"
-                | ".aws"
-                | ".tinyclaw"
-                | ".netrc"
-                | ".npmrc"
-                | ".git-credentials"
-                | "secrets"
-        ) || name == ".env"
-            || name.starts_with(".env.") && name != ".env.example"
-            || name.starts_with("id_rsa")
-            || name.starts_with("id_ed25519")
-            || [".pem", ".key", ".p12", ".pfx", ".kdbx"].iter().any(|end| name.ends_with(end))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "the tests lay files down as Claude would")]
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    #[test]
-    fn files_that_hold_secrets_stay() {
-        for path in [
-            "/w/.env",
-            "/w/.env.local",
-            "/w/a/key.pem",
-            "/home/x/.ssh/config",
-            "/w/.tinyclaw/telegram.json",
-        ] {
-            assert!(is_secret(Path::new(path)), "{path}");
-        }
-        for path in ["/w/.env.example", "/w/environment.md", "/w/keys.rs"] {
-            assert!(!is_secret(Path::new(path)), "{path}");
-        }
-    }
 
     /// A directory with `a.txt` in it, a file that lies elsewhere, and what was planned of the former.
     fn planned() -> (tempfile::TempDir, tempfile::TempDir, Grounds, PathBuf) {

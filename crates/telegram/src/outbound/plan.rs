@@ -46,7 +46,11 @@ pub(crate) enum Piece {
 
 impl Piece {
     fn of_code(file: text::CodeFile) -> Piece {
-        Piece::Written { mime: mime_of(&file.name), name: file.name, text: file.text }
+        Piece::Written {
+            mime: tinyclaw_service::media_type(&file.name),
+            name: file.name,
+            text: file.text,
+        }
     }
 }
 
@@ -191,27 +195,11 @@ fn allowed(root: &Path, grounds: &Grounds, file: &FileRef) -> anyhow::Result<(Ou
     let Opened { path, about, .. } = grounds.open(&root.join(&file.path))?;
     let name = file.name.clone().or_else(|| Some(path.file_name()?.to_string_lossy().into_owned()));
     let name = safe_name(&name.unwrap_or_default());
-    let mime = if file.mime.is_empty() { mime_of(&name) } else { &file.mime }.to_owned();
+    let mime = if file.mime.is_empty() { tinyclaw_service::media_type(&name) } else { &file.mime }
+        .to_owned();
     let photo = matches!(mime.as_str(), "image/jpeg" | "image/png" | "image/webp");
     let photo = photo && about.len() <= PHOTO_BYTES_MAX;
     Ok((Outgoing { path, grounds: grounds.clone(), name, mime }, photo))
-}
-
-fn mime_of(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, it)| it).to_ascii_lowercase().as_str() {
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "webp" => "image/webp",
-        "gif" => "image/gif",
-        "pdf" => "application/pdf",
-        "md" => "text/markdown",
-        "txt" | "log" | "rs" | "py" | "ts" | "js" | "toml" | "yaml" | "yml" | "sh" => "text/plain",
-        "json" => "application/json",
-        "csv" => "text/csv",
-        "html" => "text/html",
-        "zip" => "application/zip",
-        _ => "application/octet-stream",
-    }
 }
 
 impl Outgoing {

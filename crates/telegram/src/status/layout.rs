@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Key, Model, PermissionAnswer, Progress, ReplyButton, TurnState};
 use tinyclaw_service::conceal;
+use tinyclaw_service::words;
 
 use crate::bot::button::Button;
 use crate::text::{self, Room};
@@ -125,7 +126,7 @@ impl Phase {
                     1 => "Next here".to_owned(),
                     // Who is worked on counts as the first.
                     2 if busy_since.is_some() => "Next here".to_owned(),
-                    other => format!("{} in line here", ordinal(*other)),
+                    other => format!("{} in line here", words::ordinal(*other as u64)),
                 };
                 let why = match busy_since {
                     Some(since) => format!("busy since {}", clock(*since, zone)),
@@ -136,7 +137,7 @@ impl Phase {
             Phase::Trouble { trouble, again_at } => {
                 let mut words = sentence(trouble);
                 if let Some(at) = again_at {
-                    let wait = text::ago(at.saturating_sub(now_ms).max(1000));
+                    let wait = words::span(at.saturating_sub(now_ms).max(1000));
                     words.push_str(&format!(" Trying again in {wait}."));
                 }
                 picture(text::escape(&words), Some(stop(key)))
@@ -163,7 +164,7 @@ impl Phase {
 }
 
 fn head(progress: &Progress, now_ms: u64) -> String {
-    let time = text::lasted(now_ms.saturating_sub(progress.started_at));
+    let time = words::lasted(now_ms.saturating_sub(progress.started_at));
     let verb = match progress.state {
         TurnState::Starting => "starting",
         TurnState::Working | TurnState::Asking => "working",
@@ -172,7 +173,7 @@ fn head(progress: &Progress, now_ms: u64) -> String {
     // A turn that broke off begins anew: nobody shall wonder where its words have gone.
     let again = match progress.attempt {
         0 | 1 => String::new(),
-        other => format!("{} try · ", ordinal(other as usize)),
+        other => format!("{} try · ", words::ordinal(u64::from(other))),
     };
     match progress.model {
         Some(model) => format!("{model} · {again}{verb} {time}"),
@@ -221,10 +222,10 @@ fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
     let tool = progress.tools.last().filter(|it| it.duration_ms.is_none() && !it.failed);
     let what = match tool {
         Some(tool) => {
-            let time = text::lasted(now_ms.saturating_sub(tool.at));
+            let time = words::lasted(now_ms.saturating_sub(tool.at));
             format!("{} has been running for {time}.", tool.name)
         }
-        None => format!("Nothing new for {}.", text::lasted(silence * 1000)),
+        None => format!("Nothing new for {}.", words::lasted(silence * 1000)),
     };
     Some(format!("{what}{advice}"))
 }
@@ -276,16 +277,6 @@ fn clock(ms: u64, zone: &TimeZone) -> String {
 fn sentence(words: &str) -> String {
     let words = words.trim();
     if words.ends_with(['.', '!', '?', '…']) { words.to_owned() } else { format!("{words}.") }
-}
-
-fn ordinal(number: usize) -> String {
-    let ending = match (number % 10, number % 100) {
-        (1, it) if it != 11 => "st",
-        (2, it) if it != 12 => "nd",
-        (3, it) if it != 13 => "rd",
-        _ => "th",
-    };
-    format!("{number}{ending}")
 }
 
 fn button(label: &str, style: Option<&str>, button: &Button) -> Value {

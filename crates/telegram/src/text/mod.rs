@@ -116,29 +116,6 @@ pub fn shortened(text: &str, units_max: usize) -> String {
     out
 }
 
-/// A span of time in a word: `now`, `40 s`, `2 min`, `3 h`, `5 d`.
-pub fn ago(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0 => "now".to_owned(),
-        1..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// How long something has lasted: `90 s`, `4 min`, `2 h 5 min`.
-pub fn lasted(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0 | 1) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, 0) => format!("{hours} h"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
