@@ -11,6 +11,7 @@ mod lines;
 mod meeting;
 mod message;
 mod model;
+mod place;
 mod progress;
 mod quoted;
 mod state_dir;
@@ -29,6 +30,7 @@ pub use message::{
     Source, Usage,
 };
 pub use model::{Model, Tier};
+pub use place::{DevboxName, EnvName, Place};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 pub use quoted::{Quote, quoted};
 pub use state_dir::StateDir;

@@ -1,11 +1,12 @@
 //! Threads: the desks of the office, as `threads.json` keeps them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Model, SessionId, ThreadId};
+use crate::{EnvName, Model, Place, SessionId, ThreadId};
 
 /// `threads.json`: every desk by its id.
 pub type Threads = BTreeMap<ThreadId, Thread>;
@@ -16,8 +17,11 @@ pub type Threads = BTreeMap<ThreadId, Thread>;
 pub struct Thread {
     /// What people call it.
     pub name: String,
-    /// Where Claude works, absolute.
+    /// Where Claude works: an absolute path, or `NAME:/path` on a devbox. To be read by [`Thread::place`] alone.
     pub cwd: String,
+    /// The environment of the gateway that Claude works in; none for a thread of this machine or of a devbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<EnvName>,
     /// The Claude session that the next message continues; none before the first turn and after a reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
@@ -48,6 +52,23 @@ pub struct Thread {
     /// Fields this version does not know, kept as they are.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Thread {
+    /// Where this thread's Claude runs, and its directory there.
+    ///
+    /// The directory is a path of that place: only for [`Place::Here`] does it name anything on this machine's disk. What
+    /// is no absolute path and names no devbox is a directory of this machine that is not there.
+    pub fn place(&self) -> (Place, PathBuf) {
+        if let Some(env) = &self.env {
+            return (Place::Env(env.clone()), PathBuf::from(&self.cwd));
+        }
+        let on_devbox = self.cwd.split_once(':').filter(|(_, dir)| dir.starts_with('/'));
+        match on_devbox.and_then(|(name, dir)| Some((name.parse().ok()?, dir))) {
+            Some((name, dir)) => (Place::Devbox(name), PathBuf::from(dir)),
+            None => (Place::Here, PathBuf::from(&self.cwd)),
+        }
+    }
 }
 
 /// What a desk is doing.

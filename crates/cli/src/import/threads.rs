@@ -132,6 +132,7 @@ fn thread(
         session_id,
         model: text("model").and_then(Model::of_name),
         pin: None,
+        env: None,
         permission_mode: match settings.engine.permission {
             Permission::Ask => PermissionMode::Ask,
             Permission::AcceptEdits => PermissionMode::AcceptEdits,

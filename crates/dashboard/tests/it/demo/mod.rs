@@ -330,6 +330,7 @@ impl<'a> Demo<'a> {
                     None,
                 ][at],
                 pin: (id == 12).then_some(Model::Haiku),
+                env: None,
                 permission_mode: if id == 3 {
                     PermissionMode::AcceptEdits
                 } else {
