@@ -71,6 +71,7 @@ async fn measure(
     let session = SessionSpec {
         thread: ThreadId::topic(7),
         id: Uuid::new_v4().to_string().parse()?,
+        place: tinyclaw_domain::Place::Here,
         cwd: place.work(),
         permission_mode: PermissionMode::Ask,
         system_prompt: String::new(),

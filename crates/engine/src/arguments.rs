@@ -117,7 +117,7 @@ pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
 mod tests {
     use std::sync::Arc;
 
-    use tinyclaw_domain::{Model, PermissionMode, ThreadId};
+    use tinyclaw_domain::{Model, PermissionMode, Place, ThreadId};
 
     use super::*;
 
@@ -127,6 +127,7 @@ mod tests {
         let spec = SessionSpec {
             thread: ThreadId::topic(7),
             id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().unwrap(),
+            place: Place::Here,
             cwd: "/desk".into(),
             permission_mode: PermissionMode::AcceptEdits,
             system_prompt: "--dangerously-skip-permissions".to_owned(),

@@ -175,6 +175,15 @@ impl EngineConfig {
         if let Some(it) = &self.base_url {
             set("ANTHROPIC_BASE_URL", it.clone());
         }
+        self.behave(&mut env);
+        env
+    }
+
+    /// How a Claude behaves wherever it runs, as far as its environment says that: no secret, no path of this machine.
+    pub(crate) fn behave(&self, env: &mut BTreeMap<String, String>) {
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
         // What a repository brings is text: no turns of its own, and no folder that some file calls trusted.
         set("CLAUDE_CODE_DISABLE_CRON", "1".to_owned());
         if self.takes_text_only() {
@@ -198,7 +207,6 @@ impl EngineConfig {
         // Ten by default, which is three minutes of silence for a wrong key.
         habit("CLAUDE_CODE_MAX_RETRIES", "3".to_owned());
         habit("BASH_MAX_TIMEOUT_MS", self.times.bash_max().as_millis().to_string());
-        env
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tinyclaw_domain::ThreadId;
+use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::ChildStdout;
 
@@ -21,7 +21,7 @@ const SAID_BYTES_MAX: usize = 64 * 1024;
 /// A program to be run at a desk.
 #[derive(Debug)]
 pub struct Confined {
-    /// Whose desk it is. Its Claude is ended first.
+    /// Whose desk it is, on this machine. Its Claude is ended first.
     pub thread: ThreadId,
     /// The folder it runs in, which it may write.
     pub cwd: PathBuf,
@@ -81,9 +81,15 @@ pub(crate) async fn run(config: &EngineConfig, order: Confined) -> Result<Said, 
     access.readable.extend(config.access.readable.iter().chain(&config.path_prefix).cloned());
     access.writable.push(home.root().to_owned());
     pool::add_temporary(config, &home, &mut env, &mut access).map_err(fail)?;
-    let (program, leash) = (order.program.clone(), config.leash.clone());
-    let launcher = LocalLauncher::new(program, leash, config.state.clone(), config.landlock);
-    let spec = LaunchSpec { thread: order.thread, cwd: order.cwd, args: order.args, env, access };
+    let launcher = LocalLauncher::of(config).of_program(order.program.clone());
+    let spec = LaunchSpec {
+        thread: order.thread,
+        place: Place::Here,
+        cwd: order.cwd,
+        args: order.args,
+        env,
+        access,
+    };
     let Leashed { stdin, stdout, stderr, mut leash } = launcher.launch(spec).await?;
     let all = async {
         tokio::join!(gather(stdout), gather(stderr), leash.ended(), feed(order.input, stdin))
@@ -91,9 +97,10 @@ pub(crate) async fn run(config: &EngineConfig, order: Confined) -> Result<Said, 
     let done = tokio::time::timeout(order.time, all).await;
     let Ok((stdout, stderr, exit, ())) = done else {
         leash.order(LeashOrder::End);
-        leash.ended().await;
+        let _ = leash.ended().await;
         return Err(ConfinedError::Late { program: order.program, time: order.time });
     };
+    let exit = exit.map_err(LaunchError::OutOfReach)?;
     Ok(Said { exit, stdout, stderr })
 }
 

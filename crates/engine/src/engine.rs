@@ -5,22 +5,19 @@
 //! turns at once than that, there are more processes for as long as they run.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_disk::foreign::ForeignError;
-use tinyclaw_domain::{SessionId, ThreadId};
+use tinyclaw_domain::{Place, SessionId, ThreadId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{EngineConfig, Landlock};
+use crate::config::EngineConfig;
 use crate::confined::{Confined, ConfinedError, Said};
 use crate::failure::TurnFailure;
-use crate::launch::Launcher;
-use crate::leash::folders::{self, Relation};
+use crate::launchers::Launchers;
 use crate::local::LocalLauncher;
+use crate::look::{Desk, Look, LookError, OutOfReach};
 use crate::pool::Pool;
 use crate::transcript::Trace;
 use crate::turn::{Background, Turn, TurnControl, TurnRequest};
@@ -35,41 +32,6 @@ const CLOSE: Duration = Duration::from_secs(4);
 /// Drives Claude. Cheap to clone; the clones are one engine.
 #[derive(Debug, Clone)]
 pub struct Engine(Arc<Pool>);
-
-/// A directory that no thread may have.
-#[derive(Debug, thiserror::Error)]
-pub enum BadCwd {
-    /// It is not there.
-    #[error("{} is not a directory", .0.display())]
-    Missing(PathBuf),
-    /// It is reached through a link, which could lead anywhere by tomorrow.
-    #[error("{} is a link or lies behind one: give the directory itself", .0.display())]
-    Linked(PathBuf),
-    /// It is TinyClaw's own.
-    #[error("{} lies in TinyClaw's own state ({}): choose a directory beside it", cwd.display(), state.display())]
-    InState {
-        /// The directory.
-        cwd: PathBuf,
-        /// The state folder.
-        state: PathBuf,
-    },
-    /// It cannot be looked at.
-    #[error("{} cannot be looked at: {source}", cwd.display())]
-    Unknown {
-        /// The directory.
-        cwd: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Claude would get at TinyClaw's own state.
-    #[error("{} contains TinyClaw's own state ({}): choose a directory beside it", cwd.display(), state.display())]
-    HoldsState {
-        /// The directory.
-        cwd: PathBuf,
-        /// The state folder.
-        state: PathBuf,
-    },
-}
 
 /// Whether Claude can work at all, by trying.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,18 +57,13 @@ impl Engine {
     /// An engine whose Claudes run on this machine. Starts no process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
         let config = config.resolved();
-        let launcher = LocalLauncher::new(
-            config.program.clone(),
-            config.leash.clone(),
-            config.state.clone(),
-            config.landlock,
-        );
-        Engine::with_launcher(config, Arc::new(launcher))
+        let here = Arc::new(LocalLauncher::of(&config));
+        Engine::with_launchers(config, Launchers::here(here))
     }
 
-    /// An engine whose Claudes run wherever this launcher starts them.
-    pub fn with_launcher(config: EngineConfig, launcher: Arc<dyn Launcher>) -> Engine {
-        Engine(Pool::new(config, launcher))
+    /// An engine whose Claudes run wherever these launchers start them.
+    pub fn with_launchers(config: EngineConfig, launchers: Launchers) -> Engine {
+        Engine(Pool::new(config, launchers))
     }
 
     /// Asks Claude. Returns at once; everything that happens comes as [`TurnEvent`](crate::TurnEvent)s.
@@ -157,83 +114,59 @@ impl Engine {
         self.0.take_background()
     }
 
-    /// Whether a turn in this directory would continue this session: the thread's process has had a turn in it, or
-    /// there is a transcript. Claude writes the transcript a moment after its last word, so one of them is not enough.
-    pub fn knows(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
-        self.0.has_turns(thread, cwd, session) || self.0.transcript(thread, cwd, session).exists()
+    /// Whether a turn at this desk would continue this session: the thread's process has had a turn in it, or there is a
+    /// transcript. Claude writes the transcript a moment after its last word, so one of them is not enough.
+    pub async fn knows(&self, desk: &Desk, session: &SessionId) -> Result<bool, OutOfReach> {
+        if self.0.has_turns(desk, session) {
+            return Ok(true);
+        }
+        match self.look(&desk.place)?.has_session(desk, session).await {
+            Err(LookError::OutOfReach(err)) => Err(err),
+            // What cannot be read cannot be continued.
+            other => Ok(other.unwrap_or(false)),
+        }
     }
 
-    /// How far the turn with this uuid got, by Claude's own transcript. Unreadable is [`Trace::Unseen`].
-    pub fn trace(
+    /// How far the turn with this uuid got, by Claude's own transcript. Unreadable is [`Trace::Unseen`]; out of reach is
+    /// not: there it may have been answered.
+    pub async fn trace(
         &self,
-        thread: &ThreadId,
-        cwd: &Path,
+        desk: &Desk,
         session: &SessionId,
         turn_uuid: &str,
-    ) -> Trace {
-        self.0.transcript(thread, cwd, session).trace(turn_uuid).unwrap_or_else(|err| {
-            tracing::warn!(thread.id = %thread, "the transcript of thread {thread} is not read: {err}");
-            Trace::Unseen
-        })
-    }
-
-    /// Makes a session known in another directory too, where a thread moves. `false`: there is no such session.
-    pub fn copy_session(
-        &self,
-        thread: &ThreadId,
-        from_cwd: &Path,
-        to_cwd: &Path,
-        session: &SessionId,
-    ) -> Result<bool, ForeignError> {
-        let from = self.0.transcript(thread, from_cwd, session);
-        from.copy_to(&self.0.transcript(thread, to_cwd, session))
-    }
-
-    /// Where Claude keeps the transcript of this session of a thread, for this directory.
-    pub fn transcript(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> PathBuf {
-        self.0.transcript(thread, cwd, session).path()
-    }
-
-    /// Whether a thread may have this directory: the question that the launcher asks again when Claude starts.
-    pub fn check_cwd(&self, cwd: &Path) -> Result<(), BadCwd> {
-        let there = match folders::open(cwd) {
-            Err(ForeignError::Link(_)) => return Err(BadCwd::Linked(cwd.to_owned())),
-            other => other.map_err(|_| BadCwd::Missing(cwd.to_owned()))?,
-        };
-        if !nix::sys::stat::fstat(&there).is_ok_and(|it| folders::is_folder(&it)) {
-            return Err(BadCwd::Missing(cwd.to_owned()));
-        }
-        let config = self.0.config();
-        if config.landlock == Landlock::Off {
-            return Ok(());
-        }
-        let (cwd, state) = (cwd.to_owned(), config.state.clone());
-        let relation = folders::open(&state)
-            .map_err(io::Error::other)
-            .and_then(|opened| folders::relation(&there, &opened));
-        match relation {
-            Ok(Relation::Beside) => Ok(()),
-            Ok(Relation::Inside) => Err(BadCwd::InState { cwd, state }),
-            Ok(Relation::Around) => Err(BadCwd::HoldsState { cwd, state }),
-            Err(source) => Err(BadCwd::Unknown { cwd, source }),
+    ) -> Result<Trace, OutOfReach> {
+        match self.look(&desk.place)?.trace(desk, session, turn_uuid).await {
+            Ok(trace) => Ok(trace),
+            Err(LookError::OutOfReach(err)) => Err(err),
+            Err(err) => {
+                let thread = &desk.thread;
+                tracing::warn!(thread.id = %thread, "the transcript of thread {thread} is not read: {err}");
+                Ok(Trace::Unseen)
+            }
         }
     }
 
-    /// Asks Claude for a single word in a session that is kept nowhere, without tools. Costs next to nothing.
-    pub async fn probe(&self) -> Probe {
-        match self.0.probe().await {
+    /// A look at a place: what there is of directories, transcripts and files.
+    pub fn look(&self, place: &Place) -> Result<&dyn Look, OutOfReach> {
+        Ok(self.0.launchers.of(place)?.look())
+    }
+
+    /// Asks the Claude of a place for a single word in a session that is kept nowhere, without tools. Costs next to
+    /// nothing.
+    pub async fn probe(&self, place: &Place) -> Probe {
+        match self.0.probe(place).await {
             Ok(()) => Probe::Ready,
             Err(failure) => Probe::NotReady(failure),
         }
     }
 
-    /// Which CLI runs, and which was tested.
-    pub fn version(&self) -> VersionReport {
-        let shared = &self.0.shared;
+    /// Which CLI runs at a place, and which was tested.
+    pub fn version(&self, place: &Place) -> VersionReport {
+        let shared = self.0.shared(place);
         VersionReport { pinned: PINNED_VERSION, seen: shared.version(), unknown: shared.unknown() }
     }
 
-    /// How many processes there are, busy ones included.
+    /// How many processes there are on this machine, busy ones included.
     pub fn processes(&self) -> usize {
         self.0.count()
     }

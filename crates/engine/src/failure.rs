@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::launch::{Exit, LaunchError};
+use crate::look::OutOfReach;
 use crate::wire::ResultLine;
 
 /// Why a turn failed.
@@ -88,6 +89,9 @@ pub enum TurnFailure {
         /// What is wrong with its directory.
         detail: String,
     },
+    /// The place where the thread's Claude runs does not answer.
+    #[error(transparent)]
+    OutOfReach(OutOfReach),
     /// The turn's files could not be read.
     #[error("an attachment could not be used: {detail}")]
     BadContent {
@@ -120,7 +124,7 @@ pub enum Watchdog {
 }
 
 /// What the failure table recommends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advice {
     /// Choose a new session id, bring the history along, send the same message.
     NewSession,
@@ -138,6 +142,9 @@ pub enum Advice {
     BackOff(Duration),
     /// The same for as long as nobody is answered, not counted as an attempt: it is not the message's fault.
     Outlast(Duration),
+    /// Wait until the place answers again, and ask then as after a crash ([`Advice::Resume`]). Not counted as an attempt,
+    /// and no other place is concerned.
+    OutlastPlace(OutOfReach),
     /// The same as [`Advice::BackOff`], but twice at most.
     BackOffTwice(Duration),
     /// Ask once more with the default model, then report.
@@ -171,6 +178,7 @@ impl TurnFailure {
                 Advice::BackOffTwice(Duration::from_secs(20))
             }
             TurnFailure::Unavailable { .. } => Advice::Outlast(Duration::from_secs(20)),
+            TurnFailure::OutOfReach(err) => Advice::OutlastPlace(err.clone()),
             TurnFailure::NoSuchModel => Advice::DefaultModelOnce,
             TurnFailure::Refused { .. }
             | TurnFailure::BadContent { .. }
@@ -265,6 +273,9 @@ impl TurnFailure {
 
 impl From<&LaunchError> for TurnFailure {
     fn from(err: &LaunchError) -> TurnFailure {
+        if let LaunchError::OutOfReach(err) = err {
+            return TurnFailure::OutOfReach(err.clone());
+        }
         if matches!(
             err,
             LaunchError::NoCwd(_)

@@ -47,7 +47,12 @@ pub(crate) enum HomeError {
 
 impl Home {
     pub(crate) fn of(config: &EngineConfig, thread: &ThreadId) -> Home {
-        Home { root: StateDir::new(&config.state).home(thread), office: config.claude_home.clone() }
+        Home::new(&config.state, &config.claude_home, thread)
+    }
+
+    /// A thread's home in this state folder, where the office's own is the other folder.
+    pub(crate) fn new(state: &Path, office: &Path, thread: &ThreadId) -> Home {
+        Home { root: StateDir::new(state).home(thread), office: office.to_owned() }
     }
 
     /// What HOME is.

@@ -3,25 +3,30 @@
 //! The driver knows nothing more. Where Claude runs (here, in a container, on another machine) and how its
 //! descendants are ended is the launcher's business, and every launcher keeps the same three promises: the session is
 //! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and so does the death
-//! of this process.
+//! of this process. What else is to be known of that machine is a [`Look`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use tinyclaw_domain::ThreadId;
+use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
-/// Starts Claude somewhere.
+use crate::look::{Look, LookError, OutOfReach};
+
+/// Starts Claude somewhere, and looks around there.
 pub trait Launcher: Send + Sync + fmt::Debug + 'static {
     /// Starts Claude with these arguments, holding the thread's session.
     ///
     /// Whoever held the session before, on the same machine, is ended first.
     fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_>;
+
+    /// A look around where it starts them.
+    fn look(&self) -> &dyn Look;
 }
 
 /// What [`Launcher::launch`] returns.
@@ -32,11 +37,14 @@ pub type LaunchFuture<'a> = Pin<Box<dyn Future<Output = Result<Leashed, LaunchEr
 pub struct LaunchSpec {
     /// Whose session it is.
     pub thread: ThreadId,
-    /// Where Claude works.
+    /// Where Claude runs.
+    pub place: Place,
+    /// The directory there that it works in.
     pub cwd: PathBuf,
     /// Claude's arguments; which program that is, the launcher knows.
     pub args: Vec<String>,
-    /// Claude's whole environment. Holds secrets, and is therefore never shown.
+    /// Claude's whole environment. Holds secrets, and is therefore never shown. At another place than this machine: what
+    /// is ours to say about how Claude behaves, and no secret; the place adds its own.
     pub env: BTreeMap<String, String>,
     /// What Claude may reach beyond its directory and what every program needs.
     pub access: Access,
@@ -46,6 +54,7 @@ impl fmt::Debug for LaunchSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaunchSpec")
             .field("thread", &self.thread)
+            .field("place", &self.place)
             .field("cwd", &self.cwd)
             .field("env", &self.env.keys())
             .finish_non_exhaustive()
@@ -77,7 +86,7 @@ pub struct Leashed {
 #[derive(Debug)]
 pub struct Leash {
     orders: mpsc::UnboundedSender<LeashOrder>,
-    exit: oneshot::Receiver<Exit>,
+    exit: oneshot::Receiver<Result<Exit, OutOfReach>>,
 }
 
 /// The launcher's end of a [`Leash`].
@@ -85,8 +94,8 @@ pub struct Leash {
 pub struct LeashHand {
     /// What the driver wants. Closed: the same as [`LeashOrder::End`].
     pub orders: mpsc::UnboundedReceiver<LeashOrder>,
-    /// To be told once, when Claude and every descendant are gone.
-    pub exit: oneshot::Sender<Exit>,
+    /// To be told once: when Claude and every descendant are gone, or when the place went out of reach with them.
+    pub exit: oneshot::Sender<Result<Exit, OutOfReach>>,
 }
 
 /// What a driver asks of a leash.
@@ -110,9 +119,9 @@ impl Leash {
         let _ = self.orders.send(order);
     }
 
-    /// Waits until Claude and all descendants are gone. Cancel-safe; to be called until it returns once.
-    pub(crate) async fn ended(&mut self) -> Exit {
-        (&mut self.exit).await.unwrap_or(Exit { code: None, signal: None })
+    /// Waits until Claude and all descendants are gone, or out of reach. Cancel-safe; to be called until it returns once.
+    pub(crate) async fn ended(&mut self) -> Result<Exit, OutOfReach> {
+        (&mut self.exit).await.unwrap_or(Ok(Exit { code: None, signal: None }))
     }
 }
 
@@ -139,6 +148,9 @@ impl fmt::Display for Exit {
 /// Claude could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
+    /// The place does not answer. It says nothing about the message, nor about any other place.
+    #[error(transparent)]
+    OutOfReach(#[from] OutOfReach),
     /// The program is not there.
     #[error("cannot find {what} at {}: install it, or say where it is", path.display())]
     Missing {
@@ -189,6 +201,18 @@ pub enum LaunchError {
 impl LaunchError {
     /// Whether trying again without changing anything is of no use.
     pub fn is_lasting(&self) -> bool {
-        !matches!(self, LaunchError::Step { .. })
+        !matches!(self, LaunchError::Step { .. } | LaunchError::OutOfReach(_))
+    }
+
+    /// What a question about the place comes to when Claude is to be started in this directory.
+    pub(crate) fn of_look(err: LookError, path: &Path) -> LaunchError {
+        match err {
+            LookError::OutOfReach(err) => LaunchError::OutOfReach(err),
+            other => LaunchError::Step {
+                step: "look at",
+                path: path.to_owned(),
+                source: io::Error::other(other),
+            },
+        }
     }
 }

@@ -9,10 +9,12 @@ mod engine;
 mod failure;
 mod home;
 mod launch;
+mod launchers;
 pub mod leash;
 pub mod link;
 mod local;
 mod login;
+mod look;
 mod overlap;
 mod pool;
 mod transcript;
@@ -22,13 +24,15 @@ mod wire;
 pub use config::{Auth, ConfigError, Effort, EngineConfig, Landlock, Mode, Times, find_sibling};
 pub use confined::{Confined, ConfinedError, Said};
 pub use content::{Content, ContentError};
-pub use engine::{BadCwd, Engine, PINNED_VERSION, Probe, VersionReport};
+pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};
 pub use launch::{
     Access, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder,
     Leashed,
 };
+pub use launchers::Launchers;
 pub use local::LocalLauncher;
+pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
 pub use overlap::{Overlap, overlap};
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{

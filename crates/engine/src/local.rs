@@ -4,6 +4,8 @@
 //! owner's place, a socket nobody can. What Claude is given is opened here, without following a link, and handed over as
 //! a descriptor: between here and there no path is resolved again.
 
+mod look;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Shutdown;
@@ -18,18 +20,19 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tinyclaw_disk::foreign::ForeignError;
-use tinyclaw_domain::StateDir;
+use tinyclaw_domain::{StateDir, ThreadId};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
-use crate::config::Landlock;
+use crate::config::{EngineConfig, Landlock};
 use crate::launch::{
     Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
 };
 use crate::leash::folders::{self, Relation};
 use crate::leash::{self, Errand};
+use crate::look::Look;
 
 /// The leash's descriptor for "is my owner alive?".
 const LIVENESS_FD: i32 = 3;
@@ -49,6 +52,8 @@ pub struct LocalLauncher {
     pub leash: PathBuf,
     /// The state folder, which Claude gets nothing of but `files/<thread>`.
     pub state: PathBuf,
+    /// The office's home, where transcripts of desks lay once.
+    pub claude_home: PathBuf,
     /// Whether Claude is confined.
     pub landlock: Landlock,
     /// Warnings of leashes that were passed on; each is once.
@@ -59,17 +64,40 @@ impl Launcher for LocalLauncher {
     fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
         Box::pin(async move { self.start(spec) })
     }
+
+    fn look(&self) -> &dyn Look {
+        self
+    }
 }
 
 impl LocalLauncher {
-    /// A launcher of this program, held by this leash, away from this state folder.
+    /// A launcher of this program, held by this leash, away from this state folder. Desks never shared a home there.
     pub fn new(
         program: PathBuf,
         leash: PathBuf,
         state: PathBuf,
         landlock: Landlock,
     ) -> LocalLauncher {
-        LocalLauncher { program, leash, state, landlock, warned: Arc::default() }
+        // No transcript was ever kept at the top of a state folder.
+        let claude_home = state.clone();
+        LocalLauncher { program, leash, state, claude_home, landlock, warned: Arc::default() }
+    }
+
+    /// A launcher of what an engine is told to run.
+    pub fn of(config: &EngineConfig) -> LocalLauncher {
+        let (program, leash) = (config.program.clone(), config.leash.clone());
+        let launcher = LocalLauncher::new(program, leash, config.state.clone(), config.landlock);
+        LocalLauncher { claude_home: config.claude_home.clone(), ..launcher }
+    }
+
+    /// The same of another program.
+    pub(crate) fn of_program(self, program: PathBuf) -> LocalLauncher {
+        LocalLauncher { program, ..self }
+    }
+
+    /// A thread's own folder in the state folder.
+    fn files(&self, thread: &ThreadId) -> PathBuf {
+        StateDir::new(&self.state).files(thread)
     }
 
     fn start(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
@@ -325,7 +353,7 @@ async fn hold(
         }
         Err(_) => Exit { code: None, signal: None },
     };
-    let _ = hand.exit.send(exit);
+    let _ = hand.exit.send(Ok(exit));
 }
 
 /// The leash's own exit codes mean something only when it said so: a Claude could end with the same numbers.

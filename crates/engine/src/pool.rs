@@ -1,15 +1,14 @@
 //! The pool behind an [`Engine`](crate::Engine): which thread has a process, and which of them stay.
 //!
-//! A desk's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
-//! never evicted.
+//! A thread's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
+//! never evicted. Processes elsewhere are not counted: it is this machine's memory that they would fill.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Model, PermissionMode, SessionId, StateDir, ThreadId};
+use tinyclaw_domain::{Model, PermissionMode, Place, SessionId, StateDir, ThreadId};
 use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -21,9 +20,10 @@ use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
 use crate::home::{CLAUDE_DIR, Home, HomeError};
-use crate::launch::{Access, LaunchError, LaunchSpec, Launcher};
+use crate::launch::{Access, LaunchError, LaunchSpec};
+use crate::launchers::Launchers;
 use crate::login::Login;
-use crate::transcript::Transcript;
+use crate::look::{Desk, LookError};
 use crate::turn::{
     Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
 };
@@ -40,18 +40,20 @@ const TASK_PATIENCE: u32 = 6;
 #[derive(Debug)]
 pub(crate) struct Pool {
     config: RwLock<Arc<EngineConfig>>,
-    launcher: Arc<dyn Launcher>,
-    desks: Mutex<HashMap<ThreadId, Arc<Desk>>>,
-    pub(crate) shared: Shared,
+    pub(crate) launchers: Launchers,
+    members: Mutex<HashMap<ThreadId, Arc<Member>>>,
+    /// What the drivers of each place tell.
+    shared: Mutex<BTreeMap<Place, Shared>>,
+    background_to: mpsc::UnboundedSender<Background>,
     background: Mutex<Option<mpsc::UnboundedReceiver<Background>>>,
     /// When the login was last tried to be renewed.
     renewed: Lane<Option<Instant>>,
     is_closing: AtomicBool,
 }
 
-/// A thread's place in the pool.
+/// A thread in the pool.
 #[derive(Debug)]
-struct Desk {
+struct Member {
     /// Held for as long as a turn runs.
     lane: Lane<()>,
     warm: Mutex<Option<Warm>>,
@@ -66,7 +68,7 @@ struct Warm {
     config: Arc<EngineConfig>,
 }
 
-impl Desk {
+impl Member {
     fn touch(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -92,8 +94,9 @@ impl Desk {
         self.warm().is_some_and(|it| it.driver.has_tasks())
     }
 
-    fn is_warm(&self) -> bool {
-        self.warm().is_some()
+    /// Whether it has a process on this machine.
+    fn is_warm_here(&self) -> bool {
+        self.warm().is_some_and(|it| it.spec.place.is_here())
     }
 
     async fn close(&self, at_once: bool) {
@@ -106,15 +109,14 @@ impl Desk {
 }
 
 impl Pool {
-    pub(crate) fn new(config: EngineConfig, launcher: Arc<dyn Launcher>) -> Arc<Pool> {
+    pub(crate) fn new(config: EngineConfig, launchers: Launchers) -> Arc<Pool> {
         let (background_to, background) = mpsc::unbounded_channel();
-        let shared =
-            Shared { background: background_to, version: Arc::default(), unknown: Arc::default() };
         let pool = Arc::new(Pool {
             config: RwLock::new(Arc::new(config)),
-            launcher,
-            desks: Mutex::default(),
-            shared,
+            launchers,
+            members: Mutex::default(),
+            shared: Mutex::default(),
+            background_to,
             background: Mutex::new(Some(background)),
             renewed: Lane::new(None),
             is_closing: AtomicBool::new(false),
@@ -140,37 +142,40 @@ impl Pool {
         self.background.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// How many processes there are.
+    /// How many processes there are on this machine.
     pub(crate) fn count(&self) -> usize {
-        self.lock_desks().values().filter(|it| it.is_warm()).count()
+        self.lock_members().values().filter(|it| it.is_warm_here()).count()
+    }
+
+    /// What the drivers of a place tell.
+    pub(crate) fn shared(&self, place: &Place) -> Shared {
+        let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Shared {
+            background: self.background_to.clone(),
+            version: Arc::default(),
+            unknown: Arc::default(),
+        };
+        all.entry(place.clone()).or_insert_with(new).clone()
     }
 
     /// Whether the thread's process has had a turn in this session, in this directory.
-    pub(crate) fn has_turns(&self, thread: &ThreadId, cwd: &Path, session: &SessionId) -> bool {
-        let warm = self.lock_desks().get(thread).and_then(|it| it.warm());
-        warm.is_some_and(|it| it.spec.id == *session && it.spec.cwd == cwd && it.driver.has_turns())
+    pub(crate) fn has_turns(&self, desk: &Desk, session: &SessionId) -> bool {
+        let warm = self.lock_members().get(&desk.thread).and_then(|it| it.warm());
+        warm.is_some_and(|it| {
+            it.spec.id == *session && it.spec.desk() == *desk && it.driver.has_turns()
+        })
     }
 
-    /// The transcript of a thread's session in this directory.
-    pub(crate) fn transcript(
-        &self,
-        thread: &ThreadId,
-        cwd: &Path,
-        session: &SessionId,
-    ) -> Transcript {
-        Home::of(&self.config(), thread).transcript(cwd, session)
+    fn lock_members(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Member>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_desks(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Desk>>> {
-        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn desk(&self, thread: &ThreadId) -> Arc<Desk> {
+    fn member(&self, thread: &ThreadId) -> Arc<Member> {
         let new = || {
             let (warm, used) = (Mutex::new(None), Mutex::new(Instant::now()));
-            Arc::new(Desk { lane: Lane::new(()), warm, used })
+            Arc::new(Member { lane: Lane::new(()), warm, used })
         };
-        self.lock_desks().entry(thread.clone()).or_insert_with(new).clone()
+        self.lock_members().entry(thread.clone()).or_insert_with(new).clone()
     }
 
     pub(crate) async fn run(
@@ -203,13 +208,13 @@ impl Pool {
             }
             Err(_) => return order.fail(TurnFailure::Closing),
         }
-        let desk = self.desk(&spec.thread);
-        let lane = desk.lane.lock().await;
+        let member = self.member(&spec.thread);
+        let lane = member.lane.lock().await;
         // A second process only when the first was found dead before it took the prompt.
         let mut left = Some(order);
         for _ in 0..2 {
             let Some(mut order) = left.take() else { break };
-            let driver = match self.ready(&desk, &spec).await {
+            let driver = match self.ready(&member, &spec).await {
                 Ok(it) => it,
                 Err(failure) => return order.fail(failure),
             };
@@ -227,9 +232,9 @@ impl Pool {
             let detail = "it ended twice before it was asked anything".to_owned();
             order.fail(TurnFailure::NotStarted { detail, lasting: false });
         }
-        desk.touch();
+        member.touch();
         if self.config().mode == Mode::Spawn {
-            desk.close(false).await;
+            member.close(false).await;
         }
         drop(lane);
         self.make_room(self.config().warm_max).await;
@@ -237,59 +242,65 @@ impl Pool {
 
     /// See [`Engine::run_confined`](crate::Engine::run_confined).
     pub(crate) async fn run_confined(&self, order: Confined) -> Result<Said, ConfinedError> {
-        let desk = self.desk(&order.thread);
-        let _lane = desk.lane.lock().await;
+        let member = self.member(&order.thread);
+        let _lane = member.lane.lock().await;
         // The leash has the session's lock: it would end what it finds there, and less politely.
-        desk.close(false).await;
+        member.close(false).await;
         confined::run(&self.config(), order).await
     }
 
     /// Closes a thread's process unless it is busy.
     pub(crate) async fn evict(&self, thread: &ThreadId) -> bool {
-        let desk = self.desk(thread);
-        let Ok(_lane) = desk.lane.try_lock() else { return false };
-        desk.close(false).await;
+        let member = self.member(thread);
+        let Ok(_lane) = member.lane.try_lock() else { return false };
+        member.close(false).await;
         true
     }
 
     /// Ends every process and starts no further one.
     pub(crate) async fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
-        let desks: Vec<Arc<Desk>> = self.lock_desks().values().cloned().collect();
+        let members: Vec<Arc<Member>> = self.lock_members().values().cloned().collect();
         let mut all = tokio::task::JoinSet::new();
-        for desk in desks {
-            let is_busy = desk.lane.try_lock().is_err();
-            all.spawn(async move { desk.close(is_busy).await });
+        for member in members {
+            let is_busy = member.lane.try_lock().is_err();
+            all.spawn(async move { member.close(is_busy).await });
         }
         all.join_all().await;
     }
 
     /// A process that fits, started if need be. The caller holds the lane.
-    async fn ready(&self, desk: &Desk, spec: &SessionSpec) -> Result<Driver, TurnFailure> {
+    async fn ready(&self, member: &Member, spec: &SessionSpec) -> Result<Driver, TurnFailure> {
         if self.is_closing.load(Ordering::SeqCst) {
             return Err(TurnFailure::Closing);
         }
         let config = self.config();
-        self.renew_login(&config).await;
-        if let Some(warm) = desk.warm() {
+        if spec.place.is_here() {
+            self.renew_login(&config).await;
+        }
+        if let Some(warm) = member.warm() {
             // The model is changed on the way; anything else needs another process.
             let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec
                 && (Arc::ptr_eq(&warm.config, &config) || alike(&warm.config, &config, spec));
             if fits {
                 // The login may be another one than when it was started; Claude looks when it is refused.
-                if let Err(err) = hand_over(&config, &Home::of(&config, &spec.thread)) {
+                if spec.place.is_here()
+                    && let Err(err) = hand_over(&config, &Home::of(&config, &spec.thread))
+                {
                     tracing::warn!(thread.id = %spec.thread, "thread {} keeps the login it has: {err}", spec.thread);
                 }
                 return Ok(warm.driver);
             }
             warm.driver.close(false).await;
         }
-        self.make_room(config.warm_max.saturating_sub(1)).await;
+        if spec.place.is_here() {
+            self.make_room(config.warm_max.saturating_sub(1)).await;
+        }
         let driver = self
             .launch(&config, spec, Purpose::Turns)
             .await
             .map_err(|it| TurnFailure::from(&it))?;
-        desk.keep(&driver, spec, config);
+        member.keep(&driver, spec, config);
         if self.is_closing.load(Ordering::SeqCst) {
             driver.close(true).await;
             return Err(TurnFailure::Closing);
@@ -303,15 +314,19 @@ impl Pool {
         spec: &SessionSpec,
         purpose: Purpose,
     ) -> Result<Driver, LaunchError> {
+        let launcher = self.launchers.of(&spec.place)?;
         let (env, access) = surroundings(config, spec, purpose)?;
         let resumed = match purpose {
-            Purpose::Turns => {
-                Home::of(config, &spec.thread).transcript(&spec.cwd, &spec.id).exists()
-            }
+            Purpose::Turns => launcher
+                .look()
+                .has_session(&spec.desk(), &spec.id)
+                .await
+                .map_err(|err| LaunchError::of_look(err, &spec.cwd))?,
             Purpose::Probe => false,
         };
-        let launched = self.launcher.launch(LaunchSpec {
+        let launched = launcher.launch(LaunchSpec {
             thread: spec.thread.clone(),
+            place: spec.place.clone(),
             cwd: spec.cwd.clone(),
             args: arguments(config, spec, resumed, purpose),
             env,
@@ -326,7 +341,7 @@ impl Pool {
             tools: spec.tools.clone(),
             times: config.times,
             mode: config.mode,
-            shared: self.shared.clone(),
+            shared: self.shared(&spec.place),
         };
         Ok(Driver::start(launched.await?, setup))
     }
@@ -334,20 +349,20 @@ impl Pool {
     /// Closes idle processes, those not used for longest first, until at most `most` are left. What has something
     /// running in the background stays.
     async fn make_room(&self, most: usize) {
-        let mut desks: Vec<Arc<Desk>> =
-            self.lock_desks().values().filter(|it| it.is_warm()).cloned().collect();
-        let surplus = desks.len().saturating_sub(most);
-        desks.sort_by_key(|it| it.used());
+        let mut members: Vec<Arc<Member>> =
+            self.lock_members().values().filter(|it| it.is_warm_here()).cloned().collect();
+        let surplus = members.len().saturating_sub(most);
+        members.sort_by_key(|it| it.used());
         let mut closed = 0;
-        for desk in desks {
+        for member in members {
             if closed == surplus {
                 return;
             }
-            let Ok(_lane) = desk.lane.try_lock() else { continue };
-            if desk.has_tasks() {
+            let Ok(_lane) = member.lane.try_lock() else { continue };
+            if member.has_tasks() {
                 continue;
             }
-            desk.close(false).await;
+            member.close(false).await;
             closed += 1;
         }
     }
@@ -358,19 +373,19 @@ impl Pool {
             sleep(LOOK_AROUND).await;
             let Some(pool) = pool.upgrade() else { return };
             pool.look_after_login().await;
-            let desks: Vec<(ThreadId, Arc<Desk>)> =
-                pool.lock_desks().iter().map(|(id, it)| (id.clone(), it.clone())).collect();
-            for (thread, desk) in desks {
-                let Ok(_lane) = desk.lane.try_lock() else { continue };
-                let patience = if desk.has_tasks() { TASK_PATIENCE } else { 1 };
-                if desk.used().elapsed() < pool.config().idle_ttl * patience {
+            let members: Vec<(ThreadId, Arc<Member>)> =
+                pool.lock_members().iter().map(|(id, it)| (id.clone(), it.clone())).collect();
+            for (thread, member) in members {
+                let Ok(_lane) = member.lane.try_lock() else { continue };
+                let patience = if member.has_tasks() { TASK_PATIENCE } else { 1 };
+                if member.used().elapsed() < pool.config().idle_ttl * patience {
                     continue;
                 }
-                desk.close(false).await;
-                let mut desks = pool.lock_desks();
+                member.close(false).await;
+                let mut members = pool.lock_members();
                 // Nobody else may have it in hand: this loop's, and the map's.
-                if Arc::strong_count(&desk) == 2 {
-                    desks.remove(&thread);
+                if Arc::strong_count(&member) == 2 {
+                    members.remove(&thread);
                 }
             }
         }
@@ -380,8 +395,8 @@ impl Pool {
     async fn look_after_login(&self) {
         let config = self.config();
         let warm: Vec<ThreadId> = {
-            let desks = self.lock_desks();
-            desks.iter().filter(|it| it.1.is_warm()).map(|it| it.0.clone()).collect()
+            let members = self.lock_members();
+            members.iter().filter(|it| it.1.is_warm_here()).map(|it| it.0.clone()).collect()
         };
         if !matches!(config.auth, Auth::Login) || warm.is_empty() {
             return;
@@ -409,23 +424,32 @@ impl Pool {
         if renewed.is_some_and(|it| it.elapsed() < RENEW_AGAIN) || !is_due() {
             return;
         }
-        if let Err(failure) = self.probe().await {
+        if let Err(failure) = self.probe(&Place::Here).await {
             tracing::warn!("claude's login ends soon and was not renewed: {failure}");
         }
         *renewed = Some(Instant::now());
     }
 
     /// See [`Engine::probe`](crate::Engine::probe).
-    pub(crate) async fn probe(&self) -> Result<(), TurnFailure> {
+    pub(crate) async fn probe(&self, place: &Place) -> Result<(), TurnFailure> {
         let broken = |detail: String| TurnFailure::NotStarted { detail, lasting: true };
-        let thread: ThreadId = PROBE.parse().map_err(|it| broken(format!("{it}")))?;
+        let name = match place {
+            Place::Here => PROBE.to_owned(),
+            Place::Devbox(name) => format!("{PROBE}-devbox-{name}"),
+            Place::Env(name) => format!("{PROBE}-env-{name}"),
+        };
+        let thread: ThreadId = name.parse().map_err(|it| broken(format!("{it}")))?;
         let id: SessionId =
             Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
         let config = self.config();
-        let cwd = StateDir::new(&config.state).files(&thread);
-        std::fs::create_dir_all(&cwd).map_err(|it| broken(format!("{}: {it}", cwd.display())))?;
+        let launcher = self.launchers.of(place).map_err(TurnFailure::OutOfReach)?;
+        let cwd = launcher.look().own_folder(place, &thread).await.map_err(|err| match err {
+            LookError::OutOfReach(err) => TurnFailure::OutOfReach(err),
+            other => broken(with_source(&other)),
+        })?;
         let spec = SessionSpec {
             thread,
+            place: place.clone(),
             id: id.clone(),
             cwd,
             permission_mode: PermissionMode::Ask,
@@ -433,13 +457,13 @@ impl Pool {
             tools: Arc::new([]),
             model: Model::Haiku,
         };
-        let desk = self.desk(&spec.thread);
-        let _lane = desk.lane.lock().await;
+        let member = self.member(&spec.thread);
+        let _lane = member.lane.lock().await;
         let driver = self
             .launch(&config, &spec, Purpose::Probe)
             .await
             .map_err(|it| TurnFailure::from(&it))?;
-        desk.keep(&driver, &spec, config.clone());
+        member.keep(&driver, &spec, config.clone());
         let (events_to, events) = mpsc::unbounded_channel();
         let (to, controls) = mpsc::unbounded_channel();
         let order = Box::new(TurnOrder {
@@ -467,12 +491,18 @@ impl Pool {
     }
 }
 
-/// The environment and the reach of a thread's Claude. Makes the folders that have to be there.
+/// The environment and the reach of a thread's Claude. Makes the folders that have to be there, on this machine.
 fn surroundings(
     config: &EngineConfig,
     spec: &SessionSpec,
     purpose: Purpose,
 ) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
+    if !spec.place.is_here() {
+        // There Claude has a home and a login of its own. Nothing of ours goes along.
+        let mut env = BTreeMap::new();
+        config.behave(&mut env);
+        return Ok((env, Access::default()));
+    }
     let home = Home::of(config, &spec.thread);
     let fail = |err| home_failed(&home, &err);
     home.make().map_err(fail)?;
@@ -537,19 +567,28 @@ fn hand_over(config: &EngineConfig, home: &Home) -> Result<(), HomeError> {
 }
 
 pub(crate) fn home_failed(home: &Home, err: &HomeError) -> LaunchError {
-    let source = std::error::Error::source(err).map(|it| format!(": {it}"));
     LaunchError::Step {
         step: "make ready",
         path: home.root().to_owned(),
-        source: std::io::Error::other(format!("{err}{}", source.unwrap_or_default())),
+        source: std::io::Error::other(with_source(err)),
     }
+}
+
+fn with_source(err: &dyn std::error::Error) -> String {
+    let source = err.source().map(|it| format!(": {it}"));
+    format!("{err}{}", source.unwrap_or_default())
 }
 
 /// Whether a process that was started with one configuration serves a session as well under the other.
 fn alike(one: &EngineConfig, other: &EngineConfig, spec: &SessionSpec) -> bool {
     let line = |it| arguments(it, spec, false, Purpose::Turns);
     line(one) == line(other)
-        && one.environment(&one.claude_home) == other.environment(&one.claude_home)
-        && (&one.access, &one.capability) == (&other.access, &other.capability)
+        && (!spec.place.is_here() || are_surroundings_alike(one, other))
         && (one.times, one.mode) == (other.times, other.mode)
+}
+
+/// Whether a process of this machine has the same environment and reach under both.
+fn are_surroundings_alike(one: &EngineConfig, other: &EngineConfig) -> bool {
+    one.environment(&one.claude_home) == other.environment(&one.claude_home)
+        && (&one.access, &one.capability) == (&other.access, &other.capability)
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tinyclaw_domain::{
-    Ask, Key, Model, PermissionAnswer, PermissionMode, SessionId, ThreadId, Usage,
+    Ask, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Usage,
 };
 use tokio::sync::mpsc;
 
 use crate::content::Content;
 use crate::failure::TurnFailure;
+use crate::look::Desk;
 
 /// What a Claude process is started with. A change of anything but the model means another process.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,9 @@ pub struct SessionSpec {
     /// The session, chosen and stored by the caller before the first turn. Whether it is continued or begun is
     /// decided by whether Claude's transcript of it exists.
     pub id: SessionId,
-    /// Where Claude works, absolute.
+    /// Where Claude runs.
+    pub place: Place,
+    /// The directory there that it works in, absolute.
     pub cwd: PathBuf,
     /// What Claude may do without asking.
     pub permission_mode: PermissionMode,
@@ -31,6 +34,13 @@ pub struct SessionSpec {
     pub tools: Arc<[ToolSpec]>,
     /// The model to start with.
     pub model: Model,
+}
+
+impl SessionSpec {
+    /// What a look for this session is about.
+    pub(crate) fn desk(&self) -> Desk {
+        Desk { thread: self.thread.clone(), place: self.place.clone(), dir: self.cwd.clone() }
+    }
 }
 
 /// A tool that Claude may call and the caller of the engine answers.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tinyclaw_domain::Model;
 use tinyclaw_domain::StateDir;
-use tinyclaw_engine::leash::{Promise, missing_promises};
 use tinyclaw_engine::{Auth, Effort, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
@@ -149,13 +148,4 @@ pub(crate) fn keep(settings: &Settings) -> Keep {
         routing: settings.retention.routing,
         prompts: settings.retention.prompts,
     }
-}
-
-/// What the leash cannot promise of any Claude here, by the settings and by this kernel.
-pub(crate) fn unkept(settings: &Settings) -> Option<String> {
-    if settings.engine.landlock == settings::Landlock::Off {
-        return Some("engine.landlock is off: claude may touch whatever this user may".to_owned());
-    }
-    let missing = missing_promises();
-    (!missing.is_empty()).then(|| format!("this kernel {}", Promise::told(&missing)))
 }

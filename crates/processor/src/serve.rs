@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tinyclaw_domain::StateDir;
+use tinyclaw_domain::{Place, StateDir};
 use tinyclaw_engine::Engine;
 use tinyclaw_ledger::Progresses;
 use tinyclaw_memory::Memory;
@@ -17,7 +17,7 @@ use crate::availability::notices::Notices;
 use crate::availability::pause::Availability;
 use crate::blocking::on_disk;
 use crate::commands::Commands;
-use crate::config::{conceal_secrets, engine_config, unkept};
+use crate::config::{conceal_secrets, engine_config};
 use crate::desks::sessions::Sessions;
 use crate::desks::{Desks, settle};
 use crate::history::History;
@@ -132,12 +132,15 @@ impl Service {
         let progresses = Progresses::new(&state);
         let trouble = progresses.sweep().err();
         vitals.concern("progress", trouble.map(|err| format!("progress/ cannot be swept: {err}.")));
-        vitals.concern("leash", unkept(&current));
         let memory = Memory::new(state.memory());
         let notices =
             Arc::new(Notices::new(settings.clone(), vitals.clone(), queue.clone(), desks.clone()));
-        let availability =
-            Arc::new(Availability::new(settings.clone(), vitals.clone(), notices.clone()));
+        let availability = Arc::new(Availability::new(
+            settings.clone(),
+            vitals.clone(),
+            notices.clone(),
+            engine.clone(),
+        ));
         let budgets = Arc::new(Budgets::open(
             state.clone(),
             settings.clone(),
@@ -186,6 +189,7 @@ impl Service {
                 state: state.clone(),
                 settings: settings.clone(),
                 memory: memory.clone(),
+                engine: engine.clone(),
                 desks: desks.clone(),
                 notices: notices.clone(),
             },
@@ -194,6 +198,7 @@ impl Service {
                 settings: settings.clone(),
                 memory: memory.clone(),
                 desks: desks.clone(),
+                engine: engine.clone(),
             },
             control: Arc::new(Control { queue: queue.clone(), turns: turns.clone() }),
             state,
@@ -220,6 +225,7 @@ impl Service {
     /// and Claude's processes are ended.
     async fn run(self) -> anyhow::Result<()> {
         let Service { ground, worker, clock } = self;
+        worker.availability.note_confinement(&Place::Here).await;
         settle::settle(&worker.desks).await;
         let later = worker.clone();
         let background = tokio::spawn(async move { background::run(&later).await });

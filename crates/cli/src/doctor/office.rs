@@ -1,10 +1,10 @@
 //! What the office itself says: its settings, its threads, its day.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tinyclaw_domain::{Thread, ThreadId, Threads};
+use tinyclaw_domain::{Place, ThreadId, Threads};
 use tinyclaw_engine::{Overlap, overlap};
 use tinyclaw_ledger::{Costs, check_threads, read_threads};
 use tinyclaw_service::now_ms;
@@ -117,10 +117,11 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
             format!("look at it, then: rm {}", bad.display()),
         ));
     }
-    let homeless: Vec<String> = threads
+    let here = here(&threads);
+    let homeless: Vec<String> = here
         .iter()
-        .filter(|(_, it)| !Path::new(&it.cwd).is_dir())
-        .map(|(id, it)| format!("{id} ({}) in {}", one_line(&it.name), one_line(&it.cwd)))
+        .filter(|it| !it.dir.is_dir())
+        .map(|it| format!("{} ({}) in {}", it.id, it.name, one_line(&it.dir.to_string_lossy())))
         .collect();
     if let Some(first) = homeless.first() {
         let more = match homeless.len() - 1 {
@@ -134,26 +135,46 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
             "in the thread: /setdir DIR, or make the folder",
         ));
     }
-    found.extend(in_state(&threads, patient.state.root()));
-    found.extend(shared(&threads));
+    found.extend(in_state(&here, patient.state.root()));
+    found.extend(shared(&here));
     if found.is_empty() {
-        let why = match threads.len() {
-            0 => "none yet; the first message makes one".to_owned(),
-            some => format!("{}, and the folder of each is there", count(some, "thread")),
+        let elsewhere = match threads.len() - here.len() {
+            0 => String::new(),
+            some => format!("; {} not on this machine", count(some, "more thread")),
+        };
+        let why = match here.len() {
+            0 if elsewhere.is_empty() => "none yet; the first message makes one".to_owned(),
+            some => {
+                format!("{}, and the folder of each is there{elsewhere}", count(some, "thread"))
+            }
         };
         found.push(Finding::ok(THREADS, why));
     }
     found
 }
 
+/// A thread of this machine: only there can its folder be looked at.
+struct Here<'a> {
+    id: &'a ThreadId,
+    name: String,
+    dir: PathBuf,
+}
+
+fn here(threads: &Threads) -> Vec<Here<'_>> {
+    let here = threads.iter().filter_map(|(id, it)| match it.place() {
+        (Place::Here, dir) => Some(Here { id, name: one_line(&it.name), dir }),
+        _ => None,
+    });
+    here.collect()
+}
+
 /// A thread in or around the state, which no Claude may be given.
-fn in_state(threads: &Threads, state: &Path) -> Option<Finding> {
-    let is_there = |it: &Thread| overlap(Path::new(&it.cwd), state) != Overlap::Apart;
-    let (id, thread) = threads.iter().find(|it| is_there(it.1))?;
+fn in_state(threads: &[Here<'_>], state: &Path) -> Option<Finding> {
+    let Here { id, name, dir } =
+        threads.iter().find(|it| overlap(&it.dir, state) != Overlap::Apart)?;
     let why = format!(
-        "thread {id} ({}) has no folder to work in: {} overlaps with the state",
-        one_line(&thread.name),
-        one_line(&thread.cwd)
+        "thread {id} ({name}) has no folder to work in: {} overlaps with the state",
+        one_line(&dir.to_string_lossy())
     );
     Some(Finding::warning(
         THREADS,
@@ -163,27 +184,25 @@ fn in_state(threads: &Threads, state: &Path) -> Option<Finding> {
 }
 
 /// Threads that can change what the others run, because their folders are one or lie in each other.
-fn shared(threads: &Threads) -> Option<Finding> {
-    let all: Vec<(&ThreadId, &Thread)> = threads.iter().collect();
-    let mut pairs = all
+fn shared(threads: &[Here<'_>]) -> Option<Finding> {
+    let mut pairs = threads
         .iter()
         .enumerate()
-        .flat_map(|(at, one)| all[at + 1..].iter().map(move |other| (one, other)));
-    let meet = |one: &Thread, other: &Thread| {
-        overlap(Path::new(&one.cwd), Path::new(&other.cwd)) != Overlap::Apart
-    };
-    let (one, other) = pairs.find(|(one, other)| meet(one.1, other.1))?;
-    let more = match pairs.filter(|(one, other)| meet(one.1, other.1)).count() {
+        .flat_map(|(at, one)| threads[at + 1..].iter().map(move |other| (one, other)));
+    let meet =
+        |(one, other): &(&Here<'_>, &Here<'_>)| overlap(&one.dir, &other.dir) != Overlap::Apart;
+    let (one, other) = pairs.find(meet)?;
+    let more = match pairs.filter(meet).count() {
         0 => String::new(),
         more => format!(", and {}", count(more, "more pair")),
     };
     let why = format!(
         "threads {} ({}) and {} ({}) share {}{more}",
-        one.0,
-        one_line(&one.1.name),
-        other.0,
-        one_line(&other.1.name),
-        one_line(&one.1.cwd),
+        one.id,
+        one.name,
+        other.id,
+        other.name,
+        one_line(&one.dir.to_string_lossy()),
     );
     Some(Finding::warning(THREADS, why, "in one of them: /dir PATH, unless an admin meant it so"))
 }

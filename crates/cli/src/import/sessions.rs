@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tinyclaw_domain::{SessionId, Thread, Threads};
+use tinyclaw_domain::{Place, SessionId, Thread, Threads};
 use tinyclaw_engine::transcript_path;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Settings;
@@ -23,8 +23,9 @@ pub(super) fn look(
     let home = settings.engine.home.clone().or_else(std::env::home_dir);
     for (id, thread) in threads {
         let what = || format!("thread {id}");
-        let cwd = Path::new(&thread.cwd);
-        match no_desk(cwd, state) {
+        // The original knew no other place, but this office may have threads elsewhere.
+        let (Place::Here, dir) = thread.place() else { continue };
+        match no_desk(&dir, state) {
             None => folders.taken += 1,
             Some(why) => {
                 let way_out =
@@ -33,9 +34,9 @@ pub(super) fn look(
             }
         }
         let (Some(session), Some(home)) = (&thread.session_id, &home) else { continue };
-        let there = transcript_path(&home.join(".claude"), cwd, session);
+        let there = transcript_path(&home.join(".claude"), &dir, session);
         // In the office's home until the desk's first turn takes it over into its own.
-        let taken_over = transcript_path(&state.home(id).join(".claude"), cwd, session);
+        let taken_over = transcript_path(&state.home(id).join(".claude"), &dir, session);
         if there.is_file() || taken_over.is_file() {
             sessions.taken += 1;
         } else {
@@ -46,13 +47,13 @@ pub(super) fn look(
 }
 
 /// Why Claude cannot work in a folder.
-fn no_desk(cwd: &Path, state: &StateDir) -> Option<String> {
-    let Ok(there) = cwd.canonicalize() else {
-        return Some(format!("{} is not here", cwd.display()));
+fn no_desk(dir: &Path, state: &StateDir) -> Option<String> {
+    let Ok(there) = dir.canonicalize() else {
+        return Some(format!("{} is not here", dir.display()));
     };
     let root = state.root().canonicalize().unwrap_or_else(|_| state.root().to_owned());
     root.starts_with(&there).then(|| {
-        format!("{} holds this office's own state, and no thread may work there", cwd.display())
+        format!("{} holds this office's own state, and no thread may work there", dir.display())
     })
 }
 

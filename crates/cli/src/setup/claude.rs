@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use tinyclaw_domain::Place;
 use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, PINNED_VERSION, Probe, TurnFailure};
 use tinyclaw_service::settings::{self, Settings};
 use uuid::Uuid;
@@ -217,7 +218,7 @@ fn try_out(program: &Path, credential: &Credential, now: &Settings) -> anyhow::R
     let began = Instant::now();
     let probe = runtime.block_on(async {
         let engine = Engine::new(config);
-        let probe = tokio::time::timeout(PATIENCE, engine.probe()).await;
+        let probe = tokio::time::timeout(PATIENCE, engine.probe(&Place::Here)).await;
         engine.close().await;
         probe
     });

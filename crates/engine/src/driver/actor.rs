@@ -19,6 +19,7 @@ use super::{Order, Setup, Signs};
 use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
+use crate::look::OutOfReach;
 use crate::turn::{Control, McpAnswer, TurnEvent, TurnOutcome};
 use crate::wire::{HostRequest, Line, ResultLine, out};
 
@@ -122,7 +123,7 @@ impl Actor {
     }
 
     /// Claude has closed its stdout: it leaves, or is made to.
-    async fn fetch_exit(&mut self) -> Exit {
+    async fn fetch_exit(&mut self) -> Result<Exit, OutOfReach> {
         self.pen.close();
         if let Ok(exit) = timeout(self.setup.times.close, self.leash.ended()).await {
             return exit;
@@ -434,7 +435,7 @@ impl Actor {
         }
     }
 
-    fn on_exit(mut self, exit: Exit) {
+    fn on_exit(mut self, exit: Result<Exit, OutOfReach>) {
         self.orders.close();
         while let Ok(order) = self.orders.try_recv() {
             if let Order::Turn(order) = order {
@@ -444,7 +445,8 @@ impl Actor {
         let stderr = self.stderr.text();
         let Some(turn) = self.turn.take() else {
             if self.close_at.is_none() {
-                tracing::warn!(thread.id = %self.setup.thread, %exit, "an idle claude ended by itself");
+                let exit = exit.map_or_else(|err| err.to_string(), |it| it.to_string());
+                tracing::warn!(thread.id = %self.setup.thread, exit, "an idle claude ended by itself");
             }
             return;
         };

@@ -13,6 +13,7 @@ use super::ladder::Step;
 use super::{Actor, Bill, TurnOrder};
 use crate::failure::{Signs, TurnFailure, Watchdog};
 use crate::launch::Exit;
+use crate::look::OutOfReach;
 use crate::turn::{Control, Denial, RateLimit, TurnEnd, TurnEvent, TurnOutcome};
 use crate::wire::{Block, ResultLine, StreamEvent};
 
@@ -248,10 +249,17 @@ impl Running {
     }
 
     /// How the turn ended when Claude is gone without a word.
-    pub(super) fn outcome_of_exit(&self, exit: Exit, stderr: &str) -> TurnOutcome {
-        match &self.stopping {
-            Some(stopping) => stopping.why.outcome(),
-            None => TurnOutcome::Failed(TurnFailure::of_exit(exit, stderr, self.sent.is_some())),
+    pub(super) fn outcome_of_exit(
+        &self,
+        exit: Result<Exit, OutOfReach>,
+        stderr: &str,
+    ) -> TurnOutcome {
+        match (&self.stopping, exit) {
+            (Some(stopping), _) => stopping.why.outcome(),
+            (None, Err(err)) => TurnOutcome::Failed(TurnFailure::OutOfReach(err)),
+            (None, Ok(exit)) => {
+                TurnOutcome::Failed(TurnFailure::of_exit(exit, stderr, self.sent.is_some()))
+            }
         }
     }
 

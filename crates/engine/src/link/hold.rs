@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tinyclaw_disk::{Lock, NOTE_BYTES_MAX, foreign};
+use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{Refusal, RunExit, RunId, RunToken, StartRun};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ use super::running::{
 };
 use super::runs::{RunDir, Runs};
 use crate::config::Landlock;
-use crate::launch::{Access, LaunchError, LaunchSpec, Launcher, LeashOrder, Leashed};
+use crate::launch::{Access, Exit, LaunchError, LaunchSpec, Launcher, LeashOrder, Leashed};
 use crate::leash::{self, descendants, folders};
 use crate::local::LocalLauncher;
 
@@ -138,6 +139,7 @@ impl Hold {
         let start = job.start;
         let launched = launcher.launch(LaunchSpec {
             thread: start.thread.clone(),
+            place: Place::Here,
             cwd: start.dir.clone(),
             args: start.args.clone(),
             env: start.env.clone(),
@@ -169,6 +171,8 @@ impl Hold {
         let _ = err.await;
         let exit = {
             let mut state = shared.lock();
+            // From here Claude's machine is this one, which is never out of reach.
+            let exit = exit.unwrap_or(Exit { code: None, signal: None });
             let exit = RunExit { code: exit.code, signal: exit.signal, size: state.spool.end() };
             state.exit = Some(exit);
             exit

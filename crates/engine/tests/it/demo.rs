@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::approval::Rule;
-use tinyclaw_domain::{PermissionAnswer, PermissionMode, ThreadId};
+use tinyclaw_domain::{PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::{
     Advice, Draft, Landlock, Mode, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
 };
@@ -244,8 +244,7 @@ async fn a_session_that_is_not_there_is_named_so() {
     desk.say("hello").await;
     assert!(desk.engine.evict(&desk.spec.thread).await);
     // A transcript that is there and holds nothing that can be resumed.
-    std::fs::write(desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id), "\n")
-        .unwrap();
+    std::fs::write(desk.transcript(), "\n").unwrap();
     let end = desk.say("again").await;
     assert_eq!(failure(&end.outcome), &TurnFailure::UnknownSession);
     assert_eq!(failure(&end.outcome).advice(), Advice::NewSession);
@@ -256,17 +255,15 @@ async fn a_session_that_is_not_there_is_named_so() {
 #[tokio::test]
 async fn a_session_is_known_before_its_transcript_is_on_disk() {
     let desk = Desk::demo();
-    let knows = || desk.engine.knows(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id);
-    assert!(!knows());
+    assert!(!desk.knows().await);
     let end = desk.say("[demo: steps 3]").await;
     assert_eq!(failure(&end.outcome), &TurnFailure::MaxTurns);
-    assert!(knows());
+    assert!(desk.knows().await);
     // Claude writes it a moment behind its last word: until then the process alone knows.
-    std::fs::remove_file(desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id))
-        .unwrap();
-    assert!(knows());
+    std::fs::remove_file(desk.transcript()).unwrap();
+    assert!(desk.knows().await);
     assert!(desk.engine.evict(&desk.spec.thread).await);
-    assert!(!knows());
+    assert!(!desk.knows().await);
 }
 
 #[tokio::test]
@@ -287,18 +284,16 @@ async fn a_uuid_is_answered_once_also_by_another_process() {
 #[tokio::test]
 async fn a_reply_that_was_written_before_the_crash_is_found() {
     let desk = Desk::demo();
-    let trace =
-        |uuid: &str| desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, uuid);
     let request = desk.request("[demo: say it is done] [demo: crash after]");
     let end = desk.engine.turn(request.clone()).end().await.unwrap();
     assert!(matches!(failure(&end.outcome), TurnFailure::Crashed { .. }), "{end:?}");
-    let Trace::Finished(reply) = trace(&request.uuid) else { panic!("not finished") };
+    let Trace::Finished(reply) = desk.trace(&request.uuid).await else { panic!("not finished") };
     assert_eq!(reply.text, "it is done");
 
     let request = desk.request("[demo: crash]");
     desk.engine.turn(request.clone()).end().await.unwrap();
-    assert_eq!(trace(&request.uuid), Trace::Begun);
-    assert_eq!(trace("6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f"), Trace::Unseen);
+    assert_eq!(desk.trace(&request.uuid).await, Trace::Begun);
+    assert_eq!(desk.trace("6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f").await, Trace::Unseen);
 }
 
 #[tokio::test]
@@ -339,10 +334,7 @@ async fn a_change_of_directory_or_mode_means_another_process() {
     assert!(end.resumed);
     let other = desk.path("other");
     std::fs::create_dir(&other).unwrap();
-    assert!(
-        desk.engine.copy_session(&desk.spec.thread, &desk.spec.cwd, &other, &desk.spec.id).unwrap()
-    );
-    desk.spec.cwd = other;
+    desk.move_to(other).await;
     assert!(desk.say("here?").await.resumed);
     assert_eq!(desk.engine.processes(), 1);
 }
@@ -362,9 +354,9 @@ async fn a_probe_tells_whether_there_is_a_login_and_leaves_nothing() {
         let login = it.state.join("files/probe/login");
         it.env.insert("TINYCLAW_DEMO_LOGIN".to_owned(), login.display().to_string());
     });
-    assert!(matches!(desk.engine.probe().await, Probe::NotReady(_)));
+    assert!(matches!(desk.engine.probe(&Place::Here).await, Probe::NotReady(_)));
     std::fs::write(desk.path("state/files/probe/login"), "").unwrap();
-    assert!(matches!(desk.engine.probe().await, Probe::Ready));
+    assert!(matches!(desk.engine.probe(&Place::Here).await, Probe::Ready));
     assert!(!desk.path("home/.claude/projects").exists());
 }
 

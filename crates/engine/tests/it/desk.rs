@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Model, PermissionMode, SessionId, ThreadId};
+use tinyclaw_domain::{Model, PermissionMode, Place, SessionId, ThreadId};
 use tinyclaw_engine::{
-    Content, Engine, EngineConfig, SessionSpec, ToolSpec, Turn, TurnEnd, TurnEvent, TurnFailure,
-    TurnOutcome, TurnRequest,
+    Content, Engine, EngineConfig, SessionSpec, ToolSpec, Trace, Turn, TurnEnd, TurnEvent,
+    TurnFailure, TurnOutcome, TurnRequest,
 };
-use tinyclaw_testkit::state::Place;
+use tinyclaw_testkit::state;
 use uuid::Uuid;
 
 /// A desk and an engine of its own.
 pub(crate) struct Desk {
-    pub(crate) place: Place,
+    pub(crate) place: state::Place,
     pub(crate) engine: Engine,
     /// What the engine was made with.
     pub(crate) config: EngineConfig,
@@ -33,7 +33,7 @@ impl Desk {
 
     pub(crate) fn new(program: PathBuf, change: impl FnOnce(&mut EngineConfig)) -> Desk {
         // Not below /tmp, which everybody may write: these tests are about who may not.
-        let place = Place::below(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let place = state::Place::below(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let leash = env!("CARGO_BIN_EXE_tinyclaw-leash");
         let mut config = EngineConfig::new(program, leash, place.state(), place.home());
         // The machine may be busy with other tests; only tests about patience make it short.
@@ -42,6 +42,7 @@ impl Desk {
         let spec = SessionSpec {
             thread: ThreadId::topic(7),
             id: new_session(),
+            place: Place::Here,
             cwd: place.work(),
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
@@ -58,6 +59,44 @@ impl Desk {
     /// What everybody would find there: the lock of this desk's session.
     pub(crate) fn lock(&self) -> PathBuf {
         self.path(&format!("state/locks/session-{}", self.spec.thread))
+    }
+
+    /// What a look for its session is about.
+    pub(crate) fn at(&self) -> tinyclaw_engine::Desk {
+        tinyclaw_engine::Desk::here(&self.spec.thread, &self.spec.cwd)
+    }
+
+    /// Where Claude keeps the transcript of its session.
+    pub(crate) fn transcript(&self) -> PathBuf {
+        let home = self.path(&format!("state/home/{}/.claude", self.spec.thread));
+        tinyclaw_engine::transcript_path(&home, &self.spec.cwd, &self.spec.id)
+    }
+
+    pub(crate) async fn knows(&self) -> bool {
+        self.engine.knows(&self.at(), &self.spec.id).await.unwrap()
+    }
+
+    pub(crate) async fn trace(&self, uuid: &str) -> Trace {
+        self.engine.trace(&self.at(), &self.spec.id, uuid).await.unwrap()
+    }
+
+    /// Waits until the transcript says so of a turn.
+    pub(crate) async fn until_traced(&self, uuid: &str, is_it: impl Fn(&Trace) -> bool) -> Trace {
+        for _ in 0..3000 {
+            let trace = self.trace(uuid).await;
+            if is_it(&trace) {
+                return trace;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the transcript never said so of turn {uuid}");
+    }
+
+    /// Moves the desk to another directory, its session with it.
+    pub(crate) async fn move_to(&mut self, dir: PathBuf) {
+        let here = self.engine.look(&Place::Here).unwrap();
+        assert!(here.copy_session(&self.at(), &dir, &self.spec.id).await.unwrap());
+        self.spec.cwd = dir;
     }
 
     pub(crate) fn request(&self, text: &str) -> TurnRequest {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tinyclaw_domain::Place;
 use tinyclaw_engine::{
-    Engine, Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, Leashed, TurnFailure,
-    TurnOutcome,
+    Advice, Engine, Exit, LaunchFuture, LaunchSpec, Launcher, Launchers, Leash, LeashHand, Leashed,
+    LocalLauncher, Look, OutOfReach, TurnFailure, TurnOutcome,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 use tokio::sync::mpsc;
@@ -15,7 +16,10 @@ use crate::desk::Desk;
 
 /// Starts nothing, and hands each process over to the test.
 #[derive(Debug)]
-struct ByHand(mpsc::UnboundedSender<Hand>);
+struct ByHand {
+    hands: mpsc::UnboundedSender<Hand>,
+    here: LocalLauncher,
+}
 
 /// A process, as its inside sees it.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ impl Launcher for ByHand {
         let (stdin, heard) = tokio::io::duplex(64 * 1024);
         let (says, stdout) = tokio::io::duplex(64 * 1024);
         let (held, leash) = Leash::pair();
-        let _ = self.0.send(Hand { heard: BufReader::new(heard).lines(), says, leash });
+        let _ = self.hands.send(Hand { heard: BufReader::new(heard).lines(), says, leash });
         let leashed = Leashed {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
@@ -38,6 +42,10 @@ impl Launcher for ByHand {
             leash: held,
         };
         Box::pin(async { Ok(leashed) })
+    }
+
+    fn look(&self) -> &dyn Look {
+        &self.here
     }
 }
 
@@ -86,7 +94,7 @@ impl Hand {
     }
 
     fn dies(self) {
-        let _ = self.leash.exit.send(Exit { code: Some(137), signal: None });
+        let _ = self.leash.exit.send(Ok(Exit { code: Some(137), signal: None }));
     }
 }
 
@@ -94,7 +102,8 @@ impl Hand {
 fn desk() -> (Desk, mpsc::UnboundedReceiver<Hand>) {
     let (to, hands) = mpsc::unbounded_channel();
     let mut desk = Desk::demo();
-    desk.engine = Engine::with_launcher(desk.config.clone(), Arc::new(ByHand(to)));
+    let launcher = Arc::new(ByHand { hands: to, here: LocalLauncher::of(&desk.config) });
+    desk.engine = Engine::with_launchers(desk.config.clone(), Launchers::here(launcher));
     (desk, hands)
 }
 
@@ -121,6 +130,28 @@ async fn a_turn_handed_to_a_dead_process_is_started_on_a_new_one_without_a_word(
     assert_eq!((&again["uuid"], &again["message"]), (&prompt["uuid"], &prompt["message"]));
     let end = turn.end().await.unwrap();
     assert_eq!((end.outcome, end.text.as_str()), (TurnOutcome::Answered, "2"));
+}
+
+/// What runs there may go on; nobody here knows. That is no crash, and no fault of the message.
+#[tokio::test]
+async fn a_turn_whose_place_goes_out_of_reach_says_so_and_not_that_it_crashed() {
+    let (desk, mut hands) = desk();
+    let turn = desk.ask("one");
+    let mut hand = next(&mut hands).await;
+    hand.gets_ready().await;
+    let prompt = hand.hears().await;
+    hand.echoes(&prompt).await;
+    let lost = OutOfReach {
+        place: Place::Devbox("api".parse().unwrap()),
+        why: "api:22 refuses connections".to_owned(),
+    };
+    let _ = hand.leash.exit.send(Err(lost.clone()));
+    let end = turn.end().await.unwrap();
+    let failure = TurnFailure::OutOfReach(lost.clone());
+    assert_eq!(failure.advice(), Advice::OutlastPlace(lost));
+    assert_eq!(failure.to_string(), "api is out of reach: api:22 refuses connections");
+    assert_eq!(end.outcome, TurnOutcome::Failed(failure));
+    assert!(end.sent);
 }
 
 /// What Claude has heard it may have begun: whether to ask again is not the engine's to say.
@@ -206,7 +237,7 @@ async fn a_line_of_an_unknown_type_is_counted_by_its_type() {
     }
     hand.answers("1").await;
     assert_eq!(turn.end().await.unwrap().text, "1");
-    let unknown = desk.engine.version().unknown;
+    let unknown = desk.engine.version(&Place::Here).unknown;
     assert_eq!((unknown["new_kind"], unknown["system/new_3"]), (40, 1));
     assert!(unknown.len() <= 33 && unknown["others"] > 1, "{unknown:?}");
 }

@@ -28,8 +28,7 @@ async fn what_a_desk_leaves_in_its_home_no_other_desk_meets() {
     if is_unconfined(&first) {
         return;
     }
-    let (session, transcript) = (desk.spec.id.clone(), desk.spec.cwd.clone());
-    let transcript = desk.engine.transcript(&desk.spec.thread, &transcript, &session);
+    let transcript = desk.transcript();
     assert!(transcript.starts_with(desk.path("state/home/7")) && transcript.is_file());
     let config = desk.path("state/home/7/.gitconfig");
     assert!(std::fs::read_to_string(&config).unwrap().contains("a@example.com"));
@@ -77,8 +76,7 @@ async fn a_session_of_the_home_that_all_shared_goes_on_in_the_desks_own() {
     assert_eq!(std::fs::read_to_string(&here).unwrap(), "before");
     assert!(here.with_file_name("link").symlink_metadata().is_err());
     assert!(old.is_file(), "it stays where it was, too");
-    let transcript = desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id);
-    assert!(transcript.starts_with(desk.path("state/home/7")));
+    assert!(desk.transcript().is_file(), "it is in the desk's own home");
 }
 
 #[tokio::test]

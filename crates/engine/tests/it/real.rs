@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use tinyclaw_domain::{Model, PermissionAnswer, PermissionMode};
+use tinyclaw_domain::{Model, PermissionAnswer, PermissionMode, Place};
 use tinyclaw_engine::{
     Advice, Auth, Content, Draft, Landlock, Mode, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome,
 };
@@ -27,7 +27,7 @@ async fn real_claude_answers_and_stays_warm() {
     assert_eq!(first.said, ["You said: hello"]);
     assert!(!first.resumed && first.sent);
     assert!(first.usage.input_tokens > 0 && first.usage.output_tokens > 0 && first.cost_usd > 0.0);
-    let ran = desk.engine.version();
+    let ran = desk.engine.version(&Place::Here);
     assert_eq!(ran.seen.as_deref(), Some(version()));
     assert!(ran.unknown.is_empty() || version() != ran.pinned, "{ran:?}");
 
@@ -43,14 +43,8 @@ async fn real_claude_answers_and_stays_warm() {
     assert!(asked[0].model.contains("sonnet") && asked[0].system.contains("desk seven"));
     assert!(asked.iter().all(|it| !it.tools.contains(&"AskUserQuestion".to_owned())));
     // Claude writes its transcript a moment after it has answered.
-    let text =
-        || match desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, &request.uuid)
-        {
-            Trace::Finished(reply) => Some(reply.text),
-            Trace::Unseen | Trace::Begun => None,
-        };
-    eventually("the transcript has it", || text().is_some()).await;
-    assert_eq!(text().unwrap(), "You said: hello");
+    let trace = desk.until_traced(&request.uuid, |it| matches!(it, Trace::Finished(_))).await;
+    assert!(matches!(trace, Trace::Finished(it) if it.text == "You said: hello"));
 }
 
 #[tokio::test]
@@ -180,10 +174,7 @@ async fn real_claude_resumes_what_another_process_began() {
     // A thread moves to another directory and takes its session along.
     let other = desk.path("other");
     std::fs::create_dir(&other).unwrap();
-    assert!(
-        desk.engine.copy_session(&desk.spec.thread, &desk.spec.cwd, &other, &desk.spec.id).unwrap()
-    );
-    desk.spec.cwd = other;
+    desk.move_to(other).await;
     assert!(desk.say("and here?").await.resumed);
     assert!(api.asked().last().unwrap().messages.contains("4711"));
 }
@@ -191,7 +182,7 @@ async fn real_claude_resumes_what_another_process_began() {
 #[tokio::test]
 async fn real_claude_names_a_session_it_does_not_know() {
     let (mut desk, _api) = real!();
-    let path = desk.engine.transcript(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id);
+    let path = desk.transcript();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "\n").unwrap();
     let end = desk.say("hello").await;
@@ -229,9 +220,9 @@ async fn real_claude_gives_up_a_wrong_key_at_once() {
     assert_eq!(failure(&end).advice(), Advice::PauseUntilLogin, "{end:?}");
     assert_eq!(end.text, "");
     eprintln!("401 was noticed after {:?}", begun.elapsed());
-    assert!(matches!(desk.engine.probe().await, Probe::NotReady(_)));
+    assert!(matches!(desk.engine.probe(&Place::Here).await, Probe::NotReady(_)));
     api.answer_always(None);
-    assert!(matches!(desk.engine.probe().await, Probe::Ready));
+    assert!(matches!(desk.engine.probe(&Place::Here).await, Probe::Ready));
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
     // The probes left no session behind.
     let projects = std::fs::read_dir(desk.path("state/home/7/.claude/projects")).unwrap();
@@ -250,7 +241,7 @@ async fn real_claude_fails_by_the_table() {
     let later = Advice::Outlast(Duration::from_secs(20));
     for (prompt, advice) in [
         ("[api: status 429]", minute),
-        ("[api: status 529]", later),
+        ("[api: status 529]", later.clone()),
         ("[api: status 500]", later),
         ("[api: status 400]", Advice::Report),
         ("[api: status 413]", Advice::Report),
@@ -358,9 +349,7 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     let lock = desk.lock();
     eventually("the tool runs", || alive(&lock).len() > 2).await;
     // It writes a moment behind what it does; killed before that, it knows nothing of the turn.
-    let trace =
-        || desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, &request.uuid);
-    eventually("the transcript knows the turn", || trace() == Trace::Begun).await;
+    desk.until_traced(&request.uuid, |it| *it == Trace::Begun).await;
     let claude = alive(&lock)
         .into_iter()
         .find(|it| {
@@ -372,7 +361,7 @@ async fn real_claude_is_killed_in_the_middle_of_a_tool() {
     let end = turn.end().await.unwrap();
     assert!(matches!(failure(&end), TurnFailure::Crashed { .. }), "{end:?}");
     eventually("no tool is left", || alive(&lock).is_empty()).await;
-    assert_eq!(trace(), Trace::Begun);
+    assert_eq!(desk.trace(&request.uuid).await, Trace::Begun);
     assert!(desk.say("[api: say back]").await.resumed);
 }
 
@@ -389,8 +378,7 @@ async fn real_claude_finishes_its_transcript_when_it_is_ended_right_after_its_la
             let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM);
         }
         eventually("everything is gone", || alive(&desk.lock()).is_empty()).await;
-        let trace =
-            desk.engine.trace(&desk.spec.thread, &desk.spec.cwd, &desk.spec.id, &request.uuid);
+        let trace = desk.trace(&request.uuid).await;
         assert!(matches!(&trace, Trace::Finished(it) if it.said == end.said), "{trace:?}");
     }
 }

@@ -3,3 +3,4 @@
 pub(crate) mod budget;
 pub(crate) mod notices;
 pub(crate) mod pause;
+mod places;

@@ -1,15 +1,17 @@
-//! Pauses and outages: while nobody can be answered, everything waits; people are told once, and once more when it is over.
+//! Pauses, outages and places out of reach: while nobody can be answered at a place, everything of that place waits; people
+//! are told once, and once more when it is over.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tinyclaw_domain::{Key, ThreadId};
+use tinyclaw_domain::{Key, Message, Place, ThreadId};
+use tinyclaw_engine::{Engine, OutOfReach};
 use tinyclaw_service::Vitals;
 use tinyclaw_service::settings::{Settings, Store};
 
 use crate::availability::notices::Notices;
-use crate::blocking::lock;
+pub(crate) use crate::availability::places::Paused;
+use crate::availability::places::Places;
 use crate::policy::failure::{Pause, Waited};
 
 /// The concern that no turn can run.
@@ -18,36 +20,23 @@ const ENGINE: &str = "engine";
 const OUTAGE: &str = "api";
 /// What a thread is told of while no turn can run.
 const PAUSE: &str = "pause";
+/// The concern that a place does not answer, and what a thread is told of it.
+const AWAY: &str = "out of reach";
+/// The concern that a leash does not promise everything.
+const LEASH: &str = "leash";
 /// An outage is worth a word from then on.
 const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(120);
+/// A link that is cut is mended within seconds, as a rule: before this nobody is told.
+const AWAY_TOLD_AFTER: Duration = Duration::from_secs(30);
 
-/// What was not tried again for so long is not waited for any more.
-const FAILED_KEPT: Duration = Duration::from_secs(48 * 3_600);
-
-/// A pause, and when to look whether it is over.
-#[derive(Debug, Clone)]
-pub(crate) struct Paused {
-    pub(crate) pause: Pause,
-    pub(crate) next_look: Instant,
-}
-
-/// Whether turns can run.
+/// Whether turns can run, place by place. Operators are told of this machine; of another place its own threads are, and
+/// `health/` says it.
 pub(crate) struct Availability {
     settings: Store<Settings>,
     vitals: Vitals,
     notices: Arc<Notices>,
-    /// Guards why no turn can run. Held for a look or a change, and nothing is locked within it.
-    paused: Mutex<Option<Paused>>,
-    /// Guards who could not be answered since when. Held for a look or a change, and nothing is locked within it.
-    outage: Mutex<Outage>,
-}
-
-/// When messages that could not be answered first failed, and when anybody was answered last.
-#[derive(Debug, Default)]
-struct Outage {
-    /// When each failed first, and how often since.
-    failed: HashMap<Key, (Instant, u32)>,
-    answered_at: Option<Instant>,
+    engine: Engine,
+    places: Places,
 }
 
 impl Availability {
@@ -56,67 +45,84 @@ impl Availability {
         settings: Store<Settings>,
         vitals: Vitals,
         notices: Arc<Notices>,
+        engine: Engine,
     ) -> Availability {
-        let (paused, outage) = (Mutex::default(), Mutex::default());
-        Availability { settings, vitals, notices, paused, outage }
+        Availability { settings, vitals, notices, engine, places: Places::default() }
     }
 
-    /// Why no turn can run, if none can.
-    pub(crate) fn paused(&self) -> Option<Paused> {
-        lock(&self.paused).clone()
+    /// Why no turn can run at a place, if none can.
+    pub(crate) fn paused(&self, place: &Place) -> Option<Paused> {
+        self.places.paused(place)
+    }
+
+    /// Every place where no turn can run.
+    pub(crate) fn all_paused(&self) -> Vec<(Place, Paused)> {
+        self.places.all_paused()
     }
 
     /// `Claude's plan limit is reached until 15:00.`
     pub(crate) fn sentence(&self, pause: &Pause) -> String {
-        match pause.until.and_then(|it| jiff::Timestamp::from_second(it as i64).ok()) {
-            Some(until) => {
-                let until = until.to_zoned(self.settings.current().office.timezone.clone());
-                format!("{} until {}.", pause.why, until.strftime("%H:%M"))
-            }
+        let at = pause.until.and_then(|it| jiff::Timestamp::from_second(it as i64).ok());
+        match at {
+            Some(until) => format!("{} until {}.", pause.why, self.clock_time(until)),
             None => format!("{}.", pause.why),
         }
     }
 
-    /// Stops asking Claude until it is over. Everything waits; each thread is told when it comes up.
-    pub(crate) fn pause(&self, pause: Pause) {
-        tracing::error!("no turn can run: {}", pause.why);
+    fn clock_time(&self, at: jiff::Timestamp) -> String {
+        let zone = self.settings.current().office.timezone.clone();
+        at.to_zoned(zone).strftime("%H:%M").to_string()
+    }
+
+    /// Stops asking the Claude of a place until it is over. Everything of that place waits; each thread is told when it
+    /// comes up.
+    pub(crate) fn pause(&self, place: &Place, pause: Pause) {
+        tracing::error!("no turn can run on {place}: {}", pause.why);
         let sentence = self.sentence(&pause);
-        self.vitals.block(ENGINE, sentence.clone());
-        self.notices
-            .concern(ENGINE, Some(format!("{sentence} What waits goes on by itself then.")));
-        // Whoever reads that needs not be told once more what waits for it.
-        self.notices.are_told(PAUSE);
-        let next_look = Instant::now() + pause.look_in;
-        *lock(&self.paused) = Some(Paused { pause, next_look });
+        if place.is_here() {
+            self.vitals.block(ENGINE, sentence.clone());
+            self.notices
+                .concern(ENGINE, Some(format!("{sentence} What waits goes on by itself then.")));
+            // Whoever reads that needs not be told once more what waits for it.
+            self.notices.are_told(PAUSE);
+        } else {
+            self.vitals.concern(&cause(ENGINE, place), Some(sentence));
+        }
+        self.places.pause(place, pause);
     }
 
     /// Looks again later.
-    pub(crate) fn look_again_in(&self, time: Duration) {
-        if let Some(paused) = lock(&self.paused).as_mut() {
-            paused.next_look = Instant::now() + time;
-        }
+    pub(crate) fn look_again_in(&self, place: &Place, time: Duration) {
+        self.places.look_again_in(place, time);
     }
 
-    /// Tells a thread, once, why its messages wait.
-    pub(crate) fn tell_of_pause(&self, thread: &ThreadId, text: &str) {
-        self.notices.say_once(thread, PAUSE, text);
+    /// Tells a thread of a place, once, why its messages wait.
+    pub(crate) fn tell_of_pause(&self, place: &Place, thread: &ThreadId, text: &str) {
+        self.notices.say_once(thread, &cause(PAUSE, place), text);
     }
 
     /// Turns run again, until the next one says otherwise. People are told when one was answered.
-    pub(crate) fn go_on(&self) {
-        if lock(&self.paused).take().is_some() {
-            tracing::info!("turns run again");
+    pub(crate) fn go_on(&self, place: &Place) {
+        if self.places.go_on(place) {
+            tracing::info!("turns run again on {place}");
         }
-        self.vitals.unblock(ENGINE);
+        if place.is_here() {
+            self.vitals.unblock(ENGINE);
+        } else {
+            self.vitals.concern(&cause(ENGINE, place), None);
+        }
     }
 
-    /// Whatever kept turns from being answered is over.
-    pub(crate) fn cured(&self) {
-        if lock(&self.paused).is_some() {
+    /// Whatever kept turns of a place from being answered is over.
+    pub(crate) fn cured(&self, place: &Place) {
+        if self.places.paused(place).is_some() {
             // The answer was on its way before.
             return;
         }
-        self.notices.forget_in_threads(&[PAUSE, OUTAGE]);
+        self.notices.forget_in_threads(&[&cause(PAUSE, place), &cause(OUTAGE, place)]);
+        if !place.is_here() {
+            return self.vitals.concern(&cause(OUTAGE, place), None);
+        }
         let is_told = self.notices.is_told(ENGINE);
         self.notices.concern(ENGINE, None);
         if is_told {
@@ -126,49 +132,100 @@ impl Availability {
         self.notices.concern(OUTAGE, None);
     }
 
-    /// A message could not be answered, maybe because nobody is: how long that has been so.
-    pub(crate) fn note_failure(&self, key: &Key) -> Waited {
-        let mut outage = lock(&self.outage);
-        let now = Instant::now();
-        // Who was stopped while it waited comes no more.
-        outage.failed.retain(|_, (first, _)| now - *first < FAILED_KEPT);
-        let answered_at = outage.answered_at;
-        let (first, tries) = outage.failed.entry(key.clone()).or_insert((now, 0));
-        *tries += 1;
-        Waited {
-            since: now - *first,
-            tries: *tries,
-            others_were_answered: answered_at.is_some_and(|it| it > *first),
-        }
+    /// A message could not be answered, maybe because nobody of its place is: how long that has been so.
+    pub(crate) fn note_failure(&self, place: &Place, key: &Key) -> Waited {
+        self.places.note_failure(place, key)
     }
 
-    /// Somebody was answered: whatever was out is back.
-    pub(crate) fn note_answered(&self, key: &Key) {
-        {
-            let mut outage = lock(&self.outage);
-            outage.failed.remove(key);
-            outage.answered_at = Some(Instant::now());
-        }
-        self.cured();
+    /// Somebody was answered: whatever was out at that place is back.
+    pub(crate) fn note_answered(&self, place: &Place, key: &Key) {
+        self.places.note_answered(place, key);
+        self.cured(place);
     }
 
     /// A message is not tried any more: nothing waits for it.
     pub(crate) fn forget(&self, key: &Key) {
-        lock(&self.outage).failed.remove(key);
+        self.places.forget(key);
     }
 
-    /// The API answers nobody. Told once it has lasted: it happens, and passes.
-    pub(crate) fn note_outage(&self, thread: &ThreadId, since: Duration, what: &str) {
+    /// The API answers nobody of a place. Told once it has lasted: it happens, and passes.
+    pub(crate) fn note_outage(
+        &self,
+        place: &Place,
+        thread: &ThreadId,
+        since: Duration,
+        what: &str,
+    ) {
         if since < OUTAGE_TOLD_AFTER {
             return;
         }
-        self.notices.concern(
-            OUTAGE,
-            Some(format!("{what} Messages wait and are tried until they are answered.")),
-        );
-        if !self.notices.operators().contains(thread) {
-            let text = format!("{what} This message is tried again until it is answered.");
-            self.notices.say_once(thread, OUTAGE, &text);
+        let all = format!("{what} Messages wait and are tried until they are answered.");
+        let is_operators = place.is_here() && self.notices.operators().contains(thread);
+        if place.is_here() {
+            self.notices.concern(OUTAGE, Some(all));
+        } else {
+            self.vitals.concern(&cause(OUTAGE, place), Some(all));
         }
+        if !is_operators {
+            let text = format!("{what} This message is tried again until it is answered.");
+            self.notices.say_once(thread, &cause(OUTAGE, place), &text);
+        }
+    }
+
+    /// A message waits because its place does not answer; its thread is told once that has lasted. When to try again, and
+    /// the words.
+    pub(crate) fn note_away(&self, message: &Message, err: &OutOfReach) -> (Duration, String) {
+        let OutOfReach { place, why } = err;
+        let away = self.places.lose(place);
+        let thread = &message.thread_id;
+        tracing::warn!(
+            thread.id = %thread, key = %message.key, away_s = away.since.as_secs(),
+            "message {} waits: {err}", message.key
+        );
+        let at = jiff::Timestamp::from_millisecond(away.at as i64).unwrap_or_default();
+        let what = format!("{place} is out of reach since {}: {why}.", self.clock_time(at));
+        let text = format!("{what} This message waits and is answered when {place} is back.");
+        if away.since >= AWAY_TOLD_AFTER {
+            self.vitals.concern(&cause(AWAY, place), Some(what));
+            self.notices.say_once(thread, &cause(AWAY, place), &text);
+        }
+        (away.after, text)
+    }
+
+    /// A place answered: whoever was told of the contrary may be told again another time. The first time it is asked what
+    /// its leash does not promise.
+    pub(crate) async fn note_reached(&self, place: &Place) {
+        let reached = self.places.reach(place);
+        if reached.was_away {
+            tracing::info!("{place} is in reach again");
+            self.vitals.concern(&cause(AWAY, place), None);
+            self.notices.forget_in_threads(&[&cause(AWAY, place)]);
+        }
+        if reached.is_first && !place.is_here() {
+            self.note_confinement(place).await;
+        }
+    }
+
+    /// Notes what the leash cannot promise of any Claude of a place.
+    pub(crate) async fn note_confinement(&self, place: &Place) {
+        let Ok(look) = self.engine.look(place) else { return };
+        match look.unconfined(place).await {
+            Ok(unkept) => self.vitals.concern(&cause(LEASH, place), unkept),
+            Err(err) => tracing::warn!("what the leash on {place} promises is not known: {err}"),
+        }
+    }
+
+    /// Whether a place did not answer when it was asked last.
+    pub(crate) fn is_away(&self, place: &Place) -> bool {
+        self.places.is_away(place)
+    }
+}
+
+/// Under which name something is a concern of a place.
+fn cause(what: &str, place: &Place) -> String {
+    match place {
+        Place::Here => what.to_owned(),
+        Place::Devbox(name) => format!("{what}, devbox {name}"),
+        Place::Env(name) => format!("{what}, environment {name}"),
     }
 }

@@ -41,7 +41,7 @@ impl Commands {
         // Who renames a topic sees that it has another name.
         let is_silent =
             message.source == Source::System || matches!(command, Command::Rename { .. });
-        let said = match self.desks.get_or_open(id, message.topic_name.as_deref()) {
+        let said = match self.desks.get_or_open(id, message.topic_name.as_deref()).await {
             Ok(thread) => self.obey(id, &thread, command).await,
             Err(err) => Err(match err.downcast::<ThreadsError>() {
                 Ok(err) => Refusal::Threads(err),

@@ -2,10 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use tinyclaw_disk::foreign::ForeignError;
 use tinyclaw_domain::{Thread, ThreadId};
-use tinyclaw_engine::Overlap;
+use tinyclaw_engine::{Desk, LookError, Overlap};
 
-use crate::blocking::on_disk;
 use crate::commands::{Commands, Refusal};
 use crate::desks::{Desks, directories};
 
@@ -17,18 +17,28 @@ impl Commands {
         dir: &str,
         is_admin: bool,
     ) -> Result<String, Refusal> {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let asked = match dir.strip_prefix("~/") {
-            Some(rest) => Path::new(&home).join(rest),
-            None => Path::new(&thread.cwd).join(dir),
-        };
         let refused = |why: String| Refusal::Plain(format!("{why} Nothing was changed."));
-        let there = asked.canonicalize().map_err(|_| {
-            refused(format!("There is no directory `{}`.", plain(&asked).display()))
-        })?;
-        if !there.is_dir() {
-            return Err(refused(format!("`{}` is not a directory.", there.display())));
+        let now = Desk::of(id, thread);
+        let place = &now.place;
+        if !place.is_here() && !is_admin {
+            return Err(refused(format!("Only admins may choose a directory on {place}.")));
         }
+        let asked = match dir.strip_prefix("~/") {
+            Some(rest) if place.is_here() => {
+                Path::new(&std::env::var("HOME").unwrap_or_default()).join(rest)
+            }
+            _ => now.dir.join(dir),
+        };
+        let look = self.engine.look(place).map_err(|err| refused(format!("{err}.")))?;
+        let there = look.real_dir(&now.with_dir(&asked)).await.map_err(|err| {
+            refused(match err {
+                LookError::Foreign(ForeignError::NotAFolder(there)) => {
+                    format!("`{}` is not a directory.", there.display())
+                }
+                LookError::OutOfReach(err) => format!("{err}."),
+                _ => format!("There is no directory `{}`.", plain(&asked).display()),
+            })
+        })?;
         let settings = self.settings.current();
         let roots: Vec<PathBuf> =
             settings.office.roots().filter_map(|it| it.canonicalize().ok()).collect();
@@ -40,8 +50,9 @@ impl Commands {
                 roots.join(", ")
             )));
         }
-        self.engine.check_cwd(&there).map_err(|err| refused(format!("{err}.")))?;
-        let shared = on_disk(|| shared(&self.desks, id, &there));
+        let new = now.with_dir(&there);
+        look.check_dir(&new).await.map_err(|err| refused(format!("{err}.")))?;
+        let shared = shared(&self.desks, &new).await.map_err(|err| refused(format!("{err}.")))?;
         if let Some(with) = shared.as_ref().filter(|_| !is_admin) {
             return Err(refused(format!(
                 "`{}` {with}; an admin may go there all the same.",
@@ -49,13 +60,10 @@ impl Commands {
             )));
         }
         let kept = match &thread.session_id {
-            Some(session) => {
-                on_disk(|| self.engine.copy_session(id, Path::new(&thread.cwd), &there, session))
-                    .unwrap_or(false)
-            }
+            Some(session) => look.copy_session(&now, &there, session).await.unwrap_or(false),
             None => true,
         };
-        let cwd = there.display().to_string();
+        let cwd = new.to_string();
         if let Some(session) = thread.session_id.as_ref().filter(|_| !kept) {
             self.sessions.order_summary(id, session);
         }
@@ -79,15 +87,15 @@ impl Commands {
 }
 
 /// With whom a folder would be shared, as words that follow its name.
-fn shared(desks: &Desks, id: &ThreadId, there: &Path) -> Option<String> {
-    let with = directories::neighbours(desks, id, there);
+async fn shared(desks: &Desks, there: &Desk) -> Result<Option<String>, LookError> {
+    let with = directories::neighbours(desks, there).await?;
     let named: Vec<String> =
         with.iter().take(3).map(|it| format!("thread {} ({})", it.id, it.name)).collect();
     let more = match with.len().saturating_sub(3) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    match with.first().map(|it| it.overlap) {
+    Ok(match with.first().map(|it| it.overlap) {
         _ if directories::holds_all(desks, there) => {
             Some("holds the folders of all threads".to_owned())
         }
@@ -95,7 +103,7 @@ fn shared(desks: &Desks, id: &ThreadId, there: &Path) -> Option<String> {
         Some(Overlap::Around) => Some(format!("holds the folder of {}{more}", named.join(", "))),
         Some(Overlap::Inside) => Some(format!("lies in the folder of {}{more}", named.join(", "))),
         Some(_) => Some(format!("is the folder of {}{more}", named.join(", "))),
-    }
+    })
 }
 
 /// A path without `..` in it, for messages about paths that do not exist.

@@ -20,10 +20,12 @@ impl Commands {
             PermissionMode::AcceptEdits => "edits without asking",
             PermissionMode::Bypass => "does everything without asking",
         };
-        let engine = self
-            .availability
-            .paused()
-            .map_or_else(|| "ready".to_owned(), |it| self.availability.sentence(&it.pause));
+        let (place, _) = thread.place();
+        let engine = match self.availability.paused(&place) {
+            Some(paused) => self.availability.sentence(&paused.pause),
+            None if self.availability.is_away(&place) => format!("{place} is out of reach"),
+            None => "ready".to_owned(),
+        };
         format!(
             "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- session: `{session}`\n- waiting: {waiting}\n- today: {} answers, ${:.2}\n- engine: {engine}",
             thread.name, thread.cwd, spent.turns, spent.usd

@@ -30,9 +30,10 @@ fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
     state.files(thread).join(FILE)
 }
 
-/// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none.
+/// Writes a thread's capability anew. Without a signing secret, or for a thread without a repository, there is none;
+/// nor for one of another place, where nobody is told of this machine's files.
 pub(crate) fn renew(desks: &Desks, id: &ThreadId, thread: &Thread) {
-    if let Some(repo) = &thread.repo {
+    if let Some(repo) = thread.repo.as_ref().filter(|_| thread.place().0.is_here()) {
         write(desks, id, repo);
     }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tinyclaw_disk::foreign;
-use tinyclaw_domain::ThreadId;
-use tinyclaw_engine::Confined;
+use tinyclaw_domain::{Place, ThreadId};
+use tinyclaw_engine::{Confined, Desk};
 
-use crate::blocking::on_disk;
 use crate::desks::directories;
 use crate::desks::mirror::{self, last_word};
 use crate::desks::repo::parse;
@@ -71,15 +70,22 @@ pub(crate) async fn checkout(
 ) -> Result<Checkout, String> {
     let repo = parse(repo)?;
     let full_name = repo.full_name();
-    let now = desks.get(thread);
-    if let Some(now) = now.filter(|it| it.repo.as_deref() == Some(&*full_name))
-        && desks.engine.check_cwd(Path::new(&now.cwd)).is_ok()
-    {
-        return Ok(Checkout { path: now.cwd.into(), remark: String::new() });
+    let look = desks.engine.look(&Place::Here).map_err(|err| format!("{err}."))?;
+    if let Some(now) = desks.get(thread) {
+        let desk = Desk::of(thread, &now);
+        if !desk.place.is_here() {
+            return Err(format!(
+                "This thread works on {}: clone `{full_name}` there, and /dir PATH goes to it.",
+                desk.place
+            ));
+        }
+        if now.repo.as_deref() == Some(&*full_name) && look.check_dir(&desk).await.is_ok() {
+            return Ok(Checkout { path: desk.dir, remark: String::new() });
+        }
     }
     // Cloned or not: whoever may not have the repository is told now.
     let mirror = mirror::refresh(desks, thread, &repo).await?;
-    let folder = on_disk(|| directories::own(desks, thread)).map_err(|err| format!("{err:#}."))?;
+    let folder = directories::own(desks, thread).await.map_err(|err| format!("{err:#}."))?;
     let below = Path::new(repo.owner).join(repo.name);
     let is_shared =
         desks.all().iter().any(|(id, it)| id != thread && it.repo.as_deref() == Some(&*full_name));
@@ -109,18 +115,20 @@ pub(crate) async fn checkout(
     }
     is_there().map_err(|err| format!("`{full_name}` cannot be used: {err}."))?;
     let path = folder.join(below);
-    desks.engine.check_cwd(&path).map_err(|err| format!("{err}."))?;
+    look.check_dir(&Desk::here(thread, &path)).await.map_err(|err| format!("{err}."))?;
     Ok(Checkout { path, remark })
 }
 
-/// Gives a thread whose folder is a worktree of another desk's repository a repository of its own, files untouched.
-pub(crate) async fn part(desks: &Desks, thread: &ThreadId, cwd: &Path, full_name: &str) {
+/// Gives a thread of this machine whose folder is a worktree of another desk's repository a repository of its own, files
+/// untouched.
+pub(crate) async fn part(desks: &Desks, desk: &Desk, full_name: &str) {
+    let (thread, cwd) = (&desk.thread, &desk.dir);
     let Ok(repo) = parse(full_name) else { return };
     let settings = desks.settings.current();
     let first = settings.office.workspace.join(repo.owner).join(repo.name);
     let name = format!("{}.{thread}", repo.name);
     // Where worktrees were put, and nothing that an agent could have named.
-    if cwd != first.with_file_name(&name) || cwd.join(".git").is_dir() {
+    if *cwd != first.with_file_name(&name) || cwd.join(".git").is_dir() {
         return;
     }
     let common = first.join(".git");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::{PermissionMode, Thread, ThreadId, ThreadStatus};
-use tinyclaw_engine::{Overlap, overlap};
+use tinyclaw_engine::{Desk, LookError, OutOfReach, Overlap, overlap};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Permission;
 
@@ -31,38 +31,49 @@ pub(crate) struct Neighbour {
     pub(crate) overlap: Overlap,
 }
 
-/// The desks whose folders this one would share.
-pub(crate) fn neighbours(desks: &Desks, thread: &ThreadId, folder: &Path) -> Vec<Neighbour> {
-    let others = desks.all().into_iter().filter(|it| it.0 != *thread);
-    let found = others.map(|(id, it)| Neighbour {
-        overlap: overlap(folder, Path::new(&it.cwd)),
-        id,
-        name: it.name,
+/// The desks of the same place whose folders this one would share.
+pub(crate) async fn neighbours(desks: &Desks, desk: &Desk) -> Result<Vec<Neighbour>, LookError> {
+    let all = desks.all().into_iter().filter(|it| it.0 != desk.thread);
+    let there = all.filter_map(|(id, it)| {
+        let (place, dir) = it.place();
+        (place == desk.place).then_some(((id, it.name), dir))
     });
-    found.filter(|it| it.overlap != Overlap::Apart).collect()
+    let (others, dirs): (Vec<_>, Vec<PathBuf>) = there.unzip();
+    let overlaps = desks.engine.look(&desk.place)?.overlaps(desk, &dirs).await?;
+    let found = others.into_iter().zip(overlaps).map(|((id, name), overlap)| Neighbour {
+        id,
+        name,
+        overlap,
+    });
+    Ok(found.filter(|it| it.overlap != Overlap::Apart).collect())
 }
 
-/// Whether this folder is the one that all desks' folders are made in, or holds it.
-pub(crate) fn holds_all(desks: &Desks, folder: &Path) -> bool {
+/// Whether this is the folder of this machine that all desks' folders are made in, or holds it.
+pub(crate) fn holds_all(desks: &Desks, desk: &Desk) -> bool {
     let settings = desks.settings.current();
-    [settings.office.default_cwd(), &settings.office.workspace]
-        .into_iter()
-        .any(|it| matches!(overlap(folder, it), Overlap::Same | Overlap::Around))
+    let made_in = [settings.office.default_cwd(), &settings.office.workspace];
+    let holds = |it: &PathBuf| matches!(overlap(&desk.dir, it), Overlap::Same | Overlap::Around);
+    desk.place.is_here() && on_disk(|| made_in.into_iter().any(holds))
 }
 
 impl Desks {
     /// A thread, made on its first message with a folder of its own.
-    pub(crate) fn get_or_open(&self, id: &ThreadId, name: Option<&str>) -> anyhow::Result<Thread> {
+    pub(crate) async fn get_or_open(
+        &self,
+        id: &ThreadId,
+        name: Option<&str>,
+    ) -> anyhow::Result<Thread> {
         if let Some(thread) = self.get(id) {
             return Ok(thread);
         }
         let settings = self.settings.current();
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
-            cwd: on_disk(|| own(self, id))?.display().to_string(),
+            cwd: own(self, id).await?.display().to_string(),
             session_id: None,
             model: None,
             pin: None,
+            env: None,
             permission_mode: match settings.engine.permission {
                 Permission::Ask => PermissionMode::Ask,
                 Permission::AcceptEdits => PermissionMode::AcceptEdits,
@@ -90,8 +101,8 @@ fn default_name(id: &ThreadId) -> String {
     }
 }
 
-/// A thread's own folder, made if it is not there: called as the thread, in the folder for new threads.
-pub(super) fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
+/// A thread's own folder on this machine, made if it is not there: called as the thread, in the folder for new threads.
+pub(super) async fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
     let settings = desks.settings.current();
     // By its own name: a folder behind a link is given to nobody.
     let base = settings.office.default_cwd();
@@ -100,7 +111,7 @@ pub(super) fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
     for count in 1..=NAMES_MAX {
         let name = if count == 1 { thread.to_string() } else { format!("{thread}-{count}") };
         let path = base.join(&name);
-        match foreign::make_dir_below(base, Path::new(&name), 0o777) {
+        match on_disk(|| foreign::make_dir_below(base, Path::new(&name), 0o777)) {
             Ok(_) => {}
             // Somebody put something else there, when the folder was everybody's.
             Err(ForeignError::Link(_) | ForeignError::NotAFolder(_)) => continue,
@@ -108,9 +119,9 @@ pub(super) fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
         }
         // Who has a folder around this one has the folder of all: by an admin's word, or until `settle` moves them, too;
         // who could not be moved is asked nothing (`has_too_much`).
-        let is_taken =
-            neighbours(desks, thread, &path).iter().any(|it| it.overlap != Overlap::Inside);
-        if !is_taken && overlap(&path, desks.state.root()) == Overlap::Apart {
+        let there = neighbours(desks, &Desk::here(thread, &path)).await?;
+        let is_taken = there.iter().any(|it| it.overlap != Overlap::Inside);
+        if !is_taken && on_disk(|| overlap(&path, desks.state.root())) == Overlap::Apart {
             return Ok(path);
         }
     }
@@ -119,18 +130,24 @@ pub(super) fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
 
 /// Whether a thread has the folder of all desks without an admin's word: it could not be moved out, or a person wrote it
 /// into `threads.json`. Nothing is asked there.
-pub(super) fn has_too_much(desks: &Desks, thread: &Thread) -> bool {
-    !thread.extra.contains_key(BY_ADMIN) && holds_all(desks, Path::new(&thread.cwd))
+pub(super) fn has_too_much(desks: &Desks, desk: &Desk, thread: &Thread) -> bool {
+    !thread.extra.contains_key(BY_ADMIN) && holds_all(desks, desk)
 }
 
-/// Whether the thread's folder may be granted to its Claude, or why not.
-pub(crate) fn may_work(desks: &Desks, thread: &Thread) -> Result<(), String> {
-    let cwd = Path::new(&thread.cwd);
-    desks.engine.check_cwd(cwd).map_err(|err| err.to_string())?;
-    if has_too_much(desks, thread) {
-        return Err(format!("{} holds the folders of all threads", cwd.display()));
+/// Why the thread's folder may not be granted to its Claude; `None` when it may.
+pub(crate) async fn not_granted(
+    desks: &Desks,
+    desk: &Desk,
+    thread: &Thread,
+) -> Result<Option<String>, OutOfReach> {
+    match desks.engine.look(&desk.place)?.check_dir(desk).await {
+        Ok(()) if has_too_much(desks, desk, thread) => {
+            Ok(Some(format!("{desk} holds the folders of all threads")))
+        }
+        Ok(()) => Ok(None),
+        Err(LookError::OutOfReach(err)) => Err(err),
+        Err(err) => Ok(Some(err.to_string())),
     }
-    Ok(())
 }
 
 /// What a thread's Claude is told once after its thread was moved.

@@ -1,14 +1,13 @@
 //! Before anybody works: every desk in a folder that it may have, and in a repository of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tinyclaw_disk::foreign;
-use tinyclaw_domain::{Thread, ThreadId};
-use tinyclaw_engine::Overlap;
+use tinyclaw_domain::{Place, Thread};
+use tinyclaw_engine::{Desk, Overlap};
 
-use crate::blocking::on_disk;
 use crate::desks::checkout;
-use crate::desks::directories::{BY_ADMIN, MOVED_FROM, has_too_much, neighbours, own};
+use crate::desks::directories::{BY_ADMIN, MOVED_FROM, Neighbour, has_too_much, neighbours, own};
 use crate::desks::threads::Desks;
 
 /// What Claude and the clock read at the top of a folder goes along when a desk is moved.
@@ -17,61 +16,69 @@ const TAKEN_ALONG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Gives every thread that would get more than a desk may have a folder of its own, and every one in
 /// another desk's repository a repository of its own. What cannot be moved stays, and its turns are refused by name.
+/// Desks of other places are left alone.
 pub(crate) async fn settle(desks: &Desks) {
-    for (id, mut thread) in desks.all() {
-        if let Some(real) = on_disk(|| unlinked(desks, &id, &thread)) {
-            match desks.change(&id, |it| it.cwd = real.clone()) {
-                Ok(_) => thread.cwd = real,
-                Err(err) => {
-                    tracing::error!(thread.id = %id, "thread {id} stays in {}: {err}", thread.cwd)
-                }
+    for (id, thread) in desks.all() {
+        let mut desk = Desk::of(&id, &thread);
+        if !desk.place.is_here() {
+            continue;
+        }
+        if let Some(real) = unlinked(desks, &desk).await {
+            let cwd = real.display().to_string();
+            match desks.change(&id, |it| it.cwd = cwd) {
+                Ok(_) => desk.dir = real,
+                Err(err) => tracing::error!(thread.id = %id, "thread {id} stays in {desk}: {err}"),
             }
         }
-        let cwd = Path::new(&thread.cwd);
-        if on_disk(|| must_move(desks, &id, &thread)) {
-            if let Err(err) = on_disk(|| move_out(desks, &id, &thread)) {
-                tracing::error!(thread.id = %id, "thread {id} stays in {}: {err:#}", cwd.display());
+        if must_move(desks, &desk, &thread).await {
+            if let Err(err) = move_out(desks, &desk, &thread).await {
+                tracing::error!(thread.id = %id, "thread {id} stays in {desk}: {err:#}");
             }
         } else if let Some(repo) = &thread.repo {
-            checkout::part(desks, &id, cwd, repo).await;
+            checkout::part(desks, &desk, repo).await;
         }
     }
 }
 
 /// The folder's own name, when the thread's entry names it by way of a link and no other desk is met there.
-fn unlinked(desks: &Desks, id: &ThreadId, thread: &Thread) -> Option<String> {
-    let cwd = Path::new(&thread.cwd);
-    let real = cwd.canonicalize().ok().filter(|it| it != cwd)?;
-    let is_free = neighbours(desks, id, &real).is_empty() && desks.engine.check_cwd(&real).is_ok();
-    is_free.then(|| real.display().to_string())
+async fn unlinked(desks: &Desks, desk: &Desk) -> Option<PathBuf> {
+    let look = desks.engine.look(&desk.place).ok()?;
+    let real = look.real_dir(desk).await.ok().filter(|it| *it != desk.dir)?;
+    let desk = desk.with_dir(&real);
+    let is_free = neighbours(desks, &desk).await.is_ok_and(|it| it.is_empty())
+        && look.check_dir(&desk).await.is_ok();
+    is_free.then_some(real)
 }
 
-fn must_move(desks: &Desks, id: &ThreadId, thread: &Thread) -> bool {
-    let cwd = Path::new(&thread.cwd);
+async fn must_move(desks: &Desks, desk: &Desk, thread: &Thread) -> bool {
+    let Ok(look) = desks.engine.look(&desk.place) else { return false };
     // One that is not there is not granted; its turns say so.
-    if !cwd.is_dir() {
+    if look.real_dir(desk).await.is_err() {
         return false;
     }
-    if desks.engine.check_cwd(cwd).is_err() {
+    if look.check_dir(desk).await.is_err() || has_too_much(desks, desk, thread) {
         return true;
     }
-    let holds = || neighbours(desks, id, cwd).iter().any(|it| it.overlap == Overlap::Around);
-    has_too_much(desks, thread) || (!thread.extra.contains_key(BY_ADMIN) && holds())
+    let is_around = |it: &Neighbour| it.overlap == Overlap::Around;
+    !thread.extra.contains_key(BY_ADMIN)
+        && neighbours(desks, desk).await.is_ok_and(|it| it.iter().any(is_around))
 }
 
-fn move_out(desks: &Desks, id: &ThreadId, thread: &Thread) -> anyhow::Result<()> {
-    let old = Path::new(&thread.cwd);
-    let new = own(desks, id)?;
+/// Gives a thread of this machine a folder of its own, and its session with it.
+async fn move_out(desks: &Desks, old: &Desk, thread: &Thread) -> anyhow::Result<()> {
+    let id = &old.thread;
+    let new = own(desks, id).await?;
+    let look = desks.engine.look(&Place::Here)?;
     if let Some(session) = &thread.session_id
-        && let Err(err) = desks.engine.copy_session(id, old, &new, session)
+        && let Err(err) = look.copy_session(old, &new, session).await
     {
         tracing::warn!(thread.id = %id, "thread {id} begins a new session in {}: {err}", new.display());
     }
     // Not out of the state: what lies there is no desk's.
-    if desks.engine.check_cwd(old).is_ok() {
+    if look.check_dir(old).await.is_ok() {
         for name in TAKEN_ALONG {
             let name = Path::new(name);
-            if let Ok(bytes) = foreign::read_below(old, name, TAKEN_ALONG_BYTES_MAX)
+            if let Ok(bytes) = look.get(old, name, TAKEN_ALONG_BYTES_MAX).await
                 && foreign::open_below(&new, name).is_err_and(|it| it.is_missing())
                 && let Err(err) = foreign::replace_below(&new, name, &bytes, 0o644)
             {
@@ -79,7 +86,7 @@ fn move_out(desks: &Desks, id: &ThreadId, thread: &Thread) -> anyhow::Result<()>
             }
         }
     }
-    let (from, to) = (thread.cwd.clone(), new.display().to_string());
+    let (from, to) = (old.to_string(), new.display().to_string());
     desks.change(id, |it| {
         it.cwd = to.clone();
         it.extra.insert(MOVED_FROM.to_owned(), from.clone().into());

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use tinyclaw_domain::{ButtonPress, ReplyButton};
-use tinyclaw_engine::{Advice, TurnFailure, Watchdog};
+use tinyclaw_domain::{ButtonPress, Place, ReplyButton};
+use tinyclaw_engine::{Advice, OutOfReach, TurnFailure, Watchdog};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
 use tinyclaw_service::{conceal, words};
 
@@ -55,8 +55,10 @@ pub(crate) enum Unanswered {
     Retry { after: Duration, tell: String },
     /// Tried again after a while, as long as nobody is answered; does not count.
     Outlast { after: Duration, since: Duration, what: String, tell: String },
-    /// No turn can run at all; the message waits until one can. Does not count.
+    /// No turn can run at its place; the message waits until one can. Does not count.
     Pause(Pause),
+    /// Its place does not answer; the message waits until it does. Does not count.
+    Unreached(OutOfReach),
     /// It cannot be asked at the moment. Does not count.
     Wait(Duration),
     /// Given up, with what people are told.
@@ -65,7 +67,7 @@ pub(crate) enum Unanswered {
     PutBack,
 }
 
-/// Why no turn can run at all, and until when.
+/// Why no turn can run at a place, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pause {
     /// In words for a person: "Claude's plan limit is reached".
@@ -90,6 +92,8 @@ pub(crate) struct Waited {
 /// A failed turn, and what matters about its message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case<'a> {
+    /// Where Claude ran.
+    pub(crate) place: &'a Place,
     pub(crate) failure: &'a TurnFailure,
     /// Which attempt at the message this was, counted from one.
     pub(crate) attempt: u32,
@@ -119,8 +123,12 @@ pub(crate) fn judge(case: &Case<'_>) -> Remedy {
         Advice::BackOff(least) => retry(case, &what, least, ATTEMPTS_MAX),
         Advice::BackOffTwice(least) => retry(case, &what, least, GARBLED_MAX + 1),
         Advice::Outlast(least) => outlast(case, &what, least),
+        Advice::OutlastPlace(err) => Remedy::Leave(Unanswered::Unreached(err)),
         Advice::PauseUntilLogin => pause(Pause {
-            why: "Claude is not logged in; run `tinyclaw setup claude`".to_owned(),
+            why: match case.place {
+                Place::Here => "Claude is not logged in; run `tinyclaw setup claude`".to_owned(),
+                place => format!("Claude on {place} is not logged in; there: claude, /login"),
+            },
             until: None,
             look_in: LOOK_AFTER_LOGIN,
             is_proven_by_start: true,
@@ -130,16 +138,17 @@ pub(crate) fn judge(case: &Case<'_>) -> Remedy {
                 TurnFailure::PlanLimit { .. } => "Claude's plan limit is reached",
                 _ => "The API's rate limit is reached",
             };
+            let why = format!("{why}{}", on(case.place));
             let wait = until.map_or(LIMIT_WINDOW_S, |it| it.saturating_sub(case.now_s).max(1));
             pause(Pause {
-                why: why.to_owned(),
+                why,
                 until,
                 look_in: Duration::from_secs(wait).min(LIMIT_LOOK_MAX),
                 is_proven_by_start: false,
             })
         }
         Advice::OutOfOrder => pause(Pause {
-            why: format!("Claude cannot be started ({what})"),
+            why: format!("Claude cannot be started{} ({what})", on(case.place)),
             until: None,
             look_in: LOOK_AFTER_LOGIN,
             is_proven_by_start: true,
@@ -161,6 +170,11 @@ pub(crate) fn judge(case: &Case<'_>) -> Remedy {
         },
         Advice::PutBack => Remedy::Leave(Unanswered::PutBack),
     }
+}
+
+/// Where that is, after words about Claude, unless it is where everybody expects it.
+fn on(place: &Place) -> String {
+    if place.is_here() { String::new() } else { format!(" on {place}") }
 }
 
 fn pause(pause: Pause) -> Remedy {
@@ -194,7 +208,7 @@ fn outlast(case: &Case<'_>, what: &str, least: Duration) -> Remedy {
     Remedy::Leave(Unanswered::Outlast {
         after,
         since,
-        what: format!("Claude has not answered for {}: {what}.", minutes(since)),
+        what: format!("Claude{} has not answered for {}: {what}.", on(case.place), minutes(since)),
         tell: format!(
             "Claude did not answer: {what}. Trying again in {} s, {} try.",
             after.as_secs(),
@@ -251,8 +265,9 @@ mod tests {
     const ALONE: Waited = Waited { since: Duration::ZERO, tries: 1, others_were_answered: false };
 
     fn case(failure: &TurnFailure) -> Case<'_> {
+        let place = &Place::Here;
         let (attempt, is_default_model, waited, chance) = (1, false, ALONE, 0.0);
-        Case { failure, attempt, is_default_model, waited, now_s: NOW_S, chance }
+        Case { place, failure, attempt, is_default_model, waited, now_s: NOW_S, chance }
     }
 
     /// What is done, and on the next line what people read.
@@ -378,6 +393,33 @@ mod tests {
             Closing: PutBack
             Other: tell []
             Claude did not answer: Something broke.
+        "#]].assert_eq(&rows.collect::<String>());
+    }
+
+    /// A machine elsewhere has a login, limits and words of its own, and a way to it that can be cut.
+    #[test]
+    fn what_fails_elsewhere_is_told_of_that_place() {
+        let api = Place::Devbox("api".parse().unwrap());
+        let why = "api:22 refuses connections".to_owned();
+        let all = [
+            TurnFailure::OutOfReach(OutOfReach { place: api.clone(), why }),
+            TurnFailure::NotLoggedIn { status: Some(401) },
+            TurnFailure::PlanLimit { resets_at: Some(NOW_S + 30) },
+            TurnFailure::Unavailable { status: Some(529), garbled: false },
+            TurnFailure::NotStarted { detail: "Something broke.".to_owned(), lasting: true },
+        ];
+        let rows = all.iter().map(|it| told(judge(&Case { place: &api, ..case(it) })) + "\n");
+        expect![[r#"
+            Unreached(OutOfReach { place: Devbox(DevboxName(api)), why: "api:22 refuses connections" })
+            pause until None, look in 60s, by a start: true
+            Claude on api is not logged in; there: claude, /login
+            pause until Some(1000030), look in 30s, by a start: false
+            Claude's plan limit is reached on api
+            outlast for 20 s
+            Claude did not answer: overloaded (529). Trying again in 20 s, 2nd try.
+            Claude on api has not answered for a minute: overloaded (529).
+            pause until None, look in 60s, by a start: true
+            Claude cannot be started on api (it could not be started: Something broke)
         "#]].assert_eq(&rows.collect::<String>());
     }
 

@@ -1,6 +1,6 @@
 //! The service's numbers, as `/metrics` and `health/` tell them, and what of them an operator must know.
 
-use tinyclaw_domain::ThreadId;
+use tinyclaw_domain::{Place, ThreadId};
 
 use crate::blocking::on_disk;
 use crate::schedule::clock::Clock;
@@ -17,7 +17,7 @@ pub(super) fn tell(clock: &Clock) {
     clock.vitals.set("claudeProcesses", clock.engine.processes());
     let spent = clock.budgets.of_office();
     clock.vitals.set("costTodayUsd", spent.usd);
-    let claude = clock.engine.version();
+    let claude = clock.engine.version(&Place::Here);
     if let Some(version) = claude.seen {
         clock.vitals.set("claudeVersion", version);
         clock.vitals.set("claudeTested", claude.pinned);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::blocking::on_disk;
 use crate::schedule::clock::Clock;
 use crate::schedule::{broker, daily_reset, engine, heartbeats, housekeeping, numbers, reload};
 
@@ -41,7 +40,7 @@ impl Clock {
             daily_reset::order(self);
         }
         if due.is("beats", Duration::from_secs(10)) {
-            on_disk(|| heartbeats::beat(self));
+            heartbeats::beat(self).await;
         }
         if due.is("jobs", Duration::from_secs(600)) {
             housekeeping::of_jobs(self, SystemTime::now());

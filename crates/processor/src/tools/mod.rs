@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use tinyclaw_domain::{Message, StateDir, Thread, ThreadId};
-use tinyclaw_engine::ToolSpec;
+use tinyclaw_engine::{Engine, ToolSpec};
 use tinyclaw_memory::Memory;
 use tinyclaw_service::settings::{Settings, Store};
 
@@ -19,11 +19,12 @@ use crate::config::now;
 use crate::desks::{Desks, may_read_others};
 use crate::tools::outbox::Outbox;
 
-/// What the tools look at. They change nothing but the turn's [`Outbox`] and the thread's notes.
+/// What the tools look at. They change nothing but the turn's [`Outbox`], the thread's notes, and its folder of files.
 pub(crate) struct Tools {
     pub(crate) state: StateDir,
     pub(crate) settings: Store<Settings>,
     pub(crate) memory: Memory,
+    pub(crate) engine: Engine,
     pub(crate) desks: Arc<Desks>,
     pub(crate) notices: Arc<Notices>,
 }
@@ -37,7 +38,7 @@ impl Tools {
     }
 
     /// Answers one call. An error is for Claude to read, and says what would work.
-    pub(crate) fn call(
+    pub(crate) async fn call(
         &self,
         message: &Message,
         thread: &Thread,
@@ -54,7 +55,7 @@ impl Tools {
             "send_message" => self.send_message(message, thread, outbox, input, text("message")?),
             "list_threads" => Ok(self.list_threads(&message.thread_id, self.may_read(thread))),
             "read_thread" => self.read_thread(message, thread, input),
-            "send_file" => send_file::send_file(thread, outbox, text("path")?),
+            "send_file" => self.send_file(message, thread, outbox, text("path")?).await,
             "note" => {
                 let now = now(&self.settings);
                 let noted = self.memory.note(&message.thread_id, &now, text("text")?);

@@ -1,82 +1,117 @@
-//! `send_file`: a file of the desk's directory goes out with the answer. Nothing from elsewhere, and no secret.
+//! `send_file`: a file of the desk's directory goes out with the answer. Nothing beside it, and no secret.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tinyclaw_domain::{FileRef, Thread};
+use tinyclaw_disk::foreign::{ForeignError, replace_below};
+use tinyclaw_domain::{FileRef, Message, Place, Thread};
+use tinyclaw_engine::{Desk, FoundFile, LookError};
 use tinyclaw_service::{may_hold_secrets, media_type};
 
+use crate::blocking::on_disk;
+use crate::tools::Tools;
 use crate::tools::outbox::{Outbox, SENT_MAX};
 
 /// Telegram takes no larger document.
 const FILE_BYTES_MAX: u64 = 50 * 1000 * 1000;
 
-pub(super) fn send_file(
-    thread: &Thread,
-    outbox: &mut Outbox,
-    path: &str,
-) -> Result<String, String> {
-    if outbox.files.len() >= SENT_MAX {
-        return Err(format!("{SENT_MAX} files are the most in one turn"));
+/// Of a file's name at another place, so much of the end is in the name that it is kept under.
+const KEPT_CHARS_MAX: usize = 80;
+
+impl Tools {
+    pub(super) async fn send_file(
+        &self,
+        message: &Message,
+        thread: &Thread,
+        outbox: &mut Outbox,
+        path: &str,
+    ) -> Result<String, String> {
+        if outbox.files.len() >= SENT_MAX {
+            return Err(format!("{SENT_MAX} files are the most in one turn"));
+        }
+        let desk = Desk::of(&message.thread_id, thread);
+        let look = self.engine.look(&desk.place).map_err(|err| err.to_string())?;
+        let found = look.find_file(&desk, Path::new(path)).await.map_err(|err| match err {
+            LookError::Foreign(ForeignError::Missing(_)) => format!("there is no file {path}"),
+            LookError::Foreign(ForeignError::Outside(_)) => {
+                format!("{path} is outside this thread's directory; copy it there first")
+            }
+            LookError::Foreign(ForeignError::NotAFile(_)) => format!("{path} is not a file"),
+            other => format!("{path} cannot be looked at: {other}"),
+        })?;
+        let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(why) = refusal(&found, path) {
+            return Err(why);
+        }
+        let there = match desk.place {
+            Place::Here => found.path.display().to_string(),
+            // Whoever sends it finds it on this machine's disk alone.
+            _ => {
+                let bytes = look.get(&desk, &found.below, FILE_BYTES_MAX).await;
+                let bytes = bytes.map_err(|err| format!("{path} cannot be fetched: {err}"))?;
+                let kept = on_disk(|| self.keep(message, outbox.files.len() + 1, &name, &bytes));
+                kept.map_err(|err| format!("{path} cannot be kept: {err}"))?
+            }
+        };
+        outbox.files.push(FileRef {
+            path: there,
+            mime: media_type(&found.path).to_owned(),
+            name: Some(name.clone()),
+        });
+        Ok(format!("{name} goes out with the answer."))
     }
-    let cwd = Path::new(&thread.cwd)
-        .canonicalize()
-        .map_err(|err| format!("this thread's directory: {err}"))?;
-    let asked = cwd.join(path);
-    let there: PathBuf = asked.canonicalize().map_err(|_| format!("there is no file {path}"))?;
-    if !there.starts_with(&cwd) {
-        return Err(format!("{path} is outside this thread's directory; copy it there first"));
+
+    /// Keeps a file of another place until it is sent, under a name of our making. Returns its path below the state folder.
+    fn keep(
+        &self,
+        message: &Message,
+        number: usize,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<String, String> {
+        let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-".contains(it);
+        let start = name.chars().count().saturating_sub(KEPT_CHARS_MAX);
+        let name = name.chars().skip(start).map(|it| if is_plain(it) { it } else { '_' });
+        let name: String = format!("box-{}-{number}-", message.key).chars().chain(name).collect();
+        let folder = self.state.files(&message.thread_id);
+        std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
+        let written = replace_below(&folder, Path::new(&name), bytes, 0o600);
+        written.map_err(|err| err.to_string())?;
+        Ok(format!("files/{}/{name}", message.thread_id))
     }
-    let meta = there.metadata().map_err(|err| err.to_string())?;
-    if !meta.is_file() {
-        return Err(format!("{path} is not a file"));
+}
+
+/// Why this file does not go out: what telegram would not send is refused to Claude at once.
+fn refusal(found: &FoundFile, path: &str) -> Option<String> {
+    if found.bytes > FILE_BYTES_MAX {
+        return Some(format!("{path} has {} bytes; {FILE_BYTES_MAX} are the most", found.bytes));
     }
-    if meta.len() > FILE_BYTES_MAX {
-        return Err(format!("{path} has {} bytes; {FILE_BYTES_MAX} are the most", meta.len()));
+    if found.bytes == 0 {
+        return Some(format!("{path} is empty"));
     }
-    if meta.len() == 0 {
-        return Err(format!("{path} is empty"));
-    }
-    let name = there.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if may_hold_secrets(&there) {
-        return Err(format!("{name} looks like a secret and is not sent"));
-    }
-    outbox.files.push(FileRef {
-        path: there.display().to_string(),
-        mime: media_type(&there).to_owned(),
-        name: Some(name.clone()),
-    });
-    Ok(format!("{name} goes out with the answer."))
+    let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+    may_hold_secrets(&found.path).then(|| format!("{name} looks like a secret and is not sent"))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::disallowed_methods, reason = "the tests lay files down as Claude would")]
     use super::*;
+
+    fn refused(path: &str, bytes: u64) -> Option<String> {
+        let found = FoundFile { path: Path::new("/desk").join(path), below: path.into(), bytes };
+        refusal(&found, path)
+    }
 
     /// Claude heard that these go out with the answer, and telegram did not send them.
     #[test]
     fn what_would_not_be_sent_is_refused_to_claude_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let thread = serde_json::json!({ "name": "calendar", "cwd": dir.path() });
-        let thread: Thread = serde_json::from_value(thread).unwrap();
-        let mut outbox = Outbox::default();
         let secret = [".env", ".npmrc", ".aws/config", ".gnupg/ring", ".tinyclaw/x", "secrets/x"];
         let keys = ["a.pem", "a.key", "a.p12", "a.pfx", "a.kdbx", "id_rsa.old"];
         for path in secret.into_iter().chain(keys) {
-            let file = dir.path().join(path);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, "x").unwrap();
-            let why = send_file(&thread, &mut outbox, path).expect_err(path);
+            let why = refused(path, 1).expect(path);
             assert!(why.ends_with("looks like a secret and is not sent"), "{path}: {why}");
         }
-        std::fs::write(dir.path().join("empty.txt"), "").unwrap();
-        assert_eq!(send_file(&thread, &mut outbox, "empty.txt").unwrap_err(), "empty.txt is empty");
-        std::fs::write(dir.path().join("plan.md"), "# Plan").unwrap();
-        assert_eq!(
-            send_file(&thread, &mut outbox, "plan.md").unwrap(),
-            "plan.md goes out with the answer."
-        );
-        assert_eq!(outbox.files.len(), 1);
-        assert_eq!(outbox.files[0].mime, "text/markdown");
+        assert_eq!(refused("empty.txt", 0).as_deref(), Some("empty.txt is empty"));
+        assert_eq!(refused("plan.md", 6), None);
+        assert!(refused("film.mp4", FILE_BYTES_MAX + 1).is_some());
     }
 }

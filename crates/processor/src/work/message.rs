@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Command, FollowUp, Message, Outcome, Reply, StateDir};
+use tinyclaw_domain::{Command, FollowUp, Message, Outcome, Place, Reply, StateDir};
 use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError};
 use tinyclaw_service::{conceal, now_ms};
 
@@ -11,6 +11,7 @@ use crate::blocking::on_disk;
 use crate::history::turn_log::TurnLog;
 use crate::policy::failure::Unanswered;
 use crate::work::ended::Ended;
+use crate::work::progress::begun;
 use crate::work::slots::Slot;
 use crate::work::worker::Worker;
 use crate::work::{summary, turn};
@@ -103,12 +104,20 @@ fn leave(
             on_disk(|| lease.retry_after(after, &tell))
         }
         Unanswered::Outlast { after, since, what, .. } => {
-            worker.availability.note_outage(&lease.message().thread_id, since, &what);
+            let thread = &lease.message().thread_id;
+            worker.availability.note_outage(&place_of(worker, &lease), thread, since, &what);
             on_disk(|| lease.put_back_for(after))
         }
         Unanswered::Pause(pause) => {
-            worker.availability.pause(pause);
+            worker.availability.pause(&place_of(worker, &lease), pause);
             on_disk(|| lease.put_back_for(LOOK_AGAIN))
+        }
+        Unanswered::Unreached(err) => {
+            let (after, text) = worker.availability.note_away(lease.message(), &err);
+            let mut progress = begun(lease.message(), lease.attempt(), None);
+            progress.trouble = Some(text);
+            let _ = worker.progresses.write(&progress);
+            on_disk(|| lease.put_back_for(after))
         }
         Unanswered::Wait(after) => on_disk(|| lease.put_back_for(after)),
         Unanswered::PutBack => on_disk(|| lease.put_back()),
@@ -117,6 +126,11 @@ fn leave(
             give_up(worker, lease, &text)
         }
     }
+}
+
+/// Where the Claude runs that was to answer.
+fn place_of(worker: &Worker, lease: &Lease) -> Place {
+    worker.desks.get(&lease.message().thread_id).map(|it| it.place().0).unwrap_or_default()
 }
 
 /// What cannot be written now goes back without being counted, which is only a rename. Let go of instead, it would be

@@ -5,14 +5,14 @@
 //! Whatever comes from outside is data here and goes through [`quoted`], but for one thing: the words of whoever is
 //! answered. A name cannot end the brackets it stands in, and a line of the history is no message.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tinyclaw_domain::{
-    FileRef, HistoryLine, InjectedPart, Message, PromptLine, Quote, Source, StateDir, Thread,
-    ThreadId, quoted,
+    FileRef, HistoryLine, InjectedPart, Message, Place, PromptLine, Quote, Source, StateDir,
+    Thread, ThreadId, quoted,
 };
-use tinyclaw_engine::Content;
+use tinyclaw_engine::{Content, Desk, Engine, LookError, OutOfReach};
 use tinyclaw_ledger::recent_history;
 use tinyclaw_memory::{Memory, Wanted};
 use tinyclaw_service::settings::{Settings, Store};
@@ -39,6 +39,15 @@ pub(crate) struct Assembled {
     pub(crate) is_new_session: bool,
 }
 
+/// What became of a file on its way to where a thread's Claude runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Brought {
+    /// There it is.
+    To(PathBuf),
+    /// It is not at that place.
+    Not(Place),
+}
+
 /// What is special about this attempt.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Circumstances {
@@ -50,6 +59,8 @@ pub(crate) struct Circumstances {
     pub(crate) summary_missing: bool,
     /// The text without a model hint, when it had one.
     pub(crate) text: Option<String>,
+    /// Where the message's files are for the thread's Claude, see [`Prompts::bring_files`].
+    pub(crate) files: Vec<Brought>,
 }
 
 impl Assembled {
@@ -98,6 +109,7 @@ pub(crate) struct Prompts {
     pub(crate) settings: Store<Settings>,
     pub(crate) memory: Memory,
     pub(crate) desks: Arc<Desks>,
+    pub(crate) engine: Engine,
 }
 
 impl Prompts {
@@ -127,7 +139,7 @@ impl Prompts {
         if let Some(quoted) = message.reply_to_text.as_deref().filter(|_| message.is_reply) {
             prompt.add("reply", &in_reply_to(quoted));
         }
-        self.add_files(&mut prompt, message);
+        self.add_files(&mut prompt, message, &circumstances.files);
         let text = circumstances.text.as_deref().unwrap_or(&message.message);
         prompt.add("message", &said(message, text));
         prompt.content.insert(0, Content::Text(prompt.text.clone()));
@@ -177,19 +189,47 @@ impl Prompts {
         prompt.add("history", &history(&lines, is_master));
     }
 
-    fn add_files(&self, prompt: &mut Assembled, message: &Message) {
-        let mut text = String::new();
+    /// Sees to it that a thread's Claude can read a message's files where it runs.
+    pub(crate) async fn bring_files(
+        &self,
+        desk: &Desk,
+        message: &Message,
+    ) -> Result<Vec<Brought>, OutOfReach> {
+        let mut brought = Vec::new();
         for file in &message.files {
-            let path = self.state.root().join(&file.path);
-            text.push_str(&attached(file, &path));
+            let (root, below) = self.lies(file);
+            let there = self.engine.look(&desk.place)?.put(desk, &root, &below).await;
+            brought.push(match there {
+                Ok(path) => Brought::To(path),
+                Err(LookError::OutOfReach(err)) => return Err(err),
+                Err(err) => {
+                    tracing::warn!(
+                        thread.id = %desk.thread,
+                        "a file of {} is not brought to {}: {err}", message.key, desk.place
+                    );
+                    Brought::Not(desk.place.clone())
+                }
+            });
+        }
+        Ok(brought)
+    }
+
+    /// Where a file of a message lies on this machine: the folder that is trusted, and its name below that one.
+    fn lies(&self, file: &FileRef) -> (PathBuf, PathBuf) {
+        let path = Path::new(&file.path);
+        // An absolute path is whoever's who published the message; its folder is where the trust ends.
+        match (path.parent(), path.file_name()) {
+            (Some(dir), Some(name)) if path.is_absolute() => (dir.to_owned(), name.into()),
+            _ => (self.state.root().to_owned(), path.to_owned()),
+        }
+    }
+
+    fn add_files(&self, prompt: &mut Assembled, message: &Message, brought: &[Brought]) {
+        let mut text = String::new();
+        for (file, brought) in message.files.iter().zip(brought) {
+            text.push_str(&attached(file, brought));
             if Content::takes(&file.mime) {
-                // An absolute path is whoever's who published the message; its folder is where the trust ends.
-                let (root, below) = match (path.parent(), path.file_name()) {
-                    (Some(dir), Some(name)) if Path::new(&file.path).is_absolute() => {
-                        (dir.to_owned(), name.into())
-                    }
-                    _ => (self.state.root().to_owned(), file.path.clone().into()),
-                };
+                let (root, below) = self.lies(file);
                 prompt.content.push(Content::File { root, below });
             }
         }
@@ -240,11 +280,16 @@ fn in_reply_to(text: &str) -> String {
     format!("In reply to:\n{}\n\n", quoted(text, Quote::Block, QUOTE_CHARS_MAX))
 }
 
-fn attached(file: &FileRef, path: &Path) -> String {
+fn attached(file: &FileRef, brought: &Brought) -> String {
     let called = name(file.name.as_deref().unwrap_or(&file.path));
     // Its path is of our making, and stays as it is; whatever else stood in it would stay one line.
-    let path = quoted(&path.to_string_lossy(), Quote::Line, PATH_CHARS_MAX);
-    format!("[Attached: {called} ({}), at {path}]\n", name(&file.mime))
+    let place = match brought {
+        Brought::To(path) => {
+            format!("at {}", quoted(&path.to_string_lossy(), Quote::Line, PATH_CHARS_MAX))
+        }
+        Brought::Not(place) => format!("which could not be brought to {place}"),
+    };
+    format!("[Attached: {called} ({}), {place}]\n", name(&file.mime))
 }
 
 fn history(lines: &[HistoryLine], with_thread: bool) -> String {
@@ -327,8 +372,9 @@ mod tests {
             said(&message(Source::Cli), "typed"),
             said(&message(Source::CrossThread), text),
             in_reply_to(text),
-            attached(&file, Path::new(&file.path)),
-            attached(&FileRef { name: None, ..file.clone() }, Path::new("a")),
+            attached(&file, &Brought::To(file.path.clone().into())),
+            attached(&file, &Brought::Not(Place::Here)),
+            attached(&FileRef { name: None, ..file.clone() }, &Brought::To("a".into())),
             history(&[line.clone(), line.clone()], false),
             history(&[line], true),
             system_prompt(&ThreadId::master(), &thread, true),

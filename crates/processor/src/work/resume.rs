@@ -4,13 +4,9 @@
 //! again is swallowed, also by a later process. So an attempt that Claude never saw is sent again under its uuid, and
 //! any other ask gets a fresh one.
 
-use std::path::Path;
-
 use tinyclaw_domain::{Checkpoint, Message, SessionId};
-use tinyclaw_engine::{Engine, FinishedReply, Trace};
+use tinyclaw_engine::{Desk, Engine, FinishedReply, OutOfReach, Trace};
 use tinyclaw_queue::Lease;
-
-use crate::blocking::on_disk;
 
 /// How a message goes on.
 pub(crate) enum Resumed {
@@ -59,21 +55,22 @@ pub(crate) enum Round {
     Swallowed,
 }
 
-/// How far an earlier attempt got, by Claude's own transcript.
-pub(crate) fn resume(
+/// How far an earlier attempt got, by Claude's own transcript. Nobody knows that of a place out of reach: there the message
+/// may have been answered.
+pub(crate) async fn resume(
     engine: &Engine,
     message: &Message,
-    cwd: &Path,
+    desk: &Desk,
     session: &SessionId,
     round: Round,
-) -> Resumed {
+) -> Result<Resumed, OutOfReach> {
     let fresh = |earlier| Resumed::Ask { uuid: uuid::Uuid::new_v4().to_string(), earlier };
     // Claude writes its transcript a moment behind what it does, and a session can be lost.
     let unknown = if used_tools(message) { Earlier::Forgotten } else { Earlier::Nothing };
     let checkpoint = message.checkpoint.as_ref().filter(|it| it.session_id == *session);
-    let Some(checkpoint) = checkpoint else { return fresh(unknown) };
-    match (on_disk(|| engine.trace(&message.thread_id, cwd, session, &checkpoint.turn_uuid)), round)
-    {
+    let Some(checkpoint) = checkpoint else { return Ok(fresh(unknown)) };
+    let trace = engine.trace(desk, session, &checkpoint.turn_uuid).await?;
+    Ok(match (trace, round) {
         (Trace::Finished(reply), _) => Resumed::Finished(reply),
         // What was changed about the ask is all there is to know of one that was turned down at once.
         (Trace::Begun, Round::Again) if !has_left_marks(checkpoint) => fresh(Earlier::Nothing),
@@ -82,7 +79,7 @@ pub(crate) fn resume(
         (Trace::Unseen, Round::First) => {
             Resumed::Ask { uuid: checkpoint.turn_uuid.clone(), earlier: unknown }
         }
-    }
+    })
 }
 
 /// Whether an ask did anything that it must not do twice.

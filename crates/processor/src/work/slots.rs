@@ -45,18 +45,28 @@ impl Slots {
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     is_held: bool,
+    /// Whether the turn needs one at all.
+    counts: bool,
 }
 
 impl Slot {
     pub(crate) fn take(slots: &Arc<Slots>) -> Slot {
         slots.add();
-        Slot { slots: slots.clone(), is_held: true }
+        Slot { slots: slots.clone(), is_held: true, counts: true }
+    }
+
+    /// Gives the slot back before the turn is over: it runs where slots do not count.
+    pub(crate) fn give_back(&mut self) {
+        self.counts = false;
+        if std::mem::replace(&mut self.is_held, false) {
+            self.slots.give_back();
+        }
     }
 
     /// Lends the slot to another turn while a person is asked, or takes it up again. Taken up again it may be one too
     /// many for a while: whoever was answered does not wait.
     pub(crate) fn lend(&mut self, is_lent: bool) {
-        if is_lent == self.is_held {
+        if self.counts && is_lent == self.is_held {
             if is_lent {
                 self.slots.give_back();
             } else {
@@ -91,6 +101,14 @@ mod tests {
         drop(first);
         assert_eq!(slots.taken(), 1, "a lent slot is not given back twice");
         drop(second);
+        assert_eq!(slots.taken(), 0);
+        let mut elsewhere = Slot::take(&slots);
+        elsewhere.give_back();
+        for is_lent in [true, false] {
+            elsewhere.lend(is_lent);
+            assert_eq!(slots.taken(), 0, "it is none any more");
+        }
+        drop(elsewhere);
         assert_eq!(slots.taken(), 0);
     }
 

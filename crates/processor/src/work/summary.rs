@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::{Message, Model, Outcome, PermissionMode, Reply, SessionId, ThreadId, Tier};
-use tinyclaw_engine::{Content, SessionSpec, TurnOutcome, TurnRequest};
+use tinyclaw_engine::{Content, LookError, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_memory::Summary;
 
 use crate::blocking::on_disk;
@@ -36,24 +36,32 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             return later(err.to_string());
         }
     };
-    if worker.availability.paused().is_some() {
+    let place = worker.desks.get(thread).map(|it| it.place().0).unwrap_or_default();
+    if worker.availability.paused(&place).is_some() {
         return Unanswered::Wait(LATER).into();
     }
     if worker.budgets.question(thread).is_some() {
         // It waits for "go on" or for the next day, and asks nobody: what was said lies in the conversation's file.
         return Unanswered::Wait(OVER_BUDGET).into();
     }
-    // A desk of its own, so that the thread's Claude is not disturbed. Nothing lies there, and the folders of desks are
-    // theirs.
+    // A desk of its own, so that the thread's Claude is not disturbed, where the words are. Nothing lies there, and the
+    // folders of desks are theirs.
     let desk = desk_of(thread);
-    let cwd = worker.state.files(&desk);
-    if let Err(err) = on_disk(|| std::fs::create_dir_all(&cwd)) {
-        return later(format!("{} cannot be made: {err}", cwd.display()));
-    }
+    let folder = match worker.engine.look(&place) {
+        Ok(look) => look.own_folder(&place, &desk).await,
+        Err(err) => Err(err.into()),
+    };
+    let cwd = match folder {
+        Ok(cwd) => cwd,
+        // Nobody is told of it: nobody asked.
+        Err(LookError::OutOfReach(_)) => return Unanswered::Wait(LATER).into(),
+        Err(err) => return later(err.to_string()),
+    };
     let turn = worker.engine.turn(TurnRequest {
         session: SessionSpec {
             thread: desk.clone(),
             id: new_session(),
+            place: place.clone(),
             cwd,
             permission_mode: PermissionMode::Ask,
             system_prompt: WORDS.to_owned(),
@@ -72,9 +80,10 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
     let Some(end) = end else { return Unanswered::PutBack.into() };
     if let TurnOutcome::Failed(failure) = &end.outcome {
         worker.history.spent(message, &end);
-        return match worker.remedy(&message.key, failure, message.attempts.run + 1, true) {
+        return match worker.remedy(&place, &message.key, failure, message.attempts.run + 1, true) {
             // Nobody is told of it: nobody asked.
             Remedy::Leave(Unanswered::Outlast { after, .. }) => Unanswered::Wait(after).into(),
+            Remedy::Leave(Unanswered::Unreached(_)) => Unanswered::Wait(LATER).into(),
             Remedy::Leave(unanswered) if !matches!(unanswered, Unanswered::GiveUp(_)) => {
                 unanswered.into()
             }

@@ -1,12 +1,11 @@
 //! One turn: decide the model, put the prompt together, ask Claude, and see how it ends.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Checkpoint, Key, Message, Model, Outcome, Reply, Source, Thread, ThreadId, ThreadStatus,
+    Checkpoint, Key, Message, Model, Outcome, Place, Reply, Source, Thread, ThreadId, ThreadStatus,
 };
-use tinyclaw_engine::{SessionSpec, TurnOutcome, TurnRequest};
+use tinyclaw_engine::{Desk, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_queue::{Lease, LeaseError};
 use tinyclaw_service::now_ms;
 
@@ -46,17 +45,28 @@ pub(crate) async fn run(
     log: &mut TurnLog,
 ) -> Result<Ended, LeaseError> {
     let message = lease.message();
-    let thread = match worker.desks.get_or_open(&message.thread_id, message.topic_name.as_deref()) {
+    let opened = worker.desks.get_or_open(&message.thread_id, message.topic_name.as_deref()).await;
+    let thread = match opened {
         Ok(thread) => thread,
         Err(err) => {
             tracing::error!("a thread cannot be opened: {err:#}");
             return Ok(Unanswered::Wait(WRITE_AGAIN).into());
         }
     };
-    if let Some(ended) = not_now(worker, message, &thread, lease.attempt()) {
+    let desk = Desk::of(&message.thread_id, &thread);
+    if !desk.place.is_here() {
+        // It is another machine's to say how much it can do.
+        slot.give_back();
+    }
+    if let Some(ended) = not_now(worker, message, &thread, &desk.place, lease.attempt()) {
         return Ok(ended);
     }
-    if let Err(why) = on_disk(|| directories::may_work(&worker.desks, &thread)) {
+    let not_granted = match directories::not_granted(&worker.desks, &desk, &thread).await {
+        Ok(why) => why,
+        Err(err) => return Ok(Unanswered::Unreached(err).into()),
+    };
+    worker.availability.note_reached(&desk.place).await;
+    if let Some(why) = not_granted {
         // This thread's trouble alone: the engine is as well as ever.
         let text =
             format!("This thread has no folder to work in: {why}. /dir PATH gives it another one.");
@@ -78,6 +88,7 @@ pub(crate) async fn run(
         worker,
         key: message.key.clone(),
         id: message.thread_id.clone(),
+        desk,
         thread,
         decided: Decided { decision, at, took: began.elapsed() },
         text,
@@ -87,16 +98,22 @@ pub(crate) async fn run(
 }
 
 /// What keeps a message from being asked at all: a closed thread, an engine out of order, a spent budget.
-fn not_now(worker: &Worker, message: &Message, thread: &Thread, attempt: u32) -> Option<Ended> {
+fn not_now(
+    worker: &Worker,
+    message: &Message,
+    thread: &Thread,
+    place: &Place,
+    attempt: u32,
+) -> Option<Ended> {
     let id = &message.thread_id;
     if thread.status == ThreadStatus::Closed {
         return Some(Ended::notice("This thread is closed. /reopen opens it again."));
     }
-    if let Some(paused) = worker.availability.paused() {
+    if let Some(paused) = worker.availability.paused(place) {
         let (_, waiting) = worker.queue.waiting_in(id);
         let sentence = worker.availability.sentence(&paused.pause);
         let text = format!("{sentence} {}", who_wait(waiting + 1));
-        worker.availability.tell_of_pause(id, &text);
+        worker.availability.tell_of_pause(place, id, &text);
         let mut progress = begun(message, attempt, None);
         progress.trouble = Some(text);
         let _ = worker.progresses.write(&progress);
@@ -137,6 +154,8 @@ struct Job<'a> {
     worker: &'a Worker,
     key: Key,
     id: ThreadId,
+    /// Where the thread's Claude works.
+    desk: Desk,
     thread: Thread,
     decided: Decided,
     /// The message without a model hint, when it had one.
@@ -163,26 +182,34 @@ impl Job<'_> {
                     return Ok(Unanswered::Wait(WRITE_AGAIN).into());
                 }
             };
-            let cwd = PathBuf::from(&self.thread.cwd);
-            let is_new = !worker.engine.knows(id, &cwd, &session);
+            let is_new = match worker.engine.knows(&self.desk, &session).await {
+                Ok(is_known) => !is_known,
+                Err(err) => return Ok(Unanswered::Unreached(err).into()),
+            };
             // Claude may have told us that it does not know the session, or there is nothing of it left on the disk.
             let is_lost = lost_session || (is_new && worker.sessions.has_answered(id, &session));
             let message = lease.message();
-            let (uuid, earlier) = match resume(&worker.engine, message, &cwd, &session, round) {
-                Resumed::Finished(found) => {
+            let resumed = resume(&worker.engine, message, &self.desk, &session, round).await;
+            let (uuid, earlier) = match resumed {
+                Err(err) => return Ok(Unanswered::Unreached(err).into()),
+                Ok(Resumed::Finished(found)) => {
                     tracing::info!(key = %self.key, "the answer to {} is in Claude's transcript already", self.key);
                     let mut outbox = Outbox::kept(message);
                     let reply = reply::of_transcript(&self.decided.decision, found, &mut outbox);
                     return Ok(self.answered(reply, outbox));
                 }
-                Resumed::Ask { uuid, earlier } => (uuid, earlier),
+                Ok(Resumed::Ask { uuid, earlier }) => (uuid, earlier),
             };
             // What Claude believes to have sent, it will not send again.
             let mut outbox = match earlier {
                 Earlier::Remembered => Outbox::kept(message),
                 Earlier::Nothing | Earlier::Forgotten => Outbox::default(),
             };
-            let circumstances = self.circumstances(is_new, is_lost, earlier).await;
+            let mut circumstances = self.circumstances(is_new, is_lost, earlier).await;
+            circumstances.files = match worker.prompts.bring_files(&self.desk, message).await {
+                Ok(files) => files,
+                Err(err) => return Ok(Unanswered::Unreached(err).into()),
+            };
             let prompt = worker.prompts.assemble(message, &circumstances);
             let may_read = may_read_others(&worker.settings.current(), &self.thread);
             let words = system_prompt(id, &self.thread, may_read);
@@ -205,7 +232,8 @@ impl Job<'_> {
                 session: SessionSpec {
                     thread: id.clone(),
                     id: session.clone(),
-                    cwd,
+                    place: self.desk.place.clone(),
+                    cwd: self.desk.dir.clone(),
                     permission_mode: self.thread.permission_mode,
                     system_prompt: words,
                     tools: worker.tools.specs(&self.thread),
@@ -223,7 +251,7 @@ impl Job<'_> {
             };
             let TurnOutcome::Failed(failure) = &end.outcome else {
                 if end.outcome == TurnOutcome::Answered {
-                    worker.availability.note_answered(&self.key);
+                    worker.availability.note_answered(&self.desk.place, &self.key);
                 }
                 let decision = &self.decided.decision;
                 let reply = reply::of_turn(lease.message(), decision, &end, &mut outbox, is_lost);
@@ -234,7 +262,7 @@ impl Job<'_> {
                 "the turn of thread {id} failed: {failure}"
             );
             let is_default = model == DEFAULT_MODEL;
-            match worker.remedy(&self.key, failure, self.attempt, is_default) {
+            match worker.remedy(&self.desk.place, &self.key, failure, self.attempt, is_default) {
                 Remedy::AskAgain(again) => {
                     round = Round::Again;
                     match again {

@@ -83,10 +83,8 @@ pub(crate) async fn watch(
                 shown.write();
             }
             TurnEvent::McpCall { tool, input, responder } => {
-                let answer = on_disk(|| {
-                    let call = worker.tools.call(lease.message(), thread, outbox, &tool, &input);
-                    call.and_then(|it| outbox.keep(lease).map(|()| it))
-                });
+                let call = worker.tools.call(lease.message(), thread, outbox, &tool, &input).await;
+                let answer = on_disk(|| call.and_then(|it| outbox.keep(lease).map(|()| it)));
                 responder.answer(answer);
             }
             TurnEvent::McpTrouble { server, status } => {

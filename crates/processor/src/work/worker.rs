@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tinyclaw_domain::Key;
-use tinyclaw_domain::StateDir;
+use tinyclaw_domain::{Key, Place, StateDir};
 use tinyclaw_engine::{Engine, TurnFailure};
 use tinyclaw_ledger::Progresses;
 use tinyclaw_memory::Memory;
@@ -54,13 +53,15 @@ impl Worker {
     /// What is to be done about a failed turn; notes how long nobody has been answered, when that may be why.
     pub(crate) fn remedy(
         &self,
+        place: &Place,
         key: &Key,
         failure: &TurnFailure,
         attempt: u32,
         is_default_model: bool,
     ) -> Remedy {
-        let waited = may_be_outage(failure).then(|| self.availability.note_failure(key));
+        let waited = may_be_outage(failure).then(|| self.availability.note_failure(place, key));
         judge(&Case {
+            place,
             failure,
             attempt,
             is_default_model,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tinyclaw_engine::{
-    Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
-    transcript_path,
+    EngineConfig, Exit, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
+    LocalLauncher, Look, transcript_path,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 use tokio::sync::watch;
@@ -69,14 +69,18 @@ struct Script {
 /// Every Claude of an office.
 #[derive(Debug, Clone)]
 pub(crate) struct Claude {
+    /// Their machine is this one.
+    here: LocalLauncher,
     script: Arc<Mutex<Script>>,
     /// How many holds were let go.
     released: watch::Sender<usize>,
 }
 
 impl Claude {
-    pub(crate) fn new() -> Claude {
-        Claude { script: Arc::default(), released: watch::Sender::new(0) }
+    /// Claudes of an engine that is told so.
+    pub(crate) fn new(config: &EngineConfig) -> Claude {
+        let here = LocalLauncher::of(config);
+        Claude { here, script: Arc::default(), released: watch::Sender::new(0) }
     }
 
     /// When a message with these words comes: does the first of these turns; the next time the next one. Afterwards,
@@ -159,6 +163,10 @@ impl Launcher for Claude {
         };
         Box::pin(async { Ok(leashed) })
     }
+
+    fn look(&self) -> &dyn Look {
+        &self.here
+    }
 }
 
 /// Why a turn was not played to its end.
@@ -188,7 +196,7 @@ impl Process {
                 break;
             }
         }
-        let _ = self.leash.exit.send(Exit { code: Some(137), signal: None });
+        let _ = self.leash.exit.send(Ok(Exit { code: Some(137), signal: None }));
     }
 
     /// The next line that is no order; orders are obeyed.

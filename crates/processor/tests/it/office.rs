@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tinyclaw_domain::{Channel, Command, Key, Message, Reply, Source, StateDir, Thread, ThreadId};
-use tinyclaw_engine::{Engine, EngineConfig};
+use tinyclaw_engine::{Engine, EngineConfig, Launchers};
 use tinyclaw_ledger::read_threads;
 use tinyclaw_processor::{Ground, serve};
 use tinyclaw_queue::{Durability, Memory, Options, Place, Queue, Seen, Side};
@@ -19,6 +19,11 @@ use crate::claude::Claude;
 const OLD: &str = "old";
 /// The machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the engine of an office at this place is told. No process is started.
+fn engine_config(place: &state::Place) -> EngineConfig {
+    EngineConfig::new("/nowhere", "/nowhere", place.state(), place.home())
+}
 
 /// An office in a forum. Its answers stay in `outgoing/`: nobody carries them out.
 pub(crate) struct Office {
@@ -59,8 +64,11 @@ impl Office {
         let state = StateDir::new(place.state());
         tinyclaw_ledger::create_folders(&state).unwrap();
         let queue = queue(&state);
-        let (claude, vitals, shutdown) =
-            (Claude::new(), Vitals::new("processor", "0"), Shutdown::default());
+        let (claude, vitals, shutdown) = (
+            Claude::new(&engine_config(&place)),
+            Vitals::new("processor", "0"),
+            Shutdown::default(),
+        );
         Office { place, state, queue, claude, vitals, shutdown, settings, served: None, sent: 0 }
     }
 
@@ -79,8 +87,8 @@ impl Office {
             ("HOME".to_owned(), self.place.home().display().to_string()),
         ]);
         let settings = Store::open(self.state.root(), environment).unwrap();
-        let config =
-            EngineConfig::new("/nowhere", "/nowhere", self.state.root(), self.place.home());
+        let config = engine_config(&self.place);
+        let launchers = Launchers::here(std::sync::Arc::new(self.claude.clone()));
         self.shutdown = Shutdown::default();
         self.served = Some(tokio::spawn(serve(Ground {
             state: self.state.clone(),
@@ -88,7 +96,7 @@ impl Office {
             vitals: self.vitals.clone(),
             shutdown: self.shutdown.clone(),
             queue: self.queue.clone(),
-            engine: Engine::with_launcher(config, std::sync::Arc::new(self.claude.clone())),
+            engine: Engine::with_launchers(config, launchers),
         })));
     }
 

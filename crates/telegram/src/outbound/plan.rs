@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tinyclaw_domain::{FileRef, Message, Outcome, Reply, Source};
+use tinyclaw_domain::{FileRef, Message, Outcome, Place, Reply, Source};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::View;
 use tinyclaw_service::settings::{CostLine, Telegram};
@@ -169,8 +169,13 @@ fn files(state: &StateDir, message: &Message, files: &[FileRef]) -> (Vec<Piece>,
     let grounds = if is_question_file(message) {
         Grounds::of(&state.asks(), None)
     } else {
-        let cwd = threads::listed(state).remove(&message.thread_id).map(|it| PathBuf::from(it.cwd));
-        Grounds::of(&state.files(&message.thread_id), cwd.as_deref())
+        // Of another place nothing lies here but what was fetched into our own folder.
+        let dir =
+            threads::listed(state).remove(&message.thread_id).and_then(|it| match it.place() {
+                (Place::Here, dir) => Some(dir),
+                _ => None,
+            });
+        Grounds::of(&state.files(&message.thread_id), dir.as_deref())
     };
     let (mut pieces, mut refused) = (Vec::<Piece>::new(), Vec::new());
     for file in files {

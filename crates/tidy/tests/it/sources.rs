@@ -131,6 +131,47 @@ fn what_an_agent_could_have_made_is_opened_by_one_set_of_rules() {
     none(&wrong);
 }
 
+/// Where a field `cwd` is a directory of this machine, and whose.
+const CWD_IS_HERE: &[(&str, &str)] = &[
+    ("crates/domain/src/thread.rs", "`Thread::place` itself"),
+    ("crates/engine/src/bin/demo-engine/", "its own working directory"),
+    ("crates/service/src/settings/table.rs", "`workspace.cwd`, which the operator names"),
+    ("crates/tidy/", "it names what it forbids"),
+];
+
+/// A thread's `cwd` may be a directory of another machine: opened as a path of this one it would be another directory, or
+/// the bot's own. `Thread::place` reads it, and a `Look` of its place says what is there.
+#[test]
+fn nobody_takes_a_threads_directory_for_one_of_this_machine() {
+    // What makes a path of the text of a field `cwd`, or asks one for something.
+    let is_path = |line: &str| {
+        let made = ["Path::new(", "PathBuf::from(", "OsStr::new(", "OsString::from("];
+        let made = made.iter().any(|it| {
+            line.match_indices(it).any(|(at, _)| {
+                let inside = line[at + it.len()..].split([')', ',']).next().unwrap_or_default();
+                inside.ends_with(".cwd") || inside.contains(".cwd.")
+            })
+        });
+        let asked = ["join(", "into(", "exists(", "is_dir(", "canonicalize(", "as_ref(", "parse"];
+        made || asked.iter().any(|it| line.contains(&format!(".cwd.{it}")))
+    };
+    for it in ["Path::new(&thread.cwd)", "PathBuf::from(it.cwd)", "it.cwd.into()", "x.cwd.join(y)"]
+    {
+        assert!(is_path(it), "{it} is seen");
+    }
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let is_production = path.contains("/src/") && !path.ends_with("/tests.rs");
+        if !is_production || CWD_IS_HERE.iter().any(|(may, _)| path.starts_with(may)) {
+            continue;
+        }
+        for line in production(&text).lines().filter(|it| is_path(it)) {
+            wrong.push(format!("{path}: ask Thread::place and its place: {}", line.trim()));
+        }
+    }
+    none(&wrong);
+}
+
 /// Words that may not stand in the production code of a room: its invariant in DESIGN's list.
 #[test]
 fn rooms_keep_their_invariants() {
