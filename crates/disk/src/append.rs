@@ -4,8 +4,9 @@
 //! segment's number never changes, so "segment 3, byte 512" names a line for ever. The file being written is the
 //! segment after the last numbered one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,8 @@ pub struct Appender {
     path: PathBuf,
     rotation: Rotation,
     file: Option<File>,
+    /// Which file that is: its device and number.
+    identity: (u64, u64),
     length: u64,
     /// Lines were appended since the last flush.
     is_unflushed: bool,
@@ -45,6 +48,7 @@ impl Appender {
             path: path.into(),
             rotation,
             file: None,
+            identity: (0, 0),
             length: 0,
             is_unflushed: false,
             is_new: false,
@@ -62,10 +66,8 @@ impl Appender {
         if self.length > 0 && self.length + length > self.rotation.bytes_max {
             self.rotate()?;
         }
-        let path = self.path.clone();
-        let fail = |step| move |source| DiskError { step, path, source };
         if self.is_stale() {
-            self.open().map_err(fail("open"))?;
+            self.open().map_err(|source| self.error("open", source))?;
             return self.append(line);
         }
         let mut bytes = Vec::with_capacity(line.len() + 1);
@@ -82,7 +84,7 @@ impl Appender {
                 // Take back what was written of it, so that the next line does not continue a torn one.
                 let _ = file.set_len(self.length);
                 self.file = None;
-                Err(fail("append to")(source))
+                Err(self.error("append to", source))
             }
         }
     }
@@ -109,13 +111,14 @@ impl Appender {
         flushed
     }
 
+    fn error(&self, step: &'static str, source: io::Error) -> DiskError {
+        DiskError { step, path: self.path.clone(), source }
+    }
+
+    /// Whether the name stands for another file than the one that is open, or for none.
     fn is_stale(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let Some(file) = &self.file else { return true };
-        match (file.metadata(), std::fs::metadata(&self.path)) {
-            (Ok(ours), Ok(there)) => ours.ino() != there.ino() || ours.dev() != there.dev(),
-            _ => true,
-        }
+        let is_ours = |it: Metadata| (it.dev(), it.ino()) == self.identity;
+        self.file.is_none() || !std::fs::metadata(&self.path).is_ok_and(is_ours)
     }
 
     fn open(&mut self) -> io::Result<()> {
@@ -125,7 +128,9 @@ impl Appender {
         // Also one that was there: whoever made it may have died before its name was flushed.
         self.is_new = true;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
-        self.length = file.metadata()?.len();
+        let about = file.metadata()?;
+        self.identity = (about.dev(), about.ino());
+        self.length = about.len();
         let mut last = [b'\n'];
         if self.length > 0 {
             fill_exactly(&file, &mut last, self.length - 1)?;
