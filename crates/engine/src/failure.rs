@@ -282,6 +282,7 @@ impl From<&LaunchError> for TurnFailure {
                 | LaunchError::StateInside { .. }
                 | LaunchError::InsideState { .. }
                 | LaunchError::Linked { .. }
+                | LaunchError::Refused { .. }
         ) {
             return TurnFailure::NoDesk { detail: err.to_string() };
         }

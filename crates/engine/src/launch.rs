@@ -186,6 +186,14 @@ pub enum LaunchError {
         /// Where it leads today.
         real: PathBuf,
     },
+    /// The far end of a link refuses what Claude would be given, and says why.
+    #[error("{} is refused there: {why}", path.display())]
+    Refused {
+        /// The thread's directory.
+        path: PathBuf,
+        /// In the words of the far end.
+        why: String,
+    },
     /// A step of starting it failed.
     #[error("cannot {step} {}", path.display())]
     Step {

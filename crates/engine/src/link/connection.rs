@@ -15,13 +15,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frames::Incoming;
-use super::running::{DISK_RETRY, Input, Shared};
+use super::running::{DISK_RETRY, Input, News, Shared};
 use super::runs::RunDir;
 use super::spool;
 use crate::launch::LeashOrder;
 
 /// So much input that Claude has not read, and the connection ends: offices wait for acknowledgements long before.
 const INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So far ahead of what the office has dealt with.
+const AHEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A connection has to say who it is within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -85,7 +87,8 @@ async fn serve(shared: Arc<Shared>, stream: UnixStream) {
     }
     let (mine, adopted) = {
         let mut state = shared.lock();
-        state.connection += 1;
+        state.connections += 1;
+        state.connection = state.connections;
         state.pinged = Instant::now();
         let (at, kept, seq) = (state.spool.end(), state.spool.kept(), state.next_input);
         (state.connection, Told::Adopted { run, at, kept, seq })
@@ -191,12 +194,12 @@ async fn tell(
     shared: &Shared,
     mine: u64,
     mut to: OwnedWriteHalf,
-    mut sent: u64,
+    offset: u64,
     mut acks: mpsc::UnboundedReceiver<Say>,
 ) {
     let mut changes = shared.changed.subscribe();
     let mut chunk = vec![0; BODY_BYTES_MAX];
-    let mut err_sent = 0;
+    let (mut sent, mut err_sent) = (offset, 0);
     let run = || shared.run.clone();
     loop {
         changes.mark_unchanged();
@@ -212,7 +215,7 @@ async fn tell(
             }
         }
         let news = shared.lock().news(mine, &mut err_sent);
-        let Some((end, err, exit)) = news else {
+        let Some(News { end, seen, err, exit }) = news else {
             let why = Refusal::Superseded {};
             let _ = to.write_all(&encode(&Told::Refused { run: run(), why }, b"")).await;
             return;
@@ -220,8 +223,10 @@ async fn tell(
         if !err.is_empty() {
             frames.extend_from_slice(&encode(&Told::Err { run: run() }, &err));
         }
-        if sent < end {
-            let most = chunk.len().min(usize::try_from(end - sent).unwrap_or(usize::MAX));
+        // Not further ahead of whoever deals with it than this: it lies in the office's memory.
+        let until = end.min(seen.max(offset) + AHEAD_BYTES_MAX);
+        if sent < until {
+            let most = chunk.len().min(usize::try_from(until - sent).unwrap_or(usize::MAX));
             match spool::read(shared.dir.path(), sent, &mut chunk[..most]) {
                 Ok(read) if read > 0 => {
                     frames.extend_from_slice(&encode(
@@ -245,7 +250,7 @@ async fn tell(
             shared.lock().exit_was_told = true;
             return;
         }
-        if sent < end {
+        if sent < until {
             continue;
         }
         tokio::select! {

@@ -1,13 +1,17 @@
-//! The far end of a link: what runs on the machine that Claude runs on, for an office that may be cut off from it.
+//! A link to where Claude runs, for an office that may be cut off from it.
 //!
-//! A hub speaks with the office over one connection, a hold owns one run: a leash, and what its Claude writes. Both are
-//! words of `tinyclaw-leash`, which is the whole helper. What they say to each other and to the office are the frames of
-//! `tinyclaw_domain::frame`.
+//! At the far end a hub speaks with the office over one connection, and a hold owns one run: a leash, and what its Claude
+//! writes. Both are words of `tinyclaw-leash`, which is the whole helper. At the near end a line keeps up the connection
+//! that a carrier makes, and a [`LinkLauncher`] gives the driver the pipes it knows. What they say to each other are the
+//! frames of `tinyclaw_domain::frame`.
 
+mod carrier;
 mod connection;
 mod frames;
 mod hold;
 mod hub;
+mod launcher;
+mod line;
 mod running;
 mod runs;
 mod spool;
@@ -15,6 +19,9 @@ mod spool;
 use std::ffi::OsString;
 
 use crate::leash;
+
+pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection};
+pub use launcher::{Lease, LinkLauncher};
 
 /// The helper's `main` for a command line that begins with one of its own words; `None`: it is a leash's.
 pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<i32> {

@@ -42,7 +42,8 @@ pub(super) struct State {
     pub(super) next_input: u64,
     /// Input that Claude did not read yet.
     pub(super) unread: usize,
-    /// Which connection is the one that is heard.
+    /// How many connections there were, and which one is heard; none is 0.
+    pub(super) connections: u64,
     pub(super) connection: u64,
     pub(super) pinged: Instant,
     /// Nothing more is kept: the folder is gone, or there is no time to wait for room.
@@ -51,21 +52,27 @@ pub(super) struct State {
     pub(super) exit_was_told: bool,
 }
 
+/// What there is to tell.
+pub(super) struct News {
+    /// How far the output goes.
+    pub(super) end: u64,
+    /// How much of it the office has dealt with.
+    pub(super) seen: u64,
+    /// What is new on stderr.
+    pub(super) err: Vec<u8>,
+    pub(super) exit: Option<RunExit>,
+}
+
 impl State {
-    /// What there is for this connection: how far the output goes, what is new on stderr, and whether it is over. `None`:
-    /// another one listens.
-    pub(super) fn news(
-        &self,
-        mine: u64,
-        err_sent: &mut u64,
-    ) -> Option<(u64, Vec<u8>, Option<RunExit>)> {
+    /// What there is for this connection. `None`: another one listens.
+    pub(super) fn news(&self, mine: u64, err_sent: &mut u64) -> Option<News> {
         if self.connection != mine {
             return None;
         }
         let unsent = usize::try_from(self.err_end - *err_sent).unwrap_or(usize::MAX);
         *err_sent = self.err_end;
         let err = self.err[self.err.len().saturating_sub(unsent)..].to_vec();
-        Some((self.spool.end(), err, self.exit))
+        Some(News { end: self.spool.end(), seen: self.seen, err, exit: self.exit })
     }
 }
 
@@ -94,6 +101,7 @@ impl Shared {
                 next_input: 0,
                 unread: 0,
                 is_lost: false,
+                connections: 0,
                 connection: 0,
                 pinged: Instant::now(),
                 exit: None,

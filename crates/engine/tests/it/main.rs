@@ -14,6 +14,7 @@ mod hand;
 mod home;
 mod hostile;
 mod inventory;
+mod launchers;
 mod leash;
 mod link;
 mod pins;

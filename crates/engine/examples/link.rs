@@ -1,0 +1,338 @@
+//! What a link to where Claude runs costs, and what a cut of it costs: nothing but time.
+//!
+//! `cargo build --release -p tinyclaw-engine --bins && cargo run --release -p tinyclaw-engine --example link [CUTS]`
+//! prints one JSON object, measured over the carrier `child` with the demo engine, and beside it `LocalLauncher`, line by
+//! line in turns.
+#![expect(clippy::print_stdout, reason = "an example that measures prints what it measured")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it lays down a program that says back what it hears"
+)]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tinyclaw_domain::{Place, ThreadId};
+use tinyclaw_engine::link::{
+    Carrier, CarrierFuture, ChildCarrier, Connection, Lease, LinkLauncher,
+};
+use tinyclaw_engine::{
+    Access, EngineConfig, LaunchSpec, Launcher, Leashed, LocalLauncher, find_sibling,
+};
+use tinyclaw_testkit::state;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy, duplex, split};
+use tokio::task::JoinSet;
+
+type Error = Box<dyn std::error::Error>;
+
+/// Says every line back, and says once that it began.
+const PARROT: &str = "#!/bin/sh\necho begun >> started\nexec cat\n";
+/// Sixty processes, each of which starts itself anew, in a session of its own, and leaves.
+const FORKER: &str = r#"#!/bin/sh
+if [ "$1" = one ]; then setsid "$0" one & exit; fi
+n=0; while [ $n -lt 60 ]; do n=$((n+1)); setsid "$0" one & done
+echo forked
+exec sleep 600
+"#;
+const LINES: usize = 3000;
+const STOPS: usize = 20;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let cuts: usize = std::env::args().nth(1).map_or(Ok(1000), |it| it.parse())?;
+    let overhead = overhead().await?;
+    let cut = cut(cuts).await?;
+    let stops = stops().await?;
+    let leash = find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
+    let mut numbers = json!({ "helperBytes": std::fs::metadata(leash)?.len() });
+    for part in [overhead, cut, stops] {
+        if let (Some(all), Some(part)) = (numbers.as_object_mut(), part.as_object()) {
+            all.extend(part.clone());
+        }
+    }
+    println!("{numbers}");
+    Ok(())
+}
+
+/// A state folder, a directory to work in, and a program in place of Claude.
+struct Machine {
+    place: state::Place,
+    config: EngineConfig,
+}
+
+impl Machine {
+    fn new(program: &str) -> Result<Machine, Error> {
+        let place = state::Place::new()?;
+        let file = place.path("bin/program");
+        std::fs::create_dir_all(place.path("bin"))?;
+        std::fs::write(&file, program)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+        let leash =
+            find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
+        let config = EngineConfig::new(file, leash, place.state(), place.home());
+        Ok(Machine { place, config })
+    }
+
+    fn local(&self) -> Arc<dyn Launcher> {
+        Arc::new(LocalLauncher::of(&self.config))
+    }
+
+    fn linked(&self, carrier: Arc<dyn Carrier>) -> Arc<dyn Launcher> {
+        let look = Arc::new(LocalLauncher::of(&self.config));
+        let lease = Lease { close: Duration::from_secs(60), end: Duration::from_secs(5) };
+        Arc::new(LinkLauncher::new(Place::Here, "measure", carrier, look, lease))
+    }
+
+    fn spec(&self, thread: u32, below: &str) -> Result<LaunchSpec, Error> {
+        let cwd = self.place.path(&format!("work/{below}"));
+        std::fs::create_dir_all(&cwd)?;
+        Ok(LaunchSpec {
+            thread: ThreadId::topic(thread.into()),
+            place: Place::Here,
+            cwd,
+            args: Vec::new(),
+            env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            access: Access { writable: vec![], readable: vec![self.place.path("bin")] },
+        })
+    }
+}
+
+/// A line there and back, here and over the link, one after the other.
+async fn overhead() -> Result<serde_json::Value, Error> {
+    let machine = Machine::new(PARROT)?;
+    let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
+    let mut local = Echo::new(machine.local().launch(machine.spec(1, "local")?).await?);
+    let mut linked = Echo::new(link.launch(machine.spec(2, "linked")?).await?);
+    let line = "x".repeat(500);
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for round in 0..LINES + 100 {
+        let first = local.say(&line).await?;
+        let second = linked.say(&line).await?;
+        if round >= 100 {
+            here.push(first);
+            there.push(second);
+        }
+    }
+    let mut over: Vec<f64> = there.iter().zip(&here).map(|(it, base)| it - base).collect();
+    let (hub, hold) = (rss(&machine, "hub"), rss(&machine, "hold"));
+    Ok(json!({
+        "lines": LINES,
+        "localP50Us": percentile(&mut here, 50),
+        "linkP50Us": percentile(&mut there, 50),
+        "overheadP50Us": percentile(&mut over, 50),
+        "overheadP99Us": percentile(&mut over, 99),
+        "hubRssKb": hub,
+        "holdRssKb": hold,
+    }))
+}
+
+/// A launched program that says lines back.
+struct Echo {
+    stdin: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    lines: tokio::io::Lines<BufReader<Box<dyn tokio::io::AsyncRead + Send + Unpin>>>,
+    _leash: tinyclaw_engine::Leash,
+}
+
+impl Echo {
+    fn new(leashed: Leashed) -> Echo {
+        let Leashed { stdin, stdout, leash, .. } = leashed;
+        Echo { stdin, lines: BufReader::new(stdout).lines(), _leash: leash }
+    }
+
+    /// Microseconds.
+    async fn say(&mut self, line: &str) -> Result<f64, Error> {
+        let begun = Instant::now();
+        self.stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        let heard = self.lines.next_line().await?.ok_or("it ended")?;
+        if heard != line {
+            return Err(format!("said {line:?}, heard {heard:?}").into());
+        }
+        Ok(begun.elapsed().as_secs_f64() * 1e6)
+    }
+}
+
+/// One run, cut again and again while lines go both ways.
+async fn cut(cuts: usize) -> Result<serde_json::Value, Error> {
+    let machine = Machine::new(PARROT)?;
+    let inner = ChildCarrier::of(&machine.config);
+    let carrier = Arc::new(Cuttable { inner, pumps: Mutex::default() });
+    let link = machine.linked(carrier.clone());
+    let leashed = link.launch(machine.spec(3, "cut")?).await?;
+    let Leashed { mut stdin, stdout, leash, .. } = leashed;
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_done = done.clone();
+    let writer = tokio::spawn(async move {
+        let mut said = 0_u64;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            let line = format!("{said} {}\n", "y".repeat((said % 700) as usize));
+            if stdin.write_all(line.as_bytes()).await.is_err() {
+                break;
+            }
+            said += 1;
+            if said.is_multiple_of(50) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        said
+    });
+    let reader = tokio::spawn(async move {
+        let mut lines = BufReader::new(stdout).lines();
+        let (mut next, mut lost, mut doubled) = (0_u64, 0_u64, 0_u64);
+        while let Ok(Some(line)) = lines.next_line().await {
+            let number: u64 =
+                line.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
+            lost += number.saturating_sub(next).min(1);
+            doubled += u64::from(number < next);
+            next = number + 1;
+        }
+        (next, lost, doubled)
+    });
+    let begun = Instant::now();
+    for round in 0..cuts {
+        tokio::time::sleep(Duration::from_millis(5 + (round as u64 * 7) % 23)).await;
+        carrier.cut();
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    // Its stdin closes, so it says what it has and ends.
+    let said = writer.await?;
+    let (heard, mut lost, doubled) = reader.await?;
+    lost += said.saturating_sub(heard);
+    let seconds = begun.elapsed().as_secs_f64();
+    drop(leash);
+    let executions =
+        std::fs::read_to_string(machine.place.path("work/cut/started"))?.lines().count();
+    Ok(json!({
+        "cuts": cuts, "said": said, "lost": lost, "doubled": doubled, "executions": executions,
+        "cutSeconds": (seconds * 10.0).round() / 10.0,
+    }))
+}
+
+/// How long the end of everything takes, against processes that fork as fast as they can too.
+async fn stops() -> Result<serde_json::Value, Error> {
+    let mut took = Vec::new();
+    let mut orphans = 0;
+    let machine = Machine::new(PARROT)?;
+    let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
+    for _ in 0..STOPS {
+        let leashed = link.launch(machine.spec(4, "stop")?).await?;
+        let mut echo = Echo::new(leashed);
+        echo.say("hello").await?;
+        let lock = machine.place.path("state/locks/session-4");
+        let begun = Instant::now();
+        drop(echo);
+        until_gone(&lock).await;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        orphans += alive(&lock);
+    }
+    let machine = Machine::new(FORKER)?;
+    let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
+    let Leashed { stdout, leash, .. } = link.launch(machine.spec(5, "fork")?).await?;
+    let mut lines = BufReader::new(stdout).lines();
+    lines.next_line().await?;
+    let lock = machine.place.path("state/locks/session-5");
+    let forked = alive(&lock);
+    let begun = Instant::now();
+    drop(leash);
+    until_gone(&lock).await;
+    let forkers = begun.elapsed().as_secs_f64() * 1e3;
+    orphans += alive(&lock);
+    Ok(json!({
+        "stopP50Ms": percentile(&mut took, 50),
+        "stopP99Ms": percentile(&mut took, 99),
+        "forkers": forked,
+        "forkersGoneMs": forkers.round(),
+        "orphans": orphans,
+    }))
+}
+
+async fn until_gone(lock: &Path) {
+    let begun = Instant::now();
+    while alive(lock) > 0 && begun.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// How many processes belong to a session: by its lock, which each of them has in its environment.
+fn alive(lock: &Path) -> usize {
+    let needle = lock.as_os_str().as_encoded_bytes();
+    let names = |path: PathBuf| {
+        std::fs::read(path).is_ok_and(|it| it.windows(needle.len()).any(|it| it == needle))
+    };
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|it| *it != std::process::id())
+        .filter(|it| {
+            let process = PathBuf::from(format!("/proc/{it}"));
+            names(process.join("environ")) || names(process.join("cmdline"))
+        })
+        .count()
+}
+
+/// The memory of a hub, or of a hold that works for this machine.
+fn rss(machine: &Machine, word: &str) -> Option<u64> {
+    let state = machine.place.state();
+    let all = std::fs::read_dir("/proc").ok()?.flatten();
+    let pids = all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    let of = |pid: u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<&[u8]> = line.split(|it| *it == 0).collect();
+        let is_it = match word {
+            "hub" => {
+                words.get(1) == Some(&b"hub".as_slice())
+                    && words.contains(&state.as_os_str().as_encoded_bytes())
+            }
+            _ => words.get(1) == Some(&b"hold".as_slice()),
+        };
+        let status =
+            is_it.then(|| std::fs::read_to_string(format!("/proc/{pid}/status")).ok())??;
+        let line = status.lines().find(|it| it.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids.filter_map(of).max()
+}
+
+fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() * percent / 100).min(values.len().saturating_sub(1));
+    (values[at] * 10.0).round() / 10.0
+}
+
+/// A carrier whose connections can be cut.
+#[derive(Debug)]
+struct Cuttable {
+    inner: ChildCarrier,
+    pumps: Mutex<JoinSet<()>>,
+}
+
+impl Cuttable {
+    fn cut(&self) {
+        if let Ok(mut pumps) = self.pumps.lock() {
+            // The hub goes with its pumps.
+            pumps.abort_all();
+        }
+    }
+}
+
+impl Carrier for Cuttable {
+    fn connect(&self) -> CarrierFuture<'_> {
+        Box::pin(async move {
+            let Connection { mut to, mut from, guard } = self.inner.connect().await?;
+            let (ours, theirs) = duplex(1024);
+            let (mut read, mut write) = split(ours);
+            let mut pumps = self.pumps.lock().map_err(|err| err.to_string())?;
+            pumps.spawn(async move {
+                let _guard = guard;
+                tokio::select! {
+                    _ = copy(&mut read, &mut to) => {}
+                    _ = copy(&mut from, &mut write) => {}
+                }
+            });
+            let (from, to) = split(theirs);
+            Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! What carries a link: something that starts a hub where Claude is to run, and gives both ends of a pipe to it.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
+use super::frames::{Reader, Writer};
+use crate::config::{EngineConfig, Landlock};
+
+/// Reaches a place. It knows nothing of what is said over the link.
+pub trait Carrier: Send + Sync + fmt::Debug + 'static {
+    /// Starts a hub there. An error says, in words for a person, why the place is out of reach.
+    fn connect(&self) -> CarrierFuture<'_>;
+}
+
+/// What [`Carrier::connect`] returns.
+pub type CarrierFuture<'a> = Pin<Box<dyn Future<Output = Result<Connection, String>> + Send + 'a>>;
+
+/// A hub that was started. Dropping it ends the hub, and no run.
+pub struct Connection {
+    /// What the hub hears.
+    pub to: Writer,
+    /// What the hub says.
+    pub from: Reader,
+    /// Whatever has to live as long as the connection.
+    pub guard: Box<dyn Any + Send>,
+}
+
+/// A hub as a child of this process: on this machine, for whoever this process is.
+#[derive(Debug, Clone)]
+pub struct ChildCarrier {
+    leash: PathBuf,
+    state: PathBuf,
+    program: PathBuf,
+    path: String,
+    landlock: Landlock,
+}
+
+impl ChildCarrier {
+    /// A hub for the Claude that this configuration names.
+    pub fn of(config: &EngineConfig) -> ChildCarrier {
+        ChildCarrier {
+            leash: config.leash.clone(),
+            state: config.state.clone(),
+            program: config.program.clone(),
+            path: config.path.clone(),
+            landlock: config.landlock,
+        }
+    }
+
+    fn start(&self) -> io::Result<Connection> {
+        let (ours, theirs) = Socket::pair()?;
+        ours.set_nonblocking(true)?;
+        let their_out = OwnedFd::from(theirs.try_clone()?);
+        #[expect(clippy::disallowed_methods, reason = "the engine starts a hub")]
+        let hub = Command::new(&self.leash)
+            .arg("hub")
+            .arg("--state")
+            .arg(&self.state)
+            .arg("--program")
+            .arg(&self.program)
+            .args(["--landlock", self.landlock.as_str()])
+            .env_clear()
+            .env("PATH", &self.path)
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(their_out))
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let (from, to) = UnixStream::from_std(ours)?.into_split();
+        Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(hub) })
+    }
+}
+
+impl Carrier for ChildCarrier {
+    fn connect(&self) -> CarrierFuture<'_> {
+        Box::pin(async move {
+            let leash = self.leash.display();
+            self.start().map_err(|err| format!("the helper {leash} does not start: {err}"))
+        })
+    }
+}

@@ -1,0 +1,499 @@
+//! The office's end of the connection to one place: all its runs, through one hub at a time.
+//!
+//! It dials when there is something to say and dials again when the connection is lost, for as long as a run lives. After
+//! each connect it asks every run for what comes after what it has, and says again what no hold has acknowledged. What is
+//! not exactly what comes next ends the connection: nothing is guessed, nothing is put together.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tinyclaw_domain::Place;
+use tinyclaw_domain::frame::{
+    Call, HEAD_BYTES_MAX, LINK_VERSION, Refusal, RunId, RunOrder, RunToken, Told, encode,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, interval, sleep, timeout};
+use uuid::Uuid;
+
+use super::carrier::{Carrier, Connection};
+use super::frames::{Incoming, Reader, Writer};
+use crate::launch::Exit;
+use crate::look::OutOfReach;
+
+/// How long a hub has for its first word.
+const HELLO: Duration = Duration::from_secs(10);
+/// What may come before it: a shell's noise.
+const NOISE_BYTES_MAX: usize = 64 * 1024;
+/// Renews the leases, and shows that somebody is there.
+const PING: Duration = Duration::from_secs(5);
+/// Without a frame for this long the connection is lost.
+const SILENCE: Duration = Duration::from_secs(15);
+/// A connection that did not live longer is not made anew at once.
+const BRIEF: Duration = Duration::from_millis(200);
+/// The longest pause between two dials.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What launchers and pipes ask of a line.
+pub(super) enum Request {
+    Start { run: RunId, end: RunEnd },
+    Input { run: RunId, bytes: Vec<u8> },
+    Order { run: RunId, order: RunOrder },
+    Seen { run: RunId, at: u64 },
+}
+
+/// Why a run did not start.
+pub(super) enum NotStarted {
+    OutOfReach(String),
+    Refused(Refusal),
+}
+
+/// This office's end of a run.
+pub(super) struct RunEnd {
+    token: RunToken,
+    /// What to start, until it was started, and whom to tell.
+    starting: Option<(Vec<u8>, oneshot::Sender<Result<(), NotStarted>>)>,
+    received: u64,
+    next_input: u64,
+    /// Inputs that no hold has acknowledged.
+    unacked: VecDeque<(u64, Vec<u8>)>,
+    /// Orders that go with them: said after each connect, since nobody knows whether they arrived.
+    eof: bool,
+    end: bool,
+    seen: u64,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+    err: mpsc::UnboundedSender<Vec<u8>>,
+    exit: Option<oneshot::Sender<Result<Exit, OutOfReach>>>,
+    room: Arc<Semaphore>,
+}
+
+impl RunEnd {
+    pub(super) fn new(
+        token: RunToken,
+        start: Vec<u8>,
+        reply: oneshot::Sender<Result<(), NotStarted>>,
+        out: mpsc::UnboundedSender<Vec<u8>>,
+        err: mpsc::UnboundedSender<Vec<u8>>,
+        exit: oneshot::Sender<Result<Exit, OutOfReach>>,
+        room: Arc<Semaphore>,
+    ) -> RunEnd {
+        RunEnd {
+            token,
+            starting: Some((start, reply)),
+            received: 0,
+            next_input: 0,
+            unacked: VecDeque::new(),
+            eof: false,
+            end: false,
+            seen: 0,
+            out,
+            err,
+            exit: Some(exit),
+            room,
+        }
+    }
+
+    fn acknowledge(&mut self, before: u64) {
+        while self.unacked.front().is_some_and(|(seq, _)| *seq < before) {
+            let bytes = self.unacked.pop_front().map_or(0, |(_, bytes)| bytes.len());
+            self.room.add_permits(bytes);
+        }
+    }
+}
+
+impl Drop for RunEnd {
+    fn drop(&mut self) {
+        // Whoever waits for room to write waits for nothing.
+        self.room.close();
+    }
+}
+
+/// All runs of a place.
+pub(super) struct Line {
+    place: Place,
+    office: String,
+    carrier: Arc<dyn Carrier>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    runs: HashMap<RunId, RunEnd>,
+}
+
+impl Line {
+    pub(super) fn new(
+        place: Place,
+        office: String,
+        carrier: Arc<dyn Carrier>,
+        requests: mpsc::UnboundedReceiver<Request>,
+    ) -> Line {
+        Line { place, office, carrier, requests, runs: HashMap::new() }
+    }
+
+    /// Until nobody can ask for anything any more.
+    pub(super) async fn run(mut self) {
+        // Dials since somebody answered.
+        let mut failed = 0;
+        loop {
+            if self.runs.is_empty() {
+                failed = 0;
+                let Some(request) = self.requests.recv().await else { return };
+                self.keep(request);
+                continue;
+            }
+            let mut pause = pause(failed);
+            let why = match self.dial().await {
+                Ok((connection, incoming)) => {
+                    let since = Instant::now();
+                    let Some(why) = self.serve(connection, incoming).await else { return };
+                    // Lost, and most often only for a moment.
+                    failed = 0;
+                    pause = if since.elapsed() < BRIEF { BRIEF } else { Duration::ZERO };
+                    why
+                }
+                Err(why) => {
+                    failed += 1;
+                    why
+                }
+            };
+            tracing::warn!("{} is out of reach: {why}", self.place);
+            self.fail_starts(&why);
+            let until = sleep(pause);
+            tokio::pin!(until);
+            loop {
+                tokio::select! {
+                    () = &mut until => break,
+                    request = self.requests.recv() => match request {
+                        // Somebody waits for it: at once.
+                        Some(request @ Request::Start { .. }) => {
+                            self.keep(request);
+                            break;
+                        }
+                        Some(request) => self.keep(request),
+                        None => return,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Whoever waits for the start of a run hears why there is none. What was started may run: its lease ends it.
+    fn fail_starts(&mut self, why: &str) {
+        self.runs.retain(|_, end| match end.starting.take() {
+            Some((_, reply)) => {
+                let _ = reply.send(Err(NotStarted::OutOfReach(why.to_owned())));
+                false
+            }
+            None => true,
+        });
+    }
+
+    async fn dial(&self) -> Result<(Connection, Incoming<Reader>), String> {
+        let mut connection = self.carrier.connect().await?;
+        let nonce = Uuid::new_v4().simple().to_string();
+        let hello =
+            Call::Hello { v: LINK_VERSION, nonce: nonce.clone(), office: self.office.clone() };
+        let greeted = async {
+            connection.to.write_all(&encode(&hello, b"")).await.map_err(|err| err.to_string())?;
+            connection.to.flush().await.map_err(|err| err.to_string())?;
+            greeting(&mut connection.from, &nonce).await
+        };
+        match timeout(HELLO, greeted).await {
+            Ok(greeted) => greeted?,
+            Err(_) => return Err("the helper says nothing".to_owned()),
+        }
+        let nothing: Reader = Box::new(tokio::io::empty());
+        let from = std::mem::replace(&mut connection.from, nothing);
+        Ok((connection, Incoming::new(from)))
+    }
+
+    /// Serves all runs over one connection, until it is lost: why. `None`: nobody asks for anything any more.
+    async fn serve(
+        &mut self,
+        connection: Connection,
+        mut incoming: Incoming<Reader>,
+    ) -> Option<String> {
+        let Connection { to, guard, .. } = connection;
+        // Written by a task of its own: whoever waits to be heard would not hear.
+        let (frames, to_write) = mpsc::unbounded_channel();
+        let writer = tokio::spawn(write(to, to_write));
+        for (run, end) in &self.runs {
+            let token = end.token.clone();
+            let _ = frames.send(match &end.starting {
+                Some((body, _)) => encode(&Call::Start { run: run.clone(), token }, body),
+                None => attach(run, end),
+            });
+        }
+        let mut ping = interval(PING);
+        let mut heard = Instant::now();
+        let why = loop {
+            tokio::select! {
+                frame = incoming.next::<Told>() => match frame {
+                    Ok(Some((told, body))) => {
+                        heard = Instant::now();
+                        if let Err(why) = self.hear(told, body, &frames) {
+                            break why;
+                        }
+                    }
+                    Ok(None) => break "the connection was closed".to_owned(),
+                    Err(err) => break err.to_string(),
+                },
+                request = self.requests.recv() => match request {
+                    Some(request) => self.say(request, &frames),
+                    None => return None,
+                },
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        break format!("no word for {} s", SILENCE.as_secs());
+                    }
+                    let _ = frames.send(encode(&Call::Ping {}, b""));
+                }
+            }
+        };
+        writer.abort();
+        drop(guard);
+        Some(why)
+    }
+
+    /// Takes a request while there is no connection: it is said after the next connect.
+    fn keep(&mut self, request: Request) {
+        let (frames, _) = mpsc::unbounded_channel();
+        self.say(request, &frames);
+    }
+
+    fn say(&mut self, request: Request, frames: &mpsc::UnboundedSender<Vec<u8>>) {
+        let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
+        match request {
+            Request::Start { run, end } => {
+                if let Some((body, _)) = &end.starting {
+                    say(Call::Start { run: run.clone(), token: end.token.clone() }, body);
+                }
+                self.runs.insert(run, end);
+            }
+            Request::Input { run, bytes } => {
+                let Some(end) = self.runs.get_mut(&run) else { return };
+                let seq = end.next_input;
+                end.next_input += 1;
+                say(Call::In { run, seq }, &bytes);
+                end.unacked.push_back((seq, bytes));
+            }
+            Request::Order { run, order } => {
+                let Some(end) = self.runs.get_mut(&run) else { return };
+                end.eof |= order == RunOrder::Eof;
+                end.end |= order == RunOrder::End;
+                say(Call::Order { run, order }, b"");
+            }
+            Request::Seen { run, at } => {
+                let Some(end) = self.runs.get_mut(&run) else { return };
+                end.seen = at;
+                say(Call::Seen { run, at }, b"");
+            }
+        }
+    }
+
+    /// An error ends the connection.
+    fn hear(
+        &mut self,
+        told: Told,
+        body: Vec<u8>,
+        frames: &mpsc::UnboundedSender<Vec<u8>>,
+    ) -> Result<(), String> {
+        let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
+        match told {
+            Told::Pong {} | Told::Runs {} => {}
+            Told::Bad { why } => return Err(why),
+            Told::Started { run } => {
+                if let Some(end) = self.runs.get(&run) {
+                    let _ = frames.send(attach(&run, end));
+                }
+            }
+            Told::Adopted { run, kept, seq, .. } => {
+                let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
+                if kept > end.received {
+                    return self.lose(&run, "what Claude wrote was not kept");
+                }
+                end.acknowledge(seq);
+                for (seq, bytes) in &end.unacked {
+                    say(Call::In { run: run.clone(), seq: *seq }, bytes);
+                }
+                let orders = [(end.eof, RunOrder::Eof), (end.end, RunOrder::End)];
+                for (_, order) in orders.into_iter().filter(|(is_asked, _)| *is_asked) {
+                    say(Call::Order { run: run.clone(), order }, b"");
+                }
+                if let Some((_, reply)) = end.starting.take()
+                    && reply.send(Ok(())).is_err()
+                {
+                    // Nobody waits for it any more.
+                    end.end = true;
+                    say(Call::Order { run, order: RunOrder::End }, b"");
+                }
+            }
+            Told::Out { run, at } => {
+                let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
+                if at != end.received {
+                    return Err(format!("output from {at} on, where {} is next", end.received));
+                }
+                end.received += body.len() as u64;
+                let _ = end.out.send(body);
+            }
+            Told::Err { run } => {
+                if let Some(end) = self.runs.get(&run) {
+                    let _ = end.err.send(body);
+                }
+            }
+            Told::Ack { run, seq } => {
+                if let Some(end) = self.runs.get_mut(&run) {
+                    end.acknowledge(seq);
+                }
+            }
+            Told::Exit { run, exit } => {
+                let Some(mut end) = self.runs.remove(&run) else { return Ok(()) };
+                if exit.size != end.received {
+                    let received = end.received;
+                    self.runs.insert(run, end);
+                    return Err(format!("{} bytes were written and {received} came", exit.size));
+                }
+                if let Some(to) = end.exit.take() {
+                    let _ = to.send(Ok(Exit { code: exit.code, signal: exit.signal }));
+                }
+                say(Call::Forget { run, token: end.token.clone() }, b"");
+            }
+            Told::Refused { run, why } => {
+                let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
+                if let Some((_, reply)) = end.starting.take() {
+                    let _ = reply.send(Err(NotStarted::Refused(why)));
+                    self.runs.remove(&run);
+                    return Ok(());
+                }
+                match why {
+                    // Nobody knows how it ended: the machine forgot it.
+                    Refusal::NotYours {} => {
+                        if let Some(to) = end.exit.take() {
+                            let _ = to.send(Ok(Exit { code: None, signal: None }));
+                        }
+                        self.runs.remove(&run);
+                    }
+                    Refusal::Superseded {} => {
+                        return self.lose(&run, "another TinyClaw went on with the run");
+                    }
+                    other => return Err(other.to_string()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A run that cannot be followed any more.
+    fn lose(&mut self, run: &RunId, why: &str) -> Result<(), String> {
+        if let Some(mut end) = self.runs.remove(run) {
+            let lost = OutOfReach { place: self.place.clone(), why: why.to_owned() };
+            if let Some(to) = end.exit.take() {
+                let _ = to.send(Err(lost.clone()));
+            }
+            if let Some((_, reply)) = end.starting.take() {
+                let _ = reply.send(Err(NotStarted::OutOfReach(lost.why)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn attach(run: &RunId, end: &RunEnd) -> Vec<u8> {
+    let (run, token) = (run.clone(), end.token.clone());
+    encode(&Call::Attach { run, token, offset: end.received }, b"")
+}
+
+async fn write(mut to: Writer, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(frame) = frames.recv().await {
+        if to.write_all(&frame).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a hub says first.
+#[derive(Deserialize)]
+struct Greeting {
+    tinyclaw: u32,
+    nonce: String,
+}
+
+/// Reads up to the hub's first line, past a shell's noise, and no byte further.
+async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
+    let (mut noise, mut line) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        let byte = match from.read_u8().await {
+            Ok(it) => it,
+            Err(_) => return Err(ended(&noise)),
+        };
+        match &mut line {
+            None if byte == 0x1e => line = Some(Vec::new()),
+            None => noise.push(byte),
+            Some(said) if byte == b'\n' => {
+                match serde_json::from_slice::<Greeting>(said) {
+                    Ok(it) if it.nonce == nonce && it.tinyclaw == LINK_VERSION => return Ok(()),
+                    Ok(it) if it.nonce == nonce => {
+                        return Err(format!("the helper speaks version {}", it.tinyclaw));
+                    }
+                    // Not it: the hub comes later.
+                    _ => noise.append(said),
+                }
+                line = None;
+            }
+            Some(said) => said.push(byte),
+        }
+        let is_long = line.as_ref().is_some_and(|it| it.len() > HEAD_BYTES_MAX);
+        if noise.len() > NOISE_BYTES_MAX || is_long {
+            return Err("something answers there that is no helper".to_owned());
+        }
+    }
+}
+
+fn ended(noise: &[u8]) -> String {
+    let text = String::from_utf8_lossy(noise);
+    let first = text.lines().map(str::trim).find(|it| !it.is_empty());
+    let first: Option<String> =
+        first.map(|it| it.chars().filter(|it| !it.is_control()).take(200).collect());
+    match first {
+        Some(first) => format!("the helper did not start: {first}"),
+        None => "the helper did not start".to_owned(),
+    }
+}
+
+/// 1, 2, 4 … 30 s, a fifth more or less, so that many offices do not come at once.
+fn pause(failed: u32) -> Duration {
+    let pause = Duration::from_secs(1 << failed.min(5)).min(PAUSE_MAX);
+    let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+    pause.mul_f64(0.8 + 0.4 * chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn greet(said: &str) -> Result<(), String> {
+        let mut from: Reader = Box::new(std::io::Cursor::new(said.to_owned().into_bytes()));
+        greeting(&mut from, "n1").await
+    }
+
+    #[tokio::test]
+    async fn a_hub_is_found_behind_the_noise_of_a_shell() {
+        let hello = "\x1e{\"tinyclaw\":1,\"nonce\":\"n1\"}\n";
+        assert_eq!(greet(hello).await, Ok(()));
+        assert_eq!(greet(&format!("Welcome!\n\x1b[1mtip\n{hello}")).await, Ok(()));
+        assert_eq!(greet(&format!("\x1enot it\n{hello}")).await, Ok(()));
+        let other = hello.replace("n1", "n2");
+        assert_eq!(greet(&format!("{other}{hello}")).await, Ok(()), "somebody replays an old one");
+        let err = greet("bash: leash: command not found\n").await.unwrap_err();
+        assert_eq!(err, "the helper did not start: bash: leash: command not found");
+        let err = greet(&hello.replace(":1", ":2")).await.unwrap_err();
+        assert_eq!(err, "the helper speaks version 2");
+        assert!(greet(&"x".repeat(NOISE_BYTES_MAX + 2)).await.is_err());
+    }
+
+    #[test]
+    fn pauses_grow_to_half_a_minute() {
+        assert!((Duration::from_millis(800)..Duration::from_millis(1201)).contains(&pause(0)));
+        assert!(pause(3) >= Duration::from_millis(6400));
+        assert!(pause(40) <= Duration::from_secs(36));
+    }
+}

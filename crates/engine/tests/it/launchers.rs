@@ -1,0 +1,290 @@
+//! What every launcher promises: the same cases for Claude here, and for Claude at the far end of a link.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tinyclaw_domain::Place;
+use tinyclaw_engine::link::{
+    Carrier, CarrierFuture, ChildCarrier, Connection, Lease, LinkLauncher,
+};
+use tinyclaw_engine::{
+    Engine, EngineConfig, Launchers, LocalLauncher, Turn, TurnEvent, TurnFailure, TurnOutcome,
+};
+use tokio::io::{AsyncRead, AsyncWrite, copy, duplex, split};
+use tokio::task::JoinSet;
+
+use crate::desk::{Desk, alive, eventually, until};
+
+type Change = fn(&mut EngineConfig);
+type Make = fn(EngineConfig) -> Engine;
+
+const ORPHAN: &str = "[demo: spawn 600s] [demo: hang]";
+const DEAF_ORPHAN: &str = "[demo: spawn 600s] [demo: deaf]";
+const NOTHING: Change = |_| {};
+
+fn here(config: EngineConfig) -> Engine {
+    Engine::new(config)
+}
+
+fn linked(config: EngineConfig) -> Engine {
+    let carrier = Arc::new(ChildCarrier::of(&config));
+    linked_by(config, carrier)
+}
+
+/// Claude at the far end of a link to this machine.
+fn linked_by(config: EngineConfig, carrier: Arc<dyn Carrier>) -> Engine {
+    let look = Arc::new(LocalLauncher::of(&config));
+    // What a failed test leaves behind ends by itself.
+    let lease = Lease { close: Duration::from_secs(20), end: Duration::from_secs(5) };
+    let launcher = LinkLauncher::new(Place::Here, "ada", carrier, look, lease);
+    Engine::with_launchers(config, Launchers::here(Arc::new(launcher)))
+}
+
+fn desk(make: Make, change: Change) -> Desk {
+    let mut desk = Desk::demo_with(change);
+    desk.engine = make(desk.config.clone());
+    desk
+}
+
+macro_rules! for_each_launcher {
+    ($($name:ident),* $(,)?) => {
+        mod here {
+            $(#[tokio::test] async fn $name() { super::$name(super::here).await; })*
+        }
+        mod linked {
+            $(#[tokio::test] async fn $name() { super::$name(super::linked).await; })*
+        }
+    };
+}
+
+for_each_launcher!(
+    turns_are_answered_by_one_process,
+    a_long_answer_is_whole,
+    nothing_survives_the_end_of_its_leash,
+    nothing_survives_when_claude_dies,
+    nothing_survives_a_stop_that_had_to_go_to_the_end,
+    a_stop_is_heard,
+    a_directory_has_the_last_of_its_owners,
+    what_may_not_be_given_is_refused,
+);
+
+async fn spawned(turn: &mut Turn) {
+    until(turn, |it| matches!(it, TurnEvent::ToolFinished { .. }).then_some(())).await;
+}
+
+async fn nobody_is_left(desk: &Desk) {
+    let lock = desk.lock();
+    eventually("nobody is left", || alive(&lock).is_empty()).await;
+}
+
+async fn turns_are_answered_by_one_process(make: Make) {
+    let desk = desk(make, NOTHING);
+    for _ in 0..3 {
+        assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+        assert_eq!(alive(&desk.lock()).len(), 2, "a leash and its claude");
+    }
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
+}
+
+async fn a_long_answer_is_whole(make: Make) {
+    let desk = desk(make, NOTHING);
+    let end = desk.say("[demo: long 300000]").await;
+    assert_eq!(end.outcome, TurnOutcome::Answered);
+    assert!(end.text.len() >= 300_000, "{}", end.text.len());
+    desk.engine.close().await;
+}
+
+async fn nothing_survives_the_end_of_its_leash(make: Make) {
+    let desk = desk(make, NOTHING);
+    let mut turn = desk.ask(ORPHAN);
+    spawned(&mut turn).await;
+    assert_eq!(alive(&desk.lock()).len(), 3, "the leash, its claude, and what a tool left behind");
+    desk.engine.close().await;
+    let end = turn.end().await.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Failed(TurnFailure::Closing));
+    nobody_is_left(&desk).await;
+}
+
+async fn nothing_survives_when_claude_dies(make: Make) {
+    let desk = desk(make, NOTHING);
+    let end = desk.say("[demo: spawn 600s] [demo: crash]").await;
+    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{end:?}");
+    nobody_is_left(&desk).await;
+}
+
+async fn nothing_survives_a_stop_that_had_to_go_to_the_end(make: Make) {
+    let desk = desk(make, |it| {
+        it.times.interrupt = Duration::from_millis(100);
+        it.times.sigint = Duration::from_millis(100);
+    });
+    let mut turn = desk.ask(DEAF_ORPHAN);
+    spawned(&mut turn).await;
+    turn.control().interrupt();
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    nobody_is_left(&desk).await;
+}
+
+async fn a_stop_is_heard(make: Make) {
+    let desk = desk(make, NOTHING);
+    let mut turn = desk.ask(ORPHAN);
+    spawned(&mut turn).await;
+    turn.control().interrupt();
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
+}
+
+/// Two owners of one session, such as a bot that was restarted before the old one had ended.
+async fn a_directory_has_the_last_of_its_owners(make: Make) {
+    let desk = desk(make, NOTHING);
+    let mut first = desk.ask(ORPHAN);
+    spawned(&mut first).await;
+    let mut other = Desk::demo();
+    other.engine = make(desk.config.clone());
+    other.spec = desk.spec.clone();
+    assert_eq!(other.say("mine now").await.outcome, TurnOutcome::Answered);
+    let lost = first.end().await.unwrap();
+    assert!(matches!(lost.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{lost:?}");
+    assert_eq!(alive(&desk.lock()).len(), 2);
+    other.engine.close().await;
+    nobody_is_left(&desk).await;
+}
+
+async fn what_may_not_be_given_is_refused(make: Make) {
+    let mut desk = desk(make, NOTHING);
+    let work = desk.spec.cwd.clone();
+    std::os::unix::fs::symlink(&work, desk.path("link")).unwrap();
+    for dir in [desk.path("nowhere"), desk.path("link"), desk.path("state"), desk.path("")] {
+        desk.spec.cwd = dir.clone();
+        let end = desk.say("hello").await;
+        let refused = matches!(end.outcome, TurnOutcome::Failed(TurnFailure::NoDesk { .. }));
+        assert!(refused, "{}: {:?}", dir.display(), end.outcome);
+    }
+    desk.spec.cwd = work;
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.close().await;
+}
+
+/// A carrier whose connections can be cut, and which can be out of order.
+#[derive(Debug)]
+struct Cuttable {
+    inner: ChildCarrier,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pumps: JoinSet<()>,
+    dials: usize,
+    out_of_order: Option<String>,
+}
+
+impl Cuttable {
+    fn cut(&self) {
+        // The hub goes with its pumps.
+        self.state.lock().unwrap().pumps.abort_all();
+    }
+
+    fn dials(&self) -> usize {
+        self.state.lock().unwrap().dials
+    }
+
+    fn break_down(&self, why: Option<&str>) {
+        self.state.lock().unwrap().out_of_order = why.map(str::to_owned);
+    }
+}
+
+impl Carrier for Cuttable {
+    fn connect(&self) -> CarrierFuture<'_> {
+        Box::pin(async move {
+            if let Some(why) = &self.state.lock().unwrap().out_of_order {
+                return Err(why.clone());
+            }
+            let Connection { to, from, guard } = self.inner.connect().await?;
+            let (ours, theirs) = duplex(16 * 1024);
+            let (read, write) = split(ours);
+            let mut state = self.state.lock().unwrap();
+            state.dials += 1;
+            state.pumps.spawn(async move {
+                let _guard = guard;
+                tokio::select! {
+                    () = pump(read, to) => {}
+                    () = pump(from, write) => {}
+                }
+            });
+            let (from, to) = split(theirs);
+            Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
+        })
+    }
+}
+
+async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let _ = copy(&mut from, &mut to).await;
+}
+
+fn cuttable() -> (Desk, Arc<Cuttable>) {
+    let mut desk = Desk::demo();
+    let inner = ChildCarrier::of(&desk.config);
+    let carrier = Arc::new(Cuttable { inner, state: Mutex::default() });
+    desk.engine = linked_by(desk.config.clone(), carrier.clone());
+    (desk, carrier)
+}
+
+#[tokio::test]
+async fn a_turn_does_not_notice_that_its_link_is_cut() {
+    let (desk, carrier) = cuttable();
+    let whole = desk.say("[demo: long 40000]").await;
+    let mut turn = desk.ask("[demo: long 40000] [demo: slow 2s]");
+    let mut end = None;
+    let mut cuts = 0;
+    let mut clock = tokio::time::interval(Duration::from_millis(60));
+    while end.is_none() {
+        tokio::select! {
+            event = turn.next() => if let Some(TurnEvent::Ended(it)) = event { end = Some(it) },
+            _ = clock.tick() => {
+                carrier.cut();
+                cuts += 1;
+            }
+        }
+    }
+    let end = end.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Answered);
+    assert!(end.text.len() >= 40_000 && whole.text.len() >= 40_000, "{}", end.text.len());
+    assert!(cuts > 0 && carrier.dials() > 1, "{cuts} cuts, {} dials", carrier.dials());
+    // The same process answers on.
+    assert_eq!(alive(&desk.lock()).len(), 2);
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_reached_is_out_of_reach_and_its_reason_is_told() {
+    let (desk, carrier) = cuttable();
+    carrier.break_down(Some("api:22 refuses connections"));
+    let end = desk.say("hello").await;
+    let TurnOutcome::Failed(TurnFailure::OutOfReach(why)) = &end.outcome else {
+        panic!("{:?}", end.outcome)
+    };
+    assert_eq!(why.why, "api:22 refuses connections");
+    carrier.break_down(None);
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.close().await;
+}
+
+#[tokio::test]
+async fn a_turn_waits_while_its_place_is_out_of_reach() {
+    let (desk, carrier) = cuttable();
+    let mut turn = desk.ask("[demo: spawn 600s] [demo: sleep 1s]");
+    spawned(&mut turn).await;
+    carrier.break_down(Some("api:22 refuses connections"));
+    carrier.cut();
+    // Claude goes on there, and is heard of when the place is back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    carrier.break_down(None);
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
+    assert_eq!(carrier.dials(), 2);
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
+}
