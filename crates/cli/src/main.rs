@@ -4,6 +4,7 @@ mod chat;
 mod demo;
 mod doctor;
 mod face;
+mod hook;
 mod import;
 mod mail;
 mod place;
@@ -42,6 +43,8 @@ enum Verb {
     Logs(verbs::logs::Logs),
     Settings(verbs::settings::Settings),
     Route(verbs::route::Route),
+    Token(verbs::token::Token),
+    Hook(verbs::hook::Hook),
     Doctor(verbs::doctor::Doctor),
     Import(verbs::import::Import),
     Healthcheck(verbs::healthcheck::Healthcheck),
@@ -61,6 +64,8 @@ fn main() -> ExitCode {
         Verb::Logs(verb) => verb.run(),
         Verb::Settings(verb) => verb.run(),
         Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),
+        Verb::Token(verb) => verb.run(),
+        Verb::Hook(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Import(verb) => verb.run(),
         Verb::Healthcheck(verb) => verb.run(),

@@ -209,6 +209,11 @@ impl StateDir {
         self.locks().join("processor")
     }
 
+    /// Held by whoever changes `tokens.json`.
+    pub fn tokens_lock(&self) -> PathBuf {
+        self.locks().join("tokens")
+    }
+
     /// Held by the one gateway of this folder.
     pub fn gateway_lock(&self) -> PathBuf {
         self.locks().join("gateway")

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessConfig, JwtConfig, KeySource, RateConfig};
 use crate::http::{App, STREAMS_MAX, listener};
+use crate::office;
 use crate::store::{Keep, Store, StoreError};
 
 /// Who does not take a byte for so long is let go, and comes back where it was.
@@ -26,8 +26,8 @@ const STREAMS_END: Duration = Duration::from_secs(5);
 /// What can be set.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the events are.
-    pub database: PathBuf,
+    /// The office's folder.
+    pub state: StateDir,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Names, with port, under which this gateway may be asked for.
@@ -59,7 +59,7 @@ impl Config {
         let jwt = names.filter(|_| secret.is_some() || keys.is_some());
         let whole = |it: u64| u32::try_from(it).unwrap_or(u32::MAX);
         Config {
-            database: state.events(),
+            state: state.clone(),
             listen,
             hosts: it.hosts.clone(),
             origins: it.origins.clone(),
@@ -94,12 +94,14 @@ impl Server {
         vitals: Vitals,
         shutdown: Shutdown,
     ) -> Result<Server, StoreError> {
-        let store = Store::open(&config.database, config.keep, vitals.clone())?;
+        let store = Store::open(&config.state.events(), config.keep, vitals.clone())?;
         let access = Access::new(config.access, vitals.clone());
         let own =
             [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
         let hosts = config.hosts.iter().map(|it| it.to_ascii_lowercase()).chain(own);
+        office::follow(&config.state, &store, &shutdown);
         let app = Arc::new(App {
+            state: config.state,
             store,
             access: Arc::clone(&access),
             hosts: hosts.collect::<HashSet<_>>(),

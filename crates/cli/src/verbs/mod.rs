@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod demo_engine;
 pub(crate) mod doctor;
 pub(crate) mod healthcheck;
+pub(crate) mod hook;
 pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod queue;
@@ -14,6 +15,7 @@ pub(crate) mod send;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod threads;
+pub(crate) mod token;
 
 use std::path::PathBuf;
 

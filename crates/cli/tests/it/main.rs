@@ -5,6 +5,7 @@ mod chat;
 mod demo;
 mod doctor;
 mod help;
+mod hook;
 mod import;
 mod queue;
 mod route;

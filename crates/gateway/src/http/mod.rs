@@ -9,6 +9,7 @@ mod query;
 mod reading;
 mod stream;
 mod tickets;
+mod timeline;
 mod ws;
 
 use std::collections::HashSet;
@@ -19,7 +20,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use tinyclaw_domain::Scope;
+use tinyclaw_domain::{Scope, StateDir};
 use tinyclaw_service::http::Peer;
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,6 +36,7 @@ pub(crate) const STREAMS_MAX: usize = 2_000;
 /// What every route works with.
 #[derive(Debug)]
 pub(crate) struct App {
+    pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
     pub(crate) hosts: HashSet<String>,
@@ -50,6 +52,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/events", get(reading::events).post(ingest::events))
         .route("/hooks/claude", post(ingest::hook))
         .route("/ws", get(ws::upgrade))
+        .route("/api/messages/{key}/timeline", get(timeline::timeline))
         .route("/tickets", post(tickets::issue))
         .route("/metrics", get(numbers::metrics))
         .route("/version", get(numbers::version))

@@ -51,6 +51,7 @@ pub(super) async fn stats(
         "first": Cursor { seq: page.first, ..page.head }.to_string(),
         "head": page.head.to_string(),
         "types": types,
+        "following": app.store.followed().await?,
         "clients": STREAMS_MAX - app.streams.available_permits(),
         "uptimeMs": now_ms().saturating_sub(started),
     });

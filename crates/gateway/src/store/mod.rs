@@ -179,6 +179,11 @@ impl Store {
         self.read(move |connection| page::position(connection, &log)).await
     }
 
+    /// How many logs are followed: of each there is a place.
+    pub async fn followed(&self) -> Result<u64, StoreError> {
+        self.read(page::followed).await
+    }
+
     /// The last event.
     pub fn head(&self) -> Head {
         *self.shared.head.borrow()

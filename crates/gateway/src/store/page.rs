@@ -251,3 +251,10 @@ pub(super) fn position(connection: &Connection, log: &str) -> rusqlite::Result<O
         .query_row("SELECT position FROM cursors WHERE name = ?1", [log], |row| row.get(0))
         .optional()
 }
+
+/// How many logs are followed.
+pub(super) fn followed(connection: &Connection) -> rusqlite::Result<u64> {
+    let count =
+        connection.query_row("SELECT count(*) FROM cursors", [], |row| row.get::<_, i64>(0))?;
+    Ok(count.unsigned_abs())
+}

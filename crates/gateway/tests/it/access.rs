@@ -5,7 +5,8 @@ use tinyclaw_domain::{Scope, TokenBefore, token_sum};
 
 use crate::rig::{Rig, entry, json_of, problem, token};
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
+    ("GET", "/api/messages/tg-1/timeline"),
     ("GET", "/events"),
     ("POST", "/events"),
     ("POST", "/hooks/claude"),

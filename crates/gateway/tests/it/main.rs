@@ -8,6 +8,7 @@ mod access;
 mod binary;
 mod events;
 mod hostile;
+mod office;
 mod rig;
 mod sockets;
 mod streams;

@@ -1,0 +1,154 @@
+//! `tinyclaw hook`: Claude Code's hooks to the event bus, and putting it into Claude's settings.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use tinyclaw_disk::Lock;
+
+use crate::hook::{Config, Installed, Spool, drain, install, keep, remove};
+use crate::place;
+
+/// Claude's own file, which has the name of ours.
+const CLAUDES_SETTINGS: &str = "settings.json";
+
+/// Bring Claude Code's hooks to the event bus. Without a verb it is the hook itself: it keeps what stands on its input.
+#[derive(Debug, Args)]
+pub(crate) struct Hook {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Put it into Claude's settings, for every hook.
+    Install(Install),
+    /// Take it out of Claude's settings again.
+    Remove(Where),
+    /// Bring what waits to the bus now, and say what keeps it.
+    Drain,
+}
+
+#[derive(Debug, Args)]
+struct Install {
+    /// Where the gateway is.
+    #[arg(long, default_value = "http://127.0.0.1:3200")]
+    url: String,
+
+    /// The file that holds a token with the scope ingest; else it is read from the input.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// What tells this machine's hooks from another's.
+    #[arg(long)]
+    source: Option<String>,
+
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+struct Where {
+    /// Claude's settings, when they are not in ~/.claude.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl Hook {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let environment = place::environment();
+        let spool = Spool::of_person(|name| environment.get(name).cloned());
+        match self.verb {
+            // Claude goes on whatever happens here; only a person is told what went wrong.
+            None => {
+                let _ = spool.and_then(|it| hook(&it));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Verb::Drain) => drain(&spool?)?,
+            Some(Verb::Install(it)) => it.run(&spool?)?,
+            Some(Verb::Remove(it)) => {
+                let settings = it.settings()?;
+                let what = match remove(&settings)? {
+                    Installed::Changed => "the hooks are out of",
+                    Installed::Same => "there were no hooks of ours in",
+                };
+                writeln!(std::io::stdout(), "{what} {}", settings.display())?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Keeps one hook, and sees that somebody brings it.
+fn hook(spool: &Spool) -> anyhow::Result<()> {
+    let source = spool.config().ok().flatten().map_or_else(own_source, |it| it.source);
+    keep(spool, &source, std::io::stdin().lock())?;
+    // Whoever holds the lock looks again after letting go of it.
+    if Lock::try_take(&spool.lock())?.is_none() {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("cannot tell which program this is")?;
+    #[expect(clippy::disallowed_methods, reason = "it starts itself, to go on when Claude does")]
+    let mut drainer = Command::new(program);
+    drainer
+        .args(["hook", "drain"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Of its own group: what Claude sends to its hooks at its end does not reach it.
+    drainer.process_group(0).current_dir("/").spawn().context("cannot start the drainer")?;
+    Ok(())
+}
+
+fn own_source() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let is_letter = |it: &char| it.is_ascii_alphanumeric() || *it == '-' || *it == '.';
+    format!("claude@{}", host.chars().filter(is_letter).take(64).collect::<String>())
+}
+
+impl Install {
+    fn run(&self, spool: &Spool) -> anyhow::Result<()> {
+        let token = match &self.token_file {
+            Some(file) => std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?,
+            None => std::io::read_to_string(std::io::stdin()).context("cannot read the token")?,
+        };
+        let token = token.trim().to_owned();
+        if token.is_empty() || token.contains(char::is_whitespace) {
+            bail!(
+                "that is no token; do: tinyclaw token new NAME --scope ingest | tinyclaw hook install"
+            );
+        }
+        crate::hook::check_url(&self.url)?;
+        let source = self.source.clone().unwrap_or_else(own_source);
+        spool.set_config(&Config { url: self.url.clone(), token, source })?;
+        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let settings = self.place.settings()?;
+        let what = match install(&settings, &program)? {
+            Installed::Changed => "Claude's hooks go to",
+            Installed::Same => "Claude's hooks went already to",
+        };
+        let mut out = std::io::stdout();
+        writeln!(out, "{what} {}, from its next session on", self.url)?;
+        writeln!(out, "  → out again: tinyclaw hook remove")?;
+        Ok(())
+    }
+}
+
+impl Where {
+    fn settings(&self) -> anyhow::Result<PathBuf> {
+        if let Some(it) = &self.settings {
+            return Ok(it.clone());
+        }
+        let environment = place::environment();
+        if let Some(dir) = environment.get("CLAUDE_CONFIG_DIR").filter(|it| !it.is_empty()) {
+            return Ok(PathBuf::from(dir).join(CLAUDES_SETTINGS));
+        }
+        let home =
+            environment.get("HOME").context("HOME is not set; name the file with --settings")?;
+        Ok(PathBuf::from(home).join(".claude").join(CLAUDES_SETTINGS))
+    }
+}

@@ -1,0 +1,168 @@
+//! Claude's hooks through the real program to a real gateway, which is away for a while.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::{Office, PATIENCE};
+
+/// A gateway over an office's folder.
+struct Gateway {
+    child: Child,
+    port: u16,
+}
+
+impl Gateway {
+    fn start(office: &Office, port: u16) -> Gateway {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_tinyclaw"));
+        let child = Command::new(program.with_file_name("tinyclaw-gateway"))
+            .env_clear()
+            .env("TINYCLAW_DIR", office.place.state())
+            .env("GATEWAY_LISTEN", format!("127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("tinyclaw-gateway is built beside it");
+        let gateway = Gateway { child, port };
+        until(|| gateway.ask("GET", "/health", "", "").is_some_and(|it| it.0 == 200));
+        gateway
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Option<(u16, String)> {
+        let host = format!("127.0.0.1:{}", self.port);
+        let mut stream = TcpStream::connect(&host).ok()?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    fn events(&self, token: &str) -> Vec<Value> {
+        let (status, body) =
+            self.ask("GET", "/events?since=earliest&limit=1000", token, "").unwrap();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["events"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "it never came to be");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs the command that Claude would, as its settings name it.
+fn fire(office: &Office, command: &str, input: &str) {
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .env_clear()
+        .env("HOME", office.place.home())
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0));
+    assert!(done.stdout.is_empty() && done.stderr.is_empty(), "Claude would read it: {done:?}");
+}
+
+#[test]
+fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
+    let office = Office::closed();
+    let home = office.place.home().display().to_string();
+    let token = office.run(&["token", "new", "laptop", "--scope", "ingest,read"]).ok();
+    let token = token.trim();
+    let port = free_port();
+    let file = office.place.path("token");
+    std::fs::write(&file, token).unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let installed = Command::new(env!("CARGO_BIN_EXE_tinyclaw"))
+        .args(["hook", "install", "--url", &url, "--source", "claude@test", "--token-file"])
+        .arg(&file)
+        .env_clear()
+        .env("HOME", &home)
+        .output()
+        .unwrap();
+    assert!(installed.status.success(), "{installed:?}");
+    let settings = std::fs::read_to_string(format!("{home}/.claude/settings.json")).unwrap();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    let command = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
+    let hook = |n: u64| {
+        json!({ "hook_event_name": "PreToolUse", "session_id": "s1", "tool_use_id": format!("t{n}"), "n": n }).to_string()
+    };
+    // Nobody is there yet.
+    for n in 0..6 {
+        fire(&office, command, &hook(n));
+    }
+    fire(&office, command, "{ torn");
+    let gateway = Gateway::start(&office, port);
+    until(|| gateway.events(token).len() == 7);
+    // It goes, and comes back where it was.
+    drop(gateway);
+    for n in 6..9 {
+        fire(&office, command, &hook(n));
+    }
+    let gateway = Gateway::start(&office, port);
+    fire(&office, command, &hook(9));
+    until(|| gateway.events(token).len() == 11);
+    let events = gateway.events(token);
+    let numbers: Vec<u64> = events.iter().filter_map(|it| it["metadata"]["n"].as_u64()).collect();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+    assert_eq!(events[0]["type"], "claude.PreToolUse");
+    assert_eq!(events[0]["source"], "claude@test");
+    assert_eq!(events[6]["type"], "claude.unreadable");
+    let left = std::fs::read_dir(format!("{home}/.local/state/tinyclaw/hook")).unwrap().flatten();
+    let left: Vec<_> = left.map(|it| it.file_name()).filter(|it| it != "lock").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_token_is_shown_once_and_rotated_and_taken_back() {
+    let office = Office::closed();
+    let first = office.run(&["token", "new", "n8n", "--scope", "ingest"]).ok();
+    let first = first.trim();
+    assert!(first.starts_with("tc_") && !first.contains(' '), "{first}");
+    let file = std::fs::read_to_string(office.place.state().join("tokens.json")).unwrap();
+    assert!(!file.contains(first), "the file has its sum only");
+    let again = office.run(&["token", "new", "n8n"]);
+    assert!(again.err.contains("already"), "{again:?}");
+    let gateway = Gateway::start(&office, free_port());
+    let tell = |token: &str| gateway.ask("POST", "/events", token, r#"{"type":"a"}"#).unwrap().0;
+    assert_eq!(tell(first), 200);
+    let second = office.run(&["token", "rotate", "n8n"]).ok();
+    let second = second.trim();
+    until(|| tell(second) == 200);
+    assert_eq!(tell(first), 200, "both are good for a day");
+    let listed = office.run(&["token", "list", "--json"]).json();
+    assert_eq!((&listed[0]["status"], &listed[0]["scopes"]), (&json!("good"), &json!(["ingest"])));
+    assert!(listed[0].get("sum").is_none());
+    office.run(&["token", "revoke", "n8n"]).ok();
+    // Told to wait, once it was refused too often.
+    until(|| matches!(tell(second), 401 | 429));
+    assert!(matches!(tell(first), 401 | 429));
+    assert!(office.run(&["token", "revoke", "n8n"]).err.contains("no token"));
+    assert!(office.run(&["token", "new", "x", "--scope", "everything"]).err.contains("no scope"));
+}
