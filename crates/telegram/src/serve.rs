@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -157,6 +157,7 @@ impl Service {
             questions,
             timing,
             vitals: vitals.clone(),
+            newest: Mutex::default(),
         };
         let outbox = Arc::new(Outbox {
             queue: queue.clone(),

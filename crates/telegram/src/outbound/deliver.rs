@@ -6,7 +6,8 @@
 //! fault: it is waited out, however long it takes. What Telegram will never take is buried with its reason, and the topic
 //! is told; so is an answer that gets no reply again and again while others do.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -74,7 +75,7 @@ fn pause(unit: Duration, tries: u32) -> Duration {
     unit * units
 }
 
-/// Who brings answers to Telegram. It has no lock.
+/// Who brings answers to Telegram. Its lock is held for a look or a change, with no other lock.
 pub(crate) struct Deliverer {
     pub(crate) bot: Arc<Bot>,
     pub(crate) view: View,
@@ -85,9 +86,15 @@ pub(crate) struct Deliverer {
     pub(crate) questions: LongQuestions,
     pub(crate) timing: Timing,
     pub(crate) vitals: Vitals,
+    /// The newest message that is an answer, in each place.
+    pub(crate) newest: Mutex<HashMap<Address, i64>>,
 }
 
 impl Deliverer {
+    fn newest(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing is sent into an outage: it would only be there twice.
     pub(super) async fn connection_is_up(&self) {
         let connection = self.bot.client.connection();
@@ -211,6 +218,8 @@ impl Delivery<'_> {
                     self.lease_do(|it| it.sent(sending.part, id, marked))?;
                     let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
                     self.deliverer.bot.addresses.said(address.chat, id, model);
+                    let mut newest = self.deliverer.newest();
+                    newest.entry(address).and_modify(|it| *it = id.max(*it)).or_insert(id);
                     return Ok(());
                 }
                 Err(err) => err,
@@ -277,7 +286,9 @@ impl Delivery<'_> {
         let here = self.deliverer.bot.addresses.present(status.address.chat) == address.chat
             && status.address.topic == address.topic;
         let fits = sending.part == 1 && matches!(sending.piece, Piece::Text(_));
-        status.message.filter(|_| quick && here && fits)
+        // The statuses of messages that wait together come in any order, and an answer stands below the one before it.
+        let newest = self.deliverer.newest().get(&address).copied();
+        status.message.filter(|it| quick && here && fits && Some(*it) >= newest)
     }
 
     /// What to do after a refusal: another address and a note, or the end.

@@ -50,6 +50,32 @@ async fn the_answer_of_a_long_turn_is_a_new_message_and_the_status_goes() {
     office.close().await;
 }
 
+/// The second answer took the place of a status that stood above the first answer. After a power cut, when many messages
+/// waited at once, whole conversations stood in any order.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_stands_below_the_one_before_it_wherever_its_status_stood() {
+    let office = Office::watched().await;
+    office.ada(None, "first");
+    let turn = office.claim().await;
+    turn.show(|_| {});
+    office.until_said("[ Stop ]").await;
+    office.ada(None, "second");
+    office.until_said("Next here").await;
+    turn.reply(|it| {
+        "One.".clone_into(&mut it.text);
+        it.duration_ms = 41_000;
+    });
+    office.until_said("    One.\n").await;
+    office.claim().await.answer("Two.");
+    office.until_said("    Two.\n").await;
+    office.until_unsaid("Next here").await;
+    office.until_in_place(Place::Done, 2).await;
+    let texts = office.fake.texts(FORUM);
+    let at = |answer: &str| texts.iter().position(|it| it.starts_with(answer));
+    assert!(at("One.") < at("Two."), "{texts:#?}");
+    office.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_may_stop_and_others_may_not() {
     let office = Office::watched().await;
