@@ -122,6 +122,9 @@ pub(super) async fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<Path
         let there = neighbours(desks, &Desk::here(thread, &path)).await?;
         let is_taken = there.iter().any(|it| it.overlap != Overlap::Inside);
         if !is_taken && on_disk(|| overlap(&path, desks.state.root())) == Overlap::Apart {
+            // Before `threads.json` says so for good: some file systems keep that and not this when the power goes, and
+            // every message of the thread would be refused for want of its folder.
+            on_disk(|| tinyclaw_disk::sync_dir(base))?;
             return Ok(path);
         }
     }

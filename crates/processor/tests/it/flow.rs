@@ -60,3 +60,29 @@ fn the_lines_of_a_message_are_on_disk_before_it_moves_on() {
         assert!(flushed.is_some() && flushed < moved, "flushed {flushed:?}, moved {moved:?}");
     }
 }
+
+/// On btrfs a power cut took the folder and left the thread: all its messages were refused for want of a folder.
+#[test]
+fn the_folder_of_a_new_thread_is_on_disk_before_the_thread_is() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (office, steps) = steps_of(|| {
+        runtime.block_on(async {
+            let mut office = Office::open(json!({}));
+            let message = office.message("7", "hello");
+            let key = office.publish(message);
+            office.reaches(&key, Place::Outgoing).await;
+            office.end().await;
+            office
+        })
+    });
+    let folders = office.place.path("work");
+    let flushed =
+        steps.iter().position(|it| matches!(it, DiskStep::SyncDir { path } if *path == folders));
+    let is_thread = |path: &Path, bytes: &[u8]| {
+        path.ends_with("threads.json.tmp") && String::from_utf8_lossy(bytes).contains("\"7\"")
+    };
+    let kept = steps
+        .iter()
+        .position(|it| matches!(it, DiskStep::Write { path, bytes } if is_thread(path, bytes)));
+    assert!(flushed.is_some() && flushed < kept, "flushed {flushed:?}, kept {kept:?}");
+}
