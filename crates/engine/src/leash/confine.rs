@@ -212,6 +212,10 @@ fn add(
 ) -> Result<(), ConfineError> {
     let is_folder = fstat(given).is_ok_and(|it| folders::is_folder(&it));
     let rights = if is_folder { rights } else { rights & AccessFs::from_file(KNOWN) };
+    // A file in a folder whose names alone are granted, where the state lies in that folder.
+    if rights.is_empty() {
+        return Ok(());
+    }
     rules.add_rule(PathBeneath::new(given, rights))?;
     Ok(())
 }
