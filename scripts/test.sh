@@ -145,10 +145,13 @@ stage_campaigns() {
 
 stage_power() {
     need_cargo
-    if [ "$(id -u)" != 0 ] || [ ! -e /dev/loop-control ]; then
-        skip "it needs root and loop devices; sudo scripts/test.sh power"
+    if [ "$(id -u)" != 0 ] || [ ! -e /dev/loop-control ] || [ ! -e /dev/fuse ]; then
+        skip "it needs root, FUSE and loop devices; sudo scripts/test.sh power"
     fi
     from_apt mkfs.ext4 e2fsprogs || skip "mkfs.ext4 is missing; $advice"
+    # Without these the rig names what it leaves out.
+    from_apt mkfs.xfs xfsprogs || echo "mkfs.xfs is missing; $advice"
+    from_apt mkfs.btrfs btrfs-progs || echo "mkfs.btrfs is missing; $advice"
     build_programs
     with_log cargo run --quiet --package tinyclaw-e2e --example power -- "${TINYCLAW_POWER_ROUNDS:-300}"
 }
