@@ -17,6 +17,8 @@ mod login;
 mod look;
 mod overlap;
 mod pool;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transcript;
 mod turn;
 mod wire;

@@ -63,7 +63,8 @@ impl Desk {
 
     /// What a look for its session is about.
     pub(crate) fn at(&self) -> tinyclaw_engine::Desk {
-        tinyclaw_engine::Desk::here(&self.spec.thread, &self.spec.cwd)
+        let (thread, place) = (self.spec.thread.clone(), self.spec.place.clone());
+        tinyclaw_engine::Desk { thread, place, dir: self.spec.cwd.clone() }
     }
 
     /// Where Claude keeps the transcript of its session.

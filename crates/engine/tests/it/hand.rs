@@ -1,13 +1,14 @@
 //! Processes played by hand, so that they die exactly when a test says so.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tinyclaw_domain::Place;
 use tinyclaw_engine::{
-    Advice, Engine, Exit, LaunchFuture, LaunchSpec, Launcher, Launchers, Leash, LeashHand, Leashed,
-    LocalLauncher, Look, OutOfReach, TurnFailure, TurnOutcome,
+    Access, Advice, Auth, Engine, Exit, LaunchFuture, LaunchSpec, Launcher, Launchers, Leash,
+    LeashHand, Leashed, LocalLauncher, Look, OutOfReach, TurnFailure, TurnOutcome,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 use tokio::sync::mpsc;
@@ -24,17 +25,18 @@ struct ByHand {
 /// A process, as its inside sees it.
 #[derive(Debug)]
 struct Hand {
+    spec: LaunchSpec,
     heard: Lines<BufReader<DuplexStream>>,
     says: DuplexStream,
     leash: LeashHand,
 }
 
 impl Launcher for ByHand {
-    fn launch(&self, _spec: LaunchSpec) -> LaunchFuture<'_> {
+    fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
         let (stdin, heard) = tokio::io::duplex(64 * 1024);
         let (says, stdout) = tokio::io::duplex(64 * 1024);
         let (held, leash) = Leash::pair();
-        let _ = self.hands.send(Hand { heard: BufReader::new(heard).lines(), says, leash });
+        let _ = self.hands.send(Hand { spec, heard: BufReader::new(heard).lines(), says, leash });
         let leashed = Leashed {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
@@ -130,6 +132,38 @@ async fn a_turn_handed_to_a_dead_process_is_started_on_a_new_one_without_a_word(
     assert_eq!((&again["uuid"], &again["message"]), (&prompt["uuid"], &prompt["message"]));
     let end = turn.end().await.unwrap();
     assert_eq!((end.outcome, end.text.as_str()), (TurnOutcome::Answered, "2"));
+}
+
+/// What a machine elsewhere is told is how Claude shall behave: its login, its paths and its secrets are its own.
+#[tokio::test]
+async fn a_claude_elsewhere_gets_no_secret_and_no_path_of_this_machine() {
+    let (to, mut hands) = mpsc::unbounded_channel();
+    let mut desk = Desk::demo_with(|it| {
+        it.auth = Auth::ApiKey("hush".into());
+        it.base_url = Some("http://127.0.0.1:9".to_owned());
+        it.capability = Some(".capability".to_owned());
+        it.env.insert("CREDENTIAL_BROKER_URL".to_owned(), "http://broker:3000".to_owned());
+    });
+    let here = || LocalLauncher::of(&desk.config);
+    let there = Arc::new(ByHand { hands: to, here: here() });
+    let launchers = Launchers::here(Arc::new(here())).with_devboxes(there);
+    desk.engine = Engine::with_launchers(desk.config.clone(), launchers);
+    desk.spec.place = Place::Devbox("api".parse().unwrap());
+    desk.spec.cwd = "/srv/api".into();
+    let turn = desk.ask("one");
+    let mut hand = next(&mut hands).await;
+    let spec = hand.spec.clone();
+    assert_eq!((&spec.place, spec.cwd.as_path()), (&desk.spec.place, Path::new("/srv/api")));
+    assert_eq!(spec.access, Access::default());
+    let habits = |it: &&String| it.starts_with("CLAUDE_CODE_") || it.starts_with("DISABLE_");
+    let rest: Vec<&String> = spec.env.keys().filter(|it| !habits(it)).collect();
+    assert_eq!(rest, ["BASH_MAX_TIMEOUT_MS"]);
+    let here = desk.path("").display().to_string();
+    let told = spec.env.values().chain(&spec.args);
+    assert_eq!(told.filter(|it| it.contains(&here) || it.contains("hush")).count(), 0);
+    hand.gets_ready().await;
+    hand.answers("1").await;
+    assert_eq!(turn.end().await.unwrap().text, "1");
 }
 
 /// What runs there may go on; nobody here knows. That is no crash, and no fault of the message.

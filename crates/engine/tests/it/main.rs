@@ -10,6 +10,7 @@ mod breaks;
 mod claude;
 mod demo;
 mod desk;
+mod elsewhere;
 mod hand;
 mod home;
 mod hostile;
