@@ -10,15 +10,25 @@ use crate::{Model, Tier};
 pub struct Decision {
     /// The 14 dimensions, always all of them, in the order of the table in the router's README.
     pub dims: Vec<Dimension>,
-    /// What every message starts from.
+    /// What every message starts from; at a desk, what one at such a desk starts from.
     pub bias: f64,
     /// The learned term's contribution, when it is switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<f64>,
     /// The sum that is held against the boundaries.
     pub raw_score: f64,
-    /// Where one tier ends and the next begins.
+    /// Where one tier ends and the next begins. At a desk ordinary work widens the band between them: it is as wide as
+    /// twice the sum of `dims.band` and `band`, to both sides of 0.
     pub boundaries: Boundaries,
+    /// What widens MEDIUM's band besides the dimensions, at a desk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<Band>,
+    /// What the desk holds, when it is known: such messages are read as orders and not as chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desk: Option<DeskKind>,
+    /// Phrases of the earlier answer that a follow-up sets off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets_off: Vec<String>,
     /// How sure the router is of each tier; they add up to 1.
     pub probabilities: Probabilities,
     /// The probability of the tier that the score alone gives.
@@ -33,6 +43,9 @@ pub struct Decision {
     pub upgraded: bool,
     /// The model that will be asked (differs from `model` when the thread or the user chose one).
     pub effective_model: Model,
+    /// What staying with a warm model would cost, when there was one to stay with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stay: Option<Stay>,
     /// Length of what was read, in estimated tokens.
     pub estimated_tokens: u64,
     /// Whether the text was too long to be read whole and was read in windows.
@@ -56,9 +69,79 @@ pub struct Dimension {
     pub weight: f64,
     /// `score × weight`: what it adds to the raw score.
     pub contribution: f64,
+    /// What it adds to MEDIUM's band, at a desk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<f64>,
     /// Up to three places in the text that made the score.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hits: Vec<Hit>,
+}
+
+/// What widens the band of MEDIUM besides the dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Band {
+    /// What every message at such a desk starts from.
+    pub bias: f64,
+    /// The learned term's share, when it is switched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<f64>,
+}
+
+/// What a desk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeskKind {
+    /// A git repository.
+    Repo,
+    /// Other files.
+    Files,
+    /// Nothing.
+    None,
+}
+
+/// The price of staying with a model whose cache is alive, against the price of the one that was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stay {
+    /// The model that is warm.
+    pub model: Model,
+    /// The model that the tier wants.
+    pub instead_of: Model,
+    /// Tokens of the conversation.
+    pub context_tokens: u64,
+    /// How many of them the warm model has cached.
+    pub warm_tokens: u64,
+    /// Dollars to answer with the warm model.
+    pub stay_usd: f64,
+    /// Dollars to answer with the other.
+    pub switch_usd: f64,
+    /// Dollars to come back to the warm model afterwards.
+    pub back_usd: f64,
+    /// Whether staying costs less than the switch and the way back.
+    pub cheaper: bool,
+}
+
+/// How long a prompt's cache is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CacheTtl {
+    /// Five minutes.
+    #[default]
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// An hour, for a dearer write.
+    #[serde(rename = "1h")]
+    OneHour,
+}
+
+impl CacheTtl {
+    /// The same in milliseconds.
+    pub fn ms(self) -> u64 {
+        match self {
+            CacheTtl::FiveMinutes => 5 * 60 * 1000,
+            CacheTtl::OneHour => 60 * 60 * 1000,
+        }
+    }
 }
 
 /// A place in the message's text, in bytes.
@@ -93,6 +176,17 @@ pub struct Probabilities {
     pub complex: f64,
 }
 
+impl Probabilities {
+    /// The probability of one tier.
+    pub fn of(self, tier: Tier) -> f64 {
+        match tier {
+            Tier::Simple => self.simple,
+            Tier::Medium => self.medium,
+            Tier::Complex => self.complex,
+        }
+    }
+}
+
 /// What decided the tier, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,10 +199,12 @@ pub enum Cause {
     NoSignal,
     /// A follow-up ("yes, do option 2") that continues what came before.
     FollowUp,
-    /// A reply to the bot gets at least the tier of what it replies to.
+    /// Of older logs: a reply to the bot got at least the tier of what it replied to.
     ReplyFloor,
-    /// The context is too large for anything smaller.
+    /// The conversation is longer than a smaller model can hold.
     LargeContext,
+    /// A stronger model that has the conversation cached costs less than the one that is enough.
+    Stay,
     /// The thread is pinned to a model.
     Pinned,
     /// The user asked for a model in this message.

@@ -18,7 +18,9 @@ mod state_dir;
 mod thread;
 mod token;
 
-pub use decision::{Boundaries, Cause, Decision, Dimension, Hit, Probabilities};
+pub use decision::{
+    Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
+};
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use job_line::{BadJobId, JobEvent, JobId, JobLine};

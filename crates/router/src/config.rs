@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use crate::desk::DeskConfig;
+pub(crate) use crate::fields::{Field, Reader, Value};
 use crate::fold::Folder;
 use crate::parts::COUNTED;
 use crate::trie::edges;
@@ -32,7 +34,8 @@ pub const DIMENSIONS: [&str; 14] = [
 ];
 
 /// The file that is built in.
-pub const BUILT_IN: &str = include_str!("../router.toml");
+pub const BUILT_IN: &str =
+    concat!(include_str!("../router.toml"), "\n", include_str!("../desk.toml"));
 
 /// The lists without a dimension, which the policy uses.
 pub(crate) const POLICY_LISTS: [&str; 3] = ["followUp", "acknowledge", "negator"];
@@ -56,13 +59,14 @@ pub struct Config {
     pub(crate) calibration: Calibration,
     pub(crate) learned: bool,
     pub(crate) learned_weight: f64,
-    pub(crate) large_context_tokens: u64,
     pub(crate) min_confidence: f64,
     pub(crate) weights: [f64; 14],
     /// Dimension → part → share.
     pub(crate) parts: BTreeMap<usize, BTreeMap<String, f64>>,
     /// `(dimension, name)` → list; policy lists have dimension 14.
     pub(crate) lists: BTreeMap<(usize, String), List>,
+    /// The same for messages at a desk.
+    pub(crate) desk: DeskConfig,
 }
 
 /// How raw scores become probabilities: two logistic curves.
@@ -132,7 +136,7 @@ impl Config {
         for number in curves.iter().chain(&cuts).chain(&self.weights) {
             hash.update(number.to_le_bytes());
         }
-        hash.update(self.large_context_tokens.to_le_bytes());
+        hash.update(crate::money::PRICES);
         let mut word = |text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
@@ -144,8 +148,19 @@ impl Config {
             word(&format!("{dimension} {name} {} {}", list.at_start, list.negatable));
             list.phrases.values().flatten().for_each(|it| word(it));
         }
+        for (dimension, parts) in self.desk.parts.iter().chain(&self.desk.bands) {
+            parts.iter().for_each(|(name, share)| word(&format!("{dimension} {name} {share}")));
+        }
+        for ((dimension, name), list) in &self.desk.lists {
+            word(&format!("{dimension} {name} {} {}", list.at_start, list.negatable));
+            list.phrases.values().flatten().for_each(|it| word(it));
+        }
+        let it = &self.desk;
+        let numbers = it.place.iter().chain(&it.place_bands).chain(&it.weights);
+        numbers.chain([&it.temperature]).for_each(|it| word(&it.to_string()));
         if self.learned {
             hash.update(crate::learned::BUILT_IN);
+            hash.update(crate::desk::BUILT_IN);
         }
         hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
@@ -161,11 +176,11 @@ impl Config {
             calibration: Calibration::default(),
             learned: true,
             learned_weight: 1.0,
-            large_context_tokens: 100_000,
             min_confidence: 0.0,
             weights: [0.0; 14],
             parts: BTreeMap::new(),
             lists: BTreeMap::new(),
+            desk: DeskConfig::default(),
         }
     }
 
@@ -217,30 +232,21 @@ impl Config {
                 "policy" => reader.fields(
                     value,
                     "policy",
-                    &mut [
-                        ("largeContextTokens", Field::Count(&mut self.large_context_tokens)),
-                        ("minConfidence", Field::Share(&mut self.min_confidence)),
-                    ],
+                    &mut [("minConfidence", Field::Share(&mut self.min_confidence))],
                 )?,
-                "weights" => {
+                "weights" => reader.weights(value, &mut self.weights)?,
+                "parts" => reader.parts(value, &mut self.parts)?,
+                "lists" => {
                     for (key, value) in reader.table(value)? {
-                        let dimension = reader.dimension(key)?;
-                        let weight = reader.number(value)?;
-                        if weight < 0.0 {
-                            let why = format!(
-                                "the weight of {} must not be negative: turn the shares of its parts instead",
-                                key.get_ref()
-                            );
-                            return Err(reader.refuse(value.span().start, why));
-                        }
-                        self.weights[dimension] = weight;
+                        let policy = &**key.get_ref() == "policy";
+                        let dimension = if policy { 14 } else { reader.dimension(key)? };
+                        reader.lists(value, dimension, full, &mut self.lists)?;
                     }
                 }
-                "parts" => self.apply_parts(&reader, value)?,
-                "lists" => self.apply_lists(&reader, value, full)?,
+                "desk" => self.desk.apply(&reader, value, full)?,
                 other => {
                     let known =
-                        "schema, score, calibration, learned, policy, weights, parts, lists";
+                        "schema, score, calibration, learned, policy, weights, parts, lists, desk";
                     return Err(reader.unknown(key.span().start, other, known));
                 }
             }
@@ -252,68 +258,6 @@ impl Config {
         }
         self.refuse_unknown_parts(&reader, &root)?;
         self.refuse_duplicates(&reader)
-    }
-
-    fn apply_parts(&mut self, reader: &Reader<'_>, value: &Value<'_>) -> Result<(), ConfigError> {
-        for (key, value) in reader.table(value)? {
-            let dimension = reader.dimension(key)?;
-            for (part, value) in reader.table(value)? {
-                let share = reader.number(value)?;
-                let parts = self.parts.entry(dimension).or_default();
-                parts.insert(part.get_ref().to_string(), share);
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_lists(
-        &mut self,
-        reader: &Reader<'_>,
-        value: &Value<'_>,
-        full: bool,
-    ) -> Result<(), ConfigError> {
-        for (key, value) in reader.table(value)? {
-            let dimension =
-                if &**key.get_ref() == "policy" { 14 } else { reader.dimension(key)? };
-            for (name, value) in reader.table(value)? {
-                let place = (dimension, name.get_ref().to_string());
-                if !full && !self.lists.contains_key(&place) {
-                    let known: Vec<&str> = self
-                        .lists
-                        .keys()
-                        .filter(|it| it.0 == dimension)
-                        .map(|it| it.1.as_str())
-                        .collect();
-                    return Err(reader.unknown(name.span().start, &place.1, &known.join(", ")));
-                }
-                if dimension == 14 && !POLICY_LISTS.contains(&place.1.as_str()) {
-                    return Err(reader.unknown(
-                        name.span().start,
-                        &place.1,
-                        &POLICY_LISTS.join(", "),
-                    ));
-                }
-                let list = self.lists.entry(place).or_default();
-                for (key, value) in reader.table(value)? {
-                    match &**key.get_ref() {
-                        "atStart" => list.at_start = reader.switch(value)?,
-                        "negatable" => list.negatable = reader.switch(value)?,
-                        "extend" => {
-                            let more = reader.strings(value)?;
-                            list.phrases.entry("extend".to_owned()).or_default().extend(more);
-                        }
-                        language if language.len() == 2 => {
-                            list.phrases.insert(language.to_owned(), reader.strings(value)?);
-                        }
-                        other => {
-                            let known = "atStart, negatable, extend, or a language of two letters";
-                            return Err(reader.unknown(key.span().start, other, known));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The parts that exist are the counted ones and the lists.
@@ -351,7 +295,10 @@ impl Config {
     fn refuse_duplicates(&self, reader: &Reader<'_>) -> Result<(), ConfigError> {
         let folder = Folder::new();
         let mut seen: HashMap<(usize, String), (&str, &str)> = HashMap::new();
-        for ((dimension, name), list) in &self.lists {
+        let desk =
+            self.desk.lists.iter().map(|((dimension, name), list)| ((dimension + 20, name), list));
+        let chat = self.lists.iter().map(|((dimension, name), list)| ((*dimension, name), list));
+        for ((dimension, name), list) in chat.chain(desk) {
             for phrase in list.phrases.values().flatten() {
                 let line = || {
                     let quoted = format!("\"{phrase}\"");
@@ -362,115 +309,11 @@ impl Config {
                 if folded.is_empty() {
                     return Err(reader.refuse(line(), format!("empty phrase in list {name}")));
                 }
-                if let Some((list, other)) = seen.insert((*dimension, folded), (name, phrase)) {
+                if let Some((list, other)) = seen.insert((dimension, folded), (name, phrase)) {
                     let why = format!(
                         "phrase {phrase:?} of list {name} stands already in list {list} as {other:?}; take one out"
                     );
                     return Err(reader.refuse(line(), why));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-type Value<'a> = Spanned<DeValue<'a>>;
-type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
-
-enum Field<'a> {
-    Number(&'a mut f64),
-    Share(&'a mut f64),
-    Count(&'a mut u64),
-    Switch(&'a mut bool),
-}
-
-struct Reader<'a> {
-    text: &'a str,
-}
-
-impl Reader<'_> {
-    fn refuse(&self, at: usize, why: String) -> ConfigError {
-        let at = at.min(self.text.len());
-        ConfigError {
-            line: 1 + self.text.as_bytes()[..at].iter().filter(|it| **it == b'\n').count(),
-            why,
-        }
-    }
-
-    fn unknown(&self, at: usize, key: &str, known: &str) -> ConfigError {
-        self.refuse(at, format!("unknown key {key:?}; known here: {known}"))
-    }
-
-    fn wrong(&self, value: &Value<'_>, wanted: &str) -> ConfigError {
-        let found = value.get_ref().type_str();
-        self.refuse(value.span().start, format!("expected {wanted}, found {found}"))
-    }
-
-    fn number(&self, value: &Value<'_>) -> Result<f64, ConfigError> {
-        let text = match value.get_ref() {
-            DeValue::Integer(it) if it.radix() == 10 => it.as_str(),
-            DeValue::Float(it) => it.as_str(),
-            _ => return Err(self.wrong(value, "a number")),
-        };
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() && number.abs() <= 1e6 => Ok(number),
-            _ => Err(self.refuse(value.span().start, format!("{text} is no usable number"))),
-        }
-    }
-
-    fn switch(&self, value: &Value<'_>) -> Result<bool, ConfigError> {
-        value.get_ref().as_bool().ok_or_else(|| self.wrong(value, "true or false"))
-    }
-
-    fn table<'v, 'd>(&self, value: &'v Value<'d>) -> Result<&'v DeTable<'d>, ConfigError> {
-        value.get_ref().as_table().ok_or_else(|| self.wrong(value, "a table"))
-    }
-
-    fn strings(&self, value: &Value<'_>) -> Result<Vec<String>, ConfigError> {
-        let array =
-            value.get_ref().as_array().ok_or_else(|| self.wrong(value, "a list of phrases"))?;
-        let phrase = |it: &Value<'_>| {
-            it.get_ref().as_str().map(str::to_owned).ok_or_else(|| self.wrong(it, "a phrase"))
-        };
-        array.iter().map(phrase).collect()
-    }
-
-    fn dimension(&self, key: &Key<'_>) -> Result<usize, ConfigError> {
-        DIMENSIONS
-            .iter()
-            .position(|it| *it == &**key.get_ref())
-            .ok_or_else(|| self.unknown(key.span().start, key.get_ref(), &DIMENSIONS.join(", ")))
-    }
-
-    fn fields(
-        &self,
-        value: &Value<'_>,
-        section: &str,
-        fields: &mut [(&str, Field<'_>)],
-    ) -> Result<(), ConfigError> {
-        for (key, value) in self.table(value)? {
-            let Some((_, field)) = fields.iter_mut().find(|it| it.0 == &**key.get_ref()) else {
-                let known: Vec<&str> = fields.iter().map(|it| it.0).collect();
-                return Err(self.unknown(key.span().start, key.get_ref(), &known.join(", ")));
-            };
-            match field {
-                Field::Number(it) => **it = self.number(value)?,
-                Field::Switch(it) => **it = self.switch(value)?,
-                Field::Share(it) => {
-                    **it = self.number(value)?;
-                    if !(0.0..=1.0).contains(*it) {
-                        let why = format!("{section}.{} must lie between 0 and 1", key.get_ref());
-                        return Err(self.refuse(value.span().start, why));
-                    }
-                }
-                Field::Count(it) => {
-                    let number = self.number(value)?;
-                    if number < 1.0 || number.fract() != 0.0 {
-                        let why =
-                            format!("{section}.{} must be a whole number above 0", key.get_ref());
-                        return Err(self.refuse(value.span().start, why));
-                    }
-                    **it = number as u64;
                 }
             }
         }

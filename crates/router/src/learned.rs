@@ -12,21 +12,26 @@ const BYTES_MAX: usize = 1_000;
 /// The fitted table: four bytes of scale (a little-endian `f32`), then one signed byte for each bucket.
 pub(crate) const BUILT_IN: &[u8] = include_bytes!("../learned.bin");
 
-/// The table, ready to use.
+/// A table, ready to use.
 #[derive(Debug, Clone)]
-pub(crate) struct Learned {
-    scale: f64,
+pub(crate) struct Table {
+    pub(crate) scale: f64,
     weights: &'static [u8],
 }
 
-impl Learned {
-    pub(crate) fn new() -> Learned {
-        match BUILT_IN.split_first_chunk::<4>() {
+impl Table {
+    /// A fitted table; one of another length says nothing.
+    pub(crate) fn new(packed: &'static [u8]) -> Table {
+        match packed.split_first_chunk::<4>() {
             Some((scale, weights)) if weights.len() == BUCKETS => {
-                Learned { scale: f64::from(f32::from_le_bytes(*scale)), weights }
+                Table { scale: f64::from(f32::from_le_bytes(*scale)), weights }
             }
-            _ => Learned { scale: 0.0, weights: &[0; BUCKETS] },
+            _ => Table { scale: 0.0, weights: &[0; BUCKETS] },
         }
+    }
+
+    pub(crate) fn at(&self, bucket: usize) -> i64 {
+        i64::from(self.weights[bucket] as i8)
     }
 
     /// What the table says about a text.
@@ -34,7 +39,7 @@ impl Learned {
         let mut sum = 0i64;
         let mut count = 0u32;
         each_bucket(text, zones, |bucket| {
-            sum += i64::from(self.weights[bucket] as i8);
+            sum += self.at(bucket);
             count += 1;
         });
         sum as f64 * self.scale / f64::from(count.max(1)).sqrt()

@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod desk;
+mod fields;
 mod fold;
 mod hint;
 mod learned;
+mod money;
 mod parts;
 mod policy;
 mod reading;
@@ -12,8 +15,10 @@ mod trie;
 mod zones;
 
 pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
+pub use desk::DeskReading;
 pub use fold::columns_of as columns;
 pub use hint::strip_hint;
 pub use learned::{BUCKETS, pack};
+pub use money::{PRICES, Prices, Tokens, Warm};
 pub use reading::{Part, Reading};
 pub use router::{Input, Router, Turn, VERSION};

@@ -2,8 +2,19 @@
 
 use tinyclaw_domain::{Cause, Decision, Direction, Model, Source, Tier};
 
+use crate::money::Prices;
 use crate::reading::Reading;
 use crate::router::{Input, Turn};
+
+/// What the rules know about a reading.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    /// Whether anything was said.
+    pub(crate) letters: u32,
+    pub(crate) tokens: u64,
+    /// The tier of what a follow-up continues, in a chat; at a desk the score knows.
+    pub(crate) follows: Option<Tier>,
+}
 
 /// How many turns back a follow-up finds what it follows.
 const TURNS_BACK: usize = 4;
@@ -15,29 +26,38 @@ pub(crate) fn apply(
     decision: &mut Decision,
     input: &Input<'_>,
     hint: Option<Model>,
-    reading: &Reading,
-    large_context_tokens: u64,
+    said: &Said,
+    prices: &Prices,
     min_confidence: f64,
 ) {
     let scored = decision.tier;
-    let (tier, cause) = if reading.letters == 0 {
+    let (tier, cause) = if said.letters == 0 {
         let something = !input.attachments.is_empty();
         (if something { Tier::Medium } else { Tier::Simple }, Cause::NoSignal)
     } else if decision.confidence < min_confidence && scored != Tier::Medium {
         (Tier::Medium, Cause::LowConfidence)
     } else {
-        (scored, Cause::Scored)
+        (scored, decision.cause)
     };
     decision.tier = tier;
     decision.cause = cause;
 
-    let context = input.context_tokens.saturating_add(reading.tokens);
-    lift(decision, followed(input.history, reading), Cause::FollowUp);
-    lift(decision, input.reply_to_model.map(Model::tier), Cause::ReplyFloor);
-    lift(decision, (context > large_context_tokens).then_some(Tier::Complex), Cause::LargeContext);
+    lift(decision, said.follows, Cause::FollowUp);
+    let context = input.context_tokens.saturating_add(said.tokens);
+    let holds = |it: &Tier| context <= prices.context_limit(it.model());
+    let wanted = decision.tier;
+    let enough = Tier::ALL.into_iter().filter(|it| *it >= wanted).find(holds);
+    lift(decision, Some(enough.unwrap_or(Tier::Complex)), Cause::LargeContext);
 
     decision.model = decision.tier.model();
     decision.effective_model = decision.model;
+    let said_tokens = said.tokens;
+    decision.stay =
+        prices.stay(decision.model, input.context_tokens, said_tokens, input.warm, input.cache);
+    if let Some(stay) = decision.stay.filter(|it| it.cheaper) {
+        decision.effective_model = stay.model;
+        decision.cause = Cause::Stay;
+    }
     if let Some(pin) = input.pin {
         decision.effective_model = pin;
         decision.cause = Cause::Pinned;
@@ -51,6 +71,7 @@ pub(crate) fn apply(
         decision.model = Model::Haiku;
         decision.effective_model = Model::Haiku;
         decision.upgraded = false;
+        decision.stay = None;
         decision.cause = Cause::Heartbeat;
     }
 }
@@ -64,7 +85,7 @@ fn lift(decision: &mut Decision, floor: Option<Tier>, cause: Cause) {
 }
 
 /// The tier of what a follow-up continues. Thanks and "ok" continue nothing, and a question of its own neither.
-fn followed(history: &[Turn<'_>], reading: &Reading) -> Option<Tier> {
+pub(crate) fn followed(history: &[Turn<'_>], reading: &Reading) -> Option<Tier> {
     if !reading.follow_up || reading.acknowledge || reading.columns > FOLLOW_UP_COLUMNS_MAX {
         return None;
     }

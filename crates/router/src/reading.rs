@@ -132,20 +132,7 @@ impl Reader {
     /// Reads a text. Never fails and never takes longer than for [`WHOLE_BYTES_MAX`].
     pub(crate) fn read(&self, text: &str) -> Reading {
         let mut reading = Reading { values: vec![0.0; self.parts.len()], ..Reading::default() };
-        let folded = &mut reading.folded;
-        folded.text.reserve(text.len().min(WHOLE_BYTES_MAX) + 8);
-        if text.len() <= WHOLE_BYTES_MAX {
-            self.folder.append(folded, text, 0, text.len());
-            reading.tokens = folded.centitokens.div_ceil(100);
-        } else {
-            reading.truncated = true;
-            let head = text.floor_char_boundary(HEAD_BYTES);
-            let tail = text.ceil_char_boundary(text.len() - TAIL_BYTES);
-            self.folder.append(folded, text, 0, head);
-            self.folder.append(folded, text, tail, text.len());
-            let read = (head + text.len() - tail) as u64;
-            reading.tokens = (folded.centitokens * (text.len() as u64) / read).div_ceil(100);
-        }
+        (reading.folded, reading.tokens, reading.truncated) = fold_windows(&self.folder, text);
         reading.zones = zones::split(&reading.folded.text);
         let mut counts = Counts::of(&reading.folded.text, &reading.zones);
         self.find(&mut reading, &mut counts);
@@ -202,4 +189,23 @@ impl Reader {
         let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
         Hit { phrase: self.phrases[found.phrase as usize].written.clone(), start, end }
     }
+}
+
+/// Folds a text, of a very long one the beginning and the end: the folded text, its estimated tokens, and whether the
+/// middle was left out.
+pub(crate) fn fold_windows(folder: &Folder, text: &str) -> (Folded, u64, bool) {
+    let mut folded = Folded::default();
+    folded.text.reserve(text.len().min(WHOLE_BYTES_MAX) + 8);
+    if text.len() <= WHOLE_BYTES_MAX {
+        folder.append(&mut folded, text, 0, text.len());
+        let tokens = folded.centitokens.div_ceil(100);
+        return (folded, tokens, false);
+    }
+    let head = text.floor_char_boundary(HEAD_BYTES);
+    let tail = text.ceil_char_boundary(text.len() - TAIL_BYTES);
+    folder.append(&mut folded, text, 0, head);
+    folder.append(&mut folded, text, tail, text.len());
+    let read = (head + text.len() - tail) as u64;
+    let tokens = (folded.centitokens * (text.len() as u64) / read).div_ceil(100);
+    (folded, tokens, true)
 }

@@ -2,13 +2,16 @@
 //! It has no clock, no files and no memory of earlier messages.
 
 use tinyclaw_domain::{
-    Boundaries, Cause, Decision, Dimension, Direction, Model, Probabilities, Source, Tier,
+    Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Direction, Model, Probabilities,
+    Source, Tier,
 };
 
 use crate::config::{Config, DIMENSIONS};
+use crate::desk::{DeskReader, DeskReading, Scale, each_desk_bucket};
 use crate::hint::strip_hint;
-use crate::learned::{Learned, each_bucket};
-use crate::policy;
+use crate::learned::{self, Table, each_bucket};
+use crate::money::{Prices, Warm};
+use crate::policy::{self, Said};
 use crate::reading::{Part, Reader, Reading};
 
 /// The version that decisions name.
@@ -21,7 +24,7 @@ pub struct Input<'a> {
     pub text: &'a str,
     /// The text it replies to; not scored.
     pub reply_to_text: Option<&'a str>,
-    /// The model that wrote what it replies to: its tier is the least this message gets.
+    /// The model that wrote what it replies to.
     pub reply_to_model: Option<Model>,
     /// What was said before, newest last; asked only by follow-ups.
     pub history: &'a [Turn<'a>],
@@ -29,10 +32,16 @@ pub struct Input<'a> {
     pub source: Source,
     /// Media types of what came with it.
     pub attachments: &'a [&'a str],
+    /// What the desk holds that it is said at; without it the text is read as a chat's.
+    pub desk: Option<DeskKind>,
     /// The model the thread is pinned to.
     pub pin: Option<Model>,
     /// Tokens the session holds already.
     pub context_tokens: u64,
+    /// Which models have how much of the session cached at this moment.
+    pub warm: &'a [Warm],
+    /// How long what is cached now is kept.
+    pub cache: CacheTtl,
 }
 
 /// One earlier message of the thread.
@@ -60,7 +69,10 @@ impl<'a> Input<'a> {
 pub struct Router {
     config: Config,
     reader: Reader,
-    learned: Option<Learned>,
+    desk: DeskReader,
+    scale: Scale,
+    learned: Option<Table>,
+    prices: Prices,
     /// The share of each part in its dimension's score.
     shares: Vec<f64>,
     hash: String,
@@ -78,11 +90,14 @@ impl Router {
         let reader = Reader::new(&config);
         let share = |part: &Part| config.parts.get(&part.dimension)?.get(&part.name).copied();
         let shares = reader.parts.iter().map(|it| share(it).unwrap_or(0.0)).collect();
-        let learned = config.learned.then(Learned::new);
+        let learned = config.learned.then(|| Table::new(learned::BUILT_IN));
         let hash = config.fingerprint();
-        // The reader has the lists in its own shape.
+        let desk = DeskReader::new(&config.desk);
+        let scale = Scale::new(&config.desk, &desk);
+        // The readers have the lists in their own shape.
         config.lists.clear();
-        Router { config, reader, learned, shares, hash }
+        config.desk.lists.clear();
+        Router { config, reader, desk, scale, learned, prices: Prices::default(), shares, hash }
     }
 
     /// Decides. Any text is fine; the time is linear in its length up to a bound, and constant beyond.
@@ -92,8 +107,58 @@ impl Router {
             return self.finish(&Input { text: "", ..*input }, None, &self.reader.read(""));
         }
         let (hint, _) = strip_hint(input.text);
+        if let Some(desk) = input.desk {
+            return self.decide_at(desk, input, hint);
+        }
         let reading = self.reader.read(input.text);
         self.finish(input, hint, &reading)
+    }
+
+    fn decide_at(&self, desk: DeskKind, input: &Input<'_>, hint: Option<Model>) -> Decision {
+        let reading = self.desk.read(input, desk);
+        let learned = self.config.learned.then_some(self.config.learned_weight);
+        let it =
+            self.scale.weigh(&self.config.desk, &self.desk, &reading, input.text, desk, learned);
+        let boundaries = Boundaries { medium: -it.half, complex: it.half };
+        let tier = tier_of(it.raw_score, boundaries);
+        let mut decision = Decision {
+            dims: it.dims,
+            bias: it.bias,
+            learned: it.learned,
+            raw_score: it.raw_score,
+            boundaries,
+            band: Some(it.band),
+            desk: Some(desk),
+            sets_off: Vec::new(),
+            confidence: it.probabilities.of(tier),
+            probabilities: it.probabilities,
+            tier,
+            model: tier.model(),
+            cause: Cause::Scored,
+            upgraded: false,
+            effective_model: tier.model(),
+            stay: None,
+            estimated_tokens: reading.tokens,
+            truncated: reading.truncated,
+            router_version: VERSION.to_owned(),
+            config_hash: self.hash.clone(),
+        };
+        let said = Said { letters: reading.letters, tokens: reading.tokens, follows: None };
+        if !reading.sets_off.is_empty() {
+            // The same words without what came before: only if that is another tier, the answer decided.
+            let alone = self.desk.read(&Input { history: &[], ..*input }, desk);
+            let alone =
+                self.scale.weigh(&self.config.desk, &self.desk, &alone, input.text, desk, learned);
+            let alone =
+                tier_of(alone.raw_score, Boundaries { medium: -alone.half, complex: alone.half });
+            if alone != tier {
+                decision.cause = Cause::FollowUp;
+                decision.upgraded = tier > alone;
+            }
+        }
+        decision.sets_off = reading.sets_off;
+        policy::apply(&mut decision, input, hint, &said, &self.prices, self.config.min_confidence);
+        decision
     }
 
     fn finish(&self, input: &Input<'_>, hint: Option<Model>, reading: &Reading) -> Decision {
@@ -108,31 +173,34 @@ impl Router {
         let boundaries = Boundaries { medium: self.config.medium, complex: self.config.complex };
         let tier = tier_of(raw_score, boundaries);
         let probabilities = self.probabilities(raw_score);
-        let confidence = match tier {
-            Tier::Simple => probabilities.simple,
-            Tier::Medium => probabilities.medium,
-            Tier::Complex => probabilities.complex,
-        };
         let mut decision = Decision {
             dims,
             bias,
             learned,
             raw_score,
             boundaries,
+            band: None,
+            desk: None,
+            sets_off: Vec::new(),
+            confidence: probabilities.of(tier),
             probabilities,
-            confidence,
             tier,
             model: tier.model(),
             cause: Cause::Scored,
             upgraded: false,
             effective_model: tier.model(),
+            stay: None,
             estimated_tokens: reading.tokens,
             truncated: reading.truncated,
             router_version: VERSION.to_owned(),
             config_hash: self.hash.clone(),
         };
-        let (large, least) = (self.config.large_context_tokens, self.config.min_confidence);
-        policy::apply(&mut decision, input, hint, reading, large, least);
+        let said = Said {
+            letters: reading.letters,
+            tokens: reading.tokens,
+            follows: policy::followed(input.history, reading),
+        };
+        policy::apply(&mut decision, input, hint, &said, &self.prices, self.config.min_confidence);
         decision
     }
 
@@ -152,6 +220,7 @@ impl Router {
                 score,
                 weight,
                 contribution: score * weight,
+                band: None,
                 hits: hits.iter().map(|it| self.reader.hit(reading, text, *it)).collect(),
             }
         };
@@ -174,6 +243,23 @@ impl Router {
     /// A message as numbers, before any weight: what the fit tool learns from.
     pub fn read(&self, text: &str) -> Reading {
         self.reader.read(text)
+    }
+
+    /// The parts of the dimensions at a desk, in the order of [`DeskReading::values`].
+    pub fn desk_parts(&self) -> &[Part] {
+        &self.desk.parts
+    }
+
+    /// A message at a desk as numbers, before any weight.
+    pub fn read_at(&self, desk: DeskKind, input: &Input<'_>) -> DeskReading {
+        self.desk.read(input, desk)
+    }
+
+    /// The buckets of the desk's learned tables that a reading falls into.
+    pub fn desk_buckets(&self, reading: &DeskReading) -> Vec<usize> {
+        let mut buckets = Vec::new();
+        each_desk_bucket(reading, |it| buckets.push(it));
+        buckets
     }
 
     /// The buckets of the learned table that a reading falls into.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use tinyclaw_domain::Model;
-use tinyclaw_router::{Input, Router};
+use tinyclaw_domain::{DeskKind, Direction, Model};
+use tinyclaw_router::{Input, Router, Turn};
 
 use crate::place;
 
@@ -28,6 +28,18 @@ pub(crate) struct Route {
     #[arg(long, value_name = "MODEL")]
     reply_to: Option<Model>,
 
+    /// What the desk holds that it is typed at. Without it the text is read as a chat's.
+    #[arg(long, value_enum)]
+    desk: Option<Holds>,
+
+    /// Pretend the message follows this answer.
+    #[arg(long, value_name = "TEXT", requires = "desk")]
+    after: Option<String>,
+
+    /// Pretend a file of this media type came with it.
+    #[arg(long, value_name = "TYPE", requires = "desk")]
+    attach: Vec<String>,
+
     /// Pretend the thread is pinned to this model.
     #[arg(long, value_name = "MODEL")]
     pin: Option<Model>,
@@ -37,12 +49,33 @@ pub(crate) struct Route {
     no_learned: bool,
 
     /// Decide every labelled row of this file and print one JSON object of measures.
-    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin"])]
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin", "desk"])]
     eval: Option<PathBuf>,
 
     /// Which rows of the file count.
     #[arg(long, value_enum, default_value = "author", requires = "eval")]
     kind: eval::Kind,
+}
+
+/// What a desk holds.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Holds {
+    /// A git repository.
+    Repo,
+    /// Other files.
+    Files,
+    /// Nothing.
+    None,
+}
+
+impl From<Holds> for DeskKind {
+    fn from(holds: Holds) -> DeskKind {
+        match holds {
+            Holds::Repo => DeskKind::Repo,
+            Holds::Files => DeskKind::Files,
+            Holds::None => DeskKind::None,
+        }
+    }
 }
 
 impl Route {
@@ -59,7 +92,21 @@ impl Route {
             return Ok(());
         }
         let text = if self.text.is_empty() { stdin()? } else { self.text.join(" ") };
-        let input = Input { reply_to_model: self.reply_to, pin: self.pin, ..Input::new(&text) };
+        let answer = self.after.as_deref().map(|text| Turn {
+            direction: Direction::Out,
+            text,
+            tier: None,
+            model: self.reply_to,
+        });
+        let attachments: Vec<&str> = self.attach.iter().map(String::as_str).collect();
+        let input = Input {
+            reply_to_model: self.reply_to,
+            pin: self.pin,
+            desk: self.desk.map(DeskKind::from),
+            history: answer.as_slice(),
+            attachments: &attachments,
+            ..Input::new(&text)
+        };
         let decision = router.decide(&input);
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&decision)?)?;

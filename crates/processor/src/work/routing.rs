@@ -1,12 +1,16 @@
 //! Which model a message gets: the router is asked with the thread's last messages, and with the operator's `router.toml`.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tinyclaw_domain::{Decision, Message, Model, StateDir};
-use tinyclaw_router::{Config, Input, Router, strip_hint};
-use tinyclaw_service::Vitals;
+use tinyclaw_domain::{
+    CacheTtl, Decision, DeskKind, Direction, HistoryLine, Message, Model, StateDir, Thread,
+};
+use tinyclaw_router::{Config, Input, Router, Warm, strip_hint};
+use tinyclaw_service::{Vitals, now_ms};
 
+use crate::blocking::on_disk;
 use crate::desks::Desks;
 use crate::history::History;
 
@@ -58,9 +62,11 @@ impl Routing {
             })
             .collect();
         // A session that begins has nothing in it.
-        let goes_on = self.desks.get(&message.thread_id).is_some_and(|it| it.session_id.is_some());
+        let thread = self.desks.get(&message.thread_id);
+        let goes_on = thread.as_ref().is_some_and(|it| it.session_id.is_some());
         let last = recent.iter().rev().find_map(|it| it.context_tokens);
         let context_tokens = last.filter(|_| goes_on).unwrap_or(0);
+        let warm = if goes_on { warm(&recent, now_ms(), CacheTtl::default()) } else { Vec::new() };
         let attachments: Vec<&str> = message.files.iter().map(|it| it.mime.as_str()).collect();
         let router = self.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let decision = router.decide(&Input {
@@ -70,8 +76,11 @@ impl Routing {
             history: &turns,
             source: message.source,
             attachments: &attachments,
+            desk: Some(thread.map_or(DeskKind::None, |it| on_disk(|| holds(&it)))),
             pin,
             context_tokens,
+            warm: &warm,
+            cache: CacheTtl::default(),
         });
         let (hint, text) = strip_hint(&message.message);
         (decision, hint.map(|_| text.into_owned()))
@@ -91,5 +100,78 @@ fn read(path: &Path) -> (Router, Option<String>) {
             tracing::error!("router.toml is not taken, the built-in lists stay in force: {err}");
             ours(Some(format!("router.toml is not taken: {err}")))
         }
+    }
+}
+
+/// What a desk holds, by a look at its folder: no file in it is opened.
+fn holds(thread: &Thread) -> DeskKind {
+    let folder = Path::new(&thread.cwd);
+    if thread.repo.is_some() || folder.join(".git").symlink_metadata().is_ok() {
+        return DeskKind::Repo;
+    }
+    let mut entries = folder.read_dir().into_iter().flatten().flatten();
+    match entries.any(|it| !it.file_name().as_encoded_bytes().starts_with(b".")) {
+        true => DeskKind::Files,
+        false => DeskKind::None,
+    }
+}
+
+/// Which models have the conversation cached now: each one's last answer left it there for as long as a cache lives.
+fn warm(recent: &VecDeque<HistoryLine>, now: u64, ttl: CacheTtl) -> Vec<Warm> {
+    let last = |model: Model| {
+        recent
+            .iter()
+            .rev()
+            .find(|it| it.direction == Direction::Out && it.model == Some(model))
+            .filter(|it| now.saturating_sub(it.timestamp) < ttl.ms())
+            .and_then(|it| Some(Warm { model, tokens: it.context_tokens? }))
+    };
+    Model::ALL.into_iter().filter_map(last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(model: &str, timestamp: u64, tokens: u64) -> HistoryLine {
+        let line = serde_json::json!({
+            "timestamp": timestamp, "key": "tg-1", "attempt": 1, "messageId": "1_tg1", "threadId": 1,
+            "channel": "telegram", "direction": "out", "sender": "Claude", "message": "done",
+            "model": model, "contextTokens": tokens,
+        });
+        serde_json::from_value(line).expect("a line of history")
+    }
+
+    #[test]
+    fn each_model_is_warm_for_five_minutes_after_its_last_answer() {
+        let recent = VecDeque::from([
+            answer("opus", 1_000, 50_000),
+            answer("haiku", 200_000, 51_000),
+            answer("opus", 250_000, 52_000),
+        ]);
+        let at = |now| warm(&recent, now, CacheTtl::FiveMinutes);
+        let haiku = Warm { model: Model::Haiku, tokens: 51_000 };
+        let opus = Warm { model: Model::Opus, tokens: 52_000 };
+        assert_eq!(at(260_000), [haiku, opus]);
+        assert_eq!(at(510_000), [opus]);
+        assert_eq!(at(550_000), []);
+        assert_eq!(warm(&recent, 550_000, CacheTtl::OneHour), [haiku, opus]);
+    }
+
+    #[test]
+    fn a_desk_holds_a_repository_files_or_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let thread = |repo: Option<&str>| -> Thread {
+            let fields = serde_json::json!({"name": "x", "cwd": dir.path(), "repo": repo});
+            serde_json::from_value(fields).expect("a thread")
+        };
+        assert_eq!(holds(&thread(None)), DeskKind::None);
+        std::fs::create_dir(dir.path().join(".cache")).expect("a folder");
+        assert_eq!(holds(&thread(None)), DeskKind::None);
+        std::fs::create_dir(dir.path().join("photos")).expect("a folder");
+        assert_eq!(holds(&thread(None)), DeskKind::Files);
+        assert_eq!(holds(&thread(Some("acme/site"))), DeskKind::Repo);
+        std::fs::create_dir(dir.path().join(".git")).expect("a folder");
+        assert_eq!(holds(&thread(None)), DeskKind::Repo);
     }
 }

@@ -4,8 +4,12 @@
 //! (kind `author` only) and the project's own rows in `data/own.jsonl`, and rewrites the fitted half of `router.toml`,
 //! `learned.bin` and `FIT.md`. The same input gives the same bytes. `--dry` only prints the report; `--wrong` also lists
 //! ids of rows that were decided wrong under cross-validation, never their text.
+//!
+//! `-- --desk=DESK.jsonl` fits what is used at a desk instead, from rows that also say `desk`, `history` and
+//! `attachments`, and rewrites the fitted half of `desk.toml`, `desk.bin` and `FIT-DESK.md`.
 
 mod data;
+mod desk;
 mod model;
 mod report;
 
@@ -21,6 +25,9 @@ const REPETITIONS: u64 = 6;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let dry = args.iter().any(|it| it == "--dry");
+    if let Some(path) = args.iter().find_map(|it| it.strip_prefix("--desk=")) {
+        return fit_desk(Path::new(path), dry);
+    }
     let number = |name: &str, or: f64| {
         args.iter().find_map(|it| it.strip_prefix(name)?.parse().ok()).unwrap_or(or)
     };
@@ -66,6 +73,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     save(&home.join("router.toml"), format!("{hand}{fitted}").as_bytes())?;
     save(&home.join("learned.bin"), &tinyclaw_router::pack(&fit.learned))?;
     save(&home.join("FIT.md"), text.as_bytes())?;
+    Ok(())
+}
+
+/// Fits what is used at a desk to `path` and our own rows; `router.toml` stays as it is.
+fn fit_desk(path: &Path, dry: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let home = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(home.join("desk.toml"))?;
+    let hand = hand_written(&text);
+    let router = Router::new(Config::parse_full(hand)?);
+    let public = desk::rows(&router, path, 1.0)?;
+    let ours = desk::ours(&router, &home)?;
+    let (report, temperature) = desk::report(&public, &ours, router.desk_parts().len());
+    report::print(&report);
+    if dry {
+        return Ok(());
+    }
+    let all: Vec<&desk::Row> = public.iter().chain(&ours).collect();
+    let (fitted, tables) = desk::fitted(&router, &all, temperature);
+    save(&home.join("desk.toml"), format!("{hand}{fitted}").as_bytes())?;
+    save(&home.join("desk.bin"), &tables)?;
+    save(&home.join("FIT-DESK.md"), report.as_bytes())?;
     Ok(())
 }
 

@@ -21,9 +21,9 @@ fn the_built_in_file_is_valid_and_complete() {
 #[test]
 fn mistakes_are_named_with_their_line() {
     refused(
-        "[policy]\nlargeContext = 3",
+        "[policy]\nlargeContextTokens = 3",
         2,
-        "unknown key \"largeContext\"; known here: largeContextTokens",
+        "unknown key \"largeContextTokens\"; known here: minConfidence",
     );
     refused("\n[wieghts]\n", 2, "unknown key \"wieghts\"");
     refused("[weights]\ntokenCount = 1\ncodePresense = 2", 3, "unknown key \"codePresense\"");
@@ -42,6 +42,9 @@ fn mistakes_are_named_with_their_line() {
     refused("[score]\nmedium = 2\ncomplex = 1", 1, "must not be above");
     refused("[policy]\nminConfidence = 40", 2, "between 0 and 1");
     refused("[learned]\nenabled = 1", 2, "expected true or false");
+    refused("[desk.score]\ntemperature = 0", 2, "must be above 0");
+    refused("[desk.lists.imperativeVerbs.risk]\nen = [\"deploy\"]", 1, "known here: build");
+    refused("[desk.wieghts]\n", 1, "unknown key \"wieghts\"");
     refused("schema = 2", 1, "schema must be 1");
     refused("[score\nbias = 1", 1, "");
 }

@@ -1,6 +1,7 @@
 //! What the router promises, shown on the project's own prompts (`data/own.jsonl`).
 
 mod configs;
+mod desk;
 mod follow;
 mod hold;
 mod pastes;

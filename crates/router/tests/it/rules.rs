@@ -1,7 +1,7 @@
 //! The rules that are stronger than the score, and their order.
 
 use tinyclaw_domain::{Cause, Model, Source, Tier};
-use tinyclaw_router::{Config, Input, Router};
+use tinyclaw_router::{Config, Input, Router, Warm};
 
 use crate::{decide, prompts, router};
 
@@ -17,10 +17,11 @@ fn check(input: Input<'_>, tier: Tier, effective: Model, cause: Cause, upgraded:
 
 #[test]
 fn each_rule_is_stronger_than_the_next() {
+    let warm = [Warm { model: Model::Sonnet, tokens: 1_100_000 }];
     let all = Input {
-        reply_to_model: Some(Model::Sonnet),
         pin: Some(Model::Sonnet),
-        context_tokens: 150_000,
+        context_tokens: 1_100_000,
+        warm: &warm,
         ..Input::new("/haiku hi there")
     };
     check(all, Tier::Complex, Model::Haiku, Cause::UserHint, true);
@@ -28,19 +29,40 @@ fn each_rule_is_stronger_than_the_next() {
     check(pinned, Tier::Complex, Model::Sonnet, Cause::Pinned, true);
     let large = Input { pin: None, ..pinned };
     check(large, Tier::Complex, Model::Opus, Cause::LargeContext, true);
-    let reply = Input { context_tokens: 0, ..large };
-    check(reply, Tier::Medium, Model::Sonnet, Cause::ReplyFloor, true);
-    let alone = Input { reply_to_model: None, ..reply };
+    let alone = Input { context_tokens: 0, warm: &[], ..large };
     check(alone, Tier::Simple, Model::Haiku, Cause::Scored, false);
     let beat = Input { source: Source::Heartbeat, text: HARD, ..all };
     check(beat, Tier::Simple, Model::Haiku, Cause::Heartbeat, false);
 }
 
 #[test]
-fn a_reply_is_a_floor_and_no_ceiling() {
-    let reply = |model| Input { reply_to_model: Some(model), ..Input::new(HARD) };
-    check(reply(Model::Haiku), Tier::Complex, Model::Opus, Cause::Scored, false);
-    check(reply(Model::Opus), Tier::Complex, Model::Opus, Cause::Scored, false);
+fn a_reply_to_opus_is_as_hard_as_what_it_says() {
+    let reply = |text| Input { reply_to_model: Some(Model::Opus), ..Input::new(text) };
+    check(reply("thanks"), Tier::Simple, Model::Haiku, Cause::Scored, false);
+    check(reply(HARD), Tier::Complex, Model::Opus, Cause::Scored, false);
+}
+
+#[test]
+fn a_long_conversation_alone_needs_no_stronger_model() {
+    let long = Input { context_tokens: 400_000, ..Input::new("thanks") };
+    check(long, Tier::Simple, Model::Haiku, Cause::Scored, false);
+}
+
+#[test]
+fn a_warm_stronger_model_is_kept_where_that_is_cheaper() {
+    let text = "write an email to the client about the delay and offer a discount";
+    assert_eq!(decide(text).tier, Tier::Medium);
+    let warm = [Warm { model: Model::Opus, tokens: 150_000 }];
+    let goes_on = Input { context_tokens: 150_000, warm: &warm, ..Input::new(text) };
+    check(goes_on, Tier::Medium, Model::Opus, Cause::Stay, false);
+    let stay = router().decide(&goes_on).stay.expect("a price");
+    assert!(stay.stay_usd < stay.switch_usd + stay.back_usd, "{stay:?}");
+    // What is cold is no reason to stay.
+    let cold = Input { warm: &[], ..goes_on };
+    check(cold, Tier::Medium, Model::Sonnet, Cause::Scored, false);
+    // Haiku is so cheap that thanks are answered by it, warm or not.
+    let thanks = Input { text: "thanks", ..goes_on };
+    check(thanks, Tier::Simple, Model::Haiku, Cause::Scored, false);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tinyclaw_domain::Tier;
-use tinyclaw_router::{Input, Router, columns};
+use tinyclaw_domain::{DeskKind, Direction, Model, Tier};
+use tinyclaw_router::{Input, Router, Turn, columns};
 
 /// How often each row is decided to time it; the median of these is its time.
 const TIMED_RUNS: usize = 15;
@@ -26,12 +26,15 @@ pub(crate) enum Kind {
     Author,
     /// Labelled by which model got it right.
     Empirical,
+    /// Typed at a desk, labelled by people.
+    Desk,
     /// All rows with a tier.
     All,
 }
 
 /// A row of the file.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Row {
     text: String,
     #[serde(default)]
@@ -40,6 +43,26 @@ struct Row {
     kind: Option<String>,
     #[serde(default)]
     lang: Option<String>,
+    /// Labels that a second person would not contradict.
+    #[serde(default)]
+    accept: Vec<String>,
+    #[serde(default)]
+    desk: Option<DeskKind>,
+    #[serde(default)]
+    history: Vec<Said>,
+    #[serde(default)]
+    attachments: Vec<String>,
+    #[serde(default)]
+    reply_to_model: Option<Model>,
+}
+
+/// An earlier message of a row.
+#[derive(Debug, Deserialize)]
+struct Said {
+    from: String,
+    text: String,
+    #[serde(default)]
+    model: Option<Model>,
 }
 
 /// The measures; fractions from 0 to 1, `null` where no row could tell.
@@ -48,6 +71,10 @@ struct Row {
 pub(crate) struct Measures {
     n: usize,
     accuracy: f64,
+    /// Decisions that are the label or one that a second person would have chosen.
+    accepted: f64,
+    /// Accuracy on rows that follow an answer.
+    follow_ups: Option<f64>,
     macro_f1: f64,
     recall: BTreeMap<Tier, Option<f64>>,
     /// Rows: label; columns: decision; SIMPLE, MEDIUM, COMPLEX.
@@ -55,6 +82,8 @@ pub(crate) struct Measures {
     under_routed: f64,
     two_off: f64,
     non_english: Option<f64>,
+    /// Accuracy by language.
+    languages: BTreeMap<String, f64>,
     /// Accuracy by columns of the text.
     length_bands: Map<String, Value>,
     /// Calibration error of the confidence over ten bins.
@@ -75,6 +104,7 @@ pub(crate) fn measure(router: &Router, path: &Path, kind: Kind) -> anyhow::Resul
         let wanted = match kind {
             Kind::All => true,
             Kind::Author => row.kind.as_deref().is_none_or(|it| it == "author"),
+            Kind::Desk => row.kind.as_deref().is_none_or(|it| it == "desk"),
             Kind::Empirical => row.kind.as_deref() == Some("empirical"),
         };
         if let Some(label) = row.label.parse::<Tier>().ok().filter(|_| wanted) {
@@ -90,11 +120,22 @@ pub(crate) fn measure(router: &Router, path: &Path, kind: Kind) -> anyhow::Resul
 fn count(router: &Router, rows: &[(Row, Tier)]) -> Measures {
     let mut confusion = [[0usize; 3]; 3];
     let mut foreign = Share::default();
+    let mut accepted = Share::default();
+    let mut follow_ups = Share::default();
+    let mut languages: BTreeMap<String, Share> = BTreeMap::new();
     let mut bands = BANDS.map(|it| (it.0, Share::default()));
     let mut bins = [(0.0f64, 0.0f64); 10];
     let mut times = Vec::with_capacity(rows.len());
     for (row, label) in rows {
-        let input = Input::new(&row.text);
+        let history: Vec<Turn<'_>> = row.history.iter().map(turn).collect();
+        let attachments: Vec<&str> = row.attachments.iter().map(String::as_str).collect();
+        let input = Input {
+            desk: row.desk,
+            history: &history,
+            attachments: &attachments,
+            reply_to_model: row.reply_to_model,
+            ..Input::new(&row.text)
+        };
         let mut runs: Vec<u64> = (0..TIMED_RUNS)
             .map(|_| {
                 let start = Instant::now();
@@ -108,8 +149,15 @@ fn count(router: &Router, rows: &[(Row, Tier)]) -> Measures {
         let decision = router.decide(&input);
         let right = decision.tier == *label;
         confusion[*label as usize][decision.tier as usize] += 1;
-        if row.lang.as_deref().is_some_and(|it| it != "en") {
-            foreign.add(right);
+        accepted.add(right || row.accept.iter().any(|it| it == decision.tier.as_str()));
+        if !row.history.is_empty() {
+            follow_ups.add(right);
+        }
+        if let Some(language) = &row.lang {
+            languages.entry(language.clone()).or_default().add(right);
+            if language != "en" {
+                foreign.add(right);
+            }
         }
         let band = BANDS.iter().position(|it| columns(&row.text) <= it.1).unwrap_or(3);
         bands[band].1.add(right);
@@ -135,17 +183,29 @@ fn count(router: &Router, rows: &[(Row, Tier)]) -> Measures {
     Measures {
         n,
         accuracy: part((0..3).map(|it| confusion[it][it]).sum()),
+        accepted: accepted.value().unwrap_or_default(),
+        follow_ups: follow_ups.value(),
         macro_f1: Tier::ALL.into_iter().map(f1).sum::<f64>() / 3.0,
         recall: Tier::ALL.into_iter().map(|it| (it, recall(it))).collect(),
         confusion,
         under_routed: part(confusion[1][0] + confusion[2][0] + confusion[2][1]),
         two_off: part(confusion[0][2] + confusion[2][0]),
         non_english: foreign.value(),
+        languages: languages
+            .into_iter()
+            .filter_map(|(it, share)| Some((it, share.value()?)))
+            .collect(),
         length_bands: bands.iter().map(|it| (it.0.to_owned(), it.1.value().into())).collect(),
         ece: bins.iter().map(|it| (it.0 - it.1).abs()).sum::<f64>() / n as f64,
         p50_ns: times[n / 2],
         p99_ns: times[(n * 99 / 100).min(n - 1)],
     }
+}
+
+/// An earlier message as the router takes it.
+fn turn(said: &Said) -> Turn<'_> {
+    let direction = if said.from == "user" { Direction::In } else { Direction::Out };
+    Turn { direction, text: &said.text, tier: None, model: said.model }
 }
 
 #[derive(Debug, Default, Clone, Copy)]

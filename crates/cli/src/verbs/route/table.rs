@@ -30,16 +30,40 @@ pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
         decision.estimated_tokens,
         if decision.truncated { ", read in part" } else { "" },
     );
+    if !decision.sets_off.is_empty() {
+        let phrases: Vec<String> = decision.sets_off.iter().map(|it| clip(it)).collect();
+        let _ = writeln!(out, "follows an answer that speaks of: {}\n", phrases.join(", "));
+    }
+    if let Some(it) = decision.stay {
+        let _ = writeln!(
+            out,
+            "{} tokens, {} of them cached by {}: staying ${:.4}; {} ${:.4} and back ${:.4}\n",
+            it.context_tokens,
+            it.warm_tokens,
+            it.model,
+            it.stay_usd,
+            it.instead_of,
+            it.switch_usd,
+            it.back_usd,
+        );
+    }
     let largest = decision.dims.iter().fold(0.01f64, |most, it| most.max(it.contribution.abs()));
-    let _ = writeln!(out, "{:<20} {:>6} {:>7} {:>7}", "dimension", "score", "weight", "adds");
+    let at_desk = decision.band.is_some();
+    let heading = format!("{:<20} {:>6} {:>7} {:>7}", "dimension", "score", "weight", "adds");
+    let band = |band: Option<f64>| match at_desk {
+        true => format!(" {:>7}", signed(band.unwrap_or(0.0))),
+        false => String::new(),
+    };
+    let _ = writeln!(out, "{heading}{}", if at_desk { "    band" } else { "" });
     for dim in &decision.dims {
         let hits: Vec<String> = dim.hits.iter().map(|it| clip(&it.phrase)).collect();
         let line = format!(
-            "{:<20} {:>6.2} {:>7.2} {:>7}  {}  {}",
+            "{:<20} {:>6.2} {:>7.2} {:>7}{}  {}  {}",
             dim.name,
             dim.score,
             dim.weight,
             signed(dim.contribution),
+            band(dim.band),
             bar(dim.contribution / largest),
             hits.join(", "),
         );
@@ -48,10 +72,13 @@ pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
         let _ = writeln!(out, "{}", if quiet { paint("2", line) } else { line.to_owned() });
     }
     if let Some(learned) = decision.learned {
-        let line = format!("{:<35} {:>7}  {}", "learned", signed(learned), bar(learned / largest));
+        let widens = band(decision.band.and_then(|it| it.learned));
+        let line =
+            format!("{:<35} {:>7}{widens}  {}", "learned", signed(learned), bar(learned / largest));
         let _ = writeln!(out, "{}", line.trim_end());
     }
-    let _ = writeln!(out, "{:<35} {:>7}", "bias", signed(decision.bias));
+    let widens = band(decision.band.map(|it| it.bias));
+    let _ = writeln!(out, "{:<35} {:>7}{widens}", "bias", signed(decision.bias));
     let _ = writeln!(out, "{:<35} {:>7}\n", "raw score", paint("1", &signed(decision.raw_score)));
     out.push_str(&between(decision));
     out
@@ -65,7 +92,8 @@ fn why(decision: &Decision) -> String {
         Cause::NoSignal => "nothing in it to score".to_owned(),
         Cause::FollowUp => "it continues what came before".to_owned(),
         Cause::ReplyFloor => "it replies to a larger model's answer".to_owned(),
-        Cause::LargeContext => "the context is large".to_owned(),
+        Cause::LargeContext => "a smaller model cannot hold the conversation".to_owned(),
+        Cause::Stay => "its cache is warm, and staying is cheaper".to_owned(),
         Cause::Pinned => "the thread is pinned to this model".to_owned(),
         Cause::UserHint => "the message asks for this model".to_owned(),
         Cause::Heartbeat => "a heartbeat skips the router".to_owned(),

@@ -156,7 +156,8 @@ impl<'a> Demo<'a> {
                     Some(Hit { phrase: phrase.into(), start, end: start + phrase.len() })
                 });
                 let contribution = score * weight;
-                Dimension { name: name.into(), score, weight, contribution, hits: hits.collect() }
+                let hits = hits.collect();
+                Dimension { name: name.into(), score, weight, contribution, band: None, hits }
             })
             .collect();
         let score: std::collections::BTreeMap<_, _> = numbers("score").into_iter().collect();
@@ -189,6 +190,10 @@ impl<'a> Demo<'a> {
             learned: Some(learned),
             raw_score,
             boundaries,
+            band: None,
+            desk: None,
+            sets_off: Vec::new(),
+            stay: None,
             probabilities,
             confidence,
             tier,

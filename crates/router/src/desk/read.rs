@@ -1,0 +1,354 @@
+//! One reading of a message at a desk, as numbers for every part. No weights here: the same reading serves the
+//! decision and the fit.
+
+use tinyclaw_domain::{DeskKind, Direction, Hit, Model};
+
+use super::config::DeskConfig;
+use crate::config::{DIMENSIONS, List};
+use crate::fold::{Folded, Folder};
+use crate::parts::{COUNTED, Counted, Counts};
+use crate::reading::{self, Part};
+use crate::router::Input;
+use crate::trie::{Edges, Found, Trie, edges};
+use crate::zones::{self, Kind, Zone};
+
+/// A message longer than this says itself what it wants; a shorter one takes weight from what it answers.
+const FOLLOW_UP_COLUMNS: f32 = 60.0;
+/// So much of an answer is read: what it proposes stands near its end.
+const ANSWER_BYTES: usize = 600;
+/// A last paragraph up to this length belongs to the order, when something was pasted between.
+const LAST_PARAGRAPH_BYTES: usize = 160;
+/// A list that counts at the start may begin this far into the order.
+const START_BYTES: u32 = 14;
+/// What such a list counts elsewhere.
+const ELSEWHERE: f32 = 0.3;
+/// How many bytes behind a negation a phrase is taken back.
+const NEGATION_BYTES: u32 = 14;
+/// More different phrases than this say nothing new.
+const PHRASES_MAX: usize = 128;
+/// Hits shown for a dimension.
+const HITS_MAX: usize = 3;
+/// Words that take an order back ("do not merge").
+const NEGATORS: [&str; 22] = [
+    "don't",
+    "dont",
+    "do not",
+    "not yet",
+    "without",
+    "nicht",
+    "kein*",
+    "ne pas",
+    "no hagas",
+    "não",
+    "non",
+    "niet",
+    "inte",
+    "nie",
+    "не",
+    "değil",
+    "đừng",
+    "jangan",
+    "不要",
+    "别",
+    "しないで",
+    "하지 마",
+];
+
+/// What a message at a desk has besides lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Around {
+    /// Far above the length of an order.
+    VeryLong,
+    /// How short it is, in a repository.
+    ShortAtRepo,
+    /// How short it is, among files.
+    ShortAtFiles,
+    /// A question in a repository.
+    AskedAtRepo,
+    /// A question among files.
+    AskedAtFiles,
+    /// A question about an answer.
+    AskedInReply,
+    /// Something came with it.
+    Attached,
+    /// It follows an answer, and is short.
+    Follows,
+    /// The answer ends in a question.
+    AnswerAsks,
+    /// The answer is long.
+    LongAnswer,
+    /// The strongest model wrote the answer.
+    AfterOpus,
+    /// The middle model wrote the answer.
+    AfterSonnet,
+    /// More than one answer came before.
+    Rounds,
+}
+
+const AROUND: [(&str, &str, Around); 13] = [
+    ("tokenCount", "veryLong", Around::VeryLong),
+    ("tokenCount", "shortAtRepo", Around::ShortAtRepo),
+    ("tokenCount", "shortAtFiles", Around::ShortAtFiles),
+    ("questionComplexity", "askedAtRepo", Around::AskedAtRepo),
+    ("questionComplexity", "askedAtFiles", Around::AskedAtFiles),
+    ("questionComplexity", "askedInReply", Around::AskedInReply),
+    ("referenceComplexity", "attached", Around::Attached),
+    ("referenceComplexity", "follows", Around::Follows),
+    ("referenceComplexity", "answerAsks", Around::AnswerAsks),
+    ("referenceComplexity", "longAnswer", Around::LongAnswer),
+    ("referenceComplexity", "afterOpus", Around::AfterOpus),
+    ("referenceComplexity", "afterSonnet", Around::AfterSonnet),
+    ("referenceComplexity", "rounds", Around::Rounds),
+];
+
+/// What the parts are called that see what a follow-up sets off, before the name of a list.
+const PARTS_OF_FOLLOWED: &str = "followed_";
+
+/// What reads at a desk.
+#[derive(Debug, Clone)]
+pub(crate) struct DeskReader {
+    folder: Folder,
+    trie: Trie,
+    phrases: Vec<(String, u16)>,
+    lists: Vec<Rules>,
+    pub(crate) parts: Vec<Part>,
+    /// Where the parts of lists begin in `parts`; those of answers follow, in the same order.
+    first_list: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    dimension: u8,
+    at_start: bool,
+    negatable: bool,
+    negator: bool,
+}
+
+/// What was read at a desk.
+#[derive(Debug, Clone, Default)]
+pub struct DeskReading {
+    /// A value for every part, in the order of [`crate::Router::desk_parts`].
+    pub values: Vec<f32>,
+    /// Every phrase found in the order, once: its number, the part it feeds and how much it counts there.
+    pub phrases: Vec<(u32, u16, f32)>,
+    /// Phrases of the answer that a follow-up sets off.
+    pub sets_off: Vec<String>,
+    pub(crate) hits: [Vec<Found>; 14],
+    pub(crate) folded: Folded,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) letters: u32,
+    /// Estimated tokens of the whole text.
+    pub tokens: u64,
+    pub(crate) truncated: bool,
+}
+
+impl DeskReader {
+    pub(crate) fn new(config: &DeskConfig) -> DeskReader {
+        let folder = Folder::new();
+        let index = |name: &str| DIMENSIONS.iter().position(|it| *it == name).unwrap_or_default();
+        let part = |dimension, name: &str| Part { dimension, name: name.to_owned(), counted: None };
+        let mut parts: Vec<Part> = COUNTED
+            .iter()
+            .map(|(dimension, name, _)| part(index(dimension), name))
+            .chain(AROUND.iter().map(|(dimension, name, _)| part(index(dimension), name)))
+            .collect();
+        let first_list = parts.len();
+        parts.extend(config.lists.keys().map(|(dimension, name)| part(*dimension, name)));
+        let reference = index("referenceComplexity");
+        parts.extend(
+            config
+                .lists
+                .keys()
+                .map(|(_, name)| part(reference, &format!("{PARTS_OF_FOLLOWED}{name}"))),
+        );
+        let mut phrases = Vec::new();
+        let mut lists = Vec::new();
+        let mut folded: Vec<(String, Edges)> = Vec::new();
+        let mut plant = |written: &str, list: usize, phrases: &mut Vec<(String, u16)>| {
+            let (bare, edges) = edges(written);
+            folded.push((folder.phrase(bare), edges));
+            phrases.push((written.to_owned(), list as u16));
+        };
+        for ((dimension, _), List { at_start, negatable, phrases: by_language }) in &config.lists {
+            for phrase in by_language.values().flatten() {
+                plant(phrase, lists.len(), &mut phrases);
+            }
+            let (at_start, negatable) = (*at_start, *negatable);
+            lists.push(Rules { dimension: *dimension as u8, at_start, negatable, negator: false });
+        }
+        for phrase in NEGATORS {
+            plant(phrase, lists.len(), &mut phrases);
+        }
+        lists.push(Rules { dimension: 0, at_start: false, negatable: false, negator: true });
+        let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
+        DeskReader { folder, trie, phrases, lists, parts, first_list }
+    }
+
+    /// Reads a message with what is around it.
+    pub(crate) fn read(&self, input: &Input<'_>, desk: DeskKind) -> DeskReading {
+        let (folded, tokens, truncated) = reading::fold_windows(&self.folder, input.text);
+        let zones = order(&folded.text, zones::split(&folded.text));
+        let mut reading = DeskReading {
+            values: vec![0.0; self.parts.len()],
+            tokens,
+            truncated,
+            folded,
+            zones,
+            ..DeskReading::default()
+        };
+        let mut counts = Counts::of(&reading.folded.text, &reading.zones);
+        self.find(&mut reading, &mut counts);
+        let lists = self.lists.len() - 1;
+        for value in &mut reading.values[self.first_list..self.first_list + lists] {
+            if *value > 0.0 {
+                *value = 1.0 - (-*value).exp();
+            }
+        }
+        for (value, (_, _, counted)) in reading.values.iter_mut().zip(COUNTED) {
+            *value = counts.part(counted);
+        }
+        reading.letters = counts.letters;
+        self.around(&mut reading, input, desk, &counts);
+        reading
+    }
+
+    fn around(
+        &self,
+        reading: &mut DeskReading,
+        input: &Input<'_>,
+        desk: DeskKind,
+        counts: &Counts,
+    ) {
+        let columns = counts.columns() as f32;
+        let short = (1.0 - columns / 32.0).max(0.0);
+        let asked = counts.part(Counted::Marks);
+        let answer = input.history.iter().rev().find(|it| it.direction == Direction::Out);
+        let follows = match answer {
+            Some(_) if columns < FOLLOW_UP_COLUMNS => (1.0 - columns / FOLLOW_UP_COLUMNS).max(0.3),
+            _ => 0.0,
+        };
+        let said = answer.map_or("", |it| it.text);
+        let when = |yes: bool, value: f32| if yes { value } else { 0.0 };
+        let by = |model| answer.is_some_and(|it| it.model == Some(model));
+        let rounds = input.history.iter().filter(|it| it.direction == Direction::Out).count();
+        let repo = desk == DeskKind::Repo;
+        let files = desk == DeskKind::Files;
+        for (index, (_, _, around)) in AROUND.iter().enumerate() {
+            reading.values[COUNTED.len() + index] = match around {
+                Around::VeryLong => ((columns - 160.0) / 300.0).clamp(0.0, 1.0),
+                Around::ShortAtRepo => when(repo, short),
+                Around::ShortAtFiles => when(files, short),
+                Around::AskedAtRepo => when(repo, asked),
+                Around::AskedAtFiles => when(files, asked),
+                Around::AskedInReply => when(answer.is_some(), asked),
+                Around::Attached => when(!input.attachments.is_empty(), 1.0),
+                Around::Follows => follows * short,
+                Around::AnswerAsks => when(said.trim_end().ends_with(['?', '？', '؟']), follows),
+                Around::LongAnswer => follows * (said.len() as f32 / 200.0).min(1.0),
+                Around::AfterOpus => when(by(Model::Opus), follows),
+                Around::AfterSonnet => when(by(Model::Sonnet), follows),
+                Around::Rounds => when(rounds > 1, follows),
+            };
+        }
+        if follows > 0.0 {
+            self.followed(reading, said, follows);
+        }
+    }
+
+    /// What the answer speaks of counts for a follow-up, the more the shorter the follow-up is.
+    fn followed(&self, reading: &mut DeskReading, answer: &str, follows: f32) {
+        let from = answer.ceil_char_boundary(answer.len().saturating_sub(ANSWER_BYTES));
+        let mut folded = Folded::default();
+        self.folder.append(&mut folded, answer, from, answer.len());
+        let lists = self.lists.len() - 1;
+        let mut sums = [0.0f32; 64];
+        let mut seen: Vec<u32> = Vec::with_capacity(16);
+        self.trie.find(&folded.text, 0, folded.text.len(), |found| {
+            let (written, list) = &self.phrases[found.phrase as usize];
+            let list = usize::from(*list);
+            if list < lists && seen.len() < PHRASES_MAX && !seen.contains(&found.phrase) {
+                seen.push(found.phrase);
+                sums[list.min(63)] += 1.0;
+                if reading.sets_off.len() < HITS_MAX {
+                    reading.sets_off.push(written.clone());
+                }
+            }
+        });
+        let first = self.first_list + lists;
+        for (value, sum) in reading.values[first..first + lists].iter_mut().zip(sums) {
+            *value = follows * (1.0 - (-sum).exp());
+        }
+    }
+
+    fn find(&self, reading: &mut DeskReading, counts: &mut Counts) {
+        let DeskReading { values, phrases, hits, folded, zones, .. } = reading;
+        phrases.reserve(16);
+        let mut negated_until = 0;
+        let mut first = None;
+        for zone in zones.iter().filter(|it| it.kind == Kind::Instruction) {
+            let begin = *first.get_or_insert(zone.start) as u32;
+            self.trie.find(&folded.text, zone.start, zone.end, |found| {
+                let list = self.phrases[found.phrase as usize].1;
+                let rules = self.lists[usize::from(list)];
+                if rules.negator {
+                    negated_until = found.end + NEGATION_BYTES;
+                    return;
+                }
+                if rules.negatable && found.start < negated_until {
+                    counts.negated += 1;
+                    return;
+                }
+                if phrases.len() < PHRASES_MAX && phrases.iter().all(|it| it.0 != found.phrase) {
+                    let early = found.start <= begin + START_BYTES;
+                    let weight = if rules.at_start && !early { ELSEWHERE } else { 1.0 };
+                    let part = self.first_list + usize::from(list);
+                    phrases.push((found.phrase, part as u16, weight));
+                    values[part] += weight;
+                    let hits = &mut hits[usize::from(rules.dimension)];
+                    if hits.len() < HITS_MAX {
+                        hits.push(found);
+                    }
+                }
+            });
+        }
+    }
+
+    /// A hit as it is shown: the phrase of the list, and where it stands in the message.
+    pub(crate) fn hit(&self, reading: &DeskReading, text: &str, found: Found) -> Hit {
+        let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
+        Hit { phrase: self.phrases[found.phrase as usize].0.clone(), start, end }
+    }
+}
+
+/// The order is the first paragraph, and a short last one; what stands between was pasted.
+fn order(text: &str, zones: Vec<Zone>) -> Vec<Zone> {
+    let Some(first) = zones
+        .iter()
+        .find(|it| it.kind == Kind::Instruction && !text[it.start..it.end].trim().is_empty())
+        .map(|it| it.start)
+    else {
+        return zones;
+    };
+    let Some(cut) = text[first..].find("\n\n").map(|it| first + it) else { return zones };
+    let last = text.trim_end().rfind("\n\n").map_or(cut, |it| it + 2);
+    let last_is_order = last > cut + 2 && text.len() - last <= LAST_PARAGRAPH_BYTES;
+    let mut out = Vec::with_capacity(zones.len() + 2);
+    for zone in zones {
+        if zone.kind != Kind::Instruction || zone.end <= cut {
+            out.push(zone);
+            continue;
+        }
+        let mut at = zone.start;
+        let mut take = |until: usize, kind: Kind| {
+            let until = until.min(zone.end);
+            if at < until {
+                out.push(Zone { kind, start: at, end: until });
+                at = until;
+            }
+        };
+        take(cut, Kind::Instruction);
+        take(if last_is_order { last } else { zone.end }, Kind::Paste);
+        take(zone.end, Kind::Instruction);
+    }
+    out
+}
