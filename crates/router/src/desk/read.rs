@@ -26,6 +26,8 @@ const ELSEWHERE: f32 = 0.3;
 const NEGATION_BYTES: u32 = 14;
 /// More different phrases than this say nothing new.
 const PHRASES_MAX: usize = 128;
+/// How a question ends.
+const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
 /// Hits shown for a dimension.
 const HITS_MAX: usize = 3;
 /// Words that take an order back ("do not merge").
@@ -243,16 +245,25 @@ impl DeskReader {
                 Around::AskedInReply => when(answer.is_some(), asked),
                 Around::Attached => when(!input.attachments.is_empty(), 1.0),
                 Around::Follows => follows * short,
-                Around::AnswerAsks => when(said.trim_end().ends_with(['?', '？', '؟']), follows),
+                Around::AnswerAsks => when(said.trim_end().ends_with(QUESTION_MARKS), follows),
                 Around::LongAnswer => follows * (said.len() as f32 / 200.0).min(1.0),
                 Around::AfterOpus => when(by(Model::Opus), follows),
                 Around::AfterSonnet => when(by(Model::Sonnet), follows),
                 Around::Rounds => when(rounds > 1, follows),
             };
         }
-        if follows > 0.0 {
+        if follows > 0.0 && !self.is_thanks(reading, said) {
             self.followed(reading, said, follows);
         }
+    }
+
+    /// Thanks and chatter alone set nothing off, however hard the work was that they thank for. Where the answer asks
+    /// something, "great" may well be a yes.
+    fn is_thanks(&self, reading: &DeskReading, answer: &str) -> bool {
+        let chatter = |it: &(u32, u16, f32)| self.parts[usize::from(it.1)].name == "chatter";
+        !reading.phrases.is_empty()
+            && reading.phrases.iter().all(chatter)
+            && !answer.trim_end().ends_with(QUESTION_MARKS)
     }
 
     /// What the answer speaks of counts for a follow-up, the more the shorter the follow-up is.

@@ -25,7 +25,11 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
         "failure turn wire::lines wire::out",
         "what a turn says, and what its lines say: to be taken apart",
     ),
-    ("crates/router/src", "policy router", "a decision and the rules that change it"),
+    (
+        "crates/router/src",
+        "config desk desk::config desk::read fields policy reading router",
+        "a decision: what is asked, how it is read in a chat and at a desk, and the rules that change it",
+    ),
     (
         "crates/service/src",
         "settings::read settings::table settings::values",
