@@ -4,10 +4,6 @@
 //! prints one JSON object, measured over the carrier `child` with the demo engine, and beside it `LocalLauncher`, line by
 //! line in turns.
 #![expect(clippy::print_stdout, reason = "an example that measures prints what it measured")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "it lays down a program that says back what it hears"
-)]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -69,7 +65,7 @@ impl Machine {
         let place = state::Place::new()?;
         let file = place.path("bin/program");
         std::fs::create_dir_all(place.path("bin"))?;
-        std::fs::write(&file, program)?;
+        tinyclaw_disk::write_new(&file, program.as_bytes())?;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
         let leash =
             find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
@@ -91,7 +87,7 @@ impl Machine {
         let cwd = self.place.path(&format!("work/{below}"));
         std::fs::create_dir_all(&cwd)?;
         Ok(LaunchSpec {
-            thread: ThreadId::topic(thread.into()),
+            thread: ThreadId::topic(thread),
             place: Place::Here,
             cwd,
             args: Vec::new(),

@@ -50,11 +50,14 @@ pub(super) enum NotStarted {
     Refused(Refusal),
 }
 
+/// Told once: whether the run started.
+pub(super) type Started = oneshot::Sender<Result<(), NotStarted>>;
+
 /// This office's end of a run.
 pub(super) struct RunEnd {
     token: RunToken,
     /// What to start, until it was started, and whom to tell.
-    starting: Option<(Vec<u8>, oneshot::Sender<Result<(), NotStarted>>)>,
+    starting: Option<(Vec<u8>, Started)>,
     received: u64,
     next_input: u64,
     /// Inputs that no hold has acknowledged.
@@ -73,7 +76,7 @@ impl RunEnd {
     pub(super) fn new(
         token: RunToken,
         start: Vec<u8>,
-        reply: oneshot::Sender<Result<(), NotStarted>>,
+        reply: Started,
         out: mpsc::UnboundedSender<Vec<u8>>,
         err: mpsc::UnboundedSender<Vec<u8>>,
         exit: oneshot::Sender<Result<Exit, OutOfReach>>,
