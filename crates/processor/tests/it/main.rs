@@ -3,6 +3,7 @@
 mod claude;
 mod commands;
 mod control;
+mod elsewhere;
 mod failures;
 mod flow;
 mod office;

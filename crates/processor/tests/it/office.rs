@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tinyclaw_domain::{Channel, Command, Key, Message, Reply, Source, StateDir, Thread, ThreadId};
+use tinyclaw_engine::testing::FakePlace;
 use tinyclaw_engine::{Engine, EngineConfig, Launchers};
 use tinyclaw_ledger::read_threads;
 use tinyclaw_processor::{Ground, serve};
@@ -31,6 +32,8 @@ pub(crate) struct Office {
     pub(crate) state: StateDir,
     pub(crate) queue: Queue,
     pub(crate) claude: Claude,
+    /// The machine of all devboxes, whose disk lies in `box/`.
+    pub(crate) devbox: FakePlace,
     pub(crate) vitals: Vitals,
     shutdown: Shutdown,
     settings: Value,
@@ -64,12 +67,16 @@ impl Office {
         let state = StateDir::new(place.state());
         tinyclaw_ledger::create_folders(&state).unwrap();
         let queue = queue(&state);
-        let (claude, vitals, shutdown) = (
-            Claude::new(&engine_config(&place)),
-            Vitals::new("processor", "0"),
-            Shutdown::default(),
-        );
-        Office { place, state, queue, claude, vitals, shutdown, settings, served: None, sent: 0 }
+        let config = engine_config(&place);
+        let claude = Claude::new(&config);
+        let root = place.path("box");
+        for folder in ["state", "srv/api"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let devbox = FakePlace::new(root, &config, std::sync::Arc::new(claude.clone()));
+        let (vitals, shutdown) = (Vitals::new("processor", "0"), Shutdown::default());
+        let (served, sent) = (None, 0);
+        Office { place, state, queue, claude, devbox, vitals, shutdown, settings, served, sent }
     }
 
     /// Begins to work, or works again after [`Office::end`].
@@ -88,7 +95,8 @@ impl Office {
         ]);
         let settings = Store::open(self.state.root(), environment).unwrap();
         let config = engine_config(&self.place);
-        let launchers = Launchers::here(std::sync::Arc::new(self.claude.clone()));
+        let launchers = Launchers::here(std::sync::Arc::new(self.claude.clone()))
+            .with_devboxes(std::sync::Arc::new(self.devbox.clone()));
         self.shutdown = Shutdown::default();
         self.served = Some(tokio::spawn(serve(Ground {
             state: self.state.clone(),

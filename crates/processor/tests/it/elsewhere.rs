@@ -1,0 +1,153 @@
+//! Threads whose Claude runs on another machine: nobody looks for them on this one, and what that machine lacks is no
+//! other thread's trouble.
+
+use serde_json::json;
+use tinyclaw_domain::{Command, FileRef, Key, Progress};
+use tinyclaw_engine::testing::Lie;
+use tinyclaw_engine::{FinishedReply, Trace};
+use tinyclaw_queue::Place;
+
+use crate::claude::Step;
+use crate::office::{Office, until};
+
+/// An office with thread 8 on the devbox `api`.
+fn office(settings: serde_json::Value) -> Office {
+    let mut office = Office::closed(settings);
+    office.edit_threads(|it| it["8"] = json!({ "name": "api", "cwd": "api:/srv/api" }));
+    office.begin();
+    office
+}
+
+/// What is shown of a waiting message, when it says so.
+async fn trouble(office: &Office, key: &Key, words: &str) -> String {
+    let path = office.state.root().join(format!("progress/{key}.json"));
+    until(&format!("{words:?} of {key}"), || {
+        let shown: Progress = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        shown.trouble.filter(|it| it.contains(words))
+    })
+    .await
+}
+
+/// Whatever the office did of thread 8, this machine has nothing of it.
+fn nothing_is_here(office: &Office) {
+    for path in ["state/home/8", "work/8"] {
+        assert!(!office.place.path(path).exists(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_out_of_reach_holds_its_own_thread_and_nobody_elses_and_costs_no_attempt() {
+    let mut office = office(json!({}));
+    let long = vec![Step::Tool("Bash"), Step::Hold, Step::Say("Deployed.")];
+    office.claude.on("deploy", [long]);
+    assert_eq!(office.ask("8", "hello").await.text, "Done.");
+    let key = office.send("8", "deploy");
+    until("the prompt there", || office.claude.prompts_of("deploy").pop()).await;
+    office.devbox.go_away("api:22 refuses connections");
+    let waiting = office.waits_again(&key).await;
+    assert_eq!((waiting.attempts.run, waiting.attempts.deaths), (0, 0));
+    let told = trouble(&office, &key, "api is out of reach since ").await;
+    let after =
+        ": api:22 refuses connections. This message waits and is answered when api is back.";
+    assert!(told.ends_with(after), "{told}");
+
+    // This machine is as well as ever, and says so.
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    let status = office.obeyed("7", Command::Status {}).await.text;
+    assert!(status.contains("engine: ready"), "{status}");
+    assert!(office.notices("1").is_empty(), "nobody else is told");
+    let tries = || office.devbox.asked().iter().filter(|it| **it == "check_dir").count();
+    let before = tries();
+    until("it was tried again", || (tries() > before).then_some(())).await;
+    assert_eq!(office.find(&key).unwrap().message.attempts.run, 0, "however often it is tried");
+
+    // There it went on; the answer is in the transcript when the place is back.
+    office.devbox.lie(Lie::Trace(Trace::Finished(FinishedReply {
+        text: "Deployed.".to_owned(),
+        said: vec!["Deployed.".to_owned()],
+        model: None,
+    })));
+    office.devbox.come_back();
+    assert_eq!(office.reply(&key).await.text, "Deployed.");
+    let message = office.find(&key).unwrap().message;
+    assert_eq!(message.attempts.run, 1, "the claim that it was answered in");
+    assert_eq!(office.claude.prompts_of("deploy").len(), 1, "Claude was asked once");
+    nothing_is_here(&office);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_its_place_never_got_is_asked_there_once_it_is_back() {
+    let mut office = office(json!({}));
+    office.devbox.go_away("api does not answer (10 s)");
+    let key = office.send("8", "hello");
+    trouble(&office, &key, "api is out of reach since ").await;
+    assert_eq!(office.find(&key).unwrap().message.attempts.run, 0);
+    let status = office.obeyed("7", Command::Status {}).await.text;
+    assert!(status.contains("engine: ready"), "{status}");
+    office.devbox.come_back();
+    assert_eq!(office.reply(&key).await.text, "Done.");
+    assert_eq!(office.claude.prompts_of("hello").len(), 1);
+    assert_eq!(office.find(&key).unwrap().message.attempts.run, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_place_takes_no_slot_from_this_machine() {
+    let mut office = office(json!({ "engine": { "parallelMax": 1 } }));
+    office.devbox.be_slow(true);
+    let key = office.send("8", "hello");
+    let asked = || office.devbox.asked().contains(&"check_dir").then_some(());
+    until("the question there", asked).await;
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    assert_eq!(office.find(&key).unwrap().place, Place::Processing);
+    office.devbox.be_slow(false);
+    assert_eq!(office.reply(&key).await.text, "Done.");
+}
+
+/// Each of these looked at this machine's disk, where the same path is another directory or none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directories_and_files_of_a_thread_elsewhere_are_asked_of_its_place() {
+    let mut office = office(json!({}));
+    let there = |path: &str| office.devbox.on_disk(path);
+    let write = |path: std::path::PathBuf, text: &str| {
+        tinyclaw_disk::replace(&path, text.as_bytes(), tinyclaw_disk::Flush::None).unwrap();
+    };
+    std::fs::create_dir_all(there("/srv/other")).unwrap();
+    write(there("/srv/api/report.txt"), "of the devbox");
+    write(there("/srv/secret"), "beside it");
+
+    // A file goes out from our own folder, under a name of our making; what lies beside the directory does not.
+    let file = |path: &str| Step::Call("send_file", json!({ "path": path }));
+    office.claude.on("report", [vec![file("report.txt"), file("../secret")]]);
+    let reply = office.ask("8", "report").await;
+    assert!(reply.text.contains("is outside this thread's directory"), "{}", reply.text);
+    let [FileRef { path, .. }] = &reply.files[..] else { panic!("{:?}", reply.files) };
+    assert!(path.starts_with("files/8/box-tg-1-1-") && path.ends_with("report.txt"), "{path}");
+    let bytes = std::fs::read(office.state.root().join(path)).unwrap();
+    assert_eq!(bytes, b"of the devbox");
+
+    // A file of a message lies where that Claude can read it.
+    let name = "files/8/9_photo.txt";
+    std::fs::create_dir_all(office.state.root().join("files/8")).unwrap();
+    write(office.state.root().join(name), "from a person");
+    let mut message = office.message("8", "look at this");
+    let (mime, given) = ("text/plain".to_owned(), Some("photo.txt".to_owned()));
+    message.files = vec![FileRef { path: name.to_owned(), mime, name: given }];
+    let key = office.publish(message);
+    office.reply(&key).await;
+    let prompt = office.claude.prompts_of("look at this").pop().unwrap().text;
+    assert!(prompt.contains("at /state/files/8/9_photo.txt]"), "{prompt}");
+    assert!(office.devbox.on_disk("/state/files/8/9_photo.txt").is_file());
+
+    let dir = |dir: &str, admin| Command::Setdir { dir: dir.to_owned(), admin };
+    let refused = office.obeyed("8", dir("/srv/other", false)).await;
+    assert_eq!(refused.text, "Only admins may choose a directory on api. Nothing was changed.");
+    let refused = office.obeyed("8", dir("/srv/none", true)).await;
+    assert_eq!(refused.text, "There is no directory `/srv/none`. Nothing was changed.");
+    let moved = office.obeyed("8", dir("../other", true)).await;
+    assert!(moved.text.starts_with("This thread works in `api:/srv/other` now."), "{}", moved.text);
+    assert_eq!(office.thread("8").unwrap().cwd, "api:/srv/other");
+    let repo = Command::Open { name: None, dir: None, repo: Some("acme/site".to_owned()) };
+    let refused = office.obeyed("8", repo).await;
+    assert!(refused.text.starts_with("This thread works on api: clone"), "{}", refused.text);
+    nothing_is_here(&office);
+}
