@@ -351,7 +351,7 @@ pub(crate) fn report(public: &[Row], ours: &[Row], count: usize) -> (String, f64
         text += &measure(name, public, &seeing);
         text += &measure(&format!("{name}, blind"), public, &blind);
     }
-    let mut by: BTreeMap<&str, Vec<(usize, (f64, f64))>> = BTreeMap::new();
+    let mut by = BTreeMap::<&str, Vec<_>>::new();
     folds.iter().for_each(|it| by.entry(&public[it.0].lang).or_default().push((it.0, it.1)));
     text += "\nEight folds, by language:\n\n| | n | strict | accepted | under-routed | over-routed | follow-ups | English | other languages |\n|---|---|---|---|---|---|---|---|---|\n";
     for (lang, scores) in by {

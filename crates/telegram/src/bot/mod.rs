@@ -3,7 +3,7 @@
 //! It carries words and files, and decides neither what is said nor when. It knows no queue and no log: what it remembers is
 //! `telegram.json` and `telegram-pace.json`.
 //!
-//! Locks: [`RateLimit`], [`AddressBook`], [`Reactions`] and the client each have their own. Under its lock `Reactions` asks the
+//! Locks: [`RateLimit`], [`AddressBook`], `Reactions` and the client each have their own. Under its lock `Reactions` asks the
 //! rate limit whether one may go; else none is held while another is taken, and none over a call.
 
 pub mod addresses;

@@ -3,6 +3,7 @@
 mod arrows;
 mod circles;
 mod formats;
+mod maps;
 mod neighbours;
 mod page;
 mod paths;
