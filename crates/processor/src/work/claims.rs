@@ -18,13 +18,15 @@ const PUT_BACK: Duration = Duration::from_secs(2);
 /// After a claim that did not work: the disk may come back.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
-/// Works until the shutdown, or until what was claimed was taken away, and leaves nothing half done: turns get 25 seconds to end, the rest is put back with its
-/// checkpoint.
+/// Works until the shutdown, or until what was claimed was taken away, and leaves nothing half done: turns get 25 seconds to
+/// end, the rest is put back with its checkpoint.
 pub(crate) async fn run(worker: &Arc<Worker>, shutdown: &Shutdown) {
     let mut turns = JoinSet::new();
     loop {
         while turns.try_join_next().is_some() {}
         tokio::select! {
+            // In this order: what was taken away may be there to be claimed again, and is somebody else's to claim.
+            biased;
             () = shutdown.begun() => break,
             () = worker.queue.lost() => {
                 tracing::error!("what this processor had claimed was taken away; all turns end");

@@ -103,10 +103,14 @@ fn read(path: &Path) -> (Router, Option<String>) {
     }
 }
 
-/// What a desk holds, by a look at its folder: no file in it is opened.
+/// What a desk holds, by a look at its folder: no file in it is opened. A desk elsewhere is there for work on code, and a look
+/// over the link for each message would be dear.
 fn holds(thread: &Thread) -> DeskKind {
-    let folder = Path::new(&thread.cwd);
-    if thread.repo.is_some() || folder.join(".git").symlink_metadata().is_ok() {
+    let (place, folder) = thread.place();
+    if thread.repo.is_some() || !place.is_here() {
+        return DeskKind::Repo;
+    }
+    if folder.join(".git").symlink_metadata().is_ok() {
         return DeskKind::Repo;
     }
     let mut entries = folder.read_dir().into_iter().flatten().flatten();
@@ -171,6 +175,9 @@ mod tests {
         std::fs::create_dir(dir.path().join("photos")).expect("a folder");
         assert_eq!(holds(&thread(None)), DeskKind::Files);
         assert_eq!(holds(&thread(Some("acme/site"))), DeskKind::Repo);
+        let mut elsewhere = thread(None);
+        elsewhere.cwd = format!("api:{}", elsewhere.cwd);
+        assert_eq!(holds(&elsewhere), DeskKind::Repo, "this disk is not asked");
         std::fs::create_dir(dir.path().join(".git")).expect("a folder");
         assert_eq!(holds(&thread(None)), DeskKind::Repo);
     }
