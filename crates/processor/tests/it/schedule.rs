@@ -115,6 +115,9 @@ async fn a_summary_is_paid_for_by_its_thread() {
     office.ask("7", "hello").await;
     office.claude.on("summary", [vec![Step::Say("# Hello"), Step::Cost(2.0)]]);
     office.obeyed("7", Command::Reset {}).await;
+    // What it costs is known when it is over.
+    let order = until("the order of a summary", || ours(&office, "sum").pop()).await;
+    office.reaches(&order.key, Place::Done).await;
     let reply = office.ask("7", "again").await;
     assert!(reply.text.contains("$2.00 of $1.00"), "{}", reply.text);
 }
