@@ -238,6 +238,7 @@ impl Process {
             Some(text) => text.to_owned(),
             None => blocks.filter_map(|it| it["text"].as_str()).collect(),
         };
+        self.released.mark_unchanged();
         let steps = self.claude.hear(Prompt {
             thread: self.thread.clone(),
             session: self.session.clone(),
@@ -322,12 +323,13 @@ impl Process {
                 self.tell(&said, result).await;
             }
             Step::Hold => {
-                let seen = *self.released.borrow_and_update();
+                // Also when it came between the prompt, which tests wait for, and this step.
                 let mut released = self.released.clone();
                 tokio::select! {
-                    _ = released.wait_for(|it| *it > seen) => {}
+                    _ = released.changed() => {}
                     stop = self.hear() => return stop.map(|_| ()),
                 }
+                self.released = released;
             }
             Step::Fail(of, error) => {
                 if let Some(error) = error {
