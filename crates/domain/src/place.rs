@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_threads_place_is_told_by_its_entry() {
         let api = || Place::Devbox("api".parse().unwrap());
-        assert_eq!(placed("/work/7"), (Place::Here, "/work/7".into()));
+        assert_eq!(placed("/srv/7"), (Place::Here, "/srv/7".into()));
         assert_eq!(placed("api:/srv/api"), (api(), "/srv/api".into()));
         assert_eq!(placed("api:/a:/b"), (api(), "/a:/b".into()));
         // No absolute path: on this machine there is no such directory, whatever it is relative to.

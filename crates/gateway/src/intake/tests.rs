@@ -31,14 +31,14 @@ fn an_event_as_the_specification_has_it_is_told_as_it_came() {
         "application/json",
         &json!({
             "type": "session.start", "timestamp": "2026-01-16T19:30:00Z",
-            "metadata": { "sessionId": "abc123", "workingDirectory": "/work/ada/code" },
+            "metadata": { "sessionId": "abc123", "workingDirectory": "/home/ada/code" },
         }),
     );
     assert_eq!(
         event,
         json!({
             "id": "evt_k7q2-1", "type": "session.start", "timestamp": "2026-01-16T19:30:00Z",
-            "metadata": { "sessionId": "abc123", "workingDirectory": "/work/ada/code" },
+            "metadata": { "sessionId": "abc123", "workingDirectory": "/home/ada/code" },
             "source": "n8n", "session": "abc123", "receivedAt": 1_771_234_567_905u64, "redacted": 0,
         })
     );

@@ -9,7 +9,7 @@ async fn an_event_is_told_and_asked_for_as_the_specification_has_it() {
     let rig = Rig::start().await;
     let event = json!({
         "type": "session.start", "timestamp": "2026-01-16T19:30:00Z",
-        "metadata": { "sessionId": "abc123", "workingDirectory": "/work/ada/code/project" },
+        "metadata": { "sessionId": "abc123", "workingDirectory": "/home/ada/code/project" },
     });
     let response = rig.post("/events").json(&event).send().await.unwrap();
     assert_eq!(response.status(), 200);
