@@ -148,7 +148,10 @@ pub enum Told {
         exit: RunExit,
     },
     /// The runs that there are; the body is a list of [`RunLine`]s.
-    Runs {},
+    Runs {
+        /// Whether another list follows.
+        more: bool,
+    },
     /// The last frame of a connection: what was wrong with a frame.
     Bad {
         /// In words.

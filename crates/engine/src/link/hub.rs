@@ -38,6 +38,8 @@ const BEGIN: Duration = Duration::from_secs(30);
 /// How long a run that lives may not listen, because its hold begins or ends.
 const UNHEARD: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
+/// So many runs fit into a frame, with room to spare.
+const RUNS_A_FRAME: usize = 500;
 /// Frames on their way to the office; more, and holds wait.
 const FRAMES_AHEAD: usize = 64;
 
@@ -184,9 +186,16 @@ impl Hub {
                     let lines: Vec<RunLine> = all
                         .map(|run| RunLine { lives: self.runs.dir(&run).lives(), run })
                         .collect();
-                    let body = serde_json::to_vec(&lines).unwrap_or_default();
-                    let body = if body.len() > BODY_BYTES_MAX { b"[]".to_vec() } else { body };
-                    self.tell(&Told::Runs {}, &body).await;
+                    let mut lists = lines.chunks(RUNS_A_FRAME).peekable();
+                    loop {
+                        let list = lists.next().unwrap_or_default();
+                        let more = lists.peek().is_some();
+                        let body = serde_json::to_vec(list).unwrap_or_default();
+                        self.tell(&Told::Runs { more }, &body).await;
+                        if !more {
+                            break;
+                        }
+                    }
                 }
                 Call::Forget { run, token } => {
                     if let Some(dir) = self.runs.find(run, token).filter(|it| !it.lives()) {

@@ -302,7 +302,7 @@ impl Line {
     ) -> Result<(), String> {
         let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
         match told {
-            Told::Pong {} | Told::Runs {} => {}
+            Told::Pong {} | Told::Runs { .. } => {}
             Told::Bad { why } => return Err(why),
             Told::Started { run } => {
                 if let Some(end) = self.runs.get(&run) {

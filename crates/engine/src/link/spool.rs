@@ -93,6 +93,8 @@ pub(super) fn extent(dir: &Path) -> io::Result<(u64, u64)> {
         .map_err(io::Error::other)?
         .iter()
         .filter_map(|it| it.to_str()?.strip_prefix("out.")?.parse().ok())
+        // A name that no writer of ours comes to.
+        .filter(|it| *it < u64::MAX / SEGMENT_BYTES)
         .filter_map(|it| Some((it, segment(dir, it).symlink_metadata().ok()?.len())))
         .collect();
     numbers.sort_unstable();
@@ -140,6 +142,9 @@ mod tests {
         assert_eq!(spool.kept(), SEGMENT_BYTES);
         assert_eq!(extent(dir.path()).unwrap(), (SEGMENT_BYTES, bytes.len() as u64));
         assert_eq!(read(dir.path(), 0, &mut [0; 10]).unwrap(), 0);
+        let strange = format!("out.{}", u64::MAX);
+        write_new(&dir.path().join(strange), b"x").unwrap();
+        assert_eq!(extent(dir.path()).unwrap(), (SEGMENT_BYTES, bytes.len() as u64));
         spool.drop_before(u64::MAX);
         assert_eq!(spool.kept(), SEGMENT_BYTES * 2, "what is being written stays");
     }
