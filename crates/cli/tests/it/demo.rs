@@ -85,6 +85,8 @@ fn a_demo_whose_processor_is_killed_gets_another_one_and_the_answer_comes() {
         let health: serde_json::Value = serde_json::from_str(&health).ok()?;
         i32::try_from(health["pid"].as_i64()?).ok()
     };
+    // Until then, a service that ends is a demo that does not come up.
+    assert!(lines.by_ref().map_while(Result::ok).any(|it| it.is_empty()), "it greets");
     writeln!(stdin, "[demo: slow 3s] [demo: say I am back]").expect("write");
     let first = office.wait_for("a turn that runs", || {
         let runs = fs::read_dir(dir.join("progress")).is_ok_and(|mut it| it.next().is_some());
