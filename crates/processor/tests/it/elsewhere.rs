@@ -6,6 +6,7 @@ use tinyclaw_domain::{Command, FileRef, Key, Progress};
 use tinyclaw_engine::testing::Lie;
 use tinyclaw_engine::{FinishedReply, Trace};
 use tinyclaw_queue::Place;
+use tinyclaw_service::now_ms;
 
 use crate::claude::Step;
 use crate::office::{Office, until};
@@ -88,6 +89,27 @@ async fn a_message_that_its_place_never_got_is_asked_there_once_it_is_back() {
     assert_eq!(office.reply(&key).await.text, "Done.");
     assert_eq!(office.claude.prompts_of("hello").len(), 1);
     assert_eq!(office.find(&key).unwrap().message.attempts.run, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_limit_elsewhere_pauses_that_place_alone_and_ends_by_itself() {
+    let mut office = office(json!({}));
+    let until = now_ms() / 1_000 + 8;
+    office.claude.on("limited", [vec![Step::Limit(until)]]);
+    let limited = office.send("8", "limited");
+    let told = office.notice("8", "Claude's plan limit is reached on api until").await;
+    assert!(told.ends_with("1 message waits and goes on by itself."), "{told}");
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    let status = office.obeyed("7", Command::Status {}).await.text;
+    assert!(status.contains("engine: ready"), "{status}");
+    let asked = office.claude.prompts_of("limited").len();
+    assert!(asked == 1 || now_ms() / 1_000 >= until, "nobody there is asked meanwhile");
+    assert_eq!(office.reply(&limited).await.text, "Done.");
+    let message = office.find(&limited).unwrap().message;
+    assert_eq!(message.attempts.run, 1, "the claim that it was answered in");
+    assert_eq!(office.claude.prompts_of("limited").len(), 2);
+    assert!(office.notices("1").is_empty(), "nobody else is told");
+    nothing_is_here(&office);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

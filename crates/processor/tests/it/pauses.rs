@@ -11,7 +11,8 @@ use crate::office::{Office, until};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_limit_stops_everybody_costs_no_attempt_and_ends_by_itself() {
     let mut office = Office::open(json!({}));
-    office.claude.on("limited", [vec![Step::Limit(now_ms() / 1_000 + 3)]]);
+    let until = now_ms() / 1_000 + 8;
+    office.claude.on("limited", [vec![Step::Limit(until)]]);
     let first = office.send("7", "limited");
     let told = office.notice("1", "Claude's plan limit is reached until").await;
     assert!(told.ends_with("What waits goes on by itself then."), "{told}");
@@ -19,7 +20,8 @@ async fn a_plan_limit_stops_everybody_costs_no_attempt_and_ends_by_itself() {
     office.notice("8", "1 message waits and goes on by itself.").await;
     let why = office.vitals.snapshot().why;
     assert!(why.iter().any(|it| it.contains("plan limit")), "{why:?}");
-    assert_eq!(office.claude.prompts().len(), 1, "nobody is asked meanwhile");
+    let asked = office.claude.prompts().len();
+    assert!(asked == 1 || now_ms() / 1_000 >= until, "nobody is asked meanwhile");
     let waiting = office.reaches(&first, Place::Incoming).await;
     assert_eq!(waiting.attempts, Attempts::default());
     assert_eq!(office.reply(&first).await.text, "Done.");
