@@ -173,3 +173,26 @@ async fn directories_and_files_of_a_thread_elsewhere_are_asked_of_its_place() {
     assert!(refused.text.starts_with("This thread works on api: clone"), "{}", refused.text);
     nothing_is_here(&office);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_lies_is_believed_of_its_own_thread_alone() {
+    let mut office = office(json!({}));
+    let setdir = || Command::Setdir { dir: "/srv/none".to_owned(), admin: true };
+    office.devbox.lie(Lie::Everything);
+    assert_eq!(office.ask("7", "hello").await.text, "Done.");
+    let moved = office.obeyed("8", setdir()).await;
+    assert!(moved.text.starts_with("This thread works in `api:/srv/none` now."), "{}", moved.text);
+    let refused = office.obeyed("7", setdir()).await;
+    assert_eq!(refused.text, "There is no directory `/srv/none`. Nothing was changed.");
+    // What it says of a turn answers nobody of this machine, whose transcript knows better.
+    office.devbox.lie(Lie::Trace(Trace::Finished(FinishedReply {
+        text: "I did it all.".to_owned(),
+        said: vec!["I did it all.".to_owned()],
+        model: None,
+    })));
+    office
+        .claude
+        .on("migrate", [vec![Step::Tool("Bash"), Step::Die], vec![Step::Say("Migrated.")]]);
+    assert_eq!(office.ask("7", "migrate").await.text, "Migrated.");
+    nothing_is_here(&office);
+}
