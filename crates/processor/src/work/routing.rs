@@ -14,6 +14,9 @@ use crate::blocking::on_disk;
 use crate::desks::Desks;
 use crate::history::History;
 
+/// So many entries of a desk's folder are looked at.
+const ENTRIES_MAX: usize = 1_000;
+
 /// The router in force.
 pub(crate) struct Routing {
     state: StateDir,
@@ -113,7 +116,8 @@ fn holds(thread: &Thread) -> DeskKind {
     if folder.join(".git").symlink_metadata().is_ok() {
         return DeskKind::Repo;
     }
-    let mut entries = folder.read_dir().into_iter().flatten().flatten();
+    // Each message waits for this look: a folder of very many hidden files holds none that counts.
+    let mut entries = folder.read_dir().into_iter().flatten().flatten().take(ENTRIES_MAX);
     match entries.any(|it| !it.file_name().as_encoded_bytes().starts_with(b".")) {
         true => DeskKind::Files,
         false => DeskKind::None,

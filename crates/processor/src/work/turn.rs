@@ -50,6 +50,11 @@ pub(crate) async fn run(
         Ok(thread) => thread,
         Err(err) => {
             tracing::error!("a thread cannot be opened: {err:#}");
+            let mut progress = begun(message, lease.attempt(), None);
+            progress.trouble = Some(format!(
+                "This thread cannot be opened: {err:#}. The message waits, and is tried again until it can be."
+            ));
+            let _ = worker.progresses.write(&progress);
             return Ok(Unanswered::Wait(WRITE_AGAIN).into());
         }
     };
