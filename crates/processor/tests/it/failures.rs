@@ -182,12 +182,12 @@ async fn a_message_that_was_tried_often_enough_is_given_up_with_the_reason() {
 async fn a_thread_that_cannot_be_opened_says_why_and_is_answered_when_it_can_be() {
     let mut office = Office::open(json!({}));
     let work = office.place.work();
-    std::fs::rename(&work, office.place.path("away")).unwrap();
+    std::fs::remove_dir_all(&work).unwrap();
     let key = office.send("7", "hello");
     let progresses = tinyclaw_ledger::Progresses::new(&office.state);
     let told = until("the reason", || progresses.read(&key)?.trouble).await;
     assert!(told.starts_with("This thread cannot be opened: ") && told.contains("work"), "{told}");
-    std::fs::rename(office.place.path("away"), &work).unwrap();
+    std::fs::create_dir(&work).unwrap();
     assert_eq!(office.reply(&key).await.text, "Done.");
     assert_eq!(office.find(&key).unwrap().message.attempts.run, 1, "waiting costs no attempt");
 }
