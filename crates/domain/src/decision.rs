@@ -43,6 +43,9 @@ pub struct Decision {
     pub upgraded: bool,
     /// The model that will be asked (differs from `model` when the thread or the user chose one).
     pub effective_model: Model,
+    /// Which models had the conversation cached when it was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm: Vec<WarmCache>,
     /// What staying with a warm model would cost, when there was one to stay with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stay: Option<Stay>,
@@ -100,6 +103,18 @@ pub enum DeskKind {
     None,
 }
 
+/// A model's cache of the conversation that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmCache {
+    /// Whose cache.
+    pub model: Model,
+    /// How much of the conversation is in it.
+    pub tokens: u64,
+    /// When it is let go of unless it is read before, in ms since 1970.
+    pub until: u64,
+}
+
 /// The price of staying with a model whose cache is alive, against the price of the one that was wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,9 +131,15 @@ pub struct Stay {
     pub stay_usd: f64,
     /// Dollars to answer with the other.
     pub switch_usd: f64,
-    /// Dollars to come back to the warm model afterwards.
+    /// Dollars to come back to the warm model afterwards, times how likely that is.
     pub back_usd: f64,
-    /// Whether staying costs less than the switch and the way back.
+    /// Dollars to ask again with the strongest model, times the probability that the warm model's tier is too small.
+    #[serde(default)]
+    pub stay_risk_usd: f64,
+    /// The same for the other.
+    #[serde(default)]
+    pub switch_risk_usd: f64,
+    /// Whether staying, with its risk, costs less than the switch with its risk and the way back.
     pub cheaper: bool,
 }
 
@@ -177,6 +198,11 @@ pub struct Probabilities {
 }
 
 impl Probabilities {
+    /// The probability that a message needs more than this tier.
+    pub fn above(self, tier: Tier) -> f64 {
+        Tier::ALL.into_iter().filter(|it| *it > tier).fold(0.0, |sum, it| sum + self.of(it))
+    }
+
     /// The probability of one tier.
     pub fn of(self, tier: Tier) -> f64 {
         match tier {

@@ -20,6 +20,7 @@ mod token;
 
 pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
+    WarmCache,
 };
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};

@@ -12,6 +12,7 @@ mod policy;
 mod reading;
 mod router;
 mod trie;
+mod warmth;
 mod zones;
 
 pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
@@ -19,6 +20,7 @@ pub use desk::DeskReading;
 pub use fold::columns_of as columns;
 pub use hint::strip_hint;
 pub use learned::{BUCKETS, pack};
-pub use money::{PRICES, Prices, Tokens, Warm};
+pub use money::{PRICES, Prices, Tokens};
 pub use reading::{Part, Reading};
 pub use router::{Input, Router, Turn, VERSION};
+pub use warmth::Caches;

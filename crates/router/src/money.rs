@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tinyclaw_domain::{CacheTtl, Model, Stay};
+use tinyclaw_domain::{CacheTtl, Model, Probabilities, Stay, Tier, WarmCache};
 
 /// The list that is built in.
 pub const PRICES: &str = include_str!("../prices.toml");
 
 /// Tokens that an answer is taken to have, before it is known.
 const ANSWER_TOKENS: u64 = 600;
+
+/// How likely it is that a conversation comes back to the stronger model it had. Nobody knows before: half of the price is
+/// counted, so that the way back decides nothing alone.
+const COMES_BACK: f64 = 0.5;
 
 /// What the models cost, and since when.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -41,13 +45,23 @@ struct Price {
     context_tokens: u64,
 }
 
-/// A model's cache of the conversation that is alive when the message comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Warm {
-    /// Whose cache.
-    pub model: Model,
-    /// How much of the conversation is in it.
-    pub tokens: u64,
+/// A conversation that a message goes on with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conversation<'a> {
+    /// Tokens it holds already.
+    pub(crate) context: u64,
+    /// Tokens of the message.
+    pub(crate) said: u64,
+    /// Which models have how much of it cached.
+    pub(crate) warm: &'a [WarmCache],
+    /// How long what is cached now is kept.
+    pub(crate) ttl: CacheTtl,
+}
+
+impl Conversation<'_> {
+    fn cached_by(&self, model: Model) -> u64 {
+        self.warm.iter().find(|it| it.model == model).map_or(0, |it| it.tokens)
+    }
 }
 
 /// The tokens of one turn, as they are billed.
@@ -103,48 +117,62 @@ impl Prices {
     }
 
     /// What it costs to answer with a model: what is warm is read, the rest is written.
-    pub fn answer(&self, model: Model, context: u64, said: u64, warm: u64, ttl: CacheTtl) -> f64 {
-        let read = warm.min(context);
-        let written = context - read + said;
-        self.cost(model, Tokens { plain: 0, read, written, output: ANSWER_TOKENS }, ttl)
+    fn answer(&self, model: Model, it: &Conversation<'_>) -> f64 {
+        let read = it.cached_by(model).min(it.context);
+        let written = it.context - read + it.said;
+        self.cost(model, Tokens { plain: 0, read, written, output: ANSWER_TOKENS }, it.ttl)
     }
 
     /// What it costs a model to take up, later, what another one said: the message and its answer are new to it.
-    pub fn come_back(&self, model: Model, said: u64, ttl: CacheTtl) -> f64 {
-        let written = said + ANSWER_TOKENS;
-        self.cost(model, Tokens { plain: 0, read: 0, written, output: 0 }, ttl)
+    fn come_back(&self, model: Model, it: &Conversation<'_>) -> f64 {
+        let written = it.said + ANSWER_TOKENS;
+        self.cost(model, Tokens { plain: 0, read: 0, written, output: 0 }, it.ttl)
     }
 
-    /// Whether a stronger model whose cache is alive costs no more than `wanted` and the way back. `None` when there is
-    /// no such cache; a weaker model is never an answer to a price.
-    pub fn stay(
+    /// What an answer of this model risks: it may not be enough, and then the strongest model is asked as well.
+    fn risk(&self, model: Model, sure: Probabilities, it: &Conversation<'_>) -> f64 {
+        sure.above(model.tier()) * self.answer(Tier::Complex.model(), it)
+    }
+
+    /// The stronger model whose cache is alive that comes cheapest, beside `wanted`: each with its price and its risk, and
+    /// `wanted` with the way back. `None` when there is no such cache; a weaker model is never an answer to a price.
+    pub(crate) fn stay(
         &self,
         wanted: Model,
-        context: u64,
-        said: u64,
-        warm: &[Warm],
-        ttl: CacheTtl,
+        sure: Probabilities,
+        conversation: &Conversation<'_>,
     ) -> Option<Stay> {
-        let tokens = |model| warm.iter().find(|it| it.model == model).map_or(0, |it| it.tokens);
-        let switch_usd = self.answer(wanted, context, said, tokens(wanted), ttl);
-        warm.iter()
-            .filter(|it| it.model > wanted && it.tokens > 0)
-            .map(|it| {
-                let stay_usd = self.answer(it.model, context, said, it.tokens, ttl);
-                let back_usd = self.come_back(it.model, said, ttl);
+        let it = conversation;
+        let switch_usd = self.answer(wanted, it);
+        let switch_risk_usd = self.risk(wanted, sure, it);
+        let fits = |model| it.context.saturating_add(it.said) <= self.context_limit(model);
+        it.warm
+            .iter()
+            .filter(|warm| warm.model > wanted && warm.tokens > 0 && fits(warm.model))
+            .map(|warm| {
+                let stay_usd = self.answer(warm.model, it);
+                let back_usd = COMES_BACK * self.come_back(warm.model, it);
+                let stay_risk_usd = self.risk(warm.model, sure, it);
                 Stay {
-                    model: it.model,
+                    model: warm.model,
                     instead_of: wanted,
-                    context_tokens: context,
-                    warm_tokens: it.tokens,
+                    context_tokens: it.context,
+                    warm_tokens: warm.tokens.min(it.context),
                     stay_usd,
                     switch_usd,
                     back_usd,
-                    cheaper: stay_usd < switch_usd + back_usd,
+                    stay_risk_usd,
+                    switch_risk_usd,
+                    cheaper: stay_usd + stay_risk_usd < switch_usd + switch_risk_usd + back_usd,
                 }
             })
-            .min_by(|a, b| (a.stay_usd - a.back_usd).total_cmp(&(b.stay_usd - b.back_usd)))
+            .min_by(|a, b| gain(b).total_cmp(&gain(a)))
     }
+}
+
+/// Dollars that staying saves.
+fn gain(it: &Stay) -> f64 {
+    it.switch_usd + it.switch_risk_usd + it.back_usd - it.stay_usd - it.stay_risk_usd
 }
 
 #[cfg(test)]
@@ -175,15 +203,24 @@ mod tests {
         costs(Model::Opus, [0, 0, 100_000, 0], HOUR, 0.80);
     }
 
+    /// Sure of SIMPLE, MEDIUM and COMPLEX, in hundredths.
+    fn sure(simple: u8, medium: u8, complex: u8) -> Probabilities {
+        let [simple, medium, complex] = [simple, medium, complex].map(|it| f64::from(it) / 100.0);
+        Probabilities { simple, medium, complex }
+    }
+
     #[track_caller]
     fn stays(
         wanted: Model,
+        sure: Probabilities,
         context: u64,
         warm: &[(Model, u64)],
         cheaper: Option<bool>,
     ) -> Option<Stay> {
-        let warm: Vec<Warm> = warm.iter().map(|it| Warm { model: it.0, tokens: it.1 }).collect();
-        let found = Prices::default().stay(wanted, context, 20, &warm, FIVE);
+        let cache = |it: &(Model, u64)| WarmCache { model: it.0, tokens: it.1, until: 0 };
+        let warm: Vec<WarmCache> = warm.iter().map(cache).collect();
+        let conversation = Conversation { context, said: 20, warm: &warm, ttl: FIVE };
+        let found = Prices::default().stay(wanted, sure, &conversation);
         assert_eq!(found.map(|it| it.cheaper), cheaper, "{found:?}");
         found
     }
@@ -191,33 +228,58 @@ mod tests {
     #[test]
     fn a_warm_opus_is_cheaper_than_a_cold_sonnet_with_a_long_conversation() {
         // Opus reads 100,000 tokens for 0.04; sonnet would write them for 0.25.
-        let stay = stays(Model::Sonnet, 100_000, &[(Model::Opus, 100_000)], Some(true));
+        let warm = [(Model::Opus, 100_000)];
+        let stay = stays(Model::Sonnet, sure(10, 80, 10), 100_000, &warm, Some(true));
         let it = stay.expect("opus is warm");
-        assert!((it.stay_usd - (0.04 + 20.0 * 1.25 * 4e-6 + 600.0 * 20e-6)).abs() < 1e-9);
+        let opus = 0.04 + 20.0 * 1.25 * 4e-6 + 600.0 * 20e-6;
+        assert!((it.stay_usd - opus).abs() < 1e-9);
         assert!((it.switch_usd - (100_020.0 * 1.25 * 2e-6 + 600.0 * 10e-6)).abs() < 1e-9);
-        assert!((it.back_usd - 620.0 * 1.25 * 4e-6).abs() < 1e-9);
+        assert!((it.back_usd - 0.5 * 620.0 * 1.25 * 4e-6).abs() < 1e-9);
+        assert!((it.switch_risk_usd - 0.1 * opus).abs() < 1e-9);
+        assert!(it.stay_risk_usd.abs() < 1e-9, "nothing is above opus");
     }
 
     #[test]
     fn haiku_is_cheaper_even_cold_than_a_warm_opus() {
         // Haiku writes 100,000 tokens for 0.0125; opus reads them for 0.04.
-        stays(Model::Haiku, 100_000, &[(Model::Opus, 100_000)], Some(false));
+        stays(Model::Haiku, sure(90, 8, 2), 100_000, &[(Model::Opus, 100_000)], Some(false));
+    }
+
+    #[test]
+    fn a_doubtful_haiku_is_dearer_than_a_warm_opus() {
+        // Haiku costs 0.0128 and 0.0016 to come back, and with 80 % opus must be asked as well, for 0.0521.
+        let warm = [(Model::Opus, 100_000)];
+        let all = stays(Model::Haiku, sure(20, 30, 50), 100_000, &warm, Some(true));
+        let it = all.expect("opus is warm");
+        assert!((it.switch_risk_usd - 0.8 * it.stay_usd).abs() < 1e-9);
+        stays(Model::Haiku, sure(51, 39, 10), 100_000, &warm, Some(false));
     }
 
     #[test]
     fn a_short_conversation_is_no_reason_to_stay() {
-        stays(Model::Sonnet, 1_000, &[(Model::Opus, 1_000)], Some(false));
+        let warm = [(Model::Opus, 1_000)];
+        stays(Model::Sonnet, sure(10, 80, 10), 1_000, &warm, Some(false));
     }
 
     #[test]
     fn what_is_warm_on_both_sides_is_read_on_both_sides() {
         let both = [(Model::Opus, 100_000), (Model::Sonnet, 99_000)];
-        stays(Model::Sonnet, 100_000, &both, Some(false));
+        stays(Model::Sonnet, sure(10, 80, 10), 100_000, &both, Some(false));
     }
 
     #[test]
     fn a_weaker_model_is_never_an_answer_to_a_price() {
-        stays(Model::Opus, 100_000, &[(Model::Haiku, 100_000), (Model::Sonnet, 100_000)], None);
-        stays(Model::Sonnet, 100_000, &[], None);
+        let warm = [(Model::Haiku, 100_000), (Model::Sonnet, 100_000)];
+        stays(Model::Opus, sure(0, 10, 90), 100_000, &warm, None);
+        stays(Model::Sonnet, sure(10, 80, 10), 100_000, &[], None);
+    }
+
+    #[test]
+    fn of_two_warm_models_the_cheaper_one_is_kept() {
+        // Sonnet reads for half of what opus reads for; where it may well be too small, opus is kept.
+        let both = [(Model::Sonnet, 200_000), (Model::Opus, 200_000)];
+        let kept = |sure| stays(Model::Haiku, sure, 200_000, &both, Some(true)).map(|it| it.model);
+        assert_eq!(kept(sure(10, 85, 5)), Some(Model::Sonnet));
+        assert_eq!(kept(sure(0, 40, 60)), Some(Model::Opus));
     }
 }

@@ -2,7 +2,7 @@
 
 use tinyclaw_domain::{Cause, Decision, Direction, Model, Source, Tier};
 
-use crate::money::Prices;
+use crate::money::{Conversation, Prices};
 use crate::reading::Reading;
 use crate::router::{Input, Turn};
 
@@ -51,9 +51,14 @@ pub(crate) fn apply(
 
     decision.model = decision.tier.model();
     decision.effective_model = decision.model;
-    let said_tokens = said.tokens;
-    decision.stay =
-        prices.stay(decision.model, input.context_tokens, said_tokens, input.warm, input.cache);
+    let conversation = Conversation {
+        context: input.context_tokens,
+        said: said.tokens,
+        warm: input.warm,
+        ttl: input.cache,
+    };
+    decision.warm = input.warm.to_vec();
+    decision.stay = prices.stay(decision.model, decision.probabilities, &conversation);
     if let Some(stay) = decision.stay.filter(|it| it.cheaper) {
         decision.effective_model = stay.model;
         decision.cause = Cause::Stay;

@@ -3,14 +3,14 @@
 
 use tinyclaw_domain::{
     Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Direction, Model, Probabilities,
-    Source, Tier,
+    Source, Tier, WarmCache,
 };
 
 use crate::config::{Config, DIMENSIONS};
 use crate::desk::{DeskReader, DeskReading, Scale, each_desk_bucket};
 use crate::hint::strip_hint;
 use crate::learned::{self, Table, each_bucket};
-use crate::money::{Prices, Warm};
+use crate::money::Prices;
 use crate::policy::{self, Said};
 use crate::reading::{Part, Reader, Reading};
 
@@ -39,7 +39,7 @@ pub struct Input<'a> {
     /// Tokens the session holds already.
     pub context_tokens: u64,
     /// Which models have how much of the session cached at this moment.
-    pub warm: &'a [Warm],
+    pub warm: &'a [WarmCache],
     /// How long what is cached now is kept.
     pub cache: CacheTtl,
 }
@@ -137,6 +137,7 @@ impl Router {
             cause: Cause::Scored,
             upgraded: false,
             effective_model: tier.model(),
+            warm: Vec::new(),
             stay: None,
             estimated_tokens: reading.tokens,
             truncated: reading.truncated,
@@ -189,6 +190,7 @@ impl Router {
             cause: Cause::Scored,
             upgraded: false,
             effective_model: tier.model(),
+            warm: Vec::new(),
             stay: None,
             estimated_tokens: reading.tokens,
             truncated: reading.truncated,

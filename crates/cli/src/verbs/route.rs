@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use tinyclaw_domain::{DeskKind, Direction, Model};
+use tinyclaw_domain::{DeskKind, Direction, Model, WarmCache};
 use tinyclaw_router::{Input, Router, Turn};
 
 use crate::place;
@@ -43,6 +43,14 @@ pub(crate) struct Route {
     /// Pretend the thread is pinned to this model.
     #[arg(long, value_name = "MODEL")]
     pin: Option<Model>,
+
+    /// Pretend the conversation holds so many tokens already.
+    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    context: u64,
+
+    /// Pretend this model has the conversation cached.
+    #[arg(long, value_name = "MODEL", requires = "context")]
+    warm: Vec<Model>,
 
     /// Leave the learned term out.
     #[arg(long)]
@@ -98,6 +106,8 @@ impl Route {
             tier: None,
             model: self.reply_to,
         });
+        let cached = |model: &Model| WarmCache { model: *model, tokens: self.context, until: 0 };
+        let warm: Vec<WarmCache> = self.warm.iter().map(cached).collect();
         let attachments: Vec<&str> = self.attach.iter().map(String::as_str).collect();
         let input = Input {
             reply_to_model: self.reply_to,
@@ -105,6 +115,8 @@ impl Route {
             desk: self.desk.map(DeskKind::from),
             history: answer.as_slice(),
             attachments: &attachments,
+            context_tokens: self.context,
+            warm: &warm,
             ..Input::new(&text)
         };
         let decision = router.decide(&input);

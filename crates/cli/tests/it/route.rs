@@ -75,6 +75,32 @@ fn json_is_the_decision_of_the_same_text_from_stdin() {
 }
 
 #[test]
+fn staying_is_explained_in_dollars() {
+    let order = "write an email to the client about the delay and offer a discount";
+    let shown = printed(&["--context", "150000", "--warm", "opus", order], b"");
+    assert!(
+        shown.starts_with("opus · MEDIUM · its cache is warm, and staying is cheaper"),
+        "{shown}"
+    );
+    let total = |verb: &str| -> f64 {
+        let line = shown.lines().find(|it| it.trim_start().starts_with(verb)).expect(verb);
+        let (parts, total) = line.rsplit_once(" = $").expect("a sum");
+        let dollars = |it: &str| {
+            it.split('$')
+                .skip(1)
+                .filter_map(|it| it.split(' ').next()?.parse::<f64>().ok())
+                .sum::<f64>()
+        };
+        let total: f64 = total.parse().expect("dollars");
+        // Three numbers, each rounded to a hundredth of a cent.
+        assert!((dollars(parts) - total).abs() < 0.0003, "{line}");
+        total
+    };
+    assert!(total("stay with opus") < total("switch to sonnet"), "{shown}");
+    assert!(!printed(&[order], b"").contains("stay with"));
+}
+
+#[test]
 fn bytes_that_are_no_text_are_decided_too() {
     assert!(printed(&[], b"\xff\xfe\x00what").contains("raw score"));
 }

@@ -24,8 +24,8 @@ use crate::availability::notices::Notices;
 use crate::blocking::{lock, on_disk};
 use crate::config::keep;
 
-/// So many messages of a thread are kept at hand for the router.
-const RECENT: usize = 8;
+/// So many messages of a thread are kept at hand for the router: enough that the last answer of each model is among them.
+const RECENT: usize = 24;
 
 /// The concern that lines cannot be written.
 const HISTORY: &str = "history";

@@ -1,13 +1,10 @@
 //! Which model a message gets: the router is asked with the thread's last messages, and with the operator's `router.toml`.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tinyclaw_domain::{
-    CacheTtl, Decision, DeskKind, Direction, HistoryLine, Message, Model, StateDir, Thread,
-};
-use tinyclaw_router::{Config, Input, Router, Warm, strip_hint};
+use tinyclaw_domain::{CacheTtl, Decision, DeskKind, Message, Model, StateDir, Thread};
+use tinyclaw_router::{Caches, Config, Input, Router, strip_hint};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::blocking::on_disk;
@@ -67,9 +64,8 @@ impl Routing {
         // A session that begins has nothing in it.
         let thread = self.desks.get(&message.thread_id);
         let goes_on = thread.as_ref().is_some_and(|it| it.session_id.is_some());
-        let last = recent.iter().rev().find_map(|it| it.context_tokens);
-        let context_tokens = last.filter(|_| goes_on).unwrap_or(0);
-        let warm = if goes_on { warm(&recent, now_ms(), CacheTtl::default()) } else { Vec::new() };
+        let caches = if goes_on { Caches::of(&recent) } else { Caches::default() };
+        let warm = caches.alive(now_ms(), CacheTtl::default());
         let attachments: Vec<&str> = message.files.iter().map(|it| it.mime.as_str()).collect();
         let router = self.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let decision = router.decide(&Input {
@@ -81,7 +77,7 @@ impl Routing {
             attachments: &attachments,
             desk: Some(thread.map_or(DeskKind::None, |it| on_disk(|| holds(&it)))),
             pin,
-            context_tokens,
+            context_tokens: caches.context(),
             warm: &warm,
             cache: CacheTtl::default(),
         });
@@ -124,47 +120,9 @@ fn holds(thread: &Thread) -> DeskKind {
     }
 }
 
-/// Which models have the conversation cached now: each one's last answer left it there for as long as a cache lives.
-fn warm(recent: &VecDeque<HistoryLine>, now: u64, ttl: CacheTtl) -> Vec<Warm> {
-    let last = |model: Model| {
-        recent
-            .iter()
-            .rev()
-            .find(|it| it.direction == Direction::Out && it.model == Some(model))
-            .filter(|it| now.saturating_sub(it.timestamp) < ttl.ms())
-            .and_then(|it| Some(Warm { model, tokens: it.context_tokens? }))
-    };
-    Model::ALL.into_iter().filter_map(last).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(model: &str, timestamp: u64, tokens: u64) -> HistoryLine {
-        let line = serde_json::json!({
-            "timestamp": timestamp, "key": "tg-1", "attempt": 1, "messageId": "1_tg1", "threadId": 1,
-            "channel": "telegram", "direction": "out", "sender": "Claude", "message": "done",
-            "model": model, "contextTokens": tokens,
-        });
-        serde_json::from_value(line).expect("a line of history")
-    }
-
-    #[test]
-    fn each_model_is_warm_for_five_minutes_after_its_last_answer() {
-        let recent = VecDeque::from([
-            answer("opus", 1_000, 50_000),
-            answer("haiku", 200_000, 51_000),
-            answer("opus", 250_000, 52_000),
-        ]);
-        let at = |now| warm(&recent, now, CacheTtl::FiveMinutes);
-        let haiku = Warm { model: Model::Haiku, tokens: 51_000 };
-        let opus = Warm { model: Model::Opus, tokens: 52_000 };
-        assert_eq!(at(260_000), [haiku, opus]);
-        assert_eq!(at(510_000), [opus]);
-        assert_eq!(at(550_000), []);
-        assert_eq!(warm(&recent, 550_000, CacheTtl::OneHour), [haiku, opus]);
-    }
 
     #[test]
     fn a_desk_holds_a_repository_files_or_nothing() {

@@ -1,7 +1,7 @@
 //! The rules that are stronger than the score, and their order.
 
-use tinyclaw_domain::{Cause, Model, Source, Tier};
-use tinyclaw_router::{Config, Input, Router, Warm};
+use tinyclaw_domain::{Cause, Model, Source, Tier, WarmCache};
+use tinyclaw_router::{Config, Input, Router};
 
 use crate::{decide, prompts, router};
 
@@ -17,7 +17,7 @@ fn check(input: Input<'_>, tier: Tier, effective: Model, cause: Cause, upgraded:
 
 #[test]
 fn each_rule_is_stronger_than_the_next() {
-    let warm = [Warm { model: Model::Sonnet, tokens: 1_100_000 }];
+    let warm = [WarmCache { model: Model::Sonnet, tokens: 1_100_000, until: 0 }];
     let all = Input {
         pin: Some(Model::Sonnet),
         context_tokens: 1_100_000,
@@ -52,11 +52,12 @@ fn a_long_conversation_alone_needs_no_stronger_model() {
 fn a_warm_stronger_model_is_kept_where_that_is_cheaper() {
     let text = "write an email to the client about the delay and offer a discount";
     assert_eq!(decide(text).tier, Tier::Medium);
-    let warm = [Warm { model: Model::Opus, tokens: 150_000 }];
+    let warm = [WarmCache { model: Model::Opus, tokens: 150_000, until: 0 }];
     let goes_on = Input { context_tokens: 150_000, warm: &warm, ..Input::new(text) };
     check(goes_on, Tier::Medium, Model::Opus, Cause::Stay, false);
     let stay = router().decide(&goes_on).stay.expect("a price");
     assert!(stay.stay_usd < stay.switch_usd + stay.back_usd, "{stay:?}");
+    assert_eq!(router().decide(&goes_on).warm, warm);
     // What is cold is no reason to stay.
     let cold = Input { warm: &[], ..goes_on };
     check(cold, Tier::Medium, Model::Sonnet, Cause::Scored, false);

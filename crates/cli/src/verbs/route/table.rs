@@ -34,19 +34,7 @@ pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
         let phrases: Vec<String> = decision.sets_off.iter().map(|it| clip(it)).collect();
         let _ = writeln!(out, "follows an answer that speaks of: {}\n", phrases.join(", "));
     }
-    if let Some(it) = decision.stay {
-        let _ = writeln!(
-            out,
-            "{} tokens, {} of them cached by {}: staying ${:.4}; {} ${:.4} and back ${:.4}\n",
-            it.context_tokens,
-            it.warm_tokens,
-            it.model,
-            it.stay_usd,
-            it.instead_of,
-            it.switch_usd,
-            it.back_usd,
-        );
-    }
+    out.push_str(&money(decision));
     let largest = decision.dims.iter().fold(0.01f64, |most, it| most.max(it.contribution.abs()));
     let at_desk = decision.band.is_some();
     let heading = format!("{:<20} {:>6} {:>7} {:>7}", "dimension", "score", "weight", "adds");
@@ -98,6 +86,26 @@ fn why(decision: &Decision) -> String {
         Cause::UserHint => "the message asks for this model".to_owned(),
         Cause::Heartbeat => "a heartbeat skips the router".to_owned(),
     }
+}
+
+/// What is cached, and what staying with it costs beside the model that the tier wants.
+fn money(decision: &Decision) -> String {
+    let Some(it) = decision.stay else { return String::new() };
+    let mut out =
+        format!("of {} tokens {} has {} cached\n", it.context_tokens, it.model, it.warm_tokens);
+    let above = |model: Model| decision.probabilities.above(model.tier()) * 100.0;
+    let mut line = |model: Model, verb: &str, usd: f64, risk: f64, back: f64| {
+        let _ = writeln!(
+            out,
+            "  {verb} {model:<7} ${usd:.4} + ${risk:.4} for the {:.0} % that it is not enough + ${back:.4} to come back = ${:.4}",
+            above(model),
+            usd + risk + back,
+        );
+    };
+    line(it.model, "stay with", it.stay_usd, it.stay_risk_usd, 0.0);
+    line(it.instead_of, "switch to", it.switch_usd, it.switch_risk_usd, it.back_usd);
+    out.push('\n');
+    out
 }
 
 fn hue(model: Model) -> &'static str {

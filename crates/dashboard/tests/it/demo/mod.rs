@@ -193,6 +193,7 @@ impl<'a> Demo<'a> {
             band: None,
             desk: None,
             sets_off: Vec::new(),
+            warm: Vec::new(),
             stay: None,
             probabilities,
             confidence,
