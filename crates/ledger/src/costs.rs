@@ -10,10 +10,8 @@ use jiff::tz::TimeZone;
 use tinyclaw_disk::DiskError;
 use tinyclaw_domain::{Direction, HistoryLine, Key, ThreadId};
 
+use crate::history::OVERLAP_MS;
 use crate::{StateDir, log};
-
-/// Lines of parallel turns are not quite in the order of their times: so much further back is looked.
-const OVERLAP_MS: u64 = 60 * 60 * 1000;
 
 /// An amount and how it came about.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -16,6 +16,9 @@ use tinyclaw_domain::StateDir;
 /// with its summaries.
 const LOOK_BACK_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Lines of parallel turns are not quite in the order of their times: so much further back is looked.
+pub(crate) const OVERLAP_MS: u64 = 60 * 60 * 1000;
+
 /// A log's lines, newest first, as they stand: some may stand twice.
 #[derive(Debug)]
 pub struct LogReader<T> {
@@ -43,6 +46,25 @@ impl<T: DeserializeOwned> Iterator for LogReader<T> {
             }
         }
     }
+}
+
+/// The lines of a log since a moment, oldest first, as they stand. `written` says when a line was written, in ms since 1970,
+/// and nothing of a line that bears another time.
+pub fn log_since<T: DeserializeOwned>(
+    path: &Path,
+    since_ms: u64,
+    written: impl Fn(&T) -> Option<u64>,
+) -> Result<Vec<T>, DiskError> {
+    let mut lines = Vec::new();
+    for line in log(path)? {
+        let line = line?;
+        if written(&line).is_some_and(|it| it + OVERLAP_MS < since_ms) {
+            break;
+        }
+        lines.push(line);
+    }
+    lines.reverse();
+    Ok(lines)
 }
 
 /// The last `count` messages of a thread, or of all threads, oldest first, each once.

@@ -10,7 +10,7 @@ mod progress;
 mod threads;
 
 pub use costs::{Costs, Spent};
-pub use history::{LogReader, log, recent_history};
+pub use history::{LogReader, log, log_since, recent_history};
 pub use job_log::{ALL_BYTES_MAX, JobLog, JobReader, retire_jobs};
 pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
 pub use json::{JsonError, load, save};

@@ -104,6 +104,11 @@ impl Prices {
         self.of(model).context_tokens
     }
 
+    /// Whether one model is stronger than another: it is what one pays for.
+    pub fn is_stronger(&self, one: Model, other: Model) -> bool {
+        self.of(one).output > self.of(other).output
+    }
+
     fn of(&self, model: Model) -> Price {
         // A test asks for each model, so none is missing in a build that passed.
         self.models[model.as_str()]
@@ -148,7 +153,9 @@ impl Prices {
         let fits = |model| it.context.saturating_add(it.said) <= self.context_limit(model);
         it.warm
             .iter()
-            .filter(|warm| warm.model > wanted && warm.tokens > 0 && fits(warm.model))
+            .filter(|warm| {
+                warm.tokens > 0 && self.is_stronger(warm.model, wanted) && fits(warm.model)
+            })
             .map(|warm| {
                 let stay_usd = self.answer(warm.model, it);
                 let back_usd = COMES_BACK * self.come_back(warm.model, it);

@@ -237,6 +237,11 @@ impl Router {
         Probabilities { simple: 1.0 - medium_up, medium: medium_up - complex, complex }
     }
 
+    /// What the models cost.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     /// The parts of the dimensions, in the order of [`Reading::values`]: what the fit tool gives shares to.
     pub fn parts(&self) -> &[Part] {
         &self.reader.parts

@@ -1,7 +1,8 @@
-//! `tinyclaw route`: which model a message would get, and why; or how often that is right for a file of labelled ones.
-//! It asks the router and nobody else: nothing is sent, nothing is written.
+//! `tinyclaw route`: which model a message would get, and why; how often that is right for a file of labelled ones; or what
+//! the office's past would have cost otherwise. It asks the router and nobody else: nothing is sent, nothing is written.
 
 mod eval;
+mod replay;
 mod table;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use tinyclaw_domain::{DeskKind, Direction, Model, WarmCache};
+use tinyclaw_ledger::StateDir;
 use tinyclaw_router::{Input, Router, Turn};
 
 use crate::place;
@@ -56,6 +58,11 @@ pub(crate) struct Route {
     #[arg(long)]
     no_learned: bool,
 
+    /// Show what the last 30 days cost, and what they would have cost with other models; from the logs of this state folder, or
+    /// of the one in use.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["text", "reply_to", "pin", "desk", "eval"])]
+    replay: Option<Option<PathBuf>>,
+
     /// Decide every labelled row of this file and print one JSON object of measures.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin", "desk"])]
     eval: Option<PathBuf>,
@@ -88,6 +95,13 @@ impl From<Holds> for DeskKind {
 
 impl Route {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        if let Some(folder) = self.replay {
+            let state = match folder {
+                Some(folder) => StateDir::new(folder),
+                None => place::office()?,
+            };
+            return replay::run(&state, self.json);
+        }
         let mut config = place::router_config()?;
         if self.no_learned {
             config = config.with_learned(false);

@@ -176,3 +176,50 @@ fn the_routers_readme_shows_a_decision_as_it_is() {
     let table = printed(&[text], b"");
     assert!(readme.contains(&table), "the README no longer shows this:\n{table}");
 }
+
+/// A turn of a minute ago, as the logs have it.
+fn turn(number: u64, at: u64, model: &str, asked: &str, [read, written]: [u64; 2]) -> [String; 2] {
+    let line = |direction: &str, message: &str| {
+        serde_json::json!({
+            "timestamp": at, "key": format!("tg-{number}"), "attempt": 1,
+            "messageId": format!("{number}_tg{number}"), "threadId": 7, "channel": "telegram",
+            "direction": direction, "sender": "Ada", "message": message,
+        })
+    };
+    let mut out = line("out", "done");
+    out["model"] = model.into();
+    out["costUsd"] = 0.25.into();
+    out["contextTokens"] = (read + written).into();
+    out["usage"] = serde_json::json!({"outputTokens": 100, "cacheReadTokens": read, "cacheWriteTokens": written});
+    [line("in", asked).to_string(), out.to_string()]
+}
+
+#[test]
+fn replay_tells_what_the_past_would_have_cost() {
+    let state = tempfile::tempdir().expect("a folder");
+    let folder = state.path().to_str().expect("a path");
+    fails(state.path(), &["--replay"], 1, "nothing was said in this office yet");
+    let now = jiff::Timestamp::now().as_millisecond() as u64;
+    let first = turn(1, now - 60_000, "opus", "prove that the scheduler is fair", [0, 50_000]);
+    let then = turn(2, now - 30_000, "sonnet", "write an email to the client", [0, 50_200]);
+    fs::write(state.path().join("message-history.jsonl"), [first, then].concat().join("\n") + "\n")
+        .expect("a log");
+    let told = |args: &[&str]| {
+        let output = route(state.path(), args, b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let report: Value = serde_json::from_str(&told(&["--replay", folder, "--json"])).expect("JSON");
+    let month = &report["month"];
+    assert_eq!((&month["turns"], &month["paidUsd"]), (&2.into(), &0.5.into()));
+    assert_eq!(month["lost"]["turns"], 1, "opus was warm: {report}");
+    let usd = |name: &str| month["usd"][name].as_f64().expect(name);
+    assert!(usd("opus") < usd("real") && usd("haiku") < usd("sonnet"), "{report}");
+    let shown = told(&["--replay"]);
+    for line in
+        ["turns", "Claude charged", "always haiku", "always opus", "input read from a cache"]
+    {
+        assert!(shown.lines().any(|it| it.starts_with(line)), "{line}:\n{shown}");
+    }
+    assert!(shown.contains("-$"), "opus all along would have been cheaper:\n{shown}");
+}

@@ -5,6 +5,7 @@ mod desk;
 mod follow;
 mod hold;
 mod pastes;
+mod replay;
 mod rules;
 mod sums;
 
