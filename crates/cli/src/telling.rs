@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
+use tinyclaw_domain::approval::ASKS_PERSON;
 use tinyclaw_domain::{JobEvent, JobId, JobLine, Key};
 use tinyclaw_ledger::{JobReader, StateDir};
 
@@ -113,6 +114,9 @@ impl Telling {
             JobEvent::Tool { name, detail, .. } => {
                 let row = format!("▸ {}  {}", face::one_line(&name), face::one_line(&detail));
                 remark(row.trim_end())
+            }
+            JobEvent::Ask { tool, .. } if tool == ASKS_PERSON => {
+                remark("Claude asks you something: answer in its topic, or in tinyclaw chat")
             }
             JobEvent::Ask { tool, .. } => remark(&format!(
                 "Claude asks whether it may use {}: answer in its topic, or in tinyclaw chat",

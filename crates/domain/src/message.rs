@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::approval::Chosen;
 use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan};
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
@@ -141,7 +142,9 @@ impl Message {
     pub fn lane(&self) -> Lane {
         let thread = self.thread_id.clone();
         match &self.command {
-            Some(Command::Stop { .. } | Command::Permission { .. }) => Lane::Control(thread),
+            Some(Command::Stop { .. } | Command::Permission { .. } | Command::Choose { .. }) => {
+                Lane::Control(thread)
+            }
             Some(Command::Summarize { .. }) => Lane::House(thread),
             _ => Lane::Thread(thread),
         }
@@ -254,6 +257,16 @@ pub enum Command {
         /// Whether an admin answered; `always` is refused without.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         admin: bool,
+    },
+    /// Answer the questions that Claude put to a person. Control lane.
+    Choose {
+        /// Which questions.
+        request_id: String,
+        /// An answer to each of them, in their order.
+        answers: Vec<Chosen>,
+        /// The digest of what was shown: an answer to anything else is none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        shown: String,
     },
     /// Open a thread: give it a name and a directory, or clone a repository for it.
     Open {

@@ -77,6 +77,7 @@ async fn measure(
         system_prompt: String::new(),
         tools: Arc::new([]),
         model: Model::Sonnet,
+        is_attended: true,
     };
     let mut times = Vec::new();
     for turn in 0..=turns {

@@ -4,9 +4,11 @@ use crate::config::EngineConfig;
 use crate::turn::SessionSpec;
 use crate::wire::out;
 
-/// Tools that ask a person at a terminal, where there is none: Claude is to ask in its answer. And those that reach other
-/// sessions of the same home: desks speak to each other through the queue, where a person sees it.
-const NOT_HERE: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode,ListAgents,SendMessage";
+/// Tools that plan at a terminal, where there is none. And those that reach other sessions of the same home: desks speak to
+/// each other through the queue, where a person sees it.
+const NOT_HERE: &str = "EnterPlanMode,ExitPlanMode,ListAgents,SendMessage";
+/// Where nobody is asked anything, Claude does not ask.
+const NOT_ALONE: &str = "AskUserQuestion";
 /// Settings of ours that count more than any file: whoever finds this process's socket starts no turn in it.
 const SETTINGS: &str = r#"{"crossSessionInbound":"refuse"}"#;
 
@@ -46,7 +48,10 @@ pub(crate) fn arguments(
         // With no settings of the repository its CLAUDE.md would be gone, too; as a directory to add it is read.
         flag("add-dir", &spec.cwd.display().to_string());
     }
-    flag("disallowedTools", NOT_HERE);
+    match spec.is_attended {
+        true => flag("disallowedTools", NOT_HERE),
+        false => flag("disallowedTools", &format!("{NOT_HERE},{NOT_ALONE}")),
+    }
     flag(if resumed { "resume" } else { "session-id" }, spec.id.as_str());
     if !spec.tools.is_empty() {
         let name = out::MCP_SERVER;
@@ -133,6 +138,7 @@ mod tests {
             system_prompt: "--dangerously-skip-permissions".to_owned(),
             tools: Arc::new([]),
             model: Model::Sonnet,
+            is_attended: true,
         };
         let begun = arguments(&config, &spec, false, Purpose::Turns);
         let resumed = arguments(&config, &spec, true, Purpose::Turns);
@@ -143,6 +149,10 @@ mod tests {
         assert!(begun.contains(&"--setting-sources=".to_owned()), "nothing of a repository counts");
         assert!(begun.contains(&"--add-dir=/desk".to_owned()));
         assert!(!begun.iter().any(|it| it.starts_with("--dangerously")));
+        let alone = SessionSpec { is_attended: false, ..spec.clone() };
+        let alone = arguments(&config, &alone, false, Purpose::Turns);
+        let asks = |it: &[String]| it.iter().any(|it| it.contains("AskUserQuestion"));
+        assert!(asks(&alone) && !asks(&begun), "the tool is taken away where nobody is asked");
         assert_eq!(not_ours(&begun), None);
         assert_eq!(not_ours(&resumed), None);
         assert_eq!(not_ours(&arguments(&config, &spec, false, Purpose::Probe)), None);

@@ -456,6 +456,7 @@ impl Pool {
             system_prompt: String::new(),
             tools: Arc::new([]),
             model: Model::Haiku,
+            is_attended: false,
         };
         let member = self.member(&spec.thread);
         let _lane = member.lane.lock().await;

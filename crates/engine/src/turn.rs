@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tinyclaw_domain::{
     Ask, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Usage,
 };
@@ -34,6 +34,8 @@ pub struct SessionSpec {
     pub tools: Arc<[ToolSpec]>,
     /// The model to start with.
     pub model: Model,
+    /// Whether there are people whom Claude may ask something.
+    pub is_attended: bool,
 }
 
 impl SessionSpec {
@@ -112,7 +114,8 @@ pub enum TurnEvent {
         /// How long it took.
         duration: Duration,
     },
-    /// Claude asks for permission; answer with [`TurnControl::answer_permission`]. The watchdogs rest meanwhile.
+    /// Claude asks for permission, or puts questions to a person; answer with [`TurnControl::answer_permission`] or
+    /// [`TurnControl::choose`]. The watchdogs rest meanwhile.
     Asking {
         /// The question.
         ask: Ask,
@@ -291,6 +294,7 @@ pub struct TurnControl {
 pub(crate) enum Control {
     Interrupt,
     Answer { request_id: String, answer: PermissionAnswer, note: Option<String> },
+    Choose { request_id: String, answers: Map<String, Value> },
 }
 
 impl TurnControl {
@@ -313,6 +317,12 @@ impl TurnControl {
     ) {
         let request_id = request_id.to_owned();
         let _ = self.to.send(Control::Answer { request_id, answer, note });
+    }
+
+    /// Answers the questions that Claude put to a person ([`tinyclaw_domain::approval::answers`]). Answers to questions
+    /// that are no longer open, and to a permission question, are ignored.
+    pub fn choose(&self, request_id: &str, answers: Map<String, Value>) {
+        let _ = self.to.send(Control::Choose { request_id: request_id.to_owned(), answers });
     }
 }
 

@@ -17,6 +17,7 @@ use crate::bot::addresses::Address;
 use crate::bot::button::{Button, DIGEST_CHARS, short};
 use crate::bot::client::CallError;
 use crate::bot::rate_limit::Priority;
+use crate::choosing::{Choosing, Open, Speaker};
 use crate::inbound::access::{may_rule, may_stop};
 use crate::inbound::compose::key_of;
 use crate::inbound::decode::Press;
@@ -35,6 +36,7 @@ pub(crate) struct Buttons {
     pub(crate) view: View,
     pub(crate) progresses: Progresses,
     pub(crate) watcher: Arc<Watcher>,
+    pub(crate) choosing: Arc<Choosing>,
 }
 
 impl Buttons {
@@ -57,7 +59,9 @@ impl Buttons {
     /// What was pressed has nothing to do any more. A status that outlived its turn goes; what may be an answer stays.
     async fn too_late(&self, data: &str, address: Address, id: i64) {
         let short = match Button::read(data) {
-            Some(Button::Stop { key } | Button::Permission { key, .. }) => key,
+            Some(
+                Button::Stop { key } | Button::Permission { key, .. } | Button::Choose { key, .. },
+            ) => key,
             // The words beside an offer are worth keeping.
             Some(Button::Again { .. } | Button::Offer { .. }) | None => String::new(),
         };
@@ -110,6 +114,26 @@ impl Buttons {
                     PermissionAnswer::Always => "Allowed here from now on.",
                     PermissionAnswer::Deny => "Denied.",
                 }
+            }
+            Button::Choose { at, pick, question, key: short } => {
+                let Some(asked) = tokio::task::block_in_place(|| self.unfinished(&short)) else {
+                    return OVER;
+                };
+                let Some((ask, question)) = self.open_question(&asked.key, &question) else {
+                    return ANSWERED;
+                };
+                let open = Open { thread: asked.thread_id, request_id: ask.request_id, question };
+                let speaker = Speaker {
+                    key,
+                    update: press.update,
+                    from: press.from,
+                    name: &press.name,
+                    at_ms: press.at_ms,
+                    address: press.address,
+                };
+                let told = self.choosing.press(&open, at, pick, speaker).await;
+                self.watcher.look();
+                told
             }
             Button::Again { key: short } => {
                 let offer: Option<Key> = short.parse().ok();

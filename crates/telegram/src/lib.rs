@@ -2,6 +2,7 @@
 
 pub mod bot;
 mod buttons;
+mod choosing;
 mod commands;
 pub mod discover;
 mod files;

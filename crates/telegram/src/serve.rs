@@ -19,6 +19,7 @@ use crate::bot::Bot;
 use crate::bot::rate_limit::Limits;
 use crate::bot::reactions;
 use crate::buttons::Buttons;
+use crate::choosing::Choosing;
 use crate::commands::{Commands, table};
 use crate::inbound::access::{People, wait_for_people};
 use crate::inbound::compose::Composer;
@@ -126,7 +127,9 @@ impl Service {
             files.clone(),
             Arc::clone(&finder),
         ));
+        let choosing = Arc::new(Choosing::new(state.clone(), view.clone(), Arc::clone(&publisher)));
         let questions = LongQuestions {
+            choosing: Arc::clone(&choosing),
             state: state.clone(),
             view: view.clone(),
             publisher: Arc::clone(&publisher),
@@ -172,6 +175,7 @@ impl Service {
             view: view.clone(),
             progresses: Progresses::new(&state),
             watcher: Arc::clone(&watcher),
+            choosing: Arc::clone(&choosing),
         });
         let commands = Arc::new(Commands {
             bot: Arc::clone(&bot),
@@ -185,6 +189,7 @@ impl Service {
         let composer = Composer {
             bot: Arc::clone(&bot),
             publisher,
+            choosing,
             state: state.clone(),
             vitals: vitals.clone(),
         };

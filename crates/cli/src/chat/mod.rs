@@ -144,7 +144,8 @@ impl Chat {
             return Ok(());
         }
         for byte in bytes {
-            match self.editor.take(*byte, self.question.is_some()) {
+            let is_yes_or_no = self.question.as_ref().is_some_and(|it| it.shown.choices.is_empty());
+            match self.editor.take(*byte, is_yes_or_no) {
                 Some(keys::Key::Line(line)) => self.say(&line)?,
                 Some(keys::Key::Answer(key)) => self.answer(key)?,
                 Some(keys::Key::End) => self.is_over = true,
@@ -163,6 +164,10 @@ impl Chat {
         loop {
             let next = self.lines.front().map(|it| it.trim());
             match next {
+                Some(line) if self.chooses(line) => {
+                    let line = self.lines.pop_front().unwrap_or_default();
+                    self.choose(&line)?;
+                }
                 Some("a" | "A" | "d") if self.question.is_some() => {
                     let key = self.lines.pop_front().and_then(|it| it.trim().chars().next());
                     self.answer(key.unwrap_or('d'))?;
@@ -190,7 +195,11 @@ impl Chat {
             let prompt = self.screen.style().dim(&self.prompt());
             self.screen.print(&format!("{prompt}{}", face::plain(line)))?;
         }
-        if let Err(err) = self.obey(words::parse(line)) {
+        let done = match self.chooses(line) {
+            true => self.choose(line),
+            false => self.obey(words::parse(line)),
+        };
+        if let Err(err) = done {
             let text = self.screen.style().red(&format!("{err:#}"));
             self.screen.print(&text)?;
         }
@@ -248,6 +257,29 @@ impl Chat {
     fn stop(&mut self) -> anyhow::Result<()> {
         let own = self.pending.iter().find(|it| it.thread == self.thread && !it.is_order);
         self.order(Command::Stop { key: own.map(|it| it.key.clone()) })
+    }
+
+    /// Whether a line is an answer to an open question that has options.
+    fn chooses(&self, line: &str) -> bool {
+        let is_open = self.question.as_ref().is_some_and(|it| it.next_choice().is_some());
+        is_open && !line.trim().is_empty() && !line.trim().starts_with('/')
+    }
+
+    /// Answers the open question by the numbers of its options, or in other words.
+    fn choose(&mut self, line: &str) -> anyhow::Result<()> {
+        let Some(mut question) = self.question.take() else { return Ok(()) };
+        if let Some(choice) = question.next_choice() {
+            let chosen = words::chosen(choice, line);
+            self.screen.remark(&format!("Chosen: {}", face::one_line(&choice.words(&chosen))))?;
+            question.chosen.push(chosen);
+        }
+        if let Some(choice) = question.next_choice() {
+            self.screen.print(&shown::choice_row(choice))?;
+            self.question = Some(question);
+            return Ok(());
+        }
+        let turns::Question { request_id, shown, chosen } = question;
+        self.order(Command::Choose { request_id, answers: chosen, shown: shown.digest })
     }
 
     /// Answers the open question.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::approval::{Choice, Question};
 use tinyclaw_domain::{Progress, TurnState};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
@@ -77,12 +77,22 @@ pub(crate) fn question(
     if let Some(always) = &question.always {
         rows.push(format!("Always here: {always}, until this session ends."));
     }
+    if let Some(choice) = question.choices.first() {
+        rows.push(choice_row(choice));
+        return rows.join("\n");
+    }
     rows.push(match (question.may_allow(), &question.always) {
         (false, _) => "[d] Deny".to_owned(),
         (true, None) => "[a] Allow   [d] Deny".to_owned(),
         (true, Some(_)) => "[a] Allow   [A] Always here   [d] Deny".to_owned(),
     });
     rows.join("\n")
+}
+
+/// How a question with options is answered.
+pub(crate) fn choice_row(choice: &Choice) -> String {
+    let how = if choice.is_many { "numbers, such as 1,2" } else { "a number" };
+    format!("{} Answer with {how}, or in other words.", face::one_line(&choice.question))
 }
 
 /// Whether a question is too long for a terminal, whose first lines would be out of reach.

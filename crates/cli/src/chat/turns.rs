@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tinyclaw_disk::Flush;
-use tinyclaw_domain::approval;
+use tinyclaw_domain::approval::{self, Choice, Chosen};
 use tinyclaw_domain::{Ask, Key, Message, Outcome, Progress, ThreadId};
 use tinyclaw_queue::Seen;
 use tinyclaw_service::words;
@@ -43,11 +43,20 @@ impl Pending {
     }
 }
 
-/// An open permission question, as it was shown.
+/// An open question, as it was shown.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) request_id: String,
     pub(crate) shown: approval::Question,
+    /// What was chosen so far, where there is something to choose from.
+    pub(crate) chosen: Vec<Chosen>,
+}
+
+impl Question {
+    /// What has to be chosen next.
+    pub(crate) fn next_choice(&self) -> Option<&Choice> {
+        self.shown.choices.get(self.chosen.len())
+    }
 }
 
 impl Chat {
@@ -117,7 +126,8 @@ impl Chat {
                     let shown = approval::Question::of(ask);
                     self.show_question(&progress, &shown, is_here)?;
                     if is_here {
-                        question = Some(Question { request_id: ask.request_id.clone(), shown });
+                        let (request_id, chosen) = (ask.request_id.clone(), Vec::new());
+                        question = Some(Question { request_id, shown, chosen });
                     }
                 } else if is_here
                     && self.question.as_ref().is_some_and(|it| it.request_id == ask.request_id)
@@ -143,7 +153,12 @@ impl Chat {
     ) -> anyhow::Result<()> {
         if !is_here {
             let thread = &progress.thread_id;
-            let text = format!("Thread {thread} asks for permission: /thread {thread}");
+            let what = if question.choices.is_empty() {
+                "asks for permission"
+            } else {
+                "asks you something"
+            };
+            let text = format!("Thread {thread} {what}: /thread {thread}");
             return Ok(self.screen.print(&text)?);
         }
         // What was said before the question stands above it.

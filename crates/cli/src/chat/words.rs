@@ -1,5 +1,6 @@
 //! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
 
+use tinyclaw_domain::approval::{Choice, Chosen};
 use tinyclaw_domain::{Command, Model, PermissionMode, ThreadId};
 
 /// A line, understood.
@@ -70,6 +71,21 @@ pub(crate) fn help() -> String {
     };
     let lines: Vec<String> = TABLE.iter().map(line).collect();
     lines.join("\n")
+}
+
+/// What a line chooses in a question: options by their numbers, or else its own words.
+pub(crate) fn chosen(choice: &Choice, line: &str) -> Chosen {
+    let number = |it: &str| {
+        let at = it.parse::<usize>().ok()?.checked_sub(1)?;
+        (at < choice.options.len()).then_some(at)
+    };
+    let words = line.split([',', ' ']).filter(|it| !it.is_empty());
+    match words.map(number).collect::<Option<Vec<usize>>>() {
+        Some(options) if options.len() == 1 || (choice.is_many && !options.is_empty()) => {
+            Chosen { options, text: None }
+        }
+        _ => Chosen::words(line.trim()),
+    }
 }
 
 /// Understands a line.

@@ -60,6 +60,27 @@ fn a_permission_question_is_answered_by_a_line() {
 }
 
 #[test]
+fn a_question_is_answered_by_numbers_or_in_other_words() {
+    let office = Office::open();
+    let asks = "[demo: choose Which? | Red: warm | Green; many Which more? | Apple | Pear]";
+    let out = office.run_with(&["chat"], &format!("{asks}\n2\n1, 2\n")).ok();
+    assert!(
+        out.contains(
+            "asks: Claude asks you something\n    Which?\n    1. Red: warm\n    2. Green\n    \n    \
+             Which more? (more than one can be chosen)\n    1. Apple\n    2. Pear\n\
+             Which? Answer with a number, or in other words.\n"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("You chose: Which? Green. Which more? Apple, Pear."), "{out}");
+    let out = office.run_with(&["chat"], "[demo: choose Which? | Red | Green]\n3 or 4\n").ok();
+    assert!(out.contains("You chose: Which? 3 or 4."), "{out}");
+    let out = office.run_with(&["chat"], "[demo: choose Which? | Red | Green]\n").ok();
+    assert!(out.contains("Nobody is left to answer: denied."), "{out}");
+    assert!(out.contains("Not answered: Which?"), "{out}");
+}
+
+#[test]
 fn a_stop_in_the_pipe_does_not_wait_for_the_answer() {
     let office = Office::open();
     let mut child = office.command(&["chat"]).stdin(Stdio::piped()).spawn().expect("tinyclaw runs");

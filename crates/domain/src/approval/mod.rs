@@ -6,12 +6,16 @@
 //! of what was shown, so that it is an answer to nothing else.
 
 mod body;
+mod choices;
 mod named;
 mod rules;
 
 use sha2::{Digest, Sha256};
 
 use self::body::Body;
+pub use self::choices::{
+    ANSWER_BYTES_MAX, ASKS_PERSON, Choice, ChoiceError, Choosable, Chosen, answers, choices,
+};
 pub(crate) use self::named::is_invisible;
 use self::named::{Namer, Oddity};
 pub use self::rules::{Rule, lasting};
@@ -43,6 +47,8 @@ pub struct Question {
     pub always: Option<String>,
     /// Why it cannot be allowed, when it cannot: it is not shown whole.
     pub refusal: Option<String>,
+    /// What can be chosen, when it is no permission that Claude asks for. Empty otherwise.
+    pub choices: Vec<Choice>,
     /// What an answer must carry to be one to this question.
     pub digest: String,
 }
@@ -50,6 +56,9 @@ pub struct Question {
 impl Question {
     /// The question of a turn.
     pub fn of(ask: &Ask) -> Question {
+        if ask.tool == ASKS_PERSON {
+            return Question::to_a_person(ask);
+        }
         let mut namer = Namer::default();
         let tool = namer.line(&ask.tool);
         let title = match ask.tool.as_str() {
@@ -76,12 +85,26 @@ impl Question {
         let digest =
             digest(&[&ask.request_id, &title, &body, always.as_deref().unwrap_or_default()]);
         let warnings = warnings(ask, &namer);
-        Question { title, body, warnings, always, refusal, digest }
+        Question { title, body, warnings, always, refusal, choices: Vec::new(), digest }
+    }
+
+    /// A question of Claude's own, to be answered and not to be allowed.
+    fn to_a_person(ask: &Ask) -> Question {
+        let title = "Claude asks you something".to_owned();
+        let (choices, refusal) = match (&ask.unshown, choices(&ask.input)) {
+            (None, Ok(choices)) => (choices, None),
+            (Some(why), _) => (Vec::new(), Some(format!("It cannot be shown: {why}."))),
+            (None, Err(err)) => (Vec::new(), Some(format!("It cannot be shown: {err}."))),
+        };
+        let body: Vec<String> = choices.iter().map(Choice::lines).collect();
+        let body = body.join("\n").trim_end().to_owned();
+        let digest = digest(&[&ask.request_id, &title, &body, &ask.input.to_string()]);
+        Question { title, body, warnings: Vec::new(), always: None, refusal, choices, digest }
     }
 
     /// Whether there is an *Allow*.
     pub fn may_allow(&self) -> bool {
-        self.refusal.is_none()
+        self.refusal.is_none() && self.choices.is_empty()
     }
 }
 

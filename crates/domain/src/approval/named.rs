@@ -172,6 +172,29 @@ impl Namer {
     }
 }
 
+/// A text for people that is no command: letters and signs of every script stand as they are, and only what cannot be seen is
+/// named. Its line breaks are kept.
+pub(super) fn readable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let (mut marks, mut before) = (0, ' ');
+    for one in text.chars() {
+        marks = if is_combining_mark(one) { marks + 1 } else { 0 };
+        // Beside a sign it says that the sign is an emoji; elsewhere it would only hide.
+        let is_emoji_style =
+            one == '\u{fe0f}' && !before.is_ascii_alphabetic() && !before.is_whitespace();
+        let is_hidden = (is_invisible(one) && one != '\n' && !is_emoji_style)
+            || (marks > MARKS_MAX && !takes_marks(one))
+            || matches!(one, '⟨' | '⟩');
+        match one {
+            '\t' => shown.push(' '),
+            _ if is_hidden => name(&mut shown, one),
+            _ => shown.push(one),
+        }
+        before = one;
+    }
+    shown
+}
+
 fn name(shown: &mut String, one: char) {
     let _ = write!(shown, "⟨U+{:04X}⟩", u32::from(one));
 }
@@ -328,6 +351,19 @@ mod tests {
             ("\u{ffff}\u{e000}\u{10ffff}\u{378}", "⟨U+FFFF⟩⟨U+E000⟩⟨U+10FFFF⟩⟨U+0378⟩"),
         ] {
             assert_eq!(named(text), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn prose_keeps_its_letters_and_loses_what_hides_in_it() {
+        for (text, shown) in [
+            ("don’t — “so” ⚠\u{fe0f} привет שלום", "don’t — “so” ⚠\u{fe0f} привет שלום"),
+            ("a\u{202e}b\u{200b}\u{fe0f}c", "a⟨U+202E⟩b⟨U+200B⟩\u{fe0f}c"),
+            ("x\u{fe0f}\r\n\u{1b}[2K", "x⟨U+FE0F⟩⟨U+000D⟩\n⟨U+001B⟩[2K"),
+            ("⟨U+0041⟩\ta", "⟨U+27E8⟩U+0041⟨U+27E9⟩ a"),
+            ("e\u{301}\u{301}\u{301}\u{301}", "e\u{301}\u{301}\u{301}⟨U+0301⟩"),
+        ] {
+            assert_eq!(readable(text), shown, "{text:?}");
         }
     }
 

@@ -49,6 +49,26 @@ fn what_nobody_asked_for_arrives_and_what_is_not_worth_a_word_does_not() {
 }
 
 #[test]
+fn a_question_is_answered_by_a_button_and_by_the_next_message() {
+    let forum = Forum::open();
+    forum.ada(
+        None,
+        "[demo: choose Which colour? | Red | Green | Blue; many Which fruits? | Apple | Pear]",
+    );
+    forum.until("Which colour?\n    1. Red\n    2. Green\n    3. Blue\n");
+    forum.press("Green");
+    forum.until("Which fruits?\n");
+    forum.press("Pear");
+    forum.until("[ ✓ Pear ]");
+    forum.press("Other…");
+    forum.until("The next message of Ada here is the answer.");
+    forum.ada(None, "and figs");
+    let transcript = forum.until("You chose: Which colour? Green. Which fruits? Pear, and figs.");
+    assert_eq!(forum.office.prompts().len(), 1, "{transcript}");
+    forum.close();
+}
+
+#[test]
 fn a_message_from_another_thread_is_shown_and_answered_in_its_topic() {
     let forum = Forum::open();
     forum.ada(None, "[demo: say This desk is taken.]");

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
+use tinyclaw_domain::approval::{ASKS_PERSON, choices};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -296,6 +297,14 @@ impl Actor {
     fn on_request(&mut self, id: String, request: HostRequest) {
         match request {
             HostRequest::CanUseTool { tool, input, suggestions } => {
+                if tool == ASKS_PERSON
+                    && let Err(why) = choices(&input)
+                {
+                    // Whoever asked can ask in another way; a person could not answer.
+                    let why =
+                        format!("These questions cannot be shown: {why}. Ask in another way.");
+                    return self.pen.write(&out::denial(&id, &why));
+                }
                 let turn = self.turn.as_mut().filter(|it| it.sent.is_some());
                 let known = turn.as_ref().is_some_and(|it| it.asks.contains_key(&id));
                 let is_open = turn.is_some_and(|it| it.ask(id.clone(), tool, input, &suggestions));
@@ -305,9 +314,7 @@ impl Actor {
                 }
                 if !is_open {
                     // Nobody is there to ask when Claude does something by itself.
-                    let why = out::ASK_UNANSWERED;
-                    let deny = tinyclaw_domain::PermissionAnswer::Deny;
-                    self.pen.write(&out::permission(&id, deny, &Value::Null, &[], why));
+                    self.pen.write(&out::denial(&id, out::ASK_UNANSWERED));
                 }
             }
             HostRequest::Mcp { message } => match out::mcp_reply(&message, &self.setup.tools) {
@@ -352,6 +359,16 @@ impl Actor {
                 let note = note.as_deref().unwrap_or("The user said no.");
                 let line = out::permission(&request_id, answer, &ask.input, &ask.always, note);
                 self.pen.write(&line);
+                turn.tell(TurnEvent::AskClosed { request_id, expired: false });
+            }
+            Some(Control::Choose { request_id, answers }) => {
+                let Some(turn) = &mut self.turn else { return };
+                let is_it = |it: &running::OpenAsk| it.tool == ASKS_PERSON;
+                if !turn.asks.get(&request_id).is_some_and(is_it) {
+                    return;
+                }
+                let Some(ask) = turn.take_ask(&request_id) else { return };
+                self.pen.write(&out::chosen(&request_id, &ask.input, answers));
                 turn.tell(TurnEvent::AskClosed { request_id, expired: false });
             }
         }

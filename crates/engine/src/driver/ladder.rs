@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tinyclaw_domain::PermissionAnswer;
 use tokio::time::Instant;
 
 use super::running::{Running, Why};
@@ -157,10 +156,10 @@ impl Actor {
 
     fn expire(&mut self, id: &str) {
         let Some(turn) = &mut self.turn else { return };
-        let Some(ask) = turn.take_ask(id) else { return };
-        let why_not = out::ASK_UNANSWERED;
-        let line = out::permission(id, PermissionAnswer::Deny, &ask.input, &[], why_not);
-        self.pen.write(&line);
+        if turn.take_ask(id).is_none() {
+            return;
+        }
+        self.pen.write(&out::denial(id, out::ASK_UNANSWERED));
         turn.tell(TurnEvent::AskClosed { request_id: id.to_owned(), expired: true });
     }
 

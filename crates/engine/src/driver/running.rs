@@ -48,8 +48,9 @@ pub(super) struct Running {
     signs: Signs,
 }
 
-/// An open permission question.
+/// An open question.
 pub(super) struct OpenAsk {
+    pub(super) tool: String,
     pub(super) input: Value,
     pub(super) always: Vec<Rule>,
     pub(super) since: Instant,
@@ -195,7 +196,8 @@ impl Running {
             unshown: None,
         };
         let always = ask.always.clone();
-        self.asks.insert(id, OpenAsk { input, always, since: Instant::now() });
+        self.asks
+            .insert(id, OpenAsk { tool: ask.tool.clone(), input, always, since: Instant::now() });
         self.tell(TurnEvent::Asking { ask });
         true
     }

@@ -1,6 +1,6 @@
 //! Lines that go into the CLI. Made by serde only: a line that is not JSON kills the process.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tinyclaw_domain::PermissionAnswer;
 use tinyclaw_domain::approval::Rule;
 
@@ -11,7 +11,7 @@ pub(crate) const MCP_SERVER: &str = "tinyclaw";
 
 /// What is said when nobody is there to ask.
 pub(crate) const ASK_UNANSWERED: &str =
-    "Nobody answered this permission question in time. Do without it, or say what you would need.";
+    "Nobody answered this question in time. Do without it, or say what you would need.";
 
 /// A user message. `uuid` is Claude's idempotency key.
 pub(crate) fn user(uuid: &str, content: Value) -> Value {
@@ -85,7 +85,7 @@ pub(crate) fn permission(
     why_not: &str,
 ) -> Value {
     let response = match answer {
-        PermissionAnswer::Deny => json!({ "behavior": "deny", "message": why_not }),
+        PermissionAnswer::Deny => return denial(request_id, why_not),
         PermissionAnswer::Allow => json!({ "behavior": "allow", "updatedInput": input }),
         PermissionAnswer::Always if always.is_empty() => {
             json!({ "behavior": "allow", "updatedInput": input })
@@ -96,6 +96,20 @@ pub(crate) fn permission(
         }
     };
     success(request_id, response)
+}
+
+/// "No" to whatever was asked.
+pub(crate) fn denial(request_id: &str, why_not: &str) -> Value {
+    success(request_id, json!({ "behavior": "deny", "message": why_not }))
+}
+
+/// The answers to questions that Claude put to a person: the questions go back as they came.
+pub(crate) fn chosen(request_id: &str, input: &Value, answers: Map<String, Value>) -> Value {
+    let mut input = input.clone();
+    if let Some(input) = input.as_object_mut() {
+        input.insert("answers".to_owned(), answers.into());
+    }
+    success(request_id, json!({ "behavior": "allow", "updatedInput": input }))
 }
 
 /// The answer to [`HOOK_HELPERS`]: a helper works within the turn. Whether it may at all is asked elsewhere.

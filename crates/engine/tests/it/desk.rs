@@ -48,6 +48,7 @@ impl Desk {
             system_prompt: String::new(),
             tools: Arc::new([]),
             model: Model::Sonnet,
+            is_attended: true,
         };
         Desk { place, engine: Engine::new(config.clone()), config, spec }
     }

@@ -41,7 +41,8 @@ async fn real_claude_answers_and_stays_warm() {
 
     let asked = api.asked();
     assert!(asked[0].model.contains("sonnet") && asked[0].system.contains("desk seven"));
-    assert!(asked.iter().all(|it| !it.tools.contains(&"AskUserQuestion".to_owned())));
+    assert!(asked.iter().all(|it| it.tools.contains(&"AskUserQuestion".to_owned())));
+    assert!(asked.iter().all(|it| !it.tools.contains(&"ExitPlanMode".to_owned())));
     // Claude writes its transcript a moment after it has answered.
     let trace = desk.until_traced(&request.uuid, |it| matches!(it, Trace::Finished(_))).await;
     assert!(matches!(trace, Trace::Finished(it) if it.text == "You said: hello"));

@@ -121,7 +121,10 @@ impl Commands {
             }
             Command::Status {} => self.status(id, thread),
             Command::GoOn {} => self.go_on(id, thread)?,
-            Command::Stop { .. } | Command::Permission { .. } | Command::Summarize { .. } => {
+            Command::Stop { .. }
+            | Command::Permission { .. }
+            | Command::Choose { .. }
+            | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }
         })

@@ -1,9 +1,9 @@
-//! The control lanes: *stop* and answers to permission questions. They wait for nothing, not even for a turn's slot.
+//! The control lanes: *stop* and answers to questions. They wait for nothing, not even for a turn's slot.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::approval::{self, Chosen, Question};
 use tinyclaw_domain::{
     Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId,
 };
@@ -67,6 +67,9 @@ impl Control {
                 let given = Given { answer: *answer, shown, is_admin: *admin };
                 Some(self.answer_permission(thread, request_id, given))
             }
+            Some(Command::Choose { request_id, answers, shown }) => {
+                Some(self.choose(thread, request_id, answers, shown))
+            }
             _ => Some(notice("This is no order for a control lane.")),
         };
         let moved = on_disk(|| {
@@ -114,7 +117,26 @@ impl Control {
         self.turns.answer(thread, request_id, given.answer);
         silent()
     }
+
+    fn choose(&self, thread: &ThreadId, request_id: &str, chosen: &[Chosen], shown: &str) -> Reply {
+        let Some(question) = self.turns.open_question(thread, request_id) else {
+            return notice("That question is no longer open.");
+        };
+        if shown != question.digest {
+            return notice(SOMETHING_ELSE);
+        }
+        match approval::answers(&question.choices, chosen) {
+            Ok(answers) => {
+                self.turns.choose(thread, request_id, answers);
+                silent()
+            }
+            Err(err) => notice(format!("That is no answer: {err}.")),
+        }
+    }
 }
+
+/// Said when what was answered is not what is open.
+const SOMETHING_ELSE: &str = "That was an answer to something else. Look at the question again.";
 
 /// Nothing to say: the turn itself will.
 fn silent() -> Reply {
@@ -138,9 +160,10 @@ impl Given<'_> {
             PermissionAnswer::Always => true,
         };
         if self.shown != question.digest {
-            return Some(
-                "That was an answer to something else. Look at the question again.".to_owned(),
-            );
+            return Some(SOMETHING_ELSE.to_owned());
+        }
+        if !question.choices.is_empty() {
+            return Some("This wants one of its options, or other words.".to_owned());
         }
         if let Some(refusal) = &question.refusal {
             return Some(refusal.clone());

@@ -1,5 +1,6 @@
 //! The answer to a message, made from how its turn ended.
 
+use tinyclaw_domain::approval::{self, ASKS_PERSON};
 use tinyclaw_domain::{Decision, Message, Model, Outcome, Reply, Source, Usage};
 use tinyclaw_engine::{FinishedReply, TurnEnd, TurnOutcome};
 
@@ -25,6 +26,14 @@ pub(crate) fn of_turn(
             if reply.text.is_empty() { word } else { format!("{}\n\n*{word}*", reply.text) };
     }
     for denial in &end.denials {
+        if denial.tool == ASKS_PERSON {
+            for it in approval::choices(&denial.input).unwrap_or_default() {
+                reply
+                    .text
+                    .push_str(&format!("\n\n*Not answered: {}*", it.question.replace('*', "∗")));
+            }
+            continue;
+        }
         let detail = tool_detail(&denial.input);
         reply.text.push_str(&format!(
             "\n\n*Not allowed: {} `{}`*",

@@ -67,6 +67,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             system_prompt: WORDS.to_owned(),
             tools: Arc::from([]),
             model: Model::Haiku,
+            is_attended: false,
         },
         key: message.key.clone(),
         uuid: uuid::Uuid::new_v4().to_string(),

@@ -243,6 +243,7 @@ impl Job<'_> {
                     system_prompt: words,
                     tools: worker.tools.specs(&self.thread),
                     model,
+                    is_attended: true,
                 },
                 key: self.key.clone(),
                 uuid,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use serde_json::{Map, Value};
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Key, Message, Model, PermissionAnswer, ThreadId, ThreadStatus};
 use tinyclaw_engine::TurnControl;
@@ -129,6 +130,14 @@ impl Turns {
         let list = lock(&self.list);
         if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
             control.answer_permission(request_id, answer);
+        }
+    }
+
+    /// Passes on what a person chose.
+    pub(crate) fn choose(&self, thread: &ThreadId, request_id: &str, answers: Map<String, Value>) {
+        let list = lock(&self.list);
+        if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
+            control.choose(request_id, answers);
         }
     }
 

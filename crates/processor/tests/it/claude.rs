@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Tool(&'static str),
     /// Asks whether it may run a command, and says what came of it.
     Ask(&'static str),
+    /// Puts questions to a person, and says what they answered.
+    Choose(Value),
     /// Calls one of TinyClaw's own tools, and says what it answered.
     Call(&'static str, Value),
     /// Waits until the test lets it go on, or the turn is stopped.
@@ -311,6 +313,17 @@ impl Process {
                     _ => "It was denied.",
                 };
                 self.tell(said, result).await;
+            }
+            Step::Choose(questions) => {
+                let input = json!({ "questions": questions });
+                let request = json!({ "subtype": "can_use_tool", "tool_name": "AskUserQuestion", "input": input });
+                let answer = self.request(request).await?;
+                let answers = &answer["response"]["updatedInput"]["answers"];
+                let said = match answers.as_object() {
+                    Some(answers) => json!(answers).to_string(),
+                    None => answer["response"]["message"].to_string(),
+                };
+                self.tell(&said, result).await;
             }
             Step::Call(tool, input) => {
                 let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",

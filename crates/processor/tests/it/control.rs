@@ -1,7 +1,7 @@
 //! *Stop*, answers to permission questions, and slots: what goes on beside a turn.
 
 use serde_json::json;
-use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::approval::{Chosen, Question};
 use tinyclaw_domain::{
     Command, Key, Outcome, PermissionAnswer, Progress, Reply, STOPPED_WAITING, ThreadStatus,
 };
@@ -95,6 +95,55 @@ async fn a_question_is_answered_once_and_only_as_it_was_shown() {
     let reply = answer(&mut office, &id, Allow, &question.digest, false).await;
     assert_eq!(reply.text, "That question is no longer open.");
     office.thread_when("7", |it| it.status == ThreadStatus::Idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_chooses_is_told_to_claude_once_and_only_as_it_was_shown() {
+    let mut office = Office::open(json!({}));
+    let options = json!([{ "label": "Red" }, { "label": "Green", "description": "calm" }]);
+    let questions = json!([
+        { "question": "Which colour?", "header": "Colour", "options": options },
+        { "question": "Which more?", "options": options, "multiSelect": true } ]);
+    office.claude.on("hello", [vec![Step::Choose(questions)]]);
+    let key = office.send("7", "hello");
+    let (request_id, question) = asked(&office, &key).await;
+    office.thread_when("7", |it| it.status == ThreadStatus::Waiting).await;
+    assert_eq!(
+        question.body,
+        "Which colour?\n1. Red\n2. Green: calm\n\nWhich more? (more than one can be chosen)\n1. Red\n2. Green: calm"
+    );
+    let allow =
+        answer(&mut office, &request_id, PermissionAnswer::Allow, &question.digest, true).await;
+    assert_eq!(allow.text, "This wants one of its options, or other words.");
+    let choose = |answers: &[Chosen], shown: &str| Command::Choose {
+        request_id: request_id.clone(),
+        answers: answers.to_vec(),
+        shown: shown.to_owned(),
+    };
+    let fine =
+        [Chosen::option(1), Chosen { options: vec![0, 1], text: Some("and blue".to_owned()) }];
+    let reply = office.obeyed("7", choose(&fine, "something else")).await;
+    assert!(reply.text.starts_with("That was an answer to something else."), "{}", reply.text);
+    let reply = office.obeyed("7", choose(&fine[..1], &question.digest)).await;
+    assert_eq!(reply.text, "That is no answer: there are 2 questions, and 1 were answered.");
+    assert!(office.obeyed("7", choose(&fine, &question.digest)).await.silent);
+    let said = r#"{"Which colour?":"Green","Which more?":"Red, Green, and blue"}"#;
+    assert_eq!(office.reply(&key).await.text, said);
+    let reply = office.obeyed("7", choose(&fine, &question.digest)).await;
+    assert_eq!(reply.text, "That question is no longer open.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_that_cannot_be_shown_bother_nobody() {
+    let mut office = Office::open(json!({}));
+    let questions = json!([{ "question": "x".repeat(600), "options": [{ "label": "Red" }] }]);
+    office.claude.on("hello", [vec![Step::Choose(questions)]]);
+    let reply = office.ask("7", "hello").await;
+    assert!(
+        reply.text.contains("a question has 600 characters, and 1 to 500 can be shown"),
+        "{}",
+        reply.text
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! What a button carries: at most 64 bytes, so a letter and the key of the message it is about, hashed when it is long.
 //! What a press does is in [`crate::buttons`].
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tinyclaw_domain::{Key, PermissionAnswer};
 
@@ -16,10 +17,41 @@ pub(crate) enum Button {
     Stop { key: String },
     /// Answer the permission question whose digest begins so.
     Permission { answer: PermissionAnswer, question: String, key: String },
+    /// Choose something in the question of this place, counted from 0.
+    Choose { at: usize, pick: Pick, question: String, key: String },
     /// Ask again with the new text.
     Again { key: String },
     /// The button of the answer to this message, counted from 0.
     Offer { at: usize, key: String },
+}
+
+/// What is chosen in a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// The option of this place, counted from 0.
+    Option(usize),
+    /// What is chosen is all.
+    Done,
+    /// Something else, in words of one's own.
+    Other,
+}
+
+impl Pick {
+    fn letter(self) -> String {
+        match self {
+            Pick::Option(at) => at.to_string(),
+            Pick::Done => "d".to_owned(),
+            Pick::Other => "o".to_owned(),
+        }
+    }
+
+    fn read(letter: &str) -> Option<Pick> {
+        match letter {
+            "d" => Some(Pick::Done),
+            "o" => Some(Pick::Other),
+            digit => digit.parse().ok().map(Pick::Option),
+        }
+    }
 }
 
 impl Button {
@@ -33,6 +65,12 @@ impl Button {
         Button::Permission { answer, question, key: short(key) }
     }
 
+    /// `digest` is that of the questions as they are shown beside the button.
+    pub(crate) fn choose(at: usize, pick: Pick, digest: &str, key: &Key) -> Button {
+        let question = digest.chars().take(DIGEST_CHARS).collect();
+        Button::Choose { at, pick, question, key: short(key) }
+    }
+
     pub(crate) fn again(key: &Key) -> Button {
         Button::Again { key: short(key) }
     }
@@ -41,6 +79,15 @@ impl Button {
     pub(crate) fn offer(at: usize, key: &Key) -> Option<Button> {
         let key = key.as_str().to_owned();
         (key.len() <= KEY_BYTES_MAX).then_some(Button::Offer { at, key })
+    }
+
+    /// As Telegram takes it, with these words on it.
+    pub(crate) fn labelled(&self, label: &str, style: Option<&str>) -> Value {
+        let mut it = json!({ "text": label, "callback_data": self.data() });
+        if let (Some(style), Some(fields)) = (style, it.as_object_mut()) {
+            fields.insert("style".to_owned(), style.into());
+        }
+        it
     }
 
     /// As `callback_data`.
@@ -54,6 +101,9 @@ impl Button {
                     PermissionAnswer::Deny => 'd',
                 };
                 format!("{letter}:{question}:{key}")
+            }
+            Button::Choose { at, pick, question, key } => {
+                format!("c{at}{}:{question}:{key}", pick.letter())
             }
             Button::Again { key } => format!("n:{key}"),
             Button::Offer { at, key } => format!("o:{at}:{key}"),
@@ -76,7 +126,17 @@ impl Button {
             "a" => permission(PermissionAnswer::Allow),
             "w" => permission(PermissionAnswer::Always),
             "d" => permission(PermissionAnswer::Deny),
-            _ => None,
+            _ => {
+                let (at, pick) = letter.strip_prefix('c')?.split_at_checked(1)?;
+                let (question, key) = rest.split_once(':')?;
+                let (at, pick) = (at.parse().ok()?, Pick::read(pick)?);
+                Some(Button::Choose {
+                    at,
+                    pick,
+                    question: question.to_owned(),
+                    key: key.to_owned(),
+                })
+            }
         }
     }
 }
@@ -108,6 +168,9 @@ mod tests {
                 Button::again(&key),
                 Button::offer(3, &"tg-812345678".parse().unwrap()).unwrap(),
                 Button::permission(PermissionAnswer::Always, &"0123456789abcdef".repeat(2), &key),
+                Button::choose(3, Pick::Option(7), &"0123456789abcdef".repeat(2), &key),
+                Button::choose(0, Pick::Done, &"0123456789abcdef".repeat(2), &key),
+                Button::choose(1, Pick::Other, &"0123456789abcdef".repeat(2), &key),
             ] {
                 let data = button.data();
                 assert!(data.len() <= 64, "{data}");

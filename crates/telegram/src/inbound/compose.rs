@@ -10,6 +10,7 @@ use tinyclaw_service::{Vitals, now_ms};
 
 use crate::bot::Bot;
 use crate::bot::addresses::Address;
+use crate::choosing::{Choosing, Speaker};
 use crate::files::safe_name;
 use crate::inbound::decode::{AttachmentKind, TopicChange, UserMessage};
 use crate::inbound::downloads::{self, Fetched};
@@ -39,6 +40,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Composer {
     pub(crate) bot: Arc<Bot>,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) choosing: Arc<Choosing>,
     pub(crate) state: StateDir,
     pub(crate) vitals: Vitals,
 }
@@ -91,6 +93,10 @@ impl Composer {
             self.publisher.notify(notice(&key, "unread", thread, text, first)).await;
             return;
         }
+        if message.files.is_empty() && self.is_answer(first, &message).await {
+            self.bot.react(first.address.chat, first.message, Some("👌"));
+            return;
+        }
         for trouble in &troubles {
             // It may hold the name of a file, which is another's.
             let trouble = quoted(trouble, Quote::Name, TROUBLE_CHARS_MAX);
@@ -112,6 +118,19 @@ impl Composer {
         if !text.is_empty() {
             self.publisher.notify(notice(&key, "files", thread, text, first)).await;
         }
+    }
+
+    /// Whether it was taken as the answer to an open question.
+    async fn is_answer(&self, said: &UserMessage, message: &Message) -> bool {
+        let speaker = Speaker {
+            key: message.key.clone(),
+            update: said.update,
+            from: said.from,
+            name: &said.name,
+            at_ms: said.at_ms,
+            address: Some(said.address),
+        };
+        self.choosing.hear(&message.thread_id, speaker, &message.message).await
     }
 
     async fn spoken(&self, update: i64, name: &str, bytes: &[u8]) -> Result<String, String> {

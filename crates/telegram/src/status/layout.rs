@@ -9,6 +9,8 @@ use tinyclaw_service::conceal;
 use tinyclaw_service::words;
 
 use crate::bot::button::Button;
+use crate::choosing::Picks;
+use crate::status::choices;
 use crate::text::{self, Room};
 
 /// So many of the last tools are shown.
@@ -36,8 +38,8 @@ pub(crate) enum Phase {
     Starting,
     /// It is being answered.
     Turn(Box<Progress>),
-    /// Its turn asks for permission.
-    Asks { progress: Box<Progress>, question: Box<Question>, file: QuestionFile },
+    /// Its turn asks for permission, or puts questions to people, who have chosen so much.
+    Asks { progress: Box<Progress>, question: Box<Question>, file: QuestionFile, picks: Picks },
     /// Somebody stops it.
     Stopping { model: Option<Model>, is_deaf: bool },
     /// There is nobody to work on it.
@@ -97,6 +99,10 @@ impl Phase {
     pub(crate) fn urgent(&self) -> Option<String> {
         match self {
             Phase::Stopping { is_deaf, .. } => Some(format!("stop {is_deaf}")),
+            // Whoever pressed a button of it waits to see what that did.
+            Phase::Asks { picks, .. } if *picks != Picks::default() => {
+                Some(format!("{}{picks:?}", self.question()?))
+            }
             _ => self.question(),
         }
     }
@@ -156,7 +162,11 @@ impl Phase {
             }
             Phase::Starting => picture("starting".to_owned(), Some(stop(key))),
             Phase::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
-            Phase::Asks { progress, question, file } => {
+            Phase::Asks { progress, question, picks, .. } if !question.choices.is_empty() => {
+                let html = choices::html(progress, question, picks);
+                picture(html, Some(choices::keyboard(key, question, picks)))
+            }
+            Phase::Asks { progress, question, file, .. } => {
                 picture(asks(progress, question, *file), Some(answers(key, question, *file)))
             }
         }
@@ -279,41 +289,33 @@ fn sentence(words: &str) -> String {
     if words.ends_with(['.', '!', '?', '…']) { words.to_owned() } else { format!("{words}.") }
 }
 
-fn button(label: &str, style: Option<&str>, button: &Button) -> Value {
-    let mut it = json!({"text": label, "callback_data": button.data()});
-    if let (Some(style), Some(fields)) = (style, it.as_object_mut()) {
-        fields.insert("style".to_owned(), style.into());
-    }
-    it
-}
-
 /// The button that every status has; by it a status is known for what it is.
 pub(crate) fn stop(key: &Key) -> Value {
-    json!({"inline_keyboard": [[button("Stop", Some("danger"), &Button::stop(key))]]})
+    json!({"inline_keyboard": [[Button::stop(key).labelled("Stop", Some("danger"))]]})
 }
 
 fn answers(key: &Key, question: &Question, file: QuestionFile) -> Value {
     let answer = |it| Button::permission(it, &question.digest, key);
     let mut row = Vec::new();
     if may_allow(question, file) {
-        row.push(button("Allow", Some("success"), &answer(PermissionAnswer::Allow)));
+        row.push(answer(PermissionAnswer::Allow).labelled("Allow", Some("success")));
         if question.always.is_some() {
-            row.push(button("Always here", None, &answer(PermissionAnswer::Always)));
+            row.push(answer(PermissionAnswer::Always).labelled("Always here", None));
         }
     }
-    row.push(button("Deny", Some("danger"), &answer(PermissionAnswer::Deny)));
-    json!({"inline_keyboard": [row, [button("Stop", None, &Button::stop(key))]]})
+    row.push(answer(PermissionAnswer::Deny).labelled("Deny", Some("danger")));
+    json!({"inline_keyboard": [row, [Button::stop(key).labelled("Stop", None)]]})
 }
 
 /// The offer to ask again with a newer text.
 pub(crate) fn again(key: &Key) -> Value {
-    json!({"inline_keyboard": [[button("Ask again", Some("primary"), &Button::again(key))]]})
+    json!({"inline_keyboard": [[Button::again(key).labelled("Ask again", Some("primary"))]]})
 }
 
 /// What an answer offers, one row.
 pub(crate) fn offers(key: &Key, offers: &[ReplyButton]) -> Option<Value> {
     let row = offers.iter().enumerate();
-    let row = row.map(|(at, it)| Some(button(&it.label, None, &Button::offer(at, key)?)));
+    let row = row.map(|(at, it)| Some(Button::offer(at, key)?.labelled(&it.label, None)));
     let row = row.collect::<Option<Vec<Value>>>()?;
     (!row.is_empty()).then(|| json!({"inline_keyboard": [row]}))
 }
@@ -412,7 +414,7 @@ mod tests {
 
     fn asking(ask: &Ask, file: QuestionFile) -> Phase {
         let question = Box::new(Question::of(ask));
-        Phase::Asks { progress: Box::new(progress()), question, file }
+        Phase::Asks { progress: Box::new(progress()), question, file, picks: Picks::default() }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tinyclaw_domain::{Ask, FileRef, Key, Message, Progress, ThreadId};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, View};
 
+use crate::choosing::{Choosing, Picks};
 use crate::files::safe_name;
 use crate::origin::Origin;
 use crate::publish::{Notice, Publisher};
@@ -28,6 +29,7 @@ pub(crate) struct LongQuestions {
     pub(crate) state: StateDir,
     pub(crate) view: View,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) choosing: Arc<Choosing>,
 }
 
 impl LongQuestions {
@@ -39,7 +41,11 @@ impl LongQuestions {
             true => QuestionFile::Needless,
             false => self.file(&progress.thread_id, ask, &question, origin),
         };
-        Phase::Asks { progress: Box::new(progress), question: Box::new(question), file }
+        let picks = match question.choices.is_empty() {
+            true => Picks::default(),
+            false => self.choosing.picks(&question),
+        };
+        Phase::Asks { progress: Box::new(progress), question: Box::new(question), file, picks }
     }
 
     fn file(

@@ -325,7 +325,9 @@ impl Shown {
         picture: &Picture,
     ) -> Result<(), CallError> {
         let question = now.question();
-        let rings = question.is_some() && question != self.asked;
+        // What was chosen in it so far makes no other question of it.
+        let asked = self.asked.as_deref().unwrap_or_default();
+        let rings = question.as_ref().is_some_and(|it| !asked.starts_with(it.as_str()));
         if let Some(message) = self.message.filter(|_| rings) {
             // First the old one: killed in between, whoever comes next finds that it is gone, and none stays behind.
             presenter.bot.delete(address.chat, message).await?;

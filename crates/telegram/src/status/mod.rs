@@ -1,6 +1,7 @@
 //! What people see of a turn while it runs: its status message, "typing", its permission question; and what is left to
 //! do when it is over.
 
+mod choices;
 pub(crate) mod cleanup;
 pub(crate) mod kept;
 pub(crate) mod layout;

@@ -110,6 +110,11 @@ impl Watcher {
         self.hurry.notify_one();
     }
 
+    /// Something was chosen in a question: it shows at once.
+    pub(crate) fn look(&self) {
+        self.hurry.notify_one();
+    }
+
     /// The delivery is over, well or not.
     pub(crate) fn release(&self, key: &Key) {
         self.board().retired.remove(key);

@@ -1,7 +1,7 @@
 //! Permission questions: what is shown is what is allowed, by whom, and for how long.
 
 use serde_json::{Value, json};
-use tinyclaw_domain::approval::{Question, Rule};
+use tinyclaw_domain::approval::{Chosen, Question, Rule};
 use tinyclaw_domain::{Ask, Command, PermissionAnswer, Progress, TurnState};
 use tinyclaw_testkit::telegram::{ADA, BOB, Control, Fault};
 
@@ -162,5 +162,89 @@ async fn what_cannot_be_shown_can_only_be_denied() {
     assert_eq!(office.control().await.command, answered(&ask, PermissionAnswer::Deny, false));
     turn.done();
     office.until_unsaid("[ Deny ]").await;
+    office.close().await;
+}
+
+/// Questions that Claude puts to people: a colour, and perhaps fruits.
+fn choices(id: &str, with_fruits: bool) -> Ask {
+    let colour = json!({ "question": "Which colour <b>?", "header": "Colour", "options": [
+        { "label": "Red", "description": "warm" }, { "label": "Gr\u{202e}een" }, { "label": "Blue" } ] });
+    let fruits = json!({ "question": "Which fruits?", "multiSelect": true, "options": [
+        { "label": "Apple" }, { "label": "Pear" } ] });
+    let questions = if with_fruits { json!([colour, fruits]) } else { json!([colour]) };
+    let (request_id, tool) = (id.to_owned(), "AskUserQuestion".to_owned());
+    let input = json!({ "questions": questions });
+    Ask { request_id, tool, input, at: 0, always: Vec::new(), unshown: None }
+}
+
+fn chose(ask: &Ask, answers: &[Chosen]) -> Option<Command> {
+    let (request_id, shown) = (ask.request_id.clone(), Question::of(ask).digest);
+    Some(Command::Choose { request_id, answers: answers.to_vec(), shown })
+}
+
+const COLOUR: &str = "sonnet asks\n    Which colour <b>?\n    1. Red: warm\n    2. Gr⟨U+202E⟩een\n    3. Blue\n    \
+                      [ Red ]\n    [ Gr⟨U+202E⟩een ]\n    [ Blue ]\n    [ Other… ]\n    [ Stop ]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_three_buttons_is_the_second_option() {
+    let office = Office::watched().await;
+    let turn = turn(&office).await;
+    let ask = choices("req-1", false);
+    turn.show(asks(&ask));
+    office.until_said(COLOUR).await;
+    office.press(BOB, "Gr⟨U+202E⟩een").await;
+    assert_eq!(office.control().await.command, chose(&ask, &[Chosen::option(1)]));
+    office.until_said("sonnet asks\n    Colour: Gr⟨U+202E⟩een\n    Answered.\n    [ Stop ]").await;
+    turn.answer("Green it is.");
+    office.until_said("    Green it is.\n").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_chosen_outlives_a_restart_and_only_done_ends_a_choice_of_several() {
+    let office = Office::watched().await;
+    let turn = turn(&office).await;
+    let ask = choices("req-1", true);
+    turn.show(asks(&ask));
+    office.until_said(COLOUR).await;
+    office.press(ADA, "Blue").await;
+    office.until_said("Colour: Blue\n    Which fruits?\n").await;
+    office.press(ADA, "Done").await;
+    until_told(&office, "Nothing is chosen yet.").await;
+    office.press(ADA, "Apple").await;
+    office.until_said("[ ✓ Apple ]\n    [ Pear ]\n    [ Done ] [ Other… ]\n").await;
+    office.until_noted(turn.message()).await;
+    office.kill().await;
+    office.start();
+    office.press(ADA, "Pear").await;
+    office.until_said("[ ✓ Apple ]\n    [ ✓ Pear ]\n").await;
+    office.press(ADA, "Done").await;
+    let both = Chosen { options: vec![0, 1], text: None };
+    assert_eq!(office.control().await.command, chose(&ask, &[Chosen::option(2), both]));
+    turn.answer("Done.");
+    office.until_said("    Done.\n").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_takes_the_next_message_of_whoever_pressed_it_and_nobody_elses() {
+    let office = Office::watched().await;
+    let turn = turn(&office).await;
+    let ask = choices("req-1", false);
+    turn.show(asks(&ask));
+    office.until_said(COLOUR).await;
+    office.press(ADA, "Other…").await;
+    office.until_said("The next message of Ada here is the answer.").await;
+    office.bob(None, "I say red");
+    office.until_waiting("I say red").await;
+    office.kill().await;
+    office.start();
+    office.ada(None, "a warm grey");
+    let order = office.control().await;
+    assert_eq!(order.command, chose(&ask, &[Chosen::words("a warm grey")]));
+    office.ada(None, "and this is another message");
+    office.until_waiting("and this is another message").await;
+    turn.answer("Grey it is.");
+    office.until_said("    Grey it is.\n").await;
     office.close().await;
 }

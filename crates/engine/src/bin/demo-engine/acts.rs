@@ -152,6 +152,30 @@ impl Player {
         Ok(format!("I was not allowed to {}: {why}", told(&input)))
     }
 
+    /// Puts questions to a person, in every mode.
+    pub(crate) fn choose(&mut self, notes: &mut Notes, input: &str) -> Result<String, Stop> {
+        let tool = "AskUserQuestion";
+        let input = serde_json::from_str::<Value>(input).unwrap_or_default();
+        let id = self.tool_begins(tool, &input);
+        let answer = self.request(json!({
+            "subtype": "can_use_tool", "tool_name": tool, "display_name": tool, "input": input,
+            "permission_suggestions": [], "requires_user_interaction": true, "tool_use_id": id,
+        }))?;
+        let answer = &answer["response"];
+        if answer["behavior"] == "allow" {
+            let chosen = answer["updatedInput"]["answers"].as_object().into_iter().flatten();
+            let chosen =
+                chosen.map(|(asked, it)| format!("{asked} {}.", it.as_str().unwrap_or("?")));
+            let told = chosen.collect::<Vec<String>>().join(" ");
+            self.tool_ends(&id, &told, false);
+            return Ok(format!("You chose: {told}"));
+        }
+        let why = answer["message"].as_str().unwrap_or("no").to_owned();
+        self.tool_ends(&id, &why, true);
+        notes.denials.push(json!({ "tool_name": tool, "tool_use_id": id, "tool_input": input }));
+        Ok(format!("I got no answer: {why}"))
+    }
+
     pub(crate) fn call(
         &mut self,
         _notes: &mut Notes,

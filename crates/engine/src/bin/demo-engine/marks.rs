@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 /// One mark, taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Mark {
     Tool,
     /// Ask for a tool with this input.
     Ask(String, String),
+    /// Put questions to a person: this input of the tool.
+    Choose(String),
     Call(String, String),
     Say(String),
     Long(usize),
@@ -103,6 +107,7 @@ fn parse(text: &str) -> Mark {
             Some(Mark::Ask("Bash".to_owned(), input.to_owned()))
         }
         "ask" => Some(Mark::Ask(first.to_owned(), tail.trim().to_owned())),
+        "choose" => Some(Mark::Choose(questions(rest))),
         "call" => {
             let input = if tail.trim().is_empty() { "{}" } else { tail.trim() };
             Some(Mark::Call(first.to_owned(), input.to_owned()))
@@ -138,6 +143,22 @@ fn parse(text: &str) -> Mark {
     known.unwrap_or_else(|| Mark::Unknown(text.to_owned()))
 }
 
+/// `Which colour? | Red | Green; many Which fruits? | Apple | Pear`
+fn questions(text: &str) -> String {
+    let questions = text.split(';').map(|it| {
+        let mut parts = it.split('|').map(str::trim);
+        let asked = parts.next().unwrap_or_default();
+        let options = parts.map(|it| {
+            let (label, description) = it.split_once(':').unwrap_or((it, ""));
+            json!({ "label": label.trim(), "description": description.trim() })
+        });
+        let many = asked.strip_prefix("many ");
+        json!({ "question": many.unwrap_or(asked), "header": "Demo", "multiSelect": many.is_some(),
+            "options": options.collect::<Vec<Value>>() })
+    });
+    json!({ "questions": questions.collect::<Vec<Value>>() }).to_string()
+}
+
 /// `5s`, `200ms`, or plain seconds.
 fn time(text: &str) -> Option<Duration> {
     if let Some(ms) = text.strip_suffix("ms") {
@@ -167,6 +188,14 @@ mod tests {
     fn arguments_may_hold_brackets_and_a_typo_is_told() {
         let call = Mark::Call("note".to_owned(), r#"{"a":[1,[2]]}"#.to_owned());
         assert_eq!(find(r#"[demo: call note {"a":[1,[2]]}]"#), [call]);
+        let Mark::Choose(asked) = parse("choose Which? | Red: warm | Green; many What? | a") else {
+            panic!("no question")
+        };
+        let asked: Value = serde_json::from_str(&asked).unwrap();
+        let (first, second) = (&asked["questions"][0], &asked["questions"][1]);
+        assert_eq!(first["question"], "Which?");
+        assert_eq!(first["options"][0], json!({ "label": "Red", "description": "warm" }));
+        assert_eq!((&second["question"], &second["multiSelect"]), (&json!("What?"), &json!(true)));
         assert_eq!(find("[demo: lnog 3]"), [Mark::Unknown("lnog 3".to_owned())]);
         assert_eq!(find("[demo: slow 200ms]"), [Mark::Slow(Duration::from_millis(200))]);
     }
