@@ -202,7 +202,7 @@ impl Foreign {
         }
         // It may grow while we read.
         let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let bytes = read_to_end(&file, limit).map_err(io_at("read", &path))?;
+        let bytes = read_to_end(&file, &about, limit).map_err(io_at("read", &path))?;
         if bytes.len() as u64 > bytes_max {
             return Err(too_large(path));
         }

@@ -31,11 +31,12 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(read_with_metadata(path)?.0)
 }
 
-/// [`read`], with what is known of the file that was read.
+/// [`read`], with what was known of the file before it was read.
 pub fn read_with_metadata(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
     let read = || {
         let file = open_to_read(OpenOptions::new().read(true), path)?;
-        Ok((read_to_end(&file, usize::MAX)?, file.metadata()?))
+        let about = file.metadata()?;
+        Ok((read_to_end(&file, &about, usize::MAX)?, about))
     };
     let mut tries = 1;
     loop {
@@ -52,21 +53,25 @@ fn may_pass(err: &io::Error) -> bool {
 }
 
 /// Reads an open plain file from its beginning to its end, or until there is more of it than `bytes_max`: then one byte more
-/// comes back. Never less than the file had when the reading began: that is an error.
-pub fn read_to_end(file: &File, bytes_max: usize) -> io::Result<Vec<u8>> {
+/// comes back. Never less than the file had when its owner asked what it is: that is an error.
+pub fn read_to_end(file: &File, about: &Metadata, bytes_max: usize) -> io::Result<Vec<u8>> {
     let bytes_max = (bytes_max as u64).saturating_add(1);
-    let there = file.metadata()?.len().min(bytes_max);
+    let there = about.len().min(bytes_max);
     let mut source = Source::default();
     let mut bytes = Vec::new();
+    // One byte more than is there: a file that did not grow meanwhile is read with one call.
+    let mut room = there.saturating_add(1).min(bytes_max);
     loop {
         let filled = bytes.len() as u64;
-        let room = there.saturating_sub(filled).max(GROWTH_BYTES).min(bytes_max - filled);
         bytes.resize(bytes.len() + usize::try_from(room).unwrap_or(usize::MAX), 0);
         let read = source.read_at(file, &mut bytes[filled as usize..], filled)?;
         bytes.truncate(filled as usize + read);
-        if read == 0 {
+        let filled = bytes.len() as u64;
+        let is_all = filled == there && (read as u64) < room && there > 0;
+        if read == 0 || is_all {
             break;
         }
+        room = (there + 1).saturating_sub(filled).max(GROWTH_BYTES).min(bytes_max - filled);
     }
     if (bytes.len() as u64) < there {
         Err(ended_early(bytes.len() as u64, there))
@@ -105,19 +110,19 @@ impl Iterator for Listing {
 /// Reads up to `into.len()` bytes at `offset`, asking again for what did not come; less only at the end of the file.
 pub(crate) fn fill(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
     let before = file.metadata()?.len();
+    // What was written since is no part of what was asked for, and what was cut off is not there.
+    let wanted = before.saturating_sub(offset).min(into.len() as u64);
     let mut source = Source::default();
     let mut filled = 0;
-    while filled < into.len() {
+    while (filled as u64) < wanted {
         match source.read_at(file, &mut into[filled..], offset + filled as u64)? {
             0 => break,
             read => filled += read,
         }
     }
-    let reached = offset + filled as u64;
-    // What was written since the first look is no part of what was asked for, and what was cut off is not there.
-    let wanted = before.min(offset + into.len() as u64);
-    if reached < wanted && file.metadata()?.len() > reached {
-        return Err(ended_early(filled as u64, wanted - offset));
+    let read = filled as u64;
+    if read < wanted && file.metadata()?.len() > offset + read {
+        return Err(ended_early(read, wanted));
     }
     Ok(filled)
 }

@@ -1,5 +1,8 @@
 //! Group commit: publishers that come at the same time share the flush of the folder.
 //!
+//! Whoever comes while a flush is running was too late for it, and waits for the next one together with all others who come
+//! until then. Whoever is alone waits for nobody, unless it gives the others time to come.
+//!
 //! Each flushes its own file, side by side, and the file system makes one commit of those. Flushing the whole file
 //! system at once was tried: beside a compiler it waits for the compiler's files.
 
@@ -9,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use tinyclaw_disk::{DiskError, rename_no_replace, sync_dir};
 
-/// A group is closed after this time, or when it is full.
-const WINDOW: Duration = Duration::from_millis(2);
+/// So long a publisher that does not mind may wait for others to come.
+pub(super) const WINDOW: Duration = Duration::from_millis(2);
+/// A group is closed when it is full.
 const GROUP_MAX: usize = 32;
 
 /// A flushed file on its way to its place.
@@ -39,8 +43,9 @@ impl Group {
         Group { state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Brings a file to its place durably, together with others that come within the window. Blocks until it is there.
-    pub(super) fn commit(&self, job: Job) -> Result<(), DiskError> {
+    /// Brings a file to its place durably, together with those who wait for the same, and with others that come within the window.
+    /// Blocks until it is there.
+    pub(super) fn commit(&self, job: Job, window: Duration) -> Result<(), DiskError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next;
         state.next += 1;
@@ -57,7 +62,7 @@ impl Group {
                 continue;
             }
             state.has_leader = true;
-            let until = Instant::now() + WINDOW;
+            let until = Instant::now() + window;
             while state.waiting.len() < GROUP_MAX {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {

@@ -96,17 +96,23 @@ impl FileHold {
     }
 
     fn move_on(&self, to: Place) -> Result<(), LeaseError> {
-        let target = match to {
-            Place::Done => {
-                let day = self.inner.folders.done_day(now_ms()).map_err(|source| {
-                    let path = self.inner.folders.place(to).to_owned();
-                    self.unmoved(to, DiskError { step: "make folder", path, source })
-                })?;
-                day.join(&self.text)
+        let from = self.path();
+        let unmoved = |err| self.unmoved(to, err);
+        if to == Place::Done {
+            let now = now_ms();
+            let target = self.inner.folders.done(now).join(&self.text);
+            match rename(&from, &target) {
+                // The first of a day: its folder is not there yet.
+                Err(err) if err.is_not_found() && plain::is_there(&from) => {
+                    self.inner.folders.make_done(now).map_err(unmoved)?;
+                    rename(&from, &target)
+                }
+                other => other,
             }
-            other => self.inner.folders.file(other, &self.text),
-        };
-        rename(&self.path(), &target).map_err(|err| self.unmoved(to, err))?;
+            .map_err(unmoved)?;
+        } else {
+            rename(&from, &self.inner.folders.file(to, &self.text)).map_err(unmoved)?;
+        }
         self.saw(&self.text, to);
         Ok(())
     }

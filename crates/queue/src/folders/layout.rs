@@ -127,12 +127,19 @@ impl Folders {
         self.root.join(format!("lanes/{}-{lane}", side.as_str()))
     }
 
-    /// The folder of `done/` for a moment, made when missing.
-    pub(super) fn done_day(&self, now_ms: u64) -> io::Result<PathBuf> {
-        let path = self.place(Place::Done).join(day(now_ms));
+    /// The folder of `done/` for a moment.
+    pub(super) fn done(&self, now_ms: u64) -> PathBuf {
+        self.place(Place::Done).join(day(now_ms))
+    }
+
+    /// Makes it, unless it is there.
+    pub(super) fn make_done(&self, now_ms: u64) -> Result<(), DiskError> {
+        let path = self.done(now_ms);
         match DirBuilder::new().mode(FOLDER_MODE).create(&path) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
-            _ => Ok(path),
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(DiskError { step: "make folder", path, source })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ mod index;
 mod layout;
 mod look;
 mod note;
+mod notices;
 mod plain;
 mod publish;
 mod record;
@@ -33,10 +34,10 @@ use self::group::Group;
 use self::index::Index;
 use self::layout::Folders;
 use self::look::FolderLook;
+use self::notices::Notices;
 pub use self::record::message_in;
 use self::sweep::SweepState;
 use self::trouble::Troubles;
-use self::watch::Watcher;
 use crate::clock::{Clock, now_ms};
 use crate::error::{ClaimError, MoveError, OpenError, PublishError};
 use crate::work::{Draft, Look, Taken, Work};
@@ -63,7 +64,7 @@ pub(crate) struct Inner {
     waiters: Arc<AtomicUsize>,
     /// Whether the keys in `done/` are in the index: only publishers need them, and they may be many.
     done_listed: AtomicBool,
-    _watcher: Option<Watcher>,
+    _notices: Option<Notices>,
 }
 
 impl Inner {
@@ -72,9 +73,9 @@ impl Inner {
         let index = Arc::new(Mutex::new(Index::default()));
         let changed = Arc::new(Notify::new());
         // Watch before listing, so that what moves between the two is seen by one of them.
-        let watcher = options
+        let notices = options
             .watch
-            .then(|| Watcher::start(&folders, index.clone(), changed.clone()))
+            .then(|| watch::feed(&folders, index.clone(), changed.clone()))
             .transpose()
             .unwrap_or_else(|err| {
                 // No inotify instance left, say: slower, not wrong.
@@ -91,7 +92,7 @@ impl Inner {
             troubles: Mutex::default(),
             waiters: Arc::default(),
             done_listed: AtomicBool::new(false),
-            _watcher: watcher,
+            _notices: notices,
             folders,
             options,
             changed,

@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path) -> io::Result<Plain> {
     if meta.len() > KEPT_BYTES_MAX as u64 {
         return Ok(Plain::Unfit(too_large(meta.len())));
     }
-    let bytes = read_to_end(&file, KEPT_BYTES_MAX)?;
+    let bytes = read_to_end(&file, &meta, KEPT_BYTES_MAX)?;
     if bytes.len() > KEPT_BYTES_MAX {
         // Somebody writes to it while it is read.
         return Ok(Plain::Unfit(too_large(bytes.len() as u64)));

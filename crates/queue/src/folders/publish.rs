@@ -11,7 +11,7 @@ use tinyclaw_disk::{
 };
 use tinyclaw_domain::{Key, Message};
 
-use super::group::Job;
+use super::group::{Job, WINDOW};
 use super::plain::{self, Plain};
 use super::{Inner, record};
 use crate::clock::now_ms;
@@ -89,12 +89,13 @@ impl Inner {
             }
             other => other?,
         };
+        let commit = |window| {
+            sync_file(&file, &tmp)?;
+            self.group.commit(Job { tmp: tmp.clone(), target: target.clone() }, window)
+        };
         let placed = match durability {
-            Durability::Strict => sync_file(&file, &tmp)
-                .and_then(|()| rename_no_replace(&tmp, &target))
-                .and_then(|()| sync_dir(self.folders.place(place))),
-            Durability::Group => sync_file(&file, &tmp)
-                .and_then(|()| self.group.commit(Job { tmp: tmp.clone(), target: target.clone() })),
+            Durability::Strict => commit(Duration::ZERO),
+            Durability::Group => commit(WINDOW),
             Durability::None => rename_no_replace(&tmp, &target),
         };
         if let Err(err) = placed {

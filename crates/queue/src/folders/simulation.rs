@@ -20,7 +20,8 @@ use tinyclaw_disk::testing::{Fault, disarm, fail_after};
 use tinyclaw_domain::{Channel, Message, Reply};
 
 use super::claim::WAITERS_MAX;
-use super::watch::{Happened, tell};
+use super::notices::Happened;
+use super::watch::tell;
 use super::*;
 use crate::{Lease, Queue};
 

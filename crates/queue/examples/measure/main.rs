@@ -1,12 +1,17 @@
-//! Measures the queue on a real disk and prints one JSON object. `measure [FOLDER]`; the default is the temporary folder.
+//! Measures the queue on a real disk and prints one JSON object. `measure [--peers] [FOLDER]`; the default is the temporary
+//! folder. `measure cycle [--peers] [FOLDER]` prints what one message after the other costs, and nothing else.
 //!
-//! Read ratios from one run: `publishPerS` against `floorPerS`, which is the disk's own append and flush in the same
-//! minute. Wake-ups are taken between two openings of the queue, so they go through the kernel as between processes.
+//! Read ratios from one run: a disk is twice as slow a minute later. So the floor, which is the disk's own append and flush,
+//! the queue and its peers take turns of a moment each (`cycleOfFloor`). Wake-ups are taken between two openings of the queue, so
+//! they go through the kernel as between processes.
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "it reports, and starts itself to be killed"
 )]
+
+mod peers;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -19,14 +24,18 @@ use tinyclaw_domain::{Channel, Checkpoint, Lane, Message, Reply};
 use tinyclaw_queue::{Durability, Options, Queue, Side, Which};
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let with_peers = args.iter().any(|it| it == "--peers");
+    args.retain(|it| it != "--peers");
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hold", dir] => hold(Path::new(dir)),
         ["memory", dir] => memory(Path::new(dir)),
         ["office", dir] => office(Path::new(dir)),
-        [] => measure(&std::env::temp_dir()),
-        [dir] => measure(Path::new(dir)),
-        _ => println!("usage: measure [FOLDER]"),
+        ["cycle"] => println!("{{{}}}", cycles(&std::env::temp_dir(), with_peers)),
+        ["cycle", dir] => println!("{{{}}}", cycles(Path::new(dir), with_peers)),
+        [] => measure(&std::env::temp_dir(), with_peers),
+        [dir] => measure(Path::new(dir), with_peers),
+        _ => println!("usage: measure [cycle] [--peers] [FOLDER]"),
     }
 }
 
@@ -67,7 +76,7 @@ fn fresh(base: &Path) -> tempfile::TempDir {
     tempfile::Builder::new().prefix("tinyclaw-measure-").tempdir_in(base).expect("folder")
 }
 
-fn measure(base: &Path) {
+fn measure(base: &Path, with_peers: bool) {
     let (wakeup_p50, wakeup_p99) = wakeups(base);
     let claims: Vec<String> = [10, 1_000, 100_000]
         .iter()
@@ -75,8 +84,7 @@ fn measure(base: &Path) {
         .collect();
     let flushes = flushes(base);
     let (life, checksum) = (flushes_per_life(base), checksum_us());
-    let floor = floor(base);
-    let cycles = cycles(base);
+    let cycles = cycles(base, with_peers);
     let (publish, group) =
         (publishes(base, Durability::Strict, 1), publishes(base, Durability::Group, 32));
     let takeover = takeover_p50_ms(base);
@@ -91,8 +99,8 @@ fn measure(base: &Path) {
     println!(
         "{{\"wakeupP50Us\":{wakeup_p50:.0},\"wakeupP99Us\":{wakeup_p99:.0},\"claimP50Us\":{{{}}},\
          \"flushesPerPublish\":{flushes},\"flushesPerLife\":{life},\"checksumUsPer2k\":{checksum:.1},\
-         \"cyclePerS\":{cycles:.0},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
-         \"floorPerS\":{floor:.0},\"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes},\
+         {cycles},\"publishPerS\":{publish:.0},\"groupPublishPerS\":{group:.0},\
+         \"takeoverP50Ms\":{takeover:.2},\"bytesPer100k\":{bytes},\
          \"office\":{{{}}}}}",
         claims.join(","),
         offices.join(",")
@@ -213,37 +221,56 @@ fn checksum_us() -> f64 {
     began.elapsed().as_secs_f64() * 1e6 / 2_000.0 + f64::from(ones) * 0.0
 }
 
-/// One client that publishes, claims, answers and finishes, one message after the other.
-fn cycles(base: &Path) -> f64 {
-    let dir = fresh(base);
+/// One client that publishes, claims, answers and finishes, one message after the other, in turns with the disk's floor and
+/// the peers.
+fn cycles(base: &Path, with_peers: bool) -> String {
+    const TURN: Duration = Duration::from_millis(100);
+    const TURNS: u32 = 25;
+    let (floor_dir, dir) = (fresh(base), fresh(base));
+    let path = floor_dir.path().join("floor");
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("file");
+    let floor = move |_| {
+        file.write_all(&[b'x'; 1024]).expect("append");
+        file.sync_data().expect("flush");
+    };
     let queue = open(dir.path());
-    let began = Instant::now();
-    let mut count = 0;
-    while began.elapsed() < Duration::from_secs(2) {
-        let message = message(1, &format!("c-{count}"));
+    let cycle = move |at| {
+        let message = message(1, &format!("c-{at}"));
         queue.publish(Side::Run, message, Durability::Strict).expect("publish");
         let mut lease =
             queue.try_claim(Side::Run, &Which::Ordinary).expect("claim").expect("a message");
         lease.answer(Reply::default(), Vec::new()).expect("answer");
         lease.finish().expect("finish");
-        count += 1;
+    };
+    let mut peers = if with_peers { peers::start(base) } else { Vec::new() };
+    let mut floor: Box<dyn FnMut(u64)> = Box::new(floor);
+    let mut cycle: Box<dyn FnMut(u64)> = Box::new(cycle);
+    let names: Vec<&str> = peers.iter().map(|it| it.name).collect();
+    let mut all = vec![&mut floor, &mut cycle];
+    all.extend(peers.iter_mut().map(|it| &mut it.cycle));
+    let mut sums = vec![(0_u64, Duration::ZERO); all.len()];
+    for _ in 0..TURNS {
+        for (one, (count, time)) in all.iter_mut().zip(&mut sums) {
+            let began = Instant::now();
+            while began.elapsed() < TURN {
+                one(*count);
+                *count += 1;
+            }
+            *time += began.elapsed();
+        }
     }
-    f64::from(count) / began.elapsed().as_secs_f64()
-}
-
-fn floor(base: &Path) -> f64 {
-    let dir = fresh(base);
-    let mut file =
-        OpenOptions::new().create(true).append(true).open(dir.path().join("floor")).expect("file");
-    let line = [b'x'; 1024];
-    let began = Instant::now();
-    let mut count = 0;
-    while began.elapsed() < Duration::from_secs(2) {
-        file.write_all(&line).expect("append");
-        file.sync_data().expect("flush");
-        count += 1;
-    }
-    f64::from(count) / began.elapsed().as_secs_f64()
+    let per_s: Vec<f64> =
+        sums.iter().map(|(count, time)| *count as f64 / time.as_secs_f64()).collect();
+    let (floor, cycle) = (per_s[0], per_s[1]);
+    let peers: String = names
+        .iter()
+        .zip(&per_s[2..])
+        .map(|(name, it)| format!(",\"{name}PerS\":{it:.0},\"{name}OfFloor\":{:.2}", it / floor))
+        .collect();
+    format!(
+        "\"floorPerS\":{floor:.0},\"cyclePerS\":{cycle:.0},\"cycleOfFloor\":{:.2}{peers}",
+        cycle / floor
+    )
 }
 
 fn publishes(base: &Path, durability: Durability, threads: usize) -> f64 {
