@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod chat;
+mod client;
 mod demo;
 mod doctor;
 mod face;
 mod hook;
 mod import;
-mod mail;
 mod place;
 mod setup;
 mod signals;

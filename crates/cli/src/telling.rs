@@ -4,23 +4,15 @@
 //! back: where Claude begins anew that is said, and the whole piece follows.
 
 use std::io::{self, Write as _};
-use std::time::{Duration, Instant};
 
+use tinyclaw_client::{Ending, Stream, Told};
 use tinyclaw_domain::approval::ASKS_PERSON;
-use tinyclaw_domain::{JobEvent, JobId, JobLine, Key};
-use tinyclaw_ledger::{JobReader, StateDir};
+use tinyclaw_domain::{JobEvent, JobLine};
 
 use crate::face;
-use crate::mail::{Ending, Mail};
-
-/// Lines come fifty a second at most.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The queue says when something moves; where it cannot, it is asked so often.
-const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// One turn, told to a terminal or a pipe.
 pub(crate) struct Telling {
-    reader: JobReader,
     is_json: bool,
     /// The whole pieces that stand on stdout.
     told: String,
@@ -29,32 +21,16 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    pub(crate) fn new(state: &StateDir, key: &Key, is_json: bool) -> Telling {
-        let reader = JobReader::open(state, key, JobId::default());
-        Telling { reader, is_json, told: String::new(), piece: String::new() }
+    pub(crate) fn new(is_json: bool) -> Telling {
+        Telling { is_json, told: String::new(), piece: String::new() }
     }
 
     /// Tells everything until something has become of the message.
-    pub(crate) async fn follow(&mut self, mail: &Mail, key: &Key) -> anyhow::Result<Ending> {
-        let watch = mail.view().watch();
-        let mut changed = Box::pin(watch.changed());
-        let mut asked: Option<Instant> = None;
+    pub(crate) async fn follow(&mut self, mut stream: Stream) -> anyhow::Result<Ending> {
         loop {
-            self.tell()?;
-            if asked.is_none_or(|it| it.elapsed() > ASK_EVERY) {
-                asked = Some(Instant::now());
-                if let Some(ending) = mail.ending(key)? {
-                    // What was written before it moved on is there by now.
-                    self.tell()?;
-                    return Ok(ending);
-                }
-            }
-            tokio::select! {
-                () = &mut changed => {
-                    changed = Box::pin(watch.changed());
-                    asked = None;
-                }
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+            match stream.next().await? {
+                Told::Line(line) => self.tell(line)?,
+                Told::Ended(ending) => return Ok(ending),
             }
         }
     }
@@ -68,15 +44,11 @@ impl Telling {
         self.told
     }
 
-    fn tell(&mut self) -> anyhow::Result<()> {
-        for line in self.reader.poll()? {
-            if self.is_json {
-                writeln!(io::stdout(), "{}", serde_json::to_string(&line)?)?;
-            } else {
-                self.say(line)?;
-            }
+    fn tell(&mut self, line: JobLine) -> io::Result<()> {
+        if self.is_json {
+            return writeln!(io::stdout(), "{}", serde_json::to_string(&line)?);
         }
-        Ok(())
+        self.say(line)
     }
 
     fn say(&mut self, line: JobLine) -> io::Result<()> {

@@ -5,7 +5,6 @@ mod buttons;
 mod choosing;
 mod commands;
 pub mod discover;
-mod files;
 pub mod inbound;
 mod opening;
 mod origin;

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tinyclaw_client::Client;
 use tinyclaw_domain::{Channel, FileRef, Key, Message, Outcome, Reply, Source, ThreadId};
-use tinyclaw_queue::{Durability, PublishError, Published, Queue, Side};
+use tinyclaw_queue::{PublishError, Published, Side};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 
 use crate::bot::Bot;
@@ -21,7 +22,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// The way into the queue.
 pub(crate) struct Publisher {
-    pub(crate) queue: Queue,
+    pub(crate) client: Client,
     pub(crate) bot: Arc<Bot>,
     pub(crate) vitals: Vitals,
     pub(crate) shutdown: Shutdown,
@@ -50,8 +51,7 @@ impl Publisher {
         let mut told = false;
         loop {
             let copy = message.clone();
-            let done =
-                tokio::task::block_in_place(|| self.queue.publish(side, copy, Durability::Strict));
+            let done = tokio::task::block_in_place(|| self.client.publish(side, copy));
             let err = match done {
                 Ok(published) => {
                     self.vitals.unblock("queue");

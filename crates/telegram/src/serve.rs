@@ -113,7 +113,7 @@ impl Service {
         let Opened { bot, queue, inbox } = opened;
         let (bot, inbox, view) = (Arc::new(bot), Arc::new(inbox), queue.view());
         let publisher = Arc::new(Publisher {
-            queue: queue.clone(),
+            client: tinyclaw_client::Client::over(&state, queue.clone()),
             bot: Arc::clone(&bot),
             vitals: vitals.clone(),
             shutdown: shutdown.clone(),

@@ -15,6 +15,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tinyclaw_client::Client;
 use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId};
 use tinyclaw_ledger::{Costs, Progresses, StateDir, read_threads, recent_history};
 use tinyclaw_service::now_ms;
@@ -25,10 +26,9 @@ use self::keys::Editor;
 use self::screen::Screen;
 use self::turns::{Pending, Question};
 use self::words::Said;
-use crate::mail::Mail;
 use crate::signals::{Heard, Signals};
 use crate::verbs::threads;
-use crate::{face, place};
+use crate::{client, face, place};
 
 /// The status row is looked at this often while a turn runs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ const HISTORY_SHOWN: usize = 4;
 /// A conversation.
 pub(crate) struct Chat {
     state: StateDir,
-    mail: Mail,
+    client: Client,
     progresses: Progresses,
     screen: Screen,
     thread: ThreadId,
@@ -68,10 +68,10 @@ pub(crate) struct Chat {
 impl Chat {
     /// A conversation that begins in this thread.
     pub(crate) fn open(state: &StateDir, thread: ThreadId) -> anyhow::Result<Chat> {
-        let mail = Mail::open(state)?;
+        let client = client::open(state)?;
         let mut chat = Chat {
             state: state.clone(),
-            mail,
+            client,
             progresses: Progresses::new(state),
             screen: Screen::open(),
             thread,
@@ -95,7 +95,7 @@ impl Chat {
     /// Talks until one leaves, or the input ends and everything is answered.
     pub(crate) async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         let mut keys = input();
-        let watch = self.mail.view().watch();
+        let watch = self.client.view().watch();
         let mut changed = Box::pin(watch.changed());
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -210,12 +210,12 @@ impl Chat {
         match said {
             Said::Nothing => {}
             Said::Message(text) => {
-                let message = self.mail.message(&self.thread, &text);
+                let message = client::message(&self.thread, &text);
                 self.send(message)?;
             }
             Said::File { path, text } => {
-                let mut message = self.mail.message(&self.thread, &text);
-                self.mail.attach(&mut message, Path::new(&path))?;
+                let mut message = client::message(&self.thread, &text);
+                client::attach(&self.client, &mut message, Path::new(&path))?;
                 self.send(message)?;
             }
             Said::Order(command) => self.order(command)?,
@@ -240,14 +240,14 @@ impl Chat {
     }
 
     fn order(&mut self, command: Command) -> anyhow::Result<()> {
-        let message = self.mail.order(&self.thread, command);
+        let message = client::order(&self.thread, command);
         self.send(message)
     }
 
     fn send(&mut self, message: Message) -> anyhow::Result<()> {
         let is_order = message.command.is_some();
         let thread = message.thread_id.clone();
-        let key = self.mail.send(message)?;
+        let key = client::send(&self.client, message)?;
         self.pending.push(Pending::new(key, thread, is_order));
         self.has_moved = true;
         Ok(())

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use tinyclaw_client::{Ending, Standing};
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::approval::{self, Choice, Chosen};
 use tinyclaw_domain::{Ask, Key, Message, Outcome, Progress, ThreadId};
-use tinyclaw_queue::Seen;
-use tinyclaw_service::words;
+use tinyclaw_service::{now_ms, words};
 
 use super::{Chat, screen, shown};
 use crate::face;
-use crate::mail::Ending;
 
 /// Said while no processor is there.
 const NOBODY: &str =
@@ -78,19 +77,19 @@ impl Chat {
         let mut at = 0;
         while at < self.pending.len() {
             let key = self.pending[at].key.clone();
-            match self.mail.ending(&key) {
-                Ok(None) => {
-                    let seen = self.mail.view().find(&key).context("cannot look into the queue")?;
-                    self.pending[at].stand(seen);
+            match self.client.standing(&key) {
+                Ok(Standing::Unfinished { position, trouble }) => {
+                    (self.pending[at].position, self.pending[at].trouble) = (position, trouble);
                     at += 1;
                 }
-                Ok(Some(ending)) => {
+                Ok(Standing::Ended(ending)) => {
                     let pending = self.pending.remove(at);
                     self.show_ending(&pending, ending)?;
                 }
                 Err(err) => {
                     self.pending.remove(at);
-                    let text = self.screen.style().red(&format!("{err:#}"));
+                    let text = format!("{:#}", anyhow::Error::from(err));
+                    let text = self.screen.style().red(&text);
                     self.screen.print(&text)?;
                 }
             }
@@ -103,7 +102,7 @@ impl Chat {
         if self.screen.is_terminal() || self.pending.is_empty() {
             return Ok(());
         }
-        let is_alone = !self.mail.is_staffed();
+        let is_alone = !self.client.is_staffed(now_ms());
         if is_alone && !std::mem::replace(&mut self.is_alone, is_alone) {
             self.screen.remark(NOBODY)?;
         }
@@ -203,7 +202,7 @@ impl Chat {
         if pending.thread != self.thread {
             self.screen.print(&style.dim(&format!("in thread {}:", pending.thread)))?;
         }
-        let text = self.mail.text(reply)?;
+        let text = self.client.text(reply)?;
         if is_streamed || reply.outcome != Outcome::Failed {
             self.screen.finish_stream(&text)?;
         } else {
@@ -242,7 +241,7 @@ impl Chat {
         if let Some(it) = here.min_by_key(|it| it.is_order) {
             let row = match self.progresses.read(&it.key) {
                 // What a turn said last is no news when nobody is there to go on with it.
-                _ if !self.mail.is_staffed() => NOBODY.to_owned(),
+                _ if !self.client.is_staffed(now_ms()) => NOBODY.to_owned(),
                 Some(progress) => shown::working(&progress),
                 None => shown::waiting(it.position, it.trouble.as_deref()),
             };
@@ -255,12 +254,5 @@ impl Chat {
         let typed = &typed[skipped.map_or(typed.len(), |(at, _)| at)..];
         rows.push(format!("{}{}", style.dim(&prompt), face::plain(typed)));
         Ok(self.screen.live(rows)?)
-    }
-}
-
-impl Pending {
-    fn stand(&mut self, seen: Option<Seen>) {
-        self.position = seen.as_ref().and_then(|it| it.position);
-        self.trouble = seen.and_then(|it| it.message.trouble);
     }
 }

@@ -5,7 +5,7 @@
 use tinyclaw_domain::{Source, ThreadId};
 use tinyclaw_ledger::StateDir;
 
-use crate::mail::Mail;
+use crate::client;
 
 /// One message: its thread, the topic's name, who speaks, what is said.
 type Seed = (u32, &'static str, &'static str, &'static str);
@@ -40,14 +40,14 @@ const SEEDS: &[Seed] = &[
 
 /// Puts the messages into the queue.
 pub(crate) fn sow(state: &StateDir) -> anyhow::Result<()> {
-    let mail = Mail::open(state)?;
+    let office = client::open(state)?;
     for (thread, topic, sender, text) in SEEDS {
-        let mut message = mail.message(&ThreadId::topic(*thread), text);
+        let mut message = client::message(&ThreadId::topic(*thread), text);
         message.source = Source::User;
         message.topic_name = Some((*topic).to_owned());
         message.sender = (*sender).to_owned();
         message.sender_id = None;
-        mail.send(message)?;
+        client::send(&office, message)?;
     }
     Ok(())
 }

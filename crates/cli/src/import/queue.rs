@@ -11,14 +11,14 @@ use serde_json::Value;
 use tinyclaw_disk::{backwards, segment_path};
 use tinyclaw_domain::{Direction, HistoryLine, Key, Message, Model, Source as Spoken, ThreadId};
 use tinyclaw_ledger::StateDir;
-use tinyclaw_queue::{Durability, Options, PublishError, Published, Side, View};
+use tinyclaw_queue::{Options, PublishError, Published, Side, View};
 use tinyclaw_service::now_ms;
 
 use super::history;
 use super::report::Part;
 use super::source::Source;
+use crate::client;
 use crate::face::{clip, count, one_line};
-use crate::mail::queue_of;
 
 const WAITING: &str = "queue/incoming";
 /// The other folders, and why what is in them stays.
@@ -73,14 +73,14 @@ pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::
         let keys: HashSet<&Key> = waiting.iter().map(|(_, it)| &it.key).collect();
         let answered = answered(state, &keys)?;
         let view = View::new(state.root());
-        let queue = if dry_run { None } else { Some(queue_of(state)?) };
+        let office = if dry_run { None } else { Some(client::open(state)?) };
         for (name, message) in waiting {
             let is_here = answered.contains(&message.key)
                 || view.find(&message.key).context("cannot look into the queue")?.is_some();
-            let published = match &queue {
+            let published = match &office {
                 _ if is_here => Ok(Published::Duplicate(tinyclaw_queue::Place::Incoming)),
                 None => Ok(Published::New),
-                Some(queue) => queue.publish(Side::Run, message, Durability::Strict),
+                Some(office) => office.publish(Side::Run, message),
             };
             match published {
                 Ok(Published::New) => part.taken += 1,

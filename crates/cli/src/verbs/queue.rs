@@ -12,8 +12,7 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
 
 use crate::face::{self, Style, Table};
-use crate::mail::Mail;
-use crate::place;
+use crate::{client, place};
 
 /// Keys are told apart by this many characters at least; a shorter one would say nothing.
 const KEY_CHARS_MIN: usize = 10;
@@ -126,15 +125,15 @@ impl Queue {
             Queue::Ls(it) => it.run(&view)?,
             Queue::Show(it) => it.run(&view)?,
             Queue::Retry(which) => {
-                let mail = Mail::open(&state)?;
+                let office = client::open(&state)?;
                 for key in which.keys(&view)? {
-                    let place = mail.queue().requeue(&key)?;
+                    let place = office.queue().requeue(&key)?;
                     writeln!(out, "{key} is in {place} again")?;
                 }
             }
             Queue::Bury(it) => {
                 let key = whole(&view, &it.key)?;
-                Mail::open(&state)?.queue().bury(&key, &it.reason)?;
+                client::open(&state)?.queue().bury(&key, &it.reason)?;
                 writeln!(out, "{key} is buried; `tinyclaw queue retry {key}` takes it up again")?;
             }
             Queue::Purge(it) => {
@@ -145,9 +144,9 @@ impl Queue {
                         face::count(keys.len(), "message")
                     );
                 }
-                let mail = Mail::open(&state)?;
+                let office = client::open(&state)?;
                 for key in keys {
-                    mail.queue().purge(&key)?;
+                    office.queue().purge(&key)?;
                     writeln!(out, "{key} is gone")?;
                 }
             }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
+use tinyclaw_client::{Client, Ending};
 use tinyclaw_domain::{Channel, Key, Message, Model, Outcome, ThreadId};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Telegram;
-use tinyclaw_service::words;
+use tinyclaw_service::{now_ms, words};
 
-use crate::mail::{Ending, Mail, hinted};
 use crate::telling::Telling;
-use crate::{face, place};
+use crate::{client, face, place};
 
 /// The message goes on, but whoever waited has no answer yet.
 const STILL_WORKING: u8 = 3;
@@ -63,17 +63,17 @@ impl Send {
         let state = place::office()?;
         let text = self.text()?;
         let (thread, channel) = self.address(&state)?;
-        let mail = Mail::open(&state)?;
-        let mut message = mail.message(&thread, &hinted(self.model, &text));
+        let office = client::open(&state)?;
+        let mut message = client::message(&thread, &client::hinted(self.model, &text));
         message.channel = channel;
         for path in &self.files {
-            mail.attach(&mut message, path)?;
+            client::attach(&office, &mut message, path)?;
         }
         if self.timeout.is_some() && !self.waits() {
             bail!("--timeout is for --wait and --stream");
         }
-        let key = mail.send(message)?;
-        if !mail.is_staffed() {
+        let key = client::send(&office, message)?;
+        if !office.is_staffed(now_ms()) {
             writeln!(
                 std::io::stderr(),
                 "tinyclaw: the message is kept, but no processor works on {}; it is answered when one does",
@@ -81,7 +81,7 @@ impl Send {
             )?;
         }
         if self.waits() {
-            return self.answer(&state, &mail, &key, &thread);
+            return self.answer(&office, &key, &thread);
         }
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -126,21 +126,15 @@ impl Send {
         Ok((thread, if is_pushed { Channel::Telegram } else { Channel::Cli }))
     }
 
-    fn answer(
-        &self,
-        state: &StateDir,
-        mail: &Mail,
-        key: &Key,
-        thread: &ThreadId,
-    ) -> anyhow::Result<ExitCode> {
+    fn answer(&self, office: &Client, key: &Key, thread: &ThreadId) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let patience = Duration::from_secs(self.timeout.unwrap_or(u64::MAX / 4));
-        let mut telling = self.stream.then(|| Telling::new(state, key, self.json));
+        let mut telling = self.stream.then(|| Telling::new(self.json));
         let waited = runtime.block_on(async {
             let ending = async {
                 match &mut telling {
-                    Some(telling) => telling.follow(mail, key).await,
-                    None => mail.wait(key).await,
+                    Some(telling) => telling.follow(office.stream(key)).await,
+                    None => Ok(office.wait(key).await?),
                 }
             };
             tokio::time::timeout(patience, ending).await
@@ -156,7 +150,7 @@ impl Send {
         match ending? {
             Ending::Answered(message) => {
                 let told = telling.map_or_else(String::new, Telling::told);
-                self.print(mail, &message, &told)
+                self.print(office, &message, &told)
             }
             Ending::GivenUp(why) => {
                 if self.json {
@@ -169,11 +163,11 @@ impl Send {
     }
 
     /// Prints the answer, as far as it was not told already.
-    fn print(&self, mail: &Mail, message: &Message, told: &str) -> anyhow::Result<ExitCode> {
+    fn print(&self, office: &Client, message: &Message, told: &str) -> anyhow::Result<ExitCode> {
         let Some(reply) = &message.reply else {
             bail!("message {} ended without a reply", message.key);
         };
-        let text = mail.text(reply)?;
+        let text = office.text(reply)?;
         let is_answer = matches!(reply.outcome, Outcome::Answered | Outcome::Notice);
         let mut out = std::io::stdout().lock();
         if self.json {

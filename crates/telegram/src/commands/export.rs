@@ -2,15 +2,13 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tinyclaw_disk::Flush;
-use tinyclaw_domain::{Direction, FileRef, ThreadId};
-use tinyclaw_ledger::{StateDir, recent_history};
+use tinyclaw_client::Attachment;
+use tinyclaw_domain::{Direction, HistoryLine};
+use tinyclaw_ledger::recent_history;
 
 use crate::commands::Given;
-use crate::files;
 use crate::inbound::compose::origin;
 use crate::publish::Notice;
 
@@ -22,7 +20,15 @@ impl Given<'_> {
         let settings = self.commands.bot.settings.current();
         let name = self.name();
         let written = tokio::task::block_in_place(|| {
-            write(&self.commands.state, &self.thread, &name, self.said.update, &settings.0.timezone)
+            let lines = recent_history(&self.commands.state, Some(&self.thread), LINES_MAX)?;
+            if lines.is_empty() {
+                return anyhow::Ok(None);
+            }
+            let text = text_of(lines, &name, &settings.0.timezone);
+            let file =
+                Attachment { name: "history.md", mime: "text/markdown", bytes: text.as_bytes() };
+            let client = &self.commands.publisher.client;
+            Ok(Some(client.attach(&self.thread, self.said.update, file)?))
         });
         match written {
             Ok(Some(file)) => {
@@ -44,18 +50,8 @@ impl Given<'_> {
     }
 }
 
-/// Writes what was said in a thread into a file of it. `None` when nothing was.
-fn write(
-    state: &StateDir,
-    thread: &ThreadId,
-    name: &str,
-    update: i64,
-    zone: &TimeZone,
-) -> anyhow::Result<Option<FileRef>> {
-    let lines = recent_history(state, Some(thread), LINES_MAX)?;
-    if lines.is_empty() {
-        return Ok(None);
-    }
+/// What was said in a thread, as Markdown.
+fn text_of(lines: Vec<HistoryLine>, name: &str, zone: &TimeZone) -> String {
     let mut text = format!("# {name}\n\n");
     if lines.len() == LINES_MAX {
         let _ = write!(text, "(only the last {LINES_MAX} messages)\n\n");
@@ -69,9 +65,5 @@ fn write(
         };
         let _ = write!(text, "## {who}, {at}\n\n{}\n\n", line.message.trim());
     }
-    let (there, path) = files::place(state, thread, &format!("{update}_history.md"))
-        .context("cannot make the folder")?;
-    tinyclaw_disk::replace(&there, text.as_bytes(), Flush::Strict)?;
-    let name = Some("history.md".to_owned());
-    Ok(Some(FileRef { path, mime: "text/markdown".to_owned(), name }))
+    text
 }

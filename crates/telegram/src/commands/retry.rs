@@ -21,7 +21,7 @@ impl Given<'_> {
         match last {
             Ok(Some(message)) => {
                 let done = tokio::task::block_in_place(|| {
-                    self.commands.publisher.queue.requeue(&message.key)
+                    self.commands.publisher.client.queue().requeue(&message.key)
                 });
                 match done {
                     Ok(_) if message.message.trim().is_empty() => "Trying again.".to_owned(),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tinyclaw_client::safe_name;
 use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, Published, Side};
@@ -11,7 +12,6 @@ use tinyclaw_service::{Vitals, now_ms};
 use crate::bot::Bot;
 use crate::bot::addresses::Address;
 use crate::choosing::{Choosing, Speaker};
-use crate::files::safe_name;
 use crate::inbound::decode::{AttachmentKind, TopicChange, UserMessage};
 use crate::inbound::downloads::{self, Fetched};
 use crate::inbound::transcribe::transcribe;
@@ -59,9 +59,14 @@ impl Composer {
                 troubles.push(format!("TinyClaw cannot read {odd}."));
             }
             for file in &said.files {
-                match downloads::fetch(&self.bot.client, &self.state, &thread, said.update, file)
-                    .await
-                {
+                let fetched = downloads::fetch(
+                    &self.bot.client,
+                    &self.publisher.client,
+                    &thread,
+                    said.update,
+                    file,
+                );
+                match fetched.await {
                     Ok(Fetched { kept, bytes }) if file.kind == AttachmentKind::Voice => {
                         match self.spoken(said.update, &file.name, &bytes).await {
                             Ok(words) => push_line(&mut message.message, &words),
@@ -163,7 +168,10 @@ impl Composer {
         let is_whole = self.bot.addresses.pieces_of(&about) == 1;
         let replaced = is_whole.then(|| {
             tokio::task::block_in_place(|| {
-                self.publisher.queue.replace_waiting(&about, |it| it.message.clone_from(&text))
+                self.publisher
+                    .client
+                    .queue()
+                    .replace_waiting(&about, |it| it.message.clone_from(&text))
             })
         });
         match replaced {
@@ -174,7 +182,7 @@ impl Composer {
             Some(Ok(false)) | None => {}
             Some(Err(err)) => tracing::warn!(key = %about, "cannot change message {about}: {err}"),
         }
-        let found = tokio::task::block_in_place(|| self.publisher.queue.view().find(&about));
+        let found = tokio::task::block_in_place(|| self.publisher.client.view().find(&about));
         let unchanged =
             matches!(&found, Ok(Some(seen)) if seen.message.message.trim() == said.text.trim());
         let (Some(key), false) = (key_of(said.update), unchanged || said.text.is_empty()) else {

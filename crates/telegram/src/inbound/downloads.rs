@@ -4,15 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use teloxide::payloads::GetFile;
 use teloxide::types::FileId;
-use tinyclaw_disk::Flush;
 use tinyclaw_domain::{FileRef, ThreadId};
-use tinyclaw_ledger::StateDir;
 
 use crate::bot::client::{CallError, Client, Refusal};
-use crate::files::{self, safe_name};
 use crate::inbound::decode::Attachment;
 
 /// The Bot API hands out nothing larger.
@@ -31,7 +27,7 @@ pub(crate) struct Fetched {
 /// Fetches a file and keeps it for the thread. The error is for the person who sent it.
 pub(crate) async fn fetch(
     client: &Client,
-    state: &StateDir,
+    office: &tinyclaw_client::Client,
     thread: &ThreadId,
     update: i64,
     file: &Attachment,
@@ -44,12 +40,16 @@ pub(crate) async fn fetch(
     for attempt in 1..=TRIES {
         match fetch_once(client, file).await {
             Ok(bytes) => {
-                let kept =
-                    tokio::task::block_in_place(|| keep(state, thread, update, file, &bytes));
+                let named = tinyclaw_client::Attachment {
+                    name: &file.name,
+                    mime: &file.mime,
+                    bytes: &bytes,
+                };
+                let kept = tokio::task::block_in_place(|| office.attach(thread, update, named));
                 return match kept {
                     Ok(kept) => Ok(Fetched { kept, bytes }),
                     Err(err) => {
-                        tracing::error!("cannot keep a received file: {err:#}");
+                        tracing::error!("cannot keep a received file: {err}");
                         Err(format!("{} could not be kept: {err}", file.name))
                     }
                 };
@@ -77,17 +77,4 @@ async fn fetch_once(client: &Client, file: &Attachment) -> Result<Vec<u8>, CallE
     let answer = client.call(&GetFile::new(FileId(file.id.clone()))).await?;
     let path = answer["file_path"].as_str().unwrap_or_default();
     client.download(path, BYTES_MAX as usize).await
-}
-
-fn keep(
-    state: &StateDir,
-    thread: &ThreadId,
-    update: i64,
-    file: &Attachment,
-    bytes: &[u8],
-) -> anyhow::Result<FileRef> {
-    let name = format!("{update}_{}", safe_name(&file.name));
-    let (there, path) = files::place(state, thread, &name).context("cannot make the folder")?;
-    tinyclaw_disk::replace(&there, bytes, Flush::Strict)?;
-    Ok(FileRef { path, mime: file.mime.clone(), name: Some(file.name.clone()) })
 }

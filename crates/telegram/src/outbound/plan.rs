@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tinyclaw_client::safe_name;
 use tinyclaw_domain::{FileRef, Message, Outcome, Place, Reply, Source};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::View;
@@ -14,7 +15,6 @@ use tinyclaw_service::settings::{CostLine, Telegram};
 use crate::bot::Bot;
 use crate::bot::addresses::Address;
 use crate::bot::client::Upload;
-use crate::files::safe_name;
 use crate::origin::arrival;
 use crate::outbound::outgoing_files::{Grounds, Opened};
 use crate::status::long_question::is_question_file;

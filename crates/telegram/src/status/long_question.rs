@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tinyclaw_client::safe_name;
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Ask, FileRef, Key, Message, Progress, ThreadId};
@@ -15,7 +16,6 @@ use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, View};
 
 use crate::choosing::{Choosing, Picks};
-use crate::files::safe_name;
 use crate::origin::Origin;
 use crate::publish::{Notice, Publisher};
 use crate::status::layout::{self, Phase, QuestionFile};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use tinyclaw_client::Ending;
 use tinyclaw_domain::ThreadId;
 use tinyclaw_engine::find_sibling;
 use tinyclaw_ledger::{StateDir, health};
@@ -13,8 +14,8 @@ use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
 
 use super::memory::{self, Memory, SERVICES};
+use crate::client;
 use crate::demo::Services;
-use crate::mail::{Ending, Mail};
 use crate::signals::Signals;
 
 /// An office that is not up by then will not be. A machine may be busy.
@@ -101,10 +102,10 @@ async fn trial(root: &Path) -> anyhow::Result<Trial> {
     }
     let measured = async {
         // It may be sent before anybody is there: the queue keeps it.
-        let mail = Mail::open(&state)?;
-        let key = mail.send(mail.message(&ThreadId::master(), "[demo: say here]"))?;
+        let client = client::open(&state)?;
+        let key = client::send(&client, client::message(&ThreadId::master(), "[demo: say here]"))?;
         let answered = async {
-            match mail.wait(&key).await? {
+            match client.wait(&key).await? {
                 Ending::Answered(_) => Ok(began.elapsed().as_secs_f64()),
                 Ending::GivenUp(why) => bail!("the first message was not answered: {why}"),
             }
