@@ -50,12 +50,4 @@ impl Config {
             access: access.map(|(team, audience)| AccessConfig { team, audience, keys }),
         }
     }
-
-    /// The names this dashboard answers to once it listens on `port`: those of the settings, and this machine's own for
-    /// the health check and for whoever sits at it.
-    pub fn known_hosts(&self, port: u16) -> Vec<String> {
-        let own =
-            [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
-        self.hosts.iter().map(|it| it.to_ascii_lowercase()).chain(own).collect()
-    }
 }

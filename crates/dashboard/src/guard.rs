@@ -3,14 +3,14 @@
 //! Only GET and HEAD, only under a known host name (a page elsewhere that resolves its own name to this address reads
 //! nothing), only from the page itself. Whatever is refused says why and what to change.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tinyclaw_service::http::Hosts;
 
 use crate::access::Access;
 
@@ -18,7 +18,7 @@ use crate::access::Access;
 #[derive(Debug)]
 pub(crate) struct Guard {
     /// Host names, with port, that are this dashboard.
-    pub(crate) hosts: HashSet<String>,
+    pub(crate) hosts: Hosts,
     /// The page's policy.
     pub(crate) policy: HeaderValue,
     /// The check of Cloudflare Access, if it is switched on.
@@ -69,10 +69,7 @@ fn refusal(guard: &Guard, request: &Request) -> Option<(StatusCode, String)> {
         let why = "the dashboard only reads: GET and HEAD are all it knows";
         return Some((StatusCode::METHOD_NOT_ALLOWED, why.into()));
     }
-    let headers = request.headers();
-    let host = host_of(headers, request.uri());
-    if !host.as_ref().is_some_and(|it| guard.hosts.contains(it)) {
-        let host = host.unwrap_or_default();
+    if let Err(host) = guard.hosts.asked(request.headers(), request.uri()) {
         let why = format!(
             "this dashboard is not known as {host:?}; if it should be, add the name to DASHBOARD_HOSTS"
         );
@@ -81,22 +78,13 @@ fn refusal(guard: &Guard, request: &Request) -> Option<(StatusCode, String)> {
     foreign(guard, request).map(|why| (StatusCode::FORBIDDEN, why))
 }
 
-fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|it| it.to_str().ok());
-    if hosts.next().is_some() {
-        return None;
-    }
-    host.or_else(|| uri.authority().map(|it| it.as_str())).map(str::to_ascii_lowercase)
-}
-
 /// Why a request looks like one that another site made, if it does.
 fn foreign(guard: &Guard, request: &Request) -> Option<String> {
     let headers = request.headers();
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("?");
         let host = origin.split_once("://").map_or(origin, |(_, it)| it);
-        if !guard.hosts.contains(&host.to_ascii_lowercase()) {
+        if !guard.hosts.knows(host) {
             return Some(format!("pages of {origin:?} may not read this dashboard"));
         }
     }

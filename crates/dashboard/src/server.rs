@@ -30,7 +30,7 @@ impl Server {
             .as_ref()
             .map(|it| Access::new(&it.team, it.audience.clone(), it.keys.clone()));
         let door = Arc::new(Guard {
-            hosts: config.known_hosts(port).into_iter().collect(),
+            hosts: http::Hosts::new(&config.hosts, port),
             policy: page::policy(),
             access,
         });

@@ -1,6 +1,5 @@
 //! The gateway as a whole: the store, whoever may use it, and the server they come through.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,15 +95,12 @@ impl Server {
     ) -> Result<Server, StoreError> {
         let store = Store::open(&config.state.events(), config.keep, vitals.clone())?;
         let access = Access::new(config.access, vitals.clone());
-        let own =
-            [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
-        let hosts = config.hosts.iter().map(|it| it.to_ascii_lowercase()).chain(own);
         office::follow(&config.state, &store, &shutdown);
         let app = Arc::new(App {
             state: config.state,
             store,
             access: Arc::clone(&access),
-            hosts: hosts.collect::<HashSet<_>>(),
+            hosts: http::Hosts::new(&config.hosts, port),
             origins: config.origins.into_iter().collect(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             vitals: vitals.clone(),

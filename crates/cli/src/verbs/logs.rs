@@ -1,24 +1,22 @@
 //! `tinyclaw logs`: the text logs of the services, the last lines or as they come. Only what is whole is shown: a line
 //! that is still being written waits for its end.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tinyclaw_disk::backwards;
+use tinyclaw_disk::follow::{Followed, Follower, Polled};
 
 use crate::face::{self, Style};
 use crate::place;
 
 /// New lines are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A line longer than this is shown in pieces.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// So much is shown of one log before it is the other's turn.
+const POLL_BYTES: usize = 1 << 20;
 
 /// Show the services' logs.
 #[derive(Debug, Args)]
@@ -73,7 +71,8 @@ impl Logs {
         let mut last: Vec<(Service, String)> = Vec::new();
         for service in services {
             let path = state.text_log(service.name());
-            let follower = Follower::at_end(&path)?;
+            let follower = Follower::from_end(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             let lines =
                 backwards(&path).with_context(|| format!("cannot read {}", path.display()))?;
             for line in lines.take(self.lines) {
@@ -91,13 +90,27 @@ impl Logs {
             return Ok(ExitCode::SUCCESS);
         }
         loop {
+            let mut is_dry = true;
             for (service, follower) in &mut followers {
-                for line in follower.lines().context("cannot read on")? {
-                    writeln!(out, "{}", show(*service, &line))?;
+                let mut lines = Vec::new();
+                let polled = follower.poll(POLL_BYTES, |it| match it {
+                    Followed::Line(line) => {
+                        lines.push(show(*service, &String::from_utf8_lossy(line.bytes)));
+                    }
+                    Followed::Gap { cause, .. } if !cause.is_lossless() => {
+                        lines.push(format!("(lines are missing here: {})", cause.as_str()));
+                    }
+                    Followed::Gap { .. } | Followed::Rotated { .. } => {}
+                });
+                is_dry &= polled.context("cannot read on")? == Polled::Dry;
+                for line in lines {
+                    writeln!(out, "{line}")?;
                 }
             }
             out.flush()?;
-            std::thread::sleep(LOOK_EVERY);
+            if is_dry {
+                std::thread::sleep(LOOK_EVERY);
+            }
         }
     }
 }
@@ -113,95 +126,5 @@ fn painted(line: &str, style: Style) -> String {
         }
         Some((time, rest)) => format!("{} {rest}", style.dim(time)),
         None => line.to_owned(),
-    }
-}
-
-/// Reads on in a log that grows, through its rotations.
-struct Follower {
-    path: PathBuf,
-    file: Option<File>,
-    /// What was read and is no whole line yet.
-    rest: Vec<u8>,
-}
-
-impl Follower {
-    /// From the end of what is there now, which may be in the middle of a line: that line comes whole.
-    fn at_end(path: &Path) -> io::Result<Follower> {
-        let mut follower = Follower { path: path.to_owned(), file: None, rest: Vec::new() };
-        if let Some(mut file) = follower.open()? {
-            let mut end = file.seek(SeekFrom::End(0))?;
-            let mut byte = [0];
-            while end > 0 {
-                file.seek(SeekFrom::Start(end - 1))?;
-                file.read_exact(&mut byte)?;
-                if byte == *b"\n" {
-                    break;
-                }
-                end -= 1;
-            }
-            file.seek(SeekFrom::Start(end))?;
-            follower.file = Some(file);
-        }
-        Ok(follower)
-    }
-
-    fn open(&self) -> io::Result<Option<File>> {
-        match File::open(&self.path) {
-            Ok(file) => Ok(Some(file)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        }
-    }
-
-    /// The whole lines that came since the last look.
-    fn lines(&mut self) -> io::Result<Vec<String>> {
-        if let Some(file) = &mut self.file {
-            file.read_to_end(&mut self.rest)?;
-        }
-        // Rotated: the old file was read to its end above, unless something was added in between.
-        let new = std::fs::metadata(&self.path).map(|it| it.ino()).ok();
-        let own = self.file.as_ref().and_then(|it| it.metadata().ok()).map(|it| it.ino());
-        if new.is_some() && new != own {
-            if let Some(file) = &mut self.file {
-                file.read_to_end(&mut self.rest)?;
-            }
-            self.file = self.open()?;
-            if let Some(file) = &mut self.file {
-                file.read_to_end(&mut self.rest)?;
-            }
-        }
-        let end = match self.rest.iter().rposition(|it| *it == b'\n') {
-            Some(at) => at + 1,
-            None if self.rest.len() > LINE_BYTES_MAX => self.rest.len(),
-            None => 0,
-        };
-        let whole: Vec<u8> = self.rest.drain(..end).collect();
-        Ok(String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test plays the service that writes a log")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_is_followed_through_half_lines_and_rotations() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("queue.log");
-        std::fs::write(&path, "old\nhalf").unwrap();
-        let mut follower = Follower::at_end(&path).unwrap();
-        assert!(follower.lines().unwrap().is_empty(), "half a line is no line");
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap()
-            .write_all(b" whole\n")
-            .unwrap();
-        assert_eq!(follower.lines().unwrap(), ["half whole"]);
-        std::fs::rename(&path, dir.path().join("queue.1.log")).unwrap();
-        assert!(follower.lines().unwrap().is_empty());
-        std::fs::write(&path, "new\n").unwrap();
-        assert_eq!(follower.lines().unwrap(), ["new"]);
     }
 }

@@ -93,16 +93,15 @@ fn refusal(app: &App, request: &Request) -> Option<Problem> {
     if matches!(request.uri().path(), "/health" | "/ready") {
         return None;
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|it| it.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(|it| it.as_str()));
-    let host = host.filter(|_| hosts.next().is_none()).unwrap_or_default().to_ascii_lowercase();
-    if !app.hosts.contains(&host) {
-        let detail = format!(
-            "this gateway is not known as {host:?}; if it should be, add the name to GATEWAY_HOSTS"
-        );
-        return Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail));
-    }
+    let host = match app.hosts.asked(request.headers(), request.uri()) {
+        Ok(host) => host,
+        Err(host) => {
+            let detail = format!(
+                "this gateway is not known as {host:?}; if it should be, add the name to GATEWAY_HOSTS"
+            );
+            return Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail));
+        }
+    };
     let origin = request.headers().get(header::ORIGIN)?;
     let origin = origin.to_str().unwrap_or("?");
     let is_own = origin.split_once("://").is_some_and(|(_, it)| it == host);

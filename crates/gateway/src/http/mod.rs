@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tinyclaw_domain::{Scope, StateDir};
-use tinyclaw_service::http::Peer;
+use tinyclaw_service::http::{Hosts, Peer};
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -39,7 +39,7 @@ pub(crate) struct App {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
-    pub(crate) hosts: HashSet<String>,
+    pub(crate) hosts: Hosts,
     pub(crate) origins: HashSet<String>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) vitals: Vitals,

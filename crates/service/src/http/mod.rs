@@ -7,6 +7,7 @@
 //! | `/metrics` | Prometheus' text format |
 
 mod connections;
+mod hosts;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -16,6 +17,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 pub use self::connections::{Limits, Patient, Peer, serve};
+pub use self::hosts::Hosts;
 use crate::Vitals;
 
 /// The three routes.
