@@ -17,5 +17,5 @@ pub mod text;
 mod threads;
 mod topics;
 
-pub use serve::{Options, run};
+pub use serve::{Options, run, run_over};
 pub use settings::Timing;

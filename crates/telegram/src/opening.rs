@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use teloxide::payloads::GetMe;
 use tinyclaw_disk::Lock;
 use tinyclaw_ledger::StateDir;
-use tinyclaw_queue::{Options as QueueOptions, Queue};
+use tinyclaw_queue::{Options as QueueOptions, Queue, Where};
 use tinyclaw_service::settings::{Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals};
 
@@ -38,6 +38,7 @@ pub(crate) struct Opened {
 
 /// Opens everything. `None` when the shutdown came first.
 pub(crate) async fn open(
+    place: &Where,
     state: &StateDir,
     store: Store<(Office, Telegram)>,
     limits: Limits,
@@ -55,7 +56,7 @@ pub(crate) async fn open(
     let Some(lock) = lock(state, bot_id, vitals, shutdown).await? else { return Ok(None) };
     let client = Client::new(&store.current().1.api_url, token)?;
     let Some(username) = who_are_we(&client, vitals, shutdown).await else { return Ok(None) };
-    let Some(queue) = queue(state, &store, vitals, shutdown).await else { return Ok(None) };
+    let Some(queue) = queue(place, &store, vitals, shutdown).await else { return Ok(None) };
     let limit = RateLimit::kept(limits, state.telegram_pace());
     let opened =
         when_opened("book", vitals, shutdown, || Ok(AddressBook::open(&state.telegram())?)).await;
@@ -131,7 +132,7 @@ async fn lock(
 /// The queue; waits, unready, until it can be opened. What keeps it closed (a mount, a full disk) is mended outside, and a
 /// service that ended would be started over and over meanwhile.
 async fn queue(
-    state: &StateDir,
+    place: &Where,
     settings: &Store<(Office, Telegram)>,
     vitals: &Vitals,
     shutdown: &Shutdown,
@@ -139,7 +140,7 @@ async fn queue(
     when_opened("queue", vitals, shutdown, || {
         let allow_network_disk = settings.current().0.allow_network_disk;
         let options = QueueOptions { allow_network_disk, ..QueueOptions::default() };
-        Queue::open(state.root(), options).context("cannot open the queue")
+        Queue::open(place.clone(), options).context("cannot open the queue")
     })
     .await
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tinyclaw_ledger::{Progresses, StateDir, health};
-use tinyclaw_queue::Queue;
+use tinyclaw_queue::{Queue, Where};
 use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, http, logs};
 use tokio::net::TcpListener;
@@ -63,6 +63,19 @@ pub async fn run(
     vitals: Vitals,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let queue = Where::from(state.root());
+    run_over(queue, state, environment, options, vitals, shutdown).await
+}
+
+/// The same over a queue that lies elsewhere.
+pub async fn run_over(
+    queue: Where,
+    state: StateDir,
+    environment: Environment,
+    options: Options,
+    vitals: Vitals,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     tinyclaw_ledger::create_folders(&state)
         .with_context(|| format!("cannot make {}", state.root().display()))?;
     let telling = tokio::spawn(tell(state.clone(), vitals.clone(), shutdown.clone()));
@@ -75,7 +88,7 @@ pub async fn run(
             answer_for_health(address, &vitals, &shutdown).await;
         }
         if let Some((opened, _lock)) =
-            open(&state, store, options.limits, &vitals, &shutdown).await?
+            open(&queue, &state, store, options.limits, &vitals, &shutdown).await?
         {
             Service::new(opened, state, options.timing, vitals, shutdown).serve().await?;
         }

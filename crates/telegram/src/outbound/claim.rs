@@ -85,6 +85,7 @@ impl Outbox {
                 tokio::task::block_in_place(|| delivery.lease.put_back_for(wait))
             }
             Err(Stop::Lost) => {
+                self.deliverer.vitals.count("takenOverTotal", 1);
                 tracing::warn!(%key, "the answer to {key} was taken over; it is sent from there");
                 Ok(())
             }

@@ -26,4 +26,5 @@ mod sounds;
 mod stop_turn;
 mod stop_waiting;
 mod strangers;
+mod taken_over;
 mod text;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tinyclaw_domain::{Key, Message, Model, Progress, Reply, ThreadId, TurnState};
 use tinyclaw_ledger::{Progresses, StateDir};
-use tinyclaw_queue::{Lease, Options as QueueOptions, Place, Queue, Side, Which};
+use tinyclaw_queue::{Lease, Memory, Options as QueueOptions, Place, Queue, Side, Where, Which};
 use tinyclaw_service::settings::Environment;
 use tinyclaw_service::{Shutdown, Snapshot, Vitals, now_ms};
 use tinyclaw_telegram::bot::rate_limit::Limits as Budget;
@@ -33,6 +33,8 @@ pub(crate) struct Office {
     pub(crate) plug: Plug,
     pub(crate) environment: Environment,
     pub(crate) options: Options,
+    /// What the queue stands on.
+    place: Where,
     running: Mutex<Option<Running>>,
     _dir: TempDir,
 }
@@ -98,8 +100,23 @@ impl Office {
     }
 
     pub(crate) async fn open_with(limits: Limits, options: Options, users: &str) -> Office {
+        Office::open_over(None, limits, options, users).await
+    }
+
+    /// An office whose queue does what folders never do.
+    pub(crate) async fn over(memory: &Memory) -> Office {
+        Office::open_over(Some(memory.clone().into()), Limits::none(), quick(), "101,102").await
+    }
+
+    async fn open_over(
+        place: Option<Where>,
+        limits: Limits,
+        options: Options,
+        users: &str,
+    ) -> Office {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join(".tinyclaw"));
+        let place = place.unwrap_or_else(|| state.root().into());
         tinyclaw_ledger::create_folders(&state).unwrap();
         let fake = FakeTelegram::start_with(telegram::Options {
             limits,
@@ -108,7 +125,7 @@ impl Office {
         });
         let fake = fake.await.unwrap();
         let plug = fake.plug().await.unwrap();
-        let queue = Queue::open(state.root(), QueueOptions::default()).unwrap();
+        let queue = Queue::open(place.clone(), QueueOptions::default()).unwrap();
         let environment = [
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_CHAT_ID", FORUM.to_string()),
@@ -126,6 +143,7 @@ impl Office {
             plug,
             environment,
             options,
+            place,
             running: Mutex::default(),
             _dir: dir,
         };
@@ -135,7 +153,8 @@ impl Office {
 
     pub(crate) fn start(&self) {
         let shutdown = Shutdown::default();
-        let service = tinyclaw_telegram::run(
+        let service = tinyclaw_telegram::run_over(
+            self.place.clone(),
             self.state.clone(),
             self.environment.clone(),
             self.options,
