@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use tinyclaw_disk::follow::Position;
-use tinyclaw_domain::{Key, Model, ThreadId, Tier};
+use tinyclaw_domain::{Key, Model, StateDir, ThreadId, Tier};
 use tokio::sync::Semaphore;
 
 use crate::answer::{ANSWER_BYTES_MAX, Refused};
@@ -54,6 +54,7 @@ pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
         .route("/api/live", get(live))
         .route("/api/logs/{log}", get(log_stream))
         .route("/api/prompts/lengths", get(lengths))
+        .route("/api/routing/costs", get(costs))
         .route("/api/story/{key}", get(tell_story))
         .route("/api/waiting/{place}", get(waiting))
         .route("/api/{log}/feed", get(log_stream))
@@ -89,6 +90,16 @@ async fn status(State(it): Asked, Query(query): Query<StatusQuery>) -> Result<Re
     // Without a word on the asker's day it is the last 24 hours that count.
     let midnight = query.midnight.map_or(0, |it| it / 1000);
     blocking(move || json(&*it.status(midnight))).await
+}
+
+async fn costs(State(it): Asked, Query(query): Query<StatusQuery>) -> Result<Response, Refused> {
+    let midnight = query.midnight.ok_or_else(|| bad("midnight must say when today began"))?;
+    let dashboard = Arc::clone(&it);
+    let told = move || {
+        let told = dashboard.spending.told(&StateDir::new(&dashboard.state), midnight);
+        told.map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    };
+    it.answers.make(told).await
 }
 
 async fn threads(State(it): Asked) -> Result<Response, Refused> {

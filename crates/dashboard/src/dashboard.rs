@@ -13,6 +13,7 @@ use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::watch;
 
 use crate::answer::Answers;
+use crate::costs::Spending;
 use crate::host::Host;
 use crate::index::Filter;
 use crate::log::Log;
@@ -42,6 +43,8 @@ pub(crate) struct Dashboard {
     pub(crate) state: PathBuf,
     /// The places for large answers.
     pub(crate) answers: Answers,
+    /// What the models cost.
+    pub(crate) spending: Spending,
     vitals: Vitals,
     boot: String,
     started_at: u64,
@@ -69,6 +72,7 @@ impl Dashboard {
             status: Mutex::default(),
             state: state.to_owned(),
             answers: Answers::default(),
+            spending: Spending::default(),
             vitals,
         })
     }

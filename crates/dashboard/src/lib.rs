@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod api;
 mod config;
+mod costs;
 mod dashboard;
 mod feed;
 mod fetch;

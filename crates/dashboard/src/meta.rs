@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tinyclaw_domain::{Model, StateDir, ThreadId, Tier};
 
@@ -166,6 +167,8 @@ struct Fields<'a> {
     tier: Option<Cow<'a, str>>,
     cost_usd: Option<f64>,
     upgraded: Option<bool>,
+    /// Of a turn that was raised: a second decision, and not the first one again.
+    evidence: Option<IgnoredAny>,
     new_session: Option<bool>,
     history_injected: Option<bool>,
     prompt_length: Option<u64>,
@@ -214,7 +217,8 @@ impl Reader {
             marks |= FAULT;
         }
         if let Some(key) = &fields.key {
-            let seen = fingerprint(key, fields.attempt.unwrap_or(1), is_out);
+            let is_second = is_out || fields.evidence.is_some();
+            let seen = fingerprint(key, fields.attempt.unwrap_or(1), is_second);
             let slot = &mut self.recent[(seen % 1024) as usize];
             if *slot == seen {
                 marks |= REPEATED;
@@ -283,6 +287,10 @@ mod tests {
         assert_eq!(marks(r#"{"key":"tg-1","attempt":1,"direction":"out"}"#), 0);
         assert_eq!(marks(r#"{"key":"tg-1","attempt":2,"direction":"in"}"#), 0);
         assert_eq!(marks(line), REPEATED);
+        let raised = r#"{"key":"tg-2","attempt":1,"evidence":"tools failed twice"}"#;
+        assert_eq!(marks(r#"{"key":"tg-2","attempt":1}"#), 0);
+        assert_eq!(marks(raised), 0, "a turn that is raised is decided on twice");
+        assert_eq!(marks(raised), REPEATED);
     }
 
     #[test]

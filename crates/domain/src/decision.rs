@@ -49,6 +49,9 @@ pub struct Decision {
     /// What staying with a warm model would cost, when there was one to stay with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stay: Option<Stay>,
+    /// What showed, while the turn ran, that the model it was begun with is too small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// Length of what was read, in estimated tokens.
     pub estimated_tokens: u64,
     /// Whether the text was too long to be read whole and was read in windows.
@@ -237,4 +240,6 @@ pub enum Cause {
     UserHint,
     /// A heartbeat: it skips the router.
     Heartbeat,
+    /// The turn had begun with a smaller model, and its tools showed that this is not enough; `evidence` says how.
+    Raised,
 }

@@ -64,6 +64,11 @@ async function look(width, height, size, scheme) {
     await page.waitForSelector('.what input');
     check(await page.locator('.what label').evaluateAll(list => list.every(it => it.scrollWidth <= it.clientWidth)), `what if ${scheme}: a name runs under its slider`);
     if (pictures) await page.screenshot({ path: join(pictures, `whatif-${size}-${scheme}.png`) });
+    await page.goto(home + '#/routing?costs=1');
+    await page.waitForSelector('.side .chart rect');
+    check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `costs ${scheme}: wider than the window`);
+    check(await page.locator('.side td').evaluateAll(list => list.every(it => it.getBoundingClientRect().right <= innerWidth)), `costs ${scheme}: a sum is cut off`);
+    if (pictures) await page.screenshot({ path: join(pictures, `costs-${size}-${scheme}.png`) });
     await page.goto(home + '#/feed?direction=out');
     await page.locator('.feed .r.out').nth(-3).click();
     await page.waitForSelector('.side .fall');
@@ -334,6 +339,20 @@ for (let at = 0; at < 60; at++) await page.keyboard.press('ArrowLeft');
 await changes('another weight changes nothing');
 await accessible(page, 'what if');
 if (pictures) await page.screenshot({ path: join(pictures, 'whatif-wide-dark.png') });
+
+// What the models cost.
+await page.goto(home + '#/routing?costs=1');
+await page.waitForSelector('.side .chart rect');
+const told = await page.locator('.side table').innerText();
+for (const word of ['today', '7 days', '30 days', 'Claude charged', 'always haiku', 'always opus', 'decided again', 'turns that lost'])
+  check(told.includes(word), `costs do not say ${word}`);
+check(await page.locator('.side .chart').count() === 2, 'there are no charts by model and by desk');
+check(await page.locator('.side .chart rect').evaluateAll(list => list.every(it => it.getBoundingClientRect().height > 0)), 'a bar has no height');
+await accessible(page, 'costs');
+if (pictures) await page.screenshot({ path: join(pictures, 'costs-wide-dark.png') });
+await page.locator('.bar button', { hasText: 'what if' }).click();
+await page.waitForSelector('.what input');
+check(await page.locator('.bar button', { hasText: 'costs' }).getAttribute('aria-pressed') === 'false', 'costs stay pressed');
 
 // The keys lead everywhere, and the choice of colours is kept.
 await page.evaluate(() => document.activeElement.blur());

@@ -42,6 +42,25 @@ fn everything_the_seed_asks_for_is_answered() {
 }
 
 #[test]
+fn costs_add_up_what_the_logs_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = tinyclaw_service::now_ms();
+    Demo::new(dir.path()).fill(now, 40);
+    let server = Running::start(dir.path()).indexed();
+    let it = server.get(&format!("/api/routing/costs?midnight={}", now - 3_600_000)).json();
+    let page = server.get("/api/messages/recent?direction=out&n=1000").json();
+    let rows = page["rows"].as_array().unwrap();
+    let paid: f64 = rows.iter().filter_map(|it| it["line"]["costUsd"].as_f64()).sum();
+    let told = it["all"]["paidUsd"].as_f64().unwrap();
+    assert!(paid > 0.0 && (told - paid).abs() < 1e-6, "{told} is not {paid}");
+    let days = it["days"].as_array().unwrap();
+    let models = days.iter().flat_map(|it| it["models"].as_object().unwrap().values());
+    let by_model: f64 = models.filter_map(serde_json::Value::as_f64).sum();
+    assert!((by_model - paid).abs() < 1e-6, "{by_model} is not {paid}");
+    assert_eq!(server.get("/api/routing/costs").status, 400);
+}
+
+#[test]
 fn a_thread_is_paged_through_from_end_to_end() {
     let (_dir, server) = office();
     let page = |path: &str| server.get(path).json();

@@ -22,7 +22,7 @@ fn volume(dir: &Path) -> BTreeMap<String, (Vec<u8>, std::time::SystemTime)> {
     files
 }
 
-const ASKED: [&str; 12] = [
+const ASKED: [&str; 13] = [
     "/",
     "/api/status",
     "/api/threads",
@@ -30,6 +30,7 @@ const ASKED: [&str; 12] = [
     "/api/messages/recent?n=1000",
     "/api/messages/search?q=lane",
     "/api/routing/recent",
+    "/api/routing/costs?midnight=1771200000000",
     "/api/prompts/recent",
     "/api/prompts/lengths",
     "/api/metrics",

@@ -98,6 +98,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/bot/src/health.rs", "health, which services write"),
     ("crates/dashboard/src/log.rs", "logs, which processor writes; the volume is read-only"),
     ("crates/dashboard/src/access.rs", "keys that the operator names"),
+    ("crates/dashboard/src/costs.rs", "`router.toml`, which the operator writes"),
     ("crates/gateway/src/access/", "tokens and keys, which the operator names"),
     ("crates/service/src/settings/", "settings and secrets, which the operator names"),
     ("crates/processor/src/work/routing.rs", "`router.toml`, which the operator writes"),

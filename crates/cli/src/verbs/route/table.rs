@@ -85,6 +85,7 @@ fn why(decision: &Decision) -> String {
         Cause::Pinned => "the thread is pinned to this model".to_owned(),
         Cause::UserHint => "the message asks for this model".to_owned(),
         Cause::Heartbeat => "a heartbeat skips the router".to_owned(),
+        Cause::Raised => "the turn was raised while it ran".to_owned(),
     }
 }
 

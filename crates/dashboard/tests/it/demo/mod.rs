@@ -118,6 +118,7 @@ impl<'a> Demo<'a> {
             duration_ms: Some(working),
             cost_usd: Some(cost),
             usage: Some(usage),
+            context_tokens: Some(usage.context()),
             tools: tools(working),
             ..HistoryLine::of(&message)
         };
@@ -195,6 +196,7 @@ impl<'a> Demo<'a> {
             sets_off: Vec::new(),
             warm: Vec::new(),
             stay: None,
+            evidence: None,
             probabilities,
             confidence,
             tier,
