@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Place, SessionId, ThreadId};
+use tinyclaw_domain::{Model, Place, SessionId, ThreadId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -64,6 +64,11 @@ impl Engine {
     /// An engine whose Claudes run wherever these launchers start them.
     pub fn with_launchers(config: EngineConfig, launchers: Launchers) -> Engine {
         Engine(Pool::new(config, launchers))
+    }
+
+    /// The name that Claude Code takes for a model: the settings' own, or its family's.
+    pub fn model_name(&self, model: Model) -> String {
+        self.0.config().model_name(model)
     }
 
     /// Asks Claude. Returns at once; everything that happens comes as [`TurnEvent`](crate::TurnEvent)s.

@@ -295,12 +295,18 @@ pub(crate) enum Control {
     Interrupt,
     Answer { request_id: String, answer: PermissionAnswer, note: Option<String> },
     Choose { request_id: String, answers: Map<String, Value> },
+    Model(String),
 }
 
 impl TurnControl {
     /// Stops the turn: politely, then by SIGINT, then by ending the process. The turn ends either way.
     pub fn interrupt(&self) {
         let _ = self.to.send(Control::Interrupt);
+    }
+
+    /// Another model goes on with the turn, from Claude's next request on. It is named as [`crate::Engine::model_name`] does.
+    pub fn set_model(&self, name: String) {
+        let _ = self.to.send(Control::Model(name));
     }
 
     /// Answers a permission question. An answer to a question that is no longer open is ignored.

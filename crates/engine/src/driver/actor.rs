@@ -179,11 +179,9 @@ impl Actor {
             return;
         }
         let Some(turn) = self.turn.as_mut().filter(|it| it.sent.is_none()) else { return };
-        if turn.order.model != self.model {
-            self.model = turn.order.model.clone();
-            self.requests += 1;
-            self.pen.write(&out::set_model(&format!("model-{}", self.requests), &self.model));
-        }
+        let model = turn.order.model.clone();
+        self.use_model(&model);
+        let Some(turn) = self.turn.as_mut() else { return };
         let resumed = self.setup.resumed || !self.is_first;
         let warm = !self.is_first;
         turn.tell(TurnEvent::SessionReady { resumed, warm });
@@ -194,6 +192,14 @@ impl Actor {
         // Kept for another process, in case that this one is dead already.
         turn.order.content = line["message"]["content"].take();
         turn.has_sent();
+    }
+
+    fn use_model(&mut self, model: &str) {
+        if model != self.model {
+            self.model = model.to_owned();
+            self.requests += 1;
+            self.pen.write(&out::set_model(&format!("model-{}", self.requests), model));
+        }
     }
 
     fn on_line(&mut self, line: Line) {
@@ -370,6 +376,14 @@ impl Actor {
                 let Some(ask) = turn.take_ask(&request_id) else { return };
                 self.pen.write(&out::chosen(&request_id, &ask.input, answers));
                 turn.tell(TurnEvent::AskClosed { request_id, expired: false });
+            }
+            Some(Control::Model(name)) => {
+                let Some(turn) = &mut self.turn else { return };
+                // Another process would begin with it as well.
+                turn.order.model.clone_from(&name);
+                if turn.sent.is_some() {
+                    self.use_model(&name);
+                }
             }
         }
     }

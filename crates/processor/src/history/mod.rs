@@ -68,6 +68,11 @@ impl History {
     /// Notes a message that Claude is about to be asked, and which model it gets and why.
     pub(crate) fn asked(&self, message: &Message, attempt: u32, decided: &Decided) {
         self.received(message, attempt);
+        self.decided(message, attempt, decided);
+    }
+
+    /// Notes which model a message gets, or goes on with, and why.
+    pub(crate) fn decided(&self, message: &Message, attempt: u32, decided: &Decided) {
         if let Err(err) = self.journal.routing(&lines::routing(message, attempt, decided)) {
             tracing::error!("cannot write the routing log: {err}");
         }

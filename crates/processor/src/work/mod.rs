@@ -9,6 +9,7 @@ mod ended;
 mod message;
 mod progress;
 mod prompt;
+mod raising;
 mod reply;
 mod resume;
 pub(crate) mod routing;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Ask, Decision, Message, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState,
+    Ask, Decision, Message, Model, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState,
 };
 use tinyclaw_engine::{Draft, TurnEvent};
 use tinyclaw_ledger::Progresses;
@@ -52,6 +52,8 @@ pub(crate) struct LiveProgress<'a> {
     pub(crate) due: Instant,
     /// The last HTTP status that made the API be asked again.
     pub(crate) status: Option<u16>,
+    /// Told for the rest of the turn: that another model goes on with it, and why.
+    raised: Option<String>,
 }
 
 impl<'a> LiveProgress<'a> {
@@ -68,7 +70,16 @@ impl<'a> LiveProgress<'a> {
             is_dirty: false,
             due: Instant::now(),
             status: None,
+            raised: None,
         }
+    }
+
+    /// Another model goes on with the turn.
+    pub(crate) fn raise(&mut self, model: Model, why: String) {
+        self.progress.model = Some(model);
+        self.progress.trouble = Some(why.clone());
+        self.raised = Some(why);
+        self.write();
     }
 
     /// The tools used so far, to be kept.
@@ -126,7 +137,7 @@ impl<'a> LiveProgress<'a> {
             _ => {}
         }
         if matches!(event, TurnEvent::TextDelta(_) | TurnEvent::ToolStarted { .. }) {
-            self.progress.trouble = None;
+            self.progress.trouble.clone_from(&self.raised);
         }
     }
 

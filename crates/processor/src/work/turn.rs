@@ -21,6 +21,7 @@ use crate::tools::outbox::Outbox;
 use crate::work::ended::Ended;
 use crate::work::progress::begun;
 use crate::work::prompt::{Circumstances, system_prompt};
+use crate::work::raising::Raising;
 use crate::work::reply;
 use crate::work::resume::{Earlier, Resumed, Round, resume, used_tools};
 use crate::work::slots::Slot;
@@ -251,7 +252,9 @@ impl Job<'_> {
             });
             let mut progress = begun(lease.message(), self.attempt, Some(&self.decided.decision));
             progress.model = Some(model);
-            let hands = Hands { lease, slot, outbox: &mut outbox, log };
+            let may_raise = worker.settings.current().engine.escalate;
+            let raising = Raising::of(&self.decided, model, self.attempt, may_raise);
+            let hands = Hands { lease, slot, outbox: &mut outbox, log, raising };
             let Some(end) = watch(worker, &self.thread, turn, progress, hands).await else {
                 return Ok(Unanswered::PutBack.into());
             };

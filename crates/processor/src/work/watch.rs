@@ -12,6 +12,7 @@ use crate::desks::capability;
 use crate::history::turn_log::TurnLog;
 use crate::tools::outbox::Outbox;
 use crate::work::progress::LiveProgress;
+use crate::work::raising::Raising;
 use crate::work::resume::note_tools;
 use crate::work::slots::Slot;
 use crate::work::turns::OpenQuestion;
@@ -23,6 +24,7 @@ pub(crate) struct Hands<'a> {
     pub(crate) slot: &'a mut Slot,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) log: &'a mut TurnLog,
+    pub(crate) raising: Raising<'a>,
 }
 
 /// Follows a turn to its end, showing how it goes. `None`: we are leaving, and the turn with us.
@@ -33,9 +35,10 @@ pub(crate) async fn watch(
     progress: Progress,
     hands: Hands<'_>,
 ) -> Option<TurnEnd> {
-    let Hands { lease, slot, outbox, log } = hands;
+    let Hands { lease, slot, outbox, log, mut raising } = hands;
     let id = lease.message().thread_id.clone();
-    worker.turns.begin(&id, turn.control());
+    let control = turn.control();
+    worker.turns.begin(&id, control.clone());
     let mut shown = LiveProgress::new(&worker.progresses, progress);
     shown.write();
     let mut renewal = tokio::time::interval(capability::RENEW_EVERY);
@@ -67,6 +70,10 @@ pub(crate) async fn watch(
         }
         shown.apply(&event);
         log.apply(&event);
+        if let Some((model, why)) = raising.raise(worker, lease.message(), &event) {
+            control.set_model(worker.engine.model_name(model));
+            shown.raise(model, why);
+        }
         match event {
             TurnEvent::ToolStarted { .. } => on_disk(|| note_tools(lease)),
             TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {

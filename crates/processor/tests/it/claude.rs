@@ -21,6 +21,10 @@ pub(crate) enum Step {
     Cost(f64),
     /// Begins a tool that never ends.
     Tool(&'static str),
+    /// A tool that fails.
+    FailingTool(&'static str),
+    /// Waits until another model is to go on.
+    OtherModel,
     /// Asks whether it may run a command, and says what came of it.
     Ask(&'static str),
     /// Puts questions to a person, and says what they answered.
@@ -215,16 +219,21 @@ impl Process {
             if line["type"] != "control_request" {
                 return Ok(line);
             }
-            let request = &line["request"];
-            if let Some(model) = request["model"].as_str() {
-                self.model = model.to_owned();
-            }
-            let response =
-                json!({ "subtype": "success", "request_id": line["request_id"], "response": {} });
-            self.say(json!({ "type": "control_response", "response": response })).await;
-            if request["subtype"] == "interrupt" {
-                return Err(Stop::Interrupted);
-            }
+            self.obey(&line).await?;
+        }
+    }
+
+    async fn obey(&mut self, line: &Value) -> Result<(), Stop> {
+        let request = &line["request"];
+        if let Some(model) = request["model"].as_str() {
+            self.model = model.to_owned();
+        }
+        let response =
+            json!({ "subtype": "success", "request_id": line["request_id"], "response": {} });
+        self.say(json!({ "type": "control_response", "response": response })).await;
+        match request["subtype"] == "interrupt" {
+            true => Err(Stop::Interrupted),
+            false => Ok(()),
         }
     }
 
@@ -295,6 +304,21 @@ impl Process {
             Step::Cost(dollars) => result["total_cost_usd"] = json!(dollars),
             Step::Tool(name) => {
                 self.begin_tool(name, json!({ "command": "x" })).await;
+            }
+            Step::FailingTool(name) => {
+                let id = self.begin_tool(name, json!({ "command": "x" })).await;
+                self.say(json!({ "type": "user", "parent_tool_use_id": null, "message": {
+                    "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id,
+                        "content": "no such thing", "is_error": true }] } }))
+                    .await;
+            }
+            Step::OtherModel => {
+                let before = self.model.clone();
+                while self.model == before {
+                    let line = self.heard.next_line().await.ok().flatten().ok_or(Stop::Gone)?;
+                    let line = serde_json::from_str(&line).unwrap();
+                    self.obey(&line).await?;
+                }
             }
             Step::Ask(command) => {
                 let input = json!({ "command": command });
@@ -380,10 +404,11 @@ impl Process {
         self.assistant(json!({ "type": "text", "text": text })).await;
     }
 
-    async fn begin_tool(&mut self, name: &str, input: Value) {
+    async fn begin_tool(&mut self, name: &str, input: Value) -> String {
         self.requests += 1;
         let id = format!("toolu_{}", self.requests);
         self.assistant(json!({ "type": "tool_use", "id": id, "name": name, "input": input })).await;
+        id
     }
 
     async fn assistant(&mut self, block: Value) {

@@ -8,5 +8,6 @@ mod failures;
 mod flow;
 mod office;
 mod pauses;
+mod raising;
 mod schedule;
 mod taken_over;

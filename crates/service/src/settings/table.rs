@@ -196,6 +196,9 @@ settings! {
         setting_sources: Vec<SettingSource> as List<OneOf<SettingSource>> = "engine.settingSources", [], [], "";
         /// How hard Claude thinks before it answers.
         effort: Effort as OneOf<Effort> = "engine.effort", [], [], "high";
+        /// Whether a turn that was begun with a smaller model goes on with the next stronger one when its tools show that it needs
+        /// that: they fail twice, edit the same place a third time, or a red test is red again.
+        escalate: bool as Flag = "engine.escalate", [], [], "true";
         /// A conversation of so many tokens is summed up, as each turn pays for all of it.
         compact_window: u64 as Whole<100_000, 1_000_000> = "engine.compactWindow", [], [], "200000";
         /// Whether the kernel confines Claude to its thread's folder, that thread's home and tmp.

@@ -1,0 +1,70 @@
+//! Raises a running turn to a stronger model, once, when its tools show that it needs one. What they show is judged by
+//! `policy/escalation.rs`; here it is logged and put into words.
+
+use tinyclaw_domain::{Cause, Decision, Message, Model};
+use tinyclaw_engine::TurnEvent;
+use tinyclaw_service::now_ms;
+
+use crate::history::Decided;
+use crate::policy::escalation::{Evidence, Reason, raised_tier};
+use crate::work::worker::Worker;
+
+/// A turn that may be raised.
+pub(crate) struct Raising<'a> {
+    decided: &'a Decided,
+    attempt: u32,
+    evidence: Option<Evidence>,
+}
+
+impl<'a> Raising<'a> {
+    /// The turn of a message about which this was decided. It is raised if it may be, and has the model that was decided on.
+    pub(crate) fn of(
+        decided: &'a Decided,
+        model: Model,
+        attempt: u32,
+        may_raise: bool,
+    ) -> Raising<'a> {
+        let is_low =
+            model == decided.decision.effective_model && raised_tier(&decided.decision).is_some();
+        Raising { decided, attempt, evidence: (may_raise && is_low).then(Evidence::default) }
+    }
+
+    /// Which model goes on with the turn after this event, and why, in words for people. It is logged.
+    pub(crate) fn raise(
+        &mut self,
+        worker: &Worker,
+        message: &Message,
+        event: &TurnEvent,
+    ) -> Option<(Model, String)> {
+        let evidence = self.evidence.as_mut()?;
+        let reason: Reason = match event {
+            TurnEvent::ToolStarted { id, name, input, nested } => {
+                evidence.started(id, name, input, *nested)
+            }
+            TurnEvent::ToolFinished { id, failed, .. } => evidence.finished(id, *failed),
+            _ => None,
+        }?;
+        self.evidence = None;
+        let before = &self.decided.decision;
+        let tier = raised_tier(before)?;
+        let decision = Decision {
+            tier,
+            model: tier.model(),
+            effective_model: tier.model(),
+            cause: Cause::Raised,
+            upgraded: true,
+            stay: None,
+            evidence: Some(reason.to_string()),
+            ..before.clone()
+        };
+        let model = decision.effective_model;
+        let why = format!("{} was not enough ({reason}): {model} goes on.", before.effective_model);
+        tracing::info!(
+            thread.id = %message.thread_id, key = %message.key, model = %model,
+            "the turn of thread {} is raised to {model}: {reason}", message.thread_id
+        );
+        let raised = Decided { decision, at: now_ms(), took: self.decided.took };
+        worker.history.decided(message, self.attempt, &raised);
+        Some((model, why))
+    }
+}
