@@ -23,6 +23,8 @@ use super::folders::{self, Relation};
 use super::promises::{Promise, missing_promises};
 use crate::config::Landlock;
 
+/// Files, devices, signals and abstract sockets: what [`Promise`] is about, all of it.
+const PROMISED: ABI = ABI::V6;
 /// The newest rights that this code knows what to do with; a kernel that knows fewer leaves the rest out.
 const KNOWN: ABI = ABI::V9;
 
@@ -162,10 +164,17 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
     }
     let all: BitFlags<AccessFs> = AccessFs::from_all(KNOWN);
     let read = AccessFs::from_read(KNOWN);
+    // What is promised is either taken whole or an error; what a newer kernel can do besides is welcome.
+    let promised = match missing.is_empty() {
+        true => CompatLevel::HardRequirement,
+        false => CompatLevel::BestEffort,
+    };
     let mut rules = Ruleset::default()
+        .set_compatibility(promised)
+        .handle_access(AccessFs::from_all(PROMISED))?
+        .scope(Scope::from_all(PROMISED))?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)?
-        .scope(Scope::from_all(ABI::V6))?
         .create()?;
     let mut grant = |given: &OwnedFd, rights: BitFlags<AccessFs>| -> Result<(), ConfineError> {
         for part in around(given, &grants.state).map_err(ConfineError::Look)? {
@@ -201,6 +210,7 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
     }
     match rules.restrict_self()?.ruleset {
         RulesetStatus::NotEnforced => Err(ConfineError::NotTaken),
+        // Partially: without what is named as missing, or without what nobody promised.
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(missing),
     }
 }
