@@ -110,6 +110,15 @@ fn some_crates_stay_without_some_dependencies() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What runs with root's rights can be read as a whole: calls of the kernel, and nothing else of anybody's.
+#[test]
+fn the_warden_brings_nothing_along() {
+    let packages = packages();
+    let imports = packages["warden"].imports.iter().filter(|(_, kind)| kind != "dev");
+    let names: Vec<&str> = imports.map(|(import, _)| import.as_str()).collect();
+    assert_eq!(names, ["nix", "rustix", "thiserror"]);
+}
+
 #[test]
 fn every_crate_introduces_itself_and_inherits_the_rules() {
     let mut wrong = Vec::new();

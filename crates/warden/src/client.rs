@@ -1,0 +1,210 @@
+//! The office's end: asks the warden, and waits for its word.
+//!
+//! Many threads may ask at once; a tag says which answer is whose. When the warden is gone every question fails, also
+//! those that wait.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
+    SocketType, recv, recvmsg, send, shutdown, socketpair,
+};
+
+use crate::request::{Answer, Desk, LENGTH, Outcome, Request, Wish};
+
+/// The variable that says under which number the office has its end of the socket pair.
+pub const VARIABLE: &str = "TINYCLAW_WARDEN";
+
+/// A wish was not fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There is no warden at the other end any more.
+    #[error("the warden is gone")]
+    Gone,
+    /// It could not be asked.
+    #[error("cannot ask the warden")]
+    Ask(#[source] io::Error),
+    /// It does something to this desk already.
+    #[error("the warden is still at work on desk {0}")]
+    Busy(Desk),
+    /// It would not do that.
+    #[error("the warden refused what it was asked for desk {0}")]
+    Refused(Desk),
+    /// Processes were killed again and again, and some are still there.
+    #[error("processes of desk {0} cannot be ended")]
+    StillThere(Desk),
+    /// It tried.
+    #[error("the warden could not do what it was asked for desk {desk}")]
+    Failed {
+        /// The desk.
+        desk: Desk,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A way to the warden. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    socket: Arc<OwnedFd>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last_tag: u32,
+    /// `None`: the warden is gone.
+    askers: Option<HashMap<u32, Sender<Outcome>>>,
+}
+
+impl Client {
+    /// A client over the office's end of the socket pair.
+    pub fn over(socket: OwnedFd) -> io::Result<Client> {
+        let socket = Arc::new(socket);
+        let waiting = Waiting { last_tag: 0, askers: Some(HashMap::new()) };
+        let waiting = Arc::new(Mutex::new(waiting));
+        let (from, askers) = (socket.clone(), waiting.clone());
+        std::thread::Builder::new()
+            .name("warden".to_owned())
+            .spawn(move || hear(&from, &askers))?;
+        Ok(Client(Arc::new(Inner { socket, waiting })))
+    }
+
+    /// Starts a hub as the desk's user, with this stream socket for its stdin and stdout. The desk's folder has to be there.
+    pub fn start_hub(&self, desk: Desk, stream: BorrowedFd<'_>) -> Result<(), AskError> {
+        self.ask(Wish::StartHub, desk, &[stream.as_raw_fd()])
+    }
+
+    /// Ends every process of the desk; returns when none is left.
+    pub fn end(&self, desk: Desk) -> Result<(), AskError> {
+        self.ask(Wish::End, desk, &[])
+    }
+
+    /// Makes the desk's folder, if it is not there.
+    pub fn make(&self, desk: Desk) -> Result<(), AskError> {
+        self.ask(Wish::Make, desk, &[])
+    }
+
+    /// Ends every process of the desk, and removes its folder with all that is in it.
+    pub fn remove(&self, desk: Desk) -> Result<(), AskError> {
+        self.ask(Wish::Remove, desk, &[])
+    }
+
+    fn ask(&self, wish: Wish, desk: Desk, with: &[RawFd]) -> Result<(), AskError> {
+        let (to, answer) = channel();
+        let tag = {
+            let mut waiting = lock(&self.0.waiting);
+            // Never 0, which is nobody's.
+            let tag = waiting.last_tag.checked_add(1).unwrap_or(1);
+            waiting.last_tag = tag;
+            waiting.askers.as_mut().ok_or(AskError::Gone)?.insert(tag, to);
+            tag
+        };
+        let bytes = Request { wish, desk, tag }.to_bytes();
+        let rights = [ControlMessage::ScmRights(with)];
+        let rights = if with.is_empty() { &rights[..0] } else { &rights[..] };
+        let sent = sendmsg::<()>(
+            self.0.socket.as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            rights,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        );
+        if let Err(err) = sent {
+            if let Some(askers) = &mut lock(&self.0.waiting).askers {
+                askers.remove(&tag);
+            }
+            return Err(AskError::Ask(err.into()));
+        }
+        match answer.recv().map_err(|_| AskError::Gone)? {
+            Outcome::Done => Ok(()),
+            Outcome::NoRequest | Outcome::WrongDescriptors => Err(AskError::Refused(desk)),
+            Outcome::Busy => Err(AskError::Busy(desk)),
+            Outcome::StillThere => Err(AskError::StillThere(desk)),
+            Outcome::Failed(errno) => {
+                let source = io::Error::from_raw_os_error(errno);
+                Err(AskError::Failed { desk, source })
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The thread that listens ends with this.
+        let _ = shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+}
+
+/// Passes answers on, until the warden is gone.
+fn hear(socket: &OwnedFd, waiting: &Mutex<Waiting>) {
+    let mut bytes = [0; LENGTH + 1];
+    loop {
+        let length = match recv(socket, &mut bytes, RecvFlags::empty()) {
+            Ok((_, 0)) => break,
+            Ok((_, length)) => length,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => break,
+        };
+        let Ok(answer) = Answer::parse(bytes.get(..length).unwrap_or_default()) else { continue };
+        let asker = lock(waiting).askers.as_mut().and_then(|it| it.remove(&answer.tag));
+        if let Some(asker) = asker {
+            // Whoever asked may have gone.
+            let _ = asker.send(answer.outcome);
+        }
+    }
+    // With their senders gone those who wait hear that nobody answers.
+    lock(waiting).askers = None;
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a descriptor that was inherited under this number, so that it is closed on exec from now on and whoever this
+/// process starts does not have it.
+///
+/// The number is sent to ourselves: what arrives is a descriptor that the type system knows, and the number is closed.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let (to, from) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let rights = [ControlMessage::ScmRights(&[number])];
+    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"1")], &rights, MsgFlags::empty(), None)?;
+    let (_, mut descriptors) = receive(from.as_fd(), &mut [0; 1], RecvFlags::empty())?;
+    nix::unistd::close(number)?;
+    descriptors.pop().ok_or_else(|| io::Error::other("the kernel passed no descriptor on"))
+}
+
+/// One message with the descriptors that came along, all of them closed on exec. More than fit are closed by the kernel.
+pub(crate) fn receive(
+    from: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut iov = [IoSliceMut::new(bytes)];
+    let got = recvmsg(from, &mut iov, &mut control, flags | RecvFlags::CMSG_CLOEXEC)?;
+    let rights = control.drain().filter_map(|it| match it {
+        RecvAncillaryMessage::ScmRights(all) => Some(all),
+        _ => None,
+    });
+    Ok((got.bytes, rights.flatten().collect()))
+}
+
+/// One belongs to a request at most; so it is noticed when there are more.
+const DESCRIPTORS_MAX: usize = 4;
+
+/// Sends an answer. Does not wait for whoever does not listen.
+pub(crate) fn reply(to: BorrowedFd<'_>, answer: Answer) -> rustix::io::Result<()> {
+    send(to, &answer.to_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+}

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod folders;
+mod request;
+mod rights;
+mod seats;
+mod serve;
+
+pub use client::{AskError, Client, VARIABLE, inherited};
+pub use request::{Answer, BadRequest, Desk, LENGTH, NotADesk, Outcome, Request, Wish};
+pub use seats::seat;
+pub use serve::{Office, run};

@@ -1,0 +1,160 @@
+//! What the warden starts: itself again, which gives up root's rights before it does anything.
+//!
+//! `office` turns into the office's program, `hub` into the hub of a desk, `end` and `remove` do their work and leave. None
+//! of them reads a byte that an office or a desk wrote while it still has a right of root's.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+use crate::folders;
+use crate::request::Desk;
+use crate::rights::{become_desk, become_hand, become_office};
+
+/// Exit code: processes of the desk are still there.
+pub(crate) const EXIT_STILL_THERE: i32 = 75;
+/// Exit code: a step failed.
+const EXIT_FAILED: i32 = 71;
+
+/// How long processes that were killed may take to be gone: they may wait for a slow disk.
+const LEAVE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(5);
+
+/// The `main` of what the warden starts; `None`: the words are none of these.
+pub fn seat(mut words: impl Iterator<Item = OsString>) -> Option<i32> {
+    let word = words.next()?;
+    let words: Vec<OsString> = words.collect();
+    // The warden takes its signals from a descriptor; whoever it starts has them as anybody has.
+    let _ = SigSet::empty().thread_set_mask();
+    let done = match (word.to_str()?, &words[..]) {
+        ("office", [user, program, args @ ..]) => {
+            number(user).and_then(become_office).and_then(|()| become_program(program, args))
+        }
+        ("hub", [desk, folder, program]) => start_hub(desk, Path::new(folder), program),
+        ("end", [desk]) => return Some(finish(the_desk(desk).and_then(end))),
+        ("remove", [desk, folder]) => {
+            return Some(finish(the_desk(desk).and_then(|it| remove(it, Path::new(folder)))));
+        }
+        _ => return None,
+    };
+    Some(finish(done.map(|()| true)))
+}
+
+/// `false`: somebody is still there.
+fn finish(done: io::Result<bool>) -> i32 {
+    match done {
+        Ok(true) => 0,
+        Ok(false) => EXIT_STILL_THERE,
+        Err(err) => {
+            let _ = writeln!(io::stderr(), "tinyclaw-warden: {err}");
+            EXIT_FAILED
+        }
+    }
+}
+
+fn number(word: &OsString) -> io::Result<u32> {
+    let number = word.to_str().and_then(|it| it.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("{word:?} is no number")))
+}
+
+fn the_desk(word: &OsString) -> io::Result<Desk> {
+    Desk::try_from(number(word)?).map_err(io::Error::other)
+}
+
+fn become_program(program: &OsString, args: &[OsString]) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the warden turns into what it starts")]
+    Err(Command::new(program).args(args).exec())
+}
+
+fn start_hub(desk: &OsString, folder: &Path, program: &OsString) -> io::Result<()> {
+    become_desk(the_desk(desk)?)?;
+    folders::furnish(folder)?;
+    // What is said on it reaches the office's log; nothing of a desk does.
+    let complaints = io::stderr().as_fd().try_clone_to_owned()?;
+    #[expect(clippy::disallowed_methods, reason = "the warden turns into a hub")]
+    let mut hub = Command::new(program);
+    hub.args(["hub", "--told", "--state"]).arg(folder.join("run")).stderr(Stdio::null());
+    let err = hub.exec();
+    let _ = writeln!(File::from(complaints), "tinyclaw-warden: cannot start a hub: {err}");
+    Err(err)
+}
+
+fn end(desk: Desk) -> io::Result<bool> {
+    become_hand(desk)?;
+    end_all(desk)
+}
+
+fn remove(desk: Desk, folder: &Path) -> io::Result<bool> {
+    become_hand(desk)?;
+    if !end_all(desk)? {
+        return Ok(false);
+    }
+    folders::clear(folder)?;
+    Ok(true)
+}
+
+/// Kills everything that the kernel lets this user kill, in one step in which nobody can fork, until nobody is left.
+fn end_all(desk: Desk) -> io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        // It says nothing about whom it reached.
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        if !is_somebody_left(desk)? {
+            return Ok(true);
+        }
+        if begun.elapsed() > LEAVE {
+            return Ok(false);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Whether a process of the desk's user runs, but for this one. Those that ended and were not collected do not count.
+fn is_somebody_left(desk: Desk) -> io::Result<bool> {
+    let own = std::process::id().to_string();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().filter(|it| it.bytes().all(|it| it.is_ascii_digit())) else {
+            continue;
+        };
+        // Gone meanwhile is gone.
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        if pid != own && is_of(&status, desk) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_of(status: &str, desk: Desk) -> bool {
+    let field = |name: &str| status.lines().find_map(|it| it.strip_prefix(name));
+    let is_dead = field("State:").is_some_and(|it| it.trim_start().starts_with(['Z', 'X']));
+    let user = desk.user().to_string();
+    !is_dead && field("Uid:").is_some_and(|it| it.split_whitespace().any(|it| it == user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_the_desks_by_any_of_its_users_while_it_runs() {
+        let desk = Desk::try_from(7).unwrap();
+        let status =
+            |state: &str, users: &str| format!("Name:\tsh\nState:\t{state}\nUid:\t{users}\n");
+        assert!(is_of(&status("S (sleeping)", "20007\t20007\t20007\t20007"), desk));
+        assert!(is_of(&status("R (running)", "1\t1\t20007\t1"), desk));
+        assert!(!is_of(&status("Z (zombie)", "20007\t20007\t20007\t20007"), desk));
+        assert!(!is_of(&status("S (sleeping)", "20008\t20008\t20008\t20008"), desk));
+        // A name that its process chose itself.
+        assert!(!is_of("Name:\tUid:\\t20007\nState:\tS\nUid:\t1\t1\t1\t1\n", desk));
+    }
+}
