@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tinyclaw_domain::frame::{
     BODY_BYTES_MAX, Call, LINK_VERSION, Refusal, RunExit, RunId, RunLine, RunToken, StartRun, Told,
     encode,
@@ -47,15 +48,27 @@ const FRAMES_AHEAD: usize = 64;
 #[derive(Debug)]
 struct Options {
     state: PathBuf,
-    program: PathBuf,
-    landlock: Landlock,
+    /// `None`: whoever connects says it first.
+    claude: Option<Claude>,
+}
+
+/// What runs are started as.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Claude {
+    pub(super) program: PathBuf,
+    pub(super) landlock: Landlock,
 }
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
-        let usage = "usage: tinyclaw-leash hub --state DIR --program FILE [--landlock auto|on|off]";
+        let usage = "usage: tinyclaw-leash hub --state DIR (--told | --program FILE [--landlock auto|on|off])";
         let (mut state, mut program, mut landlock) = (None, None, Landlock::Auto);
+        let mut is_told = false;
         while let Some(flag) = args.next() {
+            if flag == "--told" {
+                is_told = true;
+                continue;
+            }
             let bad = || format!("bad argument {flag:?}; {usage}");
             let value = args.next().ok_or_else(bad)?;
             match flag.to_str() {
@@ -67,8 +80,9 @@ impl Options {
                 _ => return Err(bad()),
             }
         }
-        match (state, program) {
-            (Some(state), Some(program)) => Ok(Options { state, program, landlock }),
+        let claude = program.map(|program| Claude { program, landlock });
+        match state {
+            Some(state) if is_told == claude.is_none() => Ok(Options { state, claude }),
             _ => Err(usage.to_owned()),
         }
     }
@@ -94,6 +108,14 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
 
 async fn serve(options: Options) -> io::Result<()> {
     let mut incoming = Incoming::new(frames::stdin()?);
+    let Options { state, claude } = options;
+    let claude = match claude {
+        Some(it) => it,
+        None => match timeout(HELLO, incoming.next::<Claude>()).await {
+            Ok(Ok(Some((claude, _)))) => claude,
+            _ => return Err(io::Error::other("nobody said what to run")),
+        },
+    };
     let hello = timeout(HELLO, incoming.next::<Call>()).await;
     let Ok(Ok(Some((Call::Hello { v, nonce, office }, _)))) = hello else {
         return Err(io::Error::other("nobody said hello"));
@@ -103,7 +125,7 @@ async fn serve(options: Options) -> io::Result<()> {
     if v != LINK_VERSION || !is_name(&nonce) || !is_name(&office) {
         return Err(io::Error::other("the office speaks another version"));
     }
-    let runs = Runs::open(&options.state)?;
+    let runs = Runs::open(&state)?;
     let mut stdout = frames::stdout()?;
     let hello = serde_json::json!({
         "tinyclaw": LINK_VERSION,
@@ -116,7 +138,7 @@ async fn serve(options: Options) -> io::Result<()> {
     stdout.flush().await?;
     let (out, frames) = mpsc::channel(FRAMES_AHEAD);
     let writer = tokio::spawn(write(stdout, frames));
-    let mut hub = Hub { options, runs, office, out, pumps: HashMap::new() };
+    let mut hub = Hub { state, claude, runs, office, out, pumps: HashMap::new() };
     let served = hub.listen(incoming).await;
     if let Err(err) = &served {
         let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
@@ -136,7 +158,8 @@ async fn write(mut to: Writer, mut frames: mpsc::Receiver<Vec<u8>>) {
 }
 
 struct Hub {
-    options: Options,
+    state: PathBuf,
+    claude: Claude,
     runs: Runs,
     office: String,
     out: mpsc::Sender<Vec<u8>>,
@@ -213,9 +236,9 @@ impl Hub {
 
     fn start(&self, run: RunId, token: RunToken, body: &[u8]) {
         let job = serde_json::from_slice::<StartRun>(body).map(|start| Job {
-            state: self.options.state.clone(),
-            program: self.options.program.clone(),
-            landlock: self.options.landlock,
+            state: self.state.clone(),
+            program: self.claude.program.clone(),
+            landlock: self.claude.landlock,
             office: self.office.clone(),
             run: run.clone(),
             token: token.clone(),

@@ -15,6 +15,7 @@ mod line;
 mod running;
 mod runs;
 mod spool;
+mod warden;
 
 use std::ffi::OsString;
 
@@ -22,6 +23,7 @@ use crate::leash;
 
 pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection};
 pub use launcher::{Lease, LinkLauncher};
+pub use warden::WardenCarrier;
 
 /// The helper's `main` for a command line that begins with one of its own words; `None`: it is a leash's.
 pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<i32> {
