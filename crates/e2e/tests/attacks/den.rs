@@ -179,8 +179,15 @@ fn attacked(name: &str) -> PathBuf {
     }
 }
 
+/// A folder of root's that every user can come to, for who needs more users than one.
+pub(crate) fn open_ground() -> PathBuf {
+    let ground = reach().ground.with_file_name("attacks-0");
+    fs::create_dir_all(&ground).expect("folder");
+    ground
+}
+
 /// One of our programs, where the bot's user can start it.
-fn ours(name: &str) -> PathBuf {
+pub(crate) fn ours(name: &str) -> PathBuf {
     reach().programs.join(name)
 }
 

@@ -19,6 +19,8 @@
 //! error is refused, too. What needs a newer kernel than there is here asks [`den::has_scopes`] first; what
 //! needs a program that not every machine has, [`den::has_perl`].
 //!
+//! Cases about users (`users.rs`) open a [`House`](warden::House) instead, which has a warden, and need root.
+//!
 //! They run as `./tinyclaw.sh test attacks`, or `cargo nextest run -p tinyclaw-e2e --profile attacks FILTER`. To see them
 //! against other binaries, name the folder these lie in: `TINYCLAW_ATTACKED=/path/to/target/debug`.
 #![allow(clippy::disallowed_methods, reason = "tests make files by hand")]
@@ -32,3 +34,5 @@ mod processes;
 mod reach;
 mod terminal;
 mod transcripts;
+mod users;
+mod warden;
