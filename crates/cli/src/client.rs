@@ -93,7 +93,9 @@ mod tests {
 
     #[test]
     fn a_wanted_model_is_a_hint_the_router_takes_off() {
-        let text = hinted(Some(Model::Opus), "why?");
-        assert_eq!(tinyclaw_router::strip_hint(&text), (Some(Model::Opus), "why?".into()));
+        let text = hinted(Some(Model::OPUS), "why?");
+        let catalogue = tinyclaw_domain::Catalogue::default();
+        let (hints, rest) = tinyclaw_router::strip_hints(&text, &catalogue);
+        assert_eq!((hints.model, &*rest), (Some(Model::OPUS), "why?"));
     }
 }

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use tinyclaw_domain::Catalogue;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_router::Config;
-use tinyclaw_service::settings::{Environment, Section, Store, state_dir};
+use tinyclaw_service::settings::{self, Environment, Section, Store, state_dir};
 
 /// The environment, as far as it is text.
 pub(crate) fn environment() -> Environment {
@@ -35,6 +36,12 @@ pub(crate) fn office() -> anyhow::Result<StateDir> {
 /// A section of the settings in force.
 pub(crate) fn settings<S: Section>(state: &StateDir) -> anyhow::Result<Arc<S>> {
     Ok(Store::<S>::open(state.root(), environment()).context("the settings are wrong")?.current())
+}
+
+/// The models that the office of this state folder knows.
+pub(crate) fn catalogue(state: &StateDir) -> anyhow::Result<Catalogue> {
+    let models = self::settings::<settings::Models>(state)?;
+    Catalogue::read(&models.families, &models.tiers).context("the settings are wrong")
 }
 
 /// The router's configuration: what is built in, and the operator's `router.toml` where there is one.

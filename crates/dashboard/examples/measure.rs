@@ -58,6 +58,7 @@ async fn serve(state: &Path) {
         listen: address,
         hosts: Vec::new(),
         proc: None,
+        catalogue: tinyclaw_domain::Catalogue::default(),
         access: None,
     };
     let server = Server::start(&config, address.port(), Vitals::new("dashboard", "measured"));

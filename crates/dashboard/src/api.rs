@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use tinyclaw_disk::follow::Position;
-use tinyclaw_domain::{Key, Model, StateDir, ThreadId, Tier};
+use tinyclaw_domain::{Key, StateDir, ThreadId, Tier};
 use tokio::sync::Semaphore;
 
 use crate::answer::{ANSWER_BYTES_MAX, Refused};
@@ -96,7 +96,11 @@ async fn costs(State(it): Asked, Query(query): Query<StatusQuery>) -> Result<Res
     let midnight = query.midnight.ok_or_else(|| bad("midnight must say when today began"))?;
     let dashboard = Arc::clone(&it);
     let told = move || {
-        let told = dashboard.spending.told(&StateDir::new(&dashboard.state), midnight);
+        let told = dashboard.spending.told(
+            &StateDir::new(&dashboard.state),
+            &dashboard.catalogue,
+            midnight,
+        );
         told.map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
     };
     it.answers.make(told).await
@@ -147,18 +151,22 @@ impl Rows {
     }
 
     /// The filter, or `None` when nothing can match: a thread that has no rows.
-    fn filter(&self, name: LogName, index: &Index) -> Result<Option<Filter>, Refused> {
+    fn filter(&self, log: &Log, index: &Index) -> Result<Option<Filter>, Refused> {
         let mut filter = Filter::default();
         if let Some(thread) = &self.thread {
             let thread: ThreadId = thread.parse().map_err(bad)?;
-            match index.threads.number_of(&thread) {
+            match index.tables.threads.number_of(&thread) {
                 Some(number) => filter.thread = Some(number),
                 None => return Ok(None),
             }
         }
         if let Some(model) = &self.model {
-            filter =
-                filter.marks(meta::MODEL, meta::model_marks(model.parse::<Model>().map_err(bad)?));
+            let unknown = || bad(format!("model={model} is no model's name"));
+            let family = log.catalogue.of_name(model).ok_or_else(unknown)?;
+            match index.tables.models.number_of(family) {
+                Some(number) => filter.model = Some(number),
+                None => return Ok(None),
+            }
         }
         if let Some(tier) = &self.tier {
             filter = filter.marks(meta::TIER, meta::tier_marks(tier.parse::<Tier>().map_err(bad)?));
@@ -179,7 +187,7 @@ impl Rows {
             }
         };
         if let Some(level) = &self.level {
-            if !name.is_text() {
+            if !log.name.is_text() {
                 return Err(bad("level is for the logs telegram and queue"));
             }
             let at = LEVELS.iter().position(|it| it == level);
@@ -231,7 +239,7 @@ async fn rows_page(it: &Dashboard, log: Arc<Log>, rows: Rows) -> Result<Response
         let (mut page, picks) = {
             let index = log.index();
             let complete = index.complete;
-            let Some(filter) = rows.filter(log.name, &index)? else {
+            let Some(filter) = rows.filter(&log, &index)? else {
                 let page = Page { first: 0, last: 0, complete, place, rows: Vec::new() };
                 return Ok(redacted_json(&page));
             };
@@ -272,7 +280,7 @@ async fn wait_for_past(it: &Dashboard, log: &Log, rows: &Rows, n: usize) -> Resu
         if index.complete {
             return Ok(true);
         }
-        let Some(filter) = rows.filter(log.name, &index)? else { return Ok(false) };
+        let Some(filter) = rows.filter(log, &index)? else { return Ok(false) };
         let (first, last) = index.ranks(&filter);
         Ok(match rows.from {
             Some(from) => from >= first,
@@ -325,7 +333,7 @@ async fn lengths(State(it): Asked, Query(query): Query<LengthsQuery>) -> Result<
     let index = log.index();
     let rows = Rows { thread: query.thread, ..Rows::default() };
     let mut answer = Lengths::default();
-    if let Some(filter) = rows.filter(LogName::Prompts, &index)? {
+    if let Some(filter) = rows.filter(log, &index)? {
         for pick in index.pick_last(&filter, query.n.unwrap_or(2_000).min(20_000)) {
             answer.rows.push(pick.row);
             answer.seconds.push(pick.meta.seconds);
@@ -424,7 +432,7 @@ async fn search(
     static PLACES: Semaphore = Semaphore::const_new(SEARCHES_MAX);
     let log = log_named(&it, &name)?;
     log.opened().await;
-    let filter = rows.filter(log.name, &log.index())?;
+    let filter = rows.filter(&log, &log.index())?;
     let looked_for = scan::Query::new(&query.q, query.pattern == Some(1)).map_err(bad)?;
     let hits_max = query.hits.unwrap_or(200).clamp(1, HITS_MAX);
     let (sender, receiver) = tokio::sync::mpsc::channel::<String>(32);

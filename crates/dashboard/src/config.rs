@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tinyclaw_domain::Catalogue;
 use tinyclaw_service::settings;
 
 use crate::access::KeySource;
@@ -18,6 +19,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Where the host's `/proc` is.
     pub proc: Option<PathBuf>,
+    /// The models that the office knows.
+    pub catalogue: Catalogue,
     /// Cloudflare Access, if its token is to be checked.
     pub access: Option<AccessConfig>,
 }
@@ -35,7 +38,11 @@ pub struct AccessConfig {
 
 impl Config {
     /// The settings of the dashboard on the state folder `state`.
-    pub fn new(state: PathBuf, settings: &settings::Dashboard) -> Config {
+    pub fn new(
+        state: PathBuf,
+        settings: &settings::Dashboard,
+        models: &settings::Models,
+    ) -> Config {
         let keys = settings.access_keys.as_ref().map(|it| match it.contains("://") {
             true => KeySource::Url(it.clone()),
             false => KeySource::File(it.into()),
@@ -47,6 +54,8 @@ impl Config {
             listen: settings.listen,
             hosts: settings.hosts.clone(),
             proc: settings.proc.clone(),
+            // Whoever asks the models says what is wrong with these settings.
+            catalogue: Catalogue::read(&models.families, &models.tiers).unwrap_or_default(),
             access: access.map(|(team, audience)| AccessConfig { team, audience, keys }),
         }
     }

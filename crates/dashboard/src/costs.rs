@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tinyclaw_domain::{CacheTtl, Direction, HistoryLine, StateDir};
+use tinyclaw_domain::{CacheTtl, Catalogue, Direction, HistoryLine, StateDir};
 use tinyclaw_ledger::log_since;
 use tinyclaw_router::{Config, DAY_MS, DAYS_MAX, Decided, Replay, Report, Router};
 
@@ -19,7 +19,12 @@ pub(crate) struct Spending(Mutex<Option<(u64, Instant, String)>>);
 
 impl Spending {
     /// The sums of an asker whose day began at `midnight`, in ms since 1970; or why there are none.
-    pub(crate) fn told(&self, state: &StateDir, midnight: u64) -> Result<String, String> {
+    pub(crate) fn told(
+        &self,
+        state: &StateDir,
+        catalogue: &Catalogue,
+        midnight: u64,
+    ) -> Result<String, String> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, at, told)) = &*kept
             && *of == midnight
@@ -27,17 +32,17 @@ impl Spending {
         {
             return Ok(told.clone());
         }
-        let told = redacted_json(&add_up(state, midnight)?);
+        let told = redacted_json(&add_up(state, catalogue, midnight)?);
         *kept = Some((midnight, Instant::now(), told.clone()));
         Ok(told)
     }
 }
 
-fn add_up(state: &StateDir, midnight: u64) -> Result<Report, String> {
+fn add_up(state: &StateDir, catalogue: &Catalogue, midnight: u64) -> Result<Report, String> {
     // A configuration that is not taken is processor's to tell; it goes on with the built-in one, and so do the sums.
     let config =
         std::fs::read_to_string(state.router()).ok().and_then(|it| Config::parse(&it).ok());
-    let router = Router::new(config.unwrap_or_default());
+    let router = Router::new(config.unwrap_or_default()).with_catalogue(catalogue.clone());
     let since = midnight.saturating_sub(DAYS_MAX * DAY_MS);
     let mut replay = Replay::new(&router, CacheTtl::default(), midnight);
     let why = |what: &str| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher};
-use tinyclaw_domain::{Health, StateDir, ThreadId};
+use tinyclaw_domain::{Catalogue, Health, StateDir, ThreadId};
 use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use crate::index::Filter;
 use crate::log::Log;
 use crate::meta::{FLAG, LogName};
 use crate::office::Office;
-use crate::shapes::{Counts, LogState, Rates, ServiceState, Status, ThreadSummary};
+use crate::shapes::{Counts, LogState, ModelFamily, Rates, ServiceState, Status, ThreadSummary};
 
 /// How often the host is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(crate) struct Dashboard {
     logs: [Arc<Log>; 5],
     /// The small files.
     pub(crate) office: Office,
+    /// The models that the office knows.
+    pub(crate) catalogue: Catalogue,
     /// The host.
     pub(crate) host: Host,
     /// Where the state folder is.
@@ -57,11 +59,17 @@ pub(crate) struct Dashboard {
 
 impl Dashboard {
     /// A dashboard on the state folder; nothing is read before [`Dashboard::start`].
-    pub(crate) fn new(state: &Path, proc: Option<PathBuf>, vitals: Vitals) -> Arc<Dashboard> {
+    pub(crate) fn new(
+        state: &Path,
+        proc: Option<PathBuf>,
+        catalogue: Catalogue,
+        vitals: Vitals,
+    ) -> Arc<Dashboard> {
         let started_at = now_ms();
         Arc::new(Dashboard {
-            logs: LogName::ALL.map(|name| Arc::new(Log::new(name, state))),
+            logs: LogName::ALL.map(|name| Arc::new(Log::new(name, state, catalogue.clone()))),
             office: Office::new(state),
+            catalogue,
             host: Host::new(proc, state.to_owned()),
             boot: format!("{started_at:x}-{}", std::process::id()),
             started_at,
@@ -256,7 +264,9 @@ impl Dashboard {
         let counts: BTreeMap<ThreadId, u64> = {
             let index = self.log(LogName::Messages).index();
             let counts = index.rows_by_thread().into_iter();
-            counts.filter_map(|(it, n)| Some((index.threads.name_of(it)?.clone(), n))).collect()
+            counts
+                .filter_map(|(it, n)| Some((index.tables.threads.name_of(it)?.clone(), n)))
+                .collect()
         };
         let threads = threads.into_iter().map(|(id, thread)| ThreadSummary {
             messages: counts.get(&id).copied().unwrap_or(0),
@@ -276,6 +286,7 @@ impl Dashboard {
             turns: self.office.turns(),
             messages: self.rates(midnight),
             logs: self.tail_state(),
+            models: self.catalogue.families().iter().map(ModelFamily::of).collect(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Every line of a log by number: where it lies and what it is, in columns, fifteen bytes a row.
+//! Every line of a log by number: where it lies and what it is, in columns, sixteen bytes a row.
 //!
 //! Rows are numbered from the moment the dashboard began: what was appended since is 0, 1, 2 …, what was there before
 //! is -1, -2, … backwards. So the newest rows can be shown while the index still grows towards the past, and no number
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use tinyclaw_disk::follow::GapCause;
 
-use crate::meta::{Meta, REPEATED, ThreadTable};
+use crate::meta::{Meta, REPEATED, Tables};
 
 /// A block's share of a file. Smaller ones make the first page quicker, larger ones the index smaller.
 pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
@@ -36,6 +36,7 @@ struct Block {
     threads: Vec<u16>,
     seconds: Vec<u32>,
     marks: Vec<u8>,
+    models: Vec<u8>,
     values: Vec<u32>,
     repeated: u32,
     newest: u32,
@@ -76,6 +77,8 @@ pub(crate) struct Pick {
 pub(crate) struct Filter {
     /// Only this thread's.
     pub(crate) thread: Option<u16>,
+    /// Only this model's.
+    pub(crate) model: Option<u8>,
     /// Of the marks, these bits …
     pub(crate) mask: u8,
     /// … must be these.
@@ -88,7 +91,7 @@ pub(crate) struct Filter {
 
 impl Default for Filter {
     fn default() -> Filter {
-        Filter { thread: None, mask: 0, want: 0, since: 0, until: u32::MAX }
+        Filter { thread: None, model: None, mask: 0, want: 0, since: 0, until: u32::MAX }
     }
 }
 
@@ -109,6 +112,7 @@ impl Filter {
         marks & REPEATED == 0
             && marks & self.mask == self.want
             && self.thread.is_none_or(|it| block.threads[at] == it)
+            && self.model.is_none_or(|it| block.models[at] == it)
             && (self.since..=self.until).contains(&block.seconds[at])
     }
 }
@@ -124,6 +128,7 @@ impl Block {
             threads: Vec::new(),
             seconds: Vec::new(),
             marks: Vec::new(),
+            models: Vec::new(),
             values: Vec::new(),
             repeated: 0,
             newest: 0,
@@ -140,6 +145,7 @@ impl Block {
         self.threads.push(meta.thread);
         self.seconds.push(meta.seconds);
         self.marks.push(meta.marks);
+        self.models.push(meta.model);
         self.values.push(meta.value);
         self.repeated += u32::from(meta.marks & REPEATED != 0);
         self.newest = self.newest.max(meta.seconds);
@@ -154,6 +160,7 @@ impl Block {
         self.threads.shrink_to_fit();
         self.seconds.shrink_to_fit();
         self.marks.shrink_to_fit();
+        self.models.shrink_to_fit();
         self.values.shrink_to_fit();
     }
 
@@ -174,6 +181,7 @@ impl Block {
             thread: self.threads[at],
             seconds: self.seconds[at],
             marks: self.marks[at],
+            model: self.models[at],
             value: self.values[at],
         };
         let row = self.first + at as i64;
@@ -199,8 +207,8 @@ pub(crate) struct Index {
     blocks: VecDeque<Block>,
     /// How many blocks hold rows from before the beginning.
     past: usize,
-    /// Short numbers of the threads met.
-    pub(crate) threads: ThreadTable,
+    /// Short numbers of the threads and models met.
+    pub(crate) tables: Tables,
     /// Whether everything on disk is indexed.
     pub(crate) complete: bool,
     /// Bytes indexed of what was there at the beginning, and how many there are.
@@ -415,7 +423,7 @@ mod tests {
     use crate::meta::FLAG;
 
     fn meta(thread: u16, marks: u8) -> Meta {
-        Meta { thread, seconds: 100, marks, value: 0 }
+        Meta { thread, seconds: 100, marks, model: 0, value: 0 }
     }
 
     /// Rows of ten bytes: six from before the beginning in two blocks, three after it; every third is thread 2.

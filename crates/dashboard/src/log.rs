@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tinyclaw_disk::follow::{Followed, Follower, Polled, Position};
 use tinyclaw_disk::{follow, segments};
+use tinyclaw_domain::Catalogue;
 use tokio::sync::watch;
 
 use crate::index::{BLOCK_BYTES, Filter, Index, PastRows, Pick, Volume};
@@ -54,6 +55,8 @@ pub(crate) struct Sent {
 pub(crate) struct Log {
     /// Which one.
     pub(crate) name: LogName,
+    /// The models that its lines name.
+    pub(crate) catalogue: Catalogue,
     path: PathBuf,
     index: RwLock<Index>,
     recent: Mutex<VecDeque<Sent>>,
@@ -69,9 +72,10 @@ pub(crate) struct Log {
 
 impl Log {
     /// The log `name` of a state folder. Nothing is read before [`Log::follow`].
-    pub(crate) fn new(name: LogName, state: &Path) -> Log {
+    pub(crate) fn new(name: LogName, state: &Path, catalogue: Catalogue) -> Log {
         Log {
             name,
+            catalogue,
             path: name.path(state),
             index: RwLock::default(),
             recent: Mutex::default(),
@@ -317,10 +321,10 @@ impl<'a> Tail<'a> {
         Tail {
             log,
             follower,
-            reader: Reader::new(log.name),
+            reader: Reader::new(log.name, log.catalogue.clone()),
             volume: None,
             past: None,
-            past_reader: Reader::new(log.name),
+            past_reader: Reader::new(log.name, log.catalogue.clone()),
         }
     }
 
@@ -383,7 +387,7 @@ impl<'a> Tail<'a> {
                 Followed::Line(line) if line.bytes.iter().all(u8::is_ascii_whitespace) => {}
                 Followed::Line(line) => {
                     let mut index = log.index_mut();
-                    let meta = reader.read(line.bytes, &mut index.threads);
+                    let meta = reader.read(line.bytes, &mut index.tables);
                     let number = *volume
                         .get_or_insert_with(|| index.add_volume(line.end.segment, Vec::new()));
                     if let Some(volume) = index.volume_mut(number)
@@ -457,7 +461,7 @@ impl<'a> Tail<'a> {
                 let mut index = self.log.index_mut();
                 let mut rows = PastRows { rows: Vec::new(), start, end: past.at };
                 for (start, line) in split_lines(start, &lines) {
-                    let meta = self.past_reader.read(line, &mut index.threads);
+                    let meta = self.past_reader.read(line, &mut index.tables);
                     rows.rows.push((start, meta));
                 }
                 index.progress.0 += past.at - start;

@@ -18,7 +18,7 @@ tinyclaw-dashboard: shows everything that happened, and changes nothing
   tinyclaw-dashboard healthcheck    exit 0 when the one on this machine is well
 ";
 
-type Sections = (settings::Dashboard, settings::Office);
+type Sections = (settings::Dashboard, settings::Office, settings::Models);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let settings = store.current();
     logs::follow(store.subscribe(), |it| &it.1.log_level);
     tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
-    let config = Config::new(state, &settings.0);
+    let config = Config::new(state, &settings.0, &settings.2);
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;

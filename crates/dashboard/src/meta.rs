@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::{Model, StateDir, ThreadId, Tier};
+use tinyclaw_domain::{Catalogue, Model, StateDir, ThreadId, Tier};
 
 /// One of the logs the dashboard follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -72,8 +72,6 @@ impl FromStr for LogName {
     }
 }
 
-/// The model in a row's marks: 0 is none, then haiku, sonnet, opus.
-pub(crate) const MODEL: u8 = 0b0000_0011;
 /// The tier in a row's marks: 0 is none, then SIMPLE, MEDIUM, COMPLEX.
 pub(crate) const TIER: u8 = 0b0000_1100;
 /// An answer, in the history; a lifted decision, in the routing log; injected history, in a prompt.
@@ -90,11 +88,6 @@ pub(crate) const LEVEL: u8 = 0b0000_0111;
 /// The levels of text lines, in the order of their numbers from 1.
 pub(crate) const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// The marks of a model.
-pub(crate) fn model_marks(model: Model) -> u8 {
-    model as u8 + 1
-}
-
 /// The marks of a tier.
 pub(crate) fn tier_marks(tier: Tier) -> u8 {
     (tier as u8 + 1) << 2
@@ -109,6 +102,8 @@ pub(crate) struct Meta {
     pub(crate) seconds: u32,
     /// The bits above.
     pub(crate) marks: u8,
+    /// The model's number in [`ModelTable`]; 0 is none.
+    pub(crate) model: u8,
     /// Millionths of a dollar in the history, the prompt's length in the prompts.
     pub(crate) value: u32,
 }
@@ -145,6 +140,38 @@ impl ThreadTable {
         self.by_name.insert(thread, number);
         number
     }
+}
+
+/// Short numbers for models, by their families.
+#[derive(Debug, Default)]
+pub(crate) struct ModelTable {
+    names: Vec<Model>,
+}
+
+impl ModelTable {
+    /// The number of a model that occurs in the log.
+    pub(crate) fn number_of(&self, model: Model) -> Option<u8> {
+        let at = self.names.iter().position(|it| *it == model)?;
+        u8::try_from(at + 1).ok()
+    }
+
+    fn intern(&mut self, model: Model) -> u8 {
+        self.number_of(model).unwrap_or_else(|| {
+            // More than 255 models: the rest share the number of those without one.
+            let Ok(number) = u8::try_from(self.names.len() + 1) else { return 0 };
+            self.names.push(model);
+            number
+        })
+    }
+}
+
+/// What lines name again and again, in short.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// The threads.
+    pub(crate) threads: ThreadTable,
+    /// The models.
+    pub(crate) models: ModelTable,
 }
 
 /// Every field of the three JSON logs that is remembered. All are optional, so that a line of the original is read too.
@@ -186,18 +213,19 @@ enum ThreadField<'a> {
 #[derive(Debug)]
 pub(crate) struct Reader {
     name: LogName,
+    catalogue: Catalogue,
     /// Fingerprints of recent lines by (key, attempt, direction): a line stands twice after a crash, soon after.
     recent: Box<[u64; 1024]>,
 }
 
 impl Reader {
     /// A reader of the lines of one log.
-    pub(crate) fn new(name: LogName) -> Reader {
-        Reader { name, recent: Box::new([0; 1024]) }
+    pub(crate) fn new(name: LogName, catalogue: Catalogue) -> Reader {
+        Reader { name, catalogue, recent: Box::new([0; 1024]) }
     }
 
     /// What is remembered of `line`.
-    pub(crate) fn read(&mut self, line: &[u8], threads: &mut ThreadTable) -> Meta {
+    pub(crate) fn read(&mut self, line: &[u8], tables: &mut Tables) -> Meta {
         if self.name.is_text() {
             return Meta { marks: level_of(line), ..Meta::default() };
         }
@@ -205,9 +233,10 @@ impl Reader {
         let Ok(line) = std::str::from_utf8(line) else { return broken };
         let Ok(fields) = serde_json::from_str::<Fields<'_>>(line) else { return broken };
         let model = fields.effective_model.or(fields.model);
-        let model = model.and_then(|it| it.parse::<Model>().ok().or_else(|| Model::of_name(&it)));
+        let model = model.and_then(|it| self.catalogue.of_name(&it));
         let tier = fields.tier.as_deref().and_then(|it| it.parse::<Tier>().ok());
-        let mut marks = model.map_or(0, model_marks) | tier.map_or(0, tier_marks);
+        let mut marks = tier.map_or(0, tier_marks);
+        let model = model.map_or(0, |it| tables.models.intern(it));
         let is_injected = fields.history_injected == Some(true);
         let is_out = fields.direction.as_deref() == Some("out");
         if is_out || is_injected || fields.upgraded == Some(true) {
@@ -225,6 +254,7 @@ impl Reader {
             }
             *slot = seen;
         }
+        let threads = &mut tables.threads;
         let thread = match fields.thread_id {
             Some(ThreadField::Number(it)) => match threads.by_number.get(&it) {
                 Some(number) => *number,
@@ -238,7 +268,7 @@ impl Reader {
             _ => (fields.cost_usd.unwrap_or(0.0).max(0.0) * 1e6).round() as u32,
         };
         let seconds = (fields.timestamp.unwrap_or(0.0) / 1000.0) as u32;
-        Meta { thread, seconds, marks, value }
+        Meta { thread, seconds, marks, model, value }
     }
 }
 
@@ -264,7 +294,7 @@ mod tests {
     use super::*;
 
     fn read(name: LogName, line: &str) -> Meta {
-        Reader::new(name).read(line.as_bytes(), &mut ThreadTable::default())
+        Reader::new(name, Catalogue::default()).read(line.as_bytes(), &mut Tables::default())
     }
 
     #[test]
@@ -273,15 +303,15 @@ mod tests {
         let meta = read(LogName::Messages, line);
         assert_eq!(
             meta,
-            Meta { thread: 1, seconds: 1_771_234_567, marks: 0b1_1111, value: 12_300 }
+            Meta { thread: 1, seconds: 1_771_234_567, marks: 0b1_1100, model: 1, value: 12_300 }
         );
     }
 
     #[test]
     fn a_line_that_stands_again_is_known() {
-        let mut reader = Reader::new(LogName::Messages);
-        let mut threads = ThreadTable::default();
-        let mut marks = |line: &str| reader.read(line.as_bytes(), &mut threads).marks & REPEATED;
+        let mut reader = Reader::new(LogName::Messages, Catalogue::default());
+        let mut tables = Tables::default();
+        let mut marks = |line: &str| reader.read(line.as_bytes(), &mut tables).marks & REPEATED;
         let line = r#"{"key":"tg-1","attempt":1,"direction":"in"}"#;
         assert_eq!(marks(line), 0);
         assert_eq!(marks(r#"{"key":"tg-1","attempt":1,"direction":"out"}"#), 0);

@@ -23,7 +23,8 @@ impl Server {
     /// Starts following the state folder; `port` is where the dashboard will listen.
     pub fn start(config: &Config, port: u16, vitals: Vitals) -> Server {
         let proc = host::find_proc(config.proc.clone());
-        let dashboard = Dashboard::new(&config.state, proc, vitals.clone());
+        let dashboard =
+            Dashboard::new(&config.state, proc, config.catalogue.clone(), vitals.clone());
         dashboard.start();
         let access = config
             .access

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tinyclaw_disk::follow::GapCause;
-use tinyclaw_domain::{Direction, Health, HistoryLine, Progress, Thread, ThreadId};
+use tinyclaw_domain::{Direction, Family, Health, HistoryLine, Model, Progress, Thread, ThreadId};
 use tinyclaw_ledger::health;
 use tinyclaw_queue::Depth;
 
@@ -43,6 +43,25 @@ pub(crate) struct Status {
     pub(crate) messages: Rates,
     /// The tail's proof, log by log.
     pub(crate) logs: BTreeMap<&'static str, LogState>,
+    /// The families of models that the office knows.
+    pub(crate) models: Vec<ModelFamily>,
+}
+
+/// A family of models as the page shows it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ModelFamily {
+    /// Its name.
+    pub(crate) name: Model,
+    /// Its colour, as `#rrggbb`, where the operator says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) colour: Option<String>,
+}
+
+impl ModelFamily {
+    /// What the page needs of a family.
+    pub(crate) fn of(family: &Family) -> ModelFamily {
+        ModelFamily { name: family.name, colour: family.colour.clone() }
+    }
 }
 
 /// One desk at a glance.

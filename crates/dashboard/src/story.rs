@@ -72,7 +72,7 @@ fn lines<T: DeserializeOwned>(
         filter.until = (at / 1000 + NEAR_S) as u32;
     }
     if let Some(thread) = &hint.thread {
-        match log.index().threads.number_of(thread) {
+        match log.index().tables.threads.number_of(thread) {
             Some(number) => filter.thread = Some(number),
             None => return Vec::new(),
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod approval;
+mod catalogue;
 pub mod checksum;
 mod decision;
 pub mod frame;
@@ -18,6 +19,7 @@ mod state_dir;
 mod thread;
 mod token;
 
+pub use catalogue::{BadCatalogue, Catalogue, Family, UnknownModel};
 pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
     WarmCache,
@@ -32,7 +34,7 @@ pub use message::{
     MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, STOPPED_WAITING,
     Source, Usage,
 };
-pub use model::{Model, Tier};
+pub use model::{MODEL_BYTES_MAX, Model, OwnTiers, Tier, Tiers};
 pub use place::{DevboxName, EnvName, Place};
 pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
 pub use quoted::{Quote, quoted};

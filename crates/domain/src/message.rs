@@ -296,6 +296,14 @@ pub enum Command {
         #[serde(default)]
         model: Option<Model>,
     },
+    /// Have another model do a tier's work here, or the office's again.
+    Tier {
+        /// Whose work.
+        tier: Tier,
+        /// The model, or none for the office's.
+        #[serde(default)]
+        model: Option<Model>,
+    },
     /// What Claude may do here without asking.
     Mode {
         /// The mode.

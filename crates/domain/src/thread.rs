@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{EnvName, Model, Place, SessionId, ThreadId};
+use crate::{EnvName, Model, OwnTiers, Place, SessionId, ThreadId};
 
 /// `threads.json`: every desk by its id.
 pub type Threads = BTreeMap<ThreadId, Thread>;
@@ -31,6 +31,9 @@ pub struct Thread {
     /// The model the user pinned this thread to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Model>,
+    /// The models that do tiers' work here, where they are others than the office's.
+    #[serde(default, skip_serializing_if = "OwnTiers::is_empty")]
+    pub tiers: OwnTiers,
     /// What Claude may do without asking.
     #[serde(default)]
     pub permission_mode: PermissionMode,

@@ -76,7 +76,7 @@ async fn measure(
         permission_mode: PermissionMode::Ask,
         system_prompt: String::new(),
         tools: Arc::new([]),
-        model: Model::Sonnet,
+        model: Model::SONNET,
         is_attended: true,
     };
     let mut times = Vec::new();

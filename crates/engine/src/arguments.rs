@@ -137,7 +137,7 @@ mod tests {
             permission_mode: PermissionMode::AcceptEdits,
             system_prompt: "--dangerously-skip-permissions".to_owned(),
             tools: Arc::new([]),
-            model: Model::Sonnet,
+            model: Model::SONNET,
             is_attended: true,
         };
         let begun = arguments(&config, &spec, false, Purpose::Turns);

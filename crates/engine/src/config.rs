@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::Model;
+use tinyclaw_domain::{Catalogue, Model};
 
 use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
@@ -57,8 +57,8 @@ pub struct EngineConfig {
     pub effort: Effort,
     /// From so many tokens on a conversation is summed up.
     pub compact_window: u64,
-    /// Other names for the models than the CLI's aliases.
-    pub models: BTreeMap<Model, String>,
+    /// The models, by the names that Claude is asked for.
+    pub catalogue: Catalogue,
     /// The model that takes over when one is overloaded.
     pub fallback_model: Option<Model>,
     /// Steps a turn may take at most.
@@ -95,7 +95,7 @@ impl EngineConfig {
             setting_sources: String::new(),
             effort: Effort::High,
             compact_window: 200_000,
-            models: BTreeMap::new(),
+            catalogue: Catalogue::default(),
             fallback_model: None,
             turns_max: None,
             times: Times::default(),
@@ -137,7 +137,7 @@ impl EngineConfig {
     }
 
     pub(crate) fn model_name(&self, model: Model) -> String {
-        self.models.get(&model).cloned().unwrap_or_else(|| model.as_str().to_owned())
+        self.catalogue.id_of(model)
     }
 
     /// Whether a repository is read and nothing of it runs.

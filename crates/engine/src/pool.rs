@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Model, PermissionMode, Place, SessionId, StateDir, ThreadId};
+use tinyclaw_domain::{PermissionMode, Place, SessionId, StateDir, ThreadId};
 use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -455,7 +455,7 @@ impl Pool {
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
             tools: Arc::new([]),
-            model: Model::Haiku,
+            model: config.catalogue.tiers().simple,
             is_attended: false,
         };
         let member = self.member(&spec.thread);

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tinyclaw_domain::Model;
-use tinyclaw_domain::StateDir;
+use tinyclaw_domain::{Catalogue, Model, StateDir};
 use tinyclaw_engine::{Auth, Effort, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
@@ -61,16 +60,8 @@ pub(crate) fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Re
         settings::Landlock::On => Landlock::On,
         settings::Landlock::Off => Landlock::Off,
     };
-    config.fallback_model = settings.engine.fallback_model.map(|it| match it {
-        settings::ModelName::Haiku => Model::Haiku,
-        settings::ModelName::Sonnet => Model::Sonnet,
-        settings::ModelName::Opus => Model::Opus,
-    });
-    for (alias, name) in &settings.engine.models {
-        let model =
-            alias.parse::<Model>().map_err(|err| anyhow::anyhow!("engine.models: {err}"))?;
-        config.models.insert(model, name.clone());
-    }
+    (config.catalogue, _) = catalogue(settings);
+    config.fallback_model = fallback(settings, &config.catalogue).unwrap_or_default();
     config.access.readable.extend(settings.engine.readable.iter().cloned());
     config.access.writable.extend(settings.engine.writable.iter().cloned());
     config.path_prefix.extend(settings.engine.tool_path.iter().cloned());
@@ -130,6 +121,23 @@ pub(crate) fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Re
         config.capability = Some(capability::FILE.to_owned());
     }
     Ok(config)
+}
+
+/// The models that the office knows. With a mistake in these settings it is what every office knows, and the mistake.
+pub(crate) fn catalogue(settings: &Settings) -> (Catalogue, Option<String>) {
+    match Catalogue::read(&settings.models.families, &settings.models.tiers) {
+        Ok(it) => {
+            let trouble = fallback(settings, &it).err();
+            (it, trouble)
+        }
+        Err(err) => (Catalogue::default(), Some(err.to_string())),
+    }
+}
+
+fn fallback(settings: &Settings, catalogue: &Catalogue) -> Result<Option<Model>, String> {
+    let word = settings.models.fallback_model.as_ref();
+    let found = word.map(|it| catalogue.find(it)).transpose();
+    found.map_err(|err| format!("engine.fallbackModel: {err}"))
 }
 
 /// Whatever is secret is taken out of every line from now on.

@@ -155,8 +155,13 @@ impl Service {
             notices.clone(),
             budgets.clone(),
         ));
-        let routing =
-            Arc::new(Routing::open(state.clone(), vitals.clone(), desks.clone(), history.clone()));
+        let routing = Arc::new(Routing::open(
+            state.clone(),
+            settings.clone(),
+            vitals.clone(),
+            desks.clone(),
+            history.clone(),
+        ));
         let sessions = Arc::new(Sessions::new(queue.clone(), memory.clone()));
         let turns = Arc::new(Turns::new(desks.clone()));
         let slots = Arc::new(Slots::new());

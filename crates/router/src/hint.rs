@@ -1,42 +1,92 @@
-//! What a user asks for in so many words: `/opus …` or `[tier:opus]`. A hint stands at the beginning or the end of
-//! what the user says; in the middle, in quotes or in code it is just text.
+//! What a user asks for in so many words: `/opus …`, `[fable]` or `[tier:complex]`. A hint stands at the beginning or the
+//! end of what the user says; in the middle, in quotes or in code it is just text.
 
 use std::borrow::Cow;
 
-use tinyclaw_domain::{Model, Tier};
+use tinyclaw_domain::{Catalogue, Model, Tier};
 
 /// How far from the ends of a message an envelope is looked for.
 const WINDOW_BYTES: usize = 64 * 1024;
 /// The longest hint, with the name of a bot behind it.
-const HINT_BYTES: usize = 80;
+const HINT_BYTES: usize = 100;
 
-/// Takes an explicit model hint off a message: the model, and the text without the hint.
+/// What a message asks for besides what it says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// This model,
+    pub model: Option<Model>,
+    /// or the one that does this tier's work.
+    pub tier: Option<Tier>,
+}
+
+impl Hints {
+    /// Whether it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Hints::default()
+    }
+
+    /// Takes one more. `false`: there is one of this kind already, and a second one is text.
+    fn take(&mut self, hint: Hint) -> bool {
+        let is_first = match hint {
+            Hint::Model(_) | Hint::Tier(_) => self.model.is_none() && self.tier.is_none(),
+        };
+        match hint {
+            _ if !is_first => {}
+            Hint::Model(it) => self.model = Some(it),
+            Hint::Tier(it) => self.tier = Some(it),
+        }
+        is_first
+    }
+}
+
+/// One hint.
+#[derive(Debug, Clone, Copy)]
+enum Hint {
+    Model(Model),
+    Tier(Tier),
+}
+
+/// Takes explicit hints off a message: what it asks for, and the text without them.
 ///
 /// ```
-/// use tinyclaw_domain::Model;
-/// use tinyclaw_router::strip_hint;
+/// use tinyclaw_domain::{Catalogue, Model};
+/// use tinyclaw_router::strip_hints;
 ///
-/// assert_eq!(strip_hint("/opus why?"), (Some(Model::Opus), "why?".into()));
-/// assert_eq!(strip_hint("why? [tier:haiku]"), (Some(Model::Haiku), "why?".into()));
-/// assert_eq!(strip_hint("see /opus/lib"), (None, "see /opus/lib".into()));
+/// let strip = |text| {
+///     let (hints, rest) = strip_hints(text, &Catalogue::default());
+///     (hints.model, rest.into_owned())
+/// };
+/// assert_eq!(strip("/opus why?"), (Some(Model::OPUS), "why?".to_owned()));
+/// assert_eq!(strip("why? [fable]"), (Some(Model::FABLE), "why?".to_owned()));
+/// assert_eq!(strip("see /opus/lib"), (None, "see /opus/lib".to_owned()));
 /// ```
-pub fn strip_hint(text: &str) -> (Option<Model>, Cow<'_, str>) {
+pub fn strip_hints<'t>(text: &'t str, catalogue: &Catalogue) -> (Hints, Cow<'t, str>) {
+    let mut hints = Hints::default();
     // A text that begins with pages of blanks has no hint, and is not searched for one.
     if text[..text.floor_char_boundary(WINDOW_BYTES)].trim_start().is_empty() {
-        return (None, Cow::Borrowed(text));
+        return (hints, Cow::Borrowed(text));
     }
     let trimmed = text.trim();
     // An envelope in front (`[sender]:`) stays where it is.
     let begin = sender(trimmed);
-    let said = trimmed[begin..].trim_start();
-    let found = slash(said)
-        .or_else(|| opening_tag(said))
-        .map(|(model, rest)| (model, rest.trim_start()))
-        .or_else(|| closing_tag(said).map(|(model, rest)| (model, rest.trim_end())));
-    match found {
-        None => (None, Cow::Borrowed(text)),
-        Some((model, rest)) if begin == 0 => (Some(model), Cow::Borrowed(rest)),
-        Some((model, rest)) => (Some(model), Cow::Owned(format!("{} {rest}", &trimmed[..begin]))),
+    let mut said = trimmed[begin..].trim_start();
+    loop {
+        let opening = slash(said, catalogue).or_else(|| opening_tag(said, catalogue));
+        if let Some((hint, rest)) = opening
+            && hints.take(hint)
+        {
+            said = rest.trim_start();
+            continue;
+        }
+        match closing_tag(said, catalogue) {
+            Some((hint, rest)) if hints.take(hint) => said = rest.trim_end(),
+            _ => break,
+        }
+    }
+    match hints.is_empty() {
+        true => (hints, Cow::Borrowed(text)),
+        false if begin == 0 => (hints, Cow::Borrowed(said)),
+        false => (hints, Cow::Owned(format!("{} {said}", &trimmed[..begin]))),
     }
 }
 
@@ -50,36 +100,45 @@ fn sender(text: &str) -> usize {
     at.map_or(0, |it| it + 2)
 }
 
-fn slash(text: &str) -> Option<(Model, &str)> {
+fn slash<'t>(text: &'t str, catalogue: &Catalogue) -> Option<(Hint, &'t str)> {
     let rest = text.strip_prefix('/')?;
     let end = rest[..rest.floor_char_boundary(HINT_BYTES)]
         .find(char::is_whitespace)
         .or_else(|| (rest.len() < HINT_BYTES).then_some(rest.len()))?;
     // In a group, Telegram writes `/opus@name_of_the_bot`.
     let word = rest[..end].split('@').next()?;
-    Some((word.parse().ok()?, &rest[end..]))
+    Some((Hint::Model(catalogue.find(word).ok()?), &rest[end..]))
 }
 
-fn opening_tag(text: &str) -> Option<(Model, &str)> {
+fn opening_tag<'t>(text: &'t str, catalogue: &Catalogue) -> Option<(Hint, &'t str)> {
     let rest = text.strip_prefix('[')?;
     let end = rest[..rest.floor_char_boundary(HINT_BYTES)].find(']')?;
-    Some((tag(&rest[..end])?, &rest[end + 1..]))
+    // What follows at once belongs to it: `[opus](https://…)` is a link, `[opus]: …` a sender.
+    let is_apart = rest[end + 1..].chars().next().is_none_or(|it| it.is_whitespace() || it == '[');
+    is_apart.then_some(())?;
+    Some((tag(&rest[..end], catalogue)?, &rest[end + 1..]))
 }
 
-fn closing_tag(text: &str) -> Option<(Model, &str)> {
+fn closing_tag<'t>(text: &'t str, catalogue: &Catalogue) -> Option<(Hint, &'t str)> {
     let rest = text.strip_suffix(']')?;
     let last = rest.ceil_char_boundary(rest.len().saturating_sub(HINT_BYTES));
     let open = last + rest[last..].rfind('[')?;
-    Some((tag(&rest[open + 1..])?, &rest[..open]))
+    let is_apart =
+        rest[..open].chars().next_back().is_none_or(|it| it.is_whitespace() || it == ']');
+    is_apart.then_some(())?;
+    Some((tag(&rest[open + 1..], catalogue)?, &rest[..open]))
 }
 
-fn tag(inside: &str) -> Option<Model> {
-    let (key, value) = inside.split_once(':')?;
+fn tag(inside: &str, catalogue: &Catalogue) -> Option<Hint> {
+    let Some((key, value)) = inside.split_once(':') else {
+        return catalogue.find(inside).ok().map(Hint::Model);
+    };
     let value = value.trim();
     if !key.trim().eq_ignore_ascii_case("tier") {
         return None;
     }
-    value.parse().ok().or_else(|| value.parse::<Tier>().ok().map(Tier::model))
+    let model = catalogue.find(value).ok().map(Hint::Model);
+    model.or_else(|| value.parse().ok().map(Hint::Tier))
 }
 
 #[cfg(test)]
@@ -87,24 +146,49 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, model: Option<Model>, rest: &str) {
-        assert_eq!(strip_hint(text), (model, rest.into()));
+    fn check(text: &str, hints: Hints, rest: &str) {
+        assert_eq!(strip_hints(text, &Catalogue::default()), (hints, rest.into()));
+    }
+
+    fn model(model: Model) -> Hints {
+        Hints { model: Some(model), ..Hints::default() }
     }
 
     #[test]
     fn hints_stand_at_the_ends() {
-        check("/opus", Some(Model::Opus), "");
-        check("/Sonnet@claw_bot  fix it", Some(Model::Sonnet), "fix it");
-        check("[tier: complex] fix it", Some(Model::Opus), "fix it");
-        check("[Ada]: /haiku hi", Some(Model::Haiku), "[Ada]: hi");
-        check("fix it [TIER:opus]\n", Some(Model::Opus), "fix it");
+        check("/opus", model(Model::OPUS), "");
+        check("/Sonnet@claw_bot  fix it", model(Model::SONNET), "fix it");
+        let complex = Hints { tier: Some(Tier::Complex), ..Hints::default() };
+        check("[tier: complex] fix it", complex, "fix it");
+        check("[Ada]: /haiku hi", model(Model::HAIKU), "[Ada]: hi");
+        check("fix it [TIER:opus]\n", model(Model::OPUS), "fix it");
+        check("fix it [Fable]", model(Model::FABLE), "fix it");
+        check("/fable fix it", model(Model::FABLE), "fix it");
+        let old = Model::named("claude-opus-4-8").expect("a name");
+        check("[claude-opus-4-8] fix it", model(old), "fix it");
+    }
+
+    #[test]
+    fn a_second_hint_of_a_kind_is_text() {
+        check("/opus /haiku fix it", model(Model::OPUS), "/haiku fix it");
+        check("[opus] fix it [haiku]", model(Model::OPUS), "fix it [haiku]");
     }
 
     #[test]
     fn other_text_is_left_alone() {
-        for text in ["/model opus", "/opusculum", "what does [tier:opus] do?", "/", "[", "]", " a "]
-        {
-            check(text, None, text);
+        for text in [
+            "/model opus",
+            "/opusculum",
+            "what does [tier:opus] do?",
+            "/",
+            "[",
+            "]",
+            " a ",
+            "[opus](https://example.org) is a link",
+            "see list[opus]",
+            "[todo] fix it",
+        ] {
+            check(text, Hints::default(), text);
         }
     }
 }

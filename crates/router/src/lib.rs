@@ -19,7 +19,7 @@ mod zones;
 pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
 pub use desk::DeskReading;
 pub use fold::columns_of as columns;
-pub use hint::strip_hint;
+pub use hint::{Hints, strip_hints};
 pub use learned::{BUCKETS, pack};
 pub use money::{PRICES, Prices, Tokens};
 pub use reading::{Part, Reading};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tinyclaw_domain::{CacheTtl, Model, Probabilities, Stay, Tier, WarmCache};
+use tinyclaw_domain::{CacheTtl, Catalogue, Model, Probabilities, Stay, Tier, Tiers, WarmCache};
 
 /// The list that is built in.
 pub const PRICES: &str = include_str!("../prices.toml");
@@ -56,6 +56,8 @@ pub(crate) struct Conversation<'a> {
     pub(crate) warm: &'a [WarmCache],
     /// How long what is cached now is kept.
     pub(crate) ttl: CacheTtl,
+    /// Which model does a tier's work here.
+    pub(crate) tiers: Tiers,
 }
 
 impl Conversation<'_> {
@@ -89,8 +91,24 @@ impl Default for Prices {
     }
 }
 
+/// How much a model holds of which nothing else is known.
+const CONTEXT_TOKENS: u64 = 200_000;
+
 impl Prices {
-    /// What these tokens cost with a model, in dollars.
+    /// This list, and what an office's settings say of its families.
+    pub fn with(mut self, catalogue: &Catalogue) -> Prices {
+        for family in catalogue.families() {
+            let id = catalogue.id_of(family.name);
+            let context_tokens = self.nearest(&id).map_or(CONTEXT_TOKENS, |it| it.context_tokens);
+            let given = family.price.map(|(input, output)| Price { input, output, context_tokens });
+            if let Some(price) = given.or_else(|| self.nearest(&id)) {
+                self.models.insert(family.name.to_string(), price);
+            }
+        }
+        self
+    }
+
+    /// What these tokens cost with a model, in dollars. A model without a price is taken to cost what the dearest does.
     pub fn cost(&self, model: Model, tokens: Tokens, ttl: CacheTtl) -> f64 {
         let price = self.of(model);
         let input = tokens.plain as f64
@@ -110,8 +128,23 @@ impl Prices {
     }
 
     fn of(&self, model: Model) -> Price {
-        // A test asks for each model, so none is missing in a build that passed.
-        self.models[model.as_str()]
+        let dearest = || {
+            self.models
+                .values()
+                .copied()
+                .max_by(|a, b| a.output.total_cmp(&b.output))
+                .map(|it| Price { context_tokens: CONTEXT_TOKENS, ..it })
+        };
+        let unknown = Price { input: 0.0, output: 0.0, context_tokens: CONTEXT_TOKENS };
+        self.nearest(model.as_str()).or_else(dearest).unwrap_or(unknown)
+    }
+
+    /// The price of a name, or of the family whose name occurs in it, the longest first.
+    fn nearest(&self, name: &str) -> Option<Price> {
+        self.models.get(name).copied().or_else(|| {
+            let within = self.models.iter().filter(|it| name.contains(it.0.as_str()));
+            within.max_by_key(|it| it.0.len()).map(|it| *it.1)
+        })
     }
 
     fn write(&self, ttl: CacheTtl) -> f64 {
@@ -136,7 +169,14 @@ impl Prices {
 
     /// What an answer of this model risks: it may not be enough, and then the strongest model is asked as well.
     fn risk(&self, model: Model, sure: Probabilities, it: &Conversation<'_>) -> f64 {
-        sure.above(model.tier()) * self.answer(Tier::Complex.model(), it)
+        self.not_enough(model, sure, it.tiers) * self.answer(it.tiers.complex, it)
+    }
+
+    /// How likely it is that a message needs a stronger model than this one. A model is enough for the tiers whose own is no
+    /// stronger.
+    pub fn not_enough(&self, model: Model, sure: Probabilities, tiers: Tiers) -> f64 {
+        let is_enough = |it: &Tier| !self.is_stronger(tiers.of(*it), model);
+        Tier::ALL.into_iter().rev().find(is_enough).map_or(1.0, |it| sure.above(it))
     }
 
     /// The stronger model whose cache is alive that comes cheapest, beside `wanted`: each with its price and its risk, and
@@ -198,16 +238,32 @@ mod tests {
 
     #[test]
     fn every_model_has_its_list_price() {
-        costs(Model::Haiku, [1_000_000, 0, 0, 1_000_000], FIVE, 0.10 + 0.50);
-        costs(Model::Sonnet, [1_000_000, 0, 0, 1_000_000], FIVE, 2.0 + 10.0);
-        costs(Model::Opus, [1_000_000, 0, 0, 1_000_000], FIVE, 4.0 + 20.0);
+        costs(Model::HAIKU, [1_000_000, 0, 0, 1_000_000], FIVE, 0.10 + 0.50);
+        costs(Model::SONNET, [1_000_000, 0, 0, 1_000_000], FIVE, 2.0 + 10.0);
+        costs(Model::OPUS, [1_000_000, 0, 0, 1_000_000], FIVE, 4.0 + 20.0);
+        costs(Model::FABLE, [1_000_000, 0, 0, 1_000_000], FIVE, 8.0 + 40.0);
+    }
+
+    #[test]
+    fn a_full_id_costs_what_its_family_does_and_an_offices_own_what_the_office_says() {
+        let id = |name| Model::named(name).expect("a name");
+        costs(id("claude-opus-4-8"), [1_000_000, 0, 0, 0], FIVE, 4.0);
+        costs(id("claude-epic-1"), [1_000_000, 0, 0, 0], FIVE, 8.0);
+        let families = [("saga", "claude-saga-7 12/60"), ("old", "claude-sonnet-4-5")];
+        let families = families.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let catalogue = Catalogue::read(&families.into(), &BTreeMap::new()).expect("a catalogue");
+        let prices = Prices::default().with(&catalogue);
+        let tokens = Tokens { output: 1_000_000, ..Tokens::default() };
+        assert_eq!(prices.cost(id("saga"), tokens, FIVE), 60.0);
+        assert_eq!(prices.cost(id("old"), tokens, FIVE), 10.0);
+        assert!(prices.is_stronger(id("saga"), Model::FABLE));
     }
 
     #[test]
     fn a_cache_is_read_for_a_tenth_and_written_for_more() {
-        costs(Model::Opus, [0, 100_000, 0, 0], FIVE, 0.04);
-        costs(Model::Opus, [0, 0, 100_000, 0], FIVE, 0.50);
-        costs(Model::Opus, [0, 0, 100_000, 0], HOUR, 0.80);
+        costs(Model::OPUS, [0, 100_000, 0, 0], FIVE, 0.04);
+        costs(Model::OPUS, [0, 0, 100_000, 0], FIVE, 0.50);
+        costs(Model::OPUS, [0, 0, 100_000, 0], HOUR, 0.80);
     }
 
     /// Sure of SIMPLE, MEDIUM and COMPLEX, in hundredths.
@@ -226,7 +282,8 @@ mod tests {
     ) -> Option<Stay> {
         let cache = |it: &(Model, u64)| WarmCache { model: it.0, tokens: it.1, until: 0 };
         let warm: Vec<WarmCache> = warm.iter().map(cache).collect();
-        let conversation = Conversation { context, said: 20, warm: &warm, ttl: FIVE };
+        let conversation =
+            Conversation { context, said: 20, warm: &warm, ttl: FIVE, tiers: Tiers::default() };
         let found = Prices::default().stay(wanted, sure, &conversation);
         assert_eq!(found.map(|it| it.cheaper), cheaper, "{found:?}");
         found
@@ -235,8 +292,8 @@ mod tests {
     #[test]
     fn a_warm_opus_is_cheaper_than_a_cold_sonnet_with_a_long_conversation() {
         // Opus reads 100,000 tokens for 0.04; sonnet would write them for 0.25.
-        let warm = [(Model::Opus, 100_000)];
-        let stay = stays(Model::Sonnet, sure(10, 80, 10), 100_000, &warm, Some(true));
+        let warm = [(Model::OPUS, 100_000)];
+        let stay = stays(Model::SONNET, sure(10, 80, 10), 100_000, &warm, Some(true));
         let it = stay.expect("opus is warm");
         let opus = 0.04 + 20.0 * 1.25 * 4e-6 + 600.0 * 20e-6;
         assert!((it.stay_usd - opus).abs() < 1e-9);
@@ -249,44 +306,44 @@ mod tests {
     #[test]
     fn haiku_is_cheaper_even_cold_than_a_warm_opus() {
         // Haiku writes 100,000 tokens for 0.0125; opus reads them for 0.04.
-        stays(Model::Haiku, sure(90, 8, 2), 100_000, &[(Model::Opus, 100_000)], Some(false));
+        stays(Model::HAIKU, sure(90, 8, 2), 100_000, &[(Model::OPUS, 100_000)], Some(false));
     }
 
     #[test]
     fn a_doubtful_haiku_is_dearer_than_a_warm_opus() {
         // Haiku costs 0.0128 and 0.0016 to come back, and with 80 % opus must be asked as well, for 0.0521.
-        let warm = [(Model::Opus, 100_000)];
-        let all = stays(Model::Haiku, sure(20, 30, 50), 100_000, &warm, Some(true));
+        let warm = [(Model::OPUS, 100_000)];
+        let all = stays(Model::HAIKU, sure(20, 30, 50), 100_000, &warm, Some(true));
         let it = all.expect("opus is warm");
         assert!((it.switch_risk_usd - 0.8 * it.stay_usd).abs() < 1e-9);
-        stays(Model::Haiku, sure(51, 39, 10), 100_000, &warm, Some(false));
+        stays(Model::HAIKU, sure(51, 39, 10), 100_000, &warm, Some(false));
     }
 
     #[test]
     fn a_short_conversation_is_no_reason_to_stay() {
-        let warm = [(Model::Opus, 1_000)];
-        stays(Model::Sonnet, sure(10, 80, 10), 1_000, &warm, Some(false));
+        let warm = [(Model::OPUS, 1_000)];
+        stays(Model::SONNET, sure(10, 80, 10), 1_000, &warm, Some(false));
     }
 
     #[test]
     fn what_is_warm_on_both_sides_is_read_on_both_sides() {
-        let both = [(Model::Opus, 100_000), (Model::Sonnet, 99_000)];
-        stays(Model::Sonnet, sure(10, 80, 10), 100_000, &both, Some(false));
+        let both = [(Model::OPUS, 100_000), (Model::SONNET, 99_000)];
+        stays(Model::SONNET, sure(10, 80, 10), 100_000, &both, Some(false));
     }
 
     #[test]
     fn a_weaker_model_is_never_an_answer_to_a_price() {
-        let warm = [(Model::Haiku, 100_000), (Model::Sonnet, 100_000)];
-        stays(Model::Opus, sure(0, 10, 90), 100_000, &warm, None);
-        stays(Model::Sonnet, sure(10, 80, 10), 100_000, &[], None);
+        let warm = [(Model::HAIKU, 100_000), (Model::SONNET, 100_000)];
+        stays(Model::OPUS, sure(0, 10, 90), 100_000, &warm, None);
+        stays(Model::SONNET, sure(10, 80, 10), 100_000, &[], None);
     }
 
     #[test]
     fn of_two_warm_models_the_cheaper_one_is_kept() {
         // Sonnet reads for half of what opus reads for; where it may well be too small, opus is kept.
-        let both = [(Model::Sonnet, 200_000), (Model::Opus, 200_000)];
-        let kept = |sure| stays(Model::Haiku, sure, 200_000, &both, Some(true)).map(|it| it.model);
-        assert_eq!(kept(sure(10, 85, 5)), Some(Model::Sonnet));
-        assert_eq!(kept(sure(0, 40, 60)), Some(Model::Opus));
+        let both = [(Model::SONNET, 200_000), (Model::OPUS, 200_000)];
+        let kept = |sure| stays(Model::HAIKU, sure, 200_000, &both, Some(true)).map(|it| it.model);
+        assert_eq!(kept(sure(10, 85, 5)), Some(Model::SONNET));
+        assert_eq!(kept(sure(0, 40, 60)), Some(Model::OPUS));
     }
 }

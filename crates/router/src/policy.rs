@@ -1,7 +1,8 @@
 //! What is stronger than the score, and in which order. It changes tiers and models, never the numbers of a score.
 
-use tinyclaw_domain::{Cause, Decision, Direction, Model, Source, Tier};
+use tinyclaw_domain::{Cause, Decision, Direction, Source, Tier, Tiers};
 
+use crate::hint::Hints;
 use crate::money::{Conversation, Prices};
 use crate::reading::Reading;
 use crate::router::{Input, Turn};
@@ -21,63 +22,76 @@ const TURNS_BACK: usize = 4;
 /// A follow-up is short; a longer message stands on its own.
 const FOLLOW_UP_COLUMNS_MAX: u32 = 60;
 
-/// Applies the rules to a scored decision.
-pub(crate) fn apply(
-    decision: &mut Decision,
-    input: &Input<'_>,
-    hint: Option<Model>,
-    said: &Said,
-    prices: &Prices,
-    min_confidence: f64,
-) {
-    let scored = decision.tier;
-    let (tier, cause) = if said.letters == 0 {
-        let something = !input.attachments.is_empty();
-        (if something { Tier::Medium } else { Tier::Simple }, Cause::NoSignal)
-    } else if decision.confidence < min_confidence && scored != Tier::Medium {
-        (Tier::Medium, Cause::LowConfidence)
-    } else {
-        (scored, decision.cause)
-    };
-    decision.tier = tier;
-    decision.cause = cause;
+/// What the rules go by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// Which model does a tier's work here.
+    pub(crate) tiers: Tiers,
+    pub(crate) prices: &'a Prices,
+    /// Below this a score is not believed.
+    pub(crate) min_confidence: f64,
+}
 
-    lift(decision, said.follows, Cause::FollowUp);
-    let context = input.context_tokens.saturating_add(said.tokens);
-    let holds = |it: &Tier| context <= prices.context_limit(it.model());
-    let wanted = decision.tier;
-    let enough = Tier::ALL.into_iter().filter(|it| *it >= wanted).find(holds);
-    lift(decision, Some(enough.unwrap_or(Tier::Complex)), Cause::LargeContext);
+impl Rules<'_> {
+    /// Applies the rules to a scored decision.
+    pub(crate) fn apply(
+        &self,
+        decision: &mut Decision,
+        input: &Input<'_>,
+        hints: Hints,
+        said: &Said,
+    ) {
+        let (tiers, prices) = (self.tiers, self.prices);
+        let scored = decision.tier;
+        let (tier, cause) = if said.letters == 0 {
+            let something = !input.attachments.is_empty();
+            (if something { Tier::Medium } else { Tier::Simple }, Cause::NoSignal)
+        } else if decision.confidence < self.min_confidence && scored != Tier::Medium {
+            (Tier::Medium, Cause::LowConfidence)
+        } else {
+            (scored, decision.cause)
+        };
+        decision.tier = tier;
+        decision.cause = cause;
 
-    decision.model = decision.tier.model();
-    decision.effective_model = decision.model;
-    let conversation = Conversation {
-        context: input.context_tokens,
-        said: said.tokens,
-        warm: input.warm,
-        ttl: input.cache,
-    };
-    decision.warm = input.warm.to_vec();
-    decision.stay = prices.stay(decision.model, decision.probabilities, &conversation);
-    if let Some(stay) = decision.stay.filter(|it| it.cheaper) {
-        decision.effective_model = stay.model;
-        decision.cause = Cause::Stay;
-    }
-    if let Some(pin) = input.pin {
-        decision.effective_model = pin;
-        decision.cause = Cause::Pinned;
-    }
-    if let Some(hint) = hint {
-        decision.effective_model = hint;
-        decision.cause = Cause::UserHint;
-    }
-    if input.source == Source::Heartbeat {
-        decision.tier = Tier::Simple;
-        decision.model = Model::Haiku;
-        decision.effective_model = Model::Haiku;
-        decision.upgraded = false;
-        decision.stay = None;
-        decision.cause = Cause::Heartbeat;
+        lift(decision, said.follows, Cause::FollowUp);
+        let context = input.context_tokens.saturating_add(said.tokens);
+        let holds = |it: &Tier| context <= prices.context_limit(tiers.of(*it));
+        let wanted = decision.tier;
+        let enough = Tier::ALL.into_iter().filter(|it| *it >= wanted).find(holds);
+        lift(decision, Some(enough.unwrap_or(Tier::Complex)), Cause::LargeContext);
+
+        decision.model = tiers.of(decision.tier);
+        decision.effective_model = decision.model;
+        let conversation = Conversation {
+            context: input.context_tokens,
+            said: said.tokens,
+            warm: input.warm,
+            ttl: input.cache,
+            tiers,
+        };
+        decision.warm = input.warm.to_vec();
+        decision.stay = prices.stay(decision.model, decision.probabilities, &conversation);
+        if let Some(stay) = decision.stay.filter(|it| it.cheaper) {
+            decision.effective_model = stay.model;
+            decision.cause = Cause::Stay;
+        }
+        if let Some(pin) = input.pin {
+            decision.effective_model = pin;
+            decision.cause = Cause::Pinned;
+        }
+        if let Some(hint) = hints.model.or_else(|| hints.tier.map(|it| tiers.of(it))) {
+            decision.effective_model = hint;
+            decision.cause = Cause::UserHint;
+        }
+        if input.source == Source::Heartbeat {
+            decision.tier = Tier::Simple;
+            decision.model = tiers.simple;
+            decision.effective_model = tiers.simple;
+            decision.upgraded = false;
+            decision.stay = None;
+            decision.cause = Cause::Heartbeat;
+        }
     }
 }
 
@@ -90,7 +104,7 @@ fn lift(decision: &mut Decision, floor: Option<Tier>, cause: Cause) {
 }
 
 /// The tier of what a follow-up continues. Thanks and "ok" continue nothing, and a question of its own neither.
-pub(crate) fn followed(history: &[Turn<'_>], reading: &Reading) -> Option<Tier> {
+pub(crate) fn followed(history: &[Turn<'_>], tiers: Tiers, reading: &Reading) -> Option<Tier> {
     if !reading.follow_up || reading.acknowledge || reading.columns > FOLLOW_UP_COLUMNS_MAX {
         return None;
     }
@@ -99,5 +113,5 @@ pub(crate) fn followed(history: &[Turn<'_>], reading: &Reading) -> Option<Tier> 
         .rev()
         .take(TURNS_BACK)
         .filter(|it| it.direction == Direction::Out)
-        .find_map(|it| it.tier.or_else(|| it.model.map(Model::tier)))
+        .find_map(|it| it.tier.or_else(|| it.model.and_then(|it| tiers.tier_of(it))))
 }

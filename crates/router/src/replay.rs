@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use tinyclaw_domain::{
-    CacheTtl, Cause, DeskKind, Direction, HistoryLine, Key, Model, Source, ThreadId, Tier, Usage,
-    WarmCache,
+    CacheTtl, Cause, DeskKind, Direction, HistoryLine, Key, Model, Source, ThreadId, Tier, Tiers,
+    Usage, WarmCache,
 };
 
 use crate::money::Tokens;
@@ -103,14 +103,23 @@ const CHOICES: [Choice; 6] = [
     Choice::Always(Tier::Complex),
 ];
 
+/// What the real choice is called in sums.
+const REAL: &str = "real";
+
 impl Choice {
-    fn name(self) -> &'static str {
+    fn name(self, tiers: Tiers) -> String {
         match self {
-            Choice::Real => "real",
-            Choice::Again => "again",
-            Choice::Stay => "stay",
-            Choice::Always(tier) => tier.model().as_str(),
+            Choice::Real => REAL.to_owned(),
+            Choice::Again => "again".to_owned(),
+            Choice::Stay => "stay".to_owned(),
+            Choice::Always(tier) => tiers.of(tier).to_string(),
         }
+    }
+
+    /// Whether an easier tier has the same model: it is told once.
+    fn repeats(self, tiers: Tiers) -> bool {
+        let Choice::Always(tier) = self else { return false };
+        Tier::ALL.into_iter().any(|it| it < tier && tiers.of(it) == tiers.of(tier))
     }
 }
 
@@ -145,9 +154,9 @@ pub struct Costs {
     /// Dollars that Claude charged.
     pub paid_usd: f64,
     /// Dollars at list prices: `real`, `again`, `stay`, and each model that does a tier's work, always.
-    pub usd: BTreeMap<&'static str, f64>,
+    pub usd: BTreeMap<String, f64>,
     /// What the real choice saved beside the others, in dollars; less than nothing where it cost more.
-    pub saved_usd: BTreeMap<&'static str, f64>,
+    pub saved_usd: BTreeMap<String, f64>,
     /// Turns that went to a weaker model and cost more than the stronger one would have, which had the conversation cached.
     pub lost: Lost,
     /// The same for this router's decisions.
@@ -235,9 +244,9 @@ impl<'a> Replay<'a> {
     pub fn report(self) -> Report {
         let mut report = self.report;
         for costs in report.spans(Some(0)) {
-            let real = costs.usd.get(Choice::Real.name()).copied().unwrap_or(0.0);
-            let others = costs.usd.iter().filter(|it| *it.0 != Choice::Real.name());
-            costs.saved_usd = others.map(|(name, usd)| (*name, usd - real)).collect();
+            let real = costs.usd.get(REAL).copied().unwrap_or(0.0);
+            let others = costs.usd.iter().filter(|it| it.0 != REAL);
+            costs.saved_usd = others.map(|(name, usd)| (name.clone(), usd - real)).collect();
             let (read, all) = costs.input;
             costs.cache_hits = (all > 0).then(|| read as f64 / all as f64);
         }
@@ -285,13 +294,14 @@ fn answered(
     let real_warm = real.tokens(model).min(before).min(usage.cache_read_tokens);
     let turn = Past { usage, before, real_warm };
     let beat = asked.source == Source::Heartbeat;
-    for (index, choice) in CHOICES.into_iter().enumerate() {
+    let tiers = router.catalogue().tiers();
+    for (index, choice) in CHOICES.into_iter().enumerate().filter(|it| !it.1.repeats(tiers)) {
         let warmth = Warmth::of(&desk.lanes[index], goes_on, began, ttl);
         let first = desk.lanes[index].first.filter(|_| goes_on);
         let chosen = match choice {
             Choice::Real => model,
-            Choice::Always(_) if beat => Tier::Simple.model(),
-            Choice::Always(tier) => tier.model(),
+            Choice::Always(_) if beat => tiers.simple,
+            Choice::Always(tier) => tiers.of(tier),
             Choice::Stay => first.unwrap_or(model),
             Choice::Again => {
                 decide_again(router, ttl, logged, &desk.recent, asked, before, &warmth.0)
@@ -304,7 +314,7 @@ fn answered(
         let stayed = stayed.map(|it| prices.cost(it, turn.tokens(warmth.tokens(it)), ttl));
         let more = stayed.filter(|_| !beat).map_or(0.0, |it| usd - it);
         for costs in report.spans(age) {
-            *costs.usd.entry(choice.name()).or_default() += usd;
+            *costs.usd.entry(choice.name(tiers)).or_default() += usd;
             let lost = match choice {
                 Choice::Real => &mut costs.lost,
                 Choice::Again => &mut costs.lost_again,

@@ -2,16 +2,16 @@
 //! It has no clock, no files and no memory of earlier messages.
 
 use tinyclaw_domain::{
-    Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Direction, Model, Probabilities,
-    Source, Tier, WarmCache,
+    Boundaries, CacheTtl, Catalogue, Cause, Decision, DeskKind, Dimension, Direction, Model,
+    OwnTiers, Probabilities, Source, Tier, Tiers, WarmCache,
 };
 
 use crate::config::{Config, DIMENSIONS};
 use crate::desk::{DeskReader, DeskReading, Scale, each_desk_bucket};
-use crate::hint::strip_hint;
+use crate::hint::{Hints, strip_hints};
 use crate::learned::{self, Table, each_bucket};
 use crate::money::Prices;
-use crate::policy::{self, Said};
+use crate::policy::{self, Rules, Said};
 use crate::reading::{Part, Reader, Reading};
 
 /// The version that decisions name.
@@ -36,6 +36,8 @@ pub struct Input<'a> {
     pub desk: Option<DeskKind>,
     /// The model the thread is pinned to.
     pub pin: Option<Model>,
+    /// The models that the thread has of its own for some tiers.
+    pub own_tiers: OwnTiers,
     /// Tokens the session holds already.
     pub context_tokens: u64,
     /// Which models have how much of the session cached at this moment.
@@ -72,6 +74,7 @@ pub struct Router {
     desk: DeskReader,
     scale: Scale,
     learned: Option<Table>,
+    catalogue: Catalogue,
     prices: Prices,
     /// The share of each part in its dimension's score.
     shares: Vec<f64>,
@@ -97,30 +100,49 @@ impl Router {
         // The readers have the lists in their own shape.
         config.lists.clear();
         config.desk.lists.clear();
-        Router { config, reader, desk, scale, learned, prices: Prices::default(), shares, hash }
+        let (catalogue, prices) = (Catalogue::default(), Prices::default());
+        Router { config, reader, desk, scale, learned, catalogue, prices, shares, hash }
+    }
+
+    /// The same router for an office that knows these models.
+    pub fn with_catalogue(mut self, catalogue: Catalogue) -> Router {
+        self.prices = Prices::default().with(&catalogue);
+        self.catalogue = catalogue;
+        self
+    }
+
+    /// The models it knows.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn tiers(&self, input: &Input<'_>) -> Tiers {
+        self.catalogue.tiers().with(input.own_tiers)
     }
 
     /// Decides. Any text is fine; the time is linear in its length up to a bound, and constant beyond.
     pub fn decide(&self, input: &Input<'_>) -> Decision {
         if input.source == Source::Heartbeat {
             // The clock says nothing that could be scored.
-            return self.finish(&Input { text: "", ..*input }, None, &self.reader.read(""));
+            let input = Input { text: "", ..*input };
+            return self.finish(&input, Hints::default(), &self.reader.read(""));
         }
-        let (hint, _) = strip_hint(input.text);
+        let (hints, _) = strip_hints(input.text, &self.catalogue);
         if let Some(desk) = input.desk {
-            return self.decide_at(desk, input, hint);
+            return self.decide_at(desk, input, hints);
         }
         let reading = self.reader.read(input.text);
-        self.finish(input, hint, &reading)
+        self.finish(input, hints, &reading)
     }
 
-    fn decide_at(&self, desk: DeskKind, input: &Input<'_>, hint: Option<Model>) -> Decision {
+    fn decide_at(&self, desk: DeskKind, input: &Input<'_>, hints: Hints) -> Decision {
         let reading = self.desk.read(input, desk);
         let learned = self.config.learned.then_some(self.config.learned_weight);
         let it =
             self.scale.weigh(&self.config.desk, &self.desk, &reading, input.text, desk, learned);
         let boundaries = Boundaries { medium: -it.half, complex: it.half };
         let tier = tier_of(it.raw_score, boundaries);
+        let tiers = self.tiers(input);
         let mut decision = Decision {
             dims: it.dims,
             bias: it.bias,
@@ -133,10 +155,10 @@ impl Router {
             confidence: it.probabilities.of(tier),
             probabilities: it.probabilities,
             tier,
-            model: tier.model(),
+            model: tiers.of(tier),
             cause: Cause::Scored,
             upgraded: false,
-            effective_model: tier.model(),
+            effective_model: tiers.of(tier),
             warm: Vec::new(),
             stay: None,
             evidence: None,
@@ -159,11 +181,11 @@ impl Router {
             }
         }
         decision.sets_off = reading.sets_off;
-        policy::apply(&mut decision, input, hint, &said, &self.prices, self.config.min_confidence);
+        self.rules(tiers).apply(&mut decision, input, hints, &said);
         decision
     }
 
-    fn finish(&self, input: &Input<'_>, hint: Option<Model>, reading: &Reading) -> Decision {
+    fn finish(&self, input: &Input<'_>, hints: Hints, reading: &Reading) -> Decision {
         let dims = self.dimensions(input.text, reading);
         let learned = self
             .learned
@@ -175,6 +197,7 @@ impl Router {
         let boundaries = Boundaries { medium: self.config.medium, complex: self.config.complex };
         let tier = tier_of(raw_score, boundaries);
         let probabilities = self.probabilities(raw_score);
+        let tiers = self.tiers(input);
         let mut decision = Decision {
             dims,
             bias,
@@ -187,10 +210,10 @@ impl Router {
             confidence: probabilities.of(tier),
             probabilities,
             tier,
-            model: tier.model(),
+            model: tiers.of(tier),
             cause: Cause::Scored,
             upgraded: false,
-            effective_model: tier.model(),
+            effective_model: tiers.of(tier),
             warm: Vec::new(),
             stay: None,
             evidence: None,
@@ -202,10 +225,14 @@ impl Router {
         let said = Said {
             letters: reading.letters,
             tokens: reading.tokens,
-            follows: policy::followed(input.history, reading),
+            follows: policy::followed(input.history, tiers, reading),
         };
-        policy::apply(&mut decision, input, hint, &said, &self.prices, self.config.min_confidence);
+        self.rules(tiers).apply(&mut decision, input, hints, &said);
         decision
+    }
+
+    fn rules(&self, tiers: Tiers) -> Rules<'_> {
+        Rules { tiers, prices: &self.prices, min_confidence: self.config.min_confidence }
     }
 
     fn dimensions(&self, text: &str, reading: &Reading) -> Vec<Dimension> {

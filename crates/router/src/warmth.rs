@@ -65,7 +65,7 @@ impl Caches {
         };
         let mut alive: Vec<WarmCache> =
             self.used.iter().map(cache).filter(|it| now < it.until).collect();
-        alive.sort_unstable_by_key(|it| it.model);
+        alive.sort_unstable_by(|a, b| a.model.as_str().cmp(b.model.as_str()));
         alive
     }
 }
@@ -98,12 +98,12 @@ mod tests {
     #[test]
     fn each_model_is_warm_for_a_ttl_after_its_last_answer() {
         let lines = [
-            answer(Model::Opus, 0, 50_000, [0, 50_000]),
-            answer(Model::Haiku, 3, 51_000, [0, 51_000]),
-            answer(Model::Opus, 4, 52_000, [50_000, 2_000]),
+            answer(Model::OPUS, 0, 50_000, [0, 50_000]),
+            answer(Model::HAIKU, 3, 51_000, [0, 51_000]),
+            answer(Model::OPUS, 4, 52_000, [50_000, 2_000]),
         ];
         let five = CacheTtl::FiveMinutes;
-        let (haiku, opus) = ((Model::Haiku, 51_000, 8), (Model::Opus, 52_000, 9));
+        let (haiku, opus) = ((Model::HAIKU, 51_000, 8), (Model::OPUS, 52_000, 9));
         alive(&lines, 5, five, &[haiku, opus]);
         alive(&lines, 8, five, &[opus]);
         alive(&lines, 9, five, &[]);
@@ -111,28 +111,28 @@ mod tests {
             &lines,
             9,
             CacheTtl::OneHour,
-            &[(Model::Haiku, 51_000, 63), (Model::Opus, 52_000, 64)],
+            &[(Model::HAIKU, 51_000, 63), (Model::OPUS, 52_000, 64)],
         );
     }
 
     #[test]
     fn what_was_neither_read_from_a_cache_nor_written_to_one_is_not_warm() {
         let five = CacheTtl::FiveMinutes;
-        alive(&[answer(Model::Opus, 0, 50_000, [0, 0])], 1, five, &[]);
+        alive(&[answer(Model::OPUS, 0, 50_000, [0, 0])], 1, five, &[]);
         // A turn of many calls reads the same tokens again and again; they are cached once.
-        let busy = answer(Model::Opus, 0, 50_000, [400_000, 20_000]);
-        alive(&[busy], 1, five, &[(Model::Opus, 50_000, 5)]);
-        let part = answer(Model::Opus, 0, 50_000, [10_000, 5_000]);
-        alive(&[part], 1, five, &[(Model::Opus, 15_000, 5)]);
+        let busy = answer(Model::OPUS, 0, 50_000, [400_000, 20_000]);
+        alive(&[busy], 1, five, &[(Model::OPUS, 50_000, 5)]);
+        let part = answer(Model::OPUS, 0, 50_000, [10_000, 5_000]);
+        alive(&[part], 1, five, &[(Model::OPUS, 15_000, 5)]);
     }
 
     #[test]
     fn a_conversation_that_begins_anew_has_no_use_for_the_old_caches() {
         let lines = [
-            answer(Model::Opus, 0, 90_000, [0, 90_000]),
-            answer(Model::Haiku, 1, 12_000, [0, 12_000]),
+            answer(Model::OPUS, 0, 90_000, [0, 90_000]),
+            answer(Model::HAIKU, 1, 12_000, [0, 12_000]),
         ];
-        alive(&lines, 2, CacheTtl::FiveMinutes, &[(Model::Haiku, 12_000, 6)]);
+        alive(&lines, 2, CacheTtl::FiveMinutes, &[(Model::HAIKU, 12_000, 6)]);
         assert_eq!(Caches::of(&lines).context(), 12_000);
     }
 }

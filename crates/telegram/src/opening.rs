@@ -11,7 +11,7 @@ use teloxide::payloads::GetMe;
 use tinyclaw_disk::Lock;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Options as QueueOptions, Queue, Where};
-use tinyclaw_service::settings::{Office, Store, Telegram};
+use tinyclaw_service::settings::{Models, Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals};
 
 use crate::bot::Bot;
@@ -40,7 +40,7 @@ pub(crate) struct Opened {
 pub(crate) async fn open(
     place: &Where,
     state: &StateDir,
-    store: Store<(Office, Telegram)>,
+    store: Store<(Office, Telegram, Models)>,
     limits: Limits,
     vitals: &Vitals,
     shutdown: &Shutdown,
@@ -87,7 +87,7 @@ pub(crate) async fn open(
 }
 
 async fn token(
-    store: &Store<(Office, Telegram)>,
+    store: &Store<(Office, Telegram, Models)>,
     vitals: &Vitals,
     shutdown: &Shutdown,
 ) -> Option<SecretString> {
@@ -133,7 +133,7 @@ async fn lock(
 /// service that ended would be started over and over meanwhile.
 async fn queue(
     place: &Where,
-    settings: &Store<(Office, Telegram)>,
+    settings: &Store<(Office, Telegram, Models)>,
     vitals: &Vitals,
     shutdown: &Shutdown,
 ) -> Option<Queue> {

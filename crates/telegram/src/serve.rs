@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tinyclaw_ledger::{Progresses, StateDir, health};
 use tinyclaw_queue::{Queue, Where};
-use tinyclaw_service::settings::{Environment, Office, Store, Telegram};
+use tinyclaw_service::settings::{Environment, Models, Office, Store, Telegram};
 use tinyclaw_service::{Shutdown, Vitals, http, logs};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -79,8 +79,12 @@ pub async fn run_over(
     tinyclaw_ledger::create_folders(&state)
         .with_context(|| format!("cannot make {}", state.root().display()))?;
     let telling = tokio::spawn(tell(state.clone(), vitals.clone(), shutdown.clone()));
-    let store =
-        Store::<(Office, Telegram)>::open_when_good(state.root(), &environment, &vitals, &shutdown);
+    let store = Store::<(Office, Telegram, Models)>::open_when_good(
+        state.root(),
+        &environment,
+        &vitals,
+        &shutdown,
+    );
     if let Some(store) = store.await {
         logs::follow(store.subscribe(), |it| &it.0.log_level);
         tokio::spawn(store.clone().follow(vitals.clone(), shutdown.clone()));

@@ -3,16 +3,17 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use tinyclaw_service::settings::{Office, Store, Telegram};
+use tinyclaw_domain::Catalogue;
+use tinyclaw_service::settings::{Models, Office, Store, Telegram};
 
 /// The office's settings and Telegram's, as they are now.
 #[derive(Clone)]
-pub(crate) struct Settings(pub(crate) Store<(Office, Telegram)>);
+pub(crate) struct Settings(pub(crate) Store<(Office, Telegram, Models)>);
 
 impl Deref for Settings {
-    type Target = Store<(Office, Telegram)>;
+    type Target = Store<(Office, Telegram, Models)>;
 
-    fn deref(&self) -> &Store<(Office, Telegram)> {
+    fn deref(&self) -> &Store<(Office, Telegram, Models)> {
         &self.0
     }
 }
@@ -21,9 +22,16 @@ impl Settings {
     /// Whether nothing that is said may make a sound now.
     pub(crate) fn is_quiet(&self) -> bool {
         let settings = self.current();
-        let (office, telegram) = &*settings;
+        let (office, telegram, _) = &*settings;
         let now = jiff::Timestamp::now().to_zoned(office.timezone.clone());
         telegram.quiet_hours.is_some_and(|it| it.contains(now.time()))
+    }
+
+    /// The models that the office knows. Whoever asks them says what is wrong with these settings; here what every office
+    /// knows counts then.
+    pub(crate) fn catalogue(&self) -> Catalogue {
+        let models = &self.current().2;
+        Catalogue::read(&models.families, &models.tiers).unwrap_or_default()
     }
 }
 

@@ -195,9 +195,11 @@ impl Chat {
             let prompt = self.screen.style().dim(&self.prompt());
             self.screen.print(&format!("{prompt}{}", face::plain(line)))?;
         }
+        // A mistake in the settings keeps nobody from speaking: the services say it.
+        let catalogue = place::catalogue(&self.state).unwrap_or_default();
         let done = match self.chooses(line) {
             true => self.choose(line),
-            false => self.obey(words::parse(line)),
+            false => self.obey(words::parse(line, &catalogue)),
         };
         if let Err(err) = done {
             let text = self.screen.style().red(&format!("{err:#}"));

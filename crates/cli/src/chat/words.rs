@@ -1,7 +1,7 @@
 //! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
 
 use tinyclaw_domain::approval::{Choice, Chosen};
-use tinyclaw_domain::{Command, Model, PermissionMode, ThreadId};
+use tinyclaw_domain::{Catalogue, Command, PermissionMode, ThreadId, Tier};
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
@@ -43,11 +43,16 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "/new website ada/website",
     ),
     ("stop", "", "stop what runs here; Ctrl-C does the same", "/stop"),
-    ("model", "haiku|sonnet|opus|auto", "who answers in this thread", "/model opus"),
+    (
+        "model",
+        "[simple|medium|complex] haiku|sonnet|opus|fable|auto",
+        "who answers in this thread, or one tier's messages",
+        "/model opus",
+    ),
     (
         "haiku",
         "TEXT",
-        "ask haiku this once; also /sonnet and /opus",
+        "ask haiku this once; also /sonnet, /opus and /fable",
         "/haiku what time is it in Oslo?",
     ),
     ("mode", "ask|edits|bypass", "what Claude may do without asking", "/mode edits"),
@@ -89,7 +94,7 @@ pub(crate) fn chosen(choice: &Choice, line: &str) -> Chosen {
 }
 
 /// Understands a line.
-pub(crate) fn parse(line: &str) -> Said {
+pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Said {
     let line = line.trim();
     let Some(rest) = line.strip_prefix('/') else {
         return if line.is_empty() { Said::Nothing } else { Said::Message(line.to_owned()) };
@@ -111,12 +116,8 @@ pub(crate) fn parse(line: &str) -> Said {
             _ if !rest.is_empty() => Said::New { name: rest.to_owned(), repo: None },
             _ => wrong(verb),
         },
-        "model" => match rest.parse::<Model>() {
-            Ok(model) => Said::Order(Command::Model { model: Some(model) }),
-            Err(_) if rest == "auto" => Said::Order(Command::Model { model: None }),
-            Err(_) => wrong(verb),
-        },
-        "haiku" | "sonnet" | "opus" if !rest.is_empty() => Said::Message(line.to_owned()),
+        "model" => model(rest, catalogue),
+        it if !rest.is_empty() && catalogue.find(it).is_ok() => Said::Message(line.to_owned()),
         "mode" => {
             let mode = match rest {
                 "ask" => PermissionMode::Ask,
@@ -149,10 +150,40 @@ pub(crate) fn parse(line: &str) -> Said {
     }
 }
 
+/// `/model opus` for everything here, `/model complex fable` for what one tier does.
+fn model(rest: &str, catalogue: &Catalogue) -> Said {
+    let (tier, word) = match rest.split_once(char::is_whitespace) {
+        Some((tier, word)) => match tier.parse::<Tier>() {
+            Ok(tier) => (Some(tier), word.trim()),
+            Err(err) => return wrong_because("model", &err),
+        },
+        None if rest.is_empty() => return wrong("model"),
+        None => (None, rest),
+    };
+    let model = match word {
+        "auto" => None,
+        word => match catalogue.find(word) {
+            Ok(model) => Some(model),
+            Err(err) => return wrong_because("model", &err),
+        },
+    };
+    Said::Order(match tier {
+        Some(tier) => Command::Tier { tier, model },
+        None => Command::Model { model },
+    })
+}
+
+fn wrong_because(verb: &str, err: &dyn std::error::Error) -> Said {
+    match wrong(verb) {
+        Said::Wrong(usage) => Said::Wrong(format!("{usage}\n{err}.")),
+        other => other,
+    }
+}
+
 fn wrong(verb: &str) -> Said {
     let known = match verb {
         "cd" | "setdir" => "dir",
-        "sonnet" | "opus" => "haiku",
+        "sonnet" | "opus" | "fable" => "haiku",
         it => it,
     };
     Said::Wrong(match TABLE.iter().find(|(name, ..)| *name == known) {
@@ -185,6 +216,8 @@ pub(crate) fn new_id(name: &str, is_taken: impl Fn(&ThreadId) -> bool) -> Thread
 
 #[cfg(test)]
 mod tests {
+    use tinyclaw_domain::Model;
+
     use super::*;
 
     #[test]
@@ -194,6 +227,11 @@ mod tests {
             ("  ", Said::Nothing),
             (" hello there ", message("hello there")),
             ("/opus why?", message("/opus why?")),
+            ("/fable why?", message("/fable why?")),
+            (
+                "/model complex fable",
+                Said::Order(Command::Tier { tier: Tier::Complex, model: Some(Model::FABLE) }),
+            ),
             ("/stop", Said::Stop),
             ("/thread 7", Said::Thread("7".to_owned())),
             (
@@ -209,21 +247,21 @@ mod tests {
                 Said::File { path: "a.txt".to_owned(), text: "what is it?".to_owned() },
             ),
         ] {
-            assert_eq!(parse(line), said, "{line}");
+            assert_eq!(parse(line, &Catalogue::default()), said, "{line}");
         }
     }
 
     #[test]
     fn a_verb_in_the_wrong_shape_says_its_usage_and_one_example() {
         for line in ["/model gpt", "/mode", "/dir", "/thread", "/new", "/close now", "/opus"] {
-            let Said::Wrong(says) = parse(line) else { panic!("{line}") };
+            let Said::Wrong(says) = parse(line, &Catalogue::default()) else { panic!("{line}") };
             assert!(
                 says.starts_with("Usage: /") && says.contains("\nExample: /"),
                 "{line}: {says}"
             );
         }
         assert_eq!(
-            parse("/nope"),
+            parse("/nope", &Catalogue::default()),
             Said::Wrong("There is no /nope. /help lists what can be said here.".to_owned())
         );
     }
@@ -231,7 +269,10 @@ mod tests {
     #[test]
     fn every_verb_of_the_help_is_understood_by_its_example() {
         for (name, _, _, example) in TABLE {
-            assert!(!matches!(parse(example), Said::Wrong(_)), "{name}: {example}");
+            assert!(
+                !matches!(parse(example, &Catalogue::default()), Said::Wrong(_)),
+                "{name}: {example}"
+            );
         }
     }
 

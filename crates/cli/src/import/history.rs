@@ -284,7 +284,7 @@ mod tests {
             before.lines.iter().map(|it| serde_json::from_slice(&it.1).unwrap()).collect();
         assert_eq!(lines[0].key, lines[1].key);
         assert_eq!(lines[0].key.as_str(), "file-1771234567890_abc123");
-        assert_eq!(lines[1].model, Some(Model::Sonnet));
+        assert_eq!(lines[1].model, Some(Model::SONNET));
     }
 
     #[test]

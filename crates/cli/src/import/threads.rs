@@ -7,7 +7,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
-use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
+use tinyclaw_domain::{
+    Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
+};
 use tinyclaw_ledger::{StateDir, ThreadBook, read_threads};
 use tinyclaw_service::settings::{Permission, Settings};
 
@@ -132,6 +134,7 @@ fn thread(
         session_id,
         model: text("model").and_then(Model::of_name),
         pin: None,
+        tiers: OwnTiers::default(),
         env: None,
         permission_mode: match settings.engine.permission {
             Permission::Ask => PermissionMode::Ask,
@@ -186,7 +189,7 @@ mod tests {
         }));
         let thread = &threads[&"7".parse::<ThreadId>().unwrap()];
         assert!(!thread.name.contains('\u{1b}'), "{}", thread.name);
-        assert_eq!((&thread.session_id, thread.model), (&None, Some(Model::Opus)));
+        assert_eq!((&thread.session_id, thread.model), (&None, Some(Model::OPUS)));
         let left: Vec<&str> = part.left.named.iter().map(|it| it.why.as_str()).collect();
         assert_eq!(threads.len(), 1);
         for (why, expected) in

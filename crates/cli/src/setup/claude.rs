@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use tinyclaw_domain::Place;
+use tinyclaw_domain::{Catalogue, Place};
 use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, PINNED_VERSION, Probe, TurnFailure};
 use tinyclaw_service::settings::{self, Settings};
 use uuid::Uuid;
@@ -203,11 +203,7 @@ fn try_out(program: &Path, credential: &Credential, now: &Settings) -> anyhow::R
         settings::Landlock::On => Landlock::On,
         settings::Landlock::Off => Landlock::Off,
     };
-    for (alias, name) in &now.engine.models {
-        if let Ok(model) = alias.parse() {
-            config.models.insert(model, name.clone());
-        }
-    }
+    config.catalogue = Catalogue::read(&now.models.families, &now.models.tiers)?;
     config.access.readable.extend(now.engine.readable.iter().cloned());
     config.path_prefix.extend(now.engine.tool_path.iter().cloned());
     if let Some(path) = std::env::var("PATH").ok().filter(|it| !it.is_empty()) {

@@ -355,7 +355,7 @@ fn story(seen: &Seen, style: Style) -> String {
         text.push_str(&format!("\n{said}\n"));
     }
     if let Some(reply) = &it.reply {
-        let model = reply.model.map_or("TinyClaw", |it| it.as_str());
+        let model = reply.model.as_ref().map_or("TinyClaw", |it| it.as_str());
         let cost = format!("{} ms · ${:.2}", reply.duration_ms, reply.cost_usd);
         text.push_str(&format!("\n{}\n", style.dim(&format!("{model} · {cost}"))));
         let where_else = reply.file.as_ref().map(|it| format!("(in {it})"));

@@ -106,7 +106,8 @@ impl Route {
         if self.no_learned {
             config = config.with_learned(false);
         }
-        let router = Router::new(config);
+        let state = place::state()?;
+        let router = Router::new(config).with_catalogue(place::catalogue(&state)?);
         let mut out = std::io::stdout().lock();
         if let Some(path) = &self.eval {
             let measures = eval::measure(&router, path, self.kind)?;
@@ -138,7 +139,7 @@ impl Route {
             writeln!(out, "{}", serde_json::to_string_pretty(&decision)?)?;
         } else {
             let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            out.write_all(table::draw(&decision, colours).as_bytes())?;
+            out.write_all(table::draw(&decision, &router, colours).as_bytes())?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 use tinyclaw_client::{Client, Ending};
-use tinyclaw_domain::{Channel, Key, Message, Model, Outcome, ThreadId};
+use tinyclaw_domain::{Channel, Key, Message, Outcome, ThreadId};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Telegram;
 use tinyclaw_service::{now_ms, words};
@@ -45,9 +45,9 @@ pub(crate) struct Send {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 
-    /// Ask this model instead of the router's choice: haiku, sonnet or opus.
+    /// Ask this model instead of the router's choice: haiku, sonnet, opus, fable, or a full name.
     #[arg(long)]
-    model: Option<Model>,
+    model: Option<String>,
 
     /// Send this file along. May be given several times.
     #[arg(long = "file", value_name = "PATH")]
@@ -63,8 +63,12 @@ impl Send {
         let state = place::office()?;
         let text = self.text()?;
         let (thread, channel) = self.address(&state)?;
+        let model = match &self.model {
+            Some(word) => Some(place::catalogue(&state)?.find(word)?),
+            None => None,
+        };
         let office = client::open(&state)?;
-        let mut message = client::message(&thread, &client::hinted(self.model, &text));
+        let mut message = client::message(&thread, &client::hinted(model, &text));
         message.channel = channel;
         for path in &self.files {
             client::attach(&office, &mut message, path)?;

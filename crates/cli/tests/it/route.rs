@@ -158,7 +158,7 @@ fn the_state_folders_router_toml_is_used_and_its_mistakes_are_named() {
 fn mistakes_have_their_exit_codes() {
     let state = tempfile::tempdir().expect("a folder");
     fails(state.path(), &["--eval", "nowhere.jsonl"], 1, "cannot read nowhere.jsonl");
-    fails(state.path(), &["--pin", "gpt"], 2, "use haiku, sonnet or opus");
+    fails(state.path(), &["--pin", "gpt"], 2, "use haiku, sonnet, opus, fable");
     fails(state.path(), &["--frobnicate"], 2, "--frobnicate");
     let file = state.path().join("rows.jsonl");
     fs::write(&file, "{\"text\": \"a\", \"label\": \"SIMPLE\"}\nnonsense\n").expect("a file");

@@ -155,7 +155,7 @@ fn a_question_that_makes_no_sense_is_told_so() {
     for (path, status, words) in [
         ("/api/messages/recent?n=0", 400, "n=0 must be a number from 1 to 1000"),
         ("/api/messages/recent?n=x", 400, "n=x must be"),
-        ("/api/messages/recent?model=gpt", 400, "gpt"),
+        ("/api/messages/recent?model=%3Cgpt%3E", 400, "gpt"),
         ("/api/messages/recent?thread=..%2Fx", 400, "thread id"),
         ("/api/threads/..%2F..%2Fetc/messages", 400, "thread id"),
         ("/api/story/..%2Fx", 400, "key"),

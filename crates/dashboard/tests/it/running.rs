@@ -29,7 +29,8 @@ impl Running {
             let listen = listener.local_addr().unwrap();
             let proc = Some("/proc".into());
             let hosts = vec!["tinyclaw.example:443".to_owned()];
-            let config = Config { state, listen, hosts, proc, access };
+            let catalogue = tinyclaw_domain::Catalogue::default();
+            let config = Config { state, listen, hosts, proc, catalogue, access };
             let vitals = Vitals::new("dashboard", "test");
             let server = Server::start(&config, listen.port(), vitals);
             sender.send(listen).unwrap();

@@ -53,7 +53,7 @@ fn real_claude_answers_in_the_office() {
     assert_eq!(first.outcome, Outcome::Answered, "{}", first.text);
     assert!(first.usage.output_tokens > 0);
     let second = office.ask("7", "/opus prove that there is no largest prime");
-    assert_eq!(second.model, Some(Model::Opus), "the model changed on the warm process");
+    assert_eq!(second.model, Some(Model::OPUS), "the model changed on the warm process");
     let prompts = office.lines("logs/prompts.jsonl");
     assert_eq!(prompts[1]["newSession"], false);
     let asked = api.asked();

@@ -1,6 +1,6 @@
 //! Threads: orders about them, and what they say to each other.
 
-use tinyclaw_domain::{Command, Model, Outcome, PermissionMode, Reply};
+use tinyclaw_domain::{Command, Model, Outcome, PermissionMode, Reply, Tier};
 use tinyclaw_e2e::Office;
 
 fn order(office: &mut Office, thread: &str, command: Command) -> Reply {
@@ -163,10 +163,32 @@ fn threads_that_all_had_the_whole_workspace_are_all_moved_and_who_cannot_be_is_a
 #[test]
 fn a_pinned_thread_uses_its_model_until_it_is_let_go() {
     let mut office = Office::open();
-    order(&mut office, "7", Command::Model { model: Some(Model::Opus) });
-    assert_eq!(office.ask("7", "hello").model, Some(Model::Opus));
+    order(&mut office, "7", Command::Model { model: Some(Model::OPUS) });
+    assert_eq!(office.ask("7", "hello").model, Some(Model::OPUS));
     order(&mut office, "7", Command::Model { model: None });
-    assert_eq!(office.ask("7", "hello").model, Some(Model::Haiku));
+    assert_eq!(office.ask("7", "hello").model, Some(Model::HAIKU));
+}
+
+#[test]
+fn every_model_that_claude_code_knows_can_be_asked_and_is_named_in_the_answer() {
+    let mut office = Office::open_with(&[
+        ("TINYCLAW_ENGINE_MODELS", "saga=claude-saga-7 12/60 👾"),
+        ("TINYCLAW_ENGINE_TIERS", "SIMPLE=saga"),
+    ]);
+    let saga = Model::named("saga");
+    assert_eq!(office.ask("7", "hello").model, saga, "SIMPLE is saga's work here");
+    assert_eq!(office.ask("7", "/fable hello").model, Some(Model::FABLE));
+    assert_eq!(office.ask("7", "hello [opus]").model, Some(Model::OPUS));
+    let old = Model::named("claude-opus-4-8");
+    order(&mut office, "7", Command::Model { model: old });
+    assert_eq!(office.ask("7", "hello").model, old, "a full id is named as it was asked for");
+    order(&mut office, "7", Command::Model { model: None });
+    order(&mut office, "7", Command::Tier { tier: Tier::Simple, model: Some(Model::SONNET) });
+    assert_eq!(office.ask("7", "hello").model, Some(Model::SONNET));
+    assert_eq!(office.ask("8", "hello").model, saga, "another thread has the office's");
+    let said: Vec<_> =
+        office.lines("routing-log.jsonl").iter().map(|it| it["effectiveModel"].clone()).collect();
+    assert_eq!(said, ["saga", "fable", "opus", "claude-opus-4-8", "sonnet", "saga"]);
 }
 
 #[test]

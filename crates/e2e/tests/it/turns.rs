@@ -10,7 +10,7 @@ fn a_message_is_routed_asked_and_answered_and_the_logs_tell_it() {
     let reply = office.ask("7", "hello");
     assert_eq!(reply.outcome, Outcome::Answered);
     assert!(reply.text.contains("hello"), "{}", reply.text);
-    assert_eq!(reply.model, Some(Model::Haiku), "a greeting is for haiku");
+    assert_eq!(reply.model, Some(Model::HAIKU), "a greeting is for haiku");
     let history = office.lines("message-history.jsonl");
     let said: Vec<&str> = history.iter().filter_map(|it| it["direction"].as_str()).collect();
     assert_eq!(said, ["in", "out"]);
@@ -242,7 +242,7 @@ fn a_long_answer_stays_whole() {
 fn a_hint_chooses_the_model_and_is_not_told_to_claude() {
     let mut office = Office::open();
     let reply = office.ask("7", "/opus hello");
-    assert_eq!(reply.model, Some(Model::Opus));
+    assert_eq!(reply.model, Some(Model::OPUS));
     let prompt = office.lines("logs/prompts.jsonl");
     assert!(prompt[0]["userMessage"].as_str().is_some_and(|it| it.ends_with(": hello")));
     assert_eq!(office.lines("routing-log.jsonl")[0]["cause"], "user_hint");

@@ -68,7 +68,7 @@ async fn a_stream_that_breaks_off_leaves_no_trace_in_the_draft() {
 async fn the_model_changes_from_turn_to_turn_on_one_process() {
     let mut desk = Desk::demo();
     assert_eq!(desk.say("one").await.model.as_deref(), Some("demo-sonnet"));
-    desk.spec.model = tinyclaw_domain::Model::Haiku;
+    desk.spec.model = tinyclaw_domain::Model::HAIKU;
     let end = desk.say("two").await;
     assert_eq!(end.models, ["demo-haiku"]);
     assert!(end.resumed);

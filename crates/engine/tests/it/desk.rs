@@ -47,7 +47,7 @@ impl Desk {
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
             tools: Arc::new([]),
-            model: Model::Sonnet,
+            model: Model::SONNET,
             is_attended: true,
         };
         Desk { place, engine: Engine::new(config.clone()), config, spec }

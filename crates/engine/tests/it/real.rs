@@ -32,7 +32,7 @@ async fn real_claude_answers_and_stays_warm() {
     assert!(ran.unknown.is_empty() || version() != ran.pinned, "{ran:?}");
 
     // Another model on the same process, and only this turn's price.
-    desk.spec.model = Model::Haiku;
+    desk.spec.model = Model::HAIKU;
     let second = desk.say("[api: say short]").await;
     assert_eq!((second.text.as_str(), second.resumed), ("short", true));
     assert!(second.model.as_deref().is_some_and(|it| it.contains("haiku")), "{second:?}");
@@ -275,7 +275,7 @@ async fn real_claude_tries_again_by_itself_and_tells() {
 
 #[tokio::test]
 async fn real_claude_falls_back_to_another_model_and_tells() {
-    let (desk, api) = real!(|it| it.fallback_model = Some(Model::Haiku));
+    let (desk, api) = real!(|it| it.fallback_model = Some(Model::HAIKU));
     let mut turn = desk.ask("[api: status 529 3] [api: say it works]");
     let to = until(&mut turn, |it| match it {
         TurnEvent::ModelFallback { to } => Some(to),

@@ -7,12 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use tinyclaw_disk::{
     DiskError, Flush, read_with_metadata, remove, rename, sync_dir, sync_file, write_new,
 };
 use tinyclaw_domain::checksum::{self, Checked};
-use tinyclaw_domain::{Model, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads};
+use tinyclaw_domain::{
+    Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
+};
 
 use super::ThreadsError;
 
@@ -160,7 +163,10 @@ impl Entries {
 impl Odd {
     /// Puts the value back in its field. `false`: the field was given another value since.
     fn put_back(&self, fields: &mut Map<String, Value>) -> bool {
-        let is_untouched = fields.get(self.field).and_then(Value::as_str) == self.stands_for;
+        let is_untouched = match self.stands_for {
+            None => !fields.contains_key(self.field),
+            Some(word) => fields.get(self.field).and_then(Value::as_str) == Some(word),
+        };
         if is_untouched {
             fields.insert(self.field.to_owned(), self.raw.clone());
         }
@@ -179,8 +185,13 @@ fn thread(mut entry: Value) -> Result<(Thread, Vec<Odd>), String> {
         });
         for field in ["model", "pin"] {
             replace_odd(fields, &mut odd, field, None, |it| {
-                Some(Model::of_name(it.as_str()?)?.to_string())
+                Some(Model::named(it.as_str()?)?.to_string())
             });
+        }
+        if fields.get("tiers").is_some_and(|it| OwnTiers::deserialize(it).is_err())
+            && let Some(raw) = fields.shift_remove("tiers")
+        {
+            odd.push(Odd { field: "tiers", raw, stands_for: None });
         }
         let named = |it: Option<Value>| it?.as_str().map(str::to_owned);
         replace_odd(fields, &mut odd, "permissionMode", Some("ask"), |it| {

@@ -3,7 +3,7 @@ use std::fs;
 use expect_test::expect;
 use proptest::prelude::*;
 use serde_json::Value;
-use tinyclaw_domain::{Model, PermissionMode, Thread, ThreadStatus};
+use tinyclaw_domain::{Model, PermissionMode, Thread, ThreadStatus, Tier};
 use tinyclaw_ledger::{StateDir, ThreadBook, ThreadsError, read_threads};
 
 use crate::{state, state_in_memory, thread};
@@ -75,9 +75,9 @@ fn threads_of_the_original_are_understood() {
     .unwrap();
     let mut book = open(&state);
     let of = |book: &ThreadBook, id: &str| book.get(&thread(id)).unwrap().clone();
-    assert_eq!(of(&book, "1").model, Some(Model::Opus));
+    assert_eq!(of(&book, "1").model, Model::named("claude-opus-4-5"));
     assert_eq!(of(&book, "1").last_active, 1_771_234_567_890);
-    assert_eq!((of(&book, "12").session_id, of(&book, "12").model), (None, None));
+    assert_eq!((of(&book, "12").session_id, of(&book, "12").model), (None, Model::named("gpt")));
     assert_eq!(
         of(&book, "13").session_id.unwrap().as_str(),
         "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f"
@@ -171,8 +171,8 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     let (_dir, state) = state();
     let later = serde_json::json!({
         "7": {
-            "name": "calendar", "cwd": "/srv", "sessionId": "s2-abc", "model": "poet", "pin": "oracle",
-            "permissionMode": "plan", "status": "sleeping", "place": { "devbox": "box" },
+            "name": "calendar", "cwd": "/srv", "sessionId": "s2-abc", "model": "poet", "pin": { "any": "oracle" },
+            "tiers": { "COMPLEX": ["oracle"] }, "permissionMode": "plan", "status": "sleeping", "place": { "devbox": "box" },
         },
         "dev:box/7": { "name": "far away", "place": { "devbox": "box" } },
         "8": "elsewhere",
@@ -181,10 +181,12 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     let (mut book, trouble) = ThreadBook::open(&state).unwrap();
     assert!(matches!(trouble, Some(ThreadsError::Entry { ref id, .. }) if id == "dev:box/7"));
     let seen = book.get(&thread("7")).unwrap();
-    assert_eq!((seen.pin, seen.model, seen.permission_mode), (None, None, PermissionMode::Ask));
+    let model = Model::named("poet");
+    assert_eq!((seen.pin, seen.model, seen.permission_mode), (None, model, PermissionMode::Ask));
+    assert!(seen.tiers.is_empty());
     add(&mut book, "9", "mail");
     let written = |id: &str, field: &str| json(&state)[id][field].clone();
-    for field in ["sessionId", "model", "pin", "permissionMode", "status", "place"] {
+    for field in ["sessionId", "model", "pin", "tiers", "permissionMode", "status", "place"] {
         assert_eq!(written("7", field), later["7"][field], "{field}");
     }
     assert_eq!(json(&state)["dev:box/7"], later["dev:box/7"]);
@@ -192,12 +194,14 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     // What is given another value is no longer theirs.
     book.change(|all| {
         let it = all.get_mut(&thread("7")).unwrap();
-        (it.pin, it.permission_mode) = (Some(Model::Opus), PermissionMode::AcceptEdits);
+        (it.pin, it.permission_mode) = (Some(Model::OPUS), PermissionMode::AcceptEdits);
+        it.tiers.set(Tier::Complex, Some(Model::FABLE));
     })
     .unwrap();
     book.change(|all| all.get_mut(&thread("7")).unwrap().pin = None).unwrap();
     assert_eq!(written("7", "pin"), serde_json::Value::Null);
     assert_eq!(written("7", "permissionMode"), "acceptEdits");
+    assert_eq!(written("7", "tiers"), serde_json::json!({ "COMPLEX": "fable" }));
     assert_eq!(written("7", "sessionId"), "s2-abc");
     assert_eq!(json(&state)["dev:box/7"], later["dev:box/7"]);
 }

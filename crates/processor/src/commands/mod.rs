@@ -79,6 +79,13 @@ impl Commands {
                     None => "The router chooses the model for each message again.".to_owned(),
                 }
             }
+            Command::Tier { tier, model } => {
+                change(&|it| it.tiers.set(*tier, *model))?;
+                match model {
+                    Some(model) => format!("{tier} messages go to {model} here from now on."),
+                    None => format!("{tier} messages go to the office's model here again."),
+                }
+            }
             Command::Mode { mode, admin } => {
                 // Whoever may speak may ask for more questions; for fewer only an admin may.
                 if *mode > thread.permission_mode && !admin {

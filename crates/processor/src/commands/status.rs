@@ -1,6 +1,6 @@
 //! `/status`: how a thread is.
 
-use tinyclaw_domain::{PermissionMode, Thread, ThreadId};
+use tinyclaw_domain::{PermissionMode, Thread, ThreadId, Tier};
 
 use crate::commands::Commands;
 
@@ -12,6 +12,14 @@ impl Commands {
             (Some(pin), _) => format!("{pin}, pinned"),
             (None, Some(last)) => format!("chosen for each message; last {last}"),
             (None, None) => "chosen for each message".to_owned(),
+        };
+        let own: Vec<String> = Tier::ALL
+            .into_iter()
+            .filter_map(|tier| Some(format!("{tier} {}", thread.tiers.get(tier)?)))
+            .collect();
+        let model = match own.is_empty() {
+            true => model,
+            false => format!("{model} ({})", own.join(", ")),
         };
         let session =
             thread.session_id.as_ref().map_or_else(|| "none yet".to_owned(), ToString::to_string);

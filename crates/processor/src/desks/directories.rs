@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tinyclaw_disk::foreign::{self, ForeignError};
-use tinyclaw_domain::{PermissionMode, Thread, ThreadId, ThreadStatus};
+use tinyclaw_domain::{OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus};
 use tinyclaw_engine::{Desk, LookError, OutOfReach, Overlap, overlap};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Permission;
@@ -73,6 +73,7 @@ impl Desks {
             session_id: None,
             model: None,
             pin: None,
+            tiers: OwnTiers::default(),
             env: None,
             permission_mode: match settings.engine.permission {
                 Permission::Ask => PermissionMode::Ask,

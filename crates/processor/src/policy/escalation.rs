@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
-use tinyclaw_domain::{Cause, Decision, Tier};
+use tinyclaw_domain::{Cause, Decision, Model, Tier, Tiers};
 
 /// A turn may touch so many places and commands before the oldest evidence is let go of; a turn is not that long.
 const REMEMBERED_MAX: usize = 256;
@@ -36,13 +36,17 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The tier that a turn may be raised to: the next one, unless a person or the clock chose the model.
-pub(crate) fn raised_tier(decision: &Decision) -> Option<Tier> {
+/// The tier that a turn may be raised to: the next one whose model is stronger, unless a person or the clock chose the model.
+pub(crate) fn raised_tier(
+    decision: &Decision,
+    tiers: Tiers,
+    is_stronger: impl Fn(Model, Model) -> bool,
+) -> Option<Tier> {
     if matches!(decision.cause, Cause::Pinned | Cause::UserHint | Cause::Heartbeat) {
         return None;
     }
     let asked = decision.effective_model;
-    Tier::ALL.into_iter().find(|it| *it > decision.tier && it.model() > asked)
+    Tier::ALL.into_iter().find(|it| *it > decision.tier && is_stronger(tiers.of(*it), asked))
 }
 
 /// What a turn's tools have shown so far.
@@ -260,12 +264,16 @@ mod tests {
                 .decide(&tinyclaw_router::Input { pin, ..tinyclaw_router::Input::new(text) })
         };
         let hard = "design a distributed ledger and prove that it never loses a payment";
-        assert_eq!(raised_tier(&decided("thanks", None)), Some(Tier::Medium));
-        assert_eq!(raised_tier(&decided(hard, None)), None);
-        assert_eq!(raised_tier(&decided("/haiku thanks", None)), None);
-        assert_eq!(raised_tier(&decided("thanks", Some(Tier::Simple.model()))), None);
+        let prices = tinyclaw_router::Prices::default();
+        let raised = |it: &Decision| {
+            raised_tier(it, Tiers::default(), |one, other| prices.is_stronger(one, other))
+        };
+        assert_eq!(raised(&decided("thanks", None)), Some(Tier::Medium));
+        assert_eq!(raised(&decided(hard, None)), None);
+        assert_eq!(raised(&decided("/haiku thanks", None)), None);
+        assert_eq!(raised(&decided("thanks", Some(Model::HAIKU))), None);
         // It stays with a warm, stronger model already.
-        let warm = Decision { effective_model: Tier::Complex.model(), ..decided("thanks", None) };
-        assert_eq!(raised_tier(&warm), None);
+        let warm = Decision { effective_model: Model::OPUS, ..decided("thanks", None) };
+        assert_eq!(raised(&warm), None);
     }
 }

@@ -45,6 +45,7 @@ fn apply(clock: &Clock) -> anyhow::Result<()> {
     conceal_secrets(&settings);
     clock.history.follow_settings();
     clock.budgets.follow_zone();
+    clock.routing.reload();
     let left = clock.engine.reconfigure(engine_config(&clock.state, &settings)?);
     if !left.is_empty() {
         let names = left.join(", ");

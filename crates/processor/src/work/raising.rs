@@ -1,32 +1,33 @@
 //! Raises a running turn to a stronger model, once, when its tools show that it needs one. What they show is judged by
 //! `policy/escalation.rs`; here it is logged and put into words.
 
-use tinyclaw_domain::{Cause, Decision, Message, Model};
+use tinyclaw_domain::{Cause, Decision, Message, Model, Tier};
 use tinyclaw_engine::TurnEvent;
 use tinyclaw_service::now_ms;
 
 use crate::history::Decided;
-use crate::policy::escalation::{Evidence, Reason, raised_tier};
+use crate::policy::escalation::{Evidence, Reason};
 use crate::work::worker::Worker;
 
 /// A turn that may be raised.
 pub(crate) struct Raising<'a> {
     decided: &'a Decided,
     attempt: u32,
+    /// Where it would be raised to.
+    to: Option<(Tier, Model)>,
     evidence: Option<Evidence>,
 }
 
 impl<'a> Raising<'a> {
-    /// The turn of a message about which this was decided. It is raised if it may be, and has the model that was decided on.
+    /// The turn of a message about which this was decided. It is raised to `to`, if it has the model that was decided on.
     pub(crate) fn of(
         decided: &'a Decided,
         model: Model,
         attempt: u32,
-        may_raise: bool,
+        to: Option<(Tier, Model)>,
     ) -> Raising<'a> {
-        let is_low =
-            model == decided.decision.effective_model && raised_tier(&decided.decision).is_some();
-        Raising { decided, attempt, evidence: (may_raise && is_low).then(Evidence::default) }
+        let to = to.filter(|_| model == decided.decision.effective_model);
+        Raising { decided, attempt, to, evidence: to.map(|_| Evidence::default()) }
     }
 
     /// Which model goes on with the turn after this event, and why, in words for people. It is logged.
@@ -46,18 +47,17 @@ impl<'a> Raising<'a> {
         }?;
         self.evidence = None;
         let before = &self.decided.decision;
-        let tier = raised_tier(before)?;
+        let (tier, model) = self.to?;
         let decision = Decision {
             tier,
-            model: tier.model(),
-            effective_model: tier.model(),
+            model,
+            effective_model: model,
             cause: Cause::Raised,
             upgraded: true,
             stay: None,
             evidence: Some(reason.to_string()),
             ..before.clone()
         };
-        let model = decision.effective_model;
         let why = format!("{} was not enough ({reason}): {model} goes on.", before.effective_model);
         tracing::info!(
             thread.id = %message.thread_id, key = %message.key, model = %model,

@@ -10,15 +10,15 @@ use crate::tools::outbox::Outbox;
 /// What people are told below the first answer of a session that had to begin anew.
 const SESSION_LOST: &str = "Claude's session of this thread was lost; a new one has begun, with the last messages in mind.";
 
-/// The answer of a turn that was answered, or stopped by a person. `is_lost`: its session had to begin anew.
+/// The answer of a turn that was answered, or stopped by a person. `model` gave it; `is_lost`: its session had to begin anew.
 pub(crate) fn of_turn(
     message: &Message,
-    decision: &Decision,
+    (decision, model): (&Decision, Model),
     end: &TurnEnd,
     outbox: &mut Outbox,
     is_lost: bool,
 ) -> Reply {
-    let mut reply = with_outbox(of_end(decision, end), outbox);
+    let mut reply = with_outbox(of_end(decision, model, end), outbox);
     if end.outcome == TurnOutcome::Interrupted {
         reply.outcome = Outcome::Stopped;
         let word = format!("Stopped after {} s. The session is kept.", end.duration.as_secs());
@@ -63,12 +63,12 @@ pub(crate) fn of_turn(
 
 /// The answer of a turn that failed: what Claude said until then, and what people are told about it.
 pub(crate) fn of_failure(
-    decision: &Decision,
+    (decision, model): (&Decision, Model),
     end: &TurnEnd,
     outbox: &mut Outbox,
     text: String,
 ) -> Reply {
-    let mut reply = with_outbox(of_end(decision, end), outbox);
+    let mut reply = with_outbox(of_end(decision, model, end), outbox);
     reply.outcome = Outcome::Failed;
     reply.text = if reply.text.is_empty() { text } else { format!("{}\n\n{text}", reply.text) };
     reply
@@ -76,14 +76,13 @@ pub(crate) fn of_failure(
 
 /// The answer that Claude's transcript has already.
 pub(crate) fn of_transcript(
-    decision: &Decision,
+    (decision, model): (&Decision, Model),
     found: FinishedReply,
     outbox: &mut Outbox,
 ) -> Reply {
-    let model = found.model.as_deref().and_then(Model::of_name);
     let reply = Reply {
         text: if found.said.is_empty() { found.text } else { found.said.join("\n\n") },
-        model: Some(model.unwrap_or(decision.effective_model)),
+        model: Some(model),
         tier: Some(decision.tier),
         usage: Usage::default(),
         ..Reply::default()
@@ -91,12 +90,11 @@ pub(crate) fn of_transcript(
     with_outbox(reply, outbox)
 }
 
-fn of_end(decision: &Decision, end: &TurnEnd) -> Reply {
-    let name = end.model.as_deref();
+fn of_end(decision: &Decision, model: Model, end: &TurnEnd) -> Reply {
     Reply {
         text: end.said.join("\n\n"),
         outcome: Outcome::Answered,
-        model: Some(name.and_then(Model::of_name).unwrap_or(decision.effective_model)),
+        model: Some(model),
         tier: Some(decision.tier),
         usage: end.usage,
         context_tokens: end.context_tokens,

@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tinyclaw_domain::{CacheTtl, Decision, DeskKind, Message, Model, StateDir, Thread};
-use tinyclaw_router::{Caches, Config, Input, Router, strip_hint};
+use tinyclaw_domain::{
+    CacheTtl, Decision, DeskKind, Message, Model, StateDir, Thread, Tier, Tiers,
+};
+use tinyclaw_router::{Caches, Config, Input, Router, strip_hints};
+use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::blocking::on_disk;
+use crate::config::catalogue;
 use crate::desks::Desks;
 use crate::history::History;
+use crate::policy::escalation::raised_tier;
 
 /// So many entries of a desk's folder are looked at.
 const ENTRIES_MAX: usize = 1_000;
@@ -17,6 +22,7 @@ const ENTRIES_MAX: usize = 1_000;
 /// The router in force.
 pub(crate) struct Routing {
     state: StateDir,
+    settings: Store<Settings>,
     vitals: Vitals,
     desks: Arc<Desks>,
     history: Arc<History>,
@@ -28,20 +34,49 @@ impl Routing {
     /// The router with the operator's `router.toml`, or with its own lists when that one is wrong; the operator is told.
     pub(crate) fn open(
         state: StateDir,
+        settings: Store<Settings>,
         vitals: Vitals,
         desks: Arc<Desks>,
         history: Arc<History>,
     ) -> Routing {
-        let (router, trouble) = read(&state.router());
-        vitals.concern("router", trouble);
-        Routing { state, vitals, desks, history, router: RwLock::new(Arc::new(router)) }
+        let routing =
+            Routing { state, settings, vitals, desks, history, router: RwLock::default() };
+        routing.reload();
+        routing
     }
 
-    /// Reads `router.toml` anew.
+    /// Reads `router.toml` anew, and what the settings say of models.
     pub(crate) fn reload(&self) {
         let (router, trouble) = read(&self.state.router());
         self.vitals.concern("router", trouble);
+        let (catalogue, trouble) = catalogue(&self.settings.current());
+        if let Some(trouble) = &trouble {
+            tracing::error!("a setting about models is not taken: {trouble}");
+        }
+        self.vitals.concern("models", trouble);
+        let router = router.with_catalogue(catalogue);
         *self.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+    }
+
+    fn router(&self) -> Arc<Router> {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which model does a tier's work in this thread.
+    pub(crate) fn tiers(&self, thread: &Thread) -> Tiers {
+        self.router().catalogue().tiers().with(thread.tiers)
+    }
+
+    /// Where a turn goes on when its tools show that its model is too small.
+    pub(crate) fn raised(&self, decision: &Decision, thread: &Thread) -> Option<(Tier, Model)> {
+        let (router, tiers) = (self.router(), self.tiers(thread));
+        let is_stronger = |one, other| router.prices().is_stronger(one, other);
+        raised_tier(decision, tiers, is_stronger).map(|it| (it, tiers.of(it)))
+    }
+
+    /// Which model answered, when `asked` was asked and Claude tells this name.
+    pub(crate) fn answered_by(&self, asked: Model, told: Option<&str>) -> Model {
+        self.router().catalogue().answered_by(asked, told)
     }
 
     /// The router's decision about a message, and the text without a model hint if it had one.
@@ -67,7 +102,8 @@ impl Routing {
         let caches = if goes_on { Caches::of(&recent) } else { Caches::default() };
         let warm = caches.alive(now_ms(), CacheTtl::default());
         let attachments: Vec<&str> = message.files.iter().map(|it| it.mime.as_str()).collect();
-        let router = self.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let router = self.router();
+        let own_tiers = thread.as_ref().map(|it| it.tiers).unwrap_or_default();
         let decision = router.decide(&Input {
             text: &message.message,
             reply_to_text: message.reply_to_text.as_deref(),
@@ -77,12 +113,13 @@ impl Routing {
             attachments: &attachments,
             desk: Some(thread.map_or(DeskKind::None, |it| on_disk(|| holds(&it)))),
             pin,
+            own_tiers,
             context_tokens: caches.context(),
             warm: &warm,
             cache: CacheTtl::default(),
         });
-        let (hint, text) = strip_hint(&message.message);
-        (decision, hint.map(|_| text.into_owned()))
+        let (hints, text) = strip_hints(&message.message, router.catalogue());
+        (decision, (!hints.is_empty()).then(|| text.into_owned()))
     }
 }
 

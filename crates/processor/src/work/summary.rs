@@ -1,4 +1,4 @@
-//! Summaries of ended sessions: Claude (haiku, in a session of its own) reads what was said and writes what is worth
+//! Summaries of ended sessions: Claude (the small model, in a session of its own) reads what was said and writes what is worth
 //! remembering. Nobody waits in line behind it.
 
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
         Err(LookError::OutOfReach(_)) => return Unanswered::Wait(LATER).into(),
         Err(err) => return later(err.to_string()),
     };
+    let model = worker.desks.get(thread).map(|it| worker.routing.tiers(&it).simple);
+    let model = model.unwrap_or(Model::HAIKU);
     let turn = worker.engine.turn(TurnRequest {
         session: SessionSpec {
             thread: desk.clone(),
@@ -66,7 +68,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             permission_mode: PermissionMode::Ask,
             system_prompt: WORDS.to_owned(),
             tools: Arc::from([]),
-            model: Model::Haiku,
+            model,
             is_attended: false,
         },
         key: message.key.clone(),
@@ -109,7 +111,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
     }
     quietly(Reply {
         text: format!("[summary of session {session}]"),
-        model: Some(Model::Haiku),
+        model: Some(model),
         tier: Some(Tier::Simple),
         usage: end.usage,
         cost_usd: end.cost_usd,

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Checkpoint, Key, Message, Model, Outcome, Place, Reply, Source, Thread, ThreadId, ThreadStatus,
+    Checkpoint, Decision, Key, Message, Model, Outcome, Place, Reply, Source, Thread, ThreadId,
+    ThreadStatus,
 };
 use tinyclaw_engine::{Desk, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_queue::{Lease, LeaseError};
@@ -30,8 +31,6 @@ use crate::work::worker::Worker;
 
 /// A message is asked this often within one claim, with another session or another model each time.
 const ROUNDS_MAX: u32 = 3;
-/// Asked when the chosen model is not there.
-const DEFAULT_MODEL: Model = Model::Sonnet;
 /// What cannot be kept now is tried again; the disk may be full for a while.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// While no turn can run, a message looks so often whether one can.
@@ -178,6 +177,8 @@ impl Job<'_> {
     ) -> Result<Ended, LeaseError> {
         let Job { worker, id, .. } = &self;
         let mut model = self.decided.decision.effective_model;
+        // Asked when the chosen model is not there.
+        let default_model = worker.routing.tiers(&self.thread).medium;
         let mut lost_session = false;
         let mut round = Round::First;
         for _ in 0..ROUNDS_MAX {
@@ -201,7 +202,8 @@ impl Job<'_> {
                 Ok(Resumed::Finished(found)) => {
                     tracing::info!(key = %self.key, "the answer to {} is in Claude's transcript already", self.key);
                     let mut outbox = Outbox::kept(message);
-                    let reply = reply::of_transcript(&self.decided.decision, found, &mut outbox);
+                    let who = self.answered_by(model, found.model.as_deref());
+                    let reply = reply::of_transcript(who, found, &mut outbox);
                     return Ok(self.answered(reply, outbox));
                 }
                 Ok(Resumed::Ask { uuid, earlier }) => (uuid, earlier),
@@ -253,7 +255,8 @@ impl Job<'_> {
             let mut progress = begun(lease.message(), self.attempt, Some(&self.decided.decision));
             progress.model = Some(model);
             let may_raise = worker.settings.current().engine.escalate;
-            let raising = Raising::of(&self.decided, model, self.attempt, may_raise);
+            let to = worker.routing.raised(&self.decided.decision, &self.thread);
+            let raising = Raising::of(&self.decided, model, self.attempt, to.filter(|_| may_raise));
             let hands = Hands { lease, slot, outbox: &mut outbox, log, raising };
             let Some(end) = watch(worker, &self.thread, turn, progress, hands).await else {
                 return Ok(Unanswered::PutBack.into());
@@ -262,15 +265,15 @@ impl Job<'_> {
                 if end.outcome == TurnOutcome::Answered {
                     worker.availability.note_answered(&self.desk.place, &self.key);
                 }
-                let decision = &self.decided.decision;
-                let reply = reply::of_turn(lease.message(), decision, &end, &mut outbox, is_lost);
+                let who = self.answered_by(model, end.model.as_deref());
+                let reply = reply::of_turn(lease.message(), who, &end, &mut outbox, is_lost);
                 return Ok(self.answered(reply, outbox));
             };
             tracing::warn!(
                 thread.id = %id, key = %self.key, attempt = self.attempt,
                 "the turn of thread {id} failed: {failure}"
             );
-            let is_default = model == DEFAULT_MODEL;
+            let is_default = model == default_model;
             match worker.remedy(&self.desk.place, &self.key, failure, self.attempt, is_default) {
                 Remedy::AskAgain(again) => {
                     round = Round::Again;
@@ -279,15 +282,15 @@ impl Job<'_> {
                             worker.sessions.order_summary(id, &session);
                             lost_session = true;
                         }
-                        Again::DefaultModel => model = DEFAULT_MODEL,
+                        Again::DefaultModel => model = default_model,
                         Again::FreshUuid => round = Round::Swallowed,
                     }
                     worker.history.spent(lease.message(), &end);
                     log.again();
                 }
                 Remedy::Tell { text, buttons } => {
-                    let decision = &self.decided.decision;
-                    let reply = reply::of_failure(decision, &end, &mut outbox, text);
+                    let who = self.answered_by(model, end.model.as_deref());
+                    let reply = reply::of_failure(who, &end, &mut outbox, text);
                     return Ok(self.answered(Reply { buttons, ..reply }, outbox));
                 }
                 Remedy::Leave(unanswered) => {
@@ -299,6 +302,11 @@ impl Job<'_> {
         }
         let text = "This message could not be answered: Claude lost its session again and again. It is kept; /retry tries again.";
         Ok(Unanswered::GiveUp(text.to_owned()).into())
+    }
+
+    /// What was decided, and which model answered.
+    fn answered_by(&self, asked: Model, told: Option<&str>) -> (&Decision, Model) {
+        (&self.decided.decision, self.worker.routing.answered_by(asked, told))
     }
 
     /// Shown until it is tried again.

@@ -79,7 +79,7 @@ async fn too_many_steps_are_answered_with_an_offer_to_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_that_is_not_there_is_replaced_by_the_default_one() {
     let mut office = Office::open(json!({}));
-    office.obeyed("7", Command::Model { model: Some(Model::Opus) }).await;
+    office.obeyed("7", Command::Model { model: Some(Model::OPUS) }).await;
     office.claude.on("hello", [fails(404, "model_not_found", "no such model")]);
     assert_eq!(office.ask("7", "hello").await.text, "Done.");
     let models: Vec<String> = office.claude.prompts().into_iter().map(|it| it.model).collect();
@@ -90,7 +90,7 @@ async fn a_model_that_is_not_there_is_replaced_by_the_default_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_default_model_that_is_not_there_is_told_at_once() {
     let mut office = Office::open(json!({}));
-    office.obeyed("7", Command::Model { model: Some(Model::Sonnet) }).await;
+    office.obeyed("7", Command::Model { model: Some(Model::SONNET) }).await;
     let gone = || fails(404, "model_not_found", "no such model");
     office.claude.on("hello", [gone(), gone(), gone()]);
     let reply = office.ask("7", "hello").await;
@@ -104,7 +104,7 @@ async fn a_default_model_that_is_not_there_is_told_at_once() {
 async fn what_a_refused_ask_did_is_not_forgotten_by_the_next() {
     let mut office = Office::open(json!({}));
     office.ask("8", "be there").await;
-    office.obeyed("7", Command::Model { model: Some(Model::Opus) }).await;
+    office.obeyed("7", Command::Model { model: Some(Model::OPUS) }).await;
     let input = json!({ "targetThreadId": 8, "message": "What is new?" });
     let mut turn = vec![Step::Tool("Bash"), Step::Call("send_message", input)];
     turn.extend(fails(404, "model_not_found", "no such model"));

@@ -34,13 +34,13 @@ async fn a_turn_whose_tools_fail_goes_on_with_a_stronger_model_and_says_so() {
     let mut office = Office::open(json!({}));
     office.claude.on("thanks", [stuck()]);
     let key = office.send("7", "thanks");
-    let progress = shown(&office, &key, |it| it.model == Some(Model::Sonnet)).await;
+    let progress = shown(&office, &key, |it| it.model == Some(Model::SONNET)).await;
     let told = progress.trouble.expect("the status tells why");
     assert_eq!(told, "haiku was not enough (tools failed twice): sonnet goes on.");
     // The played Claude goes on only when it was given another model.
     office.claude.release();
     let reply = office.reply(&key).await;
-    assert_eq!((reply.text.as_str(), reply.model), ("Now it works.", Some(Model::Sonnet)));
+    assert_eq!((reply.text.as_str(), reply.model), ("Now it works.", Some(Model::SONNET)));
     let [first, second] = logged(&office, &key).try_into().expect("two decisions");
     assert_eq!(first.1, "haiku");
     assert_eq!((second.0.as_str(), second.1.as_str()), ("raised", "sonnet"));
@@ -57,7 +57,7 @@ async fn a_turn_is_not_raised_where_the_office_or_a_person_says_otherwise() {
         office.claude.on("thanks", [fails.clone()]);
         let key = office.send("7", text);
         let reply = office.reply(&key).await;
-        assert_eq!((reply.text.as_str(), reply.model), ("No luck.", Some(Model::Haiku)), "{text}");
+        assert_eq!((reply.text.as_str(), reply.model), ("No luck.", Some(Model::HAIKU)), "{text}");
         assert_eq!(logged(&office, &key).len(), 1, "{text}");
     }
 }

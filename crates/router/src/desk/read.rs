@@ -231,7 +231,10 @@ impl DeskReader {
         };
         let said = answer.map_or("", |it| it.text);
         let when = |yes: bool, value: f32| if yes { value } else { 0.0 };
-        let by = |model| answer.is_some_and(|it| it.model == Some(model));
+        let by = |families: &[Model]| {
+            let model = answer.and_then(|it| it.model).and_then(|it| Model::of_name(it.as_str()));
+            model.is_some_and(|it| families.contains(&it))
+        };
         let rounds = input.history.iter().filter(|it| it.direction == Direction::Out).count();
         let repo = desk == DeskKind::Repo;
         let files = desk == DeskKind::Files;
@@ -247,8 +250,8 @@ impl DeskReader {
                 Around::Follows => follows * short,
                 Around::AnswerAsks => when(said.trim_end().ends_with(QUESTION_MARKS), follows),
                 Around::LongAnswer => follows * (said.len() as f32 / 200.0).min(1.0),
-                Around::AfterOpus => when(by(Model::Opus), follows),
-                Around::AfterSonnet => when(by(Model::Sonnet), follows),
+                Around::AfterOpus => when(by(&[Model::OPUS, Model::FABLE]), follows),
+                Around::AfterSonnet => when(by(&[Model::SONNET]), follows),
                 Around::Rounds => when(rounds > 1, follows),
             };
         }

@@ -73,17 +73,17 @@ fn two_words_can_be_hard() {
 #[test]
 fn a_follow_up_takes_its_weight_from_what_it_sets_off() {
     let typo =
-        after("It says \"Recieved\". Change the label to \"Received\"?", Model::Haiku, "yes");
+        after("It says \"Recieved\". Change the label to \"Received\"?", Model::HAIKU, "yes");
     assert_eq!(typo.tier, Tier::Simple);
     let deploy = after(
         "All tests pass, the changelog is written. Publish the release?",
-        Model::Sonnet,
+        Model::SONNET,
         "yes",
     );
     assert_eq!(deploy.tier, Tier::Medium);
     let plan = "The hard part remains: the storage, the protocol and both clients must change, with a \
                 migration without downtime. Shall I?";
-    let hard = after(plan, Model::Opus, "do it");
+    let hard = after(plan, Model::OPUS, "do it");
     assert_eq!((hard.tier, hard.cause), (Tier::Complex, Cause::FollowUp));
     assert!(!hard.sets_off.is_empty());
 }
@@ -93,7 +93,7 @@ fn thanks_for_hard_work_are_thanks() {
     let done =
         "Found the race: the lease was renewed after the fence. Fixed, stress tested for an hour.";
     for text in ["thanks!", "wow, great", "merci beaucoup", "спасибо"] {
-        assert_eq!(after(done, Model::Opus, text).tier, Tier::Simple, "{text}");
+        assert_eq!(after(done, Model::OPUS, text).tier, Tier::Simple, "{text}");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_decision_at_a_desk_adds_up() {
     for text in
         ["add dark mode", "yes", "find the cause, it happens once a week and nobody knows why", ""]
     {
-        let it = after("Shall I deploy it to production?", Model::Sonnet, text);
+        let it = after("Shall I deploy it to production?", Model::SONNET, text);
         let sum: f64 = it.dims.iter().map(|it| it.contribution).sum::<f64>()
             + it.bias
             + it.learned.unwrap_or(0.0);

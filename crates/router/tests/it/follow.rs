@@ -11,7 +11,7 @@ fn hard_history() -> Vec<Turn<'static>> {
         direction,
         text,
         tier: (direction == Direction::Out).then_some(Tier::Complex),
-        model: (direction == Direction::Out).then_some(Model::Opus),
+        model: (direction == Direction::Out).then_some(Model::OPUS),
     };
     let mut turns = Vec::new();
     for _ in 0..30 {

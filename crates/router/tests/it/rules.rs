@@ -1,6 +1,6 @@
 //! The rules that are stronger than the score, and their order.
 
-use tinyclaw_domain::{Cause, Model, Source, Tier, WarmCache};
+use tinyclaw_domain::{Catalogue, Cause, Model, OwnTiers, Source, Tier, Tiers, WarmCache};
 use tinyclaw_router::{Config, Input, Router};
 
 use crate::{decide, prompts, router};
@@ -12,58 +12,82 @@ fn check(input: Input<'_>, tier: Tier, effective: Model, cause: Cause, upgraded:
     let it = router().decide(&input);
     let found = (it.tier, it.effective_model, it.cause, it.upgraded);
     assert_eq!(found, (tier, effective, cause, upgraded), "{input:?}");
-    assert_eq!(it.model, it.tier.model());
+    assert_eq!(it.model, Tiers::default().of(it.tier));
 }
 
 #[test]
 fn each_rule_is_stronger_than_the_next() {
-    let warm = [WarmCache { model: Model::Sonnet, tokens: 1_100_000, until: 0 }];
+    let warm = [WarmCache { model: Model::SONNET, tokens: 1_100_000, until: 0 }];
     let all = Input {
-        pin: Some(Model::Sonnet),
+        pin: Some(Model::SONNET),
         context_tokens: 1_100_000,
         warm: &warm,
         ..Input::new("/haiku hi there")
     };
-    check(all, Tier::Complex, Model::Haiku, Cause::UserHint, true);
+    check(all, Tier::Complex, Model::HAIKU, Cause::UserHint, true);
     let pinned = Input { text: "hi there", ..all };
-    check(pinned, Tier::Complex, Model::Sonnet, Cause::Pinned, true);
+    check(pinned, Tier::Complex, Model::SONNET, Cause::Pinned, true);
     let large = Input { pin: None, ..pinned };
-    check(large, Tier::Complex, Model::Opus, Cause::LargeContext, true);
+    check(large, Tier::Complex, Model::OPUS, Cause::LargeContext, true);
     let alone = Input { context_tokens: 0, warm: &[], ..large };
-    check(alone, Tier::Simple, Model::Haiku, Cause::Scored, false);
+    check(alone, Tier::Simple, Model::HAIKU, Cause::Scored, false);
     let beat = Input { source: Source::Heartbeat, text: HARD, ..all };
-    check(beat, Tier::Simple, Model::Haiku, Cause::Heartbeat, false);
+    check(beat, Tier::Simple, Model::HAIKU, Cause::Heartbeat, false);
+}
+
+#[test]
+fn which_model_a_tier_means_is_said_by_the_office_and_by_the_thread() {
+    let map = |it: &[(&str, &str)]| {
+        it.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    };
+    let tiers = map(&[("SIMPLE", "sonnet"), ("COMPLEX", "saga")]);
+    let catalogue = Catalogue::read(&map(&[("saga", "claude-saga-7 12/60")]), &tiers).unwrap();
+    let router = Router::new(Config::default()).with_catalogue(catalogue);
+    let saga = Model::named("saga");
+    let hard = router.decide(&Input::new(HARD));
+    assert_eq!(
+        (hard.tier, Some(hard.model), Some(hard.effective_model)),
+        (Tier::Complex, saga, saga)
+    );
+    assert_eq!(router.decide(&Input::new("hi there")).effective_model, Model::SONNET);
+    let asked = router.decide(&Input::new("[saga] hi there"));
+    assert_eq!((Some(asked.effective_model), asked.cause), (saga, Cause::UserHint));
+    let own_tiers = OwnTiers { complex: Some(Model::FABLE), ..OwnTiers::default() };
+    let here = router.decide(&Input { own_tiers, ..Input::new(HARD) });
+    assert_eq!((here.model, here.effective_model), (Model::FABLE, Model::FABLE));
+    let by_tier = router.decide(&Input { own_tiers, ..Input::new("hi there [tier:complex]") });
+    assert_eq!((by_tier.tier, by_tier.effective_model), (Tier::Simple, Model::FABLE));
 }
 
 #[test]
 fn a_reply_to_opus_is_as_hard_as_what_it_says() {
-    let reply = |text| Input { reply_to_model: Some(Model::Opus), ..Input::new(text) };
-    check(reply("thanks"), Tier::Simple, Model::Haiku, Cause::Scored, false);
-    check(reply(HARD), Tier::Complex, Model::Opus, Cause::Scored, false);
+    let reply = |text| Input { reply_to_model: Some(Model::OPUS), ..Input::new(text) };
+    check(reply("thanks"), Tier::Simple, Model::HAIKU, Cause::Scored, false);
+    check(reply(HARD), Tier::Complex, Model::OPUS, Cause::Scored, false);
 }
 
 #[test]
 fn a_long_conversation_alone_needs_no_stronger_model() {
     let long = Input { context_tokens: 400_000, ..Input::new("thanks") };
-    check(long, Tier::Simple, Model::Haiku, Cause::Scored, false);
+    check(long, Tier::Simple, Model::HAIKU, Cause::Scored, false);
 }
 
 #[test]
 fn a_warm_stronger_model_is_kept_where_that_is_cheaper() {
     let text = "write an email to the client about the delay and offer a discount";
     assert_eq!(decide(text).tier, Tier::Medium);
-    let warm = [WarmCache { model: Model::Opus, tokens: 150_000, until: 0 }];
+    let warm = [WarmCache { model: Model::OPUS, tokens: 150_000, until: 0 }];
     let goes_on = Input { context_tokens: 150_000, warm: &warm, ..Input::new(text) };
-    check(goes_on, Tier::Medium, Model::Opus, Cause::Stay, false);
+    check(goes_on, Tier::Medium, Model::OPUS, Cause::Stay, false);
     let stay = router().decide(&goes_on).stay.expect("a price");
     assert!(stay.stay_usd < stay.switch_usd + stay.back_usd, "{stay:?}");
     assert_eq!(router().decide(&goes_on).warm, warm);
     // What is cold is no reason to stay.
     let cold = Input { warm: &[], ..goes_on };
-    check(cold, Tier::Medium, Model::Sonnet, Cause::Scored, false);
+    check(cold, Tier::Medium, Model::SONNET, Cause::Scored, false);
     // Haiku is so cheap that thanks are answered by it, warm or not.
     let thanks = Input { text: "thanks", ..goes_on };
-    check(thanks, Tier::Simple, Model::Haiku, Cause::Scored, false);
+    check(thanks, Tier::Simple, Model::HAIKU, Cause::Scored, false);
 }
 
 #[test]
@@ -77,17 +101,17 @@ fn the_text_replied_to_is_not_scored() {
 fn a_hint_is_not_scored() {
     for hinted in ["/opus is it done?", "[tier:opus] is it done?", "is it done? [tier:opus]"] {
         let decision = decide(hinted);
-        assert_eq!(decision.effective_model, Model::Opus);
+        assert_eq!(decision.effective_model, Model::OPUS);
         assert!((decision.raw_score - decide("is it done?").raw_score).abs() < 1e-9, "{hinted}");
     }
 }
 
 #[test]
 fn nothing_said_is_no_signal() {
-    check(Input::new(""), Tier::Simple, Model::Haiku, Cause::NoSignal, false);
-    check(Input::new("🎉🎉"), Tier::Simple, Model::Haiku, Cause::NoSignal, false);
+    check(Input::new(""), Tier::Simple, Model::HAIKU, Cause::NoSignal, false);
+    check(Input::new("🎉🎉"), Tier::Simple, Model::HAIKU, Cause::NoSignal, false);
     let photo = Input { attachments: &["image/jpeg"], ..Input::new(" ") };
-    check(photo, Tier::Medium, Model::Sonnet, Cause::NoSignal, false);
+    check(photo, Tier::Medium, Model::SONNET, Cause::NoSignal, false);
 }
 
 #[test]

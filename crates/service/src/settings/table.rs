@@ -15,8 +15,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::values::{
     Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
-    ModelName, Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
-    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours, QuietHoursOf,
+    Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
 };
 use super::{Origin, Reader, Row, Section};
 
@@ -186,10 +186,6 @@ settings! {
         ask_time: Duration as Span<10, DAY> = "engine.askTime", [], [], "10m";
         /// A turn that takes more steps is stopped.
         steps_max: Option<u64> as Optional<Whole<1, 1000>> = "engine.stepsMax", [], [], "";
-        /// Full names for the models, by `haiku`, `sonnet` and `opus`, when the CLI's own aliases will not do.
-        models: BTreeMap<String, String> as MapOf<Text> = "engine.models", [], [], "";
-        /// The model that takes over when one is overloaded.
-        fallback_model: Option<ModelName> as Optional<OneOf<ModelName>> = "engine.fallbackModel", [], [], "";
         /// Which of Claude's own settings files count. None by default, so that what a repository brings is read and
         /// never run: with `project` its hooks, key helpers and variables run and count, unasked, with Claude's login at
         /// hand. For an office whose repositories are all its own.
@@ -214,6 +210,20 @@ settings! {
         cross_thread_reading: bool as Flag = "engine.crossThreadReading", [], [], "false";
         /// So many lines of a thread's history go into a new session's first prompt.
         history_lines: u64 as Whole<0, 200> = "engine.historyLines", [], [], "20";
+    }
+
+    /// Models: which there are, and whose work each does.
+    Models / models {
+        /// Families of models besides `haiku`, `sonnet`, `opus` and `fable`, or more about these. The name is what people
+        /// type; behind it stand, each if wanted, the full name that Claude Code is asked for, the price in dollars a million
+        /// tokens of input and output, an emoji that is set under what it answered, and a colour:
+        /// `claude-saga-7 12/60 👾 #a05000`.
+        families: BTreeMap<String, String> as MapOf<Text> = "engine.models", [], [], "";
+        /// Which model does the work of each tier that the router finds: `SIMPLE`, `MEDIUM` and `COMPLEX`, each a family or a
+        /// full name. What is not named stays as it is by default. `/model complex fable` says it for one thread.
+        tiers: BTreeMap<String, String> as MapOf<Text> = "engine.tiers", [], [], "SIMPLE=haiku,MEDIUM=sonnet,COMPLEX=opus";
+        /// The model that takes over when one is overloaded: a family or a full name.
+        fallback_model: Option<String> as Optional<Text> = "engine.fallbackModel", [], [], "";
     }
 
     /// GitHub, through the broker. The App's key is the broker's alone; its own variables are in `broker/README.md`.
@@ -334,8 +344,6 @@ settings! {
     }
 }
 
-const MODELS: [&str; 3] = ["haiku", "sonnet", "opus"];
-
 /// What is wrong with a section as a whole, beyond its rows.
 trait Check {
     fn check(&self, from: &mut Reader<'_>);
@@ -344,7 +352,7 @@ trait Check {
 macro_rules! nothing_more_to_check {
     ($($Group:ident),*) => { $(impl Check for $Group { fn check(&self, _: &mut Reader<'_>) {} })* };
 }
-nothing_more_to_check!(Telegram, GitHub, Budget, Heartbeat, Memory, Retention);
+nothing_more_to_check!(Telegram, Models, GitHub, Budget, Heartbeat, Memory, Retention);
 
 impl Check for Office {
     fn check(&self, from: &mut Reader<'_>) {
@@ -395,10 +403,6 @@ impl Check for Engine {
         if self.tool_time < self.silence {
             let says = "is shorter than engine.silence; a running tool is allowed more, not less";
             from.mistake(Origin::Key("engine.toolTime".to_owned()), says);
-        }
-        for name in self.models.keys().filter(|it| !MODELS.contains(&it.as_str())) {
-            let says = format!("{name:?} is no model of ours; use haiku, sonnet and opus");
-            from.mistake(Origin::Key("engine.models".to_owned()), says);
         }
     }
 }

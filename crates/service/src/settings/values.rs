@@ -365,17 +365,6 @@ words! {
     }
 }
 words! {
-    /// One of Claude's models.
-    ModelName {
-        /// The small one.
-        Haiku = "haiku",
-        /// The middle one.
-        Sonnet = "sonnet",
-        /// The strongest one.
-        Opus = "opus",
-    }
-}
-words! {
     /// When an answer shows what it cost.
     CostLine {
         /// Under every answer.

@@ -6,8 +6,8 @@ use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tinyclaw_service::settings::{
-    Engine, EngineMode, Environment, Heartbeat, Mistakes, Reader, Refreshed, Section, Settings,
-    Store, Telegram, edited, rows,
+    Engine, EngineMode, Environment, Heartbeat, Mistakes, Models, Reader, Refreshed, Section,
+    Settings, Store, Telegram, edited, rows,
 };
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
@@ -79,16 +79,17 @@ fn every_mistake_is_named_with_its_key_all_at_once() {
 }
 
 #[test]
-fn models_have_names_for_what_we_know() {
-    let pairs = [("TINYCLAW_ENGINE_MODELS", "haiku=claude-haiku-4-5, opus=claude-opus-4-8")];
-    assert_eq!(read::<Engine>("", &pairs).unwrap().0.models["haiku"], "claude-haiku-4-5");
-    mistakes(
-        r#"{ "engine": { "models": { "gpt": "x" } } }"#,
-        &[],
-        expect![[
-            r#"settings.json: engine.models: "gpt" is no model of ours; use haiku, sonnet and opus"#
-        ]],
-    );
+fn models_and_their_tiers_are_said_by_name() {
+    let pairs = [
+        ("TINYCLAW_ENGINE_MODELS", "haiku=claude-haiku-4-5, saga=claude-saga-7 12/60 👾"),
+        ("TINYCLAW_ENGINE_TIERS", "COMPLEX=saga"),
+    ];
+    let it = read::<Models>("", &pairs).unwrap().0;
+    assert_eq!(it.families["haiku"], "claude-haiku-4-5");
+    assert_eq!(it.families["saga"], "claude-saga-7 12/60 👾");
+    assert_eq!(it.tiers["COMPLEX"], "saga");
+    let file = r#"{ "engine": { "tiers": { "SIMPLE": "sonnet" } } }"#;
+    assert_eq!(read::<Models>(file, &[]).unwrap().0.tiers["SIMPLE"], "sonnet");
 }
 
 #[test]

@@ -104,7 +104,7 @@ async fn turn(mut lease: Lease, progresses: Progresses, ended: Ended) {
             thread_id: message.thread_id.clone(),
             attempt: 1,
             state: TurnState::Working,
-            model: Some(Model::Sonnet),
+            model: Some(Model::SONNET),
             tier: None,
             started_at,
             updated_at: now_ms(),
@@ -118,7 +118,7 @@ async fn turn(mut lease: Lease, progresses: Progresses, ended: Ended) {
     }
     let reply = Reply {
         text: format!("The answer to {}", message.message),
-        model: Some(Model::Sonnet),
+        model: Some(Model::SONNET),
         duration_ms: time.as_millis() as u64,
         ..Reply::default()
     };

@@ -105,7 +105,7 @@ async fn answer_all(queue: Queue, progresses: Progresses, turns: Turns) {
     loop {
         let Ok(mut lease) = queue.claim(Side::Run, &Which::Ordinary).await else { return };
         let message = lease.message().clone();
-        let mut reply = Reply { model: Some(Model::Haiku), duration_ms: 1000, ..Reply::default() };
+        let mut reply = Reply { model: Some(Model::HAIKU), duration_ms: 1000, ..Reply::default() };
         if message.command.is_some() {
             reply.silent = true;
         } else {
@@ -121,7 +121,7 @@ async fn answer_all(queue: Queue, progresses: Progresses, turns: Turns) {
                     thread_id: message.thread_id.clone(),
                     attempt: 1,
                     state: TurnState::Working,
-                    model: Some(Model::Haiku),
+                    model: Some(Model::HAIKU),
                     tier: None,
                     started_at: now_ms(),
                     updated_at: now_ms(),

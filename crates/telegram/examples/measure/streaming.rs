@@ -53,7 +53,7 @@ pub(crate) async fn run(time: Duration) -> anyhow::Result<Streamed> {
                 thread_id: lease.message().thread_id.clone(),
                 attempt: 1,
                 state: TurnState::Working,
-                model: Some(Model::Sonnet),
+                model: Some(Model::SONNET),
                 tier: None,
                 started_at: *started_at,
                 updated_at: now_ms(),
@@ -67,7 +67,7 @@ pub(crate) async fn run(time: Duration) -> anyhow::Result<Streamed> {
     }
     for (mut lease, _) in turns {
         let key = lease.message().key.clone();
-        let model = Some(Model::Sonnet);
+        let model = Some(Model::SONNET);
         let duration_ms = time.as_millis() as u64;
         lease.answer(
             Reply { text: "The end.".to_owned(), model, duration_ms, ..Reply::default() },

@@ -134,9 +134,15 @@ impl Given<'_> {
             "go" => self.order(Command::GoOn {}).await,
             "reset" | "clear" => self.reset().await,
             "model" => self.model(rest).await,
-            "haiku" | "sonnet" | "opus" => Some(usage(&spoken.name)),
+            "haiku" | "sonnet" | "opus" | "fable" => Some(usage(&spoken.name)),
             "prompt" => self.prompt(rest).await,
             "dir" | "cd" | "setdir" => self.dir(&spoken.name, rest).await,
+            other if self.commands.bot.settings.catalogue().find(other).is_ok() => {
+                match rest.is_empty() {
+                    true => Some(format!("`/{other} TEXT`: ask {other} this once.")),
+                    false => self.ask_model().await,
+                }
+            }
             other => {
                 let name = text::shortened(other, 40);
                 Some(format!("There is no command `/{name}`. `/help` lists them."))
@@ -151,10 +157,14 @@ impl Given<'_> {
 
     /// An order for whoever runs the thread; the answer comes from there.
     async fn order(&self, command: Command) -> Option<String> {
+        self.publish(Some(command)).await
+    }
+
+    async fn publish(&self, command: Option<Command>) -> Option<String> {
         let mut message =
             new_message(&self.commands.bot, self.said, self.key.clone(), self.thread.clone());
         message.message.clone_from(&self.said.text);
-        message.command = Some(command);
+        message.command = command;
         match self.commands.publisher.publish(Side::Run, message, Some(self.said.address)).await {
             Ok(_) => None,
             Err(err) => Some(format!("This cannot be done: {err}.")),

@@ -1,6 +1,6 @@
 //! What is only an order for the thread: `/reset`, `/model`, `/prompt`, `/dir`. Who works on the thread does it and answers.
 
-use tinyclaw_domain::{Command, Model};
+use tinyclaw_domain::{Command, Tier};
 
 use crate::commands::Given;
 use crate::commands::table::usage;
@@ -15,16 +15,33 @@ impl Given<'_> {
         }
     }
 
-    /// `/model`.
-    pub(super) async fn model(&self, word: &str) -> Option<String> {
+    /// `/model`: for everything here, or for what one tier does.
+    pub(super) async fn model(&self, rest: &str) -> Option<String> {
+        let (tier, word) = match rest.split_once(char::is_whitespace) {
+            Some((tier, word)) => match tier.parse::<Tier>() {
+                Ok(tier) => (Some(tier), word.trim()),
+                Err(err) => return Some(format!("{err}.\n{}", usage("model"))),
+            },
+            None if rest.is_empty() => return Some(usage("model")),
+            None => (None, rest),
+        };
         let model = match word {
             "auto" => None,
-            word => match word.parse::<Model>() {
+            word => match self.commands.bot.settings.catalogue().find(word) {
                 Ok(model) => Some(model),
-                Err(_) => return Some(usage("model")),
+                Err(err) => return Some(format!("{err}.\n{}", usage("model"))),
             },
         };
-        self.order(Command::Model { model }).await
+        self.order(match tier {
+            Some(tier) => Command::Tier { tier, model },
+            None => Command::Model { model },
+        })
+        .await
+    }
+
+    /// `/saga TEXT`, where the office knows a model of this name and Telegram's table does not: a message like any other.
+    pub(super) async fn ask_model(&self) -> Option<String> {
+        self.publish(None).await
     }
 
     /// `/prompt`.

@@ -17,7 +17,8 @@ impl Given<'_> {
         let mut words = String::from("|thread|name|model|status|last|\n|--:|--|--|--|--:|\n");
         let now = tinyclaw_service::now_ms();
         for (id, it) in &threads {
-            let model = it.pin.or(it.model).map_or("–", Model::as_str);
+            let model = it.pin.or(it.model);
+            let model = model.as_ref().map_or("–", Model::as_str);
             let status = match it.status {
                 ThreadStatus::Idle => "idle",
                 ThreadStatus::Working => "working",

@@ -37,10 +37,16 @@ const TABLE: &[Entry] = &[
         "/new website ada/website",
     ),
     entry("stop", "", "stop what runs here", "/stop"),
-    entry("model", "haiku|sonnet|opus|auto", "who answers in this thread", "/model opus"),
+    entry(
+        "model",
+        "[simple|medium|complex] haiku|sonnet|opus|fable|auto",
+        "who answers in this thread, or one tier's messages; also a full name such as claude-opus-5-5",
+        "/model opus",
+    ),
     entry("haiku", "TEXT", "ask haiku this once", "/haiku what time is it in Oslo?"),
     entry("sonnet", "TEXT", "ask sonnet this once", "/sonnet explain this error"),
     entry("opus", "TEXT", "ask opus this once", "/opus find the race in claim.rs"),
+    entry("fable", "TEXT", "ask fable this once", "/fable write the plan for the new storage"),
     entry("reset", "", "end the session; the next message begins a new one", "/reset"),
     entry("clear", "", "the same as /reset", "/clear"),
     entry("mode", "ask|edits|bypass", "what Claude may do without asking", "/mode edits"),
@@ -84,7 +90,7 @@ pub(crate) fn parse(text: &str) -> Option<Spoken<'_>> {
 /// Whether a text is a command, of whatever bot. A question to one model is none.
 pub(crate) fn is_command(text: &str) -> bool {
     parse(text).is_some_and(|it| {
-        it.rest.is_empty() || !matches!(it.name.as_str(), "haiku" | "sonnet" | "opus")
+        it.rest.is_empty() || !matches!(it.name.as_str(), "haiku" | "sonnet" | "opus" | "fable")
     })
 }
 

@@ -32,7 +32,7 @@ impl People {
     /// The lists as they are now.
     pub(crate) fn now(bot: &Bot) -> People {
         let settings = bot.settings.current();
-        let (office, telegram) = &*settings;
+        let (office, telegram, _) = &*settings;
         People::of(office, telegram, |chat| bot.addresses.present(chat))
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tinyclaw_domain::{Key, Message, Model, Outcome, STOPPED_WAITING};
+use tinyclaw_domain::{Catalogue, Key, Message, Outcome, STOPPED_WAITING};
 use tinyclaw_queue::{Place, View};
 use tinyclaw_service::Shutdown;
 use tokio::sync::Notify;
@@ -127,7 +127,7 @@ impl Cleanup {
         };
         let Some(origin) = Origin::of(message) else { return true };
         let emoji = match end {
-            Ending::Told => emoji(message),
+            Ending::Told => emoji(message, &bot.settings.catalogue()),
             Ending::Stopped => Some("👌"),
             Ending::GivenUp => Some("💔"),
         };
@@ -171,14 +171,12 @@ fn may_be_answer(message: &Message, id: i64, end: Ending) -> bool {
 }
 
 /// Who answered, or how it ended.
-fn emoji(message: &Message) -> Option<&'static str> {
+fn emoji(message: &Message, catalogue: &Catalogue) -> Option<&'static str> {
     let reply = message.reply.as_ref().filter(|it| !it.silent)?;
-    match (reply.outcome, reply.model) {
-        (Outcome::Failed, _) => Some("💔"),
-        (Outcome::Stopped, _) => Some("👌"),
-        (Outcome::Answered, Some(Model::Haiku)) => Some("⚡"),
-        (Outcome::Answered, Some(Model::Sonnet)) => Some("✍"),
-        (Outcome::Answered, Some(Model::Opus)) => Some("🔥"),
-        (Outcome::Answered | Outcome::Notice, _) => None,
+    match reply.outcome {
+        Outcome::Failed => Some("💔"),
+        Outcome::Stopped => Some("👌"),
+        Outcome::Answered => catalogue.family(reply.model?)?.mark,
+        Outcome::Notice => None,
     }
 }

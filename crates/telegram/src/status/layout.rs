@@ -344,7 +344,7 @@ mod tests {
             thread_id: ThreadId::master(),
             attempt: 1,
             state: TurnState::Working,
-            model: Some(Model::Sonnet),
+            model: Some(Model::SONNET),
             tier: None,
             started_at: NOW - 34_000,
             updated_at: NOW,

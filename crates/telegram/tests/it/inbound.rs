@@ -1,6 +1,6 @@
 //! From Telegram into the queue.
 
-use tinyclaw_domain::{Channel, Command, PermissionMode};
+use tinyclaw_domain::{Channel, Command, Model, PermissionMode, Tier};
 use tinyclaw_queue::Place;
 use tinyclaw_testkit::telegram::{ADA, Attachment, BOB, Control, FORUM, STRANGER, What};
 
@@ -463,6 +463,7 @@ async fn commands_are_orders_or_are_answered() {
     office.ada(None, "/nonsense");
     office.until_said("There is no command /nonsense. /help lists them.").await;
     office.ada(None, "/model gpt");
+    office.until_said("\"gpt\" is no model: use haiku, sonnet, opus, fable, or a full id").await;
     office.until_said("For example /model opus").await;
     office.ada(None, "/mode bypass");
     office.until_said("Only admins may let Claude act without asking.").await;
@@ -470,6 +471,9 @@ async fn commands_are_orders_or_are_answered() {
     office.until_said("/mode edits\nTinyClaw (to Ada: /mode edits):\n    Only admins may let Claude act without asking.").await;
     for (said, expected) in [
         ("/model auto", Command::Model { model: None }),
+        ("/model Fable", Command::Model { model: Some(Model::FABLE) }),
+        ("/model claude-opus-4-8", Command::Model { model: Model::named("claude-opus-4-8") }),
+        ("/model complex fable", Command::Tier { tier: Tier::Complex, model: Some(Model::FABLE) }),
         ("/mode ask", Command::Mode { mode: PermissionMode::Ask, admin: false }),
         ("/cd /tmp", Command::Setdir { dir: "/tmp".to_owned(), admin: false }),
         ("/status@tinyclaw_bot", Command::Status {}),

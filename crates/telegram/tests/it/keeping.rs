@@ -187,7 +187,7 @@ fn small_book(dir: &TempDir) -> Value {
     book.set_name(&thread, there, "dates");
     book.migrate(-5, -1005).unwrap();
     book.heard(HOME, 3, &"tg-812345001".parse().unwrap());
-    book.said(HOME, 4, Some(Model::Opus));
+    book.said(HOME, 4, Some(Model::OPUS));
     book.save().unwrap();
     told(&book)
 }
@@ -407,7 +407,10 @@ fn what_a_later_version_wrote_is_kept_at_every_depth() {
     let (book, notes) = AddressBook::open(&path).unwrap();
     assert!(notes[0].contains("later version"), "{notes:?}");
     assert_eq!(book.address(&ThreadId::topic(2), Some(HOME)), Some(moved().1));
-    assert_eq!((book.model_of(HOME, 4), book.model_of(HOME, 5)), (Some(Model::Opus), None));
+    assert_eq!(
+        (book.model_of(HOME, 4), book.model_of(HOME, 5)),
+        (Some(Model::OPUS), Model::named("poet"))
+    );
     assert!(book.knows(HOME, 5), "a message of ours, whoever wrote it");
     book.set_name(&ThreadId::topic(2), moved().1, "dates");
     book.save().unwrap();

@@ -401,7 +401,7 @@ impl Turn<'_> {
             thread_id: self.message().thread_id.clone(),
             attempt: 1,
             state: TurnState::Working,
-            model: Some(Model::Sonnet),
+            model: Some(Model::SONNET),
             tier: None,
             started_at: now_ms(),
             updated_at: now_ms(),
@@ -425,7 +425,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn reply(mut self, change: impl FnOnce(&mut Reply)) {
-        let mut reply = Reply { model: Some(Model::Sonnet), duration_ms: 1200, ..Reply::default() };
+        let mut reply = Reply { model: Some(Model::SONNET), duration_ms: 1200, ..Reply::default() };
         change(&mut reply);
         let key = self.message().key.clone();
         self.lease.answer(reply, vec![]).unwrap();

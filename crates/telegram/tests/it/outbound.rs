@@ -38,7 +38,7 @@ async fn the_answer_of_a_long_turn_is_a_new_message_and_the_status_goes() {
     turn.reply(|it| {
         "Done.".clone_into(&mut it.text);
         it.duration_ms = 41_000;
-        it.model = Some(Model::Opus);
+        it.model = Some(Model::OPUS);
         it.cost_usd = 0.61;
     });
     office

@@ -72,7 +72,7 @@ async fn a_day_in_the_office() {
     office.until_noted(turn.message()).await;
     turn.reply(|it| {
         it.text.clone_from(&text);
-        it.model = Some(Model::Opus);
+        it.model = Some(Model::OPUS);
         it.duration_ms = 95_000;
         it.cost_usd = 0.74;
     });
@@ -115,7 +115,7 @@ async fn a_day_in_the_office() {
             mime: String::new(),
             name: None,
         }];
-        it.model = Some(Model::Haiku);
+        it.model = Some(Model::HAIKU);
     });
     office.until_said("<document list.md>").await;
     office.until_in_place(Place::Outgoing, 0).await;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use tinyclaw_domain::{CacheTtl, Direction, HistoryLine};
+use tinyclaw_domain::{CacheTtl, Direction, HistoryLine, Model};
 use tinyclaw_ledger::{StateDir, log_since};
 use tinyclaw_router::{Costs, DAY_MS, DAYS_MAX, Decided, Replay, Report, Router};
 use tinyclaw_service::now_ms;
@@ -20,12 +20,14 @@ pub(crate) fn run(state: &StateDir, json: bool) -> anyhow::Result<()> {
         bail!("{} is not there: nothing was said in this office yet", state.history().display());
     }
     let router = Router::new(place::router_config_of(state)?);
+    let router = router.with_catalogue(place::catalogue(state)?);
     let report = replay(state, &router)?;
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
-        out.write_all(draw(&report).as_bytes())?;
+        let strongest = router.catalogue().tiers().complex;
+        out.write_all(draw(&report, strongest).as_bytes())?;
     }
     Ok(())
 }
@@ -47,7 +49,7 @@ fn replay(state: &StateDir, router: &Router) -> anyhow::Result<Report> {
     Ok(replay.report())
 }
 
-fn draw(report: &Report) -> String {
+fn draw(report: &Report, strongest: Model) -> String {
     let mut out = format!("{:<34}{:>12}{:>12}{:>12}\n", "", "today", "7 days", "30 days");
     let mut line = |name: &str, value: &dyn Fn(&Costs) -> String| {
         let [today, week, month] = [&report.today, &report.week, &report.month].map(value);
@@ -55,12 +57,15 @@ fn draw(report: &Report) -> String {
     };
     line("turns", &|it| it.turns.to_string());
     line("Claude charged", &|it| dollars(it.paid_usd));
-    let usd =
-        |name: &'static str| move |it: &Costs| dollars(it.usd.get(name).copied().unwrap_or(0.0));
+    let usd = |name: &str| {
+        let name = name.to_owned();
+        move |it: &Costs| dollars(it.usd.get(&name).copied().unwrap_or(0.0))
+    };
     line(&format!("at list prices of {}", report.prices), &usd("real"));
     line("decided again by this router", &usd("again"));
     line("the first model of each session", &usd("stay"));
-    let models = report.month.usd.keys().filter(|it| !["real", "again", "stay"].contains(it));
+    let models =
+        report.month.usd.keys().filter(|it| !["real", "again", "stay"].contains(&it.as_str()));
     for model in models {
         line(&format!("always {model}"), &usd(model));
     }
@@ -71,12 +76,12 @@ fn draw(report: &Report) -> String {
     line("lost by a switch to a weaker model", &|it| lost(it.lost.turns, it.turns, it.lost.usd));
     line("the same, decided again", &|it| lost(it.lost_again.turns, it.turns, it.lost_again.usd));
     let month = &report.month;
-    if let Some(dearest) = month.saved_usd.get("opus").filter(|_| month.turns > 0) {
-        let all = month.usd.get("opus").copied().unwrap_or(0.0);
+    if let Some(dearest) = month.saved_usd.get(strongest.as_str()).filter(|_| month.turns > 0) {
+        let all = month.usd.get(strongest.as_str()).copied().unwrap_or(0.0);
         let share = percent(dearest / all.max(f64::MIN_POSITIVE));
         let _ = writeln!(
             out,
-            "\nIn 30 days routing saved {} beside always opus ({share}).",
+            "\nIn 30 days routing saved {} beside always {strongest} ({share}).",
             dollars(*dearest)
         );
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use tinyclaw_domain::{Cause, Decision, Model, Tier};
+use tinyclaw_router::Router;
 
 /// Cells on each side of a bar's middle.
 const BAR: usize = 8;
@@ -12,7 +13,7 @@ const LINE: usize = 56;
 const HIT_CHARS: usize = 24;
 
 /// Draws a decision. Colours are for terminals only.
-pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
+pub(crate) fn draw(decision: &Decision, router: &Router, colours: bool) -> String {
     let paint = |code: &str, text: &str| match colours {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
@@ -34,7 +35,7 @@ pub(crate) fn draw(decision: &Decision, colours: bool) -> String {
         let phrases: Vec<String> = decision.sets_off.iter().map(|it| clip(it)).collect();
         let _ = writeln!(out, "follows an answer that speaks of: {}\n", phrases.join(", "));
     }
-    out.push_str(&money(decision));
+    out.push_str(&money(decision, router));
     let largest = decision.dims.iter().fold(0.01f64, |most, it| most.max(it.contribution.abs()));
     let at_desk = decision.band.is_some();
     let heading = format!("{:<20} {:>6} {:>7} {:>7}", "dimension", "score", "weight", "adds");
@@ -90,11 +91,13 @@ fn why(decision: &Decision) -> String {
 }
 
 /// What is cached, and what staying with it costs beside the model that the tier wants.
-fn money(decision: &Decision) -> String {
+fn money(decision: &Decision, router: &Router) -> String {
     let Some(it) = decision.stay else { return String::new() };
     let mut out =
         format!("of {} tokens {} has {} cached\n", it.context_tokens, it.model, it.warm_tokens);
-    let above = |model: Model| decision.probabilities.above(model.tier()) * 100.0;
+    let tiers = router.catalogue().tiers();
+    let above =
+        |model: Model| router.prices().not_enough(model, decision.probabilities, tiers) * 100.0;
     let mut line = |model: Model, verb: &str, usd: f64, risk: f64, back: f64| {
         let _ = writeln!(
             out,
@@ -110,11 +113,9 @@ fn money(decision: &Decision) -> String {
 }
 
 fn hue(model: Model) -> &'static str {
-    match model {
-        Model::Haiku => "1;36",
-        Model::Sonnet => "1;34",
-        Model::Opus => "1;35",
-    }
+    let family = Model::of_name(model.as_str());
+    let hues = [("1;36", Model::HAIKU), ("1;34", Model::SONNET), ("1;35", Model::OPUS)];
+    hues.iter().find(|it| Some(it.1) == family).map_or("1;33", |it| it.0)
 }
 
 fn signed(number: f64) -> String {

@@ -86,16 +86,16 @@ impl<'a> Demo<'a> {
         let routed = at + self.chance.random_range(40..900);
         let asked = routed + self.chance.random_range(6..40);
         let working = match model {
-            Model::Haiku => self.chance.random_range(900..4_000),
-            Model::Sonnet => self.chance.random_range(4_000..38_000),
-            Model::Opus => self.chance.random_range(15_000..140_000),
+            Model::HAIKU => self.chance.random_range(900..4_000),
+            Model::SONNET => self.chance.random_range(4_000..38_000),
+            _ => self.chance.random_range(15_000..140_000),
         };
         let answered = asked + working;
         let tier = decision.tier;
         let cost = match model {
-            Model::Haiku => 0.0011,
-            Model::Sonnet => 0.021,
-            Model::Opus => 0.14,
+            Model::HAIKU => 0.0011,
+            Model::SONNET => 0.021,
+            _ => 0.14,
         } * self.chance.random_range(0.6..1.9);
         self.append("message-history.jsonl", &HistoryLine::of(&message));
         self.append("routing-log.jsonl", &routing_line(&message, routed, decision));
@@ -136,7 +136,7 @@ impl<'a> Demo<'a> {
         message.sender_id = Some(if it.sender == "Ada" { "1001" } else { "1002" }.into());
         if it.ask.starts_with("yes") {
             message.is_reply = true;
-            message.reply_to_model = Some(Model::Sonnet);
+            message.reply_to_model = Some(Model::SONNET);
             message.reply_to_text =
                 Some("Two ways: 1. smaller photographs, 2. load them late.".into());
         }
@@ -170,8 +170,9 @@ impl<'a> Demo<'a> {
             it if it < boundaries.complex => Tier::Medium,
             _ => Tier::Complex,
         };
+        let tier_of = |it| Tiers::default().tier_of(it).unwrap_or(Tier::Complex);
         let (tier, cause) = match message.reply_to_model {
-            Some(floor) if floor.tier() > scored => (floor.tier(), Cause::ReplyFloor),
+            Some(floor) if tier_of(floor) > scored => (tier_of(floor), Cause::ReplyFloor),
             _ => (scored, Cause::Scored),
         };
         let far = |from: f64| 1.0 / (1.0 + (-1.2 * from).exp());
@@ -200,10 +201,10 @@ impl<'a> Demo<'a> {
             probabilities,
             confidence,
             tier,
-            model: tier.model(),
+            model: Tiers::default().of(tier),
             cause: if is_pinned { Cause::Pinned } else { cause },
             upgraded: tier > scored,
-            effective_model: if is_pinned { Model::Haiku } else { tier.model() },
+            effective_model: if is_pinned { Model::HAIKU } else { Tiers::default().of(tier) },
             estimated_tokens: it.ask.len() as u64 / 4,
             truncated: false,
             router_version: "1".into(),
@@ -331,13 +332,14 @@ impl<'a> Demo<'a> {
                         .unwrap()
                 }),
                 model: [
-                    Some(Model::Sonnet),
-                    Some(Model::Opus),
-                    Some(Model::Haiku),
-                    Some(Model::Haiku),
+                    Some(Model::SONNET),
+                    Some(Model::OPUS),
+                    Some(Model::HAIKU),
+                    Some(Model::HAIKU),
                     None,
                 ][at],
-                pin: (id == 12).then_some(Model::Haiku),
+                pin: (id == 12).then_some(Model::HAIKU),
+                tiers: OwnTiers::default(),
                 env: None,
                 permission_mode: if id == 3 {
                     PermissionMode::AcceptEdits
@@ -421,7 +423,7 @@ impl<'a> Demo<'a> {
             thread_id: message.thread_id.clone(),
             attempt: 1,
             state: TurnState::Working,
-            model: Some(Model::Opus),
+            model: Some(Model::OPUS),
             tier: Some(Tier::Complex),
             started_at: now - 35_300,
             updated_at: now - 200,
