@@ -3,9 +3,9 @@
 //! The order is fixed: configured and not frozen; understood; allowed; known to GitHub; minted no
 //! wider than asked; written down; answered. Whatever fails on the way fails closed.
 
-mod budget;
 mod housekeeping;
 mod minting;
+mod rate_limit;
 mod recording;
 mod repeats;
 mod revoking;
@@ -36,8 +36,8 @@ use crate::vault::{Found, Issued, Key, Vault};
 pub use housekeeping::Readiness;
 pub use revoking::Frozen;
 
-use budget::Budgets;
 use housekeeping::Stamps;
+use rate_limit::RateLimits;
 use repeats::Repeats;
 use revoking::BreakGlass;
 
@@ -63,11 +63,11 @@ pub struct Broker {
     break_glass: AtomicU8,
     /// Until when GitHub asked us to leave an installation alone.
     paused: Mutex<HashMap<u64, i64>>,
-    budgets: Budgets<Arc<str>>,
-    revoked: Budgets<(Arc<str>, Key)>,
+    limits: RateLimits<Arc<str>>,
+    revoked: RateLimits<(Arc<str>, Key)>,
     /// Bytes of the audit log, by who pays.
-    written: Budgets<Arc<str>>,
-    denials: Budgets<Arc<str>>,
+    written: RateLimits<Arc<str>>,
+    denials: RateLimits<Arc<str>>,
     /// Denials since the last line about one.
     denials_unwritten: AtomicU64,
     repeats: Repeats,
@@ -141,10 +141,10 @@ impl Broker {
             frozen: AtomicBool::new(false),
             break_glass: AtomicU8::new(BreakGlass::Missing as u8),
             paused: Mutex::default(),
-            budgets: Budgets::default(),
-            revoked: Budgets::default(),
-            written: Budgets::default(),
-            denials: Budgets::default(),
+            limits: RateLimits::default(),
+            revoked: RateLimits::default(),
+            written: RateLimits::default(),
+            denials: RateLimits::default(),
             denials_unwritten: AtomicU64::new(0),
             repeats: Repeats::default(),
             started_at_ms: clock.wall_ms(),

@@ -25,16 +25,16 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::broker::Broker;
+use crate::connections::{Connections, Counted};
 use crate::door;
 use crate::policy::Caller;
 use crate::process::file_limit;
 use crate::refusal::Refusal;
-use crate::seats::{Seats, Sitting};
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// From a request's head to the end of its body.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
-/// Five hundred repositories of sixty letters. Times all seats it still fits into the container.
+/// Five hundred repositories of sixty letters. Times all connections it still fits into the container.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// When the system has no connection to give: soon enough not to be noticed.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let housekeeping = tokio::spawn(keep_house(broker.clone()));
-    let seats = Seats::among(file_limit());
+    let connections = Connections::among(file_limit());
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES_MAX);
     let (stopping, stopped) = watch::channel(());
@@ -74,7 +74,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             _ = sweeps.tick() => {
-                seats.sweep();
+                connections.sweep();
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -89,9 +89,9 @@ pub async fn serve(
         };
         // A small answer that waits for company is late.
         let _ = connection.set_nodelay(true);
-        if let Some(sitting) = seats.take(peer.ip()) {
+        if let Some(counted) = connections.take(peer.ip()) {
             let (broker, http, stopped) = (broker.clone(), http.clone(), stopped.clone());
-            tokio::spawn(attend(broker, http, connection, peer.ip(), sitting, stopped));
+            tokio::spawn(attend(broker, http, connection, peer.ip(), counted, stopped));
         }
         // Who was dismissed closes before the next one comes in.
         tokio::task::yield_now().await;
@@ -100,7 +100,7 @@ pub async fn serve(
     let _ = stopping.send(());
     // A connection that is kept open by a client must not keep the broker from ending.
     if timeout(LAST_ANSWERS, stopping.closed()).await.is_err() {
-        tracing::warn!(connections = seats.count(), "some connections were still open");
+        tracing::warn!(connections = connections.count(), "some connections were still open");
     }
     housekeeping.abort();
     broker.write_repeats(true);
@@ -113,21 +113,21 @@ async fn attend(
     http: http1::Builder,
     connection: TcpStream,
     peer: IpAddr,
-    sitting: Sitting,
+    counted: Counted,
     mut stopped: watch::Receiver<()>,
 ) {
-    let sitting = &sitting;
+    let counted = &counted;
     let service = service_fn(move |request: Request<Incoming>| {
         let broker = broker.clone();
         async move {
-            let answer = match whole(request, sitting).await {
+            let answer = match whole(request, counted).await {
                 Ok(request) => {
-                    sitting.asks();
+                    counted.asks();
                     respond(&broker, peer, request).await
                 }
                 Err(refusal) => refused(&refusal),
             };
-            sitting.has_its_answer();
+            counted.has_its_answer();
             Ok::<_, Infallible>(answer)
         }
     });
@@ -137,8 +137,8 @@ async fn attend(
         tokio::select! {
             // Closed by the other side, or not HTTP: nobody is left to tell.
             _ = connection.as_mut() => return,
-            () = sitting.dismissed() => {
-                if !sitting.is_busy() {
+            () = counted.dismissed() => {
+                if !counted.is_busy() {
                     return;
                 }
             }
@@ -150,12 +150,12 @@ async fn attend(
 }
 
 /// The request with all of its body: before that nobody waits for an answer.
-async fn whole(request: Request<Incoming>, sitting: &Sitting) -> Result<Request<Body>, Refusal> {
+async fn whole(request: Request<Incoming>, counted: &Counted) -> Result<Request<Body>, Refusal> {
     let (head, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(head, Body::empty()));
     }
-    sitting.begins();
+    counted.begins();
     let bad = |error: &'static str| {
         let hint = "a token to revoke is all that is ever sent here, in one go";
         Refusal::malformed("bad_body", error, hint)

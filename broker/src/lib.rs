@@ -8,6 +8,7 @@ pub mod capability;
 pub mod clients;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod counters;
 pub mod daemon;
 pub mod date;
@@ -26,7 +27,6 @@ pub mod process;
 pub mod redact;
 pub mod refusal;
 pub mod remote;
-mod seats;
 pub mod vault;
 
 pub use broker::{Broker, Explanation, Frozen, Readiness};

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::redact::{ScrubbedStderr, scrub};
 
 /// A herd of a thousand callers is served at once. More would only cost memory: a connection is
-/// 14 KB; see the seats for who gets one.
+/// 14 KB; `connections.rs` says who gets one.
 const FILES_WANTED: u64 = 2_048;
 
 /// Makes memory and environment unreadable to other processes of the same user, and leaves no

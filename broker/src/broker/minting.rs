@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::budget::Limit;
+use super::rate_limit::Limit;
 use super::{Broker, lock, lost};
 use crate::audit::Event;
 use crate::policy::Caller;
@@ -176,7 +176,7 @@ impl Broker {
         let most = f64::from(self.policy().mints_per_hour);
         let limit = Limit { most, per_hour: most };
         let amount = if take { 1.0 } else { 0.0 };
-        let spent = self.budgets.take(payer.clone(), amount, limit, self.clock.now());
+        let spent = self.limits.take(payer.clone(), amount, limit, self.clock.now());
         spent.map_err(|seconds| {
             let error = format!("{payer} had GitHub asked {most} times within the hour");
             let hint = "ask for the same scopes again, or raise mints_per_hour in the policy";

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::budget::Limit;
+use super::rate_limit::Limit;
 use super::{Broker, lost};
 use crate::audit::{AuditError, Event};
 use crate::policy::Caller;

@@ -1,4 +1,4 @@
-//! Budgets: what somebody may use up, refilled evenly.
+//! Rate limits: what somebody may use up, refilled evenly.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,43 +17,43 @@ pub(super) struct Limit {
 }
 
 #[derive(Debug)]
-struct Budget {
+struct Left {
     left: f64,
     at: i64,
 }
 
-/// One budget for each of those who use something up.
+/// One for each of those who use something up.
 #[derive(Debug)]
-pub(super) struct Budgets<K>(Mutex<HashMap<K, Budget>>);
+pub(super) struct RateLimits<K>(Mutex<HashMap<K, Left>>);
 
-impl<K> Default for Budgets<K> {
+impl<K> Default for RateLimits<K> {
     fn default() -> Self {
-        Budgets(Mutex::default())
+        RateLimits(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash> Budgets<K> {
+impl<K: Eq + Hash> RateLimits<K> {
     /// Uses up so much, if anything is left; else in how many seconds there is. What is larger
     /// than the rest is owed: sizes are known afterwards. Nothing is a look without taking.
     pub(super) fn take(&self, who: K, amount: f64, limit: Limit, now: i64) -> Result<(), u64> {
-        let mut budgets = lock(&self.0);
-        if budgets.len() >= KEPT_MAX {
-            budgets.retain(|_, it| it.refilled(limit, now) < limit.most);
+        let mut limits = lock(&self.0);
+        if limits.len() >= KEPT_MAX {
+            limits.retain(|_, it| it.refilled(limit, now) < limit.most);
         }
-        let left = budgets.get(&who).map_or(limit.most, |it| it.refilled(limit, now));
+        let left = limits.get(&who).map_or(limit.most, |it| it.refilled(limit, now));
         if left < 1.0 {
             let hours = (1.0 - left) / limit.per_hour.max(f64::MIN_POSITIVE);
             // Less a breath, because these numbers are not exact.
             return Err((hours * 3600.0 - 1e-6).ceil().clamp(1.0, 86_400.0) as u64);
         }
         if amount > 0.0 {
-            budgets.insert(who, Budget { left: left - amount, at: now });
+            limits.insert(who, Left { left: left - amount, at: now });
         }
         Ok(())
     }
 }
 
-impl Budget {
+impl Left {
     fn refilled(&self, limit: Limit, now: i64) -> f64 {
         let passed = (now - self.at).max(0) as f64;
         (self.left + passed * limit.per_hour / 3600.0).min(limit.most)
@@ -67,9 +67,9 @@ mod tests {
     const LIMIT: Limit = Limit { most: 2.0, per_hour: 60.0 };
 
     #[test]
-    fn a_budget_is_used_up_and_refilled_for_each() {
-        let budgets = Budgets::default();
-        let take = |who, amount, now| budgets.take(who, amount, LIMIT, now);
+    fn a_limit_is_used_up_and_refilled_for_each() {
+        let limits = RateLimits::default();
+        let take = |who, amount, now| limits.take(who, amount, LIMIT, now);
         assert_eq!((take("ada", 1.0, 0), take("ada", 1.0, 0)), (Ok(()), Ok(())));
         assert_eq!(take("ada", 1.0, 0), Err(60));
         assert_eq!(take("bob", 1.0, 0), Ok(()));
