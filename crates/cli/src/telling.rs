@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 
 use tinyclaw_client::{Ending, Stream, Told};
-use tinyclaw_domain::approval::ASKS_PERSON;
+use tinyclaw_domain::approval::{ASKS_PERSON, PLANS};
 use tinyclaw_domain::{JobEvent, JobLine};
 
 use crate::face;
@@ -89,6 +89,9 @@ impl Telling {
             }
             JobEvent::Ask { tool, .. } if tool == ASKS_PERSON => {
                 remark("Claude asks you something: answer in its topic, or in tinyclaw chat")
+            }
+            JobEvent::Ask { tool, .. } if tool == PLANS => {
+                remark("Claude has a plan: answer in its topic, or in tinyclaw chat")
             }
             JobEvent::Ask { tool, .. } => remark(&format!(
                 "Claude asks whether it may use {}: answer in its topic, or in tinyclaw chat",

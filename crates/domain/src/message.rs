@@ -142,9 +142,12 @@ impl Message {
     pub fn lane(&self) -> Lane {
         let thread = self.thread_id.clone();
         match &self.command {
-            Some(Command::Stop { .. } | Command::Permission { .. } | Command::Choose { .. }) => {
-                Lane::Control(thread)
-            }
+            Some(
+                Command::Stop { .. }
+                | Command::Permission { .. }
+                | Command::Choose { .. }
+                | Command::Change { .. },
+            ) => Lane::Control(thread),
             Some(Command::Summarize { .. }) => Lane::House(thread),
             _ => Lane::Thread(thread),
         }
@@ -265,6 +268,16 @@ pub enum Command {
         /// An answer to each of them, in their order.
         answers: Vec<Chosen>,
         /// The digest of what was shown: an answer to anything else is none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        shown: String,
+    },
+    /// Answer a plan that Claude proposed with what shall be different. Control lane.
+    Change {
+        /// Which plan.
+        request_id: String,
+        /// What shall be different.
+        text: String,
+        /// The digest of what was shown.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         shown: String,
     },

@@ -90,10 +90,11 @@ pub enum ThreadStatus {
 }
 
 /// What Claude may do in a thread without asking.
-/// In their order: whoever is greater asks less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PermissionMode {
+    /// Look, and propose a plan before anything is changed.
+    Plan,
     /// Ask for whatever changes something.
     #[default]
     Ask,
@@ -104,9 +105,20 @@ pub enum PermissionMode {
 }
 
 impl PermissionMode {
+    /// Whether Claude asks less in it than in another one: only an admin may go there from that one.
+    pub fn asks_less_than(self, other: PermissionMode) -> bool {
+        let freedom = |it| match it {
+            PermissionMode::Plan | PermissionMode::Ask => 0,
+            PermissionMode::AcceptEdits => 1,
+            PermissionMode::Bypass => 2,
+        };
+        freedom(self) > freedom(other)
+    }
+
     /// The name the CLI knows it by.
     pub fn cli_name(self) -> &'static str {
         match self {
+            PermissionMode::Plan => "plan",
             PermissionMode::Ask => "default",
             PermissionMode::AcceptEdits => "acceptEdits",
             PermissionMode::Bypass => "bypassPermissions",

@@ -1,12 +1,16 @@
 //! Claude's command line.
 
+use tinyclaw_domain::PermissionMode;
+
 use crate::config::EngineConfig;
 use crate::turn::SessionSpec;
 use crate::wire::out;
 
-/// Tools that plan at a terminal, where there is none. And those that reach other sessions of the same home: desks speak to
-/// each other through the queue, where a person sees it.
-const NOT_HERE: &str = "EnterPlanMode,ExitPlanMode,ListAgents,SendMessage";
+/// The tool that begins a plan, which is a person's to ask for (`/mode plan`). And those that reach other sessions of the same
+/// home: desks speak to each other through the queue, where a person sees it.
+const NOT_HERE: &str = "EnterPlanMode,ListAgents,SendMessage";
+/// Where a person did not ask for a plan, Claude proposes none.
+const NOT_UNPLANNED: &str = "ExitPlanMode";
 /// Where nobody is asked anything, Claude does not ask.
 const NOT_ALONE: &str = "AskUserQuestion";
 /// Settings of ours that count more than any file: whoever finds this process's socket starts no turn in it.
@@ -48,10 +52,10 @@ pub(crate) fn arguments(
         // With no settings of the repository its CLAUDE.md would be gone, too; as a directory to add it is read.
         flag("add-dir", &spec.cwd.display().to_string());
     }
-    match spec.is_attended {
-        true => flag("disallowedTools", NOT_HERE),
-        false => flag("disallowedTools", &format!("{NOT_HERE},{NOT_ALONE}")),
-    }
+    let mut not_here = vec![NOT_HERE];
+    not_here.extend((spec.permission_mode != PermissionMode::Plan).then_some(NOT_UNPLANNED));
+    not_here.extend((!spec.is_attended).then_some(NOT_ALONE));
+    flag("disallowedTools", &not_here.join(","));
     flag(if resumed { "resume" } else { "session-id" }, spec.id.as_str());
     if !spec.tools.is_empty() {
         let name = out::MCP_SERVER;
@@ -108,8 +112,8 @@ pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
         };
         match flag {
             "permission-mode" => {
-                use tinyclaw_domain::PermissionMode::{AcceptEdits, Ask, Bypass};
-                [Ask, AcceptEdits, Bypass].iter().any(|it| it.cli_name() == value)
+                use tinyclaw_domain::PermissionMode::{AcceptEdits, Ask, Bypass, Plan};
+                [Plan, Ask, AcceptEdits, Bypass].iter().any(|it| it.cli_name() == value)
             }
             "settings" => value == SETTINGS,
             _ => PLAIN.contains(&it) || WITH_VALUE.contains(&flag),
@@ -122,7 +126,7 @@ pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
 mod tests {
     use std::sync::Arc;
 
-    use tinyclaw_domain::{Model, PermissionMode, Place, ThreadId};
+    use tinyclaw_domain::{Model, Place, ThreadId};
 
     use super::*;
 
@@ -151,8 +155,12 @@ mod tests {
         assert!(!begun.iter().any(|it| it.starts_with("--dangerously")));
         let alone = SessionSpec { is_attended: false, ..spec.clone() };
         let alone = arguments(&config, &alone, false, Purpose::Turns);
-        let asks = |it: &[String]| it.iter().any(|it| it.contains("AskUserQuestion"));
-        assert!(asks(&alone) && !asks(&begun), "the tool is taken away where nobody is asked");
+        let lacks = |it: &[String], tool: &str| it.iter().any(|it| it.contains(tool));
+        assert!(lacks(&alone, "AskUserQuestion") && !lacks(&begun, "AskUserQuestion"));
+        let plan = SessionSpec { permission_mode: PermissionMode::Plan, ..spec.clone() };
+        let plan = arguments(&config, &plan, false, Purpose::Turns);
+        assert!(lacks(&begun, "ExitPlanMode") && !lacks(&plan, "ExitPlanMode"));
+        assert_eq!(not_ours(&plan), None);
         assert_eq!(not_ours(&begun), None);
         assert_eq!(not_ours(&resumed), None);
         assert_eq!(not_ours(&arguments(&config, &spec, false, Purpose::Probe)), None);

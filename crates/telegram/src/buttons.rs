@@ -104,12 +104,21 @@ impl Buttons {
                 };
                 let admin = may_rule(&self.bot, press.from);
                 if answer == PermissionAnswer::Always && !admin {
-                    return "Only admins may allow something for good. Allow lets it happen this once.";
+                    return match open.plan {
+                        Some(_) => {
+                            "Only admins may let Claude change files without asking. Go lets it ask."
+                        }
+                        None => {
+                            "Only admins may allow something for good. Allow lets it happen this once."
+                        }
+                    };
                 }
+                let is_plan = open.plan.is_some();
                 let (request_id, shown) = (ask.request_id, open.digest);
                 let command = Command::Permission { request_id, answer, shown, admin };
                 self.order(press, key, asked.thread_id, command).await;
                 match answer {
+                    PermissionAnswer::Allow | PermissionAnswer::Always if is_plan => "Going on.",
                     PermissionAnswer::Allow => "Allowed.",
                     PermissionAnswer::Always => "Allowed here from now on.",
                     PermissionAnswer::Deny => "Denied.",

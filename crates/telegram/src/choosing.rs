@@ -1,4 +1,5 @@
-//! Answers to the questions that Claude puts to people: what was chosen so far, and whose next message is an answer.
+//! Answers to what Claude asks people: what was chosen so far in a question, and whose next message is an answer, or says what
+//! shall be different in a plan.
 //!
 //! It lies in `asks/` under the digest of what was shown, so that neither a restart nor another question finds it wrong. The
 //! answers go to the turn when all of them are there, as one order. Whether they fit is the processor's to say.
@@ -78,6 +79,11 @@ impl Picks {
 
     /// What a button does, and what whoever pressed it is told.
     fn press(&mut self, choices: &[Choice], at: usize, pick: Pick, by: Awaited) -> &'static str {
+        // A plan has no options: what shall be different is said in words.
+        if choices.is_empty() && pick == Pick::Other && self.answered == 0 {
+            self.awaits = Some(by);
+            return NEXT;
+        }
         let Some(choice) = choices.get(at).filter(|_| at == self.answered) else { return LATE };
         let mut current = self.current();
         match pick {
@@ -203,15 +209,19 @@ impl Choosing {
             let old = picks.updates.len().saturating_sub(UPDATES_MAX);
             picks.updates.drain(..old);
         }
-        if picks.answered == open.question.choices.len() {
+        if picks.answered == open.question.choices.len().max(1) {
             let (key, thread) = (speaker.key.clone(), open.thread.clone());
             let mut order = Message::new(key, Channel::Telegram, thread, "", speaker.at_ms);
             order.sender = speaker.name.to_owned();
             order.sender_id = Some(speaker.from.to_string());
-            order.command = Some(Command::Choose {
-                request_id: open.request_id.clone(),
-                answers: picks.chosen.clone(),
-                shown: open.question.digest.clone(),
+            let (request_id, shown) = (open.request_id.clone(), open.question.digest.clone());
+            let answers = picks.chosen.clone();
+            order.command = Some(match open.question.plan {
+                Some(_) => {
+                    let text = answers.into_iter().filter_map(|it| it.text).collect();
+                    Command::Change { request_id, text, shown }
+                }
+                None => Command::Choose { request_id, answers, shown },
             });
             // Before it is kept that all is chosen: then nobody can choose any more.
             if let Err(err) = self.publisher.publish(Side::Run, order, speaker.address).await {
@@ -231,7 +241,8 @@ impl Choosing {
                 matches!(self.view.find(key), Ok(Some(seen)) if seen.place == Place::Processing)
             };
             let question = Question::of(&ask);
-            let is_open = !question.choices.is_empty() && is_at_work(&it.key);
+            let wants_words = question.plan.is_some() || !question.choices.is_empty();
+            let is_open = wants_words && is_at_work(&it.key);
             is_open.then_some(Open { thread: it.thread_id, request_id: ask.request_id, question })
         });
         open.next()

@@ -144,7 +144,8 @@ impl Chat {
             return Ok(());
         }
         for byte in bytes {
-            let is_yes_or_no = self.question.as_ref().is_some_and(|it| it.shown.choices.is_empty());
+            // Where words are an answer, no single key is one.
+            let is_yes_or_no = self.question.as_ref().is_some_and(|it| !it.takes_words());
             match self.editor.take(*byte, is_yes_or_no) {
                 Some(keys::Key::Line(line)) => self.say(&line)?,
                 Some(keys::Key::Answer(key)) => self.answer(key)?,
@@ -261,15 +262,30 @@ impl Chat {
         self.order(Command::Stop { key: own.map(|it| it.key.clone()) })
     }
 
-    /// Whether a line is an answer to an open question that has options.
+    /// Whether a line is an answer to an open question that takes words.
     fn chooses(&self, line: &str) -> bool {
-        let is_open = self.question.as_ref().is_some_and(|it| it.next_choice().is_some());
+        let is_open = self.question.as_ref().is_some_and(turns::Question::takes_words);
         is_open && !line.trim().is_empty() && !line.trim().starts_with('/')
     }
 
-    /// Answers the open question by the numbers of its options, or in other words.
+    /// Answers the open question by the numbers of its options, or in other words; a plan with what shall be different.
     fn choose(&mut self, line: &str) -> anyhow::Result<()> {
         let Some(mut question) = self.question.take() else { return Ok(()) };
+        if question.shown.plan.is_some() {
+            let key = line.trim().chars().next().filter(|_| matches!(line.trim(), "a" | "A" | "d"));
+            let (request_id, shown) = (question.request_id.clone(), question.shown.digest.clone());
+            return match key {
+                Some(key) => {
+                    self.question = Some(question);
+                    self.answer(key)
+                }
+                None => {
+                    self.screen.remark("Claude plans anew.")?;
+                    let text = line.trim().to_owned();
+                    self.order(Command::Change { request_id, text, shown })
+                }
+            };
+        }
         if let Some(choice) = question.next_choice() {
             let chosen = words::chosen(choice, line);
             self.screen.remark(&format!("Chosen: {}", face::one_line(&choice.words(&chosen))))?;
@@ -297,6 +313,10 @@ impl Chat {
                 return Ok(self
                     .screen
                     .print("This cannot be allowed for good; a allows it once.")?);
+            }
+            ('a', _) if question.shown.plan.is_some() => (PermissionAnswer::Allow, "Going on."),
+            ('A', Some(_)) if question.shown.plan.is_some() => {
+                (PermissionAnswer::Always, "Going on; files are changed without asking.")
             }
             ('a', _) => (PermissionAnswer::Allow, "Allowed."),
             ('A', Some(_)) => (PermissionAnswer::Always, "Allowed until this session ends."),

@@ -74,8 +74,12 @@ pub(crate) fn question(
         ));
     }
     rows.extend(question.refusal.clone());
-    if let Some(always) = &question.always {
+    if let Some(always) = question.always.as_ref().filter(|_| question.plan.is_none()) {
         rows.push(format!("Always here: {always}, until this session ends."));
+    }
+    if question.plan.is_some() {
+        rows.push("[a] Go   [A] Go, accept edits   or write what shall be different".to_owned());
+        return rows.join("\n");
     }
     if let Some(choice) = question.choices.first() {
         rows.push(choice_row(choice));

@@ -52,6 +52,11 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// Whether words are an answer to it.
+    pub(crate) fn takes_words(&self) -> bool {
+        self.next_choice().is_some() || self.shown.plan.is_some()
+    }
+
     /// What has to be chosen next.
     pub(crate) fn next_choice(&self) -> Option<&Choice> {
         self.shown.choices.get(self.chosen.len())
@@ -152,10 +157,10 @@ impl Chat {
     ) -> anyhow::Result<()> {
         if !is_here {
             let thread = &progress.thread_id;
-            let what = if question.choices.is_empty() {
-                "asks for permission"
-            } else {
-                "asks you something"
+            let what = match (&question.plan, question.choices.is_empty()) {
+                (Some(_), _) => "has a plan",
+                (None, false) => "asks you something",
+                (None, true) => "asks for permission",
             };
             let text = format!("Thread {thread} {what}: /thread {thread}");
             return Ok(self.screen.print(&text)?);

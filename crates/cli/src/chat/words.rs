@@ -55,7 +55,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "ask haiku this once; also /sonnet, /opus and /fable",
         "/haiku what time is it in Oslo?",
     ),
-    ("mode", "ask|edits|bypass", "what Claude may do without asking", "/mode edits"),
+    ("mode", "plan|ask|edits|bypass", "what Claude may do without asking", "/mode plan"),
     ("dir", "PATH", "work in another directory", "/dir ~/workspace/website"),
     ("prompt", "TEXT|off", "words for Claude's system prompt", "/prompt Answer in German."),
     ("file", "PATH [TEXT]", "send a file along", "/file report.pdf what does it say?"),
@@ -120,6 +120,7 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Said {
         it if !rest.is_empty() && catalogue.find(it).is_ok() => Said::Message(line.to_owned()),
         "mode" => {
             let mode = match rest {
+                "plan" => PermissionMode::Plan,
                 "ask" => PermissionMode::Ask,
                 "edits" => PermissionMode::AcceptEdits,
                 "bypass" => PermissionMode::Bypass,

@@ -81,6 +81,19 @@ fn a_question_is_answered_by_numbers_or_in_other_words() {
 }
 
 #[test]
+fn a_plan_is_changed_by_a_line_and_gone_on_with_by_a_letter() {
+    let office = Office::open();
+    let plans =
+        "/mode plan\n[demo: plan # One] [demo: plan # Two]\nanother one, please\na\n/status\n";
+    let out = office.run_with(&["chat"], plans).ok();
+    let asks = "asks: May I go on with this plan?\n    # One\n[a] Go   [A] Go, accept edits   or write what shall be different\n";
+    assert!(out.contains(asks), "{out}");
+    assert!(out.contains("They say: another one, please"), "{out}");
+    assert!(out.contains("You said go: I work in the mode default now."), "{out}");
+    assert!(out.contains("- Claude asks\n"), "{out}");
+}
+
+#[test]
 fn a_stop_in_the_pipe_does_not_wait_for_the_answer() {
     let office = Office::open();
     let mut child = office.command(&["chat"]).stdin(Stdio::piped()).spawn().expect("tinyclaw runs");

@@ -17,7 +17,7 @@ pub use self::choices::{
     ANSWER_BYTES_MAX, ASKS_PERSON, Choice, ChoiceError, Choosable, Chosen, answers, choices,
 };
 pub(crate) use self::named::is_invisible;
-use self::named::{Namer, Oddity};
+use self::named::{Namer, Oddity, readable};
 pub use self::rules::{Rule, lasting};
 use crate::Ask;
 
@@ -30,6 +30,10 @@ pub const INPUT_BYTES_MAX: usize = 512 << 10;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Of what cannot be shown whole so much is shown, to tell by what it is.
 const GLIMPSE_CHARS_MAX: usize = 600;
+/// The tool by which Claude proposes a plan.
+pub const PLANS: &str = "ExitPlanMode";
+/// A longer plan nobody reads in a chat.
+const PLAN_CHARS_MAX: usize = 20_000;
 /// A tool with a longer name is none of the CLI's, nor of an MCP server that a person would allow.
 const TOOL_CHARS_MAX: usize = 100;
 
@@ -49,6 +53,9 @@ pub struct Question {
     pub refusal: Option<String>,
     /// What can be chosen, when it is no permission that Claude asks for. Empty otherwise.
     pub choices: Vec<Choice>,
+    /// The plan, when Claude asks whether it may go on with one: Markdown in which everything can be seen. "Always" then means
+    /// that files are changed without asking.
+    pub plan: Option<String>,
     /// What an answer must carry to be one to this question.
     pub digest: String,
 }
@@ -56,8 +63,10 @@ pub struct Question {
 impl Question {
     /// The question of a turn.
     pub fn of(ask: &Ask) -> Question {
-        if ask.tool == ASKS_PERSON {
-            return Question::to_a_person(ask);
+        match ask.tool.as_str() {
+            ASKS_PERSON => return Question::to_a_person(ask),
+            PLANS => return Question::about_a_plan(ask),
+            _ => {}
         }
         let mut namer = Namer::default();
         let tool = namer.line(&ask.tool);
@@ -85,7 +94,8 @@ impl Question {
         let digest =
             digest(&[&ask.request_id, &title, &body, always.as_deref().unwrap_or_default()]);
         let warnings = warnings(ask, &namer);
-        Question { title, body, warnings, always, refusal, choices: Vec::new(), digest }
+        let choices = Vec::new();
+        Question { title, body, warnings, always, refusal, choices, plan: None, digest }
     }
 
     /// A question of Claude's own, to be answered and not to be allowed.
@@ -99,7 +109,30 @@ impl Question {
         let body: Vec<String> = choices.iter().map(Choice::lines).collect();
         let body = body.join("\n").trim_end().to_owned();
         let digest = digest(&[&ask.request_id, &title, &body, &ask.input.to_string()]);
-        Question { title, body, warnings: Vec::new(), always: None, refusal, choices, digest }
+        let warnings = Vec::new();
+        Question { title, body, warnings, always: None, refusal, choices, plan: None, digest }
+    }
+
+    /// Whether Claude may go on with its plan. Every change that it makes is asked about as in any turn, or none of a file is.
+    fn about_a_plan(ask: &Ask) -> Question {
+        let title = "May I go on with this plan?".to_owned();
+        let plan = readable(ask.input["plan"].as_str().unwrap_or_default().trim());
+        let refusal = match (&ask.unshown, plan.chars().count()) {
+            (Some(why), _) => Some(format!("It cannot be shown: {why}.")),
+            (None, 0) => Some("It cannot be shown: it is empty.".to_owned()),
+            (None, chars) if chars > PLAN_CHARS_MAX => Some(format!(
+                "It cannot be shown: it has {chars} characters, and {PLAN_CHARS_MAX} are the most."
+            )),
+            _ => None,
+        };
+        let (body, always) = match refusal {
+            Some(_) => (glimpse(&plan, GLIMPSE_CHARS_MAX), None),
+            None => (plan.clone(), Some("changes of files without asking".to_owned())),
+        };
+        let digest = digest(&[&ask.request_id, &title, &plan]);
+        let (warnings, choices) = (Vec::new(), Vec::new());
+        let plan = refusal.is_none().then_some(plan);
+        Question { title, body, warnings, always, refusal, choices, plan, digest }
     }
 
     /// Whether there is an *Allow*.

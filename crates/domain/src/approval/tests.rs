@@ -100,6 +100,21 @@ fn a_change_of_a_file_is_shown_line_by_line() {
 }
 
 #[test]
+fn a_plan_is_shown_as_it_is_written_and_nothing_hides_in_it() {
+    let question = |plan: Value| {
+        Question::of(&ask("ExitPlanMode", json!({ "plan": plan, "allowedPrompts": [1] })))
+    };
+    let shown = question(json!("# Plan\n\n1. Don’t panic\u{202e}\n"));
+    assert_eq!(shown.plan.as_deref(), Some("# Plan\n\n1. Don’t panic⟨U+202E⟩"));
+    assert!(shown.may_allow() && shown.always.is_some());
+    assert_ne!(shown.digest, question(json!("# Plan\n\n1. Don’t panic")).digest);
+    for bad in [json!(""), json!(7), json!("x".repeat(20_001))] {
+        let shown = question(bad);
+        assert!(!shown.may_allow() && shown.plan.is_none() && shown.always.is_none(), "{shown:?}");
+    }
+}
+
+#[test]
 fn any_other_tool_shows_every_field() {
     check(
         "WebFetch",

@@ -69,6 +69,37 @@ fn a_question_is_answered_by_a_button_and_by_the_next_message() {
 }
 
 #[test]
+fn a_plan_is_changed_and_then_gone_on_with() {
+    let forum = Forum::open_with(&[("TINYCLAW_ADMINS", "101")]);
+    forum.ada(None, "/mode plan");
+    forum.until("Claude looks around here and proposes a plan before it changes anything.");
+    let input = r#"{"file_path":"a.txt","content":"one"}"#;
+    let asks =
+        format!("[demo: plan # Tidy up] [demo: plan # Write a.txt] [demo: ask Write {input}]");
+    forum.ada(None, &asks);
+    forum.until("has a plan\n    \n    Tidy up\n");
+    forum.press("Change …");
+    forum.until("The next message of Ada here says what shall be different.");
+    forum.ada(None, "write a file instead");
+    forum.until("has a plan\n    \n    Write a.txt\n");
+    forum.press("Go, accept edits");
+    let transcript = forum.until("I did not have to ask before I pretended to use Write.");
+    assert!(transcript.contains("They say: write a file instead"), "{transcript}");
+    assert!(
+        transcript.contains("You said go: I work in the mode acceptEdits now."),
+        "{transcript}"
+    );
+    let general = &forum.office.threads()[&tinyclaw_domain::ThreadId::topic(1)];
+    assert_eq!(general.permission_mode, tinyclaw_domain::PermissionMode::AcceptEdits);
+    forum.ada(None, &format!("[demo: ask Write {input}] once more"));
+    let asked = "I did not have to ask before I pretended to use Write.";
+    forum.office.wait_for("the mode is kept", || {
+        (forum.transcript().matches(asked).count() == 2).then_some(())
+    });
+    forum.close();
+}
+
+#[test]
 fn a_message_from_another_thread_is_shown_and_answered_in_its_topic() {
     let forum = Forum::open();
     forum.ada(None, "[demo: say This desk is taken.]");

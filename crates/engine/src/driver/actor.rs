@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
-use tinyclaw_domain::approval::{ASKS_PERSON, choices};
+use tinyclaw_domain::approval::{ASKS_PERSON, PLANS, choices};
+use tinyclaw_domain::{PermissionAnswer, PermissionMode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -363,7 +364,15 @@ impl Actor {
                 let Some(turn) = &mut self.turn else { return };
                 let Some(ask) = turn.take_ask(&request_id) else { return };
                 let note = note.as_deref().unwrap_or("The user said no.");
-                let line = out::permission(&request_id, answer, &ask.input, &ask.always, note);
+                let line = match (ask.tool.as_str(), answer) {
+                    (PLANS, PermissionAnswer::Allow) => {
+                        out::go_on(&request_id, &ask.input, PermissionMode::Ask)
+                    }
+                    (PLANS, PermissionAnswer::Always) => {
+                        out::go_on(&request_id, &ask.input, PermissionMode::AcceptEdits)
+                    }
+                    _ => out::permission(&request_id, answer, &ask.input, &ask.always, note),
+                };
                 self.pen.write(&line);
                 turn.tell(TurnEvent::AskClosed { request_id, expired: false });
             }

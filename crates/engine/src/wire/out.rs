@@ -1,8 +1,8 @@
 //! Lines that go into the CLI. Made by serde only: a line that is not JSON kills the process.
 
 use serde_json::{Map, Value, json};
-use tinyclaw_domain::PermissionAnswer;
 use tinyclaw_domain::approval::Rule;
+use tinyclaw_domain::{PermissionAnswer, PermissionMode};
 
 use crate::turn::ToolSpec;
 
@@ -96,6 +96,20 @@ pub(crate) fn permission(
         }
     };
     success(request_id, response)
+}
+
+/// "Go on" with a plan: what the session does without asking from then on. What else came with the plan is not granted: a
+/// person has not seen it.
+pub(crate) fn go_on(request_id: &str, input: &Value, mode: PermissionMode) -> Value {
+    let mut input = input.clone();
+    if let Some(input) = input.as_object_mut() {
+        input.remove("allowedPrompts");
+    }
+    let mode = json!({ "type": "setMode", "mode": mode.cli_name(), "destination": "session" });
+    success(
+        request_id,
+        json!({ "behavior": "allow", "updatedInput": input, "updatedPermissions": [mode] }),
+    )
 }
 
 /// "No" to whatever was asked.

@@ -1,7 +1,7 @@
-//! What the real CLI asks people: questions with options, answered in its own words.
+//! What the real CLI asks people: questions with options, answered in its own words, and whether its plan is good.
 
 use serde_json::json;
-use tinyclaw_domain::approval::{ASKS_PERSON, Chosen, answers, choices};
+use tinyclaw_domain::approval::{ASKS_PERSON, Chosen, PLANS, answers, choices};
 use tinyclaw_domain::{Ask, PermissionAnswer, PermissionMode};
 use tinyclaw_engine::{Turn, TurnEvent, TurnOutcome};
 
@@ -48,4 +48,48 @@ async fn real_claude_asks_a_question_and_gets_the_second_of_three_options() {
     let end = turn.end().await.unwrap();
     assert!(end.text.contains("Nobody knows."), "{}", end.text);
     assert_eq!(end.denials.len(), 1);
+}
+
+#[tokio::test]
+async fn real_claude_proposes_a_plan_is_told_to_go_on_and_edits() {
+    let (mut desk, _api) = real!();
+    desk.spec.permission_mode = PermissionMode::Plan;
+    let file = desk.spec.cwd.join("planned.txt");
+    let plan = |text: &str| format!("[api: tool ExitPlanMode {}]", json!({ "plan": text }));
+    let write =
+        format!("[api: tool Write {}]", json!({ "file_path": file, "content": "as planned" }));
+    let mut turn = desk.ask(&format!("{} [api: say I think again.]", plan("# First")));
+    let ask = asked(&mut turn).await;
+    assert_eq!(ask.tool, PLANS);
+    let note = Some("Use one file.".to_owned());
+    turn.control().answer_permission_with(&ask.request_id, PermissionAnswer::Deny, note);
+    assert_eq!(turn.end().await.unwrap().text, "I think again.");
+
+    // Still in the mode in which it plans; the go-ahead holds for what comes after it in the same turn.
+    let mut turn = desk.ask(&format!("{} {write} [api: say Done.]", plan("# Second")));
+    let ask = asked(&mut turn).await;
+    assert_eq!(ask.tool, PLANS);
+    assert!(!file.exists());
+    turn.control().answer_permission(&ask.request_id, PermissionAnswer::Always);
+    let end = turn.end().await.unwrap();
+    assert_eq!((end.outcome, end.text.as_str()), (TurnOutcome::Answered, "Done."));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "as planned");
+}
+
+#[tokio::test]
+async fn real_claude_goes_on_with_a_plan_and_asks_about_each_change() {
+    let (mut desk, _api) = real!();
+    desk.spec.permission_mode = PermissionMode::Plan;
+    let file = desk.spec.cwd.join("planned.txt");
+    let plan = format!("[api: tool ExitPlanMode {}]", json!({ "plan": "# Plan" }));
+    let write =
+        format!("[api: tool Write {}]", json!({ "file_path": file, "content": "as planned" }));
+    let mut turn = desk.ask(&format!("{plan} {write} [api: say Done.]"));
+    let ask = asked(&mut turn).await;
+    turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
+    let ask = asked(&mut turn).await;
+    assert_eq!(ask.tool, "Write");
+    turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
+    assert_eq!(turn.end().await.unwrap().text, "Done.");
+    assert!(file.exists());
 }

@@ -88,7 +88,7 @@ impl Commands {
             }
             Command::Mode { mode, admin } => {
                 // Whoever may speak may ask for more questions; for fewer only an admin may.
-                if *mode > thread.permission_mode && !admin {
+                if mode.asks_less_than(thread.permission_mode) && !admin {
                     return Err(Refusal::Plain(
                         "Only admins may let Claude do more here without asking. Nothing was changed."
                             .to_owned(),
@@ -96,6 +96,9 @@ impl Commands {
                 }
                 change(&|it| it.permission_mode = *mode)?;
                 match mode {
+                    PermissionMode::Plan => {
+                        "Claude looks around here and proposes a plan before it changes anything."
+                    }
                     PermissionMode::Ask => "Claude asks here before it changes anything.",
                     PermissionMode::AcceptEdits => {
                         "Claude edits files here without asking, and asks for the rest."
@@ -131,6 +134,7 @@ impl Commands {
             Command::Stop { .. }
             | Command::Permission { .. }
             | Command::Choose { .. }
+            | Command::Change { .. }
             | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }

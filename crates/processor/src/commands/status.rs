@@ -24,6 +24,7 @@ impl Commands {
         let session =
             thread.session_id.as_ref().map_or_else(|| "none yet".to_owned(), ToString::to_string);
         let mode = match thread.permission_mode {
+            PermissionMode::Plan => "proposes a plan first",
             PermissionMode::Ask => "asks",
             PermissionMode::AcceptEdits => "edits without asking",
             PermissionMode::Bypass => "does everything without asking",

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tinyclaw_domain::approval::{self, Chosen, Question};
 use tinyclaw_domain::{
-    Command, Key, Lane, Message, Outcome, PermissionAnswer, Reply, STOPPED_WAITING, ThreadId,
+    Command, Key, Lane, Message, Outcome, PermissionAnswer, PermissionMode, Reply, STOPPED_WAITING,
+    ThreadId,
 };
 use tinyclaw_queue::{Lease, Place, Queue, Side, Which};
 
@@ -70,6 +71,9 @@ impl Control {
             Some(Command::Choose { request_id, answers, shown }) => {
                 Some(self.choose(thread, request_id, answers, shown))
             }
+            Some(Command::Change { request_id, text, shown }) => {
+                Some(self.change(thread, request_id, text, shown))
+            }
             _ => Some(notice("This is no order for a control lane.")),
         };
         let moved = on_disk(|| {
@@ -114,7 +118,28 @@ impl Control {
         if let Some(why) = given.refusal(&question) {
             return notice(why);
         }
+        let mode = match given.answer {
+            PermissionAnswer::Allow => Some(PermissionMode::Ask),
+            PermissionAnswer::Always => Some(PermissionMode::AcceptEdits),
+            PermissionAnswer::Deny => None,
+        };
+        if let Some(mode) = mode.filter(|_| question.plan.is_some())
+            && let Err(err) = self.turns.set_mode(thread, mode)
+        {
+            return notice(format!("The threads cannot be saved: {err}. The plan waits."));
+        }
         self.turns.answer(thread, request_id, given.answer);
+        silent()
+    }
+
+    fn change(&self, thread: &ThreadId, request_id: &str, text: &str, shown: &str) -> Reply {
+        let Some(question) = self.turns.open_question(thread, request_id) else {
+            return notice("That question is no longer open.");
+        };
+        if question.plan.is_none() || shown != question.digest {
+            return notice(SOMETHING_ELSE);
+        }
+        self.turns.change(thread, request_id, format!("{CHANGE}{text}"));
         silent()
     }
 
@@ -135,6 +160,9 @@ impl Control {
     }
 }
 
+/// Stands before what a person wants to be different in a plan, for Claude.
+const CHANGE: &str =
+    "The user does not want this plan yet. Change it and propose it again. They say: ";
 /// Said when what was answered is not what is open.
 const SOMETHING_ELSE: &str = "That was an answer to something else. Look at the question again.";
 

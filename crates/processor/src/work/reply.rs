@@ -1,6 +1,6 @@
 //! The answer to a message, made from how its turn ended.
 
-use tinyclaw_domain::approval::{self, ASKS_PERSON};
+use tinyclaw_domain::approval::{self, ASKS_PERSON, PLANS};
 use tinyclaw_domain::{Decision, Message, Model, Outcome, Reply, Source, Usage};
 use tinyclaw_engine::{FinishedReply, TurnEnd, TurnOutcome};
 
@@ -32,6 +32,10 @@ pub(crate) fn of_turn(
                     .text
                     .push_str(&format!("\n\n*Not answered: {}*", it.question.replace('*', "∗")));
             }
+            continue;
+        }
+        if denial.tool == PLANS {
+            // A plan that was not taken was said already, and what became of it.
             continue;
         }
         let detail = tool_detail(&denial.input);

@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Key, Message, Model, PermissionAnswer, ThreadId, ThreadStatus};
+use tinyclaw_domain::{
+    Key, Message, Model, PermissionAnswer, PermissionMode, ThreadId, ThreadStatus,
+};
 use tinyclaw_engine::TurnControl;
+use tinyclaw_ledger::ThreadsError;
 use tinyclaw_service::now_ms;
 use tokio::sync::watch;
 
@@ -131,6 +134,23 @@ impl Turns {
         if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
             control.answer_permission(request_id, answer);
         }
+    }
+
+    /// Passes on what a person wants to be different.
+    pub(crate) fn change(&self, thread: &ThreadId, request_id: &str, note: String) {
+        let list = lock(&self.list);
+        if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
+            control.answer_permission_with(request_id, PermissionAnswer::Deny, Some(note));
+        }
+    }
+
+    /// From now on Claude may do so much in a thread without asking. Kept before Claude hears of it.
+    pub(crate) fn set_mode(
+        &self,
+        thread: &ThreadId,
+        mode: PermissionMode,
+    ) -> Result<(), ThreadsError> {
+        self.desks.change(thread, |it| it.permission_mode = mode).map(drop)
     }
 
     /// Passes on what a person chose.

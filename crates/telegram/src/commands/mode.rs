@@ -9,6 +9,7 @@ use crate::threads;
 impl Given<'_> {
     pub(super) async fn mode(&self, word: &str) -> Option<String> {
         let mode = match word.to_ascii_lowercase().as_str() {
+            "plan" => PermissionMode::Plan,
             "ask" | "default" => PermissionMode::Ask,
             "edits" | "acceptedits" => PermissionMode::AcceptEdits,
             "bypass" => PermissionMode::Bypass,
@@ -16,7 +17,7 @@ impl Given<'_> {
         };
         let now =
             threads::listed(&self.commands.state).get(&self.thread).map(|it| it.permission_mode);
-        if mode > now.unwrap_or_default() && !self.may_rule() {
+        if mode.asks_less_than(now.unwrap_or_default()) && !self.may_rule() {
             return Some(self.only_admins("let Claude act without asking"));
         }
         self.order(Command::Mode { mode, admin: self.may_rule() }).await

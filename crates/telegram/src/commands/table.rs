@@ -49,7 +49,7 @@ const TABLE: &[Entry] = &[
     entry("fable", "TEXT", "ask fable this once", "/fable write the plan for the new storage"),
     entry("reset", "", "end the session; the next message begins a new one", "/reset"),
     entry("clear", "", "the same as /reset", "/clear"),
-    entry("mode", "ask|edits|bypass", "what Claude may do without asking", "/mode edits"),
+    entry("mode", "plan|ask|edits|bypass", "what Claude may do without asking", "/mode plan"),
     entry("prompt", "TEXT|off", "words for Claude's system prompt", "/prompt Answer in German."),
     entry("dir", "PATH", "work in another directory", "/dir ~/workspace/website"),
     entry("cd", "PATH", "the same as /dir", "/cd ~/workspace/website"),

@@ -10,7 +10,7 @@ use tinyclaw_service::words;
 
 use crate::bot::button::Button;
 use crate::choosing::Picks;
-use crate::status::choices;
+use crate::status::choices::{self, QuestionFile};
 use crate::text::{self, Room};
 
 /// So many of the last tools are shown.
@@ -46,19 +46,6 @@ pub(crate) enum Phase {
     Away,
     /// It is over; nothing is shown any more.
     Settled,
-}
-
-/// Where all of a question is to be seen that is too long for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QuestionFile {
-    /// It is not too long.
-    Needless,
-    /// In a file that is being sent.
-    OnItsWay,
-    /// In a file that stands in the chat.
-    Stands,
-    /// Nowhere: the file could not be sent.
-    Failed,
 }
 
 /// A message to be sent.
@@ -166,6 +153,11 @@ impl Phase {
                 let html = choices::html(progress, question, picks);
                 picture(html, Some(choices::keyboard(key, question, picks)))
             }
+            Phase::Asks { progress, question, file, picks } if question.plan.is_some() => {
+                let html = choices::plan(progress, question, *file, picks);
+                let keyboard = choices::plan_keyboard(key, question, *file, picks);
+                picture(html, Some(keyboard))
+            }
             Phase::Asks { progress, question, file, .. } => {
                 picture(asks(progress, question, *file), Some(answers(key, question, *file)))
             }
@@ -242,7 +234,13 @@ fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
 
 /// Whether all of a question fits into a message.
 pub(crate) fn fits(question: &Question) -> bool {
-    text::units(&question.body) <= BODY_UNITS_MAX
+    match &question.plan {
+        Some(plan) => {
+            let parts = text::render(plan, Room::default());
+            parts.len() == 1 && text::units(&question.body) <= BODY_UNITS_MAX
+        }
+        None => text::units(&question.body) <= BODY_UNITS_MAX,
+    }
 }
 
 /// A question. Nothing in it is concealed; see [`tinyclaw_domain::approval`].
@@ -275,7 +273,7 @@ fn asks(progress: &Progress, question: &Question, file: QuestionFile) -> String 
 }
 
 fn may_allow(question: &Question, file: QuestionFile) -> bool {
-    question.may_allow() && matches!(file, QuestionFile::Needless | QuestionFile::Stands)
+    question.may_allow() && choices::is_whole(file)
 }
 
 /// `14:02`, on the reader's clock.

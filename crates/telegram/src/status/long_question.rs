@@ -1,4 +1,5 @@
-//! Permission questions that are too long for a message: all of one is sent as a file, and only then is it asked.
+//! Permission questions that are too long for a message: all of one is sent as a file, a plan as messages, and only then is
+//! it asked.
 //!
 //! The file goes out through the queue under a key that is made of what it shows, so it comes once, also over a restart.
 //! Nothing is shortened or concealed in it, and it lies where no agent can write: one that could would have a person read
@@ -18,7 +19,8 @@ use tinyclaw_queue::{Place, View};
 use crate::choosing::{Choosing, Picks};
 use crate::origin::Origin;
 use crate::publish::{Notice, Publisher};
-use crate::status::layout::{self, Phase, QuestionFile};
+use crate::status::choices::QuestionFile;
+use crate::status::layout::{self, Phase};
 
 /// What the file is called among the notices about its question.
 const KIND: &str = "input";
@@ -37,15 +39,46 @@ impl LongQuestions {
     pub(crate) fn phase(&self, progress: Progress, origin: Option<&Origin>) -> Phase {
         let Some(ask) = &progress.asks else { return Phase::Turn(Box::new(progress)) };
         let question = Question::of(ask);
-        let file = match !question.may_allow() || layout::fits(&question) {
-            true => QuestionFile::Needless,
-            false => self.file(&progress.thread_id, ask, &question, origin),
+        let file = match (!question.may_allow() || layout::fits(&question), &question.plan) {
+            (true, _) => QuestionFile::Needless,
+            (false, Some(plan)) => self.message(&progress.thread_id, plan, &question, origin),
+            (false, None) => self.file(&progress.thread_id, ask, &question, origin),
         };
-        let picks = match question.choices.is_empty() {
+        let picks = match question.choices.is_empty() && question.plan.is_none() {
             true => Picks::default(),
             false => self.choosing.picks(&question),
         };
         Phase::Asks { progress: Box::new(progress), question: Box::new(question), file, picks }
+    }
+
+    /// A long plan comes as a message of its own, or as several.
+    fn message(
+        &self,
+        thread: &ThreadId,
+        plan: &str,
+        question: &Question,
+        origin: Option<&Origin>,
+    ) -> QuestionFile {
+        let about = Key::hashed("plan", &question.digest);
+        match self.view.find(&about.notice(0, KIND)) {
+            Ok(Some(seen)) => match seen.place {
+                Place::Done => QuestionFile::Stands,
+                Place::Dead | Place::Quarantine => QuestionFile::Failed,
+                _ => QuestionFile::OnItsWay,
+            },
+            Ok(None) => {
+                let (thread, origin) = (thread.clone(), origin.cloned());
+                let (text, files) = (plan.to_owned(), Vec::new());
+                let notice = Notice { about, kind: KIND, thread, text, origin, files };
+                let publisher = Arc::clone(&self.publisher);
+                tokio::spawn(async move { publisher.notify(notice).await });
+                QuestionFile::OnItsWay
+            }
+            Err(err) => {
+                tracing::warn!("the queue cannot be read: {err}");
+                QuestionFile::OnItsWay
+            }
+        }
     }
 
     fn file(

@@ -248,3 +248,37 @@ async fn other_takes_the_next_message_of_whoever_pressed_it_and_nobody_elses() {
     office.until_said("    Grey it is.\n").await;
     office.close().await;
 }
+
+fn plan(text: &str) -> Ask {
+    let (request_id, tool) = ("req-2".to_owned(), "ExitPlanMode".to_owned());
+    let input = json!({ "plan": text, "planFilePath": "/x/plan.md" });
+    Ask { request_id, tool, input, at: 0, always: Vec::new(), unshown: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_arrives_rendered_and_is_changed_by_the_next_message() {
+    let office = Office::watched().await;
+    let turn = turn(&office).await;
+    let first = plan("# Tidy up\n\n1. Look at `target`\n2. Remove it");
+    turn.show(asks(&first));
+    office.until_said("[ Go ] [ Go, accept edits ]\n    [ Change … ]\n    [ Stop ]").await;
+    office.until_said("sonnet has a plan\n    \n    Tidy up\n    \n    1. Look at target\n").await;
+    office.press(BOB, "Change …").await;
+    office.until_said("The next message of Bob here says what shall be different.").await;
+    office.bob(None, "Keep it");
+    let change = office.control().await.command;
+    let (request_id, shown) = (first.request_id.clone(), Question::of(&first).digest);
+    assert_eq!(change, Some(Command::Change { request_id, text: "Keep it".to_owned(), shown }));
+    let second = plan(&"# Look only\n\n- look again\n".repeat(300));
+    turn.show(asks(&second));
+    office.until_said("It stands above.\n").await;
+    office.press(ADA, "Go, accept edits").await;
+    let no = "Only admins may let Claude change files without asking. Go lets it ask.";
+    until_told(&office, no).await;
+    office.press(ADA, "Go").await;
+    until_told(&office, "Going on.").await;
+    assert_eq!(office.control().await.command, answered(&second, PermissionAnswer::Allow, false));
+    turn.answer("Done.");
+    office.until_said("    Done.\n").await;
+    office.close().await;
+}

@@ -119,7 +119,12 @@ impl Player {
         };
         let id = self.tool_begins(tool, &input);
         let rule = format!("{tool} {input}");
-        if self.options.permission_mode == "bypassPermissions" || self.always.contains(&rule) {
+        let is_free = match self.options.permission_mode.as_str() {
+            "bypassPermissions" => true,
+            "acceptEdits" => matches!(tool, "Edit" | "MultiEdit" | "Write"),
+            _ => self.always.contains(&rule),
+        };
+        if is_free {
             self.tool_ends(&id, "pretend output", false);
             return Ok(format!("I did not have to ask before I pretended to {}.", told(&input)));
         }
@@ -174,6 +179,31 @@ impl Player {
         self.tool_ends(&id, &why, true);
         notes.denials.push(json!({ "tool_name": tool, "tool_use_id": id, "tool_input": input }));
         Ok(format!("I got no answer: {why}"))
+    }
+
+    /// Proposes a plan, where one was asked for.
+    pub(crate) fn plan(&mut self, notes: &mut Notes, plan: &str) -> Result<String, Stop> {
+        if self.options.permission_mode != "plan" {
+            return Ok("Nobody asked me for a plan here.".to_owned());
+        }
+        let tool = "ExitPlanMode";
+        let input = json!({ "plan": plan, "planFilePath": "plans/demo.md" });
+        let id = self.tool_begins(tool, &input);
+        let answer = self.request(json!({
+            "subtype": "can_use_tool", "tool_name": tool, "display_name": tool, "input": input,
+            "permission_suggestions": [], "requires_user_interaction": true, "tool_use_id": id,
+        }))?;
+        let answer = &answer["response"];
+        if answer["behavior"] == "allow" {
+            let mode = answer["updatedPermissions"][0]["mode"].as_str().unwrap_or("default");
+            self.options.permission_mode = mode.to_owned();
+            self.tool_ends(&id, "User has approved your plan.", false);
+            return Ok(format!("You said go: I work in the mode {mode} now."));
+        }
+        let why = answer["message"].as_str().unwrap_or("no").to_owned();
+        self.tool_ends(&id, &why, true);
+        notes.denials.push(json!({ "tool_name": tool, "tool_use_id": id, "tool_input": input }));
+        Ok(format!("I plan anew: {why}"))
     }
 
     pub(crate) fn call(

@@ -12,6 +12,8 @@ pub(crate) enum Mark {
     Ask(String, String),
     /// Put questions to a person: this input of the tool.
     Choose(String),
+    /// Propose a plan.
+    Plan(String),
     Call(String, String),
     Say(String),
     Long(usize),
@@ -107,6 +109,7 @@ fn parse(text: &str) -> Mark {
             Some(Mark::Ask("Bash".to_owned(), input.to_owned()))
         }
         "ask" => Some(Mark::Ask(first.to_owned(), tail.trim().to_owned())),
+        "plan" => Some(Mark::Plan(rest.to_owned())),
         "choose" => Some(Mark::Choose(questions(rest))),
         "call" => {
             let input = if tail.trim().is_empty() { "{}" } else { tail.trim() };

@@ -257,6 +257,7 @@ impl Player {
                 Mark::Tool => self.tool(notes, Duration::from_millis(20))?,
                 Mark::Sleep(time) => self.tool(notes, time)?,
                 Mark::Ask(tool, input) => self.ask(notes, &tool, &input)?,
+                Mark::Plan(plan) => self.plan(notes, &plan)?,
                 Mark::Choose(input) => self.choose(notes, &input)?,
                 Mark::Call(tool, input) => self.call(notes, &tool, &input)?,
                 Mark::Open(path) => format!(
