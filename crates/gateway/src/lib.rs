@@ -6,6 +6,7 @@ pub mod feed;
 pub mod filter;
 mod http;
 pub mod intake;
+mod moves;
 mod office;
 mod problem;
 mod server;

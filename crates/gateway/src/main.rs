@@ -23,6 +23,8 @@ tinyclaw-gateway: the event bus over HTTP
 
   tinyclaw-gateway [serve]        serves on GATEWAY_LISTEN (default 127.0.0.1:3200)
   tinyclaw-gateway healthcheck    exit 0 when the one on this machine is well
+  tinyclaw-gateway backup FILE    copies events.db into a new file, also while a gateway runs; put in the place of
+                                  events.db, it tells those who know the old one a gap
   tinyclaw-gateway new-epoch      after a copy of events.db was put back, while no gateway runs: old cursors are
                                   told a gap from then on, where they would meet other events under their numbers
 ";
@@ -56,12 +58,23 @@ async fn main() -> anyhow::Result<()> {
             tracing::info!("events.db begins epoch {epoch}");
             return Ok(());
         }
-        Some(it) => bail!("{it:?} is no command: use serve, healthcheck or new-epoch"),
+        Some("backup") => {
+            let Some(file) = std::env::args_os().nth(2) else {
+                bail!("name the file: tinyclaw-gateway backup FILE");
+            };
+            let copied = Events::back_up(&state.events(), file.as_ref())?;
+            logs::init("info", None)?;
+            tracing::info!("{copied} events are in {}", file.display());
+            return Ok(());
+        }
+        Some(it) => bail!("{it:?} is no command: use serve, healthcheck, backup or new-epoch"),
     }
     logs::init("info", None)?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let vitals = Vitals::new("gateway", env!("CARGO_PKG_VERSION"));
     create_folders(&state).with_context(|| format!("cannot make folders in {}", root.display()))?;
+    // The health file has one writer, too.
+    let Some(_lock) = lock(&state, &shutdown).await? else { return Ok(()) };
     tokio::spawn(tell_health(state.clone(), vitals.clone(), shutdown.clone()));
     let Some(store) =
         Store::<Sections>::open_when_good(&root, &environment, &vitals, &shutdown).await
@@ -72,7 +85,6 @@ async fn main() -> anyhow::Result<()> {
     logs::follow(store.subscribe(), |it| &it.1.log_level);
     tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
     let config = Config::new(&state, &settings.0);
-    let Some(_lock) = lock(&state, &vitals, &shutdown).await? else { return Ok(()) };
     more_descriptors();
     let listener = TcpListener::bind(config.listen)
         .await
@@ -86,17 +98,16 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Waits until no other gateway serves this state folder.
-async fn lock(
-    state: &StateDir,
-    vitals: &Vitals,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Option<Lock>> {
+async fn lock(state: &StateDir, shutdown: &Shutdown) -> anyhow::Result<Option<Lock>> {
+    let mut is_told = false;
     loop {
         if let Some(lock) = Lock::try_take(&state.gateway_lock())? {
-            vitals.unblock("lock");
             return Ok(Some(lock));
         }
-        vitals.block("lock", "another gateway serves this state folder");
+        if !is_told {
+            tracing::warn!("another gateway serves {}: waiting for it", state.root().display());
+            is_told = true;
+        }
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
             () = shutdown.begun() => return Ok(None),

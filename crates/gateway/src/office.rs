@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// So many bytes of lines are one batch.
 const BATCH_BYTES: usize = 256 << 10;
 /// What the office's own events have as their source.
-const SOURCE: &str = "tinyclaw";
+pub(crate) const SOURCE: &str = "tinyclaw";
 
 /// A log that is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

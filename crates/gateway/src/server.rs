@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessConfig, JwtConfig, KeySource, RateConfig};
 use crate::http::{App, STREAMS_MAX, listener};
-use crate::office;
 use crate::store::{Keep, Store, StoreError};
+use crate::{moves, office};
 
 /// Who does not take a byte for so long is let go, and comes back where it was.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_secs(5 * 60);
 /// A request's head takes no longer.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// So long streams have to say that it is over.
@@ -39,6 +39,8 @@ pub struct Config {
     pub keep: Keep,
     /// How many connections an address may have.
     pub connections_per_address: usize,
+    /// How long a client may not read what it is sent.
+    pub stall: Duration,
 }
 
 impl Config {
@@ -73,6 +75,7 @@ impl Config {
             },
             keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },
             connections_per_address: whole(it.connections_per_address) as usize,
+            stall: STALL,
         }
     }
 }
@@ -83,6 +86,7 @@ pub struct Server {
     app: Arc<App>,
     router: Router,
     connections_per_address: usize,
+    stall: Duration,
 }
 
 impl Server {
@@ -96,6 +100,7 @@ impl Server {
         let store = Store::open(&config.state.events(), config.keep, vitals.clone())?;
         let access = Access::new(config.access, vitals.clone());
         office::follow(&config.state, &store, &shutdown);
+        moves::follow(&config.state, &store, &shutdown);
         let app = Arc::new(App {
             state: config.state,
             store,
@@ -109,7 +114,8 @@ impl Server {
         tokio::spawn(access.follow(shutdown));
         let router = crate::http::router(&app);
         vitals.started();
-        Ok(Server { app, router, connections_per_address: config.connections_per_address })
+        let (connections_per_address, stall) = (config.connections_per_address, config.stall);
+        Ok(Server { app, router, connections_per_address, stall })
     }
 
     /// The store, for whoever brings events from within.
@@ -128,7 +134,7 @@ impl Server {
             // Counted by the listener, which also counts those that became sockets.
             connections: listener::CONNECTIONS_MAX,
             head: HEAD_TIME,
-            stall: STALL,
+            stall: self.stall,
         };
         let listener = listener::Counting::new(listener, self.connections_per_address);
         http::serve(listener, self.router, self.app.shutdown.clone(), limits).await?;

@@ -5,6 +5,7 @@ mod door;
 mod ingest;
 pub(crate) mod listener;
 mod numbers;
+mod openapi;
 mod query;
 mod reading;
 mod stream;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tinyclaw_domain::{Scope, StateDir};
 use tinyclaw_service::http::{Hosts, Peer};
 use tinyclaw_service::{Shutdown, Vitals};
@@ -48,19 +49,26 @@ pub(crate) struct App {
 
 /// Every route, behind the door.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let own = Router::new()
-        .route("/events", get(reading::events).post(ingest::events))
-        .route("/hooks/claude", post(ingest::hook))
-        .route("/ws", get(ws::upgrade))
-        .route("/api/messages/{key}/timeline", get(timeline::timeline))
-        .route("/tickets", post(tickets::issue))
-        .route("/metrics", get(numbers::metrics))
-        .route("/version", get(numbers::version))
-        .route("/stats", get(numbers::stats))
-        .with_state(Arc::clone(app));
+    let own = routes().into_iter().fold(Router::new(), |all, (path, it)| all.route(path, it));
+    let own = own.with_state(Arc::clone(app));
     tinyclaw_service::http::probes(app.vitals.clone())
         .merge(own)
         .layer(from_fn_with_state(Arc::clone(app), door::door))
+}
+
+/// Each path, and what is done there. `docs/openapi.json` says of each what it takes and tells.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/events", get(reading::events).post(ingest::events)),
+        ("/hooks/claude", post(ingest::hook)),
+        ("/ws", get(ws::upgrade)),
+        ("/api/messages/{key}/timeline", get(timeline::timeline)),
+        ("/tickets", post(tickets::issue)),
+        ("/metrics", get(numbers::metrics)),
+        ("/version", get(numbers::version)),
+        ("/stats", get(numbers::stats)),
+        ("/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// What of a request says who asks.

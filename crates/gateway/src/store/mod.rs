@@ -146,6 +146,13 @@ impl Store {
         schema::new_epoch(path)
     }
 
+    /// Copies the database at `path` into a file that must not be there yet, as it is at one moment, also while a gateway
+    /// writes it; tells how many events are in the copy. The copy is of another epoch, so that it can be put back as it
+    /// is. What a crash leaves of it is a file that is not whole.
+    pub fn back_up(path: &Path, to: &Path) -> Result<u64, StoreError> {
+        schema::back_up(path, to)
+    }
+
     /// Keeps events, all or none of them, in this order. When it returns they are on disk and every reader sees them,
     /// unless `durability` says that the sender does not care.
     pub async fn append(
@@ -214,6 +221,15 @@ impl Store {
     pub async fn last(&self, filter: &Filter, limit: usize) -> Result<Page, StoreError> {
         let filter = filter.clone();
         self.read(move |connection| page::last(connection, &filter, limit)).await
+    }
+
+    /// The events about any of these, in their order, at most `limit` of them.
+    pub async fn about(
+        &self,
+        subjects: Vec<String>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Frame>>, StoreError> {
+        self.read(move |connection| page::about(connection, &subjects, limit)).await
     }
 
     /// How many events of each type there are, the most frequent first.

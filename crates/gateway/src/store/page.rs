@@ -87,6 +87,30 @@ pub(super) fn last(
     Ok(Page { frames, next: head.seq, first, head })
 }
 
+/// The events about any of these, in their order.
+pub(super) fn about(
+    connection: &Connection,
+    subjects: &[String],
+    limit: usize,
+) -> rusqlite::Result<Vec<Arc<Frame>>> {
+    let look = connection.unchecked_transaction()?;
+    let (_, head) = range(&look)?;
+    let question = format!("SELECT {COLUMNS} FROM events WHERE subject = ?1 ORDER BY seq LIMIT ?2");
+    let mut statement = look.prepare_cached(&question)?;
+    let mut found = Vec::new();
+    for it in subjects {
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![it, most], |row| frame(row, head.epoch))?;
+        for row in rows {
+            found.push(row?);
+        }
+    }
+    found.sort_by_key(|it: &Arc<Frame>| it.cursor.seq);
+    found.dedup_by_key(|it| it.cursor.seq);
+    found.truncate(limit);
+    Ok(found)
+}
+
 struct Reading {
     /// After this; backwards: up to this.
     from: u64,

@@ -122,6 +122,24 @@ pub(crate) fn new_epoch(path: &Path) -> Result<Epoch, StoreError> {
     renew().map_err(|err| told(&err))
 }
 
+/// Copies the database as it is at one moment, and gives the copy another epoch.
+pub(crate) fn back_up(path: &Path, to: &Path) -> Result<u64, StoreError> {
+    let unusable = |why: &str| StoreError::Unavailable(format!("{}: {why}", to.display()));
+    if to.symlink_metadata().is_ok() {
+        return Err(unusable("is there already; name another file"));
+    }
+    let to_text = to.to_str().ok_or_else(|| unusable("is no name in UTF-8"))?;
+    let copy = || -> rusqlite::Result<u64> {
+        let connection = open_to_read(path)?;
+        connection.execute("VACUUM INTO ?1", params![to_text])?;
+        let count = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0));
+        count.map(i64::unsigned_abs)
+    };
+    let count = copy().map_err(|err| told(&err))?;
+    new_epoch(to)?;
+    Ok(count)
+}
+
 /// Whether this body stands under the place it says.
 pub(super) fn is_of(body: &str, cursor: Cursor) -> bool {
     // The epoch may be another: the events of before a restore keep the ids they were told under.

@@ -455,3 +455,26 @@ async fn a_reader_that_stops_in_the_middle_does_not_let_the_log_grow() {
         }
     }
 }
+
+#[test]
+fn what_readers_are_promised_is_there() {
+    let formats = include_str!("../../../../docs/FORMATS.md");
+    let promised = formats.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let of_readers = rusqlite::Connection::open_in_memory().unwrap();
+    of_readers.execute_batch(promised).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, _) = super::schema::open(&dir.path().join("events.db"), 1 << 30).unwrap();
+    for table in ["meta", "events"] {
+        let columns = |connection: &rusqlite::Connection| -> Vec<String> {
+            let question = format!("SELECT name FROM pragma_table_info('{table}')");
+            let mut statement = connection.prepare(&question).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let have = columns(&ours);
+        let wanted = columns(&of_readers);
+        assert!(
+            !wanted.is_empty() && wanted.iter().all(|it| have.contains(it)),
+            "{table}: {have:?}"
+        );
+    }
+}

@@ -129,9 +129,17 @@ async fn what_was_acknowledged_before_a_kill_is_there_once_and_the_numbers_have_
 }
 
 #[test]
-fn a_second_gateway_on_the_same_folder_waits() {
+fn a_second_gateway_on_the_same_folder_waits_and_leaves_the_firsts_health_alone() {
     let dir = tempfile::tempdir().unwrap();
     let first = Program::start(dir.path());
+    let health = dir.path().join("health/gateway.json");
+    let pid = || -> Option<u64> {
+        let text = std::fs::read_to_string(&health).ok()?;
+        serde_json::from_str::<Value>(&text).ok()?["pid"].as_u64()
+    };
+    while pid() != Some(first.child.id().into()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let mut second = Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
         .env_clear()
         .env("TINYCLAW_DIR", dir.path())
@@ -139,15 +147,64 @@ fn a_second_gateway_on_the_same_folder_waits() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let health = dir.path().join("health/gateway.json");
-    let is_said =
-        || std::fs::read_to_string(&health).is_ok_and(|it| it.contains("another gateway"));
-    while !is_said() {
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    assert!(lines.any(|it| it.unwrap().contains("another gateway serves")));
+    assert_eq!(pid(), Some(first.child.id().into()));
+    drop(first);
+    assert!(lines.any(|it| it.unwrap().contains("gateway is up")));
+    while pid() != Some(second.id().into()) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    drop(first);
-    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
-    assert!(lines.any(|it| it.unwrap().contains("gateway is up")));
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_gateway_is_whole_and_can_be_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
+    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
+        .unwrap();
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let program = Program::start(dir.path());
+    let tell = async |program: &Program, n: u64| -> Value {
+        let event = json!({ "type": "a.b", "metadata": { "n": n } });
+        let url = format!("{}/events", program.url);
+        let sent = client.post(url).bearer_auth(token(1)).json(&event).send().await.unwrap();
+        sent.json().await.unwrap()
+    };
+    for n in 0..20 {
+        tell(&program, n).await;
+    }
+    let copy = dir.path().join("copy.db");
+    let back_up = || {
+        Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
+            .args(["backup".as_ref(), copy.as_os_str()])
+            .env_clear()
+            .env("TINYCLAW_DIR", dir.path())
+            .output()
+            .unwrap()
+    };
+    let made = back_up();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let last = tell(&program, 20).await;
+    let again = back_up();
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
+    drop(program);
+    for it in ["events.db-wal", "events.db-shm"] {
+        let _ = std::fs::remove_file(dir.path().join(it));
+    }
+    std::fs::rename(&copy, dir.path().join("events.db")).unwrap();
+    let program = Program::start(dir.path());
+    let url = format!(
+        "{}/events?limit=1000&after={}",
+        program.url,
+        last["eventId"].as_str().unwrap().strip_prefix("evt_").unwrap()
+    );
+    let page: Value =
+        client.get(url).bearer_auth(token(1)).send().await.unwrap().json().await.unwrap();
+    // Whoever was told what the copy lacks hears of it.
+    assert_eq!(page["gap"]["reason"], "epoch", "{page}");
+    assert_eq!(page["events"].as_array().unwrap().len(), 20, "{page}");
 }

@@ -9,6 +9,7 @@ mod binary;
 mod events;
 mod hostile;
 mod office;
+mod openapi;
 mod rig;
 mod sockets;
 mod streams;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -66,8 +67,18 @@ impl Rig {
         if let Some(tokens) = tokens {
             save(&state, tokens);
         }
-        let settings = Store::<settings::Gateway>::open(dir.path(), Default::default()).unwrap();
-        let config = Config::new(&state, &settings.current());
+        let config = config(dir.path());
+        Rig::serve(dir, config).await
+    }
+
+    /// A gateway that lets go of who reads nothing after so long.
+    pub(crate) async fn impatient(stall: Duration) -> Rig {
+        let dir = Rig::with(json!({ "ingestPerSecond": 1_000_000 })).await.stop().await;
+        let config = Config { stall, ..config(dir.path()) };
+        Rig::serve(dir, config).await
+    }
+
+    async fn serve(dir: tempfile::TempDir, config: Config) -> Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (vitals, shutdown) = (Vitals::new("gateway", "1"), Shutdown::default());
@@ -119,6 +130,11 @@ impl Rig {
     pub(crate) fn begin_stop(&self) {
         self.shutdown.begin();
     }
+}
+
+fn config(dir: &std::path::Path) -> Config {
+    let settings = Store::<settings::Gateway>::open(dir, Default::default()).unwrap();
+    Config::new(&StateDir::new(dir), &settings.current())
 }
 
 fn save(state: &StateDir, tokens: Vec<Token>) {

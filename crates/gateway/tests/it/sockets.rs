@@ -173,3 +173,27 @@ async fn a_client_that_reads_nothing_holds_up_nobody_and_gets_everything() {
         assert_eq!(told["data"]["metadata"]["n"], n);
     }
 }
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_for_too_long_is_let_go_and_comes_back_where_it_was() {
+    let rig = Rig::impatient(Duration::from_secs(1)).await;
+    let mut deaf = Socket::open(&rig, "/ws").await;
+    let head = deaf.next().await["data"]["head"].as_str().unwrap().to_owned();
+    let clients =
+        async || json_of(rig.get("/stats").send().await.unwrap()).await["clients"].clone();
+    assert_eq!(clients().await, 1);
+    // As much as no kernel keeps for it.
+    let filler = "x".repeat(100_000);
+    let mut told = 0;
+    while clients().await != 0 {
+        let one = |n| json!({ "type": "test.number", "metadata": { "n": n, "x": filler } });
+        rig.tell(&(told..told + 20).map(one).collect()).await;
+        told += 20;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut again = Socket::open(&rig, &format!("/ws?after={head}")).await;
+    assert_eq!(again.next().await["type"], "init");
+    for n in 0..told {
+        assert_eq!(again.next().await["data"]["metadata"]["n"], n);
+    }
+}

@@ -1,0 +1,133 @@
+//! Measures the gateway on a real disk and prints one JSON object: `measure [FOLDER [PART...]]`, of which the parts are ingest,
+//! fan, large and hook. `measure kills [COUNT] [FOLDER]` kills
+//! it while events come in, and counts what is lost, told twice or missing in the numbers.
+//!
+//! The gateway is a process of its own, as it is installed: build it first, `cargo build --release -p tinyclaw-gateway
+//! --bins`. The clients share the machine with it, so read ratios from one run: `ingest_evs` against `flush_p50_us`,
+//! which is the disk's own append and flush in the same minute. `hook_ms_p50` needs `tinyclaw` built, too.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "it reports, and starts the programs that it measures"
+)]
+
+mod fan;
+mod ingest;
+mod kills;
+mod large;
+mod program;
+mod wire;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+/// Kills, when no number is given.
+const KILLS: usize = 500;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    program::more_descriptors();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let folder = |at: usize| args.get(at).map_or_else(std::env::temp_dir, PathBuf::from);
+    if args.first().is_some_and(|it| it == "kills") {
+        let count = args.get(1).map_or(KILLS, |it| it.parse().expect("a number of kills"));
+        println!("{}", kills::run(count, &folder(2)).await);
+        return;
+    }
+    let base = folder(0);
+    let mut told = Map::new();
+    told.insert("load_before".to_owned(), load());
+    told.insert("flush_p50_us".to_owned(), json!(flush_p50_us(&base)));
+    let is_wanted = |part: &str| args.len() < 2 || args[1..].iter().any(|it| it == part);
+    for part in ["ingest", "fan", "large", "hook"].into_iter().filter(|it| is_wanted(it)) {
+        let value = match part {
+            "ingest" => ingest::run(&base).await,
+            "fan" => fan::run(&base).await,
+            "large" => large::run(&base).await,
+            _ => hook(&base).await,
+        };
+        eprintln!("{part}: {value}");
+        if let Value::Object(values) = value {
+            told.extend(values);
+        }
+    }
+    told.insert("load_after".to_owned(), load());
+    println!("{}", Value::Object(told));
+}
+
+/// How busy the machine is with other things.
+fn load() -> Value {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|it| it.parse::<f64>().ok()).map_or(Value::Null, |it| json!(it))
+}
+
+/// The value below which this share of the sorted times lies.
+pub(crate) fn percentile(times: &mut [f64], share: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let at = (times.len().saturating_sub(1) as f64 * share) as usize;
+    times.get(at).map_or(f64::NAN, |it| (it * 1e3).round() / 1e3)
+}
+
+fn flush_p50_us(base: &Path) -> f64 {
+    let mut file = tempfile::tempfile_in(base).expect("a file");
+    let mut times: Vec<f64> = (0..500)
+        .map(|_| {
+            let began = Instant::now();
+            file.write_all(&[b'x'; 600]).expect("append");
+            file.sync_data().expect("flush");
+            began.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    percentile(&mut times, 0.5)
+}
+
+/// `tinyclaw hook` with a gateway that is up, as Claude starts it.
+async fn hook(base: &Path) -> Value {
+    let Some(cli) = program::sibling("tinyclaw") else {
+        eprintln!("tinyclaw is not built: hook_ms_p50 is left out");
+        return json!({ "hook_ms_p50": null });
+    };
+    let gateway = program::Gateway::fresh(base).await;
+    let home = tempfile::tempdir_in(base).expect("folder");
+    let token = home.path().join("token");
+    tinyclaw_disk::replace(&token, program::token().as_bytes(), tinyclaw_disk::Flush::None)
+        .expect("the token");
+    let installed = std::process::Command::new(&cli)
+        .args(["hook", "install", "--url", &format!("http://{}", gateway.address)])
+        .arg("--token-file")
+        .arg(&token)
+        .arg("--settings")
+        .arg(home.path().join("claude.json"))
+        .env_clear()
+        .env("HOME", home.path())
+        .output()
+        .expect("tinyclaw hook install");
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    let mut times = Vec::new();
+    for at in 0..200 {
+        let payload = json!({
+            "hook_event_name": "PreToolUse", "session_id": "s1", "tool_use_id": format!("toolu_{at}"),
+            "tool_name": "Bash", "tool_input": { "command": "x".repeat(400) },
+        });
+        let began = Instant::now();
+        let mut child = std::process::Command::new(&cli)
+            .arg("hook")
+            .env_clear()
+            .env("HOME", home.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("tinyclaw hook");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(payload.to_string().as_bytes()).expect("the hook");
+        drop(stdin);
+        let status = child.wait().expect("its end");
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+        assert!(status.success(), "the hook ended with {status}");
+    }
+    json!({ "hook_ms_p50": percentile(&mut times, 0.5), "hook_ms_p99": percentile(&mut times, 0.99) })
+}
