@@ -24,7 +24,7 @@ use crate::page::PAGE;
 use crate::redact::redacted_json;
 use crate::rows::{self, LIVE_CHARS};
 use crate::shapes::{Hit, Lengths, Metrics, Page, SearchEnd, Searched};
-use crate::{scan, story};
+use crate::{events, scan, story};
 
 /// The most rows one answer holds.
 const ROWS_MAX: usize = 1_000;
@@ -52,6 +52,7 @@ pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
         .route("/api/threads/{id}/messages", get(thread_messages))
         .route("/api/metrics", get(metrics))
         .route("/api/live", get(live))
+        .route("/api/events", get(told_events))
         .route("/api/logs/{log}", get(log_stream))
         .route("/api/prompts/lengths", get(lengths))
         .route("/api/routing/costs", get(costs))
@@ -405,6 +406,14 @@ async fn tell_story(
     let hint = story::Hint { thread, at: query.at };
     let dashboard = Arc::clone(&it);
     it.answers.make(move || Ok(redacted_json(&story::tell(&dashboard, &key, &hint)))).await
+}
+
+async fn told_events(
+    State(it): Asked,
+    Query(wanted): Query<events::Wanted>,
+) -> Result<Response, Refused> {
+    let path = it.office.events();
+    it.answers.make(move || events::events(&path, &wanted)).await
 }
 
 async fn waiting(State(it): Asked, Path(place): Path<String>) -> Result<Response, Refused> {

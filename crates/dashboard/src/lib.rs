@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod costs;
 mod dashboard;
+mod events;
 mod feed;
 mod fetch;
 mod guard;

@@ -3,7 +3,7 @@
 //! They are read anew each time, because they are small and others replace them whole. A file that is missing or cannot
 //! be read is said to be so; nothing here fails because of one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tinyclaw_domain::{HistoryLine, Key, Message, Progress, Threads};
 use tinyclaw_ledger::{Progresses, StateDir, health, read_threads};
@@ -54,6 +54,11 @@ impl Office {
     /// `threads.json`; empty when it is not there yet.
     pub(crate) fn threads(&self) -> Result<Threads, String> {
         read_threads(&self.state).map_err(|it| format!("{:#}", anyhow::Error::new(it)))
+    }
+
+    /// Where the gateway keeps its events, if there is one.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.state.events()
     }
 
     /// How each service says it is.

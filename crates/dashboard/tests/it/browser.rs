@@ -1,7 +1,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::demo::Demo;
+use crate::events::Events;
 use crate::running::Running;
 
 /// Where the browser's driver is kept between runs, outside the project.
@@ -59,6 +62,9 @@ fn every_view_works_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
     let mut demo = Demo::new(dir.path());
     demo.fill(tinyclaw_service::now_ms(), 160);
+    let events = Events::new(dir.path());
+    events.tell(1, "claude.PreToolUse", "laptop", "toolu_1", &json!({ "tool_name": "Bash" }));
+    events.tell(2, "tinyclaw.message.received", "tinyclaw", "tg-7", &json!({}));
     let earlier = Running::start(dir.path()).indexed();
     // Whoever is started later counts the rows from another one.
     for which in 1..6 {
