@@ -11,6 +11,8 @@ mod office;
 mod problem;
 mod server;
 pub mod store;
+mod webhooks;
 
 pub use problem::Problem;
 pub use server::{Config, Server};
+pub use webhooks::WebhookConfig;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::{Access, AccessConfig, JwtConfig, KeySource, RateConfig};
 use crate::http::{App, STREAMS_MAX, listener};
 use crate::store::{Keep, Store, StoreError};
+use crate::webhooks::{WebhookConfig, Webhooks};
 use crate::{moves, office};
 
 /// Who does not take a byte for so long is let go, and comes back where it was.
@@ -37,6 +38,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// What is kept.
     pub keep: Keep,
+    /// Where events may be posted to.
+    pub webhooks: WebhookConfig,
     /// How many connections an address may have.
     pub connections_per_address: usize,
     /// How long a client may not read what it is sent.
@@ -74,6 +77,7 @@ impl Config {
                 },
             },
             keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },
+            webhooks: WebhookConfig::to(it.webhook_hosts.clone()),
             connections_per_address: whole(it.connections_per_address) as usize,
             stall: STALL,
         }
@@ -101,9 +105,12 @@ impl Server {
         let access = Access::new(config.access, vitals.clone());
         office::follow(&config.state, &store, &shutdown);
         moves::follow(&config.state, &store, &shutdown);
+        let webhooks = Webhooks::new(store.clone(), config.webhooks, vitals.clone());
+        tokio::spawn(Arc::clone(&webhooks).run(shutdown.clone()));
         let app = Arc::new(App {
             state: config.state,
             store,
+            webhooks,
             access: Arc::clone(&access),
             hosts: http::Hosts::new(&config.hosts, port),
             origins: config.origins.into_iter().collect(),

@@ -10,6 +10,7 @@ mod client;
 mod deaf;
 mod demo;
 mod door;
+mod driver;
 mod events;
 mod live;
 mod reading;

@@ -11,6 +11,7 @@ mod reading;
 mod stream;
 mod tickets;
 mod timeline;
+mod webhooks;
 mod ws;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::access::{Access, Allowance, Caller, Denied, Kind};
 use crate::feed::Told;
 use crate::problem::Problem;
 use crate::store::Store;
+use crate::webhooks::Webhooks;
 
 /// So many streams and sockets are open at once.
 pub(crate) const STREAMS_MAX: usize = 2_000;
@@ -39,6 +41,7 @@ pub(crate) const STREAMS_MAX: usize = 2_000;
 pub(crate) struct App {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) access: Arc<Access>,
     pub(crate) hosts: Hosts,
     pub(crate) origins: HashSet<String>,
@@ -63,6 +66,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/hooks/claude", post(ingest::hook)),
         ("/ws", get(ws::upgrade)),
         ("/api/messages/{key}/timeline", get(timeline::timeline)),
+        ("/api/webhooks", get(webhooks::list).post(webhooks::add)),
+        ("/api/webhooks/{id}", get(webhooks::show).post(webhooks::change).delete(webhooks::remove)),
+        ("/api/webhooks/{id}/deliveries", get(webhooks::deliveries)),
+        ("/api/webhooks/{id}/redeliver", post(webhooks::redeliver)),
         ("/tickets", post(tickets::issue)),
         ("/metrics", get(numbers::metrics)),
         ("/version", get(numbers::version)),

@@ -245,9 +245,24 @@ impl Store {
         answered.await.map_err(|_| gone())?
     }
 
+    /// Changes what is kept beside the events, in the writer's turn. It is on disk when this returns.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || StoreError::Unavailable("its writer has ended".to_owned());
+        let change = move |connection: &mut Connection| {
+            // Whoever asked may be gone.
+            let _ = answer.send(change(connection).map_err(|err| schema::told(&err)));
+        };
+        self.shared.orders.send(Order::Change(Box::new(change))).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
     /// Asks the database through a connection that can only read, where waiting for the disk holds up nobody. No
     /// transaction outlives the question, or the log of what is written could not be cut.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -9,7 +9,7 @@ use super::{Head, StoreError};
 use crate::event::{Cursor, Epoch};
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// So long is waited for somebody else who holds the database, such as a person with a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The log of what is written is cut back to this.
@@ -38,6 +38,31 @@ const TABLES: &str = "
         seq INTEGER NOT NULL,
         sum INTEGER NOT NULL,
         PRIMARY KEY(source, id)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Where events are posted to, and what was not delivered.
+const WEBHOOKS: &str = "
+    CREATE TABLE webhooks(
+        id TEXT PRIMARY KEY,
+        url TEXT NOT NULL,
+        types TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        before TEXT,
+        before_until INTEGER,
+        cursor INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        disabled TEXT
+    ) STRICT;
+    CREATE TABLE deliveries(
+        webhook TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        status INTEGER,
+        error TEXT NOT NULL,
+        dead INTEGER NOT NULL,
+        PRIMARY KEY(webhook, seq)
     ) STRICT, WITHOUT ROWID;
 ";
 
@@ -81,8 +106,15 @@ pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Connection, Head), Op
     }
     if version == 0 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES('epoch', '{}'); PRAGMA user_version = {VERSION}; COMMIT;",
+            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} INSERT INTO meta VALUES('epoch', '{}');
+             PRAGMA user_version = {VERSION}; COMMIT;",
             Epoch::fresh()
+        ))?;
+    }
+    if version == 1 {
+        // Before there were webhooks.
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {WEBHOOKS} PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }
     let epoch: String =

@@ -37,6 +37,8 @@ pub(super) enum Order {
     },
     /// Remove what may be removed.
     Retire { answer: oneshot::Sender<Result<(), StoreError>> },
+    /// Change what is kept beside the events.
+    Change(Box<dyn FnOnce(&mut Connection) + Send>),
     /// A reader found damage: look.
     Doubt,
 }
@@ -118,6 +120,7 @@ impl Writer {
                     tracing::error!("cannot begin a new events.db: {err}");
                 }
             }
+            Order::Change(change) => change(&mut self.connection),
             Order::Doubt | Order::Append { .. } => {}
         }
     }

@@ -6,10 +6,15 @@
 
 mod access;
 mod binary;
+mod browser;
+#[path = "../../../dashboard/tests/it/driver.rs"]
+mod driver;
 mod events;
 mod hostile;
 mod office;
 mod openapi;
 mod rig;
+mod signed;
 mod sockets;
 mod streams;
+mod webhooks;

@@ -123,14 +123,25 @@ fn bodies(example: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_served_is_what_the_document_tells() {
-    let rig = Rig::with(json!({ "readPerSecond": 100_000, "ingestPerSecond": 1_000_000 })).await;
+    let rig = Rig::with(json!({
+        "readPerSecond": 100_000, "ingestPerSecond": 1_000_000, "webhookHosts": ["n8n.example.org"],
+    }))
+    .await;
+    let webhook = rig.post("/api/webhooks").json(&json!({ "url": "https://n8n.example.org/1" }));
+    let webhook = json_of(webhook.send().await.unwrap()).await["webhook"]["id"].clone();
+    let fill = |template: &str, key: &str| {
+        let key = if key.is_empty() { webhook.as_str().unwrap() } else { key };
+        template
+            .replace("{id}", key)
+            .replace("{key}", if key.starts_with("wh_") { "tg-7" } else { key })
+    };
     let document = json_of(rig.client.get(rig.url("/openapi.json")).send().await.unwrap()).await;
     let state = StateDir::new(rig.dir.path());
     let mut log = JobLog::begin(&state, &"tg-7".parse().unwrap(), 1);
     log.write(2, JobEvent::Begun { attempt: 1, model: None, tier: None, warm: true }).unwrap();
     rig.tell(&json!({ "type": "a.b", "subject": "tg-7" })).await;
     for (template, operations) in document["paths"].as_object().unwrap() {
-        let path = template.replace("{key}", "tg-7");
+        let path = fill(template, "");
         // The router itself says which methods a path has.
         let other = rig.client.request(Method::PATCH, rig.url(&path)).send().await.unwrap();
         assert_eq!(other.status(), 405, "{template}");
@@ -154,7 +165,7 @@ async fn what_is_served_is_what_the_document_tells() {
                 None => with(&path),
             };
             let status = ask(&document, &name, operation, good).await;
-            assert!(status == 200 || template == "/ws", "{name}: {status}");
+            assert!([200, 201].contains(&status) || template == "/ws", "{name}: {status}");
             let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
             let status = ask(&document, &name, operation, open(&path)).await;
             assert_eq!(status == 401, !is_open, "{name}: {status}");
@@ -165,16 +176,13 @@ async fn what_is_served_is_what_the_document_tells() {
             }
             for it in operation["parameters"].as_array().into_iter().flatten() {
                 let (parameter, place) = (it["name"].as_str().unwrap(), it["in"].as_str().unwrap());
-                for value in ["", "x", "1", "%00", "a%20b", "9999999999999999999999"] {
+                for value in ["x", "%00", "9999999999999999999999"] {
                     let request = match place {
                         "query" => with(&format!("{path}?{parameter}={value}")),
-                        "path" => with(&template.replace("{key}", value)),
+                        "path" => with(&fill(template, value)),
                         _ => with(&path).header(parameter, value).body("{\"type\":\"a\"}"),
                     };
-                    // A path without its last part is another path.
-                    if place != "path" || !value.is_empty() {
-                        ask(&document, &name, operation, request).await;
-                    }
+                    ask(&document, &name, operation, request).await;
                 }
             }
             if let Some(example) = body.get("example") {
@@ -187,4 +195,48 @@ async fn what_is_served_is_what_the_document_tells() {
             }
         }
     }
+}
+
+#[test]
+fn the_examples_for_n8n_ask_for_what_there_is() {
+    let document: Value =
+        serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap();
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+    let mut asked = 0;
+    for file in std::fs::read_dir(examples).unwrap() {
+        let file = file.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let workflow: Value = serde_json::from_str(&text).unwrap();
+        let nodes = workflow["nodes"].as_array().unwrap();
+        for (name, outputs) in workflow["connections"].as_object().unwrap() {
+            let next = &outputs["main"][0][0]["node"];
+            let is_there = |it: &Value| nodes.iter().any(|node| node["name"] == *it);
+            assert!(
+                is_there(&json!(name)) && is_there(next),
+                "{}: {name} → {next}",
+                file.display()
+            );
+        }
+        for node in nodes.iter().filter(|it| it["type"] == "n8n-nodes-base.httpRequest") {
+            let parameters = &node["parameters"];
+            let url = parameters["url"].as_str().unwrap().trim_start_matches('=');
+            let path = url.strip_prefix("http://127.0.0.1:3200").unwrap();
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let method = parameters["method"].as_str().unwrap().to_ascii_lowercase();
+            let operation = &document["paths"][path][&method];
+            assert!(operation.is_object(), "{}: {method} {path}", file.display());
+            let known: Vec<&str> = operation["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["name"].as_str().unwrap())
+                .collect();
+            let names = query.split('&').filter_map(|it| Some(it.split_once('=')?.0));
+            for it in names.filter(|it| !it.starts_with("{{")) {
+                assert!(known.contains(&it), "{}: {path} knows no {it}", file.display());
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked >= 3, "{asked}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tinyclaw_domain::{Scope, StateDir, Token, Tokens, token_sum, token_text};
-use tinyclaw_gateway::{Config, Server};
+use tinyclaw_gateway::{Config, Server, WebhookConfig};
 use tinyclaw_service::settings::{self, Store};
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::net::TcpListener;
@@ -75,6 +75,14 @@ impl Rig {
     pub(crate) async fn impatient(stall: Duration) -> Rig {
         let dir = Rig::with(json!({ "ingestPerSecond": 1_000_000 })).await.stop().await;
         let config = Config { stall, ..config(dir.path()) };
+        Rig::serve(dir, config).await
+    }
+
+    /// A gateway that may post to these hosts, and tries again soon.
+    pub(crate) async fn posting(dir: tempfile::TempDir, hosts: Vec<String>) -> Rig {
+        let retries = vec![Duration::from_millis(20); 2];
+        let webhooks = WebhookConfig { hosts, retries, patience: Duration::from_secs(2) };
+        let config = Config { webhooks, ..config(dir.path()) };
         Rig::serve(dir, config).await
     }
 

@@ -309,6 +309,8 @@ settings! {
         jwt_issuer: Option<String> as Optional<Text> = "gateway.jwtIssuer", [], [], "";
         /// The audience that a JSON Web Token must name.
         jwt_audience: Option<String> as Optional<Text> = "gateway.jwtAudience", [], [], "";
+        /// Hosts that events may be posted to (`/api/webhooks`), as `host` or `host:port`. None: no webhooks.
+        webhook_hosts: Vec<String> as List<Text> = "gateway.webhookHosts", [], [], "";
         /// So many events a token may tell in a second, and a thousand at once.
         ingest_per_second: u64 as Whole<1, 1_000_000> = "gateway.ingestPerSecond", [], [], "1000";
         /// So many questions a token may ask in a second.
