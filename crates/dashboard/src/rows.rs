@@ -28,7 +28,7 @@ pub(crate) struct Row {
     pub(crate) rank: Option<i64>,
     /// The line, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) line: Option<Line>,
+    pub(crate) line: Option<AnyLine>,
     /// Why there is no line, and what stands there instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) broken: Option<Broken>,
@@ -43,7 +43,7 @@ pub(crate) struct Row {
 /// A line of any log.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Line {
+pub(crate) enum AnyLine {
     /// Of the history.
     History(Box<HistoryLine>),
     /// Of the routing log.
@@ -128,9 +128,9 @@ pub(crate) fn row(
             let why = "the file this row lay in was cut, replaced or removed".to_owned();
             Read { shown: Err(Broken { why, text: String::new() }), cut: Vec::new(), bytes: 0 }
         }
-        (LogName::Messages, Some(line)) => typed(line, chars_max, Line::History),
-        (LogName::Routing, Some(line)) => typed(line, chars_max, Line::Routing),
-        (LogName::Prompts, Some(line)) => typed(line, chars_max, Line::Prompt),
+        (LogName::Messages, Some(line)) => typed(line, chars_max, AnyLine::History),
+        (LogName::Routing, Some(line)) => typed(line, chars_max, AnyLine::Routing),
+        (LogName::Prompts, Some(line)) => typed(line, chars_max, AnyLine::Prompt),
         (LogName::Telegram | LogName::Queue, Some(line)) => text(line),
     };
     let (line, broken) = match read.shown {
@@ -147,12 +147,12 @@ pub(crate) fn row_json(name: LogName, row: i64, line: Option<&[u8]>) -> String {
 
 /// What was made of a line.
 struct Read {
-    shown: Result<Line, Broken>,
+    shown: Result<AnyLine, Broken>,
     cut: Vec<Cut>,
     bytes: usize,
 }
 
-fn typed<T: LongTexts>(line: &[u8], chars_max: usize, shown: fn(Box<T>) -> Line) -> Read {
+fn typed<T: LongTexts>(line: &[u8], chars_max: usize, shown: fn(Box<T>) -> AnyLine) -> Read {
     match serde_json::from_slice::<T>(line) {
         Ok(mut it) => {
             let mut cuts = Vec::new();
@@ -181,7 +181,7 @@ fn text(line: &[u8]) -> Read {
     let level = usize::from(level_of(line)).checked_sub(1).map_or("", |it| LEVELS[it]);
     let cut = whole.map(|chars| Cut { field: "text", chars }).into_iter().collect();
     let bytes = text.len();
-    Read { shown: Ok(Line::Text(TextLine { level, text })), cut, bytes }
+    Read { shown: Ok(AnyLine::Text(TextLine { level, text })), cut, bytes }
 }
 
 /// Cuts `text` to `chars_max` characters; tells how many there were. Half a secret would not be known as one, so

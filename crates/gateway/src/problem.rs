@@ -18,14 +18,14 @@ struct Parts {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    errors: Vec<Part>,
+    errors: Vec<Flaw>,
     allowance: Option<Allowance>,
     retry_after: Option<u64>,
 }
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Part {
+struct Flaw {
     pointer: String,
     detail: String,
 }
@@ -48,7 +48,7 @@ impl Problem {
     pub fn invalid(it: Invalid) -> Problem {
         let detail = it.to_string();
         let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail);
-        problem.0.errors.push(Part { pointer: it.pointer, detail: it.detail });
+        problem.0.errors.push(Flaw { pointer: it.pointer, detail: it.detail });
         problem
     }
 
@@ -139,7 +139,7 @@ impl From<StoreError> for Problem {
         match err {
             StoreError::Conflict { index, .. } => {
                 let mut it = Problem::new(StatusCode::CONFLICT, "event_conflict", detail.clone());
-                it.0.errors.push(Part { pointer: format!("/{index}"), detail });
+                it.0.errors.push(Flaw { pointer: format!("/{index}"), detail });
                 it
             }
             StoreError::DiskFull => {

@@ -101,7 +101,7 @@ enum End {
 /// What a client says.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Said {
+enum FromClient {
     Ping,
     Subscribe {
         after: Option<String>,
@@ -196,8 +196,8 @@ impl Client {
     /// What a client's word brings.
     fn answer(&self, text: &str, feed: &mut Feed) -> Message {
         match serde_json::from_str(text) {
-            Ok(Said::Ping) => Message::Text(r#"{"type":"pong"}"#.into()),
-            Ok(Said::Subscribe { after, types, session, source, subject }) => {
+            Ok(FromClient::Ping) => Message::Text(r#"{"type":"pong"}"#.into()),
+            Ok(FromClient::Subscribe { after, types, session, source, subject }) => {
                 let after = after.map(|it| it.parse::<Cursor>()).transpose();
                 let types: Result<Vec<Pattern>, _> =
                     types.iter().map(|it| Pattern::parse(it)).collect();

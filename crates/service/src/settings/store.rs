@@ -28,12 +28,12 @@ pub struct Store<S> {
     path: PathBuf,
     environment: Arc<Environment>,
     current: Arc<watch::Sender<Arc<S>>>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<LastLook>>,
 }
 
 /// What the last looks at the file saw.
 #[derive(Debug)]
-struct Seen {
+struct LastLook {
     stamp: Stamp,
     /// It was there and the last look missed it: an editor may be swapping it just now.
     is_missed: bool,
@@ -74,7 +74,7 @@ impl<S: Section> Store<S> {
             path,
             environment: Arc::new(environment),
             current: Arc::new(watch::Sender::new(Arc::new(section))),
-            seen: Arc::new(Mutex::new(Seen { stamp, is_missed: false })),
+            seen: Arc::new(Mutex::new(LastLook { stamp, is_missed: false })),
         })
     }
 
@@ -138,7 +138,7 @@ impl<S: Section> Store<S> {
             seen.is_missed = true;
             return Refreshed::Same;
         }
-        *seen = Seen { stamp: now, is_missed: false };
+        *seen = LastLook { stamp: now, is_missed: false };
         match loaded {
             Ok((_, section)) => {
                 self.current.send_replace(Arc::new(section));
