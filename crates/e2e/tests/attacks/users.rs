@@ -4,7 +4,7 @@
 use tinyclaw_engine::Landlock;
 
 use crate::den::{Verdict, has_perl};
-use crate::warden::{Agent, House, until};
+use crate::warden::{Agent, House};
 
 /// An attack on somebody's process, files or socket: a script for `V` (a process of the victim's), `W` (its
 /// folder) and `H` (a folder that everybody may write).
@@ -46,7 +46,7 @@ attacks! {
     /// A processor that may write no file stops.
     limits_of_another_desk_are_not_changed: Auto, "", "prlimit --pid $V --core=0:0";
     priorities_of_another_desk_are_not_changed: Auto, "", "renice -n 19 -p $V";
-    processors_of_another_desk_are_not_chosen: Auto, "", "taskset -p 1 $V";
+    processors_of_another_desk_are_not_chosen: Auto, "", "taskset -p $(taskset -p $V | sed 's/.*: //') $V";
     scheduling_of_another_desk_is_not_changed: Auto, "", "chrt --idle -p 0 $V";
     /// A state folder of mode 0 outlasts every restart.
     modes_of_another_desks_folder_are_not_changed: Auto, "", "chmod 700 \"$W\"";
@@ -85,10 +85,13 @@ fn a_desk_that_forks_without_end_leaves_room_for_others() {
     let Some(mut house) = House::open(case) else { return };
     let mut other = house.agent(8, "a");
     let mut agent = house.agent(7, "a");
-    house.leave(&mut agent, "i=0; while [ $i -lt 900 ]; do sleep 600 & i=$((i+1)); done; wait");
-    until("it is at its limit", || (house.pids(7).len() >= 550).then_some(()));
-    house.run(&mut other, "for i in $(seq 50); do sleep 0.2 & done; wait; echo fine").is_done();
+    let ran = house.run(&mut agent, "i=0; while [ $i -lt 900 ]; do sleep 600 & i=$((i+1)); done");
+    assert!(ran.code != 0 && ran.out.contains("fork"), "{ran:?}");
+    if house.pids(7).len() < 500 {
+        println!("skipped: {case}: the machine's own limit comes before the desk's");
+        return;
+    }
     assert!(house.pids(7).len() <= 600, "no more than its limit");
-    house.client.end(house.desk(7)).expect("ended");
-    assert_eq!(house.pids(7), [] as [u32; 0]);
+    house.run(&mut other, "for i in $(seq 50); do sleep 0.2 & done; wait; echo fine").is_done();
+    house.end(7);
 }
