@@ -13,7 +13,7 @@ pub(crate) struct Said {
     /// Whether anything was said.
     pub(crate) letters: u32,
     pub(crate) tokens: u64,
-    /// The tier of what a follow-up continues, in a chat; at a desk the score knows.
+    /// The tier of what a follow-up continues, in a chat; at a desk, what it must get because it gives leave.
     pub(crate) follows: Option<Tier>,
 }
 

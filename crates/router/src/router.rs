@@ -167,7 +167,9 @@ impl Router {
             router_version: VERSION.to_owned(),
             config_hash: self.hash.clone(),
         };
-        let said = Said { letters: reading.letters, tokens: reading.tokens, follows: None };
+        // Leave to do what can hurt is never SIMPLE, however short it is.
+        let follows = reading.risks.then_some(Tier::Medium);
+        let said = Said { letters: reading.letters, tokens: reading.tokens, follows };
         if !reading.sets_off.is_empty() {
             // The same words without what came before: only if that is another tier, the answer decided.
             let alone = self.desk.read(&Input { history: &[], ..*input }, desk);

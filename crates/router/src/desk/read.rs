@@ -28,6 +28,8 @@ const NEGATION_BYTES: u32 = 14;
 const PHRASES_MAX: usize = 128;
 /// How a question ends.
 const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
+/// How a sentence ends.
+const SENTENCE_ENDS: [char; 7] = ['.', '!', '?', '。', '！', '？', '\n'];
 /// Hits shown for a dimension.
 const HITS_MAX: usize = 3;
 /// Words that take an order back ("do not merge").
@@ -55,6 +57,38 @@ const NEGATORS: [&str; 22] = [
     "しないで",
     "하지 마",
 ];
+
+/// Words that turn down what an answer proposed, or put it off.
+const REFUSALS: [&str; 26] = [
+    "no",
+    "nope",
+    "nah",
+    "not",
+    "don't",
+    "leave it",
+    "cancel",
+    "stop",
+    "wait",
+    "later",
+    "skip",
+    "nein",
+    "nicht",
+    "non",
+    "nee",
+    "nej",
+    "nie",
+    "não",
+    "нет",
+    "не",
+    "ні",
+    "hayır",
+    "không",
+    "jangan",
+    "いいえ",
+    "不",
+];
+/// The list of what can hurt.
+const RISKY: &str = "risky";
 
 /// What a message at a desk has besides lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +158,7 @@ struct Rules {
     at_start: bool,
     negatable: bool,
     negator: bool,
+    risky: bool,
 }
 
 /// What was read at a desk.
@@ -135,6 +170,8 @@ pub struct DeskReading {
     pub phrases: Vec<(u32, u16, f32)>,
     /// Phrases of the answer that a follow-up sets off.
     pub sets_off: Vec<String>,
+    /// Whether it gives leave for something that can hurt, about which the answer asked last.
+    pub(crate) risks: bool,
     pub(crate) hits: [Vec<Found>; 14],
     pub(crate) folded: Folded,
     pub(crate) zones: Vec<Zone>,
@@ -171,17 +208,26 @@ impl DeskReader {
             folded.push((folder.phrase(bare), edges));
             phrases.push((written.to_owned(), list as u16));
         };
-        for ((dimension, _), List { at_start, negatable, phrases: by_language }) in &config.lists {
+        for ((dimension, name), List { at_start, negatable, phrases: by_language }) in &config.lists
+        {
             for phrase in by_language.values().flatten() {
                 plant(phrase, lists.len(), &mut phrases);
             }
             let (at_start, negatable) = (*at_start, *negatable);
-            lists.push(Rules { dimension: *dimension as u8, at_start, negatable, negator: false });
+            let risky = name == RISKY;
+            let dimension = *dimension as u8;
+            lists.push(Rules { dimension, at_start, negatable, negator: false, risky });
         }
         for phrase in NEGATORS {
             plant(phrase, lists.len(), &mut phrases);
         }
-        lists.push(Rules { dimension: 0, at_start: false, negatable: false, negator: true });
+        lists.push(Rules {
+            dimension: 0,
+            at_start: false,
+            negatable: false,
+            negator: true,
+            risky: false,
+        });
         let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
         DeskReader { folder, trie, phrases, lists, parts, first_list }
     }
@@ -257,7 +303,35 @@ impl DeskReader {
         }
         if follows > 0.0 && !self.is_thanks(reading, said) {
             self.followed(reading, said, follows);
+            reading.risks = asked == 0.0 && !self.refuses(reading) && self.asks_of_risk(said);
         }
+    }
+
+    /// Whether a short message says no. It may say more: "no, the other one".
+    fn refuses(&self, reading: &DeskReading) -> bool {
+        let said = &reading.folded.text;
+        let mut words = said.split(|it: char| !it.is_alphanumeric() && it != '\'');
+        words.any(|it| REFUSALS.contains(&it))
+            || REFUSALS.iter().any(|it| {
+                let is_phrase = it.contains(' ') || !it.is_ascii() && it.chars().count() < 4;
+                is_phrase && said.contains(it)
+            })
+    }
+
+    /// Whether an answer ends in a question about something that can hurt.
+    fn asks_of_risk(&self, answer: &str) -> bool {
+        let answer = answer.trim_end();
+        let Some(asked) = answer.strip_suffix(QUESTION_MARKS) else { return false };
+        let from = asked.rfind(SENTENCE_ENDS).map_or(0, |it| asked.ceil_char_boundary(it + 1));
+        let from = from.max(asked.ceil_char_boundary(asked.len().saturating_sub(ANSWER_BYTES)));
+        let mut folded = Folded::default();
+        self.folder.append(&mut folded, asked, from, asked.len());
+        let mut risks = false;
+        self.trie.find(&folded.text, 0, folded.text.len(), |found| {
+            let list = usize::from(self.phrases[found.phrase as usize].1);
+            risks |= self.lists[list].risky;
+        });
+        risks
     }
 
     /// Thanks and chatter alone set nothing off, however hard the work was that they thank for. Where the answer asks

@@ -89,6 +89,32 @@ fn a_follow_up_takes_its_weight_from_what_it_sets_off() {
 }
 
 #[test]
+fn leave_to_do_what_can_hurt_is_never_simple() {
+    let asked = [
+        "All tests pass. Publish the release?",
+        "Delete the old backups?",
+        "Merge it into main?",
+        "Everything is ready. Deploy to production?",
+        "Soll ich es jetzt auf den Server ausrollen?",
+        "Удалить старые копии?",
+    ];
+    for answer in asked {
+        for text in ["yes", "ok", "yes.", "do it", "ja", "да", "好", "sí", "Go ahead"] {
+            for model in [Model::HAIKU, Model::SONNET] {
+                let it = after(answer, model, text);
+                assert!(it.tier >= Tier::Medium, "{answer} {text}: {}", it.raw_score);
+            }
+        }
+    }
+    for text in ["no", "no, leave it", "nein", "нет", "не надо"] {
+        assert_eq!(after(asked[1], Model::HAIKU, text).tier, Tier::Simple, "{text}");
+    }
+    // What was asked last counts, and only what was asked.
+    let typo = after("I deployed it. Change the label to \"Received\"?", Model::HAIKU, "yes");
+    assert_eq!(typo.tier, Tier::Simple);
+}
+
+#[test]
 fn thanks_for_hard_work_are_thanks() {
     let done =
         "Found the race: the lease was renewed after the fence. Fixed, stress tested for an hour.";

@@ -2,6 +2,7 @@
 
 mod configs;
 mod desk;
+mod desk_hold;
 mod follow;
 mod hold;
 mod pastes;
