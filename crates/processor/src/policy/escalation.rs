@@ -54,6 +54,8 @@ pub(crate) fn raised_tier(
 pub(crate) struct Evidence {
     /// Tools that run: which, and the command of a test.
     running: HashMap<String, (String, Option<String>)>,
+    /// Permission questions that are open: which, and the tool.
+    asks: HashMap<String, String>,
     /// Failures of a tool since it worked last.
     failures: HashMap<String, u32>,
     /// Failures of any tool since one worked last.
@@ -80,6 +82,19 @@ impl Evidence {
             self.running.insert(id.to_owned(), (name.to_owned(), test_command(input)));
         }
         self.edited(name, input)
+    }
+
+    /// Notes that a person is asked whether a tool may be used.
+    pub(crate) fn asked(&mut self, request_id: &str, tool: &str) {
+        if self.asks.len() < REMEMBERED_MAX {
+            self.asks.insert(request_id.to_owned(), tool.to_owned());
+        }
+    }
+
+    /// Notes that the question is closed. A tool that a person denies fails, and that says nothing about the model.
+    pub(crate) fn closed(&mut self, request_id: &str, denied: bool) {
+        let Some(tool) = self.asks.remove(request_id).filter(|_| denied) else { return };
+        self.running.retain(|_, it| it.0 != tool);
     }
 
     /// Notes that a tool is done.
@@ -242,6 +257,21 @@ mod tests {
             (vec![bash("./latest.sh", true), bash("ls", false), bash("./latest.sh", true)], None),
         ] {
             assert_eq!(shown(&uses), expected, "{uses:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_denies_raises_nothing() {
+        for denied in [true, false] {
+            let mut evidence = Evidence::default();
+            let mut shown = None;
+            for id in ["a", "b"] {
+                evidence.started(id, "Bash", &json!({ "command": "rm -r build" }), false);
+                evidence.asked(id, "Bash");
+                evidence.closed(id, denied);
+                shown = shown.or_else(|| evidence.finished(id, true));
+            }
+            assert_eq!(shown, (!denied).then_some(Reason::ToolsFail));
         }
     }
 

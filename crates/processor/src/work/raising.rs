@@ -43,6 +43,15 @@ impl<'a> Raising<'a> {
                 evidence.started(id, name, input, *nested)
             }
             TurnEvent::ToolFinished { id, failed, .. } => evidence.finished(id, *failed),
+            TurnEvent::Asking { ask } => {
+                evidence.asked(&ask.request_id, &ask.tool);
+                None
+            }
+            TurnEvent::AskClosed { request_id, expired } => {
+                let thread = &message.thread_id;
+                evidence.closed(request_id, *expired || worker.turns.is_denied(thread, request_id));
+                None
+            }
             _ => None,
         }?;
         self.evidence = None;

@@ -45,6 +45,8 @@ struct Running {
     began: Instant,
     /// The open permission question.
     open: Option<OpenQuestion>,
+    /// The permission question that a person said no to last.
+    denied: Option<String>,
     /// Whether a person stopped it.
     is_stopped: bool,
     /// Whether it was answered, and by which model.
@@ -74,6 +76,7 @@ impl Turns {
             control: None,
             began: Instant::now(),
             open: None,
+            denied: None,
             answered: None,
         };
         list.running.insert(thread.clone(), running);
@@ -130,16 +133,29 @@ impl Turns {
 
     /// Passes an answer on to the thread's turn.
     pub(crate) fn answer(&self, thread: &ThreadId, request_id: &str, answer: PermissionAnswer) {
-        let list = lock(&self.list);
-        if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
+        let mut list = lock(&self.list);
+        let Some(running) = list.running.get_mut(thread) else { return };
+        if answer == PermissionAnswer::Deny {
+            running.denied = Some(request_id.to_owned());
+        }
+        if let Some(control) = &running.control {
             control.answer_permission(request_id, answer);
         }
     }
 
+    /// Whether a person said no to this question of the thread's turn, as the last thing they said no to.
+    pub(crate) fn is_denied(&self, thread: &ThreadId, request_id: &str) -> bool {
+        let list = lock(&self.list);
+        let denied = list.running.get(thread).and_then(|it| it.denied.as_deref());
+        denied == Some(request_id)
+    }
+
     /// Passes on what a person wants to be different.
     pub(crate) fn change(&self, thread: &ThreadId, request_id: &str, note: String) {
-        let list = lock(&self.list);
-        if let Some(control) = list.running.get(thread).and_then(|it| it.control.as_ref()) {
+        let mut list = lock(&self.list);
+        let Some(running) = list.running.get_mut(thread) else { return };
+        running.denied = Some(request_id.to_owned());
+        if let Some(control) = &running.control {
             control.answer_permission_with(request_id, PermissionAnswer::Deny, Some(note));
         }
     }
