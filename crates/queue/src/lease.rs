@@ -38,6 +38,8 @@ pub struct Lease {
     recovered: bool,
     /// Whether the reply was there when we came.
     was_answered: bool,
+    /// Whether the death of the last owner was counted as an attempt.
+    has_counted: bool,
 }
 
 impl Lease {
@@ -52,9 +54,10 @@ impl Lease {
         }
         let ended = *attempts_of(side, &mut message);
         let attempt = if was_answered { ended } else { ended + 1 };
-        let mut lease = Lease { hold, side, key, message, attempt, recovered, was_answered };
-        if recovered
-            && !was_answered
+        let has_counted = recovered && !was_answered;
+        let mut lease =
+            Lease { hold, side, key, message, attempt, recovered, was_answered, has_counted };
+        if has_counted
             && let Err(err) = lease.keep(&lease.message.clone(), "the death", Safety::PowerCut)
         {
             // Carry on: at worst this death is not counted.
@@ -103,6 +106,22 @@ impl Lease {
     /// holds, somebody else may be making the same one.
     pub fn still_ours(&self) -> bool {
         self.hold.still_ours()
+    }
+
+    /// What the last owner began goes on: its death was no attempt at the message. On disk when this returns.
+    pub fn goes_on(&mut self) -> Result<(), LeaseError> {
+        if !self.has_counted {
+            return Ok(());
+        }
+        let side = self.side;
+        self.update("that it goes on", |it| {
+            let attempts = attempts_of(side, it);
+            *attempts = attempts.saturating_sub(1);
+            it.attempts.deaths = it.attempts.deaths.saturating_sub(1);
+        })?;
+        self.attempt -= 1;
+        self.has_counted = false;
+        Ok(())
     }
 
     /// Keeps how far the turn got. On disk when this returns.

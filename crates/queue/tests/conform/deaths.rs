@@ -22,6 +22,31 @@ pub(super) fn a_dropped_lease_is_taken_up_and_counted(make: Make) {
     assert_eq!((lease.attempt(), lease.was_recovered()), (1, false));
 }
 
+pub(super) fn a_death_after_which_the_work_goes_on_is_no_attempt(make: Make) {
+    let open = make();
+    let queue = open(quiet());
+    publish(&queue, "7", "tg-1");
+    let claim = || queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
+    let mut first = claim();
+    // Nobody died.
+    first.goes_on().unwrap();
+    assert_eq!(first.attempt(), 1);
+    drop(first);
+    for _ in 0..DEATHS_MAX * 2 {
+        let mut lease = claim();
+        assert_eq!((lease.attempt(), lease.is_exhausted()), (2, None));
+        lease.goes_on().unwrap();
+        lease.goes_on().unwrap();
+        assert_eq!((lease.attempt(), lease.message().attempts.deaths), (1, 0));
+    }
+    let mut lease = claim();
+    lease.goes_on().unwrap();
+    lease.answer(reply("hi"), Vec::new()).unwrap();
+    lease.finish().unwrap();
+    let seen = queue.view().find(&key("tg-1")).unwrap().unwrap();
+    assert_eq!((seen.message.attempts.run, seen.message.attempts.deaths), (1, 0));
+}
+
 pub(super) fn an_answer_that_kills_its_sender_is_given_up_in_the_end(make: Make) {
     let open = make();
     let queue = open(quiet());

@@ -16,7 +16,7 @@ mod retries;
 use std::time::Duration;
 
 use tinyclaw_domain::{Channel, Command, Lane, Source};
-use tinyclaw_queue::{LeaseError, Memory, Place, PublishError, SENDER_DEATHS_MAX};
+use tinyclaw_queue::{DEATHS_MAX, LeaseError, Memory, Place, PublishError, SENDER_DEATHS_MAX};
 
 use crate::*;
 
@@ -68,6 +68,7 @@ claims! {
         nothing_waits_longer_than_an_hour_and_what_is_put_back_for_no_time;
     deaths:
         a_dropped_lease_is_taken_up_and_counted
+        a_death_after_which_the_work_goes_on_is_no_attempt
         an_answer_that_kills_its_sender_is_given_up_in_the_end;
     limits:
         limits_say_what_to_do
