@@ -21,6 +21,8 @@ use crate::config::Landlock;
 
 /// How long descendants get to leave by themselves.
 const GRACE: Duration = Duration::from_secs(2);
+/// After they were asked to leave so many ended and were replaced by others: that they multiply is their answer.
+const REPLACED_MAX: usize = 256;
 
 /// What keeps signals of the leash, and of all below it, among themselves.
 #[derive(Debug)]
@@ -48,12 +50,14 @@ impl Pen {
     pub(super) fn end_all(&self, signals: &SignalFd) {
         let asked = Instant::now();
         let mut last: Option<Signal> = None;
+        let mut replaced = 0;
         loop {
-            let _ = reap(None);
+            replaced += bury();
             if waitpid(None, Some(WaitPidFlag::WNOHANG)) == Err(Errno::ECHILD) {
                 return;
             }
-            let signal = if asked.elapsed() < GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
+            let has_time = asked.elapsed() < GRACE && replaced <= REPLACED_MAX;
+            let signal = if has_time { Signal::SIGTERM } else { Signal::SIGKILL };
             // Asked once, killed again and again: somebody may have forked in between.
             if signal == Signal::SIGKILL || last != Some(signal) {
                 self.signal(signal);
@@ -76,13 +80,24 @@ impl Pen {
     }
 }
 
+/// Buries every child that has ended; how many there were.
+fn bury() -> usize {
+    let mut count = 0;
+    while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
+        waitpid(None, Some(WaitPidFlag::WNOHANG))
+    {
+        count += 1;
+    }
+    count
+}
+
 /// Buries every child that has ended; the exit code of `claude` if it is among them.
-pub(super) fn reap(claude: Option<Pid>) -> Option<i32> {
+pub(super) fn reap(claude: Pid) -> Option<i32> {
     let mut code = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, it)) if Some(pid) == claude => code = Some(it),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if Some(pid) == claude => {
+            Ok(WaitStatus::Exited(pid, it)) if pid == claude => code = Some(it),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == claude => {
                 code = Some(128 + signal as i32);
             }
             Ok(WaitStatus::StillAlive) | Err(_) => return code,

@@ -235,7 +235,7 @@ fn watch(claude: Pid, alive: BorrowedFd<'_>, signals: &SignalFd) -> i32 {
         while let Ok(Some(info)) = signals.read_signal() {
             match i32::try_from(info.ssi_signo).ok().and_then(|it| Signal::try_from(it).ok()) {
                 Some(Signal::SIGCHLD) => {
-                    if let Some(code) = reap(Some(claude)) {
+                    if let Some(code) = reap(claude) {
                         return code;
                     }
                 }
