@@ -198,8 +198,10 @@ async fn hear(
 ) {
     let cuts = link.borrow().cuts;
     let is_cut = tokio::select! {
-        _ = tokio::io::copy(&mut from, &mut to) => false,
+        // In this order: a driver that has heard of the cut closes its end.
+        biased;
         _ = link.wait_for(|it| it.cuts > cuts) => true,
+        _ = tokio::io::copy(&mut from, &mut to) => false,
     };
     if is_cut {
         // Its end of the pipe is held for as long as there is anybody to hold it.
@@ -249,12 +251,14 @@ async fn hold(
     let cuts = link.borrow().cuts;
     let why = loop {
         tokio::select! {
+            // In this order: how it ends after the cut is not heard of.
+            biased;
+            cut = link.wait_for(|it| it.cuts > cuts) => {
+                break cut.map(|it| it.why.clone()).unwrap_or_default();
+            }
             ended = leash.ended() => {
                 let _ = hand.exit.send(ended);
                 return;
-            }
-            cut = link.wait_for(|it| it.cuts > cuts) => {
-                break cut.map(|it| it.why.clone()).unwrap_or_default();
             }
             order = hand.orders.recv() => match order {
                 Some(order) => leash.order(order),
