@@ -66,12 +66,14 @@ pub enum Call {
         /// The run.
         run: RunId,
     },
-    /// Output before this offset is needed no more.
+    /// How far the office is: more may be sent.
     Seen {
         /// The run.
         run: RunId,
-        /// The offset.
+        /// Output before this offset was dealt with.
         at: u64,
+        /// Output before this offset is needed no more, whatever becomes of the office.
+        keep: u64,
     },
     /// What is to be done with Claude.
     Order {
@@ -112,6 +114,10 @@ pub enum Told {
         kept: u64,
         /// The number of the next input.
         seq: u64,
+        /// How many bytes of input were taken.
+        taken: u64,
+        /// Whether they end in the middle of a line, or nobody knows.
+        torn: bool,
     },
     /// There is no such run here, or it is not yours, or it may not be.
     Refused {
@@ -151,6 +157,11 @@ pub enum Told {
     Runs {
         /// Whether another list follows.
         more: bool,
+    },
+    /// The run is forgotten: nothing of it lies here any more.
+    Forgotten {
+        /// The run.
+        run: RunId,
     },
     /// The last frame of a connection: what was wrong with a frame.
     Bad {
@@ -215,6 +226,9 @@ pub struct RunExit {
     pub signal: Option<i32>,
     /// How much it wrote to stdout.
     pub size: u64,
+    /// How many bytes of input were taken.
+    #[serde(default)]
+    pub taken: u64,
 }
 
 /// A run in the list.
@@ -498,12 +512,12 @@ mod tests {
                 {"op":"in","run":"0123456789abcdef","seq":3,"bytes":5}
                 hello"#]],
         );
-        let exit = RunExit { code: Some(0), signal: None, size: 12 };
+        let exit = RunExit { code: Some(0), signal: None, size: 12, taken: 3 };
         check(
             &Told::Exit { run: run(), exit },
             b"",
             expect![[r#"
-                {"op":"exit","run":"0123456789abcdef","code":0,"signal":null,"size":12}
+                {"op":"exit","run":"0123456789abcdef","code":0,"signal":null,"size":12,"taken":3}
             "#]],
         );
         check(

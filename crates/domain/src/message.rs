@@ -4,6 +4,8 @@
 //! The field names are those of the TypeScript original, so a file made by an old script still works. Fields this
 //! version does not know are kept; a `v` it does not know is refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -380,6 +382,10 @@ pub struct Checkpoint {
     /// What it attaches so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileRef>,
+    /// What Claude's calls that sent or attached something were answered, by their ids: a call that is made again, because
+    /// the answer was cut off, is not carried out again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, String>,
 }
 
 /// What became of a turn.

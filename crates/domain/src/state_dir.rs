@@ -224,6 +224,11 @@ impl StateDir {
         self.locks().join(format!("telegram-{bot_id}"))
     }
 
+    /// Which runs at the far end of a link are the office's, and what is asked in each. Written by processor.
+    pub fn known_runs(&self) -> PathBuf {
+        self.root.join("runs.json")
+    }
+
     /// Held by the leash under which Claude runs for this thread.
     pub fn session_lock(&self, thread: &ThreadId) -> PathBuf {
         self.locks().join(format!("session-{thread}"))

@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tinyclaw_domain::{Place, ThreadId};
+use tinyclaw_domain::{Model, PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::link::{
-    Carrier, CarrierFuture, ChildCarrier, Connection, Lease, LinkLauncher,
+    Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
 use tinyclaw_engine::{
-    Access, EngineConfig, LaunchSpec, Launcher, Leashed, LocalLauncher, find_sibling,
+    Access, Content, Desk, Engine, EngineConfig, LaunchSpec, Launcher, Leashed, LocalLauncher,
+    SessionSpec, Trace, TurnEvent, TurnOutcome, TurnRequest, find_sibling,
 };
 use tinyclaw_testkit::state;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy, duplex, split};
@@ -36,6 +37,7 @@ exec sleep 600
 "#;
 const LINES: usize = 3000;
 const STOPS: usize = 20;
+const KILLS: usize = 200;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -43,9 +45,11 @@ async fn main() -> Result<(), Error> {
     let overhead = overhead().await?;
     let cut = cut(cuts).await?;
     let stops = stops().await?;
+    let adopted = std::thread::spawn(|| adopted().map_err(|err| err.to_string()));
+    let adopted = adopted.join().map_err(|_| "the part about adoption broke off")??;
     let leash = find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
     let mut numbers = json!({ "helperBytes": std::fs::metadata(leash)?.len() });
-    for part in [overhead, cut, stops] {
+    for part in [overhead, cut, stops, adopted] {
         if let (Some(all), Some(part)) = (numbers.as_object_mut(), part.as_object()) {
             all.extend(part.clone());
         }
@@ -79,8 +83,9 @@ impl Machine {
 
     fn linked(&self, carrier: Arc<dyn Carrier>) -> Arc<dyn Launcher> {
         let look = Arc::new(LocalLauncher::of(&self.config));
+        let known = Arc::new(KnownRuns::unkept());
         let lease = Lease { close: Duration::from_secs(60), end: Duration::from_secs(5) };
-        Arc::new(LinkLauncher::new(Place::Here, "measure", carrier, look, lease))
+        Arc::new(LinkLauncher::new(Place::Here, "measure", carrier, look, lease, known))
     }
 
     fn spec(&self, thread: u32, below: &str) -> Result<LaunchSpec, Error> {
@@ -205,6 +210,78 @@ async fn cut(cuts: usize) -> Result<serde_json::Value, Error> {
         "cuts": cuts, "said": said, "lost": lost, "doubled": doubled, "executions": executions,
         "cutSeconds": (seconds * 10.0).round() / 10.0,
     }))
+}
+
+/// One turn that outlives its office again and again: a runtime that is dropped says nothing more, as a process that is
+/// killed.
+fn adopted() -> Result<serde_json::Value, Error> {
+    let place = state::Place::new()?;
+    let sibling = |name| find_sibling(name).ok_or("not all binaries are beside this program");
+    let (program, leash) = (sibling("tinyclaw-demo-engine")?, sibling("tinyclaw-leash")?);
+    let mut config = EngineConfig::new(program, leash, place.state(), place.home());
+    let record = place.work().join("record");
+    config.env.insert("TINYCLAW_DEMO_RECORD".to_owned(), record.display().to_string());
+    let spec = SessionSpec {
+        thread: ThreadId::topic(6),
+        id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse()?,
+        place: Place::Here,
+        cwd: place.work(),
+        permission_mode: PermissionMode::Ask,
+        system_prompt: String::new(),
+        tools: Arc::new([]),
+        model: Model::HAIKU,
+        is_attended: true,
+    };
+    let desk = Desk::here(&spec.thread, &spec.cwd);
+    let request = TurnRequest {
+        session: spec.clone(),
+        key: "cli-1".parse()?,
+        uuid: "0b0e7f4e-5d3a-5c0c-9a55-3f1f6f0a4b11".to_owned(),
+        content: vec![Content::Text("[demo: tool] [demo: ask] [demo: cost 0.25]".to_owned())],
+    };
+    let (mut adopted, mut took) = (0, Vec::new());
+    for kill in 0..=KILLS {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (engine, turn, ask) = runtime.block_on(async {
+            let begun = Instant::now();
+            let engine = Engine::linked(config.clone());
+            if kill > 0 {
+                let trace = engine.trace(&desk, &spec.id, &request.uuid).await?;
+                adopted += usize::from(trace == Trace::Running);
+            }
+            let mut turn = engine.turn(request.clone());
+            let ask = loop {
+                match turn.next().await.ok_or("the turn broke off")? {
+                    TurnEvent::Asking { ask } => break ask,
+                    TurnEvent::Ended(end) => return Err(format!("it ended: {end:?}").into()),
+                    _ => {}
+                }
+            };
+            if kill > 0 {
+                took.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok::<_, Error>((engine, turn, ask))
+        })?;
+        if kill < KILLS {
+            drop(runtime);
+            drop((engine, turn));
+            continue;
+        }
+        turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
+        let end = runtime.block_on(turn.end()).ok_or("the turn broke off")?;
+        let prompts = std::fs::read_to_string(&record)?.lines().count();
+        runtime.block_on(engine.close());
+        return Ok(json!({
+            "kills": KILLS,
+            "adoptedAfterKill": adopted,
+            "adoptedAnswered": usize::from(end.outcome == TurnOutcome::Answered),
+            "adoptedPrompts": prompts,
+            "adoptedCostUsd": end.cost_usd,
+            "adoptP50Ms": percentile(&mut took, 50),
+            "adoptP99Ms": percentile(&mut took, 99),
+        }));
+    }
+    Err("nothing was killed".into())
 }
 
 /// How long the end of everything takes, against processes that fork as fast as they can too.

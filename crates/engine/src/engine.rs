@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Model, Place, SessionId, ThreadId};
+use tinyclaw_domain::{Model, Place, SessionId, StateDir, ThreadId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use crate::adopted;
 use crate::config::EngineConfig;
 use crate::confined::{Confined, ConfinedError, Said};
 use crate::failure::TurnFailure;
 use crate::launchers::Launchers;
+use crate::link::{ChildCarrier, KnownRuns, Lease, LinkLauncher};
 use crate::local::LocalLauncher;
 use crate::look::{Desk, Look, LookError, OutOfReach};
 use crate::pool::Pool;
@@ -61,6 +63,18 @@ impl Engine {
         Engine::with_launchers(config, Launchers::here(here))
     }
 
+    /// An engine whose Claudes run on this machine and outlive this process when it is killed: the next one goes on with
+    /// their turns, see [`Trace::Running`]. Nobody comes for five minutes: they end with the turn they are in. An end of this
+    /// process that is not sudden ends them, as everywhere.
+    pub fn linked(config: EngineConfig) -> Engine {
+        let config = config.resolved();
+        let known = Arc::new(KnownRuns::open(StateDir::new(&config.state).known_runs()));
+        let (carrier, look) = (ChildCarrier::of(&config), LocalLauncher::of(&config));
+        let (carrier, look, office) = (Arc::new(carrier), Arc::new(look), known.office());
+        let here = LinkLauncher::new(Place::Here, &office, carrier, look, Lease::HERE, known);
+        Engine::with_launchers(config, Launchers::here(Arc::new(here)))
+    }
+
     /// An engine whose Claudes run wherever these launchers start them.
     pub fn with_launchers(config: EngineConfig, launchers: Launchers) -> Engine {
         Engine(Pool::new(config, launchers))
@@ -75,7 +89,7 @@ impl Engine {
     ///
     /// Two turns in one thread at once: the second waits for the first. The process of an earlier turn is used again
     /// if it fits (same session, directory, mode, system prompt and tools), else it is closed and another one started.
-    /// A crash of this process ends Claude; what it had written so far is in its transcript, see [`Engine::trace`].
+    /// A crash of this process ends Claude, or leaves it to the next process; see [`Engine::trace`].
     pub fn turn(&self, request: TurnRequest) -> Turn {
         let (events_to, events) = mpsc::unbounded_channel();
         let (controls_to, controls) = mpsc::unbounded_channel();
@@ -98,6 +112,12 @@ impl Engine {
     /// thread's turn and ends its idle process.
     pub async fn run_confined(&self, order: Confined) -> Result<Said, ConfinedError> {
         self.0.run_confined(order).await
+    }
+
+    /// Ends every Claude that an earlier process left on this machine, but those with these turns. To be asked once, before the
+    /// first turn.
+    pub async fn end_all_but(&self, turns: &[String]) {
+        adopted::end_all_but(&self.0.launchers, turns).await;
     }
 
     /// Closes a thread's idle process. `false`: it is busy and stays.
@@ -132,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// How far the turn with this uuid got, by Claude's own transcript. Unreadable is [`Trace::Unseen`]; out of reach is
+    /// How far the turn with this uuid got: it goes on, or what Claude's own transcript says. Unreadable is [`Trace::Unseen`]; out of reach is
     /// not: there it may have been answered.
     pub async fn trace(
         &self,
@@ -140,6 +160,9 @@ impl Engine {
         session: &SessionId,
         turn_uuid: &str,
     ) -> Result<Trace, OutOfReach> {
+        if self.0.adopted.find(&self.0.launchers, desk, turn_uuid).await? {
+            return Ok(Trace::Running);
+        }
         match self.look(&desk.place)?.trace(desk, session, turn_uuid).await {
             Ok(trace) => Ok(trace),
             Err(LookError::OutOfReach(err)) => Err(err),

@@ -2,8 +2,8 @@
 //!
 //! The driver knows nothing more. Where Claude runs (here, in a container, on another machine) and how its
 //! descendants are ended is the launcher's business, and every launcher keeps the same three promises: the session is
-//! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and so does the death
-//! of this process. What else is to be known of that machine is a [`Look`].
+//! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and the death of this
+//! process leaves none that nobody can go on with: the last of them ends with its turn. What else is to be known of that machine is a [`Look`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::link::Journal;
 use crate::look::{Look, LookError, OutOfReach};
 
 /// Starts Claude somewhere, and looks around there.
@@ -27,10 +28,29 @@ pub trait Launcher: Send + Sync + fmt::Debug + 'static {
 
     /// A look around where it starts them.
     fn look(&self) -> &dyn Look;
+
+    /// The Claude in which an earlier process of this office began this turn, if it goes on or came to its end without us.
+    /// It is given away once; one that does not have the whole prompt is ended. A launcher whose Claudes die with its process
+    /// has none.
+    fn adopt<'a>(&'a self, _thread: &'a ThreadId, _turn_uuid: &'a str) -> AdoptFuture<'a> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Ends every Claude of an earlier process but those with these turns.
+    fn end_all_but<'a>(&'a self, _turns: &'a [String]) -> EndFuture<'a> {
+        Box::pin(async {})
+    }
 }
 
 /// What [`Launcher::launch`] returns.
 pub type LaunchFuture<'a> = Pin<Box<dyn Future<Output = Result<Leashed, LaunchError>> + Send + 'a>>;
+
+/// What [`Launcher::adopt`] returns.
+pub type AdoptFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Leashed>, OutOfReach>> + Send + 'a>>;
+
+/// What [`Launcher::end_all_but`] returns.
+pub type EndFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// What to start.
 #[derive(Clone)]
@@ -87,6 +107,7 @@ pub struct Leashed {
 pub struct Leash {
     orders: mpsc::UnboundedSender<LeashOrder>,
     exit: oneshot::Receiver<Result<Exit, OutOfReach>>,
+    journal: Option<Journal>,
 }
 
 /// The launcher's end of a [`Leash`].
@@ -112,7 +133,17 @@ impl Leash {
     pub fn pair() -> (Leash, LeashHand) {
         let (orders_to, orders) = mpsc::unbounded_channel();
         let (exit_to, exit) = oneshot::channel();
-        (Leash { orders: orders_to, exit }, LeashHand { orders, exit: exit_to })
+        (Leash { orders: orders_to, exit, journal: None }, LeashHand { orders, exit: exit_to })
+    }
+
+    /// Of a Claude that another process can go on with.
+    pub(crate) fn with_journal(self, journal: Journal) -> Leash {
+        Leash { journal: Some(journal), ..self }
+    }
+
+    /// Where the driver keeps how its turn is.
+    pub(crate) fn take_journal(&mut self) -> Option<Journal> {
+        self.journal.take()
     }
 
     pub(crate) fn order(&self, order: LeashOrder) {

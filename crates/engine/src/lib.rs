@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adopted;
 mod arguments;
 mod config;
 mod confined;
@@ -29,8 +30,8 @@ pub use content::{Content, ContentError};
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};
 pub use launch::{
-    Access, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder,
-    Leashed,
+    Access, AdoptFuture, EndFuture, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash,
+    LeashHand, LeashOrder, Leashed,
 };
 pub use launchers::Launchers;
 pub use local::LocalLauncher;

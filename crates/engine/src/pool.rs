@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::adopted::AdoptedTurns;
 use crate::arguments::{Purpose, arguments};
 use crate::config::{Auth, EngineConfig, Mode};
 use crate::confined::{self, Confined, ConfinedError, Said};
@@ -41,6 +42,7 @@ const TASK_PATIENCE: u32 = 6;
 pub(crate) struct Pool {
     config: RwLock<Arc<EngineConfig>>,
     pub(crate) launchers: Launchers,
+    pub(crate) adopted: AdoptedTurns,
     members: Mutex<HashMap<ThreadId, Arc<Member>>>,
     /// What the drivers of each place tell.
     shared: Mutex<BTreeMap<Place, Shared>>,
@@ -114,6 +116,7 @@ impl Pool {
         let pool = Arc::new(Pool {
             config: RwLock::new(Arc::new(config)),
             launchers,
+            adopted: AdoptedTurns::default(),
             members: Mutex::default(),
             shared: Mutex::default(),
             background_to,
@@ -210,6 +213,14 @@ impl Pool {
         }
         let member = self.member(&spec.thread);
         let lane = member.lane.lock().await;
+        if let Some(leashed) = self.adopted.take(&spec.thread, &order.uuid) {
+            let config = self.config();
+            let setup = self.setup(&config, &spec, true);
+            let driver = Driver::go_on(leashed, setup, order);
+            member.keep(&driver, &spec, config);
+            // It ends with its turn.
+            return driver.gone().await;
+        }
         // A second process only when the first was found dead before it took the prompt.
         let mut left = Some(order);
         for _ in 0..2 {
@@ -260,6 +271,7 @@ impl Pool {
     /// Ends every process and starts no further one.
     pub(crate) async fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
+        self.adopted.end();
         let members: Vec<Arc<Member>> = self.lock_members().values().cloned().collect();
         let mut all = tokio::task::JoinSet::new();
         for member in members {
@@ -332,7 +344,11 @@ impl Pool {
             env,
             access,
         });
-        let setup = Setup {
+        Ok(Driver::start(launched.await?, self.setup(config, spec, resumed)))
+    }
+
+    fn setup(&self, config: &EngineConfig, spec: &SessionSpec, resumed: bool) -> Setup {
+        Setup {
             thread: spec.thread.clone(),
             session: spec.id.clone(),
             resumed,
@@ -342,8 +358,7 @@ impl Pool {
             times: config.times,
             mode: config.mode,
             shared: self.shared(&spec.place),
-        };
-        Ok(Driver::start(launched.await?, setup))
+        }
     }
 
     /// Closes idle processes, those not used for longest first, until at most `most` are left. What has something

@@ -37,6 +37,9 @@ pub(crate) struct Transcript {
 pub enum Trace {
     /// The transcript does not know the turn: the same uuid may be sent again.
     Unseen,
+    /// It goes on: an earlier process of this office began it, and a turn under the same uuid follows it from its beginning
+    /// and sends no prompt. Nothing that a transcript tells.
+    Running,
     /// The prompt arrived, and there is no finished answer: only another uuid will be answered.
     Begun,
     /// There is a finished answer.

@@ -349,6 +349,12 @@ pub(crate) struct McpAnswer {
 }
 
 impl McpResponder {
+    /// What Claude calls this call. Whoever goes on with a turn hears of a call again that was not answered, by the same
+    /// name.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
     /// Answers: `Ok` is the tool's result, `Err` what went wrong, both for Claude to read.
     pub fn answer(mut self, answer: Result<String, String>) {
         self.send(answer);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tinyclaw_domain::{Catalogue, Model, StateDir};
-use tinyclaw_engine::{Auth, Effort, EngineConfig, Landlock, Mode, find_sibling};
+use tinyclaw_engine::{Auth, Effort, Engine, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
@@ -15,6 +15,12 @@ use crate::desks::host_of;
 /// The time of day where the office is.
 pub(crate) fn now(settings: &Store<Settings>) -> jiff::Zoned {
     jiff::Timestamp::now().to_zoned(settings.current().office.timezone.clone())
+}
+
+/// The engine that the settings ask for.
+pub(crate) fn engine(state: &StateDir, settings: &Settings) -> anyhow::Result<Engine> {
+    let config = engine_config(state, settings)?;
+    Ok(if settings.engine.link { Engine::linked(config) } else { Engine::new(config) })
 }
 
 /// What an engine is told, by the settings. The demo engine needs nothing but itself.

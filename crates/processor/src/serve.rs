@@ -8,7 +8,7 @@ use tinyclaw_domain::{Place, StateDir};
 use tinyclaw_engine::Engine;
 use tinyclaw_ledger::Progresses;
 use tinyclaw_memory::Memory;
-use tinyclaw_queue::{Options, Queue};
+use tinyclaw_queue::{LookError, Options, Place as Folder, Queue};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Shutdown, Vitals};
 
@@ -17,7 +17,7 @@ use crate::availability::notices::Notices;
 use crate::availability::pause::Availability;
 use crate::blocking::on_disk;
 use crate::commands::Commands;
-use crate::config::{conceal_secrets, engine_config};
+use crate::config::{conceal_secrets, engine};
 use crate::desks::sessions::Sessions;
 use crate::desks::{Desks, settle};
 use crate::history::History;
@@ -61,14 +61,14 @@ impl Ground {
     ) -> anyhow::Result<Ground> {
         let current = settings.current();
         conceal_secrets(&current);
-        let config = engine_config(&state, &current)?;
+        let engine = engine(&state, &current)?;
         let options = Options {
             done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
             allow_network_disk: current.office.allow_network_disk,
             ..Options::default()
         };
         let queue = Queue::open(state.root(), options).context("cannot open the queue")?;
-        Ok(Ground { engine: Engine::new(config), state, settings, vitals, shutdown, queue })
+        Ok(Ground { engine, state, settings, vitals, shutdown, queue })
     }
 }
 
@@ -231,6 +231,7 @@ impl Service {
     async fn run(self) -> anyhow::Result<()> {
         let Service { ground, worker, clock } = self;
         worker.availability.note_confinement(&Place::Here).await;
+        end_what_nobody_waits_for(&ground).await;
         settle::settle(&worker.desks).await;
         let later = worker.clone();
         let background = tokio::spawn(async move { background::run(&later).await });
@@ -250,5 +251,25 @@ impl Service {
         })
         .context("cannot write how the processor is")?;
         Ok(())
+    }
+}
+
+/// Of the Claudes that a processor before this one left, those stay that have a turn of a message without an answer.
+async fn end_what_nobody_waits_for(ground: &Ground) {
+    let unanswered = || -> Result<Vec<String>, LookError> {
+        let view = ground.queue.view();
+        let mut turns = Vec::new();
+        for folder in [Folder::Processing, Folder::Incoming] {
+            let messages = view.read_all(folder, None, usize::MAX)?;
+            let unanswered = messages.into_iter().filter(|it| it.1.reply.is_none());
+            turns.extend(unanswered.filter_map(|it| Some(it.1.checkpoint?.turn_uuid)));
+        }
+        Ok(turns)
+    };
+    match on_disk(unanswered) {
+        Ok(turns) => ground.engine.end_all_but(&turns).await,
+        Err(err) => {
+            tracing::warn!("what an earlier processor left is not ended before its time: {err}");
+        }
     }
 }

@@ -185,6 +185,7 @@ fn work(dir: &Path) -> ExitCode {
                     turn_uuid: key.to_string(),
                     follow_ups: Vec::new(),
                     files: Vec::new(),
+                    calls: Default::default(),
                 };
                 lease.checkpoint(checkpoint).expect("checkpoint");
             }

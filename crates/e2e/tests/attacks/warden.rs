@@ -22,7 +22,7 @@ use nix::unistd::{Pid, Uid};
 use proptest::prelude::*;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tinyclaw_domain::{Place, ThreadId};
-use tinyclaw_engine::link::{Lease, LinkLauncher, WardenCarrier};
+use tinyclaw_engine::link::{KnownRuns, Lease, LinkLauncher, WardenCarrier};
 use tinyclaw_engine::{Access, EngineConfig, Landlock, LaunchSpec, Launcher, Leash, LocalLauncher};
 use tinyclaw_testkit::hostile::Ran;
 use tinyclaw_warden::{Answer, AskError, Client, Desk, LENGTH, Outcome, Request, Wish};
@@ -157,8 +157,10 @@ impl House {
             let runtime = Runtime::new().expect("a runtime");
             let carrier = Arc::new(WardenCarrier::of(&config, self.client.clone(), desk));
             let look = Arc::new(LocalLauncher::of(&config));
+            let known = Arc::new(KnownRuns::unkept());
             let _in_it = runtime.enter();
-            let launcher = LinkLauncher::new(Place::Here, "ada", carrier, look, Lease::default());
+            let lease = Lease::default();
+            let launcher = LinkLauncher::new(Place::Here, "ada", carrier, look, lease, known);
             (runtime, launcher)
         });
         // A hub makes what a desk has in its folder.

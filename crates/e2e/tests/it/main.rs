@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests make files by hand")]
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+mod adopted;
 mod campaign;
 mod clock;
 mod control;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::background::Aside;
+use super::diary::Diary;
 use super::ladder::{self, Alarm};
 use super::pipes::{self, Pen, Tail};
 use super::running::{self, Running, Why};
@@ -28,7 +29,9 @@ use crate::wire::{HostRequest, Line, ResultLine, out};
 /// One process at work.
 pub(super) struct Actor {
     pub(super) setup: Setup,
-    pub(super) lines: mpsc::Receiver<Line>,
+    pub(super) lines: mpsc::Receiver<(Line, u64)>,
+    /// Where the last line that was heard ends in Claude's output.
+    pub(super) heard: u64,
     pub(super) pen: Pen,
     pub(super) stderr: Tail,
     pub(super) leash: Leash,
@@ -54,21 +57,24 @@ pub(super) struct Actor {
     pub(super) is_first: bool,
     pub(super) cost_seen: f64,
     pub(super) output_seen: BTreeMap<String, u64>,
+    pub(super) diary: Diary,
 }
 
 const INITIALIZE: &str = "initialize";
 
 impl Actor {
     pub(super) fn new(
-        leashed: Leashed,
+        mut leashed: Leashed,
         setup: Setup,
         orders: mpsc::UnboundedReceiver<Order>,
         signs: Arc<Signs>,
     ) -> Actor {
         let (answers_to, answers) = mpsc::unbounded_channel();
+        let (diary, heard, written) = Diary::of(&mut leashed.leash);
         Actor {
-            lines: pipes::read(leashed.stdout),
-            pen: Pen::new(leashed.stdin),
+            lines: pipes::read(leashed.stdout, heard),
+            heard,
+            pen: Pen::new(leashed.stdin, written),
             stderr: pipes::tail(leashed.stderr),
             leash: leashed.leash,
             orders,
@@ -89,6 +95,7 @@ impl Actor {
             is_first: true,
             cost_seen: 0.0,
             output_seen: BTreeMap::new(),
+            diary,
             setup,
         }
     }
@@ -105,13 +112,13 @@ impl Actor {
             let alarm = self.alarm();
             tokio::select! {
                 line = self.lines.recv() => match line {
-                    Some(line) => self.on_line(line),
+                    Some((line, end)) => self.on_line(line, end),
                     None => break self.fetch_exit().await,
                 },
                 exit = self.leash.ended() => {
                     // What it said last may still be on its way.
-                    while let Ok(Some(line)) = timeout(Duration::from_secs(1), self.lines.recv()).await {
-                        self.on_line(line);
+                    while let Ok(Some((line, end))) = timeout(Duration::from_secs(1), self.lines.recv()).await {
+                        self.on_line(line, end);
                     }
                     break exit;
                 }
@@ -189,7 +196,11 @@ impl Actor {
         turn.resumed = resumed;
         self.is_first = false;
         let mut line = out::user(&turn.order.uuid, turn.order.content.take());
-        self.pen.write(&line);
+        let uuid = turn.order.uuid.clone();
+        let bytes = pipes::encode(&line);
+        self.note_prompt(uuid, resumed, bytes.len());
+        self.pen.write_encoded(bytes);
+        let Some(turn) = self.turn.as_mut() else { return };
         // Kept for another process, in case that this one is dead already.
         turn.order.content = line["message"]["content"].take();
         turn.has_sent();
@@ -199,11 +210,13 @@ impl Actor {
         if model != self.model {
             self.model = model.to_owned();
             self.requests += 1;
+            self.note_model();
             self.pen.write(&out::set_model(&format!("model-{}", self.requests), model));
         }
     }
 
-    fn on_line(&mut self, line: Line) {
+    fn on_line(&mut self, line: Line, end: u64) {
+        self.heard = end;
         if let Some(turn) = &mut self.turn {
             turn.last_line = Instant::now();
         }
@@ -302,6 +315,9 @@ impl Actor {
     }
 
     fn on_request(&mut self, id: String, request: HostRequest) {
+        if self.diary.has_answered(&id) {
+            return;
+        }
         match request {
             HostRequest::CanUseTool { tool, input, suggestions } => {
                 if tool == ASKS_PERSON
@@ -310,7 +326,7 @@ impl Actor {
                     // Whoever asked can ask in another way; a person could not answer.
                     let why =
                         format!("These questions cannot be shown: {why}. Ask in another way.");
-                    return self.pen.write(&out::denial(&id, &why));
+                    return self.respond(&id, &out::denial(&id, &why));
                 }
                 let turn = self.turn.as_mut().filter(|it| it.sent.is_some());
                 let known = turn.as_ref().is_some_and(|it| it.asks.contains_key(&id));
@@ -321,7 +337,7 @@ impl Actor {
                 }
                 if !is_open {
                     // Nobody is there to ask when Claude does something by itself.
-                    self.pen.write(&out::denial(&id, out::ASK_UNANSWERED));
+                    self.respond(&id, &out::denial(&id, out::ASK_UNANSWERED));
                 }
             }
             HostRequest::Mcp { message } => match out::mcp_reply(&message, &self.setup.tools) {
@@ -329,16 +345,16 @@ impl Actor {
                 None => self.on_mcp_call(id, message),
             },
             HostRequest::BeforeTool { input } => {
-                self.pen.write(&out::helper_within_the_turn(&id, &input));
+                self.respond(&id, &out::helper_within_the_turn(&id, &input));
             }
             HostRequest::Other(subtype) => {
-                self.pen.write(&out::error(&id, &format!("unsupported request: {subtype}")));
+                self.respond(&id, &out::error(&id, &format!("unsupported request: {subtype}")));
             }
         }
     }
 
     fn mcp(&mut self, id: &str, reply: Value) {
-        self.pen.write(&out::success(id, serde_json::json!({ "mcp_response": reply })));
+        self.respond(id, &out::success(id, serde_json::json!({ "mcp_response": reply })));
     }
 
     fn on_mcp_call(&mut self, request_id: String, message: Value) {
@@ -373,8 +389,8 @@ impl Actor {
                     }
                     _ => out::permission(&request_id, answer, &ask.input, &ask.always, note),
                 };
-                self.pen.write(&line);
-                turn.tell(TurnEvent::AskClosed { request_id, expired: false });
+                turn.tell(TurnEvent::AskClosed { request_id: request_id.clone(), expired: false });
+                self.respond(&request_id, &line);
             }
             Some(Control::Choose { request_id, answers }) => {
                 let Some(turn) = &mut self.turn else { return };
@@ -383,8 +399,9 @@ impl Actor {
                     return;
                 }
                 let Some(ask) = turn.take_ask(&request_id) else { return };
-                self.pen.write(&out::chosen(&request_id, &ask.input, answers));
-                turn.tell(TurnEvent::AskClosed { request_id, expired: false });
+                let line = out::chosen(&request_id, &ask.input, answers);
+                turn.tell(TurnEvent::AskClosed { request_id: request_id.clone(), expired: false });
+                self.respond(&request_id, &line);
             }
             Some(Control::Model(name)) => {
                 let Some(turn) = &mut self.turn else { return };

@@ -133,6 +133,9 @@ impl Actor {
         }
         turn.stop(why, Step::Interrupted);
         self.requests += 1;
+        if matches!(why, Why::Asked) {
+            self.note_stop();
+        }
         self.pen.write(&out::interrupt(&format!("interrupt-{}", self.requests)));
     }
 
@@ -159,8 +162,8 @@ impl Actor {
         if turn.take_ask(id).is_none() {
             return;
         }
-        self.pen.write(&out::denial(id, out::ASK_UNANSWERED));
         turn.tell(TurnEvent::AskClosed { request_id: id.to_owned(), expired: true });
+        self.respond(id, &out::denial(id, out::ASK_UNANSWERED));
     }
 
     /// Claude took our prompt for one it knows, and will say nothing more. It is idle, and stays.

@@ -6,6 +6,7 @@
 
 mod actor;
 mod background;
+mod diary;
 mod ladder;
 mod pipes;
 mod running;
@@ -171,6 +172,21 @@ impl Driver {
         Driver { orders: orders_to, is_gone, signs }
     }
 
+    /// Goes on with the turn that an earlier process of ours began in this Claude, which ends with it: what else it was started
+    /// with nobody knows any more.
+    pub(crate) fn go_on(leashed: Leashed, setup: Setup, order: Box<TurnOrder>) -> Driver {
+        let (orders_to, orders) = mpsc::unbounded_channel();
+        let (gone_to, is_gone) = watch::channel(false);
+        let signs = Arc::new(Signs::default());
+        let mut actor = Actor::new(leashed, setup, orders, signs.clone());
+        actor.go_on(order);
+        tokio::spawn(async move {
+            actor.run().await;
+            let _ = gone_to.send(true);
+        });
+        Driver { orders: orders_to, is_gone, signs }
+    }
+
     /// Gives it a turn, or the order back when the process is gone.
     pub(crate) fn turn(&self, order: Box<TurnOrder>) -> Result<(), Box<TurnOrder>> {
         self.orders.send(Order::Turn(order)).map_err(|it| match it.0 {
@@ -196,6 +212,11 @@ impl Driver {
     /// Lets the process leave (`at_once`: makes it) and waits until it and every descendant are gone.
     pub(crate) async fn close(&self, at_once: bool) {
         let _ = self.orders.send(Order::Close { at_once });
+        self.gone().await;
+    }
+
+    /// Waits until the process and every descendant are gone.
+    pub(crate) async fn gone(&self) {
         let mut is_gone = self.is_gone.clone();
         let _ = is_gone.wait_for(|it| *it).await;
     }

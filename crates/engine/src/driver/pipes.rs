@@ -16,8 +16,11 @@ const LINES_AHEAD: usize = 256;
 /// How much of stderr is kept.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 
-/// Reads and understands lines until the end.
-pub(super) fn read(from: Box<dyn AsyncRead + Send + Unpin>) -> mpsc::Receiver<Line> {
+/// Reads and understands lines until the end, each with where it ends in the output; the first byte has this offset.
+pub(super) fn read(
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    mut offset: u64,
+) -> mpsc::Receiver<(Line, u64)> {
     let (to, lines) = mpsc::channel(LINES_AHEAD);
     tokio::spawn(async move {
         let mut from = BufReader::with_capacity(64 * 1024, from);
@@ -38,6 +41,7 @@ pub(super) fn read(from: Box<dyn AsyncRead + Send + Unpin>) -> mpsc::Receiver<Li
                 line.extend_from_slice(&chunk[..end.unwrap_or(used)]);
             }
             from.consume(used);
+            offset += used as u64;
             if end.is_none() {
                 continue;
             }
@@ -48,7 +52,7 @@ pub(super) fn read(from: Box<dyn AsyncRead + Send + Unpin>) -> mpsc::Receiver<Li
             };
             line.clear();
             line.shrink_to(1024 * 1024);
-            if to.send(parsed).await.is_err() {
+            if to.send((parsed, offset)).await.is_err() {
                 return;
             }
         }
@@ -58,10 +62,21 @@ pub(super) fn read(from: Box<dyn AsyncRead + Send + Unpin>) -> mpsc::Receiver<Li
 
 /// Writes lines, never waiting.
 #[derive(Debug)]
-pub(super) struct Pen(Option<mpsc::UnboundedSender<Vec<u8>>>);
+pub(super) struct Pen {
+    lines: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    written: u64,
+}
+
+/// A line as it is written.
+pub(super) fn encode(line: &Value) -> Vec<u8> {
+    let mut bytes = line.to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
 
 impl Pen {
-    pub(super) fn new(mut to: Box<dyn AsyncWrite + Send + Unpin>) -> Pen {
+    /// `written`: how many bytes an earlier process wrote.
+    pub(super) fn new(mut to: Box<dyn AsyncWrite + Send + Unpin>, written: u64) -> Pen {
         let (lines_to, mut lines) = mpsc::unbounded_channel::<Vec<u8>>();
         tokio::spawn(async move {
             while let Some(line) = lines.recv().await {
@@ -71,20 +86,29 @@ impl Pen {
                 }
             }
         });
-        Pen(Some(lines_to))
+        Pen { lines: Some(lines_to), written }
     }
 
     pub(super) fn write(&mut self, line: &Value) {
-        let mut bytes = line.to_string().into_bytes();
-        bytes.push(b'\n');
-        if let Some(to) = &self.0 {
+        self.write_encoded(encode(line));
+    }
+
+    /// A line of [`encode`].
+    pub(super) fn write_encoded(&mut self, bytes: Vec<u8>) {
+        if let Some(to) = &self.lines {
+            self.written += bytes.len() as u64;
             let _ = to.send(bytes);
         }
     }
 
+    /// How many bytes were written to this process, by whomever.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// End of file, after what was written so far.
     pub(super) fn close(&mut self) {
-        self.0 = None;
+        self.lines = None;
     }
 }
 
@@ -128,9 +152,12 @@ mod tests {
         let wire = format!(
             "{{\"type\":\"user\",\"isReplay\":true,\"uuid\":\"{text}\"}}\nnoise\n{{\"type\":\"a\"}}"
         );
-        let mut lines = read(Box::new(std::io::Cursor::new(wire.into_bytes())));
-        assert_eq!(lines.recv().await, Some(Line::Replay { uuid: Some(text) }));
-        assert_eq!(lines.recv().await, Some(Line::Garbage));
+        let length = wire.len() as u64;
+        let mut lines = read(Box::new(std::io::Cursor::new(wire.into_bytes())), 100);
+        let (first, end) = lines.recv().await.unwrap();
+        assert_eq!((first, end > 300_100), (Line::Replay { uuid: Some(text) }, true));
+        let torn = "{\"type\":\"a\"}".len() as u64;
+        assert_eq!(lines.recv().await, Some((Line::Garbage, 100 + length - torn)));
         // The torn last line of a process that died is not one.
         assert_eq!(lines.recv().await, None);
     }

@@ -69,6 +69,8 @@ impl ChildCarrier {
             .arg("--program")
             .arg(&self.program)
             .args(["--landlock", self.landlock.as_str()])
+            // Which threads share a directory is the office's to say, and a session has one owner in any case.
+            .args(["--directories", "shared"])
             .env_clear()
             .env("PATH", &self.path)
             .current_dir("/")

@@ -91,7 +91,10 @@ async fn serve(shared: Arc<Shared>, stream: UnixStream) {
         state.connection = state.connections;
         state.pinged = Instant::now();
         let (at, kept, seq) = (state.spool.end(), state.spool.kept(), state.next_input);
-        (state.connection, Told::Adopted { run, at, kept, seq })
+        (
+            state.connection,
+            Told::Adopted { run, at, kept, seq, taken: state.taken, torn: state.is_torn },
+        )
     };
     // Whoever was connected before is not heard any more.
     shared.changed.send_replace(());
@@ -155,6 +158,8 @@ async fn hear_until_bad(
                     }
                     state.next_input += 1;
                     state.unread += body.len();
+                    state.taken += body.len() as u64;
+                    state.is_torn = body.last().map_or(state.is_torn, |it| *it != b'\n');
                     let _ = shared.inputs.send(Input::Bytes(body));
                 }
                 let ack = Told::Ack { run: shared.run.clone(), seq: state.next_input };
@@ -166,10 +171,10 @@ async fn hear_until_bad(
                     return Some(format!("cannot keep the note: {err}"));
                 }
             }
-            Call::Seen { at, .. } => {
+            Call::Seen { at, keep, .. } => {
                 state.seen = state.seen.max(at.min(state.spool.end()));
-                let seen = state.seen;
-                state.spool.drop_before(seen);
+                let unneeded = state.seen.min(keep);
+                state.spool.drop_before(unneeded);
                 drop(state);
                 shared.changed.send_replace(());
             }

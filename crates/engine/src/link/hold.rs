@@ -50,9 +50,20 @@ pub(super) struct Job {
     pub(super) program: PathBuf,
     pub(super) landlock: Landlock,
     pub(super) office: String,
+    pub(super) directories: Directories,
     pub(super) run: RunId,
     pub(super) token: RunToken,
     pub(super) start: StartRun,
+}
+
+/// How many runs may work in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Directories {
+    /// One, and no other office's: the machine is one that offices share.
+    Alone,
+    /// As many as the office wants: it decides which of its threads work where.
+    Shared,
 }
 
 /// What a hold answers, on its stdout, in one line.
@@ -113,13 +124,16 @@ struct Hold {
     inputs: mpsc::UnboundedReceiver<Input>,
     start: StartRun,
     /// The directory is nobody else's, and the run's folder says that somebody is there.
-    locks: [Lock; 2],
+    locks: (Option<Lock>, Lock),
 }
 
 impl Hold {
     async fn begin(job: Job) -> Result<Hold, Refusal> {
         let runs = Runs::open(&job.state).map_err(|err| step("make the folder of runs", &err))?;
-        let directory = take_directory(&runs, &job).await?;
+        let directory = match job.directories {
+            Directories::Alone => Some(take_directory(&runs, &job).await?),
+            Directories::Shared => None,
+        };
         let dir =
             runs.make(&job.run, &job.token).map_err(|err| step("make the run's folder", &err))?;
         let begun = Hold::start(job, dir.clone(), directory).await;
@@ -129,7 +143,7 @@ impl Hold {
         begun
     }
 
-    async fn start(job: Job, dir: RunDir, directory: Lock) -> Result<Hold, Refusal> {
+    async fn start(job: Job, dir: RunDir, directory: Option<Lock>) -> Result<Hold, Refusal> {
         let lock = dir.try_lock().map_err(|err| step("lock the run", &err))?;
         let lock =
             lock.ok_or_else(|| Refusal::Step { why: "the run is held already".to_owned() })?;
@@ -147,7 +161,7 @@ impl Hold {
         });
         let leashed = launched.await.map_err(refusal)?;
         let (shared, orders, inputs) = Shared::new(job.run, &job.token, dir);
-        Ok(Hold { shared, listener, leashed, orders, inputs, start, locks: [directory, lock] })
+        Ok(Hold { shared, listener, leashed, orders, inputs, start, locks: (directory, lock) })
     }
 
     /// Until Claude is gone and the end was told.
@@ -173,7 +187,12 @@ impl Hold {
             let mut state = shared.lock();
             // From here Claude's machine is this one, which is never out of reach.
             let exit = exit.unwrap_or(Exit { code: None, signal: None });
-            let exit = RunExit { code: exit.code, signal: exit.signal, size: state.spool.end() };
+            let exit = RunExit {
+                code: exit.code,
+                signal: exit.signal,
+                size: state.spool.end(),
+                taken: state.taken,
+            };
             state.exit = Some(exit);
             exit
         };

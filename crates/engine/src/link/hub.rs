@@ -19,11 +19,12 @@ use tinyclaw_domain::frame::{
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection;
 use super::frames::{self, Incoming, Writer};
-use super::hold::{Answer, Job};
+use super::hold::{Answer, Directories, Job};
 use super::runs::{RunDir, Runs};
 use super::spool;
 use crate::arguments;
@@ -50,6 +51,7 @@ struct Options {
     state: PathBuf,
     /// `None`: whoever connects says it first.
     claude: Option<Claude>,
+    directories: Directories,
 }
 
 /// What runs are started as.
@@ -61,9 +63,9 @@ pub(super) struct Claude {
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
-        let usage = "usage: tinyclaw-leash hub --state DIR (--told | --program FILE [--landlock auto|on|off])";
+        let usage = "usage: tinyclaw-leash hub --state DIR (--told | --program FILE [--landlock auto|on|off]) [--directories alone|shared]";
         let (mut state, mut program, mut landlock) = (None, None, Landlock::Auto);
-        let mut is_told = false;
+        let (mut is_told, mut directories) = (false, Directories::Alone);
         while let Some(flag) = args.next() {
             if flag == "--told" {
                 is_told = true;
@@ -77,12 +79,21 @@ impl Options {
                 Some("--landlock") => {
                     landlock = value.to_str().and_then(|it| it.parse().ok()).ok_or_else(bad)?;
                 }
+                Some("--directories") => {
+                    directories = match value.to_str() {
+                        Some("alone") => Directories::Alone,
+                        Some("shared") => Directories::Shared,
+                        _ => return Err(bad()),
+                    };
+                }
                 _ => return Err(bad()),
             }
         }
         let claude = program.map(|program| Claude { program, landlock });
         match state {
-            Some(state) if is_told == claude.is_none() => Ok(Options { state, claude }),
+            Some(state) if is_told == claude.is_none() => {
+                Ok(Options { state, claude, directories })
+            }
             _ => Err(usage.to_owned()),
         }
     }
@@ -108,7 +119,7 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
 
 async fn serve(options: Options) -> io::Result<()> {
     let mut incoming = Incoming::new(frames::stdin()?);
-    let Options { state, claude } = options;
+    let Options { state, claude, directories } = options;
     let claude = match claude {
         Some(it) => it,
         None => match timeout(HELLO, incoming.next::<Claude>()).await {
@@ -138,12 +149,15 @@ async fn serve(options: Options) -> io::Result<()> {
     stdout.flush().await?;
     let (out, frames) = mpsc::channel(FRAMES_AHEAD);
     let writer = tokio::spawn(write(stdout, frames));
-    let mut hub = Hub { state, claude, runs, office, out, pumps: HashMap::new() };
+    let (pumps, forgetting) = (HashMap::new(), JoinSet::new());
+    let mut hub = Hub { state, claude, directories, runs, office, out, pumps, forgetting };
     let served = hub.listen(incoming).await;
     if let Err(err) = &served {
         let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
     }
-    drop(hub);
+    let Hub { pumps, mut forgetting, out, .. } = hub;
+    drop((pumps, out));
+    let _ = timeout(UNHEARD, async { while forgetting.join_next().await.is_some() {} }).await;
     // What is on its way is still said, as long as somebody takes it.
     let _ = timeout(HELLO, writer).await;
     served
@@ -160,11 +174,14 @@ async fn write(mut to: Writer, mut frames: mpsc::Receiver<Vec<u8>>) {
 struct Hub {
     state: PathBuf,
     claude: Claude,
+    directories: Directories,
     runs: Runs,
     office: String,
     out: mpsc::Sender<Vec<u8>>,
     /// Whoever listens to a run, and the way to its hold.
     pumps: HashMap<RunId, mpsc::UnboundedSender<Vec<u8>>>,
+    /// Runs whose holds are about to leave, and are forgotten then.
+    forgetting: JoinSet<()>,
 }
 
 impl Hub {
@@ -221,9 +238,18 @@ impl Hub {
                     }
                 }
                 Call::Forget { run, token } => {
-                    if let Some(dir) = self.runs.find(run, token).filter(|it| !it.lives()) {
-                        let _ = dir.remove();
-                    }
+                    while self.forgetting.try_join_next().is_some() {}
+                    let (runs, out) = (self.runs.clone(), self.out.clone());
+                    let (run, token) = (run.clone(), token.clone());
+                    self.forgetting.spawn(async move {
+                        let told = if forget(&runs, &run, &token).await {
+                            Told::Forgotten { run }
+                        } else {
+                            let why = "what it left is not removed".to_owned();
+                            Told::Refused { run, why: Refusal::Step { why } }
+                        };
+                        let _ = out.send(encode(&told, b"")).await;
+                    });
                 }
             }
         }
@@ -240,6 +266,7 @@ impl Hub {
             program: self.claude.program.clone(),
             landlock: self.claude.landlock,
             office: self.office.clone(),
+            directories: self.directories,
             run: run.clone(),
             token: token.clone(),
             start,
@@ -257,6 +284,21 @@ impl Hub {
             let _ = out.send(encode(&told, b"")).await;
         });
     }
+}
+
+/// Removes what a run has left, once its hold is gone. Whether nothing of it is there any more.
+async fn forget(runs: &Runs, run: &RunId, token: &RunToken) -> bool {
+    let begun = Instant::now();
+    while let Some(dir) = runs.find(run, token) {
+        if !dir.lives() {
+            return dir.remove().is_ok();
+        }
+        if begun.elapsed() > UNHEARD {
+            return false;
+        }
+        sleep(POLL).await;
+    }
+    !runs.has(run)
 }
 
 /// Starts the hold of a run, unless it was started before: the answer may have been lost with the connection.
@@ -389,7 +431,9 @@ impl Pump {
     async fn read_folder(&mut self, dir: &RunDir) -> io::Result<()> {
         let (kept, there) = spool::extent(dir.path())?;
         // Killed: nobody knows how it ended, and what is there is all there is.
-        let exit = dir.exit().unwrap_or(RunExit { code: None, signal: None, size: there });
+        let ended = dir.exit();
+        let unknown = RunExit { code: None, signal: None, size: there, taken: 0 };
+        let (exit, torn) = (ended.unwrap_or(unknown), ended.is_none());
         if !(kept..=there).contains(&self.sent) {
             return Err(io::Error::other(format!(
                 "output from {} on is not there any more",
@@ -399,7 +443,8 @@ impl Pump {
         let run = || self.run.clone();
         let mut frames = Vec::new();
         if !self.was_adopted {
-            let adopted = Told::Adopted { run: run(), at: there, kept, seq: 0 };
+            let adopted =
+                Told::Adopted { run: run(), at: there, kept, seq: 0, taken: exit.taken, torn };
             frames.push(encode(&adopted, &dir.note()));
         }
         let err = dir.err();

@@ -6,18 +6,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{BODY_BYTES_MAX, Refusal, RunId, RunOrder, RunToken, StartRun};
+use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::carrier::Carrier;
-use super::line::{Line, NotStarted, Request, RunEnd};
+use super::journal::{Adopted, Journal};
+use super::known::{KnownRun, KnownRuns, Note};
+use super::line::{Beginning, Begun, Line, NotStarted, Request, RunEnd};
 use crate::launch::{
-    LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand, LeashOrder, Leashed,
+    AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand,
+    LeashOrder, Leashed,
 };
 use crate::look::{Look, OutOfReach};
 
@@ -27,6 +31,10 @@ const PIPE_BYTES: usize = BODY_BYTES_MAX;
 const UNACKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The hold hears at least so often how far we are: far less than it sends without hearing it.
 const SEEN_EVERY: u64 = 1024 * 1024;
+/// A turn that wrote more than this is not gone on with by another process: its beginning is not kept.
+const KEEP_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Nothing of the output is to be kept.
+const KEEP_NOTHING: u64 = u64::MAX;
 
 /// How long a run lives without its office.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +43,12 @@ pub struct Lease {
     pub close: Duration,
     /// So much longer, and everything is ended.
     pub end: Duration,
+}
+
+impl Lease {
+    /// On this machine a new office is there within seconds, or is not wanted any more.
+    pub const HERE: Lease =
+        Lease { close: Duration::from_secs(5 * 60), end: Duration::from_secs(30 * 60) };
 }
 
 impl Default for Lease {
@@ -48,6 +62,7 @@ pub struct LinkLauncher {
     place: Place,
     look: Arc<dyn Look>,
     lease: Lease,
+    known: Arc<KnownRuns>,
     line: mpsc::UnboundedSender<Request>,
 }
 
@@ -59,21 +74,23 @@ impl fmt::Debug for LinkLauncher {
 
 impl LinkLauncher {
     /// A launcher at this place, for this office (a name of letters and digits that is its own), that looks around there
-    /// through `look`. To be called in a runtime; it dials when the first Claude is to start.
+    /// through `look`. Its runs are kept in `known`. To be called in a runtime; it dials when the first Claude is to start.
     pub fn new(
         place: Place,
         office: &str,
         carrier: Arc<dyn Carrier>,
         look: Arc<dyn Look>,
         lease: Lease,
+        known: Arc<KnownRuns>,
     ) -> LinkLauncher {
         let (line, requests) = mpsc::unbounded_channel();
-        tokio::spawn(Line::new(place.clone(), office.to_owned(), carrier, requests).run());
-        LinkLauncher { place, look, lease, line }
+        let (at, runs) = (place.clone(), known.clone());
+        tokio::spawn(Line::new(at, office.to_owned(), carrier, requests, runs).run());
+        LinkLauncher { place, look, lease, known, line }
     }
 
     async fn start(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
-        let dir = spec.cwd.clone();
+        let (dir, thread) = (spec.cwd.clone(), spec.thread.clone());
         let start = StartRun {
             thread: spec.thread,
             dir: spec.cwd,
@@ -90,33 +107,88 @@ impl LinkLauncher {
             return Err(not_sent(std::io::Error::other(long), &dir));
         }
         let (run, token) = new_run();
+        self.known.add(&run, &token, &thread);
+        match self.begin(run, token, Beginning::Start(body), None).await {
+            Ok((leashed, _)) => Ok(leashed),
+            Err(NotStarted::OutOfReach(why)) => Err(self.out_of_reach(why)),
+            Err(NotStarted::Refused(why)) => Err(refused(why, dir)),
+        }
+    }
+
+    /// Makes a run this process's, and gives the driver its pipes once it is there.
+    async fn begin(
+        &self,
+        run: RunId,
+        token: RunToken,
+        beginning: Beginning,
+        turn: Option<Note>,
+    ) -> Result<(Leashed, Begun), NotStarted> {
+        let seen = match &beginning {
+            Beginning::Start(_) => 0,
+            Beginning::Adopt(offset) => *offset,
+        };
         let (out, output) = mpsc::unbounded_channel();
         let (err, errors) = mpsc::unbounded_channel();
         let (leash, hand) = Leash::pair();
         let LeashHand { orders, exit } = hand;
         let (reply, started) = oneshot::channel();
         let inputs = Arc::new(Semaphore::new(UNACKED_BYTES_MAX));
-        let end = RunEnd::new(token, body, reply, out, err, exit, inputs.clone());
-        let gone = || self.out_of_reach("the link is closed".to_owned());
+        let end = RunEnd::new(token, beginning, reply, out, err, exit, inputs.clone());
+        let gone = || NotStarted::OutOfReach("the link is closed".to_owned());
         self.line.send(Request::Start { run: run.clone(), end }).map_err(|_| gone())?;
-        match started.await.map_err(|_| gone())? {
-            Ok(()) => {}
-            Err(NotStarted::OutOfReach(why)) => return Err(self.out_of_reach(why)),
-            Err(NotStarted::Refused(why)) => return Err(refused(why, dir)),
-        }
+        let begun = started.await.map_err(|_| gone())??;
+        let keep = Arc::new(AtomicU64::new(turn.as_ref().map_or(KEEP_NOTHING, |it| it.at)));
+        let adopted = turn.map(|note| Adopted { note, taken: begun.taken });
+        let journal = Journal::new(run.clone(), self.known.clone(), keep.clone(), adopted);
         let (stdin, from_driver) = tokio::io::duplex(PIPE_BYTES);
         let (to_driver, stdout) = tokio::io::duplex(PIPE_BYTES);
         let (errors_to, stderr) = tokio::io::duplex(PIPE_BYTES);
         tokio::spawn(send_input(self.line.clone(), run.clone(), from_driver, inputs));
-        tokio::spawn(pass_output(self.line.clone(), run.clone(), output, to_driver));
+        tokio::spawn(pass_output(self.line.clone(), run.clone(), output, to_driver, seen, keep));
         tokio::spawn(pass_errors(errors, errors_to));
         tokio::spawn(pass_orders(self.line.clone(), run, orders));
-        Ok(Leashed {
+        let leashed = Leashed {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
             stderr: Box::new(stderr),
-            leash,
-        })
+            leash: leash.with_journal(journal),
+        };
+        Ok((leashed, begun))
+    }
+
+    async fn go_on(&self, thread: &ThreadId, uuid: &str) -> Result<Option<Leashed>, OutOfReach> {
+        let Some((run, known)) = self.known.claim(thread, uuid) else { return Ok(None) };
+        let KnownRun { token, turn: Some(turn), .. } = known else { return Ok(None) };
+        let (sent, beginning) = (turn.sent, Beginning::Adopt(turn.at));
+        match self.begin(run.clone(), token, beginning, Some(turn)).await {
+            Ok((leashed, begun)) if begun.taken >= sent && !begun.torn => Ok(Some(leashed)),
+            // Claude has half a prompt or half an answer, or its end is not known. Dropped here, it is ended.
+            Ok(_) => Ok(None),
+            Err(NotStarted::OutOfReach(why)) => {
+                self.known.give_back(run);
+                let (place, why) = (self.place.clone(), why);
+                Err(OutOfReach { place, why })
+            }
+            Err(NotStarted::Refused(why)) => {
+                tracing::warn!(thread.id = %thread, "a turn of thread {thread} is not gone on with: {why}");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn end_others(&self, turns: &[String]) {
+        let is_other =
+            |it: &KnownRun| it.turn.as_ref().is_none_or(|turn| !turns.contains(&turn.uuid));
+        for (run, known) in self.known.claim_all(is_other) {
+            let at = known.turn.map_or(0, |it| it.at);
+            // Had, and dropped: that ends it.
+            if let Err(NotStarted::OutOfReach(why)) =
+                self.begin(run.clone(), known.token, Beginning::Adopt(at), None).await
+            {
+                tracing::warn!("a run that nobody waits for is not ended: {why}");
+                self.known.give_back(run);
+            }
+        }
     }
 
     fn out_of_reach(&self, why: String) -> LaunchError {
@@ -131,6 +203,14 @@ impl Launcher for LinkLauncher {
 
     fn look(&self) -> &dyn Look {
         &*self.look
+    }
+
+    fn adopt<'a>(&'a self, thread: &'a ThreadId, turn_uuid: &'a str) -> AdoptFuture<'a> {
+        Box::pin(self.go_on(thread, turn_uuid))
+    }
+
+    fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {
+        Box::pin(self.end_others(turns))
     }
 }
 
@@ -202,15 +282,18 @@ async fn pass_output(
     run: RunId,
     mut output: mpsc::UnboundedReceiver<Vec<u8>>,
     mut to: DuplexStream,
+    mut seen: u64,
+    keep: Arc<AtomicU64>,
 ) {
-    let (mut seen, mut told) = (0, 0);
+    let mut told = seen;
     while let Some(bytes) = output.recv().await {
         // A driver that does not listen any more has seen it all the same.
         let _ = to.write_all(&bytes).await;
         seen += bytes.len() as u64;
         if seen - told >= SEEN_EVERY {
             told = seen;
-            let _ = line.send(Request::Seen { run: run.clone(), at: seen });
+            let keep = keep.load(Ordering::Relaxed).max(seen.saturating_sub(KEEP_BYTES_MAX));
+            let _ = line.send(Request::Seen { run: run.clone(), at: seen, keep });
         }
     }
 }

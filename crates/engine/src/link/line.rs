@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::carrier::{Carrier, Connection};
 use super::frames::{Incoming, Reader, Writer};
+use super::known::KnownRuns;
 use crate::launch::Exit;
 use crate::look::OutOfReach;
 
@@ -41,7 +42,7 @@ pub(super) enum Request {
     Start { run: RunId, end: RunEnd },
     Input { run: RunId, bytes: Vec<u8> },
     Order { run: RunId, order: RunOrder },
-    Seen { run: RunId, at: u64 },
+    Seen { run: RunId, at: u64, keep: u64 },
 }
 
 /// Why a run did not start.
@@ -50,14 +51,30 @@ pub(super) enum NotStarted {
     Refused(Refusal),
 }
 
-/// Told once: whether the run started.
-pub(super) type Started = oneshot::Sender<Result<(), NotStarted>>;
+/// A run that is there.
+pub(super) struct Begun {
+    /// How many bytes of input it has taken,
+    pub(super) taken: u64,
+    /// and whether they end in the middle of a line, or nobody knows.
+    pub(super) torn: bool,
+}
+
+/// Told once: whether the run is there.
+pub(super) type Started = oneshot::Sender<Result<Begun, NotStarted>>;
+
+/// How a run of this office begins.
+pub(super) enum Beginning {
+    /// It is started, by this order.
+    Start(Vec<u8>),
+    /// An earlier process started it. What comes from this offset on is new.
+    Adopt(u64),
+}
 
 /// This office's end of a run.
 pub(super) struct RunEnd {
     token: RunToken,
-    /// What to start, until it was started, and whom to tell.
-    starting: Option<(Vec<u8>, Started)>,
+    /// How it begins, until it is there, and whom to tell.
+    starting: Option<(Beginning, Started)>,
     received: u64,
     next_input: u64,
     /// Inputs that no hold has acknowledged.
@@ -65,7 +82,8 @@ pub(super) struct RunEnd {
     /// Orders that go with them: said after each connect, since nobody knows whether they arrived.
     eof: bool,
     end: bool,
-    seen: u64,
+    /// How it ended, until nothing of it is left there.
+    ended: Option<Exit>,
     out: mpsc::UnboundedSender<Vec<u8>>,
     err: mpsc::UnboundedSender<Vec<u8>>,
     exit: Option<oneshot::Sender<Result<Exit, OutOfReach>>>,
@@ -75,7 +93,7 @@ pub(super) struct RunEnd {
 impl RunEnd {
     pub(super) fn new(
         token: RunToken,
-        start: Vec<u8>,
+        beginning: Beginning,
         reply: Started,
         out: mpsc::UnboundedSender<Vec<u8>>,
         err: mpsc::UnboundedSender<Vec<u8>>,
@@ -84,13 +102,16 @@ impl RunEnd {
     ) -> RunEnd {
         RunEnd {
             token,
-            starting: Some((start, reply)),
-            received: 0,
+            received: match beginning {
+                Beginning::Start(_) => 0,
+                Beginning::Adopt(offset) => offset,
+            },
+            starting: Some((beginning, reply)),
             next_input: 0,
             unacked: VecDeque::new(),
             eof: false,
             end: false,
-            seen: 0,
+            ended: None,
             out,
             err,
             exit: Some(exit),
@@ -120,6 +141,7 @@ pub(super) struct Line {
     carrier: Arc<dyn Carrier>,
     requests: mpsc::UnboundedReceiver<Request>,
     runs: HashMap<RunId, RunEnd>,
+    known: Arc<KnownRuns>,
 }
 
 impl Line {
@@ -128,8 +150,9 @@ impl Line {
         office: String,
         carrier: Arc<dyn Carrier>,
         requests: mpsc::UnboundedReceiver<Request>,
+        known: Arc<KnownRuns>,
     ) -> Line {
-        Line { place, office, carrier, requests, runs: HashMap::new() }
+        Line { place, office, carrier, requests, runs: HashMap::new(), known }
     }
 
     /// Until nobody can ask for anything any more.
@@ -220,11 +243,7 @@ impl Line {
         let (frames, to_write) = mpsc::unbounded_channel();
         let writer = tokio::spawn(write(to, to_write));
         for (run, end) in &self.runs {
-            let token = end.token.clone();
-            let _ = frames.send(match &end.starting {
-                Some((body, _)) => encode(&Call::Start { run: run.clone(), token }, body),
-                None => attach(run, end),
-            });
+            let _ = frames.send(begin(run, end));
         }
         let mut ping = interval(PING);
         let mut heard = Instant::now();
@@ -267,9 +286,7 @@ impl Line {
         let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
         match request {
             Request::Start { run, end } => {
-                if let Some((body, _)) = &end.starting {
-                    say(Call::Start { run: run.clone(), token: end.token.clone() }, body);
-                }
+                let _ = frames.send(begin(&run, &end));
                 self.runs.insert(run, end);
             }
             Request::Input { run, bytes } => {
@@ -285,10 +302,10 @@ impl Line {
                 end.end |= order == RunOrder::End;
                 say(Call::Order { run, order }, b"");
             }
-            Request::Seen { run, at } => {
-                let Some(end) = self.runs.get_mut(&run) else { return };
-                end.seen = at;
-                say(Call::Seen { run, at }, b"");
+            Request::Seen { run, at, keep } => {
+                if self.runs.contains_key(&run) {
+                    say(Call::Seen { run, at, keep }, b"");
+                }
             }
         }
     }
@@ -309,10 +326,13 @@ impl Line {
                     let _ = frames.send(attach(&run, end));
                 }
             }
-            Told::Adopted { run, kept, seq, .. } => {
+            Told::Adopted { run, kept, seq, taken, torn, .. } => {
                 let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
                 if kept > end.received {
                     return self.lose(&run, "what Claude wrote was not kept");
+                }
+                if matches!(end.starting, Some((Beginning::Adopt(_), _))) {
+                    end.next_input = seq;
                 }
                 end.acknowledge(seq);
                 for (seq, bytes) in &end.unacked {
@@ -323,7 +343,7 @@ impl Line {
                     say(Call::Order { run: run.clone(), order }, b"");
                 }
                 if let Some((_, reply)) = end.starting.take()
-                    && reply.send(Ok(())).is_err()
+                    && reply.send(Ok(Begun { taken, torn })).is_err()
                 {
                     // Nobody waits for it any more.
                     end.end = true;
@@ -349,19 +369,36 @@ impl Line {
                 }
             }
             Told::Exit { run, exit } => {
-                let Some(mut end) = self.runs.remove(&run) else { return Ok(()) };
+                let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
                 if exit.size != end.received {
                     let received = end.received;
-                    self.runs.insert(run, end);
                     return Err(format!("{} bytes were written and {received} came", exit.size));
                 }
-                if let Some(to) = end.exit.take() {
-                    let _ = to.send(Ok(Exit { code: exit.code, signal: exit.signal }));
-                }
-                say(Call::Forget { run, token: end.token.clone() }, b"");
+                end.ended = Some(Exit { code: exit.code, signal: exit.signal });
+                let _ = frames.send(begin(&run, end));
+            }
+            Told::Forgotten { run } => {
+                self.known.remove(&run);
+                self.tell_end(&run);
             }
             Told::Refused { run, why } => {
                 let Some(end) = self.runs.get_mut(&run) else { return Ok(()) };
+                if end.ended.is_some() {
+                    // Anything else was said to a run that had just ended.
+                    if matches!(why, Refusal::Step { .. }) {
+                        // What is left of it is removed at the next start.
+                        self.tell_end(&run);
+                    }
+                    return Ok(());
+                }
+                let is_nowhere = match (&end.starting, &why) {
+                    (Some((Beginning::Start(_), _)), _) | (_, Refusal::NotYours {}) => true,
+                    // It may live, and is known until its lease ends it.
+                    _ => false,
+                };
+                if is_nowhere {
+                    self.known.remove(&run);
+                }
                 if let Some((_, reply)) = end.starting.take() {
                     let _ = reply.send(Err(NotStarted::Refused(why)));
                     self.runs.remove(&run);
@@ -385,6 +422,14 @@ impl Line {
         Ok(())
     }
 
+    /// A run that has ended, told when nothing more is to be done about it.
+    fn tell_end(&mut self, run: &RunId) {
+        let Some(mut end) = self.runs.remove(run) else { return };
+        if let (Some(to), Some(exit)) = (end.exit.take(), end.ended) {
+            let _ = to.send(Ok(exit));
+        }
+    }
+
     /// A run that cannot be followed any more.
     fn lose(&mut self, run: &RunId, why: &str) -> Result<(), String> {
         if let Some(mut end) = self.runs.remove(run) {
@@ -397,6 +442,19 @@ impl Line {
             }
         }
         Ok(())
+    }
+}
+
+/// The first frame about a run on a connection.
+fn begin(run: &RunId, end: &RunEnd) -> Vec<u8> {
+    match &end.starting {
+        _ if end.ended.is_some() => {
+            encode(&Call::Forget { run: run.clone(), token: end.token.clone() }, b"")
+        }
+        Some((Beginning::Start(order), _)) => {
+            encode(&Call::Start { run: run.clone(), token: end.token.clone() }, order)
+        }
+        Some((Beginning::Adopt(_), _)) | None => attach(run, end),
     }
 }
 

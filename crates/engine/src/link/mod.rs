@@ -10,6 +10,8 @@ mod connection;
 mod frames;
 mod hold;
 mod hub;
+mod journal;
+mod known;
 mod launcher;
 mod line;
 mod running;
@@ -22,6 +24,9 @@ use std::ffi::OsString;
 use crate::leash;
 
 pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection};
+pub(crate) use journal::{Adopted, Journal};
+pub use known::KnownRuns;
+pub(crate) use known::Note;
 pub use launcher::{Lease, LinkLauncher};
 pub use warden::WardenCarrier;
 

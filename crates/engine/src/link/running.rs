@@ -18,6 +18,8 @@ use crate::launch::LeashOrder;
 const SPOOL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How much of stderr is kept.
 const ERR_BYTES_MAX: usize = 16 * 1024;
+/// So often a run looks whether its folder is still there.
+const FOLDER_LOOK: Duration = Duration::from_secs(5);
 /// How long a full disk is left alone before the next try.
 pub(super) const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -40,6 +42,9 @@ pub(super) struct State {
     pub(super) err: Vec<u8>,
     pub(super) err_end: u64,
     pub(super) next_input: u64,
+    /// How many bytes of input were taken, and whether they end in the middle of a line.
+    pub(super) taken: u64,
+    pub(super) is_torn: bool,
     /// Input that Claude did not read yet.
     pub(super) unread: usize,
     /// How many connections there were, and which one is heard; none is 0.
@@ -99,6 +104,8 @@ impl Shared {
                 err: Vec::new(),
                 err_end: 0,
                 next_input: 0,
+                taken: 0,
+                is_torn: false,
                 unread: 0,
                 is_lost: false,
                 connections: 0,
@@ -214,6 +221,8 @@ pub(super) async fn hear_signals(shared: Arc<Shared>) {
     }
 }
 
+/// Ends the run when nobody is there for longer than was agreed, or when what it keeps was removed: then nobody will ever ask
+/// for it.
 pub(super) async fn count_lease(shared: Arc<Shared>, start: StartRun) {
     let lease = Duration::from_secs(start.lease_s);
     let end = lease + Duration::from_secs(start.end_s);
@@ -221,8 +230,12 @@ pub(super) async fn count_lease(shared: Arc<Shared>, start: StartRun) {
     loop {
         let pinged = shared.lock().pinged;
         let until = pinged + if is_closed { end } else { lease };
+        if shared.dir.path().symlink_metadata().is_err() {
+            shared.lose();
+            return;
+        }
         if Instant::now() < until {
-            sleep_until(until).await;
+            sleep_until(until.min(Instant::now() + FOLDER_LOOK)).await;
         } else if is_closed {
             let _ = shared.orders.send(LeashOrder::End);
             return;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tinyclaw_domain::Place;
 use tinyclaw_engine::link::{
-    Carrier, CarrierFuture, ChildCarrier, Connection, Lease, LinkLauncher,
+    Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
 use tinyclaw_engine::{
     Engine, EngineConfig, Launchers, LocalLauncher, Turn, TurnEvent, TurnFailure, TurnOutcome,
@@ -35,8 +35,9 @@ fn linked(config: EngineConfig) -> Engine {
 fn linked_by(config: EngineConfig, carrier: Arc<dyn Carrier>) -> Engine {
     let look = Arc::new(LocalLauncher::of(&config));
     // What a failed test leaves behind ends by itself.
+    let known = Arc::new(KnownRuns::unkept());
     let lease = Lease { close: Duration::from_secs(20), end: Duration::from_secs(5) };
-    let launcher = LinkLauncher::new(Place::Here, "ada", carrier, look, lease);
+    let launcher = LinkLauncher::new(Place::Here, "ada", carrier, look, lease, known);
     Engine::with_launchers(config, Launchers::here(Arc::new(launcher)))
 }
 

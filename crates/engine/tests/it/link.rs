@@ -333,6 +333,7 @@ fn what_a_run_left_is_told_when_everything_of_it_is_gone() {
     let runs: Vec<RunLine> = serde_json::from_slice(&runs).unwrap();
     assert_eq!(runs, [RunLine { run: run.id.clone(), lives: false }]);
     office.hub_hears(&Call::Forget { run: run.id.clone(), token: run.token.clone() }, b"");
+    assert_eq!(office.next().unwrap().0, Told::Forgotten { run: run.id.clone() });
     assert_eq!(office.attach(&run), Err(Refusal::NotYours {}));
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a test that skips itself says so")]
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 
+mod adopted;
 mod asks;
 mod breaks;
 mod claude;

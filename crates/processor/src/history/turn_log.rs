@@ -27,6 +27,8 @@ pub(crate) struct TurnLog {
     due: Option<Instant>,
     /// Whether text was told since the last whole piece.
     is_open: bool,
+    /// Whether it is still to be said that what was told before does not count.
+    is_anew: bool,
 }
 
 impl TurnLog {
@@ -34,7 +36,7 @@ impl TurnLog {
     pub(crate) fn begin(state: &StateDir, message: &Message, attempt: u32) -> TurnLog {
         let log = JobLog::begin(state, &message.key, now_ms());
         let is_first = log.is_first();
-        let mut it = TurnLog {
+        TurnLog {
             log,
             attempt,
             decision: None,
@@ -42,17 +44,20 @@ impl TurnLog {
             text: String::new(),
             due: None,
             is_open: false,
-        };
-        if !is_first {
-            it.again();
+            is_anew: !is_first,
         }
-        it
+    }
+
+    /// An earlier process's attempt goes on: it is told from its beginning, under its number.
+    pub(crate) fn goes_on(&mut self, attempt: u32) {
+        self.attempt = attempt;
     }
 
     /// The message is asked anew: what was told so far does not count.
     pub(crate) fn again(&mut self) {
         self.forget_text();
         self.is_open = false;
+        self.is_anew = false;
         self.write(JobEvent::Restart { attempt: self.attempt });
     }
 
@@ -148,6 +153,9 @@ impl TurnLog {
     }
 
     fn write(&mut self, event: JobEvent) {
+        if self.is_anew {
+            self.again();
+        }
         if let Err(err) = self.log.write(now_ms(), event) {
             tracing::warn!("a turn goes on without telling its story: {err}: {}", err.source);
         }

@@ -21,6 +21,8 @@ pub(crate) enum Resumed {
 pub(crate) enum Earlier {
     /// Nothing that anybody would notice.
     Nothing,
+    /// Its turn goes on.
+    Running,
     /// Claude knows what it did.
     Remembered,
     /// It used tools, and was killed before it wrote that down.
@@ -31,7 +33,7 @@ impl Earlier {
     /// What Claude is told about it.
     pub(crate) fn note(self) -> Option<&'static str> {
         match self {
-            Earlier::Nothing => None,
+            Earlier::Nothing | Earlier::Running => None,
             Earlier::Remembered => Some(
                 "An earlier attempt at the following message was interrupted. Continue it; do not repeat steps that are \
                  finished.",
@@ -72,6 +74,9 @@ pub(crate) async fn resume(
     let trace = engine.trace(desk, session, &checkpoint.turn_uuid).await?;
     Ok(match (trace, round) {
         (Trace::Finished(reply), _) => Resumed::Finished(reply),
+        (Trace::Running, _) => {
+            Resumed::Ask { uuid: checkpoint.turn_uuid.clone(), earlier: Earlier::Running }
+        }
         // What was changed about the ask is all there is to know of one that was turned down at once.
         (Trace::Begun, Round::Again) if !has_left_marks(checkpoint) => fresh(Earlier::Nothing),
         (Trace::Begun, _) | (Trace::Unseen, Round::Swallowed) => fresh(Earlier::Remembered),

@@ -180,6 +180,7 @@ impl Job<'_> {
         // Asked when the chosen model is not there.
         let default_model = worker.routing.tiers(&self.thread).medium;
         let mut lost_session = false;
+        let mut attempt = self.attempt;
         let mut round = Round::First;
         for _ in 0..ROUNDS_MAX {
             let session = match worker.desks.session(id, lost_session) {
@@ -210,9 +211,16 @@ impl Job<'_> {
             };
             // What Claude believes to have sent, it will not send again.
             let mut outbox = match earlier {
-                Earlier::Remembered => Outbox::kept(message),
+                Earlier::Running | Earlier::Remembered => Outbox::kept(message),
                 Earlier::Nothing | Earlier::Forgotten => Outbox::default(),
             };
+            let goes_on = earlier == Earlier::Running;
+            if goes_on {
+                on_disk(|| lease.goes_on())?;
+                attempt = lease.attempt();
+                log.goes_on(attempt);
+            }
+            let message = lease.message();
             let mut circumstances = self.circumstances(is_new, is_lost, earlier).await;
             circumstances.files = match worker.prompts.bring_files(&self.desk, message).await {
                 Ok(files) => files,
@@ -223,18 +231,21 @@ impl Job<'_> {
             let words = system_prompt(id, &self.thread, may_read);
             // Before the checkpoint, which says that it was done: lines may stand twice, and none is missing.
             if message.checkpoint.is_none() {
-                worker.history.asked(message, self.attempt, &self.decided);
+                worker.history.asked(message, attempt, &self.decided);
             }
-            let line = prompt.line(message, self.attempt, model, &words);
+            let line = prompt.line(message, attempt, model, &words);
             let checkpoint = Checkpoint {
                 session_id: session.clone(),
                 turn_uuid: uuid.clone(),
                 used_tools: used_tools(message),
                 follow_ups: outbox.follow_ups.clone(),
                 files: outbox.files.clone(),
+                calls: outbox.calls.clone(),
             };
             on_disk(|| lease.checkpoint(checkpoint))?;
-            worker.history.prompt(&line);
+            if !goes_on {
+                worker.history.prompt(&line);
+            }
             capability::renew(&worker.desks, id, &self.thread);
             let turn = worker.engine.turn(TurnRequest {
                 session: SessionSpec {
@@ -252,11 +263,11 @@ impl Job<'_> {
                 uuid,
                 content: prompt.content,
             });
-            let mut progress = begun(lease.message(), self.attempt, Some(&self.decided.decision));
+            let mut progress = begun(lease.message(), attempt, Some(&self.decided.decision));
             progress.model = Some(model);
             let may_raise = worker.settings.current().engine.escalate;
             let to = worker.routing.raised(&self.decided.decision, &self.thread);
-            let raising = Raising::of(&self.decided, model, self.attempt, to.filter(|_| may_raise));
+            let raising = Raising::of(&self.decided, model, attempt, to.filter(|_| may_raise));
             let hands = Hands { lease, slot, outbox: &mut outbox, log, raising };
             let Some(end) = watch(worker, &self.thread, turn, progress, hands).await else {
                 return Ok(Unanswered::PutBack.into());
@@ -270,11 +281,11 @@ impl Job<'_> {
                 return Ok(self.answered(reply, outbox));
             };
             tracing::warn!(
-                thread.id = %id, key = %self.key, attempt = self.attempt,
+                thread.id = %id, key = %self.key, attempt,
                 "the turn of thread {id} failed: {failure}"
             );
             let is_default = model == default_model;
-            match worker.remedy(&self.desk.place, &self.key, failure, self.attempt, is_default) {
+            match worker.remedy(&self.desk.place, &self.key, failure, attempt, is_default) {
                 Remedy::AskAgain(again) => {
                     round = Round::Again;
                     match again {

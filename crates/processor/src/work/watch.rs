@@ -90,8 +90,16 @@ pub(crate) async fn watch(
                 shown.write();
             }
             TurnEvent::McpCall { tool, input, responder } => {
-                let call = worker.tools.call(lease.message(), thread, outbox, &tool, &input).await;
-                let answer = on_disk(|| call.and_then(|it| outbox.keep(lease).map(|()| it)));
+                let id = responder.request_id().to_owned();
+                let answer = match outbox.calls.get(&id) {
+                    // Done before a death of ours, which came before Claude heard of it.
+                    Some(answer) => Ok(answer.clone()),
+                    None => {
+                        let (tools, message) = (&worker.tools, lease.message());
+                        let call = tools.call(message, thread, outbox, &tool, &input).await;
+                        on_disk(|| call.and_then(|it| outbox.keep(lease, id, it)))
+                    }
+                };
                 responder.answer(answer);
             }
             TurnEvent::McpTrouble { server, status } => {

@@ -196,6 +196,7 @@ fn flushes_per_life(base: &Path) -> usize {
                 used_tools: false,
                 follow_ups: Vec::new(),
                 files: Vec::new(),
+                calls: Default::default(),
             })
             .expect("checkpoint");
         lease.answer(Reply::default(), Vec::new()).expect("answer");

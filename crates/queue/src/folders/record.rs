@@ -192,6 +192,7 @@ mod tests {
             used_tools: true,
             follow_ups: vec![],
             files: vec![],
+            calls: Default::default(),
         });
         keep(&message);
         message.reply = Some(Reply { text: "hi".to_owned(), cost_usd: 0.25, ..Reply::default() });

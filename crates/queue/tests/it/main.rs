@@ -89,6 +89,7 @@ fn checkpoint() -> Checkpoint {
         used_tools: false,
         follow_ups: vec![],
         files: vec![],
+        calls: Default::default(),
     }
 }
 

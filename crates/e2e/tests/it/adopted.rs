@@ -1,0 +1,119 @@
+//! With `engine.link` a processor is killed in the middle of a turn, and the next one goes on with it.
+
+use tinyclaw_domain::approval::Question;
+use tinyclaw_domain::{Ask, Command, Key, Outcome, PermissionAnswer};
+use tinyclaw_e2e::{Office, processes_of};
+
+/// An office whose Claudes outlive its processor.
+fn office() -> Office {
+    Office::open_with(&[("TINYCLAW_ENGINE_LINK", "true")])
+}
+
+/// The question that the processor of this moment asks.
+fn question(office: &Office, key: &Key) -> Ask {
+    office.wait_for("the question", || office.progress(key).and_then(|it| it.asks))
+}
+
+/// Kills the processor and starts another one. What the first one showed is gone.
+fn replace(office: &mut Office, key: &Key) {
+    office.kill();
+    // None is there when the turn was over by then.
+    let _ = std::fs::remove_file(office.state().progress(key));
+    office.start();
+}
+
+fn allow(office: &mut Office, ask: &Ask) {
+    let shown = Question::of(ask).digest;
+    let (request_id, answer) = (ask.request_id.clone(), PermissionAnswer::Allow);
+    let mut order = office.message("7", "");
+    order.command = Some(Command::Permission { request_id, answer, shown, admin: false });
+    let order = office.publish(order);
+    office.answer(&order);
+}
+
+fn nothing_is_left(office: &mut Office) {
+    office.stop();
+    let state = office.path("state");
+    office.wait_for("the end of everything", || processes_of(&state).is_empty().then_some(()));
+    // What could not be cleared away in the time that a stop has is, at the next start.
+    office.start();
+    let runs = || std::fs::read_dir(office.path("state/runs")).expect("runs").count();
+    office.wait_for("the end of every spool", || (runs() == 0).then_some(()));
+}
+
+#[test]
+fn twenty_processors_are_killed_in_a_turn_and_it_is_asked_billed_and_answered_once() {
+    let mut office = office();
+    office.ask("7", "hello");
+    let text = "[demo: say Let me look.] [demo: tool] [demo: ask] [demo: cost 0.25] tidy up";
+    let key = office.say("7", text);
+    let first = question(&office, &key);
+    for _ in 0..20 {
+        replace(&mut office, &key);
+        assert_eq!(question(&office, &key).request_id, first.request_id, "the same question");
+    }
+    allow(&mut office, &first);
+    let reply = office.answer(&key);
+    assert_eq!(reply.outcome, Outcome::Answered);
+    let message = office.seen(&key).expect("message").message;
+    assert_eq!((message.attempts.run, message.attempts.deaths), (1, 0), "no attempt was lost");
+    assert_eq!(office.prompts().len(), 2, "asked once");
+    assert_eq!(office.lines("logs/prompts.jsonl").len(), 2, "and noted once");
+    let lines = office.lines("message-history.jsonl");
+    let answers = lines.iter().filter(|it| it["key"] == key.as_str() && it["direction"] == "out");
+    let costs: Vec<f64> = answers.filter_map(|it| it["costUsd"].as_f64()).collect();
+    assert_eq!(costs, [0.25], "billed once");
+    let again = office.ask("7", "and now?");
+    assert_eq!(again.outcome, Outcome::Answered);
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn a_story_that_is_being_told_goes_on_to_its_end() {
+    let mut office = office();
+    office.ask("7", "hello");
+    let whole = office.ask("8", "[demo: long 20000]").text;
+    let key = office.say("7", "[demo: long 20000] [demo: slow 3s]");
+    office.wait_for("the first words", || office.progress(&key).filter(|it| !it.text.is_empty()));
+    replace(&mut office, &key);
+    let reply = office.answer(&key);
+    assert_eq!((reply.outcome, reply.text.len()), (Outcome::Answered, whole.len()));
+    assert_eq!(office.prompts().len(), 3, "each was asked once");
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn what_a_turn_sent_on_before_the_death_goes_out_once() {
+    let mut office = office();
+    office.ask("8", "hello");
+    let key = office.say("7", "[demo: send 8 good morning] [demo: ask]");
+    question(&office, &key);
+    replace(&mut office, &key);
+    let ask = question(&office, &key);
+    allow(&mut office, &ask);
+    assert_eq!(office.answer(&key).outcome, Outcome::Answered);
+    let there = |direction: &str| {
+        let lines = office.lines("message-history.jsonl");
+        lines.iter().filter(|it| it["threadId"] == 8 && it["direction"] == direction).count()
+    };
+    office.wait_for("the answer in the other thread", || (there("out") == 2).then_some(()));
+    assert_eq!((there("in"), office.prompts().len()), (2, 3), "neither is asked again");
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn a_process_that_waited_for_its_next_turn_ends_with_its_processor() {
+    let mut office = office();
+    office.ask("7", "[demo: spawn 600s]");
+    let state = office.path("state");
+    office.kill();
+    assert!(!processes_of(&state).is_empty(), "it outlives it");
+    office.start();
+    office.wait_for("the end of everything but the processor", || {
+        let left = processes_of(&state);
+        let of_claude = left.iter().filter(|it| !it.contains("tinyclaw-processor"));
+        (of_claude.filter(|it| !it.contains("tinyclaw-leash hub")).count() == 0).then_some(())
+    });
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+    nothing_is_left(&mut office);
+}
