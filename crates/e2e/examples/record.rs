@@ -1,7 +1,7 @@
 //! Records the state folder of this release: `record DIR`, which must not be there yet.
 //!
 //! An office with a forum and a terminal has a small day: answers, a pinned model, a permission mode, a message that still
-//! waits, one that was given up, an update that nobody took up. What is left is what the next release begins from.
+//! waits, one that was given up, one that a person stopped, an update that nobody took up. What is left is what the next release begins from.
 #![expect(clippy::print_stdout, reason = "it reports to whoever runs it")]
 #![expect(clippy::disallowed_methods, reason = "it starts programs and lays files down")]
 
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
+use tinyclaw_domain::STOPPED_WAITING;
 use tinyclaw_e2e::{Office, copy, program, recorded};
 use tinyclaw_testkit::telegram::{ADA, FORUM, FakeTelegram, Limits, Options, TOKEN};
 
@@ -51,6 +52,17 @@ fn main() {
     office.stop();
     // What waits on either side when the next release starts.
     office.say("cli", "[demo: say still here] Are you there?");
+    // What nobody is asked for any more, one of them by its own sender.
+    for (text, reason) in
+        [("Where is the pan?", "it failed 5 times"), ("Never mind.", STOPPED_WAITING)]
+    {
+        let key = office.say("cli", text);
+        let mut bury = Command::new(program("tinyclaw"));
+        bury.args(["queue", "bury", key.as_str(), "--reason", reason]).env_clear();
+        let buried =
+            bury.env("TINYCLAW_DIR", office.path("state")).output().expect("tinyclaw runs");
+        assert!(buried.status.success(), "{}", String::from_utf8_lossy(&buried.stderr));
+    }
     let state = office.path("state");
     let update = json!({
         "update_id": 812_345_900,

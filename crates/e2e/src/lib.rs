@@ -83,6 +83,14 @@ impl Office {
         let work = office.path("work").display().to_string();
         copy(fixture, &office.path("state"), &|text| text.replace(recorded::WORK, &work));
         recorded::seal(&office.path("state"));
+        // What agents worked in stays where it is when a release follows another.
+        let known = fs::read_to_string(office.path("state/threads.json")).expect("threads");
+        for thread in office.threads().keys() {
+            let own = office.path("work").join(thread.as_str());
+            if known.contains(&format!("\"{}\"", own.display())) {
+                fs::create_dir_all(own).expect("folder");
+            }
+        }
         office
     }
 

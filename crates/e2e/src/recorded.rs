@@ -43,8 +43,9 @@ pub fn remove_passing(state: &Path) {
     }
 }
 
-/// Adds the checksums of threads anew, after a folder in them was renamed.
+/// Adds the checksums of threads and messages anew, after a folder in them was renamed. What has none keeps none.
 pub fn seal(state: &Path) {
+    seal_messages(&state.join("queue"));
     for name in ["threads.json", "threads.json.last"] {
         let path = state.join(name);
         let Ok(text) = fs::read(&path) else { continue };
@@ -58,4 +59,27 @@ pub fn seal(state: &Path) {
         text.push(b'\n');
         fs::write(path, text).expect("write");
     }
+}
+
+fn seal_messages(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            seal_messages(&path);
+        } else if path.extension().is_some_and(|it| it == "json") {
+            let text = fs::read_to_string(&path).expect("read");
+            let text: String = text.lines().map(|it| sealed(it) + "\n").collect();
+            fs::write(&path, text).expect("write");
+        }
+    }
+}
+
+/// A state of a message, whole again.
+fn sealed(line: &str) -> String {
+    let mut fields: Map<String, Value> = serde_json::from_str(line).expect("a message");
+    if !fields.contains_key(checksum::CHECKSUM) {
+        return line.to_owned();
+    }
+    checksum::add("", &mut fields);
+    Value::Object(fields).to_string()
 }

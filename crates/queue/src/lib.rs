@@ -87,6 +87,7 @@ impl Default for Options {
 pub struct Queue {
     work: Arc<dyn Work>,
     options: Arc<Options>,
+    view: View,
 }
 
 impl Queue {
@@ -97,11 +98,11 @@ impl Queue {
     /// system unless allowed, and a layout of another version.
     pub fn open(place: impl Into<Where>, options: Options) -> Result<Queue, OpenError> {
         let work = place.into().open(options.clone())?;
-        Ok(Queue { work, options: Arc::new(options) })
+        Ok(Queue { view: View::over(work.look()), work, options: Arc::new(options) })
     }
 
     /// Looks at the queue without touching it.
     pub fn view(&self) -> View {
-        View::over(self.work.look())
+        self.view.clone()
     }
 }

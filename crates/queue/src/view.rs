@@ -6,13 +6,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tinyclaw_domain::{Key, Lane, Message, STOPPED_WAITING, ThreadId};
 
 use crate::clock::now_ms;
-use crate::entry::{Entry, Shelf};
+use crate::entry::{At, Entry, Shelf};
 use crate::error::LookError;
 use crate::name::{Name, Parts};
 use crate::work::Look;
@@ -32,8 +32,10 @@ pub struct Depth {
     pub sending: usize,
     /// Of those waiting on either side: the ones that failed and wait for their next try.
     pub waiting_retries: usize,
-    /// Given up, or stopped by a person while they waited; [`View::given_up`] tells the two apart.
+    /// Given up.
     pub dead: usize,
+    /// Stopped by a person while they waited: they lie with those that were given up, and trouble nobody.
+    pub stopped: usize,
     /// Not messages.
     pub quarantine: usize,
 }
@@ -79,25 +81,31 @@ const MOVED_MAX: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct View {
     look: Arc<dyn Look>,
+    /// Which of the messages in `dead/` a person stopped. The reason under a name never changes, so each is read once.
+    stopped: Arc<Mutex<HashMap<Box<str>, bool>>>,
 }
 
 impl View {
     /// A view of a queue, which need not exist yet.
     pub fn new(place: impl Into<Where>) -> View {
-        View { look: place.into().look() }
+        View::over(place.into().look())
     }
 
     pub(crate) fn over(look: Arc<dyn Look>) -> View {
-        View { look }
+        View { look, stopped: Arc::default() }
     }
 
     /// How many messages are where. A queue that does not exist yet is empty.
     pub fn depth(&self) -> Result<Depth, LookError> {
         let now = now_ms();
         let mut furthest: HashMap<Box<str>, (Place, bool)> = HashMap::new();
+        let mut dead: Vec<(Box<str>, At)> = Vec::new();
         for place in Place::ALL.into_iter().filter(|it| *it != Place::Done) {
-            self.scan(place, |_, _, parts| {
+            self.scan(place, |shelf, text, parts| {
                 furthest.insert(parts.key.into(), (place, parts.epoch > now));
+                if place == Place::Dead {
+                    dead.push((text.into(), self.look.at(shelf, text)));
+                }
             })?;
         }
         let mut depth = Depth::default();
@@ -114,7 +122,31 @@ impl View {
                 usize::from(waits && matches!(place, Place::Incoming | Place::Outgoing));
         }
         depth.quarantine = self.look.put_aside()?;
+        depth.stopped = self.count_stopped(&dead)?.min(depth.dead);
+        depth.dead -= depth.stopped;
         Ok(depth)
+    }
+
+    fn count_stopped(&self, dead: &[(Box<str>, At)]) -> Result<usize, LookError> {
+        let mut known = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.is_empty() {
+            known.clear();
+            return Ok(0);
+        }
+        let mut stopped = HashMap::with_capacity(dead.len());
+        for (text, at) in dead {
+            let is_stopped = match known.get(text) {
+                Some(it) => *it,
+                None => match self.look.reason(at)? {
+                    Some(reason) => reason == STOPPED_WAITING,
+                    // Taken up again meanwhile, or moved here by hand.
+                    None => continue,
+                },
+            };
+            stopped.insert(text.clone(), is_stopped);
+        }
+        *known = stopped;
+        Ok(known.values().filter(|it| **it).count())
     }
 
     /// How many messages wait for Claude in each lane, and since when.
@@ -128,18 +160,6 @@ impl View {
             }
         })?;
         Ok(waiting)
-    }
-
-    /// How many messages were given up: those in `dead/` that no person stopped while they waited. Reads the reason of
-    /// each, so it is for who asks, and not for every tick.
-    pub fn given_up(&self) -> Result<usize, LookError> {
-        let mut dead = Vec::new();
-        self.scan(Place::Dead, |shelf, text, _| dead.push(self.look.at(shelf, text)))?;
-        let mut count = 0;
-        for at in dead {
-            count += usize::from(self.look.reason(&at)?.as_deref() != Some(STOPPED_WAITING));
-        }
-        Ok(count)
     }
 
     /// What is in a place, oldest first, at most `most`: the oldest of them, or the newest of `done/`, which is read from

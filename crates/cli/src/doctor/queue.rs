@@ -69,11 +69,15 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
     if found.is_empty() {
         let oldest = oldest.map(|it| format!(" (the oldest for {})", words::span(it)));
         let why = format!(
-            "{} waiting{}, {} being answered, {} to be sent",
+            "{} waiting{}, {} being answered, {} to be sent{}",
             depth.incoming,
             oldest.unwrap_or_default(),
             depth.processing,
-            depth.outgoing + depth.sending
+            depth.outgoing + depth.sending,
+            match depth.stopped {
+                0 => String::new(),
+                some => format!(", {some} stopped by a person"),
+            }
         );
         found.push(Finding::ok(QUEUE, why));
     }

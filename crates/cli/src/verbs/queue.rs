@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use tinyclaw_domain::{Key, Message};
+use tinyclaw_domain::{Key, Message, Outcome, STOPPED_WAITING};
 use tinyclaw_queue::{Entry, LookError, Place, Seen, View};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
@@ -65,7 +65,7 @@ pub(crate) struct Which {
     #[arg(required_unless_present = "all")]
     keys: Vec<String>,
 
-    /// All that were given up.
+    /// All that were given up; those that a person stopped only when they are removed.
     #[arg(long, conflicts_with = "keys")]
     all: bool,
 }
@@ -126,7 +126,9 @@ impl Queue {
             Queue::Show(it) => it.run(&view)?,
             Queue::Retry(which) => {
                 let office = client::open(&state)?;
-                for key in which.keys(&view)? {
+                // Whoever stopped a message does not want it asked.
+                let is_wanted = |reason: Option<&str>| reason != Some(STOPPED_WAITING);
+                for key in which.keys(&view, is_wanted)? {
                     let place = office.queue().requeue(&key)?;
                     writeln!(out, "{key} is in {place} again")?;
                 }
@@ -137,7 +139,7 @@ impl Queue {
                 writeln!(out, "{key} is buried; `tinyclaw queue retry {key}` takes it up again")?;
             }
             Queue::Purge(it) => {
-                let keys = it.which.keys(&view)?;
+                let keys = it.which.keys(&view, |_| true)?;
                 if it.which.all && !it.yes && !keys.is_empty() {
                     bail!(
                         "{} would be gone for good; say --yes",
@@ -156,14 +158,23 @@ impl Queue {
 }
 
 impl Which {
-    fn keys(&self, view: &View) -> anyhow::Result<Vec<Key>> {
+    fn keys(
+        &self,
+        view: &View,
+        is_wanted: impl Fn(Option<&str>) -> bool,
+    ) -> anyhow::Result<Vec<Key>> {
         if !self.all {
             return self.keys.iter().map(|it| whole(view, it)).collect();
         }
         let mut keys = Vec::new();
         for place in [Place::Dead, Place::Quarantine] {
             let entries = view.list(place, SEARCHED_MAX).context("cannot list the queue")?;
-            keys.extend(entries.into_iter().map(|it| it.key));
+            for entry in entries {
+                let reason = view.reason(&entry).context("cannot read why it was given up")?;
+                if is_wanted(reason.as_deref()) {
+                    keys.push(entry.key);
+                }
+            }
         }
         Ok(keys)
     }
@@ -216,8 +227,12 @@ impl Ls {
             out.write_all(table(&rows).draw(style).as_bytes())?;
         }
         let depth = view.depth().context("cannot count the queue")?;
+        let stopped = match depth.stopped {
+            0 => String::new(),
+            some => format!(", {some} stopped by a person"),
+        };
         let total = format!(
-            "{} waiting ({} for their next try), {} being answered, {} on the way out, {} given up",
+            "{} waiting ({} for their next try), {} being answered, {} on the way out, {} given up{stopped}",
             depth.incoming,
             depth.waiting_retries,
             depth.processing,
@@ -288,8 +303,16 @@ fn what(entry: &Entry, message: Option<&Message>, reason: Option<&str>) -> Strin
             format!("again in {}: {}", words::span(wait), face::one_line(why))
         }
         (None, _, Some(command)) => format!("order: {}", order(command)),
+        (None, ..) if was_stopped(message) => {
+            format!("stopped by a person: {}", face::one_line(&message.message))
+        }
         (None, ..) => face::one_line(&message.message),
     }
+}
+
+/// Whether a person stopped the turn of an answered message.
+fn was_stopped(message: &Message) -> bool {
+    message.reply.as_ref().is_some_and(|it| it.outcome == Outcome::Stopped)
 }
 
 fn order(command: &tinyclaw_domain::Command) -> String {
@@ -356,7 +379,8 @@ fn story(seen: &Seen, style: Style) -> String {
     }
     if let Some(reply) = &it.reply {
         let model = reply.model.as_ref().map_or("TinyClaw", |it| it.as_str());
-        let cost = format!("{} ms · ${:.2}", reply.duration_ms, reply.cost_usd);
+        let stopped = if was_stopped(it) { " · stopped by a person" } else { "" };
+        let cost = format!("{} ms · ${:.2}{stopped}", reply.duration_ms, reply.cost_usd);
         text.push_str(&format!("\n{}\n", style.dim(&format!("{model} · {cost}"))));
         let where_else = reply.file.as_ref().map(|it| format!("(in {it})"));
         let said = where_else.unwrap_or_else(|| face::plain(reply.text.trim_end()).into_owned());

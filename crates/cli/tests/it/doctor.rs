@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tinyclaw_domain::{Channel, Key, Message, ThreadId};
+use tinyclaw_domain::{Channel, Key, Message, STOPPED_WAITING, ThreadId};
 use tinyclaw_engine::PINNED_VERSION;
 use tinyclaw_queue::{Durability, Options, Queue, Side};
 
@@ -137,6 +137,8 @@ fn what_was_given_up_or_put_aside_is_counted_with_the_command_that_shows_it() {
     let key = office.run(&["send", "hello"]).ok();
     office.run(&["queue", "bury", key.trim()]).ok();
     fs::write(office.place.path("state/queue/quarantine/odd.txt"), "x").expect("file");
+    let stopped = office.run(&["send", "never mind"]).ok();
+    office.run(&["queue", "bury", stopped.trim(), "--reason", STOPPED_WAITING]).ok();
     let found = Found::by(&office, &[]);
     let dead = found.says("queue", "warning", "1 message given up");
     assert_eq!(dead["wayOut"], "tinyclaw queue ls dead");

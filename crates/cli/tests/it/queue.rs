@@ -1,6 +1,8 @@
 //! The queue in an operator's hands.
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
+use tinyclaw_domain::STOPPED_WAITING;
+
 use crate::{Office, Said};
 
 #[test]
@@ -26,6 +28,28 @@ fn a_message_is_listed_shown_buried_taken_up_and_purged() {
     assert_eq!(office.run(&["queue", "purge", "--all"]).code, Some(1), "not without --yes");
     office.run(&["queue", "purge", "--all", "--yes"]).ok();
     assert_eq!(office.run(&["queue", "show", key]).code, Some(1));
+}
+
+/// It was counted with what failed, and `retry --all` asked it after all.
+#[test]
+fn what_a_person_stopped_is_told_as_stopped_and_taken_up_only_by_its_key() {
+    let office = Office::closed();
+    let bury = |text: &str, reason: &str| {
+        let key = office.run(&["send", text]).ok().trim().to_owned();
+        office.run(&["queue", "bury", &key, "--reason", reason]).ok();
+        key
+    };
+    let stopped = bury("boil an egg", STOPPED_WAITING);
+    let listed = office.run(&["queue", "ls"]).ok();
+    assert!(listed.contains("0 given up, 1 stopped by a person"), "{listed}");
+    let failed = bury("fry an egg", "the pan is lost");
+    let listed = office.run(&["queue", "ls"]).ok();
+    assert!(listed.contains("1 given up, 1 stopped by a person"), "{listed}");
+    office.run(&["queue", "retry", "--all"]).ok();
+    let place = |key: &str| office.run(&["queue", "show", key, "--json"]).json()["place"].clone();
+    assert_eq!((place(&stopped), place(&failed)), ("dead".into(), "incoming".into()));
+    office.run(&["queue", "retry", &stopped]).ok();
+    assert_eq!(place(&stopped), "incoming");
 }
 
 #[test]

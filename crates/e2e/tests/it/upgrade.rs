@@ -6,9 +6,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tinyclaw_e2e::{Forum, Office, program, recorded};
+use tinyclaw_queue::View;
 
-/// Every release of which a folder is kept.
-const RELEASES: &[&str] = &["2026.11"];
+/// Every release of which a folder is kept. The second one keeps messages as lines with a checksum each.
+const RELEASES: &[&str] = &["2026.11", "2026.11-checksums"];
 
 fn json_of(path: &Path) -> Value {
     let text = fs::read(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
@@ -46,6 +47,12 @@ fn is_whole(office: &Office) {
     assert!(output.status.success(), "{found}");
 }
 
+/// How many messages were given up, and how many did a person stop.
+fn given_up(office: &Office) -> (usize, usize) {
+    let depth = View::new(&office.path("state")).depth().expect("the queue");
+    (depth.dead, depth.stopped)
+}
+
 /// Runs everything over a folder until what waited on either side is answered, and asks one thing more.
 fn go_on(office: Office) -> Office {
     let mut office = office;
@@ -76,6 +83,8 @@ fn a_folder_of_every_release_goes_on() {
         let lines = ["message-history.jsonl", "routing-log.jsonl", "logs/prompts.jsonl"];
         let before: Vec<Vec<Value>> = lines.iter().map(|it| office.lines(it)).collect();
         let addresses = json_of(&office.path("state/telegram.json"))["threads"].clone();
+        let given_up = given_up(&office);
+        assert_eq!(given_up, if *release == "2026.11" { (0, 0) } else { (1, 1) });
         office = go_on(office);
         for (id, thread) in threads {
             let now = office.threads().remove(&id).expect("it is known");
@@ -89,6 +98,7 @@ fn a_folder_of_every_release_goes_on() {
             assert_eq!(office.lines(file)[..before.len()], before, "{file}");
         }
         keeps(&addresses, &json_of(&office.path("state/telegram.json"))["threads"], "threads");
+        assert_eq!(self::given_up(&office), given_up);
         is_whole(&office);
     }
 }
@@ -115,7 +125,11 @@ fn add(office: &Office, file: &str, more: &Value) -> Value {
 
 #[test]
 fn what_a_later_version_wrote_survives_going_back() {
-    let office = Office::over(&recorded::folder("2026.11"));
+    RELEASES.iter().for_each(|it| goes_back_to(it));
+}
+
+fn goes_back_to(release: &str) {
+    let office = Office::over(&recorded::folder(release));
     let settings = add(
         &office,
         "settings.json",

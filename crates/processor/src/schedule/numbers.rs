@@ -31,11 +31,7 @@ pub(super) fn tell(clock: &Clock) {
         .concern("backlog", backlog.then(|| format!("{waiting} messages wait for Claude.")));
     clock.notices.concern("queue", trouble(&clock.queue));
     let Ok(depth) = on_disk(|| clock.queue.view().depth()) else { return };
-    // The reasons are read only while somebody is troubled by what was given up.
-    if depth.dead == 0
-        || clock.notices.is_told("dead")
-            && on_disk(|| clock.queue.view().given_up()).is_ok_and(|it| it == 0)
-    {
+    if depth.dead == 0 {
         clock.notices.concern("dead", None);
     }
     let odd = match depth.quarantine {

@@ -230,7 +230,7 @@ fn give_up(worker: &Worker, lease: Lease, text: &str) -> Result<(), LeaseError> 
     worker.turns.forget(&key);
     worker.availability.forget(&key);
     let _ = worker.progresses.remove(&key);
-    let dead = on_disk(|| worker.queue.view().given_up()).unwrap_or(1);
+    let dead = on_disk(|| worker.queue.view().depth()).map_or(1, |it| it.dead);
     worker.notices.concern_beside(
         Some(&thread),
         "dead",

@@ -111,7 +111,11 @@ impl Claimer {
             ..Options::default()
         };
         let inner = Inner::open(dir, options.clone()).unwrap();
-        let queue = Queue { work: inner.clone(), options: Arc::new(options) };
+        let queue = Queue {
+            view: crate::View::over(inner.look()),
+            work: inner.clone(),
+            options: Arc::new(options),
+        };
         // The one sweep that a day allows is over, and no thread waits for a lock: what is heard is up to the script.
         inner.sweep_listing().unwrap();
         inner.waiters.store(WAITERS_MAX, Ordering::SeqCst);

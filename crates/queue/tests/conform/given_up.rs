@@ -1,5 +1,6 @@
 //! What was given up lies there until somebody takes it up or it is kept no longer.
 
+use tinyclaw_domain::STOPPED_WAITING;
 use tinyclaw_queue::{Keep, MoveError};
 
 use super::*;
@@ -18,7 +19,7 @@ pub(super) fn an_operator_gives_up_what_nobody_works_on_and_takes_it_up_again(ma
     give_up(&queue, "tg-1");
     let seen = queue.view().find(&key("tg-1")).unwrap().unwrap();
     assert_eq!((seen.place, seen.reason.as_deref()), (Place::Dead, Some("nobody needs it")));
-    assert_eq!(queue.view().given_up().unwrap(), 1);
+    assert_eq!(queue.view().depth().unwrap().dead, 1);
     assert_eq!(queue.requeue(&key("tg-1")).unwrap(), Place::Incoming);
     assert_eq!(queue.view().find(&key("tg-1")).unwrap().unwrap().reason, None);
     let lease = queue.try_claim(Side::Run, &Which::Ordinary).unwrap().unwrap();
@@ -29,6 +30,25 @@ pub(super) fn an_operator_gives_up_what_nobody_works_on_and_takes_it_up_again(ma
     assert_eq!(queue.view().place_of(&key("tg-1")).unwrap(), None);
     let gone = queue.requeue(&key("tg-1")).unwrap_err();
     assert_eq!(gone.to_string(), "there is no message tg-1 in dead/ or quarantine/");
+}
+
+/// Who stops a message that waits wants it gone; nothing failed, and nobody has to look after it.
+pub(super) fn what_a_person_stopped_is_counted_as_stopped_and_not_as_given_up(make: Make) {
+    let open = make();
+    let queue = open(quiet());
+    publish(&queue, "7", "tg-1");
+    publish(&queue, "7", "tg-2");
+    give_up(&queue, "tg-3");
+    queue.bury(&key("tg-1"), STOPPED_WAITING).unwrap();
+    let view = queue.view();
+    let count = || view.depth().map(|it| (it.incoming, it.dead, it.stopped)).unwrap();
+    assert_eq!(count(), (1, 1, 1));
+    // Under the name that it gets when it is taken up, it is another's decision.
+    queue.requeue(&key("tg-1")).unwrap();
+    assert_eq!(count(), (2, 1, 0));
+    queue.bury(&key("tg-1"), "nobody needs it").unwrap();
+    queue.bury(&key("tg-2"), STOPPED_WAITING).unwrap();
+    assert_eq!(count(), (0, 2, 1));
 }
 
 pub(super) fn what_was_given_up_long_ago_is_removed_and_the_rest_stays(make: Make) {

@@ -80,6 +80,7 @@ claims! {
         an_edit_never_brings_a_claimed_message_back;
     given_up:
         an_operator_gives_up_what_nobody_works_on_and_takes_it_up_again
+        what_a_person_stopped_is_counted_as_stopped_and_not_as_given_up
         what_was_given_up_long_ago_is_removed_and_the_rest_stays
         a_message_is_taken_up_or_removed_and_never_both;
     looks:

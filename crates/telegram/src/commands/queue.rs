@@ -40,10 +40,12 @@ impl Given<'_> {
             };
         }
         // What a person stopped is theirs, and nothing to look after.
-        let given_up = tokio::task::block_in_place(|| self.commands.view.given_up());
-        if let Some(count) = given_up.ok().filter(|it| *it > 0) {
-            let _ =
-                write!(words, "\n{count} given up; `/retry` in their topic takes one up again.");
+        if depth.dead > 0 {
+            let _ = write!(
+                words,
+                "\n{} given up; `/retry` in their topic takes one up again.",
+                depth.dead
+            );
         }
         if depth.quarantine > 0 {
             let _ = write!(words, "\n{} in quarantine: a person must look.", depth.quarantine);
