@@ -9,6 +9,7 @@ mod health;
 mod ids;
 mod job_line;
 mod lines;
+mod mcp;
 mod meeting;
 mod message;
 mod model;
@@ -28,11 +29,12 @@ pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use job_line::{BadJobId, JobEvent, JobId, JobLine};
 pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
+pub use mcp::{ALL_TOOLS, BadMcpServer, McpName, McpServer, McpServers, is_secret_name};
 pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{
     ARRIVAL_OF, Attempts, ButtonPress, Channel, Checkpoint, Command, Delivery, FileRef, FollowUp,
-    MESSAGE_VERSION, Message, Outcome, PermissionAnswer, Reply, ReplyButton, STOPPED_WAITING,
-    Source, Usage,
+    MESSAGE_VERSION, McpOrder, Message, Outcome, PermissionAnswer, Reply, ReplyButton,
+    STOPPED_WAITING, Source, Usage,
 };
 pub use model::{MODEL_BYTES_MAX, Model, OwnTiers, Tier, Tiers};
 pub use place::{DevboxName, EnvName, Place};

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::approval::Chosen;
-use crate::{Key, Lane, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan};
+use crate::{
+    Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan,
+};
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
 /// before it, with what was asked, there is nothing left to show.
@@ -327,6 +329,14 @@ pub enum Command {
         #[serde(default)]
         admin: bool,
     },
+    /// Tools that others give to Claude: list, add, remove, allow, connect again.
+    Mcp {
+        /// What is to be done.
+        order: McpOrder,
+        /// Whether an admin asked; what changes anything is refused without.
+        #[serde(default)]
+        admin: bool,
+    },
     /// Words added to Claude's system prompt, or none.
     Prompt {
         /// The words.
@@ -351,6 +361,39 @@ pub enum Command {
         /// The session.
         session: SessionId,
     },
+}
+
+/// What is to be done about a desk's MCP servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum McpOrder {
+    /// Say which there are, and how each is.
+    List,
+    /// Add one to this desk, in place of one of the same name.
+    Add {
+        /// Its name.
+        name: McpName,
+        /// The server.
+        server: Box<McpServer>,
+    },
+    /// Take one from this desk.
+    Remove(McpName),
+    /// Let Claude use these tools of one without asking.
+    Allow {
+        /// Whose tools.
+        name: McpName,
+        /// Which: `*` for all, none to be asked about each.
+        tools: Vec<String>,
+    },
+    /// Start Claude anew for the next message, so that each is connected again.
+    Reconnect,
+}
+
+impl McpOrder {
+    /// Whether it changes which servers there are, or what is asked about: only an admin may.
+    pub fn is_change(&self) -> bool {
+        !matches!(self, McpOrder::List | McpOrder::Reconnect)
+    }
 }
 
 /// The answer to a permission question.

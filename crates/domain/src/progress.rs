@@ -38,6 +38,9 @@ pub struct Progress {
     /// The open permission question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asks: Option<Ask>,
+    /// MCP servers that are of no use to this turn, and why, in words for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp_trouble: Vec<String>,
     /// What went wrong and will be tried again, in words for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

@@ -53,6 +53,11 @@ impl StateDir {
         self.root.join("threads.json")
     }
 
+    /// Secrets of MCP servers, a file each. Written by the operator.
+    pub fn mcp_secrets(&self) -> PathBuf {
+        self.root.join("mcp-secrets")
+    }
+
     /// The queue's folder.
     pub fn queue(&self) -> PathBuf {
         self.root.join("queue")

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{EnvName, Model, OwnTiers, Place, SessionId, ThreadId};
+use crate::{EnvName, McpServers, Model, OwnTiers, Place, SessionId, ThreadId};
 
 /// `threads.json`: every desk by its id.
 pub type Threads = BTreeMap<ThreadId, Thread>;
@@ -40,6 +40,9 @@ pub struct Thread {
     /// Words added to Claude's system prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prompt: Option<String>,
+    /// The desk's own MCP servers, by name.
+    #[serde(default, skip_serializing_if = "McpServers::is_empty")]
+    pub mcp: McpServers,
     /// The repository this thread works on, `owner/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,

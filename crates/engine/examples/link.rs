@@ -229,6 +229,7 @@ fn adopted() -> Result<serde_json::Value, Error> {
         permission_mode: PermissionMode::Ask,
         system_prompt: String::new(),
         tools: Arc::new([]),
+        servers: Arc::default(),
         model: Model::HAIKU,
         is_attended: true,
     };

@@ -76,6 +76,7 @@ async fn measure(
         permission_mode: PermissionMode::Ask,
         system_prompt: String::new(),
         tools: Arc::new([]),
+        servers: Arc::default(),
         model: Model::SONNET,
         is_attended: true,
     };

@@ -57,11 +57,19 @@ pub(crate) fn arguments(
     not_here.extend((!spec.is_attended).then_some(NOT_ALONE));
     flag("disallowedTools", &not_here.join(","));
     flag(if resumed { "resume" } else { "session-id" }, spec.id.as_str());
+    let mut servers = spec.servers.servers.clone();
+    let mut allowed = spec.servers.allowed.clone();
     if !spec.tools.is_empty() {
         let name = out::MCP_SERVER;
-        let servers = serde_json::json!({ "mcpServers": { name: { "type": "sdk", "name": name, "alwaysLoad": true } } });
-        flag("mcp-config", &servers.to_string());
-        flag("allowedTools", &format!("mcp__{name}"));
+        let ours = serde_json::json!({ "type": "sdk", "name": name, "alwaysLoad": true });
+        servers.insert(name.to_owned(), ours);
+        allowed.insert(0, format!("mcp__{name}"));
+    }
+    if !servers.is_empty() {
+        flag("mcp-config", &serde_json::json!({ "mcpServers": servers }).to_string());
+    }
+    if !allowed.is_empty() {
+        flag("allowedTools", &allowed.join(","));
     }
     if let Some(model) = config.fallback_model.filter(|it| *it != spec.model) {
         flag("fallback-model", &config.model_name(model));
@@ -129,11 +137,10 @@ mod tests {
     use tinyclaw_domain::{Model, Place, ThreadId};
 
     use super::*;
+    use crate::turn::{OtherServers, ToolSpec};
 
-    #[test]
-    fn a_session_is_resumed_or_begun_and_no_value_can_be_a_flag() {
-        let config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
-        let spec = SessionSpec {
+    fn spec() -> SessionSpec {
+        SessionSpec {
             thread: ThreadId::topic(7),
             id: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().unwrap(),
             place: Place::Here,
@@ -141,9 +148,16 @@ mod tests {
             permission_mode: PermissionMode::AcceptEdits,
             system_prompt: "--dangerously-skip-permissions".to_owned(),
             tools: Arc::new([]),
+            servers: Arc::default(),
             model: Model::SONNET,
             is_attended: true,
-        };
+        }
+    }
+
+    #[test]
+    fn a_session_is_resumed_or_begun_and_no_value_can_be_a_flag() {
+        let config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
+        let spec = spec();
         let begun = arguments(&config, &spec, false, Purpose::Turns);
         let resumed = arguments(&config, &spec, true, Purpose::Turns);
         let id = "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f";
@@ -164,6 +178,34 @@ mod tests {
         assert_eq!(not_ours(&begun), None);
         assert_eq!(not_ours(&resumed), None);
         assert_eq!(not_ours(&arguments(&config, &spec, false, Purpose::Probe)), None);
+    }
+
+    #[test]
+    fn other_servers_stand_beside_ours_and_no_secret_stands_in_the_line() {
+        let config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
+        let server = serde_json::json!({ "type": "stdio", "command": "npx",
+            "env": { "TOKEN": "${TINYCLAW_MCP_TOKEN}" } });
+        let tool = ToolSpec {
+            name: "x".to_owned(),
+            description: String::new(),
+            input_schema: serde_json::json!({}),
+        };
+        let spec = SessionSpec {
+            tools: Arc::new([tool]),
+            servers: Arc::new(OtherServers {
+                servers: [("linear".to_owned(), server)].into_iter().collect(),
+                allowed: vec!["mcp__linear__find".to_owned()],
+                environment: [("TINYCLAW_MCP_TOKEN".to_owned(), "hush".to_owned())].into(),
+            }),
+            ..spec()
+        };
+        let line = arguments(&config, &spec, false, Purpose::Turns);
+        let value = |flag: &str| line.iter().find_map(|it| it.strip_prefix(flag)).unwrap();
+        let servers: serde_json::Value = serde_json::from_str(value("--mcp-config=")).unwrap();
+        assert_eq!(servers["mcpServers"]["tinyclaw"]["type"], "sdk");
+        assert_eq!(servers["mcpServers"]["linear"]["command"], "npx");
+        assert_eq!(value("--allowedTools="), "mcp__tinyclaw,mcp__linear__find");
+        assert!(!format!("{line:?} {spec:?}").contains("hush"));
     }
 
     #[test]

@@ -39,6 +39,6 @@ pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach}
 pub use overlap::{Overlap, overlap};
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
-    Background, Denial, Draft, McpResponder, RateLimit, SessionSpec, ToolSpec, Turn, TurnControl,
-    TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
+    Background, Denial, Draft, McpResponder, OtherServers, RateLimit, SessionSpec, ToolSpec, Turn,
+    TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };

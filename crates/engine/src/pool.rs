@@ -327,7 +327,8 @@ impl Pool {
         purpose: Purpose,
     ) -> Result<Driver, LaunchError> {
         let launcher = self.launchers.of(&spec.place)?;
-        let (env, access) = surroundings(config, spec, purpose)?;
+        let (mut env, access) = surroundings(config, spec, purpose)?;
+        env.extend(spec.servers.environment.clone());
         let resumed = match purpose {
             Purpose::Turns => launcher
                 .look()
@@ -470,6 +471,7 @@ impl Pool {
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
             tools: Arc::new([]),
+            servers: Arc::default(),
             model: config.catalogue.tiers().simple,
             is_attended: false,
         };

@@ -1,5 +1,6 @@
 //! A turn as its caller sees it: what is asked, what happens meanwhile, and how it ends.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,36 @@ pub struct SessionSpec {
     pub system_prompt: String,
     /// Tools that the caller answers itself, see [`TurnEvent::McpCall`].
     pub tools: Arc<[ToolSpec]>,
+    /// Tools that others give, see [`OtherServers`].
+    pub servers: Arc<OtherServers>,
     /// The model to start with.
     pub model: Model,
     /// Whether there are people whom Claude may ask something.
     pub is_attended: bool,
+}
+
+/// MCP servers beside our own, in the CLI's own words.
+#[derive(Clone, PartialEq, Default)]
+pub struct OtherServers {
+    /// By name. `${NAME}` in them stands for one of `environment`, which Claude fills in: the command line of a process is
+    /// read by every user of the machine, its environment is not.
+    pub servers: serde_json::Map<String, Value>,
+    /// Tools that Claude uses without asking.
+    pub allowed: Vec<String>,
+    /// Secrets, by the name that stands for them.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Without the secrets.
+impl std::fmt::Debug for OtherServers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&String> = self.environment.keys().collect();
+        f.debug_struct("OtherServers")
+            .field("servers", &self.servers)
+            .field("allowed", &self.allowed)
+            .field("environment", &names)
+            .finish()
+    }
 }
 
 impl SessionSpec {
@@ -154,13 +181,8 @@ pub enum TurnEvent {
         /// Which, if told.
         to: Option<String>,
     },
-    /// An MCP server of the project's own is not there.
-    McpTrouble {
-        /// Its name.
-        server: String,
-        /// `failed`, `pending`, `needs-auth`.
-        status: String,
-    },
+    /// At the beginning of a turn: each MCP server, and `connected`, or what else it is (`failed`, `pending`, `needs-auth`).
+    McpServers(Vec<(String, String)>),
     /// The turn is over.
     Ended(Box<TurnEnd>),
 }

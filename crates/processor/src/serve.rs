@@ -23,6 +23,7 @@ use crate::desks::{Desks, settle};
 use crate::history::History;
 use crate::schedule::clock::Clock;
 use crate::tools::Tools;
+use crate::tools::servers::Servers;
 use crate::work::control::Control;
 use crate::work::routing::Routing;
 use crate::work::slots::Slots;
@@ -165,6 +166,7 @@ impl Service {
         let sessions = Arc::new(Sessions::new(queue.clone(), memory.clone()));
         let turns = Arc::new(Turns::new(desks.clone()));
         let slots = Arc::new(Slots::new());
+        let servers = Arc::new(Servers::new(state.clone(), settings.clone()));
         let clock = Clock {
             state: state.clone(),
             settings: settings.clone(),
@@ -189,7 +191,9 @@ impl Service {
                 sessions: sessions.clone(),
                 availability: availability.clone(),
                 budgets: budgets.clone(),
+                servers: servers.clone(),
             },
+            servers,
             tools: Tools {
                 state: state.clone(),
                 settings: settings.clone(),

@@ -1,7 +1,7 @@
 //! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
 
 use tinyclaw_domain::approval::{Choice, Chosen};
-use tinyclaw_domain::{Catalogue, Command, PermissionMode, ThreadId, Tier};
+use tinyclaw_domain::{Catalogue, Command, McpOrder, PermissionMode, ThreadId, Tier};
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
@@ -63,6 +63,12 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("close", "", "close this thread", "/close"),
     ("reopen", "", "open it again", "/reopen"),
     ("status", "", "how this thread is", "/status"),
+    (
+        "mcp",
+        "[add NAME COMMAND|add NAME URL|remove NAME|allow NAME TOOLS|reconnect]",
+        "tools that others give to Claude here",
+        "/mcp add db PGHOST=localhost npx some-server",
+    ),
     ("cost", "", "what today cost", "/cost"),
     ("go", "", "go on although today's budget is spent", "/go"),
     ("leave", "", "leave; Ctrl-C twice or Ctrl-D does the same", "/leave"),
@@ -135,6 +141,13 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Said {
         "prompt" if !rest.is_empty() => {
             Said::Order(Command::Prompt { text: (rest != "off").then(|| rest.to_owned()) })
         }
+        "mcp" => match rest.parse::<McpOrder>() {
+            Ok(order) => Said::Order(Command::Mcp { order, admin: true }),
+            Err(err) => match wrong(verb) {
+                Said::Wrong(usage) => Said::Wrong(format!("This will not do: {err}.\n{usage}")),
+                other => other,
+            },
+        },
         "file" if !rest.is_empty() => {
             let (path, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
             Said::File { path: path.to_owned(), text: text.trim().to_owned() }

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Map, Value};
 use tinyclaw_domain::{
-    Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
+    McpServers, Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
 };
 use tinyclaw_ledger::{StateDir, ThreadBook, read_threads};
 use tinyclaw_service::settings::{Permission, Settings};
@@ -142,6 +142,7 @@ fn thread(
             Permission::Bypass => PermissionMode::Bypass,
         },
         system_prompt: None,
+        mcp: McpServers::new(),
         repo: None,
         is_master: entry.get("isMaster").and_then(Value::as_bool).unwrap_or(false),
         status: ThreadStatus::Idle,

@@ -172,6 +172,7 @@ fn json_of(source: &Source) -> Json {
         Source::One(text) => text.as_str().into(),
         Source::Many(parts) => parts.clone().into(),
         Source::Map(map) => json!(map),
+        Source::Nested(map) => json!(map),
     }
 }
 

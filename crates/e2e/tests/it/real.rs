@@ -1,6 +1,6 @@
 //! The same loop with the real CLI against the fake Messages API. Skipped by name where the CLI is not installed.
 
-use tinyclaw_domain::{Model, Outcome};
+use tinyclaw_domain::{Command, McpOrder, McpServer, Model, Outcome};
 use tinyclaw_e2e::Office;
 use tinyclaw_testkit::messages_api::MessagesApi;
 use tokio::runtime::{Builder, Runtime};
@@ -59,4 +59,43 @@ fn real_claude_answers_in_the_office() {
     let asked = api.asked();
     assert!(asked.iter().any(|it| format!("{it:?}").contains("Ada at a terminal")
         || format!("{it:?}").contains("Ada via terminal")));
+}
+
+/// Speaks MCP over its pipes, in a shell: one tool, which tells what it was given.
+const SERVER: &str = r#"while read -r line; do
+id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9][0-9]*\).*/\1/p')
+case "$line" in
+*'"initialize"'*) r='{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"weather","version":"1"}}' ;;
+*'"tools/list"'*) r='{"tools":[{"name":"now","description":"The weather now.","inputSchema":{"type":"object"}}]}' ;;
+*'"tools/call"'*) r="{\"content\":[{\"type\":\"text\",\"text\":\"Rain in $CITY.\"}]}" ;;
+*) r='{}' ;;
+esac
+[ -z "$id" ] || printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$r"
+done"#;
+
+#[test]
+fn real_claude_uses_an_mcp_server_that_an_admin_added() {
+    let Some((mut office, api, _runtime)) = office(&[("MCP_CITY", "Oslo")]) else { return };
+    let server = McpServer {
+        command: Some("sh".to_owned()),
+        args: vec!["-c".to_owned(), SERVER.to_owned()],
+        env: [("CITY".to_owned(), "${MCP_CITY}".to_owned())].into(),
+        allow: vec!["now".to_owned()],
+        ..McpServer::default()
+    };
+    let add = McpOrder::Add { name: "weather".parse().expect("a name"), server: Box::new(server) };
+    let order = |office: &mut Office, order: McpOrder| {
+        let mut message = office.message("7", "");
+        message.command = Some(Command::Mcp { order, admin: true });
+        let key = office.publish(message);
+        office.answer(&key)
+    };
+    let added = order(&mut office, add);
+    assert!(added.text.contains("`weather` is added"), "{}", added.text);
+    let reply = office.ask("7", "[api: tool mcp__weather__now {}]");
+    assert_eq!(reply.outcome, Outcome::Answered, "{}", reply.text);
+    let heard = api.asked().iter().any(|it| it.results.iter().any(|it| it == "Rain in Oslo."));
+    assert!(heard, "{:?}", api.asked());
+    let listed = order(&mut office, McpOrder::List).text;
+    assert!(listed.contains("`weather` (this thread's): connected; allowed: now"), "{listed}");
 }

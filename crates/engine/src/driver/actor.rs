@@ -278,9 +278,7 @@ impl Actor {
         self.with_turn(|turn| {
             turn.has_begun();
             turn.model = model;
-            for (server, status) in mcp.into_iter().filter(|(_, status)| status != "connected") {
-                turn.tell(TurnEvent::McpTrouble { server, status });
-            }
+            turn.tell(TurnEvent::McpServers(mcp));
         });
     }
 

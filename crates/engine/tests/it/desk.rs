@@ -47,6 +47,7 @@ impl Desk {
             permission_mode: PermissionMode::Ask,
             system_prompt: String::new(),
             tools: Arc::new([]),
+            servers: Arc::default(),
             model: Model::SONNET,
             is_attended: true,
         };

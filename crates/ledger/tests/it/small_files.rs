@@ -18,6 +18,7 @@ fn progress(key: &str, started_at: u64) -> Progress {
         text: "so far".to_owned(),
         tools: Vec::new(),
         asks: None,
+        mcp_trouble: Vec::new(),
         trouble: None,
     }
 }

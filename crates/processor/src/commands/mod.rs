@@ -2,6 +2,7 @@
 //! order with its messages. Each answers with what is true now.
 
 mod go_on;
+mod mcp;
 mod open;
 mod reset;
 mod set_dir;
@@ -22,6 +23,7 @@ use crate::availability::notices::notice;
 use crate::availability::pause::Availability;
 use crate::desks::Desks;
 use crate::desks::sessions::Sessions;
+use crate::tools::servers::Servers;
 
 /// What orders change: the desks, and what waits for them.
 pub(crate) struct Commands {
@@ -32,6 +34,7 @@ pub(crate) struct Commands {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) availability: Arc<Availability>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) servers: Arc<Servers>,
 }
 
 impl Commands {
@@ -109,6 +112,7 @@ impl Commands {
                 }
                 .to_owned()
             }
+            Command::Mcp { order, admin } => self.mcp(id, thread, order, *admin).await?,
             Command::Prompt { text } => {
                 change(&|it| it.system_prompt = text.clone().filter(|it| !it.trim().is_empty()))?;
                 match text.as_deref().filter(|it| !it.trim().is_empty()) {

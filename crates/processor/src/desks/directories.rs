@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tinyclaw_disk::foreign::{self, ForeignError};
-use tinyclaw_domain::{OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus};
+use tinyclaw_domain::{McpServers, OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus};
 use tinyclaw_engine::{Desk, LookError, OutOfReach, Overlap, overlap};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Permission;
@@ -81,6 +81,7 @@ impl Desks {
                 Permission::Bypass => PermissionMode::Bypass,
             },
             system_prompt: None,
+            mcp: McpServers::new(),
             repo: None,
             is_master: *id == ThreadId::master(),
             status: ThreadStatus::Idle,

@@ -4,6 +4,7 @@
 pub(crate) mod outbox;
 mod send_file;
 mod send_message;
+pub(crate) mod servers;
 mod threads;
 
 use std::sync::{Arc, OnceLock};

@@ -35,6 +35,7 @@ pub(crate) fn begun(message: &Message, attempt: u32, decision: Option<&Decision>
         text: String::new(),
         tools: Vec::new(),
         asks: None,
+        mcp_trouble: Vec::new(),
         trouble: None,
     }
 }

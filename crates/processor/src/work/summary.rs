@@ -68,6 +68,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             permission_mode: PermissionMode::Ask,
             system_prompt: WORDS.to_owned(),
             tools: Arc::from([]),
+            servers: Arc::default(),
             model,
             is_attended: false,
         },

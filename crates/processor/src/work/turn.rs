@@ -247,6 +247,7 @@ impl Job<'_> {
                 worker.history.prompt(&line);
             }
             capability::renew(&worker.desks, id, &self.thread);
+            let given = on_disk(|| worker.servers.given(&self.thread));
             let turn = worker.engine.turn(TurnRequest {
                 session: SessionSpec {
                     thread: id.clone(),
@@ -256,6 +257,7 @@ impl Job<'_> {
                     permission_mode: self.thread.permission_mode,
                     system_prompt: words,
                     tools: worker.tools.specs(&self.thread),
+                    servers: given.servers,
                     model,
                     is_attended: true,
                 },
@@ -265,6 +267,7 @@ impl Job<'_> {
             });
             let mut progress = begun(lease.message(), attempt, Some(&self.decided.decision));
             progress.model = Some(model);
+            progress.mcp_trouble = given.left_out;
             let may_raise = worker.settings.current().engine.escalate;
             let to = worker.routing.raised(&self.decided.decision, &self.thread);
             let raising = Raising::of(&self.decided, model, attempt, to.filter(|_| may_raise));

@@ -102,8 +102,15 @@ pub(crate) async fn watch(
                 };
                 responder.answer(answer);
             }
-            TurnEvent::McpTrouble { server, status } => {
-                tracing::warn!(thread.id = %id, "the MCP server {server} of thread {id} is {status}");
+            TurnEvent::McpServers(found) => {
+                let trouble = worker.servers.saw(&id, thread, &found);
+                for it in &trouble {
+                    tracing::warn!(thread.id = %id, "an MCP server of thread {id} is of no use: {it}");
+                }
+                if !trouble.is_empty() {
+                    shown.progress.mcp_trouble.extend(trouble);
+                    shown.write();
+                }
             }
             TurnEvent::RateLimit(limit) if limit.status == "allowed_warning" => {
                 let used =

@@ -19,6 +19,7 @@ use crate::desks::sessions::Sessions;
 use crate::history::History;
 use crate::policy::failure::{Case, Remedy, judge, may_be_outage};
 use crate::tools::Tools;
+use crate::tools::servers::Servers;
 use crate::work::control::Control;
 use crate::work::prompt::Prompts;
 use crate::work::routing::Routing;
@@ -46,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) progresses: Progresses,
     pub(crate) commands: Commands,
     pub(crate) tools: Tools,
+    pub(crate) servers: Arc<Servers>,
     pub(crate) prompts: Prompts,
 }
 

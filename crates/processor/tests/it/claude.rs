@@ -1,6 +1,6 @@
 //! Claude, played within the test: speaks the CLI's protocol over a pipe, and does what the test wrote for each message.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Say(&'static str),
+    /// Tells how its MCP servers are, as it does when a turn begins.
+    Servers(&'static [(&'static str, &'static str)]),
     /// Costs so many dollars.
     Cost(f64),
     /// Begins a tool that never ends.
@@ -70,6 +72,8 @@ struct Script {
     prompts: Vec<Prompt>,
     /// How many processes were started.
     starts: usize,
+    /// What the last one was started with: its command line and its environment.
+    started_with: (Vec<String>, BTreeMap<String, String>),
 }
 
 /// Every Claude of an office.
@@ -111,6 +115,11 @@ impl Claude {
 
     pub(crate) fn starts(&self) -> usize {
         self.script.lock().unwrap().starts
+    }
+
+    /// The command line and the environment of the process that was started last.
+    pub(crate) fn started_with(&self) -> (Vec<String>, BTreeMap<String, String>) {
+        self.script.lock().unwrap().started_with.clone()
     }
 
     /// Notes a prompt, and tells what to do about it.
@@ -159,7 +168,10 @@ impl Launcher for Claude {
             requests: 0,
             cost: 0.0,
         };
-        self.script.lock().unwrap().starts += 1;
+        let mut script = self.script.lock().unwrap();
+        script.starts += 1;
+        script.started_with = (spec.args, spec.env);
+        drop(script);
         tokio::spawn(process.live());
         let leashed = Leashed {
             stdin: Box::new(stdin),
@@ -301,6 +313,13 @@ impl Process {
     async fn play(&mut self, step: Step, result: &mut Value) -> Result<(), Stop> {
         match step {
             Step::Say(text) => self.tell(text, result).await,
+            Step::Servers(found) => {
+                let server =
+                    |(name, status): &(&str, &str)| json!({ "name": name, "status": status });
+                let found: Vec<Value> = found.iter().map(server).collect();
+                self.say(json!({ "type": "system", "subtype": "init", "mcp_servers": found }))
+                    .await;
+            }
             Step::Cost(dollars) => result["total_cost_usd"] = json!(dollars),
             Step::Tool(name) => {
                 self.begin_tool(name, json!({ "command": "x" })).await;

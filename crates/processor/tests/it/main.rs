@@ -10,4 +10,5 @@ mod office;
 mod pauses;
 mod raising;
 mod schedule;
+mod servers;
 mod taken_over;

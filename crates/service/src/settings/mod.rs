@@ -16,8 +16,9 @@ pub use suggest::did_you_mean;
 pub use table::*;
 pub use values::{
     Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
-    Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours, QuietHoursOf,
-    Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole, Words, spell_out,
+    Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
+    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    Words, spell_out,
 };
 
 /// One row of the table: a setting.

@@ -25,6 +25,8 @@ pub enum Source {
     Many(Vec<String>),
     /// A JSON object of those.
     Map(BTreeMap<String, String>),
+    /// A JSON object that goes deeper.
+    Nested(Map<String, Json>),
 }
 
 impl Source {
@@ -32,7 +34,7 @@ impl Source {
     pub fn one(&self) -> Option<&str> {
         match self {
             Source::One(text) => Some(text),
-            Source::Many(_) | Source::Map(_) => None,
+            Source::Many(_) | Source::Map(_) | Source::Nested(_) => None,
         }
     }
 
@@ -47,7 +49,8 @@ impl Source {
             Json::Array(parts) => parts.iter().map(one).collect::<Option<_>>().map(Source::Many),
             Json::Object(map) => {
                 let pairs = map.iter().map(|(key, it)| Some((key.clone(), one(it)?)));
-                pairs.collect::<Option<_>>().map(Source::Map)
+                let flat = pairs.collect::<Option<_>>().map(Source::Map);
+                flat.or_else(|| Some(Source::Nested(map.clone())))
             }
             it => one(it).map(Source::One),
         }
@@ -173,6 +176,7 @@ impl<'a> Reader<'a> {
                 (false, Source::One(text)) => format!("{text:?}"),
                 (false, Source::Many(parts)) => format!("{parts:?}"),
                 (false, Source::Map(map)) => format!("{map:?}"),
+                (false, Source::Nested(_)) => "this object".to_owned(),
             };
             self.mistake(origin, format!("{shown} will not do; expected {}", V::looks()));
         }

@@ -114,6 +114,11 @@ impl<S: Section> Store<S> {
         Arc::clone(&self.current.borrow())
     }
 
+    /// A variable of the environment that is no setting's, unless it is empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|it| !it.trim().is_empty())
+    }
+
     /// Hears of every change.
     pub fn subscribe(&self) -> watch::Receiver<Arc<S>> {
         self.current.subscribe()

@@ -15,8 +15,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::values::{
     Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
-    Number, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours, QuietHoursOf,
-    Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
+    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
 };
 use super::{Origin, Reader, Row, Section};
 
@@ -229,6 +229,16 @@ settings! {
         fallback_model: Option<String> as Optional<Text> = "engine.fallbackModel", [], [], "";
     }
 
+    /// MCP servers, which give Claude tools of others. A desk's own are added by `/mcp add`.
+    Mcp / mcp {
+        /// The office's servers, which every desk has, by name: `command` with `args` and `env`, or `url` with `headers`; `allow`
+        /// lists tools that Claude uses without asking (`["*"]`: all). `${MCP_NAME}` stands for a secret: the variable
+        /// of that name, or the file of that name in `mcp.secrets`. The agent that has a server can find its secret out.
+        servers: BTreeMap<String, serde_json::Value> as Objects = "mcp.servers", [], [], "";
+        /// The folder with the secrets of MCP servers, a file each. None: `mcp-secrets/` in the state folder, which no agent reads.
+        secrets: Option<PathBuf> as Optional<PathTo> = "mcp.secrets", [], [], "";
+    }
+
     /// GitHub, through the broker. The App's key is the broker's alone; its own variables are in `broker/README.md`.
     GitHub / github {
         /// The GitHub App's id; the broker reads it too.
@@ -357,7 +367,7 @@ trait Check {
 macro_rules! nothing_more_to_check {
     ($($Group:ident),*) => { $(impl Check for $Group { fn check(&self, _: &mut Reader<'_>) {} })* };
 }
-nothing_more_to_check!(Telegram, Models, GitHub, Budget, Heartbeat, Memory, Retention);
+nothing_more_to_check!(Telegram, Models, Mcp, GitHub, Budget, Heartbeat, Memory, Retention);
 
 impl Check for Office {
     fn check(&self, from: &mut Reader<'_>) {

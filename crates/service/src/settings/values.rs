@@ -206,7 +206,7 @@ impl<V: Value> Value for List<V> {
                 parts.map(|it| it.trim().trim_matches(['"', '\'']).trim().to_owned()).collect()
             }
             Source::Many(parts) => parts.clone(),
-            Source::Map(_) => return None,
+            Source::Map(_) | Source::Nested(_) => return None,
         };
         let parts = parts.into_iter().filter(|it| !it.is_empty());
         parts.map(|it| V::read(&Source::One(it))).collect()
@@ -235,9 +235,31 @@ impl<V: Value> Value for MapOf<V> {
                 let parts = text.split(',').filter(|it| !it.trim().is_empty());
                 parts.map(pair).collect::<Option<_>>()?
             }
-            Source::Many(_) => return None,
+            Source::Many(_) | Source::Nested(_) => return None,
         };
         pairs.into_iter().map(|(name, text)| Some((name, V::read(&Source::One(text))?))).collect()
+    }
+    fn absent() -> Option<Self::Out> {
+        Some(BTreeMap::new())
+    }
+}
+
+/// Objects by name, whose shape somebody else knows.
+#[derive(Debug)]
+pub struct Objects;
+impl Value for Objects {
+    type Out = BTreeMap<String, serde_json::Value>;
+    fn looks() -> &'static str {
+        "an object of objects, as JSON"
+    }
+    fn read(given: &Source) -> Option<Self::Out> {
+        let objects = match given {
+            Source::Nested(map) => map.clone(),
+            Source::Map(map) if map.is_empty() => serde_json::Map::new(),
+            Source::One(text) => serde_json::from_str(text).ok()?,
+            Source::Map(_) | Source::Many(_) => return None,
+        };
+        objects.into_iter().map(|(name, it)| it.is_object().then_some((name, it))).collect()
     }
     fn absent() -> Option<Self::Out> {
         Some(BTreeMap::new())

@@ -111,6 +111,7 @@ async fn turn(mut lease: Lease, progresses: Progresses, ended: Ended) {
             text: story.clone(),
             tools: vec![],
             asks: None,
+            mcp_trouble: Vec::new(),
             trouble: None,
         };
         let _ = progresses.write(&progress);

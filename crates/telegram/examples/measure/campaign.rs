@@ -128,6 +128,7 @@ async fn answer_all(queue: Queue, progresses: Progresses, turns: Turns) {
                     text: "so far".to_owned(),
                     tools: vec![],
                     asks: None,
+                    mcp_trouble: Vec::new(),
                     trouble: None,
                 };
                 let _ = progresses.write(&progress);

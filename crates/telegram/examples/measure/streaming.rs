@@ -60,6 +60,7 @@ pub(crate) async fn run(time: Duration) -> anyhow::Result<Streamed> {
                 text: story.clone(),
                 tools: vec![],
                 asks: None,
+                mcp_trouble: Vec::new(),
                 trouble: None,
             })?;
         }

@@ -8,6 +8,7 @@ mod again;
 mod close;
 mod cost;
 mod export;
+mod mcp;
 mod mode;
 mod new;
 mod orders;
@@ -135,6 +136,7 @@ impl Given<'_> {
             "reset" | "clear" => self.reset().await,
             "model" => self.model(rest).await,
             "haiku" | "sonnet" | "opus" | "fable" => Some(usage(&spoken.name)),
+            "mcp" => self.mcp(rest).await,
             "prompt" => self.prompt(rest).await,
             "dir" | "cd" | "setdir" => self.dir(&spoken.name, rest).await,
             other if self.commands.bot.settings.catalogue().find(other).is_ok() => {

@@ -50,6 +50,12 @@ const TABLE: &[Entry] = &[
     entry("reset", "", "end the session; the next message begins a new one", "/reset"),
     entry("clear", "", "the same as /reset", "/clear"),
     entry("mode", "plan|ask|edits|bypass", "what Claude may do without asking", "/mode plan"),
+    entry(
+        "mcp",
+        "[add NAME COMMAND|add NAME URL|remove NAME|allow NAME TOOLS|reconnect]",
+        "tools that others give to Claude here",
+        "/mcp add linear https://mcp.example/mcp Authorization=\"Bearer ${MCP_LINEAR}\"",
+    ),
     entry("prompt", "TEXT|off", "words for Claude's system prompt", "/prompt Answer in German."),
     entry("dir", "PATH", "work in another directory", "/dir ~/workspace/website"),
     entry("cd", "PATH", "the same as /dir", "/cd ~/workspace/website"),

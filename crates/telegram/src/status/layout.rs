@@ -15,6 +15,8 @@ use crate::text::{self, Room};
 
 /// So many of the last tools are shown.
 const TOOLS_MAX: usize = 5;
+/// So many MCP servers are named that are of no use.
+const MCP_TROUBLE_MAX: usize = 3;
 /// A tool's line is cut here.
 const TOOL_UNITS_MAX: usize = 80;
 /// What Claude asks to do is shown in the message itself up to here; what is longer comes as a file.
@@ -193,6 +195,12 @@ fn working(progress: &Progress, now_ms: u64) -> String {
         html.push('\n');
         html.push_str(&text::escape(line.trim_end()));
     }
+    for server in progress.mcp_trouble.iter().take(MCP_TROUBLE_MAX) {
+        let line = conceal(server).replace('\n', " ");
+        let line = text::shortened(&format!("✗ MCP {line}"), 2 * TOOL_UNITS_MAX);
+        html.push('\n');
+        html.push_str(&text::escape(line.trim_end()));
+    }
     if let Some(trouble) = &progress.trouble {
         html.push('\n');
         html.push_str(&text::escape(&sentence(trouble)));
@@ -352,6 +360,7 @@ mod tests {
                 tool("Edit", "crates/queue/src/<claim>.rs", false),
             ],
             asks: None,
+            mcp_trouble: Vec::new(),
             trouble: None,
         }
     }

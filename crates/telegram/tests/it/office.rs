@@ -408,6 +408,7 @@ impl Turn<'_> {
             text: String::new(),
             tools: vec![],
             asks: None,
+            mcp_trouble: Vec::new(),
             trouble: None,
         }
     }

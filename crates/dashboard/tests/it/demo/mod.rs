@@ -348,6 +348,7 @@ impl<'a> Demo<'a> {
                 },
                 system_prompt: (id == 7)
                     .then(|| "The bakery's voice: warm, short, no superlatives.".into()),
+                mcp: McpServers::new(),
                 repo: (id == 7).then(|| "ada/homepage".into()),
                 is_master: id == 1,
                 status: [
@@ -434,6 +435,7 @@ impl<'a> Demo<'a> {
                 tool("Edit", "crates/queue/src/claim.rs", 9_000, None),
             ],
             asks: None,
+            mcp_trouble: Vec::new(),
             trouble: None,
         };
         self.write(&format!("progress/{}.json", message.key), &progress);
