@@ -213,7 +213,8 @@ mod tests {
         let it = message("telegram_1771234567890_abc123.json", text.as_bytes()).unwrap();
         assert_eq!(it.key.as_str(), "file-1771234567890_abc123");
         assert_eq!((it.v, &it.command, it.extra.len()), (1, &None, 0));
-        assert_eq!((it.thread_id.as_str(), it.reply_to_model, it.is_reply), ("42", None, true));
+        let model = Model::named("gpt");
+        assert_eq!((it.thread_id.as_str(), it.reply_to_model, it.is_reply), ("42", model, true));
         assert!(!it.sender.contains('\u{1b}'));
     }
 

@@ -64,7 +64,14 @@ impl Send {
         let text = self.text()?;
         let (thread, channel) = self.address(&state)?;
         let model = match &self.model {
-            Some(word) => Some(place::catalogue(&state)?.find(word)?),
+            Some(word) => match place::catalogue(&state)?.find(word) {
+                Ok(model) => Some(model),
+                Err(err) => {
+                    // Which models there are stands in the settings; a wrong word is a wrong line all the same.
+                    writeln!(std::io::stderr(), "tinyclaw: {err}")?;
+                    return Ok(ExitCode::from(2));
+                }
+            },
             None => None,
         };
         let office = client::open(&state)?;

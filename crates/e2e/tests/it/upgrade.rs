@@ -139,7 +139,7 @@ fn goes_back_to(release: &str) {
         &office,
         "threads.json",
         &json!({
-            "cli": { "pin": "oracle", "permissionMode": "plan", "place": { "devbox": "box" } },
+            "cli": { "pin": "oracle", "permissionMode": "dream", "place": { "devbox": "box" } },
             "dev:box/7": { "name": "far away", "place": { "devbox": "box" } },
         }),
     );

@@ -69,7 +69,7 @@ fn threads_of_the_original_are_understood() {
         r#"{
             "1": { "name": "Master", "cwd": "/srv", "model": "claude-opus-4-5", "isMaster": true, "lastActive": 1771234567890.25 },
             "12": { "name": "Thread 12", "cwd": "/srv/a", "sessionId": "not-a-uuid", "model": "gpt", "lastActive": 5, "colour": "blue" },
-            "13": { "name": "Thread 13", "cwd": "/srv/b", "sessionId": "6F1D4C0E-8A2B-4D7E-9C3F-0A1B2C3D4E5F", "isMaster": false, "permissionMode": "plan" }
+            "13": { "name": "Thread 13", "cwd": "/srv/b", "sessionId": "6F1D4C0E-8A2B-4D7E-9C3F-0A1B2C3D4E5F", "isMaster": false, "permissionMode": "dream" }
         }"#,
     )
     .unwrap();
@@ -172,7 +172,7 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     let later = serde_json::json!({
         "7": {
             "name": "calendar", "cwd": "/srv", "sessionId": "s2-abc", "model": "poet", "pin": { "any": "oracle" },
-            "tiers": { "COMPLEX": ["oracle"] }, "permissionMode": "plan", "status": "sleeping", "place": { "devbox": "box" },
+            "tiers": { "COMPLEX": ["oracle"] }, "permissionMode": "dream", "status": "sleeping", "place": { "devbox": "box" },
         },
         "dev:box/7": { "name": "far away", "place": { "devbox": "box" } },
         "8": "elsewhere",
