@@ -4,13 +4,13 @@ mod chat;
 mod client;
 mod demo;
 mod doctor;
-mod face;
 mod hook;
 mod import;
 mod place;
 mod setup;
 mod signals;
 mod telling;
+mod terminal;
 mod verbs;
 
 use std::io::Write as _;

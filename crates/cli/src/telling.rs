@@ -9,7 +9,7 @@ use tinyclaw_client::{Ending, Stream, Told};
 use tinyclaw_domain::approval::{ASKS_PERSON, PLANS};
 use tinyclaw_domain::{JobEvent, JobLine};
 
-use crate::face;
+use crate::terminal;
 
 /// One turn, told to a terminal or a pipe.
 pub(crate) struct Telling {
@@ -84,7 +84,8 @@ impl Telling {
                 Ok(())
             }
             JobEvent::Tool { name, detail, .. } => {
-                let row = format!("▸ {}  {}", face::one_line(&name), face::one_line(&detail));
+                let row =
+                    format!("▸ {}  {}", terminal::one_line(&name), terminal::one_line(&detail));
                 remark(row.trim_end())
             }
             JobEvent::Ask { tool, .. } if tool == ASKS_PERSON => {
@@ -95,9 +96,9 @@ impl Telling {
             }
             JobEvent::Ask { tool, .. } => remark(&format!(
                 "Claude asks whether it may use {}: answer in its topic, or in tinyclaw chat",
-                face::one_line(&tool)
+                terminal::one_line(&tool)
             )),
-            JobEvent::Trouble { text } => remark(&face::one_line(&text)),
+            JobEvent::Trouble { text } => remark(&terminal::one_line(&text)),
             JobEvent::Gap { .. } => {
                 remark("(some of the text was not kept; the answer follows whole)")
             }
@@ -117,6 +118,6 @@ impl Telling {
 
 fn put(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    write!(out, "{}", face::plain(text))?;
+    write!(out, "{}", terminal::plain(text))?;
     out.flush()
 }

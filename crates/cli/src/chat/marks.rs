@@ -1,7 +1,7 @@
 //! Claude's Markdown in a terminal, row by row as it comes: what is strong and what is a heading stands out, code stays as
 //! it is. Every letter that means something is shown; what only looks like a mark is left alone.
 
-use crate::face::Style;
+use crate::terminal::Style;
 
 /// Where in a text the next row stands.
 #[derive(Debug, Default)]

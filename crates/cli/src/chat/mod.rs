@@ -1,6 +1,6 @@
 //! A forum in a terminal: threads, answers as they are written, *stop*, permission questions, files.
 //!
-//! It speaks to the office only through the queue and the files that show how turns go, like every other face. Nothing
+//! It speaks to the office only through the queue and the files that show how turns go, like every other client. Nothing
 //! is lost when it is left in the middle of a turn.
 
 mod keys;
@@ -28,7 +28,7 @@ use self::turns::{Pending, Question};
 use self::words::Said;
 use crate::signals::{Heard, Signals};
 use crate::verbs::threads;
-use crate::{client, face, place};
+use crate::{client, place, terminal};
 
 /// The status row is looked at this often while a turn runs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -122,7 +122,7 @@ impl Chat {
         }
         let left = self.pending.iter().filter(|it| !it.is_order).count();
         if left > 0 {
-            let what = face::count(left, "message");
+            let what = terminal::count(left, "message");
             self.screen
                 .remark(&format!("{what} not answered yet: kept, and answered all the same."))?;
         }
@@ -194,7 +194,7 @@ impl Chat {
     fn say(&mut self, line: &str) -> anyhow::Result<()> {
         if self.screen.is_terminal() && !line.trim().is_empty() {
             let prompt = self.screen.style().dim(&self.prompt());
-            self.screen.print(&format!("{prompt}{}", face::plain(line)))?;
+            self.screen.print(&format!("{prompt}{}", terminal::plain(line)))?;
         }
         // A mistake in the settings keeps nobody from speaking: the services say it.
         let catalogue = place::catalogue(&self.state).unwrap_or_default();
@@ -231,7 +231,7 @@ impl Chat {
             Said::New { name, repo } => {
                 let threads = read_threads(&self.state)?;
                 self.enter(words::new_id(&name, |it| threads.contains_key(it)))?;
-                self.name = face::one_line(&name);
+                self.name = terminal::one_line(&name);
                 self.order(Command::Open { name: Some(name), dir: None, repo })?;
             }
             Said::Cost => self.cost()?,
@@ -288,7 +288,8 @@ impl Chat {
         }
         if let Some(choice) = question.next_choice() {
             let chosen = words::chosen(choice, line);
-            self.screen.remark(&format!("Chosen: {}", face::one_line(&choice.words(&chosen))))?;
+            self.screen
+                .remark(&format!("Chosen: {}", terminal::one_line(&choice.words(&chosen))))?;
             question.chosen.push(chosen);
         }
         if let Some(choice) = question.next_choice() {
@@ -376,9 +377,12 @@ impl Chat {
         self.pending.iter_mut().filter(|it| it.thread == self.thread).for_each(Pending::ask_again);
         if self.screen.is_terminal() {
             for it in recent_history(&self.state, Some(&self.thread), HISTORY_SHOWN)? {
-                let row =
-                    format!("{}: {}", face::one_line(&it.sender), face::one_line(&it.message));
-                self.screen.remark(&face::clip(&row, screen::columns()))?;
+                let row = format!(
+                    "{}: {}",
+                    terminal::one_line(&it.sender),
+                    terminal::one_line(&it.message)
+                );
+                self.screen.remark(&terminal::clip(&row, screen::columns()))?;
             }
         }
         Ok(())
@@ -386,7 +390,7 @@ impl Chat {
 
     fn learn_name(&mut self) {
         let threads = read_threads(&self.state).unwrap_or_default();
-        let name = threads.get(&self.thread).map(|it| face::one_line(&it.name));
+        let name = threads.get(&self.thread).map(|it| terminal::one_line(&it.name));
         self.name =
             name.filter(|it| !it.is_empty()).unwrap_or_else(|| match self.thread.number() {
                 Some(1) => "General".to_owned(),
@@ -396,7 +400,7 @@ impl Chat {
     }
 
     fn prompt(&self) -> String {
-        format!("{} › ", face::clip(&self.name, 30))
+        format!("{} › ", terminal::clip(&self.name, 30))
     }
 
     fn cost(&mut self) -> anyhow::Result<()> {
@@ -406,9 +410,9 @@ impl Chat {
         self.screen.print(&format!(
             "today: ${:.2} in {} here, ${:.2} in {} in all threads",
             here.usd,
-            face::count(here.turns as usize, "answer"),
+            terminal::count(here.turns as usize, "answer"),
             office.usd,
-            face::count(office.turns as usize, "answer"),
+            terminal::count(office.turns as usize, "answer"),
         ))?;
         Ok(())
     }

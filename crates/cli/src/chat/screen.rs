@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::marks::Marks;
-use crate::face::{self, Style, width};
+use crate::terminal::{self, Style, width};
 
 /// Where nothing says how wide it is.
 const COLUMNS: usize = 80;
@@ -80,7 +80,7 @@ impl Screen {
         if !self.is_terminal() {
             return Ok(());
         }
-        let shown = face::plain(text);
+        let shown = terminal::plain(text);
         let Some(new) = shown.get(self.streamed..) else { return self.tell_anew(&shown) };
         let already = self.tail.len();
         if !new.starts_with(self.tail.as_str()) {
@@ -111,7 +111,7 @@ impl Screen {
             self.stream(whole)?;
             self.end_stream()
         } else {
-            let (mut rows, tail) = broken(&face::plain(whole), self.columns());
+            let (mut rows, tail) = broken(&terminal::plain(whole), self.columns());
             rows.extend((!tail.is_empty()).then_some(tail));
             self.marks = Marks::default();
             self.print_rows(&rows)

@@ -7,7 +7,7 @@ use tinyclaw_domain::{Progress, TurnState};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
 
-use crate::face::{self, Style};
+use crate::terminal::{self, Style};
 
 /// A question is printed whole up to here; a terminal keeps some thousand lines.
 const BODY_LINES_MAX: usize = 400;
@@ -32,11 +32,11 @@ pub(crate) fn working(progress: &Progress) -> String {
         row = format!("{model} · {row}");
     }
     if let Some(trouble) = &progress.trouble {
-        row.push_str(&format!(" · {}", face::one_line(trouble)));
+        row.push_str(&format!(" · {}", terminal::one_line(trouble)));
     } else if let Some(tool) = progress.tools.iter().rfind(|it| it.duration_ms.is_none()) {
-        row.push_str(&format!(" · ▸ {}", face::one_line(&tool.name)));
+        row.push_str(&format!(" · ▸ {}", terminal::one_line(&tool.name)));
         if !tool.detail.is_empty() {
-            row.push_str(&format!("  {}", face::one_line(&tool.detail)));
+            row.push_str(&format!("  {}", terminal::one_line(&tool.detail)));
         }
     }
     row
@@ -45,7 +45,7 @@ pub(crate) fn working(progress: &Progress) -> String {
 /// `waiting · next here`, `waiting · 3rd in line here`.
 pub(crate) fn waiting(position: Option<usize>, trouble: Option<&str>) -> String {
     match (position, trouble) {
-        (_, Some(trouble)) => format!("waiting · {}", face::one_line(trouble)),
+        (_, Some(trouble)) => format!("waiting · {}", terminal::one_line(trouble)),
         (Some(1), None) => "waiting · next here".to_owned(),
         (Some(at @ 2..), None) => format!("waiting · {} in line here", words::ordinal(at as u64)),
         _ => "waiting".to_owned(),
@@ -65,12 +65,12 @@ pub(crate) fn question(
     rows.extend(question.warnings.iter().map(|it| style.yellow(it)));
     let most = if file.is_some() { GLIMPSE_LINES } else { usize::MAX };
     // There are no control characters in it; that it is plain is asked all the same, here at the terminal.
-    rows.extend(face::plain(&question.body).lines().take(most).map(|it| format!("    {it}")));
+    rows.extend(terminal::plain(&question.body).lines().take(most).map(|it| format!("    {it}")));
     if let Some(file) = file {
-        let count = face::count(question.body.lines().count(), "line");
+        let count = terminal::count(question.body.lines().count(), "line");
         rows.push(format!(
             "This is its beginning. All {count}: {}",
-            face::one_line(&file.to_string_lossy())
+            terminal::one_line(&file.to_string_lossy())
         ));
     }
     rows.extend(question.refusal.clone());
@@ -96,7 +96,7 @@ pub(crate) fn question(
 /// How a question with options is answered.
 pub(crate) fn choice_row(choice: &Choice) -> String {
     let how = if choice.is_many { "numbers, such as 1,2" } else { "a number" };
-    format!("{} Answer with {how}, or in other words.", face::one_line(&choice.question))
+    format!("{} Answer with {how}, or in other words.", terminal::one_line(&choice.question))
 }
 
 /// Whether a question is too long for a terminal, whose first lines would be out of reach.

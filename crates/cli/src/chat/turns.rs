@@ -10,7 +10,7 @@ use tinyclaw_domain::{Ask, Key, Message, Outcome, Progress, ThreadId};
 use tinyclaw_service::{now_ms, words};
 
 use super::{Chat, screen, shown};
-use crate::face;
+use crate::terminal;
 
 /// Said while no processor is there.
 const NOBODY: &str =
@@ -196,7 +196,7 @@ impl Chat {
                 if is_streamed {
                     self.screen.end_stream()?;
                 }
-                let text = style.red(&face::plain(&why));
+                let text = style.red(&terminal::plain(&why));
                 return Ok(self.screen.print(&text)?);
             }
         };
@@ -211,10 +211,10 @@ impl Chat {
         if is_streamed || reply.outcome != Outcome::Failed {
             self.screen.finish_stream(&text)?;
         } else {
-            self.screen.print(&style.red(&face::plain(&text)))?;
+            self.screen.print(&style.red(&terminal::plain(&text)))?;
         }
         for file in &reply.files {
-            self.screen.print(&format!("file: {}", face::one_line(&file.path)))?;
+            self.screen.print(&format!("file: {}", terminal::one_line(&file.path)))?;
         }
         self.show_bill(&message)?;
         if pending.is_order && pending.thread == self.thread {
@@ -250,14 +250,14 @@ impl Chat {
                 Some(progress) => shown::working(&progress),
                 None => shown::waiting(it.position, it.trouble.as_deref()),
             };
-            rows.push(style.dim(&face::clip(&row, columns)));
+            rows.push(style.dim(&terminal::clip(&row, columns)));
         }
         let (prompt, typed) = (self.prompt(), self.editor.typed());
-        let room = columns.saturating_sub(face::width(&prompt));
+        let room = columns.saturating_sub(terminal::width(&prompt));
         // The end of a long line is what one is typing.
-        let skipped = typed.char_indices().find(|(at, _)| face::width(&typed[*at..]) <= room);
+        let skipped = typed.char_indices().find(|(at, _)| terminal::width(&typed[*at..]) <= room);
         let typed = &typed[skipped.map_or(typed.len(), |(at, _)| at)..];
-        rows.push(format!("{}{}", style.dim(&prompt), face::plain(typed)));
+        rows.push(format!("{}{}", style.dim(&prompt), terminal::plain(typed)));
         Ok(self.screen.live(rows)?)
     }
 }

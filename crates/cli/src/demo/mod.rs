@@ -22,10 +22,10 @@ use tinyclaw_service::settings::edited;
 
 pub(crate) use self::services::Services;
 use crate::chat::Chat;
-use crate::face::Style;
 use crate::place;
 use crate::setup::standing::find_program;
 use crate::signals::Signals;
+use crate::terminal::Style;
 use crate::verbs::sibling;
 
 /// In this file the demo says that the folder is its own, and may be made anew.

@@ -18,7 +18,7 @@ use tinyclaw_domain::checksum::Checked;
 use tinyclaw_ledger::StateDir;
 
 use self::shapes::{Shape, shape_of};
-use crate::face::{Style, count, one_line};
+use crate::terminal::{Style, count, one_line};
 use tinyclaw_service::words;
 
 /// A JSON file of ours is smaller by far.

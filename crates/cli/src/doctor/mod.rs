@@ -19,7 +19,7 @@ use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, Reader, Settings};
 
 pub(crate) use self::facts::Facts;
-use crate::face::{Style, one_line};
+use crate::terminal::{Style, one_line};
 
 /// How something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

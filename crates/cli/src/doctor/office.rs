@@ -11,8 +11,8 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Origin, Reader, Settings, rows};
 
 use super::{Finding, Patient};
-use crate::face::{count, one_line};
 use crate::place::router_config_of;
+use crate::terminal::{count, one_line};
 
 const SETTINGS: &str = "settings";
 const THREADS: &str = "threads";

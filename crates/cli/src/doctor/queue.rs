@@ -7,7 +7,7 @@ use tinyclaw_service::words;
 
 use super::services::IS_THERE;
 use super::{Finding, Patient};
-use crate::face::count;
+use crate::terminal::count;
 
 const QUEUE: &str = "queue";
 /// A message that waits longer, while somebody works, is worth a look.

@@ -10,8 +10,8 @@ use tinyclaw_service::settings::Settings;
 use tinyclaw_service::words;
 
 use super::{Finding, Patient, State};
-use crate::face::{ago, one_line};
 use crate::setup::standing::{Part, Standing, standing};
+use crate::terminal::{ago, one_line};
 
 /// Services say every five seconds how they are. Who was silent for longer is not there.
 pub(super) const IS_THERE: Duration = Duration::from_secs(15);

@@ -16,8 +16,8 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
 
 use super::{Finding, Patient};
-use crate::face::one_line;
 use crate::setup::standing::find_program;
+use crate::terminal::one_line;
 
 /// A CLI that does not say its version by then hangs. It starts a whole runtime, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -20,7 +20,7 @@ use tinyclaw_ledger::StateDir;
 
 use super::report::Part;
 use super::source::Source;
-use crate::face::{clip, one_line};
+use crate::terminal::{clip, one_line};
 
 /// Both generations that the original keeps, the older one first.
 const FILES: [&str; 2] = ["message-history.1.jsonl", "message-history.jsonl"];

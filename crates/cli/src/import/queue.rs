@@ -18,7 +18,7 @@ use super::history;
 use super::report::Part;
 use super::source::Source;
 use crate::client;
-use crate::face::{clip, count, one_line};
+use crate::terminal::{clip, count, one_line};
 
 const WAITING: &str = "queue/incoming";
 /// The other folders, and why what is in them stays.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::face::{Style, count, one_line};
+use crate::terminal::{Style, count, one_line};
 
 /// So many single things are remembered of each kind; the rest is counted.
 const NAMED_MAX: usize = 1_000;

@@ -15,7 +15,7 @@ use tinyclaw_service::settings::{Environment, Reader, Row, Settings, edited, ret
 
 use super::report::Part;
 use super::source::Source;
-use crate::face::{clip, one_line};
+use crate::terminal::{clip, one_line};
 
 const BYTES_MAX: u64 = 1_000_000;
 const KEYS_MAX: usize = 1_000;

@@ -15,7 +15,7 @@ use tinyclaw_service::settings::{Permission, Settings};
 
 use super::report::Part;
 use super::source::Source;
-use crate::face::{clip, one_line};
+use crate::terminal::{clip, one_line};
 
 const BYTES_MAX: u64 = 16_000_000;
 const THREADS_MAX: usize = 10_000;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rustix::termios::{LocalModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
-use crate::face::Style;
+use crate::terminal::Style;
 
 /// So often may a person try before a part is left as it was.
 const TRIES: usize = 3;

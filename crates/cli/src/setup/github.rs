@@ -20,7 +20,7 @@ use super::answers::keep_private;
 use super::standing::find_program;
 use super::tunnel::secrets;
 use super::{Desk, Done, Wrong};
-use crate::face::one_line;
+use crate::terminal::one_line;
 
 /// The user of the broker's image (`broker/Dockerfile`).
 const BROKER_UID: u32 = 10_002;

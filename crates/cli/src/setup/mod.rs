@@ -26,7 +26,7 @@ pub(crate) use self::tunnel::Tunnel;
 
 use self::answers::Wrote;
 use self::standing::{Part, Standing};
-use crate::face::Style;
+use crate::terminal::Style;
 
 /// A part that was set up.
 #[derive(Debug, Serialize)]

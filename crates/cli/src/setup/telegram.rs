@@ -16,7 +16,7 @@ use tinyclaw_service::settings::{Office, Telegram as Settings};
 
 use super::standing::hint;
 use super::{Desk, Done, Wrong, secret_of};
-use crate::face::{count, one_line};
+use crate::terminal::{count, one_line};
 use crate::verbs::sibling;
 
 const KEYS: [&str; 3] = ["telegram.botToken", "telegram.chatId", "telegram.allowedUsers"];

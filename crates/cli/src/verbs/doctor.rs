@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::doctor::{Facts, Patient, deep, draw, is_broken, numbers};
-use crate::face::Style;
 use crate::place;
+use crate::terminal::Style;
 
 /// Say what works, what does not, and what to do about it. Exits 1 when something is broken.
 ///

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::face::Style;
 use crate::import::import;
 use crate::place;
+use crate::terminal::Style;
 
 /// Take over what the TypeScript original left: threads, history, settings, waiting messages.
 ///

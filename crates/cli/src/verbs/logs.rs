@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use tinyclaw_disk::backwards;
 use tinyclaw_disk::follow::{Followed, Follower, Polled};
 
-use crate::face::{self, Style};
 use crate::place;
+use crate::terminal::{self, Style};
 
 /// New lines are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -63,7 +63,7 @@ impl Logs {
         let mut out = std::io::stdout().lock();
         let style = Style::of(&out);
         let show = |service: Service, line: &str| {
-            let line = painted(&face::plain(line), style);
+            let line = painted(&terminal::plain(line), style);
             if is_one { line } else { format!("{:<9}{line}", service.name()) }
         };
         // Where following begins is settled before the last lines are read: a line may come twice, none is missed.

@@ -11,7 +11,7 @@ use tinyclaw_queue::{Entry, LookError, Place, Seen, View};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
 
-use crate::face::{self, Style, Table};
+use crate::terminal::{self, Style, Table};
 use crate::{client, place};
 
 /// Keys are told apart by this many characters at least; a shorter one would say nothing.
@@ -143,7 +143,7 @@ impl Queue {
                 if it.which.all && !it.yes && !keys.is_empty() {
                     bail!(
                         "{} would be gone for good; say --yes",
-                        face::count(keys.len(), "message")
+                        terminal::count(keys.len(), "message")
                     );
                 }
                 let office = client::open(&state)?;
@@ -242,7 +242,7 @@ impl Ls {
         let total = if depth.dead > 0 { style.red(&total) } else { style.dim(&total) };
         writeln!(out, "{total}")?;
         if depth.quarantine > 0 {
-            let what = face::count(depth.quarantine, "file");
+            let what = terminal::count(depth.quarantine, "file");
             writeln!(out, "{} in quarantine/, each with its reason", style.red(&what))?;
         }
         Ok(())
@@ -281,10 +281,10 @@ fn table(rows: &[(Entry, Option<Message>, Option<String>)]) -> Table {
             key[..length.min(key.len())].to_owned(),
             entry.place.as_str().to_owned(),
             entry.lane.to_string(),
-            face::clip(&face::one_line(message.as_ref().map_or("", |it| &it.sender)), 16),
-            face::ago(entry.queued_at),
+            terminal::clip(&terminal::one_line(message.as_ref().map_or("", |it| &it.sender)), 16),
+            terminal::ago(entry.queued_at),
             tries.to_string(),
-            face::clip(&what(entry, message.as_ref(), reason.as_deref()), 60),
+            terminal::clip(&what(entry, message.as_ref(), reason.as_deref()), 60),
         ]);
     }
     table
@@ -293,20 +293,20 @@ fn table(rows: &[(Entry, Option<Message>, Option<String>)]) -> Table {
 /// What there is to say about a message on one line.
 fn what(entry: &Entry, message: Option<&Message>, reason: Option<&str>) -> String {
     if let Some(reason) = reason {
-        return face::one_line(reason);
+        return terminal::one_line(reason);
     }
     let Some(message) = message else { return "(moved on)".to_owned() };
     let wait = entry.not_before.map(|it| it.saturating_sub(now_ms())).filter(|it| *it > 0);
     match (wait, &message.trouble, &message.command) {
         (Some(wait), trouble, _) => {
             let why = trouble.as_deref().unwrap_or("put back");
-            format!("again in {}: {}", words::span(wait), face::one_line(why))
+            format!("again in {}: {}", words::span(wait), terminal::one_line(why))
         }
         (None, _, Some(command)) => format!("order: {}", order(command)),
         (None, ..) if was_stopped(message) => {
-            format!("stopped by a person: {}", face::one_line(&message.message))
+            format!("stopped by a person: {}", terminal::one_line(&message.message))
         }
-        (None, ..) => face::one_line(&message.message),
+        (None, ..) => terminal::one_line(&message.message),
     }
 }
 
@@ -362,18 +362,18 @@ fn story(seen: &Seen, style: Style) -> String {
     say("message", it.key.to_string());
     say("place", format!("{}{line}", seen.place.as_str()));
     say("thread", it.lane().to_string());
-    say("from", format!("{} by {}", face::one_line(&it.sender), it.channel.as_str()));
-    say("said", format!("{} ago", face::ago(it.timestamp)));
+    say("from", format!("{} by {}", terminal::one_line(&it.sender), it.channel.as_str()));
+    say("said", format!("{} ago", terminal::ago(it.timestamp)));
     say("tries", format!("{} asked, {} sent", it.attempts.run, it.attempts.send));
-    say("trouble", style.yellow(&face::one_line(it.trouble.as_deref().unwrap_or_default())));
-    say("reason", style.red(&face::one_line(seen.reason.as_deref().unwrap_or_default())));
+    say("trouble", style.yellow(&terminal::one_line(it.trouble.as_deref().unwrap_or_default())));
+    say("reason", style.red(&terminal::one_line(seen.reason.as_deref().unwrap_or_default())));
     if let Some(command) = &it.command {
         say("order", order(command));
     }
     for file in &it.files {
-        say("file", face::one_line(&file.path));
+        say("file", terminal::one_line(&file.path));
     }
-    let said = face::plain(it.message.trim_end()).into_owned();
+    let said = terminal::plain(it.message.trim_end()).into_owned();
     if !said.is_empty() {
         text.push_str(&format!("\n{said}\n"));
     }
@@ -383,7 +383,8 @@ fn story(seen: &Seen, style: Style) -> String {
         let cost = format!("{} ms · ${:.2}{stopped}", reply.duration_ms, reply.cost_usd);
         text.push_str(&format!("\n{}\n", style.dim(&format!("{model} · {cost}"))));
         let where_else = reply.file.as_ref().map(|it| format!("(in {it})"));
-        let said = where_else.unwrap_or_else(|| face::plain(reply.text.trim_end()).into_owned());
+        let said =
+            where_else.unwrap_or_else(|| terminal::plain(reply.text.trim_end()).into_owned());
         text.push_str(&format!("{said}\n"));
     }
     for it in &it.delivery {

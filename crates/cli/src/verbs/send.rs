@@ -15,7 +15,7 @@ use tinyclaw_service::settings::Telegram;
 use tinyclaw_service::{now_ms, words};
 
 use crate::telling::Telling;
-use crate::{client, face, place};
+use crate::{client, place, terminal};
 
 /// The message goes on, but whoever waited has no answer yet.
 const STILL_WORKING: u8 = 3;
@@ -168,7 +168,7 @@ impl Send {
                     let told = json!({ "key": key, "threadId": thread, "reason": why });
                     writeln!(std::io::stdout(), "{told}")?;
                 }
-                bail!("{}", face::one_line(&why))
+                bail!("{}", terminal::one_line(&why))
             }
         }
     }
@@ -191,13 +191,13 @@ impl Send {
             // What was streamed is the answer, or else the answer stands below it.
             let rest = rest.strip_prefix(told).filter(|_| !told.is_empty()).unwrap_or(rest);
             if !rest.is_empty() {
-                writeln!(out, "{}", face::plain(rest.trim_start_matches('\n')))?;
+                writeln!(out, "{}", terminal::plain(rest.trim_start_matches('\n')))?;
             }
             for file in &reply.files {
-                writeln!(out, "file: {}", face::one_line(&file.path))?;
+                writeln!(out, "file: {}", terminal::one_line(&file.path))?;
             }
         } else {
-            writeln!(std::io::stderr(), "tinyclaw: {}", face::plain(text.trim_end()))?;
+            writeln!(std::io::stderr(), "tinyclaw: {}", terminal::plain(text.trim_end()))?;
         }
         Ok(if is_answer { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

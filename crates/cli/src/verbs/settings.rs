@@ -13,10 +13,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use tinyclaw_service::settings::{Origin, Reader, Row, Source, rows};
 
-use crate::face::{self, Style, Table};
 use crate::place;
 use crate::setup::standing::hint;
 use crate::setup::{Answers, Person, Wrong, row, secret_of};
+use crate::terminal::{self, Style, Table};
 
 /// What of a value is shown in a table.
 const SHOWN_MAX: usize = 48;
@@ -210,7 +210,7 @@ impl Ls {
         let style = Style::of(&out);
         let mut table = Table::new(&["key", "value", "from"]);
         for it in &all {
-            let value = face::clip(&face::one_line(&it.text()), SHOWN_MAX);
+            let value = terminal::clip(&terminal::one_line(&it.text()), SHOWN_MAX);
             table.row(vec![it.row.key.to_owned(), value, it.from()]);
         }
         if all.is_empty() {
@@ -219,7 +219,7 @@ impl Ls {
             out.write_all(table.draw(style).as_bytes())?;
         }
         for it in &mistakes {
-            writeln!(out, "{}", style.red(&face::one_line(it)))?;
+            writeln!(out, "{}", style.red(&terminal::one_line(it)))?;
         }
         if !mistakes.is_empty() {
             writeln!(
@@ -242,7 +242,7 @@ impl Get {
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&seen.json())?)?;
         } else if seen.value.is_some() {
-            writeln!(out, "{}", face::one_line(&seen.text()))?;
+            writeln!(out, "{}", terminal::one_line(&seen.text()))?;
         }
         Ok(if seen.value.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -315,7 +315,7 @@ fn change(key: &str, value: Option<Json>, as_json: bool) -> anyhow::Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     let origin = if before.origin.is_none() { ", the default" } else { "" };
-    let (now, was) = (face::one_line(&after.text()), face::one_line(&before.text()));
+    let (now, was) = (terminal::one_line(&after.text()), terminal::one_line(&before.text()));
     writeln!(out, "{} is {now} (was {was}{origin})", row.key)?;
     let then = match at_start {
         true => "services read it at their start: ./tinyclaw.sh restart, or start them again",

@@ -13,8 +13,8 @@ use tinyclaw_queue::View;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
 
-use crate::face::{self, Style, Table};
 use crate::place;
+use crate::terminal::{self, Style, Table};
 
 /// List the threads.
 #[derive(Debug, Args)]
@@ -88,11 +88,11 @@ pub(crate) fn table(state: &StateDir, style: Style) -> anyhow::Result<String> {
         let thread = &it.thread;
         table.row(vec![
             it.id.to_string(),
-            face::clip(&name(thread), 28),
+            terminal::clip(&name(thread), 28),
             model(thread),
             status(thread).to_owned(),
             if it.waiting == 0 { "–".to_owned() } else { it.waiting.to_string() },
-            format!("{} ago", face::ago(thread.last_active)),
+            format!("{} ago", terminal::ago(thread.last_active)),
             if it.today.turns == 0 { "–".to_owned() } else { format!("${:.2}", it.today.usd) },
             place_of(&thread.cwd, is_seen),
         ]);
@@ -112,7 +112,7 @@ fn waiting(state: &StateDir) -> anyhow::Result<HashMap<ThreadId, usize>> {
 
 /// Where a thread works: the whole path for a script, what fits beside the rest for a person.
 fn place_of(cwd: &str, is_seen: bool) -> String {
-    let whole = face::one_line(cwd);
+    let whole = terminal::one_line(cwd);
     if !is_seen {
         return whole;
     }
@@ -121,12 +121,12 @@ fn place_of(cwd: &str, is_seen: bool) -> String {
         Some(rest) if rest.starts_with('/') && home.len() > 1 => format!("~{rest}"),
         _ => whole,
     };
-    face::clip_start(&short, 28)
+    terminal::clip_start(&short, 28)
 }
 
 /// A thread's name on one line; the control room is marked.
 fn name(thread: &Thread) -> String {
-    let name = face::one_line(&thread.name);
+    let name = terminal::one_line(&thread.name);
     if thread.is_master { format!("{name} (master)") } else { name }
 }
 
@@ -138,7 +138,7 @@ fn model(thread: &Thread) -> String {
     }
 }
 
-/// What a desk is doing, in the words of every face.
+/// What a desk is doing, in the words that people see everywhere.
 fn status(thread: &Thread) -> &'static str {
     match thread.status {
         ThreadStatus::Idle => "idle",

@@ -15,8 +15,8 @@ use tinyclaw_domain::{
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Source, Span, Value as _};
 
-use crate::face::{self, Style, Table};
 use crate::place;
+use crate::terminal::{self, Style, Table};
 
 /// Make, list and take back tokens for the gateway.
 #[derive(Debug, Args)]
@@ -238,8 +238,8 @@ fn table(tokens: &Tokens, style: Style) -> String {
     }
     let mut table = Table::new(&["id", "name", "may", "status", "made"]);
     for it in &tokens.tokens {
-        let name = face::clip(&face::one_line(&it.name), 28);
-        let made = format!("{} ago", face::ago(it.created_at));
+        let name = terminal::clip(&terminal::one_line(&it.name), 28);
+        let made = format!("{} ago", terminal::ago(it.created_at));
         table.row(vec![it.id.clone(), name, scopes(it), status(it).to_owned(), made]);
     }
     table.draw(style)

@@ -9,7 +9,7 @@ use serde::Serialize;
 use self::memory::Memory;
 use self::trial::Trial;
 use super::Patient;
-use crate::face::{Style, Table};
+use crate::terminal::{Style, Table};
 
 /// What was measured; none where it was not.
 #[derive(Debug, Default, Serialize)]
