@@ -82,7 +82,7 @@ const WITH_VALUE_HERE: &[(&str, &str, &str)] = &[
 pub fn repo_of_gh(words: &[String], host: &str) -> Named {
     let mut words = words.iter().map(String::as_str);
     let Some(command) = words.next() else { return Named::Nothing };
-    let line = Line::read(command, words);
+    let line = CommandLine::read(command, words);
     if let Some(named) = line.repo {
         return Named::from(repo_argument(named, host));
     }
@@ -133,7 +133,7 @@ fn of_endpoint(endpoint: &str, host: &str) -> Named {
 
 /// A command line taken apart as far as it is clear.
 #[derive(Debug, Default)]
-struct Line<'a> {
+struct CommandLine<'a> {
     /// The word after the command: `create`, or the endpoint of `api`.
     verb: &'a str,
     /// The first word after that, which is no flag and no flag's value.
@@ -144,9 +144,9 @@ struct Line<'a> {
     hostname: Option<&'a str>,
 }
 
-impl<'a> Line<'a> {
-    fn read(command: &'a str, words: impl Iterator<Item = &'a str>) -> Line<'a> {
-        let mut line = Line::default();
+impl<'a> CommandLine<'a> {
+    fn read(command: &'a str, words: impl Iterator<Item = &'a str>) -> CommandLine<'a> {
+        let mut line = CommandLine::default();
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             if word == "--" {

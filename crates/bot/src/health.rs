@@ -33,7 +33,7 @@ pub struct Container {
 /// One service, as its process and its own word tell.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Seen {
+struct ServiceSeen {
     alive: bool,
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,12 +59,12 @@ impl Container {
             .with_state(Arc::new(self))
     }
 
-    fn look(&self) -> BTreeMap<&'static str, Seen> {
+    fn look(&self) -> BTreeMap<&'static str, ServiceSeen> {
         let now = now_ms();
         self.residents.iter().map(|it| (it.service, self.look_at(it, now))).collect()
     }
 
-    fn look_at(&self, resident: &Resident, now: u64) -> Seen {
+    fn look_at(&self, resident: &Resident, now: u64) -> ServiceSeen {
         let Resident { service, pid, started_at } = *resident;
         let said = self.word_of(service).filter(|it| it.pid == pid);
         let heard_at = said.as_ref().map_or(started_at, |it| it.at.max(started_at));
@@ -78,7 +78,7 @@ impl Container {
             Some(it) => (it.ready, it.why, it.numbers),
             None => (false, vec!["it is starting".to_owned()], BTreeMap::new()),
         };
-        Seen { alive: !is_silent, ready, why, pid, started_at, numbers }
+        ServiceSeen { alive: !is_silent, ready, why, pid, started_at, numbers }
     }
 
     fn word_of(&self, service: &str) -> Option<Health> {
@@ -94,7 +94,7 @@ struct HealthBody {
     service: &'static str,
     version: &'static str,
     started_at: u64,
-    services: BTreeMap<&'static str, Seen>,
+    services: BTreeMap<&'static str, ServiceSeen>,
 }
 
 async fn health(State(container): State<Arc<Container>>) -> impl IntoResponse {

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 /// An office of Claude agents in a Telegram forum.
 #[derive(Debug, Parser)]
 #[command(name = "tinyclaw", version, arg_required_else_help = true, after_help = AFTER_HELP)]
-pub(crate) struct Line {
+pub(crate) struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -53,7 +53,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = CommandLine::parse();
     let done = match line.verb {
         Verb::Chat(verb) => verb.run(),
         Verb::Demo(verb) => verb.run(),

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::index::Filter;
 use crate::log::Log;
 use crate::meta::{FLAG, LogName};
-use crate::office::Office;
+use crate::office::OfficeReader;
 use crate::shapes::{Counts, LogState, ModelFamily, Rates, ServiceState, Status, ThreadSummary};
 
 /// How often the host is sampled.
@@ -36,7 +36,7 @@ const QUEUE_FOLDERS: [&str; 6] =
 pub(crate) struct Dashboard {
     logs: [Arc<Log>; 5],
     /// The small files.
-    pub(crate) office: Office,
+    pub(crate) office: OfficeReader,
     /// The models that the office knows.
     pub(crate) catalogue: Catalogue,
     /// The host.
@@ -68,7 +68,7 @@ impl Dashboard {
         let started_at = now_ms();
         Arc::new(Dashboard {
             logs: LogName::ALL.map(|name| Arc::new(Log::new(name, state, catalogue.clone()))),
-            office: Office::new(state),
+            office: OfficeReader::new(state),
             catalogue,
             host: Host::new(proc, state.to_owned()),
             boot: format!("{started_at:x}-{}", std::process::id()),

@@ -40,15 +40,15 @@ pub(crate) struct InQueue {
 
 /// The small files of one state folder.
 #[derive(Debug)]
-pub(crate) struct Office {
+pub(crate) struct OfficeReader {
     state: StateDir,
     queue: View,
 }
 
-impl Office {
+impl OfficeReader {
     /// The office in a state folder.
-    pub(crate) fn new(state: &Path) -> Office {
-        Office { state: StateDir::new(state), queue: View::new(state) }
+    pub(crate) fn new(state: &Path) -> OfficeReader {
+        OfficeReader { state: StateDir::new(state), queue: View::new(state) }
     }
 
     /// `threads.json`; empty when it is not there yet.

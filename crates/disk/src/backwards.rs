@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// One line of a log and where it stands, for ever: a segment's number never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct StoredLine {
     /// The segment. The file being written is the one after the last numbered.
     pub segment: u64,
     /// The offset of its first byte.
@@ -58,9 +58,9 @@ pub struct Backwards {
 }
 
 impl Iterator for Backwards {
-    type Item = Result<Line, DiskError>;
+    type Item = Result<StoredLine, DiskError>;
 
-    fn next(&mut self) -> Option<Result<Line, DiskError>> {
+    fn next(&mut self) -> Option<Result<StoredLine, DiskError>> {
         loop {
             if let Some(tail) = &mut self.current {
                 match tail.next_line() {
@@ -134,7 +134,7 @@ impl Tail {
         }
     }
 
-    fn next_line(&mut self) -> Result<Option<Line>, DiskError> {
+    fn next_line(&mut self) -> Result<Option<StoredLine>, DiskError> {
         while !self.is_done {
             let newline = memrchr(b'\n', &self.buffer);
             let Some(start) =
@@ -151,7 +151,7 @@ impl Tail {
             self.is_too_long = false;
             self.buffer.pop();
             if is_line {
-                return Ok(Some(Line { segment: self.number, offset, bytes }));
+                return Ok(Some(StoredLine { segment: self.number, offset, bytes }));
             }
         }
         Ok(None)
@@ -219,7 +219,7 @@ mod tests {
         for number in 0..200 {
             log.append(format!("line {number}").as_bytes()).unwrap();
         }
-        let lines: Vec<Line> = backwards(&path).unwrap().map(Result::unwrap).collect();
+        let lines: Vec<StoredLine> = backwards(&path).unwrap().map(Result::unwrap).collect();
         let expected: Vec<String> = (0..200).rev().map(|it| format!("line {it}")).collect();
         assert_eq!(texts(&path), expected);
         assert!(lines.last().unwrap().segment == 1 && lines[0].segment > 15);

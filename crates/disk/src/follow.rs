@@ -24,7 +24,7 @@ use self::segment::{
 pub use self::segment::{line_start_before, live_number, open_segment};
 use crate::{segment_path, segments};
 
-/// Longer lines are delivered cut to this; [`Line::length`] tells the whole length. Nothing TinyClaw writes on one
+/// Longer lines are delivered cut to this; [`FollowedLine::length`] tells the whole length. Nothing TinyClaw writes on one
 /// line comes near it, and a follower must not grow with what somebody else writes.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -32,7 +32,7 @@ pub const LINE_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Followed<'a> {
     /// A whole line.
-    Line(Line<'a>),
+    Line(FollowedLine<'a>),
     /// The lines from here on are those of the next segment. Nothing was missed.
     Rotated {
         /// The number of that segment.
@@ -49,7 +49,7 @@ pub enum Followed<'a> {
 
 /// A line, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct FollowedLine<'a> {
     /// Offset of its first byte in its segment.
     pub start: u64,
     /// The place after its newline.
@@ -416,7 +416,7 @@ impl Follower {
             let before = &bytes[end.saturating_sub(CHECK_BYTES)..end];
             place = Position::new(place.segment, offset, head, before);
             let line = &bytes[from..end - 1];
-            tell(Followed::Line(Line {
+            tell(Followed::Line(FollowedLine {
                 start,
                 end: place,
                 bytes: &line[..line.len().min(LINE_BYTES_MAX)],
@@ -465,7 +465,7 @@ impl Follower {
         let file = open.file.try_clone()?;
         self.remember(&file, end)?;
         self.searched = 0;
-        tell(Followed::Line(Line {
+        tell(Followed::Line(FollowedLine {
             start,
             end: self.place,
             bytes: &beginning[..beginning.len().min(LINE_BYTES_MAX)],

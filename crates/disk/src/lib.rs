@@ -12,7 +12,7 @@ mod steps;
 pub mod testing;
 
 pub use append::{Appender, Rotation, segment_path, segments};
-pub use backwards::{Backwards, LINE_BYTES_MAX, Line, backwards};
+pub use backwards::{Backwards, LINE_BYTES_MAX, StoredLine, backwards};
 pub use lock::{Lock, LockError, NOTE_BYTES_MAX};
 pub use reading::{Listing, open_to_read, read, read_dir, read_to_end, read_with_metadata};
 pub use room::Room;

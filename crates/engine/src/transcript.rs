@@ -122,7 +122,7 @@ impl Transcript {
             Err(err) if err.is_missing() => return Ok(Trace::Unseen),
             other => other?,
         };
-        let mut turn: Option<Seen> = None;
+        let mut turn: Option<TurnSeen> = None;
         for line in file.lines(BYTES_MAX, LINE_BYTES_MAX)? {
             // A torn line was the last one of a process that died.
             let Some(Ok(line)) = line?.map(|it| serde_json::from_slice::<Value>(&it)) else {
@@ -133,10 +133,10 @@ impl Transcript {
                     break;
                 }
             } else if line.get("uuid").and_then(Value::as_str) == Some(uuid) {
-                turn = Some(Seen::default());
+                turn = Some(TurnSeen::default());
             }
         }
-        Ok(turn.map_or(Trace::Unseen, Seen::end))
+        Ok(turn.map_or(Trace::Unseen, TurnSeen::end))
     }
 
     /// Copies it to where Claude looks for it in another directory. `false`: there is nothing to copy.
@@ -195,7 +195,7 @@ fn copy_folder(
 
 /// What was seen of a turn so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct TurnSeen {
     message: Option<String>,
     model: Option<String>,
     stop: Option<String>,
@@ -203,7 +203,7 @@ struct Seen {
     said: Vec<String>,
 }
 
-impl Seen {
+impl TurnSeen {
     /// Takes a line; `true` when the next turn begins with it.
     fn take(&mut self, line: &Value) -> bool {
         let is = |key: &str| line.get(key).and_then(Value::as_bool).unwrap_or(false);

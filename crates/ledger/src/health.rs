@@ -15,14 +15,14 @@ pub const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// What a service last said, and how long ago.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct HealthSeen {
     /// What it said.
     pub health: Health,
     /// How long ago, by the clock of whoever asks.
     pub age: Duration,
 }
 
-impl Seen {
+impl HealthSeen {
     /// Whether the service is still there to say it.
     pub fn is_fresh(&self) -> bool {
         self.age <= STALE_AFTER
@@ -35,16 +35,16 @@ pub fn write(state: &StateDir, service: &str, health: &impl Serialize) -> Result
 }
 
 /// What a service said last, or `None` when it never did.
-pub fn read(state: &StateDir, service: &str, now_ms: u64) -> Result<Option<Seen>, JsonError> {
+pub fn read(state: &StateDir, service: &str, now_ms: u64) -> Result<Option<HealthSeen>, JsonError> {
     let health: Option<Health> = load(&state.health(service))?;
     Ok(health.map(|health| {
         let age = Duration::from_millis(now_ms.saturating_sub(health.at));
-        Seen { health, age }
+        HealthSeen { health, age }
     }))
 }
 
 /// What every service said last, by name. A file that cannot be read says nothing.
-pub fn read_all(state: &StateDir, now_ms: u64) -> Vec<Seen> {
+pub fn read_all(state: &StateDir, now_ms: u64) -> Vec<HealthSeen> {
     let Ok(entries) = std::fs::read_dir(state.healths()) else { return Vec::new() };
     let name = |path: std::path::PathBuf| {
         let is_json = path.extension().is_some_and(|it| it == "json");

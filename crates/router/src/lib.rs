@@ -22,7 +22,7 @@ pub use fold::columns_of as columns;
 pub use hint::{Hints, strip_hints};
 pub use learned::{BUCKETS, pack};
 pub use money::{PRICES, Prices, Tokens};
-pub use reading::{Part, Reading};
+pub use reading::{Reading, ReadingPart};
 pub use replay::{Costs, DAY_MS, DAYS_MAX, Day, Decided, Lost, Replay, Report};
 pub use router::{Input, Router, Turn, VERSION};
 pub use warmth::Caches;

@@ -9,7 +9,7 @@ use crate::router::{Input, Turn};
 
 /// What the rules know about a reading.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Said {
+pub(crate) struct OwnWords {
     /// Whether anything was said.
     pub(crate) letters: u32,
     pub(crate) tokens: u64,
@@ -39,7 +39,7 @@ impl Rules<'_> {
         decision: &mut Decision,
         input: &Input<'_>,
         hints: Hints,
-        said: &Said,
+        said: &OwnWords,
     ) {
         let (tiers, prices) = (self.tiers, self.prices);
         let scored = decision.tier;

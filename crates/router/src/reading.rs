@@ -28,7 +28,7 @@ const HITS_MAX: usize = 3;
 
 /// A part of a dimension: counted, or a list of phrases.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ReadingPart {
     /// Which dimension, from 0.
     pub dimension: usize,
     /// Its name within the dimension.
@@ -43,7 +43,7 @@ pub(crate) struct Reader {
     trie: Trie,
     phrases: Vec<Phrase>,
     lists: Vec<ListRules>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<ReadingPart>,
 }
 
 #[derive(Debug, Clone)]
@@ -97,10 +97,14 @@ impl Reader {
         let mut folded: Vec<(String, Edges)> = Vec::new();
         for (dimension, name) in DIMENSIONS.iter().enumerate() {
             for (_, part, counted) in COUNTED.iter().filter(|it| it.0 == *name) {
-                parts.push(Part { dimension, name: (*part).to_owned(), counted: Some(*counted) });
+                parts.push(ReadingPart {
+                    dimension,
+                    name: (*part).to_owned(),
+                    counted: Some(*counted),
+                });
             }
             for (_, list) in config.lists.keys().filter(|it| it.0 == dimension) {
-                parts.push(Part { dimension, name: list.clone(), counted: None });
+                parts.push(ReadingPart { dimension, name: list.clone(), counted: None });
             }
         }
         for ((dimension, name), list) in &config.lists {

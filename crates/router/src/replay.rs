@@ -34,7 +34,7 @@ pub struct Replay<'a> {
     /// When the last day begins, in ms since 1970.
     midnight: u64,
     logged: HashMap<Key, Logged>,
-    desks: HashMap<ThreadId, Desk>,
+    desks: HashMap<ThreadId, DeskPast>,
     report: Report,
 }
 
@@ -65,7 +65,7 @@ struct Logged {
 
 /// One desk's past, as far as it counts.
 #[derive(Debug, Default)]
-struct Desk {
+struct DeskPast {
     recent: VecDeque<HistoryLine>,
     /// Of each way of choosing.
     lanes: Vec<Lane>,
@@ -260,7 +260,7 @@ fn answered(
     ttl: CacheTtl,
     midnight: u64,
     logged: &HashMap<Key, Logged>,
-    desk: &mut Desk,
+    desk: &mut DeskPast,
     line: &HistoryLine,
     report: &mut Report,
 ) {

@@ -11,8 +11,8 @@ use crate::desk::{DeskReader, DeskReading, Scale, each_desk_bucket};
 use crate::hint::{Hints, strip_hints};
 use crate::learned::{self, Table, each_bucket};
 use crate::money::Prices;
-use crate::policy::{self, Rules, Said};
-use crate::reading::{Part, Reader, Reading};
+use crate::policy::{self, OwnWords, Rules};
+use crate::reading::{Reader, Reading, ReadingPart};
 
 /// The version that decisions name.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -91,7 +91,8 @@ impl Router {
     /// A router with this configuration.
     pub fn new(mut config: Config) -> Router {
         let reader = Reader::new(&config);
-        let share = |part: &Part| config.parts.get(&part.dimension)?.get(&part.name).copied();
+        let share =
+            |part: &ReadingPart| config.parts.get(&part.dimension)?.get(&part.name).copied();
         let shares = reader.parts.iter().map(|it| share(it).unwrap_or(0.0)).collect();
         let learned = config.learned.then(|| Table::new(learned::BUILT_IN));
         let hash = config.fingerprint();
@@ -169,7 +170,7 @@ impl Router {
         };
         // Leave to do what can hurt is never SIMPLE, however short it is.
         let follows = reading.risks.then_some(Tier::Medium);
-        let said = Said { letters: reading.letters, tokens: reading.tokens, follows };
+        let said = OwnWords { letters: reading.letters, tokens: reading.tokens, follows };
         if !reading.sets_off.is_empty() {
             // The same words without what came before: only if that is another tier, the answer decided.
             let alone = self.desk.read(&Input { history: &[], ..*input }, desk);
@@ -224,7 +225,7 @@ impl Router {
             router_version: VERSION.to_owned(),
             config_hash: self.hash.clone(),
         };
-        let said = Said {
+        let said = OwnWords {
             letters: reading.letters,
             tokens: reading.tokens,
             follows: policy::followed(input.history, tiers, reading),
@@ -274,7 +275,7 @@ impl Router {
     }
 
     /// The parts of the dimensions, in the order of [`Reading::values`]: what the fit tool gives shares to.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[ReadingPart] {
         &self.reader.parts
     }
 
@@ -284,7 +285,7 @@ impl Router {
     }
 
     /// The parts of the dimensions at a desk, in the order of [`DeskReading::values`].
-    pub fn desk_parts(&self) -> &[Part] {
+    pub fn desk_parts(&self) -> &[ReadingPart] {
         &self.desk.parts
     }
 

@@ -16,7 +16,7 @@ use rustix::net::{
     SocketType, recv, recvmsg, send, shutdown, socketpair,
 };
 
-use crate::request::{Answer, Desk, LENGTH, Outcome, Request, Wish};
+use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
 
 /// The variable that says under which number the office has its end of the socket pair.
 pub const VARIABLE: &str = "TINYCLAW_WARDEN";
@@ -32,18 +32,18 @@ pub enum AskError {
     Ask(#[source] io::Error),
     /// It does something to this desk already.
     #[error("the warden is still at work on desk {0}")]
-    Busy(Desk),
+    Busy(DeskNumber),
     /// It would not do that.
     #[error("the warden refused what it was asked for desk {0}")]
-    Refused(Desk),
+    Refused(DeskNumber),
     /// Processes were killed again and again, and some are still there.
     #[error("processes of desk {0} cannot be ended")]
-    StillThere(Desk),
+    StillThere(DeskNumber),
     /// It tried.
     #[error("the warden could not do what it was asked for desk {desk}")]
     Failed {
         /// The desk.
-        desk: Desk,
+        desk: DeskNumber,
         /// Why.
         source: io::Error,
     },
@@ -80,26 +80,26 @@ impl Client {
     }
 
     /// Starts a hub as the desk's user, with this stream socket for its stdin and stdout. The desk's folder has to be there.
-    pub fn start_hub(&self, desk: Desk, stream: BorrowedFd<'_>) -> Result<(), AskError> {
+    pub fn start_hub(&self, desk: DeskNumber, stream: BorrowedFd<'_>) -> Result<(), AskError> {
         self.ask(Wish::StartHub, desk, &[stream.as_raw_fd()])
     }
 
     /// Ends every process of the desk; returns when none is left.
-    pub fn end(&self, desk: Desk) -> Result<(), AskError> {
+    pub fn end(&self, desk: DeskNumber) -> Result<(), AskError> {
         self.ask(Wish::End, desk, &[])
     }
 
     /// Makes the desk's folder, if it is not there.
-    pub fn make(&self, desk: Desk) -> Result<(), AskError> {
+    pub fn make(&self, desk: DeskNumber) -> Result<(), AskError> {
         self.ask(Wish::Make, desk, &[])
     }
 
     /// Ends every process of the desk, and removes its folder with all that is in it.
-    pub fn remove(&self, desk: Desk) -> Result<(), AskError> {
+    pub fn remove(&self, desk: DeskNumber) -> Result<(), AskError> {
         self.ask(Wish::Remove, desk, &[])
     }
 
-    fn ask(&self, wish: Wish, desk: Desk, with: &[RawFd]) -> Result<(), AskError> {
+    fn ask(&self, wish: Wish, desk: DeskNumber, with: &[RawFd]) -> Result<(), AskError> {
         let (to, answer) = channel();
         let tag = {
             let mut waiting = lock(&self.0.waiting);

@@ -16,7 +16,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
-use crate::request::Desk;
+use crate::request::DeskNumber;
 
 /// What a desk has in its folder: its HOME, where it works, and what holds of its runs keep.
 const PARTS: [&str; 3] = ["home", "work", "run"];
@@ -49,12 +49,12 @@ impl Folders {
     }
 
     /// Where a desk's folder is.
-    pub(crate) fn of(&self, desk: Desk) -> PathBuf {
+    pub(crate) fn of(&self, desk: DeskNumber) -> PathBuf {
         self.path.join(desk.to_string())
     }
 
     /// Makes the desk's folder. One that was made and not handed over, because of a crash, is handed over now.
-    pub(crate) fn make(&self, desk: Desk) -> nix::Result<()> {
+    pub(crate) fn make(&self, desk: DeskNumber) -> nix::Result<()> {
         let name = name_of(desk)?;
         match mkdirat(&self.all, &*name, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -73,7 +73,7 @@ impl Folders {
     }
 
     /// Removes the desk's folder, which is empty.
-    pub(crate) fn remove(&self, desk: Desk) -> nix::Result<()> {
+    pub(crate) fn remove(&self, desk: DeskNumber) -> nix::Result<()> {
         match unlinkat(&self.all, &*name_of(desk)?, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(err) => Err(err),
@@ -81,7 +81,7 @@ impl Folders {
     }
 }
 
-fn name_of(desk: Desk) -> nix::Result<CString> {
+fn name_of(desk: DeskNumber) -> nix::Result<CString> {
     CString::new(desk.to_string()).map_err(|_| Errno::EINVAL)
 }
 

@@ -8,6 +8,6 @@ mod seats;
 mod serve;
 
 pub use client::{AskError, Client, VARIABLE, inherited};
-pub use request::{Answer, BadRequest, Desk, LENGTH, NotADesk, Outcome, Request, Wish};
+pub use request::{Answer, BadRequest, DeskNumber, LENGTH, NotADesk, Outcome, Request, Wish};
 pub use seats::seat;
-pub use serve::{Office, run};
+pub use serve::{OfficeProgram, run};

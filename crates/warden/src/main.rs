@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use tinyclaw_warden::{Office, run, seat};
+use tinyclaw_warden::{OfficeProgram, run, seat};
 
 const USAGE: &str = "\
 tinyclaw-warden: starts the office as its user, and gives every desk a user of its own
@@ -35,7 +35,7 @@ fn main() {
     }));
 }
 
-fn office(mut words: impl Iterator<Item = OsString>) -> Result<Office, String> {
+fn office(mut words: impl Iterator<Item = OsString>) -> Result<OfficeProgram, String> {
     let (mut desks, mut user, mut hub) = (None, None, None);
     let program = loop {
         let word = words.next().ok_or("no program to start; see tinyclaw-warden --help")?;
@@ -51,7 +51,7 @@ fn office(mut words: impl Iterator<Item = OsString>) -> Result<Office, String> {
     let user = user.as_deref().and_then(OsStr::to_str).and_then(|it| it.parse().ok());
     // Users of desks and of the warden's hands are not to be had, nor is root.
     let user = user.filter(|it| (1..20_000).contains(it));
-    Ok(Office {
+    Ok(OfficeProgram {
         desks: desks.map(PathBuf::from).ok_or("--desks DIR is missing")?,
         user: user.ok_or("--user needs a number from 1 to 19999")?,
         hub: hub.map_or_else(beside, |it| Ok(PathBuf::from(it)))?,

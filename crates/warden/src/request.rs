@@ -17,28 +17,32 @@ const DESK_MAX: u32 = 9_999;
 
 /// A desk, as the kernel knows it: a number from 1 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Desk(u32);
+pub struct DeskNumber(u32);
 
 /// A number that is no desk's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is the number of no desk: they go from 1 to {DESK_MAX}")]
 pub struct NotADesk(u32);
 
-impl TryFrom<u32> for Desk {
+impl TryFrom<u32> for DeskNumber {
     type Error = NotADesk;
 
-    fn try_from(number: u32) -> Result<Desk, NotADesk> {
-        if (1..=DESK_MAX).contains(&number) { Ok(Desk(number)) } else { Err(NotADesk(number)) }
+    fn try_from(number: u32) -> Result<DeskNumber, NotADesk> {
+        if (1..=DESK_MAX).contains(&number) {
+            Ok(DeskNumber(number))
+        } else {
+            Err(NotADesk(number))
+        }
     }
 }
 
-impl fmt::Display for Desk {
+impl fmt::Display for DeskNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Desk {
+impl DeskNumber {
     /// The user that this desk's processes are, and its group.
     pub fn user(self) -> u32 {
         DESK_USERS + self.0
@@ -69,7 +73,7 @@ pub struct Request {
     /// What is wished.
     pub wish: Wish,
     /// For which desk.
-    pub desk: Desk,
+    pub desk: DeskNumber,
     /// Comes back with the answer.
     pub tag: u32,
 }
@@ -101,7 +105,7 @@ impl Request {
             4 => Wish::Remove,
             _ => return Err(BadRequest),
         };
-        Ok(Request { wish, desk: Desk::try_from(desk).map_err(|_| BadRequest)?, tag })
+        Ok(Request { wish, desk: DeskNumber::try_from(desk).map_err(|_| BadRequest)?, tag })
     }
 }
 
@@ -189,12 +193,12 @@ mod tests {
 
     #[test]
     fn desks_and_hands_are_users_of_their_own() {
-        let last = Desk::try_from(DESK_MAX).unwrap();
-        let first = Desk::try_from(1).unwrap();
+        let last = DeskNumber::try_from(DESK_MAX).unwrap();
+        let first = DeskNumber::try_from(1).unwrap();
         assert_eq!((first.user(), last.user()), (20_001, 29_999));
         assert_eq!((first.hand(), last.hand()), (30_001, 39_999));
         for number in [0, DESK_MAX + 1, u32::MAX] {
-            assert_eq!(Desk::try_from(number), Err(NotADesk(number)));
+            assert_eq!(DeskNumber::try_from(number), Err(NotADesk(number)));
         }
     }
 

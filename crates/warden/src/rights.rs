@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Uid, geteuid, getgroups, getresgid, getresuid};
 use nix::unistd::{setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-use crate::request::Desk;
+use crate::request::DeskNumber;
 
 /// Processes and threads of one desk, at most: a good half of what the container may have.
 const TASKS_MAX: u64 = 600;
@@ -60,7 +60,7 @@ impl Rights {
 }
 
 /// Makes this process the desk's, with its limits, for good.
-pub(crate) fn become_desk(desk: Desk) -> io::Result<()> {
+pub(crate) fn become_desk(desk: DeskNumber) -> io::Result<()> {
     umask(Mode::from_bits_truncate(0o077));
     limit(Resource::RLIMIT_NPROC, TASKS_MAX)?;
     // A core would hold what the desk's processes were told.
@@ -70,7 +70,7 @@ pub(crate) fn become_desk(desk: Desk) -> io::Result<()> {
 
 /// Makes this process one that may do to the desk's processes and files what the desk may, and that the desk may not
 /// signal: its user counts as the desk's where it acts, and as another where somebody acts on it.
-pub(crate) fn become_hand(desk: Desk) -> io::Result<()> {
+pub(crate) fn become_hand(desk: DeskNumber) -> io::Result<()> {
     become_user([desk.hand(), desk.user(), desk.hand()], desk.user())
 }
 

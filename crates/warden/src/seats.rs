@@ -16,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::folders;
-use crate::request::Desk;
+use crate::request::DeskNumber;
 use crate::rights::{become_desk, become_hand, become_office};
 
 /// Exit code: processes of the desk are still there.
@@ -65,8 +65,8 @@ fn number(word: &OsString) -> io::Result<u32> {
     number.ok_or_else(|| io::Error::other(format!("{word:?} is no number")))
 }
 
-fn the_desk(word: &OsString) -> io::Result<Desk> {
-    Desk::try_from(number(word)?).map_err(io::Error::other)
+fn the_desk(word: &OsString) -> io::Result<DeskNumber> {
+    DeskNumber::try_from(number(word)?).map_err(io::Error::other)
 }
 
 fn become_program(program: &OsString, args: &[OsString]) -> io::Result<()> {
@@ -87,12 +87,12 @@ fn start_hub(desk: &OsString, folder: &Path, program: &OsString) -> io::Result<(
     Err(err)
 }
 
-fn end(desk: Desk) -> io::Result<bool> {
+fn end(desk: DeskNumber) -> io::Result<bool> {
     become_hand(desk)?;
     end_all(desk)
 }
 
-fn remove(desk: Desk, folder: &Path) -> io::Result<bool> {
+fn remove(desk: DeskNumber, folder: &Path) -> io::Result<bool> {
     become_hand(desk)?;
     if !end_all(desk)? {
         return Ok(false);
@@ -102,7 +102,7 @@ fn remove(desk: Desk, folder: &Path) -> io::Result<bool> {
 }
 
 /// Kills everything that the kernel lets this user kill, in one step in which nobody can fork, until nobody is left.
-fn end_all(desk: Desk) -> io::Result<bool> {
+fn end_all(desk: DeskNumber) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
         // It says nothing about whom it reached.
@@ -118,7 +118,7 @@ fn end_all(desk: Desk) -> io::Result<bool> {
 }
 
 /// Whether a process of the desk's user runs, but for this one. Those that ended and were not collected do not count.
-fn is_somebody_left(desk: Desk) -> io::Result<bool> {
+fn is_somebody_left(desk: DeskNumber) -> io::Result<bool> {
     let own = std::process::id().to_string();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -134,7 +134,7 @@ fn is_somebody_left(desk: Desk) -> io::Result<bool> {
     Ok(false)
 }
 
-fn is_of(status: &str, desk: Desk) -> bool {
+fn is_of(status: &str, desk: DeskNumber) -> bool {
     let field = |name: &str| status.lines().find_map(|it| it.strip_prefix(name));
     let is_dead = field("State:").is_some_and(|it| it.trim_start().starts_with(['Z', 'X']));
     let user = desk.user().to_string();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_process_is_the_desks_by_any_of_its_users_while_it_runs() {
-        let desk = Desk::try_from(7).unwrap();
+        let desk = DeskNumber::try_from(7).unwrap();
         let status =
             |state: &str, users: &str| format!("Name:\tsh\nState:\t{state}\nUid:\t{users}\n");
         assert!(is_of(&status("S (sleeping)", "20007\t20007\t20007\t20007"), desk));

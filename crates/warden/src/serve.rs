@@ -26,7 +26,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair}
 use crate::VARIABLE;
 use crate::client::{receive, reply};
 use crate::folders::Folders;
-use crate::request::{Answer, Desk, LENGTH, Outcome, Request, Wish};
+use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
 use crate::rights::Rights;
 use crate::seats::EXIT_STILL_THERE;
 
@@ -35,7 +35,7 @@ const HANDS_MAX: usize = 32;
 
 /// What the warden watches over.
 #[derive(Debug)]
-pub struct Office {
+pub struct OfficeProgram {
     /// The folder that has one of each desk.
     pub desks: PathBuf,
     /// What a desk's hub is.
@@ -52,7 +52,7 @@ pub struct Office {
 /// has a lease.
 ///
 /// Not started as root it turns into the office, and says that all desks are one user.
-pub fn run(office: Office) -> io::Result<i32> {
+pub fn run(office: OfficeProgram) -> io::Result<i32> {
     match Rights::look()? {
         Rights::All => {}
         Rights::Without(missing) => {
@@ -242,7 +242,7 @@ impl Warden {
         }
     }
 
-    fn start_hub(&self, desk: Desk, stream: OwnedFd) -> io::Result<()> {
+    fn start_hub(&self, desk: DeskNumber, stream: OwnedFd) -> io::Result<()> {
         let mut command = again("hub");
         command.arg(desk.to_string()).arg(self.folders.of(desk)).arg(&self.hub);
         // Collected with all others.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use self::keys::Editor;
 use self::screen::Screen;
 use self::turns::{Pending, Question};
-use self::words::Said;
+use self::words::Typed;
 use crate::signals::{Heard, Signals};
 use crate::verbs::threads;
 use crate::{client, place, terminal};
@@ -209,35 +209,35 @@ impl Chat {
         Ok(())
     }
 
-    fn obey(&mut self, said: Said) -> anyhow::Result<()> {
+    fn obey(&mut self, said: Typed) -> anyhow::Result<()> {
         match said {
-            Said::Nothing => {}
-            Said::Message(text) => {
+            Typed::Nothing => {}
+            Typed::Message(text) => {
                 let message = client::message(&self.thread, &text);
                 self.send(message)?;
             }
-            Said::File { path, text } => {
+            Typed::File { path, text } => {
                 let mut message = client::message(&self.thread, &text);
                 client::attach(&self.client, &mut message, Path::new(&path))?;
                 self.send(message)?;
             }
-            Said::Order(command) => self.order(command)?,
-            Said::Stop => self.stop()?,
-            Said::Threads => {
+            Typed::Order(command) => self.order(command)?,
+            Typed::Stop => self.stop()?,
+            Typed::Threads => {
                 let text = threads::table(&self.state, self.screen.style())?;
                 self.screen.print(&text)?;
             }
-            Said::Thread(which) => self.go_to(&which)?,
-            Said::New { name, repo } => {
+            Typed::Thread(which) => self.go_to(&which)?,
+            Typed::New { name, repo } => {
                 let threads = read_threads(&self.state)?;
                 self.enter(words::new_id(&name, |it| threads.contains_key(it)))?;
                 self.name = terminal::one_line(&name);
                 self.order(Command::Open { name: Some(name), dir: None, repo })?;
             }
-            Said::Cost => self.cost()?,
-            Said::Help => self.screen.print(&words::help())?,
-            Said::Leave => self.is_over = true,
-            Said::Wrong(says) => self.screen.print(&says)?,
+            Typed::Cost => self.cost()?,
+            Typed::Help => self.screen.print(&words::help())?,
+            Typed::Leave => self.is_over = true,
+            Typed::Wrong(says) => self.screen.print(&says)?,
         }
         Ok(())
     }

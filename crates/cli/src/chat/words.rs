@@ -5,7 +5,7 @@ use tinyclaw_domain::{Catalogue, Command, McpOrder, PermissionMode, ThreadId, Ti
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Said {
+pub(crate) enum Typed {
     /// Nothing.
     Nothing,
     /// A message to Claude.
@@ -100,30 +100,30 @@ pub(crate) fn chosen(choice: &Choice, line: &str) -> Chosen {
 }
 
 /// Understands a line.
-pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Said {
+pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
     let line = line.trim();
     let Some(rest) = line.strip_prefix('/') else {
-        return if line.is_empty() { Said::Nothing } else { Said::Message(line.to_owned()) };
+        return if line.is_empty() { Typed::Nothing } else { Typed::Message(line.to_owned()) };
     };
     let (verb, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let rest = rest.trim();
     let plain = |command: Command| match rest {
-        "" => Said::Order(command),
+        "" => Typed::Order(command),
         _ => wrong(verb),
     };
     match verb {
-        "stop" => Said::Stop,
-        "threads" | "sessions" => Said::Threads,
-        "thread" if !rest.is_empty() => Said::Thread(rest.to_owned()),
+        "stop" => Typed::Stop,
+        "threads" | "sessions" => Typed::Threads,
+        "thread" if !rest.is_empty() => Typed::Thread(rest.to_owned()),
         "new" => match rest.rsplit_once(char::is_whitespace) {
             Some((name, repo)) if repo.contains('/') => {
-                Said::New { name: name.trim().to_owned(), repo: Some(repo.to_owned()) }
+                Typed::New { name: name.trim().to_owned(), repo: Some(repo.to_owned()) }
             }
-            _ if !rest.is_empty() => Said::New { name: rest.to_owned(), repo: None },
+            _ if !rest.is_empty() => Typed::New { name: rest.to_owned(), repo: None },
             _ => wrong(verb),
         },
         "model" => model(rest, catalogue),
-        it if !rest.is_empty() && catalogue.find(it).is_ok() => Said::Message(line.to_owned()),
+        it if !rest.is_empty() && catalogue.find(it).is_ok() => Typed::Message(line.to_owned()),
         "mode" => {
             let mode = match rest {
                 "plan" => PermissionMode::Plan,
@@ -133,39 +133,39 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Said {
                 _ => return wrong(verb),
             };
             // Whoever sits here owns the state folder and could change any setting.
-            Said::Order(Command::Mode { mode, admin: true })
+            Typed::Order(Command::Mode { mode, admin: true })
         }
         "dir" | "cd" | "setdir" if !rest.is_empty() => {
-            Said::Order(Command::Setdir { dir: rest.to_owned(), admin: true })
+            Typed::Order(Command::Setdir { dir: rest.to_owned(), admin: true })
         }
         "prompt" if !rest.is_empty() => {
-            Said::Order(Command::Prompt { text: (rest != "off").then(|| rest.to_owned()) })
+            Typed::Order(Command::Prompt { text: (rest != "off").then(|| rest.to_owned()) })
         }
         "mcp" => match rest.parse::<McpOrder>() {
-            Ok(order) => Said::Order(Command::Mcp { order, admin: true }),
+            Ok(order) => Typed::Order(Command::Mcp { order, admin: true }),
             Err(err) => match wrong(verb) {
-                Said::Wrong(usage) => Said::Wrong(format!("This will not do: {err}.\n{usage}")),
+                Typed::Wrong(usage) => Typed::Wrong(format!("This will not do: {err}.\n{usage}")),
                 other => other,
             },
         },
         "file" if !rest.is_empty() => {
             let (path, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-            Said::File { path: path.to_owned(), text: text.trim().to_owned() }
+            Typed::File { path: path.to_owned(), text: text.trim().to_owned() }
         }
         "reset" | "clear" => plain(Command::Reset {}),
         "close" => plain(Command::Close {}),
         "reopen" => plain(Command::Reopen {}),
         "status" => plain(Command::Status {}),
-        "cost" => Said::Cost,
+        "cost" => Typed::Cost,
         "go" => plain(Command::GoOn {}),
-        "help" => Said::Help,
-        "leave" | "quit" | "exit" => Said::Leave,
+        "help" => Typed::Help,
+        "leave" | "quit" | "exit" => Typed::Leave,
         _ => wrong(verb),
     }
 }
 
 /// `/model opus` for everything here, `/model complex fable` for what one tier does.
-fn model(rest: &str, catalogue: &Catalogue) -> Said {
+fn model(rest: &str, catalogue: &Catalogue) -> Typed {
     let (tier, word) = match rest.split_once(char::is_whitespace) {
         Some((tier, word)) => match tier.parse::<Tier>() {
             Ok(tier) => (Some(tier), word.trim()),
@@ -181,26 +181,26 @@ fn model(rest: &str, catalogue: &Catalogue) -> Said {
             Err(err) => return wrong_because("model", &err),
         },
     };
-    Said::Order(match tier {
+    Typed::Order(match tier {
         Some(tier) => Command::Tier { tier, model },
         None => Command::Model { model },
     })
 }
 
-fn wrong_because(verb: &str, err: &dyn std::error::Error) -> Said {
+fn wrong_because(verb: &str, err: &dyn std::error::Error) -> Typed {
     match wrong(verb) {
-        Said::Wrong(usage) => Said::Wrong(format!("{usage}\n{err}.")),
+        Typed::Wrong(usage) => Typed::Wrong(format!("{usage}\n{err}.")),
         other => other,
     }
 }
 
-fn wrong(verb: &str) -> Said {
+fn wrong(verb: &str) -> Typed {
     let known = match verb {
         "cd" | "setdir" => "dir",
         "sonnet" | "opus" | "fable" => "haiku",
         it => it,
     };
-    Said::Wrong(match TABLE.iter().find(|(name, ..)| *name == known) {
+    Typed::Wrong(match TABLE.iter().find(|(name, ..)| *name == known) {
         Some((name, takes, _, example)) => format!("Usage: /{name} {takes}\nExample: {example}"),
         None => format!("There is no /{verb}. /help lists what can be said here."),
     })
@@ -236,29 +236,29 @@ mod tests {
 
     #[test]
     fn verbs_are_understood_and_the_rest_is_a_message() {
-        let message = |text: &str| Said::Message(text.to_owned());
+        let message = |text: &str| Typed::Message(text.to_owned());
         for (line, said) in [
-            ("  ", Said::Nothing),
+            ("  ", Typed::Nothing),
             (" hello there ", message("hello there")),
             ("/opus why?", message("/opus why?")),
             ("/fable why?", message("/fable why?")),
             (
                 "/model complex fable",
-                Said::Order(Command::Tier { tier: Tier::Complex, model: Some(Model::FABLE) }),
+                Typed::Order(Command::Tier { tier: Tier::Complex, model: Some(Model::FABLE) }),
             ),
-            ("/stop", Said::Stop),
-            ("/thread 7", Said::Thread("7".to_owned())),
+            ("/stop", Typed::Stop),
+            ("/thread 7", Typed::Thread("7".to_owned())),
             (
                 "/new my site ada/site",
-                Said::New { name: "my site".to_owned(), repo: Some("ada/site".to_owned()) },
+                Typed::New { name: "my site".to_owned(), repo: Some("ada/site".to_owned()) },
             ),
-            ("/new my site", Said::New { name: "my site".to_owned(), repo: None }),
-            ("/model auto", Said::Order(Command::Model { model: None })),
-            ("/cd /srv", Said::Order(Command::Setdir { dir: "/srv".to_owned(), admin: true })),
-            ("/prompt off", Said::Order(Command::Prompt { text: None })),
+            ("/new my site", Typed::New { name: "my site".to_owned(), repo: None }),
+            ("/model auto", Typed::Order(Command::Model { model: None })),
+            ("/cd /srv", Typed::Order(Command::Setdir { dir: "/srv".to_owned(), admin: true })),
+            ("/prompt off", Typed::Order(Command::Prompt { text: None })),
             (
                 "/file a.txt what is it?",
-                Said::File { path: "a.txt".to_owned(), text: "what is it?".to_owned() },
+                Typed::File { path: "a.txt".to_owned(), text: "what is it?".to_owned() },
             ),
         ] {
             assert_eq!(parse(line, &Catalogue::default()), said, "{line}");
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_verb_in_the_wrong_shape_says_its_usage_and_one_example() {
         for line in ["/model gpt", "/mode", "/dir", "/thread", "/new", "/close now", "/opus"] {
-            let Said::Wrong(says) = parse(line, &Catalogue::default()) else { panic!("{line}") };
+            let Typed::Wrong(says) = parse(line, &Catalogue::default()) else { panic!("{line}") };
             assert!(
                 says.starts_with("Usage: /") && says.contains("\nExample: /"),
                 "{line}: {says}"
@@ -276,7 +276,7 @@ mod tests {
         }
         assert_eq!(
             parse("/nope", &Catalogue::default()),
-            Said::Wrong("There is no /nope. /help lists what can be said here.".to_owned())
+            Typed::Wrong("There is no /nope. /help lists what can be said here.".to_owned())
         );
     }
 
@@ -284,7 +284,7 @@ mod tests {
     fn every_verb_of_the_help_is_understood_by_its_example() {
         for (name, _, _, example) in TABLE {
             assert!(
-                !matches!(parse(example, &Catalogue::default()), Said::Wrong(_)),
+                !matches!(parse(example, &Catalogue::default()), Typed::Wrong(_)),
                 "{name}: {example}"
             );
         }

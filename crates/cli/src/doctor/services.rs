@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tinyclaw_ledger::health::{self, Seen};
+use tinyclaw_ledger::health::{self, HealthSeen};
 use tinyclaw_service::healthcheck::{BROKER_IDLES, ProbeError, local_address, probe};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Settings;
 use tinyclaw_service::words;
 
 use super::{Finding, Patient, State};
-use crate::setup::standing::{Part, Standing, standing};
+use crate::setup::standing::{PartStanding, Standing, standing};
 use crate::terminal::{ago, one_line};
 
 /// Services say every five seconds how they are. Who was silent for longer is not there.
@@ -45,18 +45,18 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
     found
 }
 
-fn seen(patient: &Patient, service: &str) -> Option<Seen> {
+fn seen(patient: &Patient, service: &str) -> Option<HealthSeen> {
     health::read(&patient.state, service, now_ms()).ok().flatten()
 }
 
-fn concerns(seen: &Seen) -> Vec<String> {
+fn concerns(seen: &HealthSeen) -> Vec<String> {
     let told = seen.health.numbers.get("concerns").and_then(Value::as_array);
     let told = told.into_iter().flatten().filter_map(Value::as_str);
     // The broker is asked here, and has a line of its own.
     told.filter(|it| !it.starts_with("The credential broker")).map(str::to_owned).collect()
 }
 
-fn processor(patient: &Patient, seen: Option<&Seen>) -> Finding {
+fn processor(patient: &Patient, seen: Option<&HealthSeen>) -> Finding {
     const NAME: &str = "processor";
     let start = "./tinyclaw.sh start, or tinyclaw demo to try it";
     let Some(seen) = seen else {
@@ -88,7 +88,7 @@ fn processor(patient: &Patient, seen: Option<&Seen>) -> Finding {
 }
 
 /// A part as `setup` sees it.
-fn plain(part: Part) -> Finding {
+fn plain(part: PartStanding) -> Finding {
     let state = match part.standing {
         Standing::Broken => State::Broken,
         Standing::Demo | Standing::Real | Standing::Off => State::Ok,
@@ -103,7 +103,7 @@ fn plain(part: Part) -> Finding {
 }
 
 /// A configured bot that nobody runs hears nothing.
-fn telegram(patient: &Patient, part: Part) -> Finding {
+fn telegram(patient: &Patient, part: PartStanding) -> Finding {
     let is_real = part.standing == Standing::Real;
     let mut finding = plain(part);
     let there = seen(patient, "telegram").filter(|it| it.age <= IS_THERE);
@@ -119,7 +119,7 @@ fn telegram(patient: &Patient, part: Part) -> Finding {
 }
 
 /// What only the processor is to blame for stands in its own line.
-fn claude(part: Part, processor: Option<&Seen>) -> Finding {
+fn claude(part: PartStanding, processor: Option<&HealthSeen>) -> Finding {
     let blamed = processor.map(|it| it.health.why.join("; ")).unwrap_or_default();
     let mut finding = plain(part);
     if let Some(rest) = finding.why.strip_suffix(&format!("; {blamed}"))

@@ -120,13 +120,13 @@ fn version(program: &Path) -> Result<String, String> {
 }
 
 /// What a program said on stdout before it ended.
-pub(super) struct Said {
+pub(super) struct ToolOutput {
     pub(super) status: ExitStatus,
     pub(super) text: String,
 }
 
 /// Runs a program to its end, with everything it starts; one that does not end in time is ended.
-pub(super) fn said(mut command: Command, patience: Duration) -> Result<Said, String> {
+pub(super) fn said(mut command: Command, patience: Duration) -> Result<ToolOutput, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().map_err(|err| format!("does not start: {err}"))?;
     // Read beside waiting, for it may say more than a pipe holds.
@@ -145,7 +145,7 @@ pub(super) fn said(mut command: Command, patience: Duration) -> Result<Said, Str
             Ok(Some(status)) => {
                 // Somebody it left behind may hold the pipe open.
                 let text = receiver.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-                return Ok(Said { status, text });
+                return Ok(ToolOutput { status, text });
             }
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
             _ => {

@@ -18,7 +18,7 @@ use tinyclaw_domain::{
 };
 use tinyclaw_ledger::StateDir;
 
-use super::report::Part;
+use super::report::ReportPart;
 use super::source::Source;
 use crate::terminal::{clip, one_line};
 
@@ -59,16 +59,16 @@ struct OldLine {
 #[derive(Debug, Default)]
 struct Before {
     /// What each message and direction says.
-    known: HashMap<(Key, Direction), Said>,
+    known: HashMap<(Key, Direction), SaidBefore>,
     lines: Vec<(u64, Vec<u8>)>,
 }
 
 /// Who said what, when and where: two lines with the same are one.
-type Said = (u64, ThreadId, String, String);
+type SaidBefore = (u64, ThreadId, String, String);
 
 /// Takes the history over.
-pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::Result<Part> {
-    let mut part = Part::new("history", "line");
+pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::Result<ReportPart> {
+    let mut part = ReportPart::new("history", "line");
     let path = segment_path(&state.history(), SEGMENT);
     let mut before = Before::read(&path)?;
     for name in FILES {
@@ -124,7 +124,7 @@ impl Before {
         &mut self,
         name: &str,
         mut reader: impl std::io::BufRead,
-        part: &mut Part,
+        part: &mut ReportPart,
     ) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
         for number in 1_usize.. {
@@ -184,7 +184,7 @@ impl Before {
     }
 }
 
-fn said(line: &HistoryLine) -> Said {
+fn said(line: &HistoryLine) -> SaidBefore {
     (line.timestamp, line.thread_id.clone(), line.sender.clone(), line.message.clone())
 }
 
@@ -267,8 +267,8 @@ pub(super) fn spoken(text: &str) -> Option<Spoken> {
 mod tests {
     use super::*;
 
-    fn take(before: &mut Before, text: &str) -> Part {
-        let mut part = Part::new("history", "line");
+    fn take(before: &mut Before, text: &str) -> ReportPart {
+        let mut part = ReportPart::new("history", "line");
         before.take_file("h.jsonl", text.as_bytes(), &mut part).unwrap();
         part
     }

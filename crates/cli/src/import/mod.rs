@@ -20,8 +20,8 @@ use tinyclaw_disk::Lock;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, Settings};
 
-use self::report::Part;
 pub(crate) use self::report::Report;
+use self::report::ReportPart;
 use self::source::Source;
 
 /// Folders and files of the original that are not taken, and why.
@@ -100,8 +100,8 @@ fn take_office(state: &StateDir, dry_run: bool) -> anyhow::Result<Option<Lock>> 
     Ok(Some(lock))
 }
 
-fn others(source: &Source) -> Part {
-    let mut part = Part::new("other", "file");
+fn others(source: &Source) -> ReportPart {
+    let mut part = ReportPart::new("other", "file");
     for (name, why) in OTHERS {
         let is_there = matches!(source.file(name), Ok(Some(_)))
             || source.names(name).is_ok_and(|it| !it.is_empty());
@@ -115,8 +115,8 @@ fn others(source: &Source) -> Part {
 /// What differs here from what its people are used to.
 fn todo(
     settings: &Settings,
-    threads: &Part,
-    taken: &Part,
+    threads: &ReportPart,
+    taken: &ReportPart,
     dry_run: bool,
     dir: &Path,
 ) -> Vec<String> {

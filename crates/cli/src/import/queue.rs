@@ -15,7 +15,7 @@ use tinyclaw_queue::{Options, PublishError, Published, Side, View};
 use tinyclaw_service::now_ms;
 
 use super::history;
-use super::report::Part;
+use super::report::ReportPart;
 use super::source::Source;
 use crate::client;
 use crate::terminal::{clip, count, one_line};
@@ -66,8 +66,8 @@ struct OldMessage {
 }
 
 /// Takes the waiting messages over, in their order.
-pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::Result<Part> {
-    let mut part = Part::new("queue", "message");
+pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::Result<ReportPart> {
+    let mut part = ReportPart::new("queue", "message");
     let waiting = waiting(source, &mut part);
     if !waiting.is_empty() {
         let keys: HashSet<&Key> = waiting.iter().map(|(_, it)| &it.key).collect();
@@ -108,7 +108,7 @@ pub(super) fn take(source: &Source, state: &StateDir, dry_run: bool) -> anyhow::
 }
 
 /// The messages of `incoming/`, the oldest first, as the original went through them.
-fn waiting(source: &Source, part: &mut Part) -> Vec<(String, Message)> {
+fn waiting(source: &Source, part: &mut ReportPart) -> Vec<(String, Message)> {
     let names = match source.names(WAITING) {
         Ok(names) => names,
         Err(why) => {

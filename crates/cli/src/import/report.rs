@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub(super) into: String,
     /// Whether nothing was written.
     pub(super) dry_run: bool,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<ReportPart>,
     /// What a person should do or know, in order.
     pub(super) todo: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Report {
 /// One kind of thing.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Part {
+pub(super) struct ReportPart {
     /// `threads`, `history`, `settings`, `queue`, `folders`, `sessions`, `other`.
     pub(super) part: &'static str,
     /// One of them, for a person: `thread`, `line`.
@@ -77,10 +77,10 @@ impl Named {
     }
 }
 
-impl Part {
-    pub(super) fn new(part: &'static str, one: &'static str) -> Part {
+impl ReportPart {
+    pub(super) fn new(part: &'static str, one: &'static str) -> ReportPart {
         let (kept, left) = (Named::default(), Named::default());
-        Part { part, one, taken: 0, here: 0, kept, left }
+        ReportPart { part, one, taken: 0, here: 0, kept, left }
     }
 
     fn summary(&self) -> String {

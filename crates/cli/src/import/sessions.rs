@@ -8,7 +8,7 @@ use tinyclaw_engine::transcript_path;
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::Settings;
 
-use super::report::{Because, Part};
+use super::report::{Because, ReportPart};
 use super::source::Source;
 
 /// Looks for every thread's folder and session.
@@ -17,9 +17,9 @@ pub(super) fn look(
     state: &StateDir,
     settings: &Settings,
     threads: &Threads,
-) -> [Part; 2] {
-    let mut folders = Part::new("folders", "folder");
-    let mut sessions = Part::new("sessions", "session");
+) -> [ReportPart; 2] {
+    let mut folders = ReportPart::new("folders", "folder");
+    let mut sessions = ReportPart::new("sessions", "session");
     let home = settings.engine.home.clone().or_else(std::env::home_dir);
     for (id, thread) in threads {
         let what = || format!("thread {id}");

@@ -13,7 +13,7 @@ use tinyclaw_disk::{Flush, replace};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, Reader, Row, Settings, edited, retired, rows};
 
-use super::report::Part;
+use super::report::ReportPart;
 use super::source::Source;
 use crate::terminal::{clip, one_line};
 
@@ -34,7 +34,7 @@ pub(super) fn take(
     state: &StateDir,
     environment: &Environment,
     dry_run: bool,
-) -> anyhow::Result<(Part, Settings)> {
+) -> anyhow::Result<(ReportPart, Settings)> {
     let path = state.settings();
     let mut text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -45,7 +45,7 @@ pub(super) fn take(
     if let Err(mistakes) = in_force(&text) {
         bail!("this office's own settings are wrong, mend them first: {mistakes}");
     }
-    let mut part = Part::new("settings", "setting");
+    let mut part = ReportPart::new("settings", "setting");
     let mut has_secret = false;
     for (name, value) in read(source, &mut part) {
         let Some(row) = row(&name) else {
@@ -94,7 +94,7 @@ pub(super) fn take(
     }
 }
 
-fn read(source: &Source, part: &mut Part) -> Map<String, Value> {
+fn read(source: &Source, part: &mut ReportPart) -> Map<String, Value> {
     const NAME: &str = "settings.json";
     let bytes = match source.read(NAME, BYTES_MAX) {
         Ok(Some(bytes)) => bytes,

@@ -13,7 +13,7 @@ use tinyclaw_domain::{
 use tinyclaw_ledger::{StateDir, ThreadBook, read_threads};
 use tinyclaw_service::settings::{Permission, Settings};
 
-use super::report::Part;
+use super::report::ReportPart;
 use super::source::Source;
 use crate::terminal::{clip, one_line};
 
@@ -30,8 +30,8 @@ pub(super) fn take(
     state: &StateDir,
     settings: &Settings,
     dry_run: bool,
-) -> anyhow::Result<(Part, Threads)> {
-    let mut part = Part::new("threads", "thread");
+) -> anyhow::Result<(ReportPart, Threads)> {
+    let mut part = ReportPart::new("threads", "thread");
     let mut found = Threads::new();
     match source.read("threads.json", BYTES_MAX) {
         Ok(None) => {}
@@ -70,7 +70,7 @@ pub(super) fn take(
     Ok((part, found))
 }
 
-fn read(entries: Map<String, Value>, settings: &Settings, part: &mut Part) -> Threads {
+fn read(entries: Map<String, Value>, settings: &Settings, part: &mut ReportPart) -> Threads {
     let mut threads = Threads::new();
     for (id, entry) in entries {
         let what = format!("thread {}", clip(&one_line(&id), 40));
@@ -159,10 +159,10 @@ mod tests {
 
     use super::*;
 
-    fn take(entries: Value) -> (Threads, Part) {
+    fn take(entries: Value) -> (Threads, ReportPart) {
         let environment = Environment::new();
         let settings = Reader::new("", &environment).finish::<Settings>().unwrap().0;
-        let mut part = Part::new("threads", "thread");
+        let mut part = ReportPart::new("threads", "thread");
         let Value::Object(entries) = entries else { panic!("an object") };
         (read(entries, &settings, &mut part), part)
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn general_is_the_master_unless_another_is() {
         let desk = |is_master: bool| json!({"name": "x", "cwd": "/x", "isMaster": is_master});
-        let master = |(threads, _): &(Threads, Part)| {
+        let master = |(threads, _): &(Threads, ReportPart)| {
             let found: Vec<String> =
                 threads.iter().filter(|it| it.1.is_master).map(|it| it.0.to_string()).collect();
             found.join(" ")

@@ -16,7 +16,7 @@ use tinyclaw_service::settings::{self, Settings};
 use uuid::Uuid;
 
 use super::standing::{find_program, hint};
-use super::{Desk, Done, Wrong, secret_of};
+use super::{Done, SetupContext, Wrong, secret_of};
 use crate::verbs::sibling;
 
 /// Claude's own retries are over by then.
@@ -76,7 +76,7 @@ impl Credential {
 }
 
 impl Claude {
-    pub(crate) fn run(self, desk: &Desk) -> anyhow::Result<Done> {
+    pub(crate) fn run(self, desk: &SetupContext) -> anyhow::Result<Done> {
         let (answers, person) = (&desk.answers, &desk.person);
         let is_moved = self.claude.is_some() && answers.checkout().is_none();
         answers.must_count(&[OAUTH, KEY, "engine.kind"])?;
@@ -140,7 +140,7 @@ impl Claude {
     }
 }
 
-fn ask(desk: &Desk, kept: Option<&Credential>) -> anyhow::Result<Credential> {
+fn ask(desk: &SetupContext, kept: Option<&Credential>) -> anyhow::Result<Credential> {
     let person = &desk.person;
     let question = match kept {
         Some(it) => format!("Token or API key, or Enter to keep {}", it.shown()),

@@ -19,7 +19,7 @@ use tinyclaw_service::settings::GitHub as Settings;
 use super::answers::keep_private;
 use super::standing::find_program;
 use super::tunnel::secrets;
-use super::{Desk, Done, Wrong};
+use super::{Done, SetupContext, Wrong};
 use crate::terminal::one_line;
 
 /// The user of the broker's image (`broker/Dockerfile`).
@@ -71,7 +71,7 @@ struct Problem {
 }
 
 impl GitHub {
-    pub(crate) fn run(self, desk: &Desk) -> anyhow::Result<Done> {
+    pub(crate) fn run(self, desk: &SetupContext) -> anyhow::Result<Done> {
         let (answers, person) = (&desk.answers, &desk.person);
         let is_compose = answers.checkout().is_some();
         answers.must_count(if is_compose { &[APP_ID] } else { &[APP_ID, BROKER_URL] })?;
@@ -175,7 +175,7 @@ fn app_id(text: &str) -> anyhow::Result<String> {
 }
 
 /// The key's file, which nobody else may read from now on.
-fn close(desk: &Desk, pem: &Path) -> anyhow::Result<PathBuf> {
+fn close(desk: &SetupContext, pem: &Path) -> anyhow::Result<PathBuf> {
     let pem = std::path::absolute(pem).context("cannot tell which file this is")?;
     let shown = pem.display();
     let Ok(about) = std::fs::metadata(&pem) else {
@@ -203,7 +203,7 @@ fn close(desk: &Desk, pem: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// What the broker finds. Tokens can be had, or it is something wrong.
-fn check(desk: &Desk, id: &str, pem: &Path) -> anyhow::Result<Report> {
+fn check(desk: &SetupContext, id: &str, pem: &Path) -> anyhow::Result<Report> {
     let output = ask_broker(desk, id, pem)?;
     let said = String::from_utf8_lossy(&output.stdout);
     let begin = said.find('{').unwrap_or(said.len());
@@ -224,7 +224,7 @@ fn check(desk: &Desk, id: &str, pem: &Path) -> anyhow::Result<Report> {
 }
 
 /// The broker beside this program, or, where only its own user may read the key, the one in the container.
-fn ask_broker(desk: &Desk, id: &str, pem: &Path) -> anyhow::Result<Output> {
+fn ask_broker(desk: &SetupContext, id: &str, pem: &Path) -> anyhow::Result<Output> {
     let environment = desk.answers.environment();
     let is_ours = std::fs::File::open(pem).is_ok();
     if let Some(program) = find_sibling("tinyclaw-broker").filter(|_| is_ours) {
@@ -310,7 +310,7 @@ fn run(mut command: Command, program: &Path) -> anyhow::Result<Output> {
 }
 
 /// Says what each installation allows, and what of it should be otherwise.
-fn tell(desk: &Desk, report: &Report) -> anyhow::Result<Vec<String>> {
+fn tell(desk: &SetupContext, report: &Report) -> anyhow::Result<Vec<String>> {
     let person = &desk.person;
     let mut warnings = Vec::new();
     let mut warn = |says: String, way_out: &str| {
@@ -366,7 +366,7 @@ fn tell(desk: &Desk, report: &Report) -> anyhow::Result<Vec<String>> {
 
 /// The key where the compose file mounts it from, and the broker's alone.
 fn place(
-    desk: &Desk,
+    desk: &SetupContext,
     checkout: &Path,
     pem: &Path,
     warnings: &mut Vec<String>,

@@ -20,12 +20,12 @@ pub(crate) use self::answers::{Answers, row};
 pub(crate) use self::ask::{Person, Wrong, secret_of};
 pub(crate) use self::claude::Claude;
 pub(crate) use self::github::GitHub;
-pub(crate) use self::office::Office;
+pub(crate) use self::office::OfficePart;
 pub(crate) use self::telegram::Telegram;
 pub(crate) use self::tunnel::Tunnel;
 
 use self::answers::Wrote;
-use self::standing::{Part, Standing};
+use self::standing::{PartStanding, Standing};
 use crate::terminal::Style;
 
 /// A part that was set up.
@@ -44,12 +44,12 @@ pub(crate) struct Done {
 
 /// What all parts have at hand.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct SetupContext {
     pub(crate) answers: Answers,
     pub(crate) person: Person,
 }
 
-impl Desk {
+impl SetupContext {
     /// Says what was written and how it comes into force.
     fn done(
         &self,
@@ -114,7 +114,7 @@ impl Desk {
                 "claude" => Claude::default().run(self),
                 "github" => GitHub::default().run(self),
                 "tunnel" => Tunnel::default().run(self),
-                _ => Office::default().run(self),
+                _ => OfficePart::default().run(self),
             };
             if let Err(err) = done {
                 all_well = false;
@@ -133,13 +133,13 @@ impl Desk {
     }
 
     /// How every part stands.
-    pub(crate) fn parts(&self) -> Vec<Part> {
+    pub(crate) fn parts(&self) -> Vec<PartStanding> {
         standing::standing(self.answers.state(), &self.answers.environment())
     }
 }
 
 /// How the parts stand, for a person.
-pub(crate) fn table(parts: &[Part], style: Style) -> String {
+pub(crate) fn table(parts: &[PartStanding], style: Style) -> String {
     let mut text = String::new();
     for it in parts {
         let word = format!("{:<8}", it.standing.as_str());
@@ -158,6 +158,6 @@ pub(crate) fn table(parts: &[Part], style: Style) -> String {
 }
 
 /// The parts as JSON.
-pub(crate) fn table_json(parts: &[Part]) -> Value {
+pub(crate) fn table_json(parts: &[PartStanding]) -> Value {
     json!(parts)
 }

@@ -5,11 +5,11 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 use tinyclaw_service::settings::{self, Office as Place};
 
-use super::{Desk, Done, Wrong};
+use super::{Done, SetupContext, Wrong};
 
 /// Set the time zone and the daily budget.
 #[derive(Debug, Default, Args)]
-pub(crate) struct Office {
+pub(crate) struct OfficePart {
     /// The time zone, such as Europe/Berlin.
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
@@ -19,8 +19,8 @@ pub(crate) struct Office {
     budget: Option<String>,
 }
 
-impl Office {
-    pub(crate) fn run(self, desk: &Desk) -> anyhow::Result<Done> {
+impl OfficePart {
+    pub(crate) fn run(self, desk: &SetupContext) -> anyhow::Result<Done> {
         let (answers, person) = (&desk.answers, &desk.person);
         answers.must_count(&["timezone", "budget.officePerDay"])?;
         let is_asked = self.timezone.is_none() && self.budget.is_none();

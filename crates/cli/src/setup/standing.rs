@@ -23,7 +23,7 @@ const SECRET_CHARS_MIN: usize = 12;
 /// One part of an office.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Part {
+pub(crate) struct PartStanding {
     /// `telegram`, `claude`, `github`, `tunnel`, `office`: what `tinyclaw setup` calls it.
     pub(crate) name: &'static str,
     /// How it stands.
@@ -60,18 +60,18 @@ impl Standing {
     }
 }
 
-impl Part {
-    fn new(name: &'static str, standing: Standing, why: impl Into<String>) -> Part {
-        Part { name, standing, why: why.into(), way_out: None }
+impl PartStanding {
+    fn new(name: &'static str, standing: Standing, why: impl Into<String>) -> PartStanding {
+        PartStanding { name, standing, why: why.into(), way_out: None }
     }
 
-    fn way_out(mut self, way_out: impl Into<String>) -> Part {
+    fn way_out(mut self, way_out: impl Into<String>) -> PartStanding {
         self.way_out = Some(way_out.into());
         self
     }
 
     /// With the command of its own as the way out.
-    fn set_up(self) -> Part {
+    fn set_up(self) -> PartStanding {
         let way_out = format!("tinyclaw setup {}", self.name);
         self.way_out(way_out)
     }
@@ -80,7 +80,7 @@ impl Part {
 /// How every part stands, in the order in which one sets them up.
 ///
 /// `environment` is what the services see: in an operator's checkout, `.env` belongs into it.
-pub(crate) fn standing(state: &StateDir, environment: &Environment) -> Vec<Part> {
+pub(crate) fn standing(state: &StateDir, environment: &Environment) -> Vec<PartStanding> {
     let file = std::fs::read_to_string(state.settings()).unwrap_or_default();
     let asked = Asked { state, environment, file };
     vec![asked.telegram(), asked.claude(), asked.github(), asked.tunnel(), asked.office()]
@@ -112,14 +112,14 @@ impl Asked<'_> {
         seen.is_fresh().then_some(seen.health)
     }
 
-    fn telegram(&self) -> Part {
+    fn telegram(&self) -> PartStanding {
         const NAME: &str = "telegram";
         let it = match self.settings::<(Office, settings::Telegram)>() {
             Ok((_, it)) => it,
             Err(mistakes) => return mistaken(NAME, &mistakes),
         };
         let Some(token) = it.bot_token else {
-            return Part::new(
+            return PartStanding::new(
                 NAME,
                 Standing::Off,
                 "there is no bot: the office is reached from here only",
@@ -128,11 +128,11 @@ impl Asked<'_> {
         };
         if bot_id(&token).is_none() {
             let why = "TELEGRAM_BOT_TOKEN is no token: BotFather's look like 123456:ABC-DEF";
-            return Part::new(NAME, Standing::Broken, why).set_up();
+            return PartStanding::new(NAME, Standing::Broken, why).set_up();
         }
         if it.allowed_users.is_empty() {
             let why = "nobody may speak: TELEGRAM_ALLOWED_USERS is empty";
-            return Part::new(NAME, Standing::Broken, why).set_up();
+            return PartStanding::new(NAME, Standing::Broken, why).set_up();
         }
         let mut what = format!("bot {}", hint(token.expose_secret()));
         match it.chat_id {
@@ -151,7 +151,7 @@ impl Asked<'_> {
         }
     }
 
-    fn claude(&self) -> Part {
+    fn claude(&self) -> PartStanding {
         const NAME: &str = "claude";
         let all = match self.settings::<Settings>() {
             Ok(it) => it,
@@ -159,7 +159,7 @@ impl Asked<'_> {
         };
         if all.engine.kind == EngineKind::Demo {
             let why = "the demo engine answers: engine.kind is demo";
-            return Part::new(NAME, Standing::Demo, why).set_up();
+            return PartStanding::new(NAME, Standing::Demo, why).set_up();
         }
         let home = all.engine.home.or_else(std::env::home_dir);
         let login = home.map(|it| it.join(".claude/.credentials.json")).filter(|it| it.is_file());
@@ -168,7 +168,7 @@ impl Asked<'_> {
             (None, Some(key), _) => format!("API key {}", hint(key.expose_secret())),
             (None, None, Some(path)) => format!("the login in {}", path.display()),
             (None, None, None) => {
-                return Part::new(
+                return PartStanding::new(
                     NAME,
                     Standing::Broken,
                     "there is no login: no token, no API key",
@@ -184,24 +184,24 @@ impl Asked<'_> {
             && find_program(&all.engine.claude, self.environment).is_none()
         {
             let why = format!("the claude CLI is not there: {}", all.engine.claude.display());
-            return Part::new(NAME, Standing::Broken, why).way_out(
+            return PartStanding::new(NAME, Standing::Broken, why).way_out(
                 "npm install -g @anthropic-ai/claude-code, or set engine.claude to where it is",
             );
         }
         self.served(NAME, "processor", what)
     }
 
-    fn github(&self) -> Part {
+    fn github(&self) -> PartStanding {
         const NAME: &str = "github";
         let it = match self.settings::<settings::GitHub>() {
             Ok(it) => it,
             Err(mistakes) => return mistaken(NAME, &mistakes),
         };
         let app = it.app_id.as_ref().map(|it| format!("App {it}"));
-        let off = || Part::new(NAME, Standing::Off, "agents get no GitHub tokens").set_up();
+        let off = || PartStanding::new(NAME, Standing::Off, "agents get no GitHub tokens").set_up();
         let real = |what: &str| {
             let app = app.clone().unwrap_or_else(|| "an App".to_owned());
-            Part::new(NAME, Standing::Real, format!("{app}, {what}"))
+            PartStanding::new(NAME, Standing::Real, format!("{app}, {what}"))
         };
         let said = self.health("broker").map(|it| match it.ready {
             true => Ok(()),
@@ -219,7 +219,7 @@ impl Asked<'_> {
             // What the broker answers before anybody has named an App to it.
             Some(Err(why)) if app.is_none() && why.contains(BROKER_IDLES) => off(),
             Some(Err(why)) => {
-                Part::new(NAME, Standing::Broken, format!("the broker is not ready: {why}"))
+                PartStanding::new(NAME, Standing::Broken, format!("the broker is not ready: {why}"))
                     .set_up()
             }
             None if app.is_some() => real("the broker does not run here"),
@@ -227,7 +227,7 @@ impl Asked<'_> {
         }
     }
 
-    fn tunnel(&self) -> Part {
+    fn tunnel(&self) -> PartStanding {
         const NAME: &str = "tunnel";
         let it = match self.settings::<Dashboard>() {
             Ok(it) => it,
@@ -236,25 +236,29 @@ impl Asked<'_> {
         let names: Vec<&str> =
             it.hosts.iter().map(String::as_str).filter(|it| !is_local(it)).collect();
         if names.is_empty() {
-            return Part::new(NAME, Standing::Off, "the dashboard is seen from this machine only")
-                .set_up();
+            return PartStanding::new(
+                NAME,
+                Standing::Off,
+                "the dashboard is seen from this machine only",
+            )
+            .set_up();
         }
         let names = names.join(", ");
         match it.access_team {
-            Some(team) => Part::new(
+            Some(team) => PartStanding::new(
                 NAME,
                 Standing::Real,
                 format!("{names}, every request checked with Access of {team}"),
             ),
             None => {
                 let why = format!("{names}; the tunnel's Access alone keeps strangers out");
-                Part::new(NAME, Standing::Real, why)
+                PartStanding::new(NAME, Standing::Real, why)
                     .way_out("tinyclaw setup tunnel --access-team TEAM --access-aud TAG")
             }
         }
     }
 
-    fn office(&self) -> Part {
+    fn office(&self) -> PartStanding {
         const NAME: &str = "office";
         let read = self.settings::<(Office, settings::Budget)>();
         let (office, budget) = match read {
@@ -264,23 +268,29 @@ impl Asked<'_> {
         let zone = office.timezone.iana_name().unwrap_or("UTC").to_owned();
         match budget.office_a_day {
             Some(usd) => {
-                Part::new(NAME, Standing::Real, format!("{zone}, ${usd:.2} a day at most"))
+                PartStanding::new(NAME, Standing::Real, format!("{zone}, ${usd:.2} a day at most"))
             }
             None if zone == "UTC" => {
-                Part::new(NAME, Standing::Off, "UTC, no daily budget").set_up()
+                PartStanding::new(NAME, Standing::Off, "UTC, no daily budget").set_up()
             }
-            None => Part::new(NAME, Standing::Real, format!("{zone}, no daily budget")).set_up(),
+            None => {
+                PartStanding::new(NAME, Standing::Real, format!("{zone}, no daily budget")).set_up()
+            }
         }
     }
 
     /// A configured part, by what the service that lives on it says.
-    fn served(&self, name: &'static str, service: &str, what: String) -> Part {
+    fn served(&self, name: &'static str, service: &str, what: String) -> PartStanding {
         let Some(said) = self.health(service) else {
-            return Part::new(name, Standing::Real, format!("{what}; {service} does not run here"));
+            return PartStanding::new(
+                name,
+                Standing::Real,
+                format!("{what}; {service} does not run here"),
+            );
         };
         if !said.ready {
             let why = format!("{what}; {}", said.why.join("; "));
-            return Part::new(name, Standing::Broken, why).set_up();
+            return PartStanding::new(name, Standing::Broken, why).set_up();
         }
         let concerns = said.numbers.get("concerns").and_then(|it| it.as_array()).cloned();
         let concerns: Vec<String> = concerns
@@ -289,13 +299,13 @@ impl Asked<'_> {
             .filter_map(|it| it.as_str().map(str::to_owned))
             .collect();
         let why = std::iter::once(what).chain(concerns).collect::<Vec<_>>().join("; ");
-        Part::new(name, Standing::Real, why)
+        PartStanding::new(name, Standing::Real, why)
     }
 }
 
 /// With a mistake in its settings a service does nothing at all.
-fn mistaken(name: &'static str, mistakes: &Mistakes) -> Part {
-    Part::new(name, Standing::Broken, mistakes.to_string())
+fn mistaken(name: &'static str, mistakes: &Mistakes) -> PartStanding {
+    PartStanding::new(name, Standing::Broken, mistakes.to_string())
         .way_out("tinyclaw settings set KEY VALUE, or mend what is named")
 }
 
@@ -332,19 +342,19 @@ mod tests {
 
     use super::*;
 
-    struct Office(tempfile::TempDir, Environment);
+    struct Ground(tempfile::TempDir, Environment);
 
-    impl Office {
-        fn new(variables: &[(&str, &str)]) -> Office {
+    impl Ground {
+        fn new(variables: &[(&str, &str)]) -> Ground {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir(dir.path().join("health")).unwrap();
             let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let mut environment: Environment = variables.iter().map(pair).collect();
             environment.insert("TINYCLAW_ENGINE_HOME".to_owned(), dir.path().display().to_string());
-            Office(dir, environment)
+            Ground(dir, environment)
         }
 
-        fn settings(self, json: &str) -> Office {
+        fn settings(self, json: &str) -> Ground {
             std::fs::write(self.0.path().join("settings.json"), json).unwrap();
             self
         }
@@ -364,7 +374,7 @@ mod tests {
             health::write(&StateDir::new(self.0.path()), service, &health).unwrap();
         }
 
-        fn part(&self, name: &str) -> Part {
+        fn part(&self, name: &str) -> PartStanding {
             let parts = standing(&StateDir::new(self.0.path()), &self.1);
             assert_eq!(
                 parts.iter().map(|it| it.name).collect::<Vec<_>>(),
@@ -374,7 +384,7 @@ mod tests {
         }
 
         #[track_caller]
-        fn is(&self, name: &str, standing: Standing, why: &str) -> Part {
+        fn is(&self, name: &str, standing: Standing, why: &str) -> PartStanding {
             let part = self.part(name);
             assert_eq!(part.standing, standing, "{part:?}");
             assert!(part.why.contains(why), "{part:?}");
@@ -386,7 +396,7 @@ mod tests {
 
     #[test]
     fn an_office_with_nothing_set_says_what_it_lacks_and_how_to_get_it() {
-        let office = Office::new(&[]);
+        let office = Ground::new(&[]);
         for (name, standing) in [
             ("telegram", Standing::Off),
             ("claude", Standing::Broken),
@@ -401,9 +411,9 @@ mod tests {
 
     #[test]
     fn telegram_stands_as_its_service_says_and_its_token_is_not_shown() {
-        let office = Office::new(&[("TELEGRAM_BOT_TOKEN", TOKEN), ("TELEGRAM_CHAT_ID", "-1001")]);
+        let office = Ground::new(&[("TELEGRAM_BOT_TOKEN", TOKEN), ("TELEGRAM_CHAT_ID", "-1001")]);
         office.is("telegram", Standing::Broken, "nobody may speak");
-        let office = Office(office.0, {
+        let office = Ground(office.0, {
             let mut environment = office.1;
             environment.insert("TELEGRAM_ALLOWED_USERS".to_owned(), "101".to_owned());
             environment
@@ -419,10 +429,10 @@ mod tests {
 
     #[test]
     fn claude_is_a_demo_has_a_login_or_has_none() {
-        let office = Office::new(&[]).settings(r#"{"engine":{"kind":"demo"}}"#);
+        let office = Ground::new(&[]).settings(r#"{"engine":{"kind":"demo"}}"#);
         office.is("claude", Standing::Demo, "demo engine");
         let key = ("ANTHROPIC_API_KEY", "sk-ant-api03-secretsecret-1234");
-        let office = Office::new(&[key]);
+        let office = Ground::new(&[key]);
         office.is("claude", Standing::Broken, "the claude CLI is not there");
         let bin = office.0.path().join("claude");
         std::fs::write(&bin, "").unwrap();
@@ -446,35 +456,35 @@ mod tests {
                 write!(stream, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
             }
         });
-        let office = Office::new(&[("CREDENTIAL_BROKER_URL", &url)]);
+        let office = Ground::new(&[("CREDENTIAL_BROKER_URL", &url)]);
         office.is("github", Standing::Off, "no GitHub tokens");
-        let office = Office::new(&[("CREDENTIAL_BROKER_URL", &url), ("GITHUB_APP_ID", "4711")]);
+        let office = Ground::new(&[("CREDENTIAL_BROKER_URL", &url), ("GITHUB_APP_ID", "4711")]);
         office.is("github", Standing::Broken, "GITHUB_APP_ID is not set");
         broker.join().unwrap();
         office.is("github", Standing::Broken, "nothing answers");
         office.says("broker", true, "");
         office.is("github", Standing::Real, "App 4711");
-        let office = Office::new(&[("GITHUB_APP_ID", "4711")]);
+        let office = Ground::new(&[("GITHUB_APP_ID", "4711")]);
         office.is("github", Standing::Real, "does not run here");
     }
 
     #[test]
     fn a_public_name_without_access_has_a_way_out() {
         let hosts = ("DASHBOARD_HOSTS", "localhost:3100,127.0.0.1:3100,office.example.org");
-        let part = Office::new(&[hosts]).is("tunnel", Standing::Real, "office.example.org; ");
+        let part = Ground::new(&[hosts]).is("tunnel", Standing::Real, "office.example.org; ");
         assert!(part.way_out.is_some_and(|it| it.contains("--access-team")));
         let access = [hosts, ("CF_ACCESS_TEAM", "acme"), ("CF_ACCESS_AUD", "abc")];
-        Office::new(&access).is("tunnel", Standing::Real, "checked with Access of acme");
-        Office::new(&access[..2]).is("tunnel", Standing::Broken, "accessAud");
+        Ground::new(&access).is("tunnel", Standing::Real, "checked with Access of acme");
+        Ground::new(&access[..2]).is("tunnel", Standing::Broken, "accessAud");
     }
 
     #[test]
     fn a_mistake_in_the_file_breaks_what_reads_it_and_is_named() {
-        let office = Office::new(&[]).settings(r#"{"timezoen": "UTC"}"#);
+        let office = Ground::new(&[]).settings(r#"{"timezoen": "UTC"}"#);
         for name in ["telegram", "claude", "github", "tunnel", "office"] {
             office.is(name, Standing::Broken, "did you mean timezone?");
         }
-        let office = Office::new(&[("TINYCLAW_TIMEZONE", "Mars")]);
+        let office = Ground::new(&[("TINYCLAW_TIMEZONE", "Mars")]);
         office.is("office", Standing::Broken, "TINYCLAW_TIMEZONE");
         office.is("tunnel", Standing::Off, "");
     }

@@ -15,7 +15,7 @@ use tinyclaw_domain::{Meeting, MetChat, MetPerson};
 use tinyclaw_service::settings::{Office, Telegram as Settings};
 
 use super::standing::hint;
-use super::{Desk, Done, Wrong, secret_of};
+use super::{Done, SetupContext, Wrong, secret_of};
 use crate::terminal::{count, one_line};
 use crate::verbs::sibling;
 
@@ -57,7 +57,7 @@ struct Bot {
 }
 
 impl Telegram {
-    pub(crate) fn run(self, desk: &Desk) -> anyhow::Result<Done> {
+    pub(crate) fn run(self, desk: &SetupContext) -> anyhow::Result<Done> {
         let (answers, person) = (&desk.answers, &desk.person);
         answers.must_count(&KEYS)?;
         let (_, now) = answers.current::<(Office, Settings)>()?;
@@ -107,7 +107,7 @@ impl Telegram {
     }
 
     /// A token that Telegram knows.
-    fn bot(&self, desk: &Desk, now: &Settings) -> anyhow::Result<Bot> {
+    fn bot(&self, desk: &SetupContext, now: &Settings) -> anyhow::Result<Bot> {
         let known = |token: String| {
             let mut meet = Meet::start(desk, &now.api_url, &token, &[])?;
             match meet.next()? {
@@ -204,7 +204,7 @@ impl Telegram {
 
 /// What is asked of Telegram from here on.
 struct Ask<'a> {
-    desk: &'a Desk,
+    desk: &'a SetupContext,
     api_url: &'a str,
     bot: &'a Bot,
 }
@@ -279,7 +279,12 @@ struct Meet {
 }
 
 impl Meet {
-    fn start(desk: &Desk, api_url: &str, token: &str, words: &[&str]) -> anyhow::Result<Meet> {
+    fn start(
+        desk: &SetupContext,
+        api_url: &str,
+        token: &str,
+        words: &[&str],
+    ) -> anyhow::Result<Meet> {
         let program = sibling("tinyclaw-telegram")?;
         #[expect(clippy::disallowed_methods, reason = "only the telegram service knows Telegram")]
         let mut child = Command::new(&program)

@@ -13,7 +13,7 @@ use tinyclaw_service::settings::Dashboard;
 
 use super::answers::keep_private;
 use super::standing::is_local;
-use super::{Desk, Done, Person, Wrong, secret_of};
+use super::{Done, Person, SetupContext, Wrong, secret_of};
 
 /// The user of the cloudflared image.
 const CLOUDFLARED_UID: u32 = 65_532;
@@ -40,7 +40,7 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn run(self, desk: &Desk) -> anyhow::Result<Done> {
+    pub(crate) fn run(self, desk: &SetupContext) -> anyhow::Result<Done> {
         let (answers, person) = (&desk.answers, &desk.person);
         answers.must_count(&KEYS)?;
         let now = answers.current::<Dashboard>()?;
@@ -125,7 +125,7 @@ fn ask_access(person: &Person, now: &Dashboard) -> anyhow::Result<Option<(String
     Ok(Some((team, aud)))
 }
 
-fn ask_token(desk: &Desk) -> anyhow::Result<Option<String>> {
+fn ask_token(desk: &SetupContext) -> anyhow::Result<Option<String>> {
     if desk.answers.checkout().is_none() {
         return Ok(None);
     }
@@ -213,7 +213,11 @@ fn with_host(now: &[String], host: &str, port: &str) -> Vec<String> {
 }
 
 /// Where the compose file mounts the token from, and its container's user may read it.
-fn keep_token(desk: &Desk, token: &str, warnings: &mut Vec<String>) -> anyhow::Result<PathBuf> {
+fn keep_token(
+    desk: &SetupContext,
+    token: &str,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<PathBuf> {
     let Some(checkout) = desk.answers.checkout() else {
         let says = "there is no compose file here that would use the tunnel's token";
         return Err(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::{generate, shells};
 
-use crate::Line;
+use crate::CommandLine;
 
 /// Print completions for a shell: source them, or put them where it looks.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ enum Shell {
 
 impl Completions {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut command = Line::command();
+        let mut command = CommandLine::command();
         let mut text = Vec::new();
         match self.shell {
             Shell::Bash => generate(shells::Bash, &mut command, "tinyclaw", &mut text),

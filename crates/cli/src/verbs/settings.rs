@@ -102,7 +102,7 @@ struct Unset {
 }
 
 /// A setting as it stands.
-struct Seen {
+struct ShownSetting {
     row: &'static Row,
     /// What it is, never a secret; `None` when there is nothing.
     value: Option<Json>,
@@ -110,7 +110,7 @@ struct Seen {
     origin: Option<Origin>,
 }
 
-impl Seen {
+impl ShownSetting {
     fn from(&self) -> String {
         match &self.origin {
             None => "default".to_owned(),
@@ -147,7 +147,7 @@ impl Settings {
 }
 
 /// Every setting, and the mistakes that stand in the way of reading some.
-fn seen() -> anyhow::Result<(Vec<Seen>, Vec<String>)> {
+fn seen() -> anyhow::Result<(Vec<ShownSetting>, Vec<String>)> {
     let environment = place::environment();
     let file = std::fs::read_to_string(place::state()?.settings()).unwrap_or_default();
     let mut reader = Reader::new(&file, &environment);
@@ -160,7 +160,7 @@ fn seen() -> anyhow::Result<(Vec<Seen>, Vec<String>)> {
             .map(|it| json_of(&it))
             .or_else(|| (!row.default.is_empty()).then(|| row.default.into()));
         let value = value.map(|it| if row.is_secret { hint(&plain(&it)).into() } else { it });
-        all.push(Seen { row, value, origin });
+        all.push(ShownSetting { row, value, origin });
     }
     let read = Reader::new(&file, &environment).finish::<tinyclaw_service::settings::Settings>();
     let mistakes = read.err().map(|it| it.0).unwrap_or_default();
@@ -203,7 +203,7 @@ impl Ls {
         all.sort_by_key(|it| it.origin.is_none());
         let mut out = std::io::stdout().lock();
         if self.json {
-            let all: Vec<Json> = all.iter().map(Seen::json).collect();
+            let all: Vec<Json> = all.iter().map(ShownSetting::json).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
             return Ok(ExitCode::SUCCESS);
         }

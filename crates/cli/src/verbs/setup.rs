@@ -10,7 +10,7 @@ use serde_json::json;
 use tinyclaw_service::not_dumpable;
 
 use crate::setup::{
-    Answers, Claude, Desk, GitHub, Office, Person, Telegram, Tunnel, table, table_json,
+    Answers, Claude, GitHub, OfficePart, Person, SetupContext, Telegram, Tunnel, table, table_json,
 };
 
 const AFTER_HELP: &str = "\
@@ -26,7 +26,7 @@ the reason and the way out are on stderr; 2 the command line was not understood.
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Setup {
     #[command(subcommand)]
-    part: Option<Part>,
+    part: Option<SetupPart>,
 
     /// Write to this file, which compose reads.
     #[arg(long, global = true, value_name = "FILE")]
@@ -46,13 +46,13 @@ pub(crate) struct Setup {
 }
 
 #[derive(Debug, Subcommand)]
-enum Part {
+enum SetupPart {
     Telegram(Telegram),
     Claude(Claude),
     #[command(name = "github")]
     GitHub(GitHub),
     Tunnel(Tunnel),
-    Office(Office),
+    Office(OfficePart),
 }
 
 impl Setup {
@@ -60,13 +60,13 @@ impl Setup {
         // It is about to hold every secret of the office.
         not_dumpable().context("cannot keep others from reading this process's memory")?;
         let answers = Answers::open(self.env.as_deref())?;
-        let desk = Desk { answers, person: Person::new(self.yes, self.json) };
+        let desk = SetupContext { answers, person: Person::new(self.yes, self.json) };
         let done = match self.part {
-            Some(Part::Telegram(part)) => part.run(&desk),
-            Some(Part::Claude(part)) => part.run(&desk),
-            Some(Part::GitHub(part)) => part.run(&desk),
-            Some(Part::Tunnel(part)) => part.run(&desk),
-            Some(Part::Office(part)) => part.run(&desk),
+            Some(SetupPart::Telegram(part)) => part.run(&desk),
+            Some(SetupPart::Claude(part)) => part.run(&desk),
+            Some(SetupPart::GitHub(part)) => part.run(&desk),
+            Some(SetupPart::Tunnel(part)) => part.run(&desk),
+            Some(SetupPart::Office(part)) => part.run(&desk),
             None if self.json => {
                 let parts = table_json(&desk.parts());
                 writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&parts)?)?;

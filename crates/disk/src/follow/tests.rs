@@ -14,18 +14,18 @@ use crate::{Appender, Rotation};
 const BIG: Rotation = Rotation { bytes_max: 1 << 40, segments_max: None, age_max: None };
 
 /// A log in a folder of its own, and somebody who follows it.
-struct Desk {
+struct Bench {
     dir: tempfile::TempDir,
     path: PathBuf,
     follower: Follower,
 }
 
-impl Desk {
-    fn new() -> Desk {
+impl Bench {
+    fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.jsonl");
         let follower = Follower::from_start(&path).unwrap();
-        Desk { dir, path, follower }
+        Bench { dir, path, follower }
     }
 
     fn add(&self, bytes: impl AsRef<[u8]>) {
@@ -58,7 +58,7 @@ fn word(it: Followed<'_>) -> String {
 
 #[test]
 fn only_whole_lines_are_told_and_each_once() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     assert_eq!(desk.news(), "", "a log that is not there yet is an empty one");
     desk.add("a\nb");
     assert_eq!(desk.news(), "a");
@@ -71,7 +71,7 @@ fn only_whole_lines_are_told_and_each_once() {
 
 #[test]
 fn a_letter_cut_in_two_by_a_poll_is_whole_in_the_end() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add(b"\xc3");
     assert_eq!(desk.news(), "");
     desk.add(b"\xa4\n");
@@ -80,7 +80,7 @@ fn a_letter_cut_in_two_by_a_poll_is_whole_in_the_end() {
 
 #[test]
 fn a_torn_write_that_was_taken_back_leaves_no_trace() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\n{\"half");
     assert_eq!(desk.news(), "a");
     File::options().write(true).open(&desk.path).unwrap().set_len(2).unwrap();
@@ -90,7 +90,7 @@ fn a_torn_write_that_was_taken_back_leaves_no_trace() {
 
 #[test]
 fn rotation_is_followed_even_when_it_happens_often_between_two_looks() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     let mut log = Appender::new(&desk.path, Rotation { bytes_max: 8, ..BIG });
     for line in ["1234567", "a"] {
         log.append(line.as_bytes()).unwrap();
@@ -108,7 +108,7 @@ fn rotation_is_followed_even_when_it_happens_often_between_two_looks() {
 
 #[test]
 fn a_copy_that_became_a_segment_before_the_file_was_cut_loses_nothing() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\nb\n");
     assert_eq!(desk.news(), "a b");
     desk.add("c\n");
@@ -120,7 +120,7 @@ fn a_copy_that_became_a_segment_before_the_file_was_cut_loses_nothing() {
 
 #[test]
 fn a_cut_file_is_a_gap_however_long_it_is_by_then() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("aaa\nbbb\n");
     desk.news();
     File::create(&desk.path).unwrap();
@@ -133,7 +133,7 @@ fn a_cut_file_is_a_gap_however_long_it_is_by_then() {
 
 #[test]
 fn a_file_that_was_moved_away_is_read_to_its_end_first() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\n");
     desk.news();
     desk.add("b\n");
@@ -145,7 +145,7 @@ fn a_file_that_was_moved_away_is_read_to_its_end_first() {
 
 #[test]
 fn what_was_rotated_soon_after_a_cut_or_a_move_is_not_passed_over() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("aaa\nbbb\n");
     desk.news();
     File::create(&desk.path).unwrap();
@@ -162,7 +162,7 @@ fn what_was_rotated_soon_after_a_cut_or_a_move_is_not_passed_over() {
 
 #[test]
 fn a_file_that_was_deleted_comes_back() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\n");
     desk.news();
     std::fs::remove_file(&desk.path).unwrap();
@@ -173,7 +173,7 @@ fn a_file_that_was_deleted_comes_back() {
 
 #[test]
 fn a_position_resumes_exactly_there_across_rotations() {
-    let desk = Desk::new();
+    let desk = Bench::new();
     let mut log = Appender::new(&desk.path, Rotation { bytes_max: 200, ..BIG });
     let lines: Vec<String> = (0..60).map(|it| format!("line {it} {}", "x".repeat(it))).collect();
     for line in &lines {
@@ -204,7 +204,7 @@ fn a_position_resumes_exactly_there_across_rotations() {
 
 #[test]
 fn a_position_in_a_file_that_is_another_one_now_begins_with_a_gap() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\nb\n");
     desk.news();
     let place = desk.follower.place();
@@ -217,7 +217,7 @@ fn a_position_in_a_file_that_is_another_one_now_begins_with_a_gap() {
 
 #[test]
 fn the_end_is_after_the_last_whole_line() {
-    let desk = Desk::new();
+    let desk = Bench::new();
     desk.add("a\nb\nhal");
     let mut follower = Follower::from_end(&desk.path).unwrap();
     assert_eq!(told(&mut follower), "");
@@ -227,7 +227,7 @@ fn the_end_is_after_the_last_whole_line() {
 
 #[test]
 fn a_line_of_fifty_megabytes_is_told_cut_and_the_next_one_whole() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.add("a\n");
     let chunk = vec![b'x'; 10 << 20];
     for _ in 0..5 {
@@ -270,7 +270,7 @@ fn whatever_happens_between_two_looks_no_line_is_lost_or_told_twice() {
 }
 
 struct Campaign {
-    desk: Desk,
+    desk: Bench,
     chance: u64,
     number: u32,
     expected: Vec<String>,
@@ -282,7 +282,7 @@ impl Campaign {
     fn new(seed: u64) -> Campaign {
         let chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (expected, told, steps) = (Vec::new(), Vec::new(), Vec::new());
-        Campaign { desk: Desk::new(), chance, number: 0, expected, told, steps }
+        Campaign { desk: Bench::new(), chance, number: 0, expected, told, steps }
     }
 
     fn chance(&mut self, below: u64) -> u64 {

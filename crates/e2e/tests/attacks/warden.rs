@@ -25,7 +25,7 @@ use tinyclaw_domain::{Place, ThreadId};
 use tinyclaw_engine::link::{KnownRuns, Lease, LinkLauncher, WardenCarrier};
 use tinyclaw_engine::{Access, EngineConfig, Landlock, LaunchSpec, Launcher, Leash, LocalLauncher};
 use tinyclaw_testkit::hostile::Ran;
-use tinyclaw_warden::{Answer, AskError, Client, Desk, LENGTH, Outcome, Request, Wish};
+use tinyclaw_warden::{Answer, AskError, Client, DeskNumber, LENGTH, Outcome, Request, Wish};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
@@ -234,8 +234,8 @@ impl House {
         }
     }
 
-    pub(crate) fn desk(&self, number: u32) -> Desk {
-        Desk::try_from(self.numbers.first + number).expect("a desk")
+    pub(crate) fn desk(&self, number: u32) -> DeskNumber {
+        DeskNumber::try_from(self.numbers.first + number).expect("a desk")
     }
 
     /// The processes of a desk that run.
@@ -553,7 +553,7 @@ fn a_warden_does_what_it_is_asked_and_nothing_else() {
     let near = prop_oneof![Just(0_u32), Just(10_000), any::<u32>()];
     let broken = (0..9_u8, near, any::<u32>(), 0..24_usize, any::<u8>()).prop_map(
         |(code, desk, tag, at, byte)| {
-            let seven = Desk::try_from(7).expect("a desk");
+            let seven = DeskNumber::try_from(7).expect("a desk");
             let mut bytes = Request { wish: Wish::Make, desk: seven, tag }.to_bytes().to_vec();
             bytes[4] = code;
             bytes[8..12].copy_from_slice(&desk.to_le_bytes());
@@ -574,7 +574,7 @@ fn a_warden_does_what_it_is_asked_and_nothing_else() {
         });
     ran.expect("refused");
     // Requests whose descriptors are not what belongs to them.
-    let desk = Desk::try_from(7).expect("a desk");
+    let desk = DeskNumber::try_from(7).expect("a desk");
     for (tag, wish) in (1..).zip([Wish::StartHub, Wish::End, Wish::Make, Wish::Remove]) {
         let wrong: &[&[i32]] = match wish {
             Wish::StartHub => &[&[], &[file], &[stream, stream]],
@@ -618,7 +618,7 @@ fn a_hub_that_does_not_start_is_told_in_the_log_and_hangs_up() {
         .expect("a warden");
     let (office, socket) = handed_over(&listener);
     let client = Client::over(socket).expect("a client");
-    let desk = Desk::try_from(7).expect("a desk");
+    let desk = DeskNumber::try_from(7).expect("a desk");
     client.make(desk).expect("made");
     let (mut ours, theirs) = UnixStream::pair().expect("a pair");
     client.start_hub(desk, theirs.as_fd()).expect("started, as far as the warden knows");

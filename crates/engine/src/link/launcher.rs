@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::carrier::Carrier;
 use super::journal::{Adopted, Journal};
 use super::known::{KnownRun, KnownRuns, Note};
-use super::line::{Beginning, Begun, Line, NotStarted, Request, RunEnd};
+use super::line::{Beginning, Begun, LinkLine, NotStarted, Request, RunEnd};
 use crate::launch::{
     AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand,
     LeashOrder, Leashed,
@@ -85,7 +85,7 @@ impl LinkLauncher {
     ) -> LinkLauncher {
         let (line, requests) = mpsc::unbounded_channel();
         let (at, runs) = (place.clone(), known.clone());
-        tokio::spawn(Line::new(at, office.to_owned(), carrier, requests, runs).run());
+        tokio::spawn(LinkLine::new(at, office.to_owned(), carrier, requests, runs).run());
         LinkLauncher { place, look, lease, known, line }
     }
 

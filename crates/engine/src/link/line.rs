@@ -135,7 +135,7 @@ impl Drop for RunEnd {
 }
 
 /// All runs of a place.
-pub(super) struct Line {
+pub(super) struct LinkLine {
     place: Place,
     office: String,
     carrier: Arc<dyn Carrier>,
@@ -144,15 +144,15 @@ pub(super) struct Line {
     known: Arc<KnownRuns>,
 }
 
-impl Line {
+impl LinkLine {
     pub(super) fn new(
         place: Place,
         office: String,
         carrier: Arc<dyn Carrier>,
         requests: mpsc::UnboundedReceiver<Request>,
         known: Arc<KnownRuns>,
-    ) -> Line {
-        Line { place, office, carrier, requests, runs: HashMap::new(), known }
+    ) -> LinkLine {
+        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known }
     }
 
     /// Until nobody can ask for anything any more.

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::path::PathBuf;
 
 use tinyclaw_domain::frame::encode;
-use tinyclaw_warden::{Client, Desk};
+use tinyclaw_warden::{Client, DeskNumber};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -21,14 +21,14 @@ use crate::config::{EngineConfig, Landlock};
 #[derive(Debug)]
 pub struct WardenCarrier {
     warden: Client,
-    desk: Desk,
+    desk: DeskNumber,
     program: PathBuf,
     landlock: Landlock,
 }
 
 impl WardenCarrier {
     /// A hub of this desk for the Claude that this configuration names.
-    pub fn of(config: &EngineConfig, warden: Client, desk: Desk) -> WardenCarrier {
+    pub fn of(config: &EngineConfig, warden: Client, desk: DeskNumber) -> WardenCarrier {
         let (program, landlock) = (config.program.clone(), config.landlock);
         WardenCarrier { warden, desk, program, landlock }
     }

@@ -10,12 +10,12 @@ use crate::schedule::clock::Clock;
 
 /// What was read last.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Reloaded {
     router: Option<SystemTime>,
 }
 
 /// Reads what changed.
-pub(super) fn reload(clock: &Clock, seen: &mut Seen) {
+pub(super) fn reload(clock: &Clock, seen: &mut Reloaded) {
     match on_disk(|| clock.settings.refresh()) {
         Refreshed::Same => {}
         Refreshed::Changed => {

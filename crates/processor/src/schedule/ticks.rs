@@ -15,14 +15,14 @@ impl Clock {
     pub(crate) async fn run(self) {
         let clock = Arc::new(self);
         let mut due = Due::default();
-        let mut reloaded = reload::Seen::default();
+        let mut reloaded = reload::Reloaded::default();
         loop {
             clock.tick(&mut due, &mut reloaded).await;
             tokio::time::sleep(TICK).await;
         }
     }
 
-    async fn tick(self: &Arc<Clock>, due: &mut Due, reloaded: &mut reload::Seen) {
+    async fn tick(self: &Arc<Clock>, due: &mut Due, reloaded: &mut reload::Reloaded) {
         engine::look_after(self).await;
         if due.is("settings", Duration::from_secs(2)) {
             reload::reload(self, reloaded);

@@ -143,7 +143,7 @@ impl Claimer {
     }
 }
 
-struct Office {
+struct SimulatedOffice {
     dir: tempfile::TempDir,
     publisher: Queue,
     claimers: Vec<Claimer>,
@@ -164,8 +164,8 @@ fn truth(dir: &Path) -> BTreeSet<(Place, String)> {
     names
 }
 
-impl Office {
-    fn new() -> Office {
+impl SimulatedOffice {
+    fn new() -> SimulatedOffice {
         let shared = Path::new("/dev/shm");
         let dir = if shared.is_dir() {
             tempfile::tempdir_in(shared).unwrap()
@@ -174,11 +174,11 @@ impl Office {
         };
         let publisher = Claimer::new(dir.path()).queue;
         let claimers = (0..CLAIMERS).map(|_| Claimer::new(dir.path())).collect();
-        Office { dir, publisher, claimers, published: [0; 2], answered: [0; 2] }
+        SimulatedOffice { dir, publisher, claimers, published: [0; 2], answered: [0; 2] }
     }
 
     /// Does something, and leaves word of what it moved with every claimer but the one that did it.
-    fn moving<T>(&mut self, who: Option<usize>, work: impl FnOnce(&mut Office) -> T) -> T {
+    fn moving<T>(&mut self, who: Option<usize>, work: impl FnOnce(&mut SimulatedOffice) -> T) -> T {
         let before = truth(self.dir.path());
         let result = work(self);
         let after = truth(self.dir.path());
@@ -202,7 +202,12 @@ impl Office {
     }
 
     /// Does something with a claimer that dies at a step, if it comes to that. Then another takes its place.
-    fn perhaps_dying(&mut self, who: usize, dies_at: Option<u32>, work: impl FnOnce(&mut Office)) {
+    fn perhaps_dying(
+        &mut self,
+        who: usize,
+        dies_at: Option<u32>,
+        work: impl FnOnce(&mut SimulatedOffice),
+    ) {
         let died = self.moving(Some(who), |office| {
             if let Some(steps) = dies_at {
                 fail_after(steps, Fault::Dead);
@@ -344,7 +349,7 @@ proptest! {
 
     #[test]
     fn no_claimer_overtakes_whatever_it_has_heard(steps in prop::collection::vec(step(), 10..80)) {
-        let mut office = Office::new();
+        let mut office = SimulatedOffice::new();
         for step in &steps {
             office.step(step)?;
         }
@@ -353,7 +358,7 @@ proptest! {
 }
 
 fn play(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut office = Office::new();
+    let mut office = SimulatedOffice::new();
     for step in steps {
         office.step(step)?;
     }

@@ -43,7 +43,8 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) fn new(config: &DeskConfig, reader: &DeskReader) -> Scale {
         let of = |from: &config::Parts| {
-            let value = |it: &crate::reading::Part| from.get(&it.dimension)?.get(&it.name).copied();
+            let value =
+                |it: &crate::reading::ReadingPart| from.get(&it.dimension)?.get(&it.name).copied();
             reader.parts.iter().map(|it| value(it).unwrap_or(0.0)).collect()
         };
         let (score, band) = BUILT_IN.split_at(BUILT_IN.len() / 2);

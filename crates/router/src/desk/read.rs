@@ -7,7 +7,7 @@ use super::config::DeskConfig;
 use crate::config::{DIMENSIONS, List};
 use crate::fold::{Folded, Folder};
 use crate::parts::{COUNTED, Counted, Counts};
-use crate::reading::{self, Part};
+use crate::reading::{self, ReadingPart};
 use crate::router::Input;
 use crate::trie::{Edges, Found, Trie, edges};
 use crate::zones::{self, Kind, Zone};
@@ -147,7 +147,7 @@ pub(crate) struct DeskReader {
     trie: Trie,
     phrases: Vec<(String, u16)>,
     lists: Vec<Rules>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<ReadingPart>,
     /// Where the parts of lists begin in `parts`; those of answers follow, in the same order.
     first_list: usize,
 }
@@ -185,8 +185,9 @@ impl DeskReader {
     pub(crate) fn new(config: &DeskConfig) -> DeskReader {
         let folder = Folder::new();
         let index = |name: &str| DIMENSIONS.iter().position(|it| *it == name).unwrap_or_default();
-        let part = |dimension, name: &str| Part { dimension, name: name.to_owned(), counted: None };
-        let mut parts: Vec<Part> = COUNTED
+        let part =
+            |dimension, name: &str| ReadingPart { dimension, name: name.to_owned(), counted: None };
+        let mut parts: Vec<ReadingPart> = COUNTED
             .iter()
             .map(|(dimension, name, _)| part(index(dimension), name))
             .chain(AROUND.iter().map(|(dimension, name, _)| part(index(dimension), name)))

@@ -49,7 +49,7 @@ struct Row {
     #[serde(default)]
     desk: Option<DeskKind>,
     #[serde(default)]
-    history: Vec<Said>,
+    history: Vec<EarlierMessage>,
     #[serde(default)]
     attachments: Vec<String>,
     #[serde(default)]
@@ -58,7 +58,7 @@ struct Row {
 
 /// An earlier message of a row.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct EarlierMessage {
     from: String,
     text: String,
     #[serde(default)]
@@ -203,7 +203,7 @@ fn count(router: &Router, rows: &[(Row, Tier)]) -> Measures {
 }
 
 /// An earlier message as the router takes it.
-fn turn(said: &Said) -> Turn<'_> {
+fn turn(said: &EarlierMessage) -> Turn<'_> {
     let direction = if said.from == "user" { Direction::In } else { Direction::Out };
     Turn { direction, text: &said.text, tier: None, model: said.model }
 }
