@@ -111,6 +111,8 @@ async fn a_message_in_line_says_its_place() {
     let office = Office::watched().await;
     office.ada(None, "one");
     let turn = office.claim().await;
+    // The first answer takes the place of this, so that it stands above what is said of the second message.
+    office.until_said("starting").await;
     office.ada(None, "two");
     office.until_said("Next here · busy since").await;
     turn.answer("1");
