@@ -124,6 +124,9 @@ impl McpServer {
         let bad = |why: String| Err(BadMcpServer(why));
         match (&self.command, &self.url) {
             (Some(command), None) if !command.trim().is_empty() => {
+                if command.contains("://") {
+                    return bad("its url must begin with https:// or http://".to_owned());
+                }
                 if !self.headers.is_empty() {
                     return bad("headers belong to a server with a url".to_owned());
                 }
@@ -242,7 +245,9 @@ mod tests {
         let web = |url: &str| McpServer { url: Some(url.to_owned()), ..McpServer::default() };
         assert_eq!(web("https://mcp.example/mcp").check(), Ok(()));
         let both = McpServer { command: Some("npx".to_owned()), ..web("https://mcp.example") };
-        for bad in [McpServer::default(), program(" "), web("file:///etc"), web("https://"), both] {
+        let typed = program("ftp://mcp.example");
+        let files = [web("file:///etc"), web("https://")];
+        for bad in files.into_iter().chain([McpServer::default(), program(" "), typed, both]) {
             assert!(bad.check().is_err(), "{bad:?}");
         }
     }
