@@ -108,8 +108,10 @@ fn nothing_is_left_running_when_the_processor_is_killed() {
     office.answer(&key);
     office.say("7", "[demo: hang]");
     office.wait_for("the turn", || (office.prompts().len() == 2).then_some(()));
+    let home = office.path("state/home");
+    // Who is looked for afterwards is found before.
+    office.wait_for("what it started", || (!processes_of(&home).is_empty()).then_some(()));
     office.kill();
-    let home = office.path("home");
     office.wait_for("the end of everything", || processes_of(&home).is_empty().then_some(()));
 }
 
