@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use tinyclaw_domain::{ALL_TOOLS, McpName, McpServer, McpServers, StateDir, Thread, ThreadId};
 use tinyclaw_engine::OtherServers;
+use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{Settings, Store};
 
 use crate::blocking::lock;
@@ -139,7 +140,11 @@ impl Servers {
     /// The secrets of a server, by the names under which Claude finds them, or which of them is missing.
     fn secrets(&self, server: &McpServer) -> Result<BTreeMap<String, String>, String> {
         let find = |name: &str| match self.secret(name) {
-            Some(secret) => Ok((format!("{PREFIX}{name}"), secret)),
+            Some(secret) => {
+                // The agent can find it out, and may say it where others read.
+                conceal_from_now_on(&secret);
+                Ok((format!("{PREFIX}{name}"), secret))
+            }
             None => Err(format!(
                 "its secret {name} is missing; put it into {}",
                 self.folder().join(name).display()

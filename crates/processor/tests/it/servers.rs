@@ -23,8 +23,12 @@ async fn an_admin_adds_a_server_whose_secret_is_named_and_nobody_else_does() {
         "search": { "command": "searcher", "allow": ["*"] } } } }));
     let secrets = office.state.mcp_secrets();
     std::fs::create_dir_all(&secrets).unwrap();
-    tinyclaw_disk::replace(&secrets.join("MCP_WEB"), b"hush\n", tinyclaw_disk::Flush::None)
-        .unwrap();
+    tinyclaw_disk::replace(
+        &secrets.join("MCP_WEB"),
+        b"hush-0123456789\n",
+        tinyclaw_disk::Flush::None,
+    )
+    .unwrap();
     let add = r#"add web https://mcp.example/mcp Authorization="Bearer ${MCP_WEB}""#;
     let refused = office.obeyed("7", order(add, false)).await;
     assert_eq!(refused.outcome, Outcome::Failed);
@@ -38,8 +42,9 @@ async fn an_admin_adds_a_server_whose_secret_is_named_and_nobody_else_does() {
     assert_eq!(servers["web"]["headers"]["Authorization"], "Bearer ${TINYCLAW_MCP_WEB}");
     assert_eq!(servers["search"]["command"], "searcher");
     let (args, env) = office.claude.started_with();
-    assert_eq!(env["TINYCLAW_MCP_WEB"], "hush");
+    assert_eq!(env["TINYCLAW_MCP_WEB"], "hush-0123456789");
     assert!(!args.iter().any(|it| it.contains("hush")), "other users read command lines");
+    assert!(!tinyclaw_service::conceal("it is hush-0123456789").contains("hush"));
     assert!(args.contains(&"--allowedTools=mcp__tinyclaw,mcp__search".to_owned()), "{args:?}");
     let stored = std::fs::read_to_string(office.state.threads()).unwrap();
     assert!(stored.contains("${MCP_WEB}") && !stored.contains("hush"), "{stored}");
