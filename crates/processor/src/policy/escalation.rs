@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn read(failed: bool) -> Use {
-        ("Read", json!({ "file_path": "/work/a.rs" }), failed)
+        ("Read", json!({ "file_path": "/srv/a.rs" }), failed)
     }
 
     /// The first reason, and which use showed it.
