@@ -170,11 +170,13 @@ impl FakePlace {
         let ((our_in, their_in), (our_out, their_out)) =
             (tokio::io::duplex(CHUNK_BYTES), tokio::io::duplex(CHUNK_BYTES));
         let (our_err, their_err) = tokio::io::duplex(CHUNK_BYTES);
-        let link = || self.0.link.subscribe();
-        tokio::spawn(hear(their_in, stdin, link()));
-        tokio::spawn(say(stdout, their_out, link()));
-        tokio::spawn(say(stderr, their_err, link()));
-        tokio::spawn(hold(leash, hand, link(), place));
+        // Counted here, not where it is waited for: a task may not have run once when the link is cut.
+        let cuts = self.0.link.borrow().cuts;
+        let cut = || Cut { link: self.0.link.subscribe(), cuts };
+        tokio::spawn(hear(their_in, stdin, cut()));
+        tokio::spawn(say(stdout, their_out, cut()));
+        tokio::spawn(say(stderr, their_err, cut()));
+        tokio::spawn(hold(leash, hand, cut(), place));
         let (stdin, stdout, stderr) = (Box::new(our_in), Box::new(our_out), Box::new(our_err));
         Ok(Leashed { stdin, stdout, stderr, leash: ours })
     }
@@ -190,20 +192,35 @@ impl Launcher for FakePlace {
     }
 }
 
+/// The end of the link that a process was started over.
+struct Cut {
+    link: watch::Receiver<Link>,
+    /// How often it had been cut before.
+    cuts: u64,
+}
+
+impl Cut {
+    /// Waits until it is cut, and says why. Cancel-safe.
+    async fn made(&mut self) -> String {
+        let cuts = self.cuts;
+        let cut = self.link.wait_for(|it| it.cuts > cuts).await;
+        cut.map(|it| it.why.clone()).unwrap_or_default()
+    }
+
+    /// Whether it is. To be asked of whatever looks like an end: that may be the doing of who heard of the cut first.
+    fn is_made(&self) -> bool {
+        self.link.borrow().cuts > self.cuts
+    }
+}
+
 /// Carries what is said to Claude until the link is cut. Then nothing more comes, not even the end: that would be a word.
-async fn hear(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut link: watch::Receiver<Link>,
-) {
-    let cuts = link.borrow().cuts;
-    let is_cut = tokio::select! {
-        // In this order: a driver that has heard of the cut closes its end.
-        biased;
-        _ = link.wait_for(|it| it.cuts > cuts) => true,
-        _ = tokio::io::copy(&mut from, &mut to) => false,
-    };
-    if is_cut {
+async fn hear(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut cut: Cut) {
+    tokio::select! {
+        _ = cut.made() => {}
+        _ = tokio::io::copy(&mut from, &mut to) => {}
+    }
+    // A driver that has heard of the cut closes its end.
+    if cut.is_made() {
         // Its end of the pipe is held for as long as there is anybody to hold it.
         std::future::pending::<()>().await;
     }
@@ -211,16 +228,11 @@ async fn hear(
 }
 
 /// Carries what Claude says until the link is cut, and then reads on for nobody, so that it is not held up.
-async fn say(
-    mut from: impl AsyncRead + Unpin,
-    to: impl AsyncWrite + Unpin,
-    mut link: watch::Receiver<Link>,
-) {
-    let cuts = link.borrow().cuts;
+async fn say(mut from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin, mut cut: Cut) {
     let (mut to, mut chunk) = (Some(to), vec![0; CHUNK_BYTES]);
     loop {
         let read = tokio::select! {
-            _ = link.wait_for(|it| it.cuts > cuts), if to.is_some() => {
+            _ = cut.made(), if to.is_some() => {
                 to = None;
                 continue;
             }
@@ -242,25 +254,21 @@ async fn say(
 }
 
 /// Holds what runs there, for whoever holds the other end, until the link is cut: then it goes on by itself to its end.
-async fn hold(
-    mut leash: Leash,
-    mut hand: LeashHand,
-    mut link: watch::Receiver<Link>,
-    place: Place,
-) {
-    let cuts = link.borrow().cuts;
+async fn hold(mut leash: Leash, mut hand: LeashHand, mut cut: Cut, place: Place) {
     let why = loop {
         tokio::select! {
-            // In this order: how it ends after the cut is not heard of.
-            biased;
-            cut = link.wait_for(|it| it.cuts > cuts) => {
-                break cut.map(|it| it.why.clone()).unwrap_or_default();
-            }
+            why = cut.made() => break why,
+            // How it ends after the cut is not heard of, nor what is ordered then.
             ended = leash.ended() => {
-                let _ = hand.exit.send(ended);
+                let heard = match cut.is_made() {
+                    true => Err(OutOfReach { place, why: cut.made().await }),
+                    false => ended,
+                };
+                let _ = hand.exit.send(heard);
                 return;
             }
             order = hand.orders.recv() => match order {
+                _ if cut.is_made() => {}
                 Some(order) => leash.order(order),
                 None => leash.order(crate::launch::LeashOrder::End),
             },

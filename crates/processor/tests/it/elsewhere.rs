@@ -60,7 +60,7 @@ async fn a_place_out_of_reach_holds_its_own_thread_and_nobody_elses_and_costs_no
     let tries = || office.devbox.asked().iter().filter(|it| **it == "check_dir").count();
     let before = tries();
     until("it was tried again", || (tries() > before).then_some(())).await;
-    assert_eq!(office.find(&key).unwrap().message.attempts.run, 0, "however often it is tried");
+    assert_eq!(office.waits_again(&key).await.attempts.run, 0, "however often it is tried");
 
     // There it went on; the answer is in the transcript when the place is back.
     office.devbox.lie(Lie::Trace(Trace::Finished(FinishedReply {
@@ -82,7 +82,7 @@ async fn a_message_that_its_place_never_got_is_asked_there_once_it_is_back() {
     office.devbox.go_away("api does not answer (10 s)");
     let key = office.send("8", "hello");
     trouble(&office, &key, "api is out of reach since ").await;
-    assert_eq!(office.find(&key).unwrap().message.attempts.run, 0);
+    assert_eq!(office.reaches(&key, Place::Incoming).await.attempts.run, 0);
     let status = office.obeyed("7", Command::Status {}).await.text;
     assert!(status.contains("engine: ready"), "{status}");
     office.devbox.come_back();
