@@ -20,7 +20,7 @@ use crate::feed::{self, Wish};
 use crate::index::{Filter, Index, Pick};
 use crate::log::{Log, pick_page, within};
 use crate::meta::{self, LEVEL, LEVELS, LogName};
-use crate::page::PAGE;
+use crate::page::{PAGE, VIEWS};
 use crate::redact::redacted_json;
 use crate::rows::{self, LIVE_CHARS};
 use crate::shapes::{Hit, Lengths, Metrics, Page, SearchEnd, Searched};
@@ -47,6 +47,7 @@ fn bad(why: impl ToString) -> Refused {
 pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/views.js", get(views))
         .route("/api/status", get(status))
         .route("/api/threads", get(threads))
         .route("/api/threads/{id}/messages", get(thread_messages))
@@ -72,6 +73,10 @@ async fn nothing_here() -> Refused {
 
 async fn page() -> Response {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE).into_response()
+}
+
+async fn views() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], VIEWS).into_response()
 }
 
 fn json(it: &impl Serialize) -> Response {

@@ -1,4 +1,5 @@
-//! The page: one file, embedded when the program is built, and the policy that lets only it run.
+//! The page and the views that it loads later: two files, embedded when the program is built, and the policy that lets
+//! nothing else run.
 
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
@@ -6,13 +7,18 @@ use sha2::{Digest, Sha256};
 /// The page.
 pub(crate) const PAGE: &str = include_str!("../../../static/dashboard.html");
 
-/// The policy for the page: its own script and style by their hashes, and nothing from anywhere else.
+/// The views that the first look does not need, as a script that the page loads.
+pub(crate) const VIEWS: &str = include_str!("../../../static/views.js");
+
+/// The policy for the page: its own scripts and style by their hashes, scripts of this server, and nothing from anywhere
+/// else. The server has one address that answers with a script; whatever else it says is no script, and `nosniff` holds
+/// browsers to that.
 pub(crate) fn policy() -> HeaderValue {
     let hashes = |tag: &str| -> String {
         inline(PAGE, tag).map(|it| format!(" 'sha256-{}'", base64(&Sha256::digest(it)))).collect()
     };
     let policy = format!(
-        "default-src 'none'; script-src{}; style-src{}; connect-src 'self'; img-src data:; \
+        "default-src 'none'; script-src 'self'{}; style-src{}; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
         hashes("script"),
@@ -72,7 +78,7 @@ mod tests {
     fn the_page_asks_nobody_else() {
         for word in ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval("]
         {
-            assert!(!PAGE.contains(word), "{word}");
+            assert!(!PAGE.contains(word) && !VIEWS.contains(word), "{word}");
         }
     }
 }

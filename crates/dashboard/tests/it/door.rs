@@ -36,14 +36,18 @@ fn only_known_names_only_reading_only_from_the_page_itself() {
     check("GET", "/", &visit, 200, "<!doctype html>");
     check("GET", "/api/status", &visit, 403, "another site");
     check("HEAD", "/", &[host], 200, "");
+    check("GET", "/views.js", &[host, ("Sec-Fetch-Site", "same-origin")], 200, "views.routing");
+    check("GET", "/views.js", &[host, ("Sec-Fetch-Site", "cross-site")], 403, "another site");
 }
 
 #[test]
 fn every_answer_carries_the_policy() {
     let dir = tempfile::tempdir().unwrap();
     let server = Running::start(dir.path());
-    for path in ["/", "/api/status", "/nowhere", "/health"] {
+    for path in ["/", "/views.js", "/api/status", "/api/events", "/nowhere", "/health"] {
         let headers = server.get(path).headers;
+        // What the page may run from here is one file: nothing that is told can be taken for a script.
+        assert_eq!(headers["content-type"].contains("script"), path == "/views.js", "{path}");
         let policy = &headers["content-security-policy"];
         assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
         assert!(
