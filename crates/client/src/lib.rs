@@ -11,7 +11,7 @@ use tinyclaw_domain::{Message, StateDir};
 use tinyclaw_ledger::health;
 use tinyclaw_queue::{Durability, OpenError, Options, PublishError, Published, Queue, Side, View};
 
-pub use crate::files::{AttachError, Attachment, TextError, safe_name};
+pub use crate::files::{AttachError, Attachment, TextError};
 pub use crate::stream::{Stream, StreamError, Told};
 use crate::waiting::Waiting;
 pub use crate::waiting::{Ending, Standing, WaitError};

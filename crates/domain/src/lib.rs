@@ -4,6 +4,7 @@ pub mod approval;
 mod catalogue;
 pub mod checksum;
 mod decision;
+mod file_name;
 pub mod frame;
 mod health;
 mod ids;
@@ -25,6 +26,7 @@ pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
     WarmCache,
 };
+pub use file_name::safe_name;
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use job_line::{BadJobId, JobEvent, JobId, JobLine};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tinyclaw_disk::foreign::{ForeignError, replace_below};
-use tinyclaw_domain::{FileRef, Message, Place, Thread};
+use tinyclaw_domain::{FileRef, Message, Place, Thread, safe_name};
 use tinyclaw_engine::{Desk, FoundFile, LookError};
 use tinyclaw_service::{may_hold_secrets, media_type};
 
@@ -13,9 +13,6 @@ use crate::tools::outbox::{Outbox, SENT_MAX};
 
 /// Telegram takes no larger document.
 const FILE_BYTES_MAX: u64 = 50 * 1000 * 1000;
-
-/// Of a file's name at another place, so much of the end is in the name that it is kept under.
-const KEPT_CHARS_MAX: usize = 80;
 
 impl Tools {
     pub(super) async fn send_file(
@@ -68,10 +65,7 @@ impl Tools {
         name: &str,
         bytes: &[u8],
     ) -> Result<String, String> {
-        let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-".contains(it);
-        let start = name.chars().count().saturating_sub(KEPT_CHARS_MAX);
-        let name = name.chars().skip(start).map(|it| if is_plain(it) { it } else { '_' });
-        let name: String = format!("box-{}-{number}-", message.key).chars().chain(name).collect();
+        let name = format!("box-{}-{number}-{}", message.key, safe_name(name));
         let folder = self.state.files(&message.thread_id);
         std::fs::create_dir_all(&folder).map_err(|err| err.to_string())?;
         let written = replace_below(&folder, Path::new(&name), bytes, 0o600);

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use tinyclaw_client::safe_name;
-use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted};
+use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted, safe_name};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, Published, Side};
 use tinyclaw_service::{Vitals, now_ms};

@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tinyclaw_client::safe_name;
-use tinyclaw_domain::{FileRef, Message, Outcome, Place, Reply, Source};
+use tinyclaw_domain::{FileRef, Message, Outcome, Place, Reply, Source, safe_name};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::View;
 use tinyclaw_service::settings::{CostLine, Telegram};

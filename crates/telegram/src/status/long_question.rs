@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tinyclaw_client::safe_name;
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Ask, FileRef, Key, Message, Progress, ThreadId};
+use tinyclaw_domain::{Ask, FileRef, Key, Message, Progress, ThreadId, safe_name};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, View};
 

@@ -87,7 +87,7 @@ fn name_for(info: &str, taken: &BTreeSet<&str>) -> String {
         last.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && !end.is_empty())
     });
     let name = match given {
-        Some(given) => tinyclaw_client::safe_name(given),
+        Some(given) => tinyclaw_domain::safe_name(given),
         None => format!("code.{}", extension(words.next().unwrap_or_default())),
     };
     if !taken.contains(name.as_str()) {
