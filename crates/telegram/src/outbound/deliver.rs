@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use teloxide::types::{MessageId, ReplyParameters};
-use tinyclaw_domain::{ARRIVAL_OF, Command, Key, Message, Model, Outcome, Source};
+use tinyclaw_domain::{ARRIVAL_OF, Command, Key, Lane, Message, Model, Outcome, Source, ThreadId};
 use tinyclaw_ledger::StateDir;
-use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError, Seen, View};
+use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError, LookError, Place, Seen, View};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::bot::Bot;
@@ -39,6 +39,9 @@ const DOUBTS_PLAIN: u32 = 4;
 const DOUBTS_MAX: u32 = 8;
 /// What people are told then.
 const BROKE_OFF: &str = "Telegram broke off. `/retry` sends it again.";
+
+/// Of a thread's last messages so many are read to find its newest answer; most have one.
+const ANSWERS_LOOKED_AT: usize = 16;
 
 /// What could not be kept is tried again after this.
 const NOT_KEPT: Duration = Duration::from_secs(5);
@@ -86,13 +89,38 @@ pub(crate) struct Deliverer {
     pub(crate) questions: LongQuestions,
     pub(crate) timing: Timing,
     pub(crate) vitals: Vitals,
-    /// The newest message that is an answer, in each place.
+    /// The newest message that is an answer, in each place where this process gave one or looked for one. 0 where there is
+    /// none.
     pub(crate) newest: Mutex<HashMap<Address, i64>>,
 }
 
 impl Deliverer {
     fn newest(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer stands there.
+    fn answered(&self, address: Address, id: i64) {
+        self.newest().entry(address).and_modify(|it| *it = id.max(*it)).or_insert(id);
+    }
+
+    /// The newest answer to a thread in a place. What earlier processes gave stands in the queue, and is looked for once.
+    fn newest_answer(&self, address: Address, thread: &ThreadId) -> Result<i64, LookError> {
+        if let Some(known) = self.newest().get(&address) {
+            return Ok(*known);
+        }
+        let mut newest = 0;
+        for lane in [Lane::Thread(thread.clone()), Lane::Control(thread.clone())] {
+            let is_shown =
+                |it: &Message| it.delivery.iter().any(|it| it.telegram_message_id.is_some());
+            let last = tokio::task::block_in_place(|| {
+                self.view.last_of(Place::Done, &lane, ANSWERS_LOOKED_AT, is_shown)
+            })?;
+            let ids = last.into_iter().flat_map(|it| it.delivery);
+            newest = ids.filter_map(|it| it.telegram_message_id).fold(newest, i64::max);
+        }
+        self.answered(address, newest);
+        Ok(newest)
     }
 
     /// Nothing is sent into an outage: it would only be there twice.
@@ -218,8 +246,7 @@ impl Delivery<'_> {
                     self.lease_do(|it| it.sent(sending.part, id, marked))?;
                     let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
                     self.deliverer.bot.addresses.said(address.chat, id, model);
-                    let mut newest = self.deliverer.newest();
-                    newest.entry(address).and_modify(|it| *it = id.max(*it)).or_insert(id);
+                    self.deliverer.answered(address, id);
                     return Ok(());
                 }
                 Err(err) => err,
@@ -286,9 +313,16 @@ impl Delivery<'_> {
         let here = self.deliverer.bot.addresses.present(status.address.chat) == address.chat
             && status.address.topic == address.topic;
         let fits = sending.part == 1 && matches!(sending.piece, Piece::Text(_));
+        let id = status.message.filter(|_| quick && here && fits)?;
         // The statuses of messages that wait together come in any order, and an answer stands below the one before it.
-        let newest = self.deliverer.newest().get(&address).copied();
-        status.message.filter(|it| quick && here && fits && Some(*it) >= newest)
+        match self.deliverer.newest_answer(address, &self.message.thread_id) {
+            Ok(newest) => (id >= newest).then_some(id),
+            Err(err) => {
+                // A message of its own is below everything.
+                tracing::warn!("{:#}", anyhow::Error::from(err));
+                None
+            }
+        }
     }
 
     /// What to do after a refusal: another address and a note, or the end.

@@ -76,6 +76,34 @@ async fn an_answer_stands_below_the_one_before_it_wherever_its_status_stood() {
     office.close().await;
 }
 
+/// What had been answered was known to one process: the next took the place of a status above an answer of the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_stands_below_those_of_an_earlier_process() {
+    let office = Office::watched().await;
+    office.ada(None, "first");
+    let turn = office.claim().await;
+    turn.show(|_| {});
+    office.until_said("[ Stop ]").await;
+    office.ada(None, "second");
+    office.until_said("Next here").await;
+    let waiting = office.queue.view().find(&"tg-812345002".parse().unwrap()).unwrap().unwrap();
+    office.until_noted(&waiting.message).await;
+    turn.reply(|it| {
+        "One.".clone_into(&mut it.text);
+        it.duration_ms = 41_000;
+    });
+    office.until_in_place(Place::Done, 1).await;
+    office.kill().await;
+    office.start();
+    office.claim().await.answer("Two.");
+    office.until_in_place(Place::Done, 2).await;
+    office.until_unsaid("Next here").await;
+    let texts = office.fake.texts(FORUM);
+    let at = |answer: &str| texts.iter().position(|it| it.starts_with(answer));
+    assert!(at("One.").is_some() && at("One.") < at("Two."), "{texts:#?}");
+    office.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_may_stop_and_others_may_not() {
     let office = Office::watched().await;
