@@ -10,7 +10,7 @@ use anyhow::Context;
 use tinyclaw_ledger::{Progresses, StateDir, health};
 use tinyclaw_queue::{Queue, Where};
 use tinyclaw_service::settings::{Environment, Models, Office, Store, Telegram};
-use tinyclaw_service::{Shutdown, Vitals, http, logs};
+use tinyclaw_service::{Shutdown, Vitals, http, logs, now_ms};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -303,7 +303,8 @@ impl Service {
             _ => dispatch::known_keys(&self.queue.view()).context("cannot list the queue"),
         });
         let Some(published) = known.await else { return false };
-        tokio::task::block_in_place(|| self.dispatcher.take_left(left, &published));
+        let offset = self.bot.addresses.offset(now_ms());
+        tokio::task::block_in_place(|| self.dispatcher.take_left(left, &published, offset));
         true
     }
 }
@@ -330,7 +331,7 @@ async fn keep(
             None => vitals.unblock("people"),
         }
         vitals.set("pollAgeSeconds", poller.alive.age().as_secs());
-        vitals.set("updatesWaiting", dispatcher.backlog());
+        vitals.set("updatesWaiting", dispatcher.backlog() + poller.inbox.held());
         if let Some(left) = bot.home().and_then(|it| bot.limit.left(it)) {
             vitals.set("budgetLeft", left);
         }

@@ -86,18 +86,21 @@ impl Dispatcher {
     }
 
     /// Takes what an earlier process left. A message that it `published` and did not finish is finished first: what came
-    /// after it would be taken for a part of it, and be lost with it.
-    pub(crate) fn take_left(&self, left: Left, published: &HashSet<Key>) {
-        for updates in left.updates {
-            match updates.as_slice() {
-                [one]
-                    if is_message(one)
-                        && key_of(one.id).is_some_and(|it| published.contains(&it)) =>
-                {
-                    self.nothing(one.id, "published by an earlier process");
-                }
-                _ => self.take(updates),
+    /// after it would be taken for a part of it, and be lost with it. What Telegram may have to send something before, which
+    /// the `offset` of the next poll tells, waits for that.
+    pub(crate) fn take_left(&self, left: Left, published: &HashSet<Key>, offset: Option<i64>) {
+        let mut updates = left.updates;
+        updates.retain(|updates| match updates.as_slice() {
+            [one]
+                if is_message(one) && key_of(one.id).is_some_and(|it| published.contains(&it)) =>
+            {
+                self.nothing(one.id, "published by an earlier process");
+                false
             }
+            _ => true,
+        });
+        for updates in self.inbox.hold_back(updates, offset) {
+            self.take(updates);
         }
     }
 

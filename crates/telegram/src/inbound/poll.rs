@@ -24,6 +24,8 @@ const CONFLICT_WAIT_MAX: Duration = Duration::from_secs(60);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(4);
 /// The first poll after an outage tells soon that there is nothing.
 const POLL_AT_FIRST: Duration = Duration::from_secs(1);
+/// While another poller is waited for so long, what was kept back for our own polls waits no longer.
+const HELD_CONFLICT_WAIT: Duration = Duration::from_secs(4);
 
 /// Who polls. Only the time of the last poll has a lock, in [`Alive`].
 pub(crate) struct Poller {
@@ -60,9 +62,11 @@ impl Poller {
                 fresh_until = Instant::now() + self.timing.stall;
             }
             let offset = self.bot.addresses.offset(now_ms());
+            // What is kept back waits for what Telegram has now, and not for what people say next.
+            let poll = if self.inbox.held() > 0 { Duration::ZERO } else { time };
             let polled = tokio::select! {
                 biased;
-                polled = self.bot.client.updates(offset, time) => Some(polled),
+                polled = self.bot.client.updates(offset, poll) => Some(polled),
                 // A line may be dead without telling: then there is no answer, and no error either.
                 () = tokio::time::sleep_until(fresh_until) => None,
                 // What was asked meanwhile waits for no poll that an outage may have swallowed.
@@ -133,8 +137,8 @@ impl Poller {
         if let Some(last) = last {
             self.bot.addresses.set_offset(last + 1, now_ms());
         }
-        for update in new {
-            self.dispatcher.take(vec![update]);
+        for updates in new {
+            self.dispatcher.take(updates);
         }
         let Some(err) = trouble else {
             self.vitals.unblock("updates");
@@ -146,8 +150,11 @@ impl Poller {
         false
     }
 
-    /// Hands on what could not be read at the start and can be now.
+    /// Hands on what could not be read at the start and can be now, after what is kept back.
     fn read_again(&self) {
+        if self.inbox.held() > 0 {
+            return;
+        }
         let left = tokio::task::block_in_place(|| self.inbox.read_again());
         self.tell_left(&left);
         for updates in left.updates {
@@ -196,6 +203,12 @@ impl Poller {
                 let text = "another program polls with this bot's token: stop it, or get a second token from BotFather";
                 tracing::error!("{text}; trying again in {} s", pause.as_secs_f32());
                 self.vitals.block("conflict", text);
+                if pause >= HELD_CONFLICT_WAIT {
+                    // What came before goes to whoever polls instead of us.
+                    for updates in self.inbox.let_go() {
+                        self.dispatcher.take(updates);
+                    }
+                }
                 pause
             }
             Some(Refusal::Unauthorized) => {

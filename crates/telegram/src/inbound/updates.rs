@@ -8,10 +8,11 @@
 //! | `<id>.odd` | could not be understood; kept for a person |
 //! | `<id>.damaged` | is not what was written; kept for a person, and taken anew should Telegram send it again |
 //!
-//! An update is handed on once in a process: when it came, or when it was found at the start. Nothing here knows what an
-//! update says.
+//! An update is handed on once in a process: when it came, or when it was found at the start. After a power cut the later of
+//! two updates that came together may lie here, and the earlier not. So what was found and is not surely confirmed waits until
+//! Telegram has sent again what comes before it. Nothing here knows what an update says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -25,6 +26,9 @@ use tinyclaw_domain::checksum::{self, Checked};
 const DONE_AGE_MAX: Duration = Duration::from_secs(2 * 24 * 3600);
 /// What could not be read is kept for a person for so long.
 const ODD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What Telegram may send before an update that waits fits into a few polls. Where ids began anew, no poll ever comes to it:
+/// after so many it waits no longer.
+const HELD_POLLS_MAX: u32 = 20;
 
 /// One update.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,10 +51,14 @@ pub struct Inbox {
 struct State {
     /// Dealt with, and not yet confirmed to Telegram.
     done: BTreeSet<i64>,
-    /// Handed on by this process, and not dealt with yet.
+    /// Handed on by this process or kept back by it, and not dealt with yet.
     handed: BTreeSet<i64>,
     /// On disk since an earlier process, and not readable so far.
     unread: BTreeSet<i64>,
+    /// Found at the start, and kept back until Telegram has sent what comes before. By the first of each group.
+    held: BTreeMap<i64, Vec<Update>>,
+    /// So many polls were completed meanwhile.
+    held_polls: u32,
     /// The one that came last.
     newest: Option<i64>,
     /// Whether a name in the folder may not be flushed yet.
@@ -60,8 +68,9 @@ struct State {
 /// What became of a batch of updates.
 #[derive(Debug, Default)]
 pub struct Stored {
-    /// What is to be handed on: on disk, flushed, and not handed on before.
-    pub new: Vec<Update>,
+    /// What is to be handed on, in its order: on disk, flushed, and not handed on before. Those that were joined before come
+    /// together, everything else alone.
+    pub new: Vec<Vec<Update>>,
     /// The last update that is on disk with all before it, so that they may be confirmed.
     pub last: Option<i64>,
     /// Why the updates after it are not.
@@ -86,6 +95,22 @@ enum Found {
     Gone,
 }
 
+impl State {
+    /// Takes what was kept back and has its place at or before `last`, the end of what a poll brought.
+    fn release(&mut self, last: Option<i64>) -> BTreeMap<i64, Vec<Update>> {
+        let Some(last) = last.filter(|_| !self.held.is_empty()) else { return BTreeMap::new() };
+        self.held_polls += 1;
+        if self.held_polls >= HELD_POLLS_MAX {
+            return std::mem::take(&mut self.held);
+        }
+        let later = match last.checked_add(1) {
+            Some(next) => self.held.split_off(&next),
+            None => BTreeMap::new(),
+        };
+        std::mem::replace(&mut self.held, later)
+    }
+}
+
 impl Inbox {
     /// Opens the folder, which is made when it is missing.
     pub fn open(dir: &Path) -> io::Result<Inbox> {
@@ -97,11 +122,16 @@ impl Inbox {
         Ok(inbox)
     }
 
-    /// Puts a batch of updates on disk, flushed, one after the other until the disk refuses one, and gives those that are
-    /// to be handed on. What stays behind comes again, because it must not be confirmed.
+    /// Puts the batch of a poll on disk, flushed, one update after the other until the disk refuses one, and gives what is to
+    /// be handed on. What stays behind comes again, because it must not be confirmed.
+    ///
+    /// What was kept back is handed on between what the batch has before and after it; after an empty batch all of it is,
+    /// because Telegram has nothing more.
     pub fn store(&self, mut batch: Vec<Update>) -> Stored {
         batch.sort_by_key(|it| it.id);
+        let is_empty = batch.is_empty();
         let mut stored = Stored::default();
+        let mut new = BTreeMap::new();
         for update in batch {
             let id = update.id;
             if !self.is_taken(id) {
@@ -109,7 +139,7 @@ impl Inbox {
                     stored.trouble = Some(err);
                     break;
                 }
-                stored.new.push(update);
+                new.insert(id, vec![update]);
             }
             stored.last = Some(id);
         }
@@ -121,12 +151,43 @@ impl Inbox {
         }
         let mut state = self.state();
         state.has_unflushed = false;
-        state.handed.extend(stored.new.iter().map(|it| it.id));
-        for update in &stored.new {
-            state.unread.remove(&update.id);
-        }
-        state.newest = stored.new.last().map(|it| it.id).or(state.newest);
+        state.handed.extend(new.keys());
+        state.unread.retain(|it| !new.contains_key(it));
+        state.newest = new.keys().last().copied().or(state.newest);
+        new.append(&mut state.release(if is_empty { Some(i64::MAX) } else { stored.last }));
+        stored.new = new.into_values().collect();
         stored
+    }
+
+    /// Keeps back what Telegram may have to send something before, and gives the rest, which is handed on at once.
+    ///
+    /// `updates` were found at the start. Those below `offset` were confirmed with all before them. Of the others, all of them
+    /// without an offset, nobody knows that; [`Inbox::store`] hands them on in their place. A group has the place of its first.
+    pub fn hold_back(
+        &self,
+        mut updates: Vec<Vec<Update>>,
+        offset: Option<i64>,
+    ) -> Vec<Vec<Update>> {
+        let mut state = self.state();
+        updates.retain_mut(|group| {
+            let first = group.first().map_or(i64::MIN, |it| it.id);
+            let is_confirmed = offset.is_some_and(|it| first < it);
+            if !is_confirmed {
+                state.held.insert(first, std::mem::take(group));
+            }
+            is_confirmed
+        });
+        updates
+    }
+
+    /// How many updates are kept back.
+    pub fn held(&self) -> usize {
+        self.state().held.values().map(Vec::len).sum()
+    }
+
+    /// Gives everything that is kept back, in its order: no poll will tell what comes before it.
+    pub fn let_go(&self) -> Vec<Vec<Update>> {
+        std::mem::take(&mut self.state().held).into_values().collect()
     }
 
     fn write(&self, update: &Update) -> Result<(), DiskError> {
@@ -399,12 +460,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inbox = Inbox::open(dir.path()).unwrap();
         assert_eq!(inbox.store(vec![update(1), update(2)]).new.len(), 2);
-        assert_eq!(inbox.store(vec![update(2), update(3)]).new, [update(3)]);
+        assert_eq!(inbox.store(vec![update(2), update(3)]).new, [[update(3)]]);
         inbox.finish(&[1]).unwrap();
-        assert_eq!(inbox.store(vec![update(1)]).new, []);
+        assert_eq!(inbox.store(vec![update(1)]).new, [[]; 0]);
         // Telegram has heard: what comes under this number now is something else.
         inbox.confirmed(2);
-        assert_eq!(inbox.store(vec![update(1)]).new, [update(1)]);
+        assert_eq!(inbox.store(vec![update(1)]).new, [[update(1)]]);
     }
 
     #[test]
@@ -417,7 +478,7 @@ mod tests {
         let left = Inbox::open(dir.path()).unwrap().left().unwrap();
         assert_eq!(left.updates, [vec![update(2), update(4)], vec![update(3)], vec![update(5)]]);
         let again = Inbox::open(dir.path()).unwrap();
-        assert_eq!(again.store(vec![update(1)]).new, []);
+        assert_eq!(again.store(vec![update(1)]).new, [[]; 0]);
     }
 
     #[test]

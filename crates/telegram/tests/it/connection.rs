@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tinyclaw_queue::Place;
 use tinyclaw_service::{Shutdown, Snapshot, Vitals};
 use tinyclaw_telegram::{Options, Timing};
-use tinyclaw_testkit::telegram::{Control, FORUM, FakeTelegram, Fault, Limits, STRANGER, What};
+use tinyclaw_testkit::telegram::{
+    ADA, Control, FORUM, FakeTelegram, Fault, Limits, STRANGER, What,
+};
 
 use crate::office::{Office, PATIENCE, quick};
 
@@ -208,5 +210,30 @@ async fn its_own_health_can_be_asked_for_where_the_settings_say() {
     assert!(code == 503 && why.contains("set TELEGRAM_ALLOWED_USERS"), "{code} {why}");
     assert_eq!(ask("/health").await.0, 200);
     assert!(ask("/metrics").await.1.contains("tinyclaw_ready{service=\"telegram\"} 0"));
+    office.close().await;
+}
+
+/// What may have something before it at Telegram waits for a poll, and no poll is ever completed beside another poller.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_poller_keeps_nothing_from_what_is_here_already() {
+    let office = Office::open().await;
+    office.ada(None, "one");
+    office.claim().await.done();
+    office.until_dealt_with().await;
+    office.stop().await;
+    let words = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
+    office.fake.act(Control::Break { fault: Fault::refused("getUpdates", 1000, 409, words) });
+    let update = json!({"update_id": 812_345_900, "message": {
+        "message_id": 900, "date": 1_771_000_000, "text": "two",
+        "from": {"id": ADA, "is_bot": false, "first_name": "Ada"},
+        "chat": {"id": FORUM, "type": "supergroup", "title": "Office", "is_forum": true},
+    }});
+    let path = office.state.updates().join("812345900.json");
+    let flush = tinyclaw_disk::Flush::None;
+    tinyclaw_disk::replace(&path, update.to_string().as_bytes(), flush).unwrap();
+    office.start();
+    let turn = office.claim().await;
+    assert_eq!(turn.message().message, "two");
+    turn.done();
     office.close().await;
 }

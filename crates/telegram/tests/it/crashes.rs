@@ -68,3 +68,25 @@ async fn what_is_left_of_a_published_group_is_no_second_turn() {
     turn.done();
     office.close().await;
 }
+
+/// After a power cut the later of two updates that came together was on the disk and the earlier was not. The later was
+/// handed on at the start, before Telegram repeated the earlier: two answers in the wrong order.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_telegram_repeats_goes_before_what_outlived_a_power_cut() {
+    let office = Office::open().await;
+    office.ada(None, "one");
+    office.claim().await.done();
+    office.until_dealt_with().await;
+    office.stop().await;
+    office.ada(None, "two");
+    let message = office.ada(None, "three");
+    lay_down(&office, "812345003.json", &said(812_345_003, message, "three").to_string());
+    office.start();
+    for (key, words) in [("tg-812345002", "two"), ("tg-812345003", "three")] {
+        let turn = office.claim().await;
+        assert_eq!((turn.message().key.as_str(), turn.message().message.as_str()), (key, words));
+        turn.done();
+    }
+    office.until_dealt_with().await;
+    office.close().await;
+}

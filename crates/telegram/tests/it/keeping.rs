@@ -45,7 +45,7 @@ impl Line {
             self.confirmed = last;
             inbox.confirmed(last + 1);
         }
-        stored.new.into_iter().map(|it| it.id).collect()
+        stored.new.concat().into_iter().map(|it| it.id).collect()
     }
 }
 
@@ -95,11 +95,11 @@ fn what_the_disk_took_is_handed_on_and_confirmed_and_the_rest_comes_again() {
     // Nothing can be written under this name.
     std::fs::create_dir(dir.path().join("2.tmp")).unwrap();
     let stored = inbox.store((1..=3).map(update).collect());
-    assert_eq!((stored.new, stored.last), (vec![update(1)], Some(1)));
+    assert_eq!((stored.new, stored.last), (vec![vec![update(1)]], Some(1)));
     assert!(stored.trouble.is_some());
     std::fs::remove_dir(dir.path().join("2.tmp")).unwrap();
     let stored = inbox.store((1..=3).map(update).collect());
-    assert_eq!((stored.new, stored.last), (vec![update(2), update(3)], Some(3)));
+    assert_eq!((stored.new, stored.last), (vec![vec![update(2)], vec![update(3)]], Some(3)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn no_flipped_bit_of_an_update_is_believed() {
             [] => {
                 assert_eq!(left.damaged, [1], "bit {bit}");
                 assert!(dir.path().join("1.damaged").exists());
-                assert_eq!(inbox.store(vec![update(1)]).new, [update(1)]);
+                assert_eq!(inbox.store(vec![update(1)]).new, [[update(1)]]);
             }
             // The name of the checksum suffered: it is one more field that nobody knows.
             [group] => {
@@ -293,7 +293,7 @@ fn no_power_cut_takes_an_update_that_was_confirmed() {
             // What was not confirmed comes again, whatever is left of it, and is handed on once.
             let again = inbox.store((last + 1..=6).map(update).collect());
             let all: Vec<i64> =
-                ids.iter().copied().chain(again.new.iter().map(|it| it.id)).collect();
+                ids.iter().copied().chain(again.new.iter().flatten().map(|it| it.id)).collect();
             assert_eq!(all.len(), 6, "after {cut}: {ids:?} and {again:?}");
             disks += 1;
         }

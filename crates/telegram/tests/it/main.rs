@@ -23,6 +23,7 @@ mod recover;
 mod refused_statuses;
 mod session;
 mod sounds;
+mod start_order;
 mod stop_turn;
 mod stop_waiting;
 mod strangers;
