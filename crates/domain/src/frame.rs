@@ -84,6 +84,13 @@ pub enum Call {
     },
     /// Which runs there are.
     Runs {},
+    /// A part of a [`Question`](crate::look::Question), and of the file that it brings.
+    Look {
+        /// The number of the question. The next one begins when this one is whole.
+        ask: u64,
+        /// Whether another part follows.
+        more: bool,
+    },
     /// A run that was fetched to its end may be forgotten.
     Forget {
         /// The run.
@@ -156,6 +163,13 @@ pub enum Told {
     /// The runs that there are; the body is a list of [`RunLine`]s.
     Runs {
         /// Whether another list follows.
+        more: bool,
+    },
+    /// A part of an [`Answer`](crate::look::Answer), and of the file that was asked for.
+    Look {
+        /// The number of the question.
+        ask: u64,
+        /// Whether another part follows.
         more: bool,
     },
     /// The run is forgotten: nothing of it lies here any more.
@@ -542,7 +556,7 @@ mod tests {
         refuses(
             b"{\"op\":\"format\"}\n",
             expect![
-                "not a frame: unknown variant `format`, expected one of `hello`, `ping`, `start`, `attach`, `in`, `note`, `seen`, `order`, `runs`, `forget` at line 1 column 15"
+                "not a frame: unknown variant `format`, expected one of `hello`, `ping`, `start`, `attach`, `in`, `note`, `seen`, `order`, `runs`, `look`, `forget` at line 1 column 15"
             ],
         );
         refuses(

@@ -10,6 +10,7 @@ mod health;
 mod ids;
 mod job_line;
 mod lines;
+pub mod look;
 mod mcp;
 mod meeting;
 mod message;

@@ -54,6 +54,8 @@ pub struct LocalLauncher {
     pub state: PathBuf,
     /// The office's home, where transcripts of desks lay once.
     pub claude_home: PathBuf,
+    /// The one HOME of all threads, where this user has a single one; else each has its own in the state folder.
+    home: Option<PathBuf>,
     /// Whether Claude is confined.
     pub landlock: Landlock,
     /// Warnings of leashes that were passed on; each is once.
@@ -80,7 +82,8 @@ impl LocalLauncher {
     ) -> LocalLauncher {
         // No transcript was ever kept at the top of a state folder.
         let claude_home = state.clone();
-        LocalLauncher { program, leash, state, claude_home, landlock, warned: Arc::default() }
+        let (home, warned) = (None, Arc::default());
+        LocalLauncher { program, leash, state, claude_home, home, landlock, warned }
     }
 
     /// A launcher of what an engine is told to run.
@@ -88,6 +91,11 @@ impl LocalLauncher {
         let (program, leash) = (config.program.clone(), config.leash.clone());
         let launcher = LocalLauncher::new(program, leash, config.state.clone(), config.landlock);
         LocalLauncher { claude_home: config.claude_home.clone(), ..launcher }
+    }
+
+    /// The same where all threads have this HOME.
+    pub(crate) fn with_home(self, home: PathBuf) -> LocalLauncher {
+        LocalLauncher { home: Some(home), ..self }
     }
 
     /// The same of another program.

@@ -157,6 +157,14 @@ pub enum LookError {
     /// What lies there is not what it should be.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// The place gave an answer that cannot be one.
+    #[error("{place} gives an answer that cannot be one: {why}")]
+    Nonsense {
+        /// Which place.
+        place: Place,
+        /// What was wrong with it.
+        why: &'static str,
+    },
 }
 
 impl LookError {

@@ -4,6 +4,8 @@
 //! It goes out of reach and comes back, makes whoever asks wait, and lies. What runs there goes on while it is away, as it
 //! would on another machine, and whatever it says then is lost.
 
+pub mod looks;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 

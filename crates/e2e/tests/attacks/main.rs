@@ -30,6 +30,7 @@ mod claude;
 mod den;
 mod desks;
 mod git;
+mod looks;
 mod processes;
 mod reach;
 mod terminal;

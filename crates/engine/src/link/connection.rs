@@ -187,6 +187,7 @@ async fn hear_until_bad(
             | Call::Start { .. }
             | Call::Attach { .. }
             | Call::Runs {}
+            | Call::Look { .. }
             | Call::Forget { .. } => {
                 return Some("that is not asked of a hold".to_owned());
             }

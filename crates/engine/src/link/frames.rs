@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{SFlag, fstat};
 use serde::de::DeserializeOwned;
-use tinyclaw_domain::frame::Decoder;
+use tinyclaw_domain::frame::{BODY_BYTES_MAX, Decoder};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -41,6 +41,11 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             self.decoder.push(&self.chunk[..read]);
         }
     }
+}
+
+/// The bodies of the frames that carry these two, one after the other.
+pub(crate) fn parts<'a>(first: &'a [u8], second: &'a [u8]) -> Vec<&'a [u8]> {
+    first.chunks(BODY_BYTES_MAX).chain(second.chunks(BODY_BYTES_MAX)).collect()
 }
 
 pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::answers::Answers;
 use super::connection;
 use super::frames::{self, Incoming, Writer};
 use super::hold::{Answer, Directories, Job};
@@ -30,6 +31,7 @@ use super::spool;
 use crate::arguments;
 use crate::config::Landlock;
 use crate::leash;
+use crate::local::LocalLauncher;
 
 /// How long the office has for its first word.
 const HELLO: Duration = Duration::from_secs(10);
@@ -150,13 +152,17 @@ async fn serve(options: Options) -> io::Result<()> {
     let (out, frames) = mpsc::channel(FRAMES_AHEAD);
     let writer = tokio::spawn(write(stdout, frames));
     let (pumps, forgetting) = (HashMap::new(), JoinSet::new());
-    let mut hub = Hub { state, claude, directories, runs, office, out, pumps, forgetting };
+    // Nothing is started through it: holds start Claude.
+    let looks =
+        LocalLauncher::new(claude.program.clone(), PathBuf::new(), state.clone(), claude.landlock);
+    let answers = Answers::new(looks, out.clone());
+    let mut hub = Hub { state, claude, directories, runs, office, out, pumps, forgetting, answers };
     let served = hub.listen(incoming).await;
     if let Err(err) = &served {
         let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
     }
-    let Hub { pumps, mut forgetting, out, .. } = hub;
-    drop((pumps, out));
+    let Hub { pumps, mut forgetting, out, answers, .. } = hub;
+    drop((pumps, out, answers));
     let _ = timeout(UNHEARD, async { while forgetting.join_next().await.is_some() {} }).await;
     // What is on its way is still said, as long as somebody takes it.
     let _ = timeout(HELLO, writer).await;
@@ -182,6 +188,7 @@ struct Hub {
     pumps: HashMap<RunId, mpsc::UnboundedSender<Vec<u8>>>,
     /// Runs whose holds are about to leave, and are forgotten then.
     forgetting: JoinSet<()>,
+    answers: Answers,
 }
 
 impl Hub {
@@ -237,6 +244,7 @@ impl Hub {
                         }
                     }
                 }
+                Call::Look { ask, more } => self.answers.take(*ask, *more, &body).await?,
                 Call::Forget { run, token } => {
                     while self.forgetting.try_join_next().is_some() {}
                     let (runs, out) = (self.runs.clone(), self.out.clone());

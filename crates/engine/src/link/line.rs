@@ -8,26 +8,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tinyclaw_domain::Place;
-use tinyclaw_domain::frame::{
-    Call, HEAD_BYTES_MAX, LINK_VERSION, Refusal, RunId, RunOrder, RunToken, Told, encode,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tinyclaw_domain::frame::{Call, Refusal, RunId, RunOrder, RunToken, Told, encode};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep};
 use uuid::Uuid;
 
 use super::carrier::{Carrier, Connection};
+use super::dial::dial;
 use super::frames::{Incoming, Reader, Writer};
 use super::known::KnownRuns;
 use crate::launch::Exit;
 use crate::look::OutOfReach;
 
-/// How long a hub has for its first word.
-const HELLO: Duration = Duration::from_secs(10);
-/// What may come before it: a shell's noise.
-const NOISE_BYTES_MAX: usize = 64 * 1024;
 /// Renews the leases, and shows that somebody is there.
 const PING: Duration = Duration::from_secs(5);
 /// Without a frame for this long the connection is lost.
@@ -167,7 +161,7 @@ impl LinkLine {
                 continue;
             }
             let mut pause = pause(failed);
-            let why = match self.dial().await {
+            let why = match dial(&*self.carrier, &self.office).await {
                 Ok((connection, incoming)) => {
                     let since = Instant::now();
                     let Some(why) = self.serve(connection, incoming).await else { return };
@@ -211,25 +205,6 @@ impl LinkLine {
             }
             None => true,
         });
-    }
-
-    async fn dial(&self) -> Result<(Connection, Incoming<Reader>), String> {
-        let mut connection = self.carrier.connect().await?;
-        let nonce = Uuid::new_v4().simple().to_string();
-        let hello =
-            Call::Hello { v: LINK_VERSION, nonce: nonce.clone(), office: self.office.clone() };
-        let greeted = async {
-            connection.to.write_all(&encode(&hello, b"")).await.map_err(|err| err.to_string())?;
-            connection.to.flush().await.map_err(|err| err.to_string())?;
-            greeting(&mut connection.from, &nonce).await
-        };
-        match timeout(HELLO, greeted).await {
-            Ok(greeted) => greeted?,
-            Err(_) => return Err("the helper says nothing".to_owned()),
-        }
-        let nothing: Reader = Box::new(tokio::io::empty());
-        let from = std::mem::replace(&mut connection.from, nothing);
-        Ok((connection, Incoming::new(from)))
     }
 
     /// Serves all runs over one connection, until it is lost: why. `None`: nobody asks for anything any more.
@@ -319,7 +294,7 @@ impl LinkLine {
     ) -> Result<(), String> {
         let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
         match told {
-            Told::Pong {} | Told::Runs { .. } => {}
+            Told::Pong {} | Told::Runs { .. } | Told::Look { .. } => {}
             Told::Bad { why } => return Err(why),
             Told::Started { run } => {
                 if let Some(end) = self.runs.get(&run) {
@@ -471,55 +446,6 @@ async fn write(mut to: Writer, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
     }
 }
 
-/// What a hub says first.
-#[derive(Deserialize)]
-struct Greeting {
-    tinyclaw: u32,
-    nonce: String,
-}
-
-/// Reads up to the hub's first line, past a shell's noise, and no byte further.
-async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
-    let (mut noise, mut line) = (Vec::new(), None::<Vec<u8>>);
-    loop {
-        let byte = match from.read_u8().await {
-            Ok(it) => it,
-            Err(_) => return Err(ended(&noise)),
-        };
-        match &mut line {
-            None if byte == 0x1e => line = Some(Vec::new()),
-            None => noise.push(byte),
-            Some(said) if byte == b'\n' => {
-                match serde_json::from_slice::<Greeting>(said) {
-                    Ok(it) if it.nonce == nonce && it.tinyclaw == LINK_VERSION => return Ok(()),
-                    Ok(it) if it.nonce == nonce => {
-                        return Err(format!("the helper speaks version {}", it.tinyclaw));
-                    }
-                    // Not it: the hub comes later.
-                    _ => noise.append(said),
-                }
-                line = None;
-            }
-            Some(said) => said.push(byte),
-        }
-        let is_long = line.as_ref().is_some_and(|it| it.len() > HEAD_BYTES_MAX);
-        if noise.len() > NOISE_BYTES_MAX || is_long {
-            return Err("something answers there that is no helper".to_owned());
-        }
-    }
-}
-
-fn ended(noise: &[u8]) -> String {
-    let text = String::from_utf8_lossy(noise);
-    let first = text.lines().map(str::trim).find(|it| !it.is_empty());
-    let first: Option<String> =
-        first.map(|it| it.chars().filter(|it| !it.is_control()).take(200).collect());
-    match first {
-        Some(first) => format!("the helper did not start: {first}"),
-        None => "the helper did not start".to_owned(),
-    }
-}
-
 /// 1, 2, 4 … 30 s, a fifth more or less, so that many offices do not come at once.
 fn pause(failed: u32) -> Duration {
     let pause = Duration::from_secs(1 << failed.min(5)).min(PAUSE_MAX);
@@ -530,26 +456,6 @@ fn pause(failed: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    async fn greet(said: &str) -> Result<(), String> {
-        let mut from: Reader = Box::new(std::io::Cursor::new(said.to_owned().into_bytes()));
-        greeting(&mut from, "n1").await
-    }
-
-    #[tokio::test]
-    async fn a_hub_is_found_behind_the_noise_of_a_shell() {
-        let hello = "\x1e{\"tinyclaw\":1,\"nonce\":\"n1\"}\n";
-        assert_eq!(greet(hello).await, Ok(()));
-        assert_eq!(greet(&format!("Welcome!\n\x1b[1mtip\n{hello}")).await, Ok(()));
-        assert_eq!(greet(&format!("\x1enot it\n{hello}")).await, Ok(()));
-        let other = hello.replace("n1", "n2");
-        assert_eq!(greet(&format!("{other}{hello}")).await, Ok(()), "somebody replays an old one");
-        let err = greet("bash: leash: command not found\n").await.unwrap_err();
-        assert_eq!(err, "the helper did not start: bash: leash: command not found");
-        let err = greet(&hello.replace(":1", ":2")).await.unwrap_err();
-        assert_eq!(err, "the helper speaks version 2");
-        assert!(greet(&"x".repeat(NOISE_BYTES_MAX + 2)).await.is_err());
-    }
 
     #[test]
     fn pauses_grow_to_half_a_minute() {

@@ -2,11 +2,13 @@
 //!
 //! At the far end a hub speaks with the office over one connection, and a hold owns one run: a leash, and what its Claude
 //! writes. Both are words of `tinyclaw-leash`, which is the whole helper. At the near end a line keeps up the connection
-//! that a carrier makes, and a [`LinkLauncher`] gives the driver the pipes it knows. What they say to each other are the
+//! that a carrier makes, a [`LinkLauncher`] gives the driver the pipes it knows, and a [`LinkLook`] asks what there is. What they say to each other are the
 //! frames of `tinyclaw_domain::frame`.
 
+mod answers;
 mod carrier;
 mod connection;
+mod dial;
 mod frames;
 mod hold;
 mod hub;
@@ -14,6 +16,7 @@ mod journal;
 mod known;
 mod launcher;
 mod line;
+mod look;
 mod running;
 mod runs;
 mod spool;
@@ -28,6 +31,7 @@ pub(crate) use journal::{Adopted, Journal};
 pub use known::KnownRuns;
 pub(crate) use known::Note;
 pub use launcher::{Lease, LinkLauncher};
+pub use look::LinkLook;
 pub use warden::WardenCarrier;
 
 /// The helper's `main` for a command line that begins with one of its own words; `None`: it is a leash's.

@@ -9,7 +9,7 @@ use tinyclaw_domain::{Place, SessionId, ThreadId};
 
 use super::LocalLauncher;
 use crate::config::Landlock;
-use crate::home::Home;
+use crate::home::{CLAUDE_DIR, Home};
 use crate::leash::folders::{self, Relation};
 use crate::leash::{Promise, missing_promises};
 use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture};
@@ -126,9 +126,14 @@ impl Look for LocalLauncher {
 impl LocalLauncher {
     /// The transcript of a session in the desk's directory; it is looked for when it is called.
     fn transcript(&self, desk: &Desk, session: &SessionId) -> impl Fn() -> Transcript + use<> {
-        let home = Home::new(&self.state, &self.claude_home, &desk.thread);
         let (dir, session) = (desk.dir.clone(), session.clone());
-        move || home.transcript(&dir, &session)
+        let own = self.home.clone();
+        let home = Home::new(&self.state, &self.claude_home, &desk.thread);
+        move || match &own {
+            // Nothing was ever kept for it elsewhere.
+            Some(own) => Transcript::find(own, Path::new(CLAUDE_DIR), &dir, &session),
+            None => home.transcript(&dir, &session),
+        }
     }
 
     fn check(&self, dir: PathBuf) -> Result<(), BadDir> {

@@ -20,5 +20,6 @@ mod inventory;
 mod launchers;
 mod leash;
 mod link;
+mod looks;
 mod pins;
 mod real;

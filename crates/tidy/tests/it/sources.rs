@@ -50,6 +50,7 @@ const MAY_WRITE: &[(&str, &str)] = &[
         "crates/engine/src/bin/demo-engine/",
         "it stands in for Claude, and tries where the leash lets it write",
     ),
+    ("crates/engine/src/testing/", "tests only: it plays an agent at its desk"),
     ("broker/", "imports nothing of ours, and shares no folder with us"),
 ];
 
@@ -110,6 +111,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/engine/src/bin/", "it stands in for Claude"),
     ("crates/engine/src/leash/", "a process for each desk: who makes it wait holds up nobody else"),
     ("crates/testkit/", "tests only"),
+    ("crates/engine/src/testing/", "tests only"),
     ("crates/e2e/", "tests only"),
     ("crates/tidy/", "it names what it forbids"),
     ("broker/", "imports nothing of ours, and no agent writes where it reads"),

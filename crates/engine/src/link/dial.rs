@@ -1,0 +1,113 @@
+//! A connection to a hub, made and greeted: from the first byte on what answers could be anybody.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tinyclaw_domain::frame::{Call, HEAD_BYTES_MAX, LINK_VERSION, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::carrier::{Carrier, Connection};
+use super::frames::{Incoming, Reader};
+
+/// How long a hub has for its first word.
+const HELLO: Duration = Duration::from_secs(10);
+/// What may come before it: a shell's noise.
+const NOISE_BYTES_MAX: usize = 64 * 1024;
+
+/// Connects, and waits for the hub's first line. An error says why the place is out of reach.
+pub(super) async fn dial(
+    carrier: &dyn Carrier,
+    office: &str,
+) -> Result<(Connection, Incoming<Reader>), String> {
+    let mut connection = carrier.connect().await?;
+    let nonce = Uuid::new_v4().simple().to_string();
+    let hello = Call::Hello { v: LINK_VERSION, nonce: nonce.clone(), office: office.to_owned() };
+    let greeted = async {
+        connection.to.write_all(&encode(&hello, b"")).await.map_err(|err| err.to_string())?;
+        connection.to.flush().await.map_err(|err| err.to_string())?;
+        greeting(&mut connection.from, &nonce).await
+    };
+    match timeout(HELLO, greeted).await {
+        Ok(greeted) => greeted?,
+        Err(_) => return Err("the helper says nothing".to_owned()),
+    }
+    let nothing: Reader = Box::new(tokio::io::empty());
+    let from = std::mem::replace(&mut connection.from, nothing);
+    Ok((connection, Incoming::new(from)))
+}
+
+/// What a hub says first.
+#[derive(Deserialize)]
+struct Greeting {
+    tinyclaw: u32,
+    nonce: String,
+}
+
+/// Reads up to the hub's first line, past a shell's noise, and no byte further.
+async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
+    let (mut noise, mut line) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        let byte = match from.read_u8().await {
+            Ok(it) => it,
+            Err(_) => return Err(ended(&noise)),
+        };
+        match &mut line {
+            None if byte == 0x1e => line = Some(Vec::new()),
+            None => noise.push(byte),
+            Some(said) if byte == b'\n' => {
+                match serde_json::from_slice::<Greeting>(said) {
+                    Ok(it) if it.nonce == nonce && it.tinyclaw == LINK_VERSION => return Ok(()),
+                    Ok(it) if it.nonce == nonce => {
+                        return Err(format!("the helper speaks version {}", it.tinyclaw));
+                    }
+                    // Not it: the hub comes later.
+                    _ => noise.append(said),
+                }
+                line = None;
+            }
+            Some(said) => said.push(byte),
+        }
+        let is_long = line.as_ref().is_some_and(|it| it.len() > HEAD_BYTES_MAX);
+        if noise.len() > NOISE_BYTES_MAX || is_long {
+            return Err("something answers there that is no helper".to_owned());
+        }
+    }
+}
+
+fn ended(noise: &[u8]) -> String {
+    let text = String::from_utf8_lossy(noise);
+    let first = text.lines().map(str::trim).find(|it| !it.is_empty());
+    let first: Option<String> =
+        first.map(|it| it.chars().filter(|it| !it.is_control()).take(200).collect());
+    match first {
+        Some(first) => format!("the helper did not start: {first}"),
+        None => "the helper did not start".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn greet(said: &str) -> Result<(), String> {
+        let mut from: Reader = Box::new(std::io::Cursor::new(said.to_owned().into_bytes()));
+        greeting(&mut from, "n1").await
+    }
+
+    #[tokio::test]
+    async fn a_hub_is_found_behind_the_noise_of_a_shell() {
+        let hello = "\x1e{\"tinyclaw\":1,\"nonce\":\"n1\"}\n";
+        assert_eq!(greet(hello).await, Ok(()));
+        assert_eq!(greet(&format!("Welcome!\n\x1b[1mtip\n{hello}")).await, Ok(()));
+        assert_eq!(greet(&format!("\x1enot it\n{hello}")).await, Ok(()));
+        let other = hello.replace("n1", "n2");
+        assert_eq!(greet(&format!("{other}{hello}")).await, Ok(()), "somebody replays an old one");
+        let err = greet("bash: leash: command not found\n").await.unwrap_err();
+        assert_eq!(err, "the helper did not start: bash: leash: command not found");
+        let err = greet(&hello.replace(":1", ":2")).await.unwrap_err();
+        assert_eq!(err, "the helper speaks version 2");
+        assert!(greet(&"x".repeat(NOISE_BYTES_MAX + 2)).await.is_err());
+    }
+}

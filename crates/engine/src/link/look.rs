@@ -1,0 +1,442 @@
+//! A look at a place at the far end of a link: every question goes to a hub there, over a connection of its own.
+//!
+//! Whatever comes back is a claim. A path that is not one, a name with control characters, a file that is longer than was
+//! asked for and an answer to another question are refused, and nothing that is told is taken for a path of this machine.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tinyclaw_disk::foreign::{self, ForeignError};
+use tinyclaw_domain::frame::{Call, Told, encode};
+use tinyclaw_domain::look::{
+    ANSWER_BYTES_MAX, Answer, FolderOverlap, LookFault, PUT_BYTES_MAX, Question, Transcripts,
+    TurnTrace,
+};
+use tinyclaw_domain::{Place, SessionId, ThreadId};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::answers::line_of;
+use super::carrier::{Carrier, Connection};
+use super::dial::dial;
+use super::frames::{Incoming, Reader, parts};
+use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
+use crate::overlap::Overlap;
+use crate::transcript::{FinishedReply, Trace};
+
+/// So many questions at once; more of them wait.
+const AT_ONCE: usize = 4;
+/// Without a word for this long nothing more comes: reading the longest transcript takes less.
+const SILENCE: Duration = Duration::from_secs(20);
+/// No answer takes longer, however slowly it comes.
+const ANSWER: Duration = Duration::from_secs(120);
+/// A connection is kept this long for the next question: they come in groups.
+const KEPT: Duration = Duration::from_secs(5);
+/// What a place says in words is cut after so many letters.
+const WORDS_MAX: usize = 300;
+/// No path is longer.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// Looks around at a place through hubs that a carrier starts there.
+#[derive(Debug)]
+pub struct LinkLook {
+    office: String,
+    carrier: Arc<dyn Carrier>,
+    home: Option<PathBuf>,
+    at_once: Semaphore,
+    idle: Arc<Mutex<Idle>>,
+}
+
+/// The connection that waits for the next question.
+#[derive(Debug, Default)]
+struct Idle {
+    /// How many were kept so far.
+    kept: u64,
+    open: Option<Open>,
+}
+
+/// A connection to a hub that has nothing to answer.
+struct Open {
+    connection: Connection,
+    incoming: Incoming<Reader>,
+    asked: u64,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+impl LinkLook {
+    /// Looks for this office (a name of letters and digits that is its own). `home` is the HOME of the Claudes there; without
+    /// it each thread has one in the hub's state folder. It dials when something is asked.
+    pub fn new(office: &str, carrier: Arc<dyn Carrier>, home: Option<PathBuf>) -> LinkLook {
+        let (office, at_once) = (office.to_owned(), Semaphore::new(AT_ONCE));
+        LinkLook { office, carrier, home, at_once, idle: Arc::default() }
+    }
+
+    fn transcripts(&self, desk: &Desk) -> Transcripts {
+        Transcripts { thread: desk.thread.clone(), home: self.home.clone() }
+    }
+
+    /// Asks, and gives back the answer with the bytes that follow it, no more than `bytes_max`. A fault comes back as an
+    /// error about `about`.
+    async fn ask(
+        &self,
+        place: &Place,
+        question: &Question,
+        file: &[u8],
+        bytes_max: u64,
+        about: &Path,
+    ) -> Result<(Answer, Vec<u8>), LookError> {
+        let nonsense = |why| LookError::Nonsense { place: place.clone(), why };
+        let out_of_reach = |why| OutOfReach { place: place.clone(), why };
+        let line = line_of(question).map_err(|_| nonsense("a path that is not text"))?;
+        let limit = ANSWER_BYTES_MAX as u64 + bytes_max;
+        let answered = async {
+            // A semaphore that is closed: nobody closes it.
+            let _one = self.at_once.acquire().await;
+            // A hub that waited may be gone by now. All that is asked may be asked twice.
+            if let Some(mut open) = self.waiting()
+                && let Ok(answered) = open.ask(&line, file, limit).await
+            {
+                self.keep(open);
+                return Ok(answered);
+            }
+            let (connection, incoming) = dial(&*self.carrier, &self.office).await?;
+            let mut open = Open { connection, incoming, asked: 0 };
+            let answered = open.ask(&line, file, limit).await?;
+            self.keep(open);
+            Ok::<_, String>(answered)
+        };
+        let answered = match timeout(ANSWER, answered).await {
+            Ok(answered) => answered.map_err(|why| out_of_reach(words(&why)))?,
+            Err(_) => return Err(out_of_reach("it does not come to an end".to_owned()).into()),
+        };
+        let end = answered.iter().position(|it| *it == b'\n');
+        let end = end.filter(|it| *it <= ANSWER_BYTES_MAX).ok_or_else(|| nonsense("no line"))?;
+        let answer = serde_json::from_slice(&answered[..end]);
+        let bytes = answered[end + 1..].to_vec();
+        match answer.map_err(|_| nonsense("a word that nobody knows"))? {
+            Answer::Fault { fault } => Err(fault_about(fault, about, bytes_max)),
+            _ if bytes.len() as u64 > bytes_max => Err(nonsense("more than was asked for")),
+            answer => Ok((answer, bytes)),
+        }
+    }
+
+    /// Asks what is answered without bytes.
+    async fn ask_for(
+        &self,
+        place: &Place,
+        question: &Question,
+        about: &Path,
+    ) -> Result<Answer, LookError> {
+        Ok(self.ask(place, question, b"", 0, about).await?.0)
+    }
+
+    async fn ask_path(
+        &self,
+        place: &Place,
+        question: &Question,
+        file: &[u8],
+        about: &Path,
+    ) -> Result<PathBuf, LookError> {
+        match self.ask(place, question, file, 0, about).await?.0 {
+            Answer::Path { path } if is_absolute(&path) => Ok(path),
+            Answer::Path { .. } => Err(not_a_path(place)),
+            _ => Err(another(place)),
+        }
+    }
+
+    async fn ask_is(
+        &self,
+        place: &Place,
+        question: &Question,
+        about: &Path,
+    ) -> Result<bool, LookError> {
+        match self.ask_for(place, question, about).await? {
+            Answer::Is { yes } => Ok(yes),
+            _ => Err(another(place)),
+        }
+    }
+
+    fn waiting(&self) -> Option<Open> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).open.take()
+    }
+
+    /// Keeps a connection for a while. Of two the one that was used last stays.
+    fn keep(&self, open: Open) {
+        let number = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.kept += 1;
+            idle.open = Some(open);
+            idle.kept
+        };
+        let idle = Arc::downgrade(&self.idle);
+        tokio::spawn(async move {
+            sleep(KEPT).await;
+            let Some(idle) = idle.upgrade() else { return };
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.kept == number {
+                idle.open = None;
+            }
+        });
+    }
+}
+
+impl Open {
+    /// Asks one question and reads all that is answered. After an error the connection is of no use.
+    async fn ask(&mut self, line: &[u8], file: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+        self.asked += 1;
+        let number = self.asked;
+        let parts = parts(line, file);
+        for (index, part) in parts.iter().enumerate() {
+            let more = index + 1 < parts.len();
+            let frame = encode(&Call::Look { ask: number, more }, part);
+            heard(self.connection.to.write_all(&frame)).await?;
+        }
+        heard(self.connection.to.flush()).await?;
+        let mut answered = Vec::new();
+        loop {
+            let Some((told, part)) = heard(self.incoming.next::<Told>()).await? else {
+                return Err("the connection was closed".to_owned());
+            };
+            match told {
+                Told::Look { ask, more } if ask == number => {
+                    answered.extend_from_slice(&part);
+                    if answered.len() as u64 > limit {
+                        return Err("an answer without end".to_owned());
+                    }
+                    if more && part.is_empty() {
+                        return Err("an answer of nothing".to_owned());
+                    }
+                    if !more {
+                        return Ok(answered);
+                    }
+                }
+                Told::Bad { why } => return Err(why),
+                _ => return Err("an answer to what was not asked".to_owned()),
+            }
+        }
+    }
+}
+
+/// Waits for the hub, and not for ever.
+async fn heard<T>(what: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
+    match timeout(SILENCE, what).await {
+        Ok(done) => done.map_err(|err| err.to_string()),
+        Err(_) => Err(format!("no word for {} s", SILENCE.as_secs())),
+    }
+}
+
+impl Look for LinkLook {
+    fn has_session<'a>(&'a self, desk: &'a Desk, session: &'a SessionId) -> LookFuture<'a, bool> {
+        Box::pin(async move {
+            let (of, dir) = (self.transcripts(desk), desk.dir.clone());
+            let question = Question::Has { of, dir, session: session.clone() };
+            self.ask_is(&desk.place, &question, &desk.dir).await
+        })
+    }
+
+    fn trace<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: &'a SessionId,
+        turn_uuid: &'a str,
+    ) -> LookFuture<'a, Trace> {
+        Box::pin(async move {
+            let (of, dir) = (self.transcripts(desk), desk.dir.clone());
+            let (session, uuid) = (session.clone(), turn_uuid.to_owned());
+            let question = Question::Trace { of, dir, session, uuid };
+            match self.ask_for(&desk.place, &question, &desk.dir).await? {
+                Answer::Turn { turn: TurnTrace::Unseen {} } => Ok(Trace::Unseen),
+                Answer::Turn { turn: TurnTrace::Begun {} } => Ok(Trace::Begun),
+                Answer::Turn { turn: TurnTrace::Finished { text, said, model } } => {
+                    let model = model.map(|it| words(&it));
+                    Ok(Trace::Finished(FinishedReply { text, said, model }))
+                }
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn copy_session<'a>(
+        &'a self,
+        from: &'a Desk,
+        to: &'a Path,
+        session: &'a SessionId,
+    ) -> LookFuture<'a, bool> {
+        Box::pin(async move {
+            let (of, dir) = (self.transcripts(from), from.dir.clone());
+            let (to, session) = (to.to_owned(), session.clone());
+            let question = Question::Copy { of, dir, to, session };
+            self.ask_is(&from.place, &question, &from.dir).await
+        })
+    }
+
+    fn real_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move {
+            let question = Question::RealDir { dir: desk.dir.clone() };
+            self.ask_path(&desk.place, &question, b"", &desk.dir).await
+        })
+    }
+
+    fn check_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, ()> {
+        Box::pin(async move {
+            let question = Question::CheckDir { dir: desk.dir.clone() };
+            match self.ask_for(&desk.place, &question, &desk.dir).await? {
+                Answer::Done {} => Ok(()),
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn overlaps<'a>(
+        &'a self,
+        desk: &'a Desk,
+        others: &'a [PathBuf],
+    ) -> LookFuture<'a, Vec<Overlap>> {
+        Box::pin(async move {
+            let (dir, others) = (desk.dir.clone(), others.to_vec());
+            let count = others.len();
+            let question = Question::Overlaps { dir, others };
+            match self.ask_for(&desk.place, &question, &desk.dir).await? {
+                Answer::Overlaps { all } if all.len() == count => {
+                    Ok(all.into_iter().map(overlap_of).collect())
+                }
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn own_folder<'a>(&'a self, place: &'a Place, thread: &'a ThreadId) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move {
+            let question = Question::OwnFolder { thread: thread.clone() };
+            self.ask_path(place, &question, b"", Path::new(thread.as_str())).await
+        })
+    }
+
+    fn find_file<'a>(&'a self, desk: &'a Desk, path: &'a Path) -> LookFuture<'a, FoundFile> {
+        Box::pin(async move {
+            let question = Question::FindFile { dir: desk.dir.clone(), path: path.to_owned() };
+            match self.ask_for(&desk.place, &question, &desk.dir.join(path)).await? {
+                Answer::File { path, below, size } => {
+                    let is_path = is_absolute(&path) && is_below(&below) && path.ends_with(&below);
+                    let found = FoundFile { path, below, bytes: size };
+                    is_path.then_some(found).ok_or_else(|| not_a_path(&desk.place))
+                }
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        desk: &'a Desk,
+        below: &'a Path,
+        bytes_max: u64,
+    ) -> LookFuture<'a, Vec<u8>> {
+        Box::pin(async move {
+            let (dir, at) = (desk.dir.clone(), desk.dir.join(below));
+            let question = Question::Get { dir, below: below.to_owned(), bytes_max };
+            match self.ask(&desk.place, &question, b"", bytes_max, &at).await? {
+                (Answer::Done {}, bytes) => Ok(bytes),
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        desk: &'a Desk,
+        root: &'a Path,
+        below: &'a Path,
+    ) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move {
+            let (root, file) = (root.to_owned(), below.to_owned());
+            let read = tokio::task::spawn_blocking(move || {
+                foreign::read_below(&root, &file, PUT_BYTES_MAX as u64)
+            });
+            let bytes = read.await.map_err(|err| failed(below, &err.to_string()))??;
+            let name = below.file_name().and_then(|it| it.to_str());
+            let name = name.ok_or_else(|| failed(below, "its name is not text"))?.to_owned();
+            let question = Question::Put { thread: desk.thread.clone(), name };
+            self.ask_path(&desk.place, &question, &bytes, below).await
+        })
+    }
+
+    fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>> {
+        Box::pin(async move {
+            match self.ask_for(place, &Question::Unconfined {}, Path::new("")).await? {
+                Answer::Unconfined { why } => Ok(why.map(|it| words(&it))),
+                _ => Err(another(place)),
+            }
+        })
+    }
+}
+
+fn another(place: &Place) -> LookError {
+    LookError::Nonsense { place: place.clone(), why: "it answers another question" }
+}
+
+fn not_a_path(place: &Place) -> LookError {
+    LookError::Nonsense { place: place.clone(), why: "a path that is none" }
+}
+
+fn failed(path: &Path, why: &str) -> LookError {
+    let source = std::io::Error::other(why.to_owned());
+    ForeignError::Io { step: "look at", path: path.to_owned(), source }.into()
+}
+
+/// Whether it can be the name of something: absolute, without detours, and fit to be shown.
+fn is_absolute(path: &Path) -> bool {
+    let plain = |it| matches!(it, Component::RootDir | Component::Normal(_));
+    path.is_absolute() && path.components().all(plain) && is_shown(path)
+}
+
+fn is_below(path: &Path) -> bool {
+    let mut parts = path.components().peekable();
+    parts.peek().is_some() && parts.all(|it| matches!(it, Component::Normal(_))) && is_shown(path)
+}
+
+fn is_shown(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.len() <= PATH_BYTES_MAX && !text.contains(char::is_control)
+}
+
+/// What a stranger says, fit to be shown.
+fn words(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).take(WORDS_MAX).collect()
+}
+
+fn overlap_of(told: FolderOverlap) -> Overlap {
+    match told {
+        FolderOverlap::Apart => Overlap::Apart,
+        FolderOverlap::Same => Overlap::Same,
+        FolderOverlap::Inside => Overlap::Inside,
+        FolderOverlap::Around => Overlap::Around,
+    }
+}
+
+/// A fault is about what was asked for, whatever the place calls it.
+fn fault_about(fault: LookFault, about: &Path, bytes_max: u64) -> LookError {
+    let path = about.to_owned();
+    // Where the helper's state lies there is nothing to anybody here.
+    let state = PathBuf::from("the helper's own folder");
+    match fault {
+        LookFault::Missing {} => ForeignError::Missing(path).into(),
+        LookFault::Link {} => ForeignError::Link(path).into(),
+        LookFault::NotAFile {} => ForeignError::NotAFile(path).into(),
+        LookFault::NotAFolder {} => ForeignError::NotAFolder(path).into(),
+        LookFault::Outside {} => ForeignError::Outside(path).into(),
+        LookFault::TooLarge {} => ForeignError::TooLarge { path, bytes_max }.into(),
+        LookFault::NoDir {} => BadDir::Missing(path).into(),
+        LookFault::LinkedDir {} => BadDir::Linked(path).into(),
+        LookFault::InState {} => BadDir::InState { dir: path, state }.into(),
+        LookFault::HoldsState {} => BadDir::HoldsState { dir: path, state }.into(),
+        LookFault::Step { why } => failed(&path, &words(&why)),
+    }
+}
