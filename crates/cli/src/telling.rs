@@ -83,10 +83,18 @@ impl Telling {
                 }
                 Ok(())
             }
-            JobEvent::Tool { name, detail, .. } => {
-                let row =
-                    format!("▸ {}  {}", terminal::one_line(&name), terminal::one_line(&detail));
-                remark(row.trim_end())
+            JobEvent::Tool { name, detail, parent, .. } => {
+                let indent = if parent.is_some() { "    " } else { "" };
+                let (name, detail) = (terminal::one_line(&name), terminal::one_line(&detail));
+                remark(format!("{indent}▸ {name}  {detail}").trim_end())
+            }
+            JobEvent::Background { running } if running.is_empty() => {
+                remark("nothing runs in the background any more")
+            }
+            JobEvent::Background { running } => {
+                let running: Vec<String> =
+                    running.iter().map(|it| terminal::one_line(it)).collect();
+                remark(&format!("in the background: {}", running.join(", ")))
             }
             JobEvent::Ask { tool, .. } if tool == ASKS_PERSON => {
                 remark("Claude asks you something: answer in its topic, or in tinyclaw chat")

@@ -169,6 +169,7 @@ impl Known {
             at: begun + it.start_ms,
             duration_ms: Some(it.duration_ms),
             failed: !it.ok,
+            is_nested: false,
         });
         on_the_clock.collect()
     }

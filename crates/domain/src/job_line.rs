@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Model, Outcome, Tier};
+use crate::{Model, Outcome, Tier, Todo};
 
 /// A line, and its place in the story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,9 @@ pub enum JobEvent {
         name: String,
         /// What it does, on one line, with secrets taken out.
         detail: String,
+        /// The use of a tool within which it is: that of the subagent which uses it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
     },
     /// A tool is done.
     #[serde(rename = "tool.done")]
@@ -80,6 +83,16 @@ pub enum JobEvent {
         failed: bool,
         /// How long it took.
         ms: u64,
+    },
+    /// What Claude has to do, as it says itself: its whole list each time, up to its first thirty.
+    Todos {
+        /// The list.
+        todos: Vec<Todo>,
+    },
+    /// What runs on in the background beside the turn: all of it each time.
+    Background {
+        /// What each task was described as, with secrets taken out.
+        running: Vec<String>,
     },
     /// Claude asks for permission.
     Ask {

@@ -41,7 +41,9 @@ pub use message::{
 };
 pub use model::{MODEL_BYTES_MAX, Model, OwnTiers, Tier, Tiers};
 pub use place::{DevboxName, EnvName, Place};
-pub use progress::{Ask, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState};
+pub use progress::{
+    Ask, Progress, TOOL_SPANS_MAX, Todo, TodoState, ToolSpan, ToolUse, TurnState, left_to_do,
+};
 pub use quoted::{Quote, quoted};
 pub use state_dir::StateDir;
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};

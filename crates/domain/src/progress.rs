@@ -35,7 +35,13 @@ pub struct Progress {
     /// The tools used, oldest first, at most the last ten.
     #[serde(default)]
     pub tools: Vec<ToolUse>,
-    /// The open permission question.
+    /// What Claude has to do, as it says itself: at most the first thirty of its list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub todos: Vec<Todo>,
+    /// What runs on in the background, by its description, with secrets taken out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub background: Vec<String>,
+    /// The open question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asks: Option<Ask>,
     /// MCP servers that are of no use to this turn, and why, in words for a person.
@@ -76,6 +82,43 @@ pub struct ToolUse {
     /// Whether it failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
+    /// Whether a subagent uses it: it stands below the use of the tool that is the subagent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_nested: bool,
+}
+
+/// Something that Claude has to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Todo {
+    /// What, on one line, with secrets taken out.
+    pub text: String,
+    /// How far it is.
+    #[serde(default)]
+    pub state: TodoState,
+}
+
+/// How far something is that Claude has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TodoState {
+    /// It is not begun.
+    #[default]
+    Open,
+    /// It is at it.
+    Doing,
+    /// It is done.
+    Done,
+}
+
+/// `1 of 3 done: write the test`, while something is left to do.
+pub fn left_to_do(todos: &[Todo]) -> Option<String> {
+    let done = todos.iter().filter(|it| it.state == TodoState::Done).count();
+    if done == todos.len() {
+        return None;
+    }
+    let doing = todos.iter().find(|it| it.state == TodoState::Doing);
+    let doing = doing.map_or(String::new(), |it| format!(": {}", it.text));
+    Some(format!("{done} of {} done{doing}", todos.len()))
 }
 
 /// So many tools of a finished turn are kept, the first ones: enough for a picture of it.

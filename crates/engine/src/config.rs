@@ -204,6 +204,10 @@ impl EngineConfig {
         ] {
             habit(it, "1".to_owned());
         }
+        // Claude says what it has to do and how far it is as one list, which a status can show: off where nobody sits at a
+        // terminal, and of two kinds of lists this is the one that comes whole each time.
+        habit("CLAUDE_CODE_ENABLE_TODO_TOOLS", "1".to_owned());
+        habit("CLAUDE_CODE_ENABLE_TASKS", "0".to_owned());
         // Ten by default, which is three minutes of silence for a wrong key.
         habit("CLAUDE_CODE_MAX_RETRIES", "3".to_owned());
         habit("BASH_MAX_TIMEOUT_MS", self.times.bash_max().as_millis().to_string());

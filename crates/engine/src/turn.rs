@@ -129,8 +129,8 @@ pub enum TurnEvent {
         name: String,
         /// What it is used with.
         input: Value,
-        /// Whether a subagent uses it.
-        nested: bool,
+        /// The use of a tool within which it is: that of the subagent which uses it.
+        parent: Option<String>,
     },
     /// A tool is done.
     ToolFinished {
@@ -180,6 +180,11 @@ pub enum TurnEvent {
     ModelFallback {
         /// Which, if told.
         to: Option<String>,
+    },
+    /// What runs on in the background beside the turn, by its description: all of it each time.
+    Background {
+        /// The tasks.
+        running: Vec<String>,
     },
     /// At the beginning of a turn: each MCP server, and `connected`, or what else it is (`failed`, `pending`, `needs-auth`).
     McpServers(Vec<(String, String)>),

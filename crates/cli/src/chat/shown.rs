@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tinyclaw_domain::approval::{Choice, Question};
-use tinyclaw_domain::{Progress, TurnState};
+use tinyclaw_domain::{Progress, TurnState, left_to_do};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
 
@@ -30,6 +30,9 @@ pub(crate) fn working(progress: &Progress) -> String {
     let mut row = format!("{state} {}", words::span(for_ms));
     if let Some(model) = progress.model {
         row = format!("{model} · {row}");
+    }
+    if let Some(left) = left_to_do(&progress.todos) {
+        row.push_str(&format!(" · {}", terminal::one_line(&left)));
     }
     if let Some(trouble) = &progress.trouble {
         row.push_str(&format!(" · {}", terminal::one_line(trouble)));

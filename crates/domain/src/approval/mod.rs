@@ -16,7 +16,7 @@ use self::body::Body;
 pub use self::choices::{
     ANSWER_BYTES_MAX, ASKS_PERSON, Choice, ChoiceError, Choosable, Chosen, answers, choices,
 };
-pub(crate) use self::named::is_invisible;
+pub use self::named::is_invisible;
 use self::named::{Namer, Oddity, readable};
 pub use self::rules::{Rule, lasting};
 use crate::Ask;

@@ -317,7 +317,7 @@ fn is_sign(it: char) -> bool {
 }
 
 /// Whether a character shows nothing, or changes how others are shown.
-pub(crate) fn is_invisible(it: char) -> bool {
+pub fn is_invisible(it: char) -> bool {
     it.is_control()
         || matches!(it,
             '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'

@@ -69,6 +69,17 @@ fn a_question_is_answered_by_a_button_and_by_the_next_message() {
 }
 
 #[test]
+fn a_status_shows_what_there_is_to_do_and_what_helpers_use() {
+    let forum = Forum::open();
+    forum.ada(None, "[demo: background 90s The build is green.] [demo: todo done: look | doing: write | test] [demo: helper 60s claim]");
+    let shown = "1 of 3 done\n    → write\n    · test\n    ▸ Task  claim\n        ▸ Bash  grep claim\n    in the background: wait for the build\n";
+    forum.until(shown);
+    forum.press("Stop");
+    forum.until("Stopped after ");
+    forum.close();
+}
+
+#[test]
 fn a_plan_is_changed_and_then_gone_on_with() {
     let forum = Forum::open_with(&[("TINYCLAW_ADMINS", "101")]);
     forum.ada(None, "/mode plan");

@@ -13,7 +13,7 @@ use tinyclaw_domain::{PermissionAnswer, PermissionMode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::background::Aside;
+use super::background::{Aside, Task};
 use super::diary::Diary;
 use super::ladder::{self, Alarm};
 use super::pipes::{self, Pen, Tail};
@@ -45,8 +45,8 @@ pub(super) struct Actor {
     pub(super) requests: u64,
     pub(super) turn: Option<Running>,
     pub(super) aside: Option<Aside>,
-    /// What runs on in the background: what each task was described as.
-    pub(super) tasks: BTreeMap<String, String>,
+    /// What runs on in the background.
+    pub(super) tasks: BTreeMap<String, Task>,
     /// The background task that ended last, by its description.
     pub(super) task_ended: Option<String>,
     pub(super) signs: Arc<Signs>,
@@ -204,6 +204,7 @@ impl Actor {
         // Kept for another process, in case that this one is dead already.
         turn.order.content = line["message"]["content"].take();
         turn.has_sent();
+        self.tell_running();
     }
 
     fn use_model(&mut self, model: &str) {
@@ -225,13 +226,14 @@ impl Actor {
             Line::Alive => self.with_turn(Running::has_begun),
             Line::Ignored => {}
             Line::State { idle } => self.on_state(idle),
-            Line::Task { id, name, is_running } => self.on_task(id, name, is_running),
+            Line::Task { id, name, tool, is_running } => self.on_task(id, name, tool, is_running),
             Line::Stream(event) => self.on_stream(event),
-            Line::Assistant { nested, model, error, blocks } => {
-                self.on_assistant(nested, model, error, blocks);
+            Line::Assistant { parent, model, error, blocks } => {
+                self.on_assistant(parent, model, error, blocks);
             }
             Line::ToolResults { nested: _, results } => {
                 self.with_turn(|turn| turn.tool_results(results));
+                self.tell_running();
             }
             Line::Replay { uuid } => self.with_turn(|turn| turn.replayed(uuid.as_deref())),
             Line::ApiRetry { attempt, attempts_max, delay_ms, status, error } => {
@@ -471,7 +473,7 @@ impl Actor {
         result: Option<(&ResultLine, Bill)>,
     ) {
         let mut end = turn.end(outcome, result);
-        end.running = self.tasks.values().cloned().collect();
+        end.running = self.tasks.values().map(|it| it.name.clone()).collect();
         tracing::info!(
             thread.id = %self.setup.thread,
             key = %turn.order.key,

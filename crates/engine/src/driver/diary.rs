@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::background::Task;
 use super::ladder::Step;
 use super::pipes;
 use super::running::{Running, Why};
@@ -71,7 +72,7 @@ impl Actor {
             requests: self.requests,
             cost_seen: self.cost_seen,
             output_seen: self.output_seen.clone(),
-            tasks: self.tasks.clone(),
+            tasks: self.tasks.iter().map(|(id, it)| (id.clone(), it.name.clone())).collect(),
             answered: Vec::new(),
             is_stopped: false,
         });
@@ -124,7 +125,9 @@ impl Actor {
         self.requests = note.requests;
         self.cost_seen = note.cost_seen;
         self.output_seen.clone_from(&note.output_seen);
-        self.tasks.clone_from(&note.tasks);
+        // All of them began in turns before this one.
+        let earlier = |(id, name)| (id, Task { name, tool: None });
+        self.tasks = note.tasks.clone().into_iter().map(earlier).collect();
         let ago = Duration::from_millis(now_ms().saturating_sub(note.begun_ms));
         let now = Instant::now();
         order.begun = now.checked_sub(ago).unwrap_or(now);
@@ -144,6 +147,7 @@ impl Actor {
             "thread {}: a turn that was begun before goes on", self.setup.thread
         );
         self.turn = Some(turn);
+        self.tell_running();
         self.diary.note = Some(note);
     }
 }

@@ -9,6 +9,7 @@ use tinyclaw_domain::approval::{self, Rule};
 use tinyclaw_domain::{Ask, SessionId, Usage};
 use tokio::time::Instant;
 
+use super::background::Task;
 use super::ladder::Step;
 use super::{Actor, Bill, TurnOrder};
 use crate::failure::{Signs, TurnFailure, Watchdog};
@@ -43,6 +44,8 @@ pub(super) struct Running {
     is_taken: bool,
     has_begun: bool,
     hears_controls: bool,
+    /// What it was told to run on in the background.
+    told_running: Vec<String>,
     draft: String,
     said: Vec<String>,
     signs: Signs,
@@ -107,6 +110,7 @@ impl Running {
             is_taken: false,
             has_begun: false,
             hears_controls: true,
+            told_running: Vec::new(),
             draft: String::new(),
             said: Vec::new(),
             signs: Signs::default(),
@@ -224,6 +228,17 @@ impl Running {
             if let Some(begun) = self.tools.remove(&id) {
                 self.tell(TurnEvent::ToolFinished { id, failed, duration: begun.elapsed() });
             }
+        }
+    }
+
+    /// What runs on in the background changed. What a tool of this turn still waits for runs in the turn.
+    pub(super) fn tell_running(&mut self, tasks: &BTreeMap<String, Task>) {
+        let is_beside = |it: &&Task| it.tool.as_ref().is_none_or(|it| !self.tools.contains_key(it));
+        let running: Vec<String> =
+            tasks.values().filter(is_beside).map(|it| it.name.clone()).collect();
+        if running != self.told_running {
+            self.told_running.clone_from(&running);
+            self.tell(TurnEvent::Background { running });
         }
     }
 
@@ -348,7 +363,7 @@ impl Actor {
 
     pub(super) fn on_assistant(
         &mut self,
-        nested: bool,
+        parent: Option<String>,
         model: Option<String>,
         error: Option<String>,
         blocks: Vec<Block>,
@@ -366,19 +381,20 @@ impl Actor {
                 turn.signs.error = error.or_else(|| turn.signs.error.take());
                 return;
             }
-            if !nested {
+            if parent.is_none() {
                 turn.model = model.or_else(|| turn.model.take());
             }
             for block in blocks {
                 match block {
-                    Block::Text(text) if !nested => {
+                    Block::Text(text) if parent.is_none() => {
                         turn.draft.clear();
                         turn.said.push(text.clone());
                         turn.tell(TurnEvent::TextDone(text));
                     }
                     Block::ToolUse { id, name, input } => {
                         turn.tools.insert(id.clone(), Instant::now());
-                        turn.tell(TurnEvent::ToolStarted { id, name, input, nested });
+                        let parent = parent.clone();
+                        turn.tell(TurnEvent::ToolStarted { id, name, input, parent });
                     }
                     Block::Text(_) | Block::Other => {}
                 }

@@ -15,8 +15,9 @@ pub(crate) enum Line {
     Init { version: Option<String>, model: Option<String>, mcp: Vec<(String, String)> },
     /// `system/session_state_changed`.
     State { idle: bool },
-    /// A background task began or ended. Its name is what it was described as, where that is told.
-    Task { id: String, name: Option<String>, is_running: bool },
+    /// A background task began or ended. Its name is what it was described as, and its tool the use of one that began it, where
+    /// that is told.
+    Task { id: String, name: Option<String>, tool: Option<String>, is_running: bool },
     /// `system/status`, `thinking_tokens` and other signs of life.
     Alive,
     /// `system/api_retry`: a request failed and will be made again.
@@ -38,8 +39,13 @@ pub(crate) enum Line {
     },
     /// `stream_event` of the conversation itself (`parent_tool_use_id` null).
     Stream(StreamEvent),
-    /// `assistant`: one content block, whole.
-    Assistant { nested: bool, model: Option<String>, error: Option<String>, blocks: Vec<Block> },
+    /// `assistant`: one content block, whole; of a subagent, with the use of a tool within which that works.
+    Assistant {
+        parent: Option<String>,
+        model: Option<String>,
+        error: Option<String>,
+        blocks: Vec<Block>,
+    },
     /// `user` echoed with `isReplay`.
     Replay { uuid: Option<String> },
     /// `user` with tool results.
@@ -249,7 +255,7 @@ fn task(value: &Value, subtype: &str) -> Line {
         None => subtype != "task_notification",
         Some(it) => matches!(it, "running" | "pending" | "started"),
     };
-    Line::Task { id, name, is_running }
+    Line::Task { id, name, tool: text(value, "tool_use_id"), is_running }
 }
 
 fn stream(value: &Value) -> Line {
@@ -298,7 +304,7 @@ fn assistant(value: &Value) -> Line {
         _ => list(message, "content").iter().map(block).collect(),
     };
     Line::Assistant {
-        nested: is_nested(value),
+        parent: text(value, "parent_tool_use_id"),
         model: text(message, "model"),
         error: text(value, "error").or_else(|| text(message, "error")),
         blocks,

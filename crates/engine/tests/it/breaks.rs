@@ -89,6 +89,41 @@ async fn real_claude_asks_for_its_helper_too() {
     assert!(end.text.contains("tried") && end.denials.is_empty(), "{end:?}");
 }
 
+/// Its list of what there is to do is whole each time, a helper's tools name the helper, and what runs on is told until the end.
+#[tokio::test]
+async fn real_claude_tells_what_is_left_and_what_its_helper_and_the_background_do() {
+    let (mut desk, _api) = real!();
+    desk.spec.permission_mode = PermissionMode::Bypass;
+    let todos = json!({ "todos": [
+        { "content": "look", "status": "completed", "activeForm": "Looking" },
+        { "content": "write", "status": "in_progress", "activeForm": "Writing" }] });
+    let behind = json!({ "command": "sleep 60", "description": "wait for the build", "run_in_background": true });
+    let helper = helper(&bash("echo found"));
+    let mut turn =
+        desk.ask(&format!("[api: tool TodoWrite {todos}] [api: tool Bash {behind}] {helper}"));
+    let (mut used, mut beside) = (Vec::new(), Vec::new());
+    let end = until(&mut turn, |it| match it {
+        TurnEvent::ToolStarted { id, name, input, parent } => {
+            used.push((id, name, input, parent));
+            None
+        }
+        TurnEvent::Background { running } => {
+            beside = running;
+            None
+        }
+        TurnEvent::Ended(end) => Some(end),
+        _ => None,
+    })
+    .await;
+    let [list, wait, helper, own] = &used[..] else { panic!("{used:?}") };
+    assert_eq!((list.1.as_str(), &list.2), ("TodoWrite", &todos));
+    assert_eq!((wait.1.as_str(), &wait.3), ("Bash", &None));
+    assert_eq!((own.1.as_str(), own.3.as_ref()), ("Bash", Some(&helper.0)));
+    assert_eq!(beside, ["wait for the build"], "and not the helper, which is done within the turn");
+    assert_eq!(end.running, ["wait for the build"]);
+    assert!(end.text.contains("found"), "{end:?}");
+}
+
 /// All processes of one home folder see each other, and can start turns in each other, past the queue and the person.
 #[tokio::test]
 async fn real_claude_cannot_talk_to_another_desk() {

@@ -134,7 +134,7 @@ pub(crate) fn tool(name: &str) -> ToolSpec {
 }
 
 /// Waits for an event; everything before it is dropped. Panics when the turn ends first.
-pub(crate) async fn until<T>(turn: &mut Turn, pick: impl Fn(TurnEvent) -> Option<T>) -> T {
+pub(crate) async fn until<T>(turn: &mut Turn, mut pick: impl FnMut(TurnEvent) -> Option<T>) -> T {
     loop {
         let event = turn.next().await.expect("the turn goes on");
         if let TurnEvent::Ended(end) = &event {

@@ -72,7 +72,7 @@ async fn a_messages_timeline_has_its_events_and_the_steps_of_its_turn_and_no_tex
     log.write(2, JobEvent::Begun { attempt: 1, model: None, tier: None, warm: true }).unwrap();
     log.write(3, JobEvent::Text { text: "what nobody else should read".into() }).unwrap();
     let (id, name, detail) = ("t1".to_owned(), "Bash".to_owned(), "ls".to_owned());
-    log.write(4, JobEvent::Tool { id, name, detail }).unwrap();
+    log.write(4, JobEvent::Tool { id, name, detail, parent: None }).unwrap();
     let told = json_of(rig.get("/api/messages/tg-7/timeline").send().await.unwrap()).await;
     assert_eq!(told["events"][0]["type"], "claude.PreToolUse");
     let types: Vec<&Value> =
@@ -122,7 +122,7 @@ async fn a_message_is_seen_where_it_goes_in_the_queue_and_its_timeline_says_what
     lease.delivered().unwrap();
     let mut log = JobLog::begin(&state, &key, 1);
     let (id, name, detail) = ("toolu_9".to_owned(), "Bash".to_owned(), "ls".to_owned());
-    log.write(4, JobEvent::Tool { id, name, detail }).unwrap();
+    log.write(4, JobEvent::Tool { id, name, detail, parent: None }).unwrap();
     rig.tell(&json!({
         "hook_event_name": "PostToolUse", "session_id": "s1", "tool_use_id": "toolu_9", "tool_name": "Bash",
     }))

@@ -17,6 +17,8 @@ fn progress(key: &str, started_at: u64) -> Progress {
         updated_at: started_at,
         text: "so far".to_owned(),
         tools: Vec::new(),
+        todos: Vec::new(),
+        background: Vec::new(),
         asks: None,
         mcp_trouble: Vec::new(),
         trouble: None,

@@ -11,7 +11,7 @@ use tinyclaw_engine::TurnEvent;
 use tinyclaw_ledger::JobLog;
 use tinyclaw_service::{Concealer, conceal, now_ms};
 
-use crate::text::tool_detail;
+use crate::text::{WRITES_TODOS, status_line, todos, tool_detail};
 
 /// Deltas that come within this time are one line: fifty lines a second are enough for any eye.
 const MERGE: Duration = Duration::from_millis(20);
@@ -98,9 +98,18 @@ impl TurnLog {
                     (decision.map(|it| it.effective_model), decision.map(|it| it.tier));
                 self.write(JobEvent::Begun { attempt: self.attempt, model, tier, warm: *warm });
             }
-            TurnEvent::ToolStarted { id, name, input, .. } => {
+            TurnEvent::ToolStarted { id, name, input, parent } => {
+                let (id, name, parent) = (id.clone(), name.clone(), parent.clone());
                 let detail = conceal(&tool_detail(input)).into_owned();
-                self.write(JobEvent::Tool { id: id.clone(), name: name.clone(), detail });
+                let list = (parent.is_none() && name == WRITES_TODOS).then(|| todos(input));
+                self.write(JobEvent::Tool { id, name, detail, parent });
+                if let Some(todos) = list {
+                    self.write(JobEvent::Todos { todos });
+                }
+            }
+            TurnEvent::Background { running } => {
+                let running = running.iter().map(|it| status_line(it)).collect();
+                self.write(JobEvent::Background { running });
             }
             TurnEvent::ToolFinished { id, failed, duration } => {
                 let ms = duration.as_millis() as u64;

@@ -2,8 +2,10 @@
 //! when it is over.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tinyclaw_domain::{
     Ask, Decision, Message, Model, Progress, TOOL_SPANS_MAX, ToolSpan, ToolUse, TurnState,
 };
@@ -11,12 +13,14 @@ use tinyclaw_engine::{Draft, TurnEvent};
 use tinyclaw_ledger::Progresses;
 use tinyclaw_service::{conceal, now_ms};
 
-use crate::text::{shortened, tool_detail};
+use crate::text::{WRITES_TODOS, shortened, status_line, todos, tool_detail};
 
 /// `progress/` is written this often at most: whoever shows it has a budget of seconds.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// So many tools are shown.
 const TOOLS_SHOWN: usize = 10;
+/// So much of what runs in the background is shown.
+const BACKGROUND_SHOWN: usize = 5;
 /// A tool's name is a word; what an MCP server calls its own may be longer.
 const NAME_CHARS_MAX: usize = 80;
 
@@ -34,6 +38,8 @@ pub(crate) fn begun(message: &Message, attempt: u32, decision: Option<&Decision>
         updated_at: now,
         text: String::new(),
         tools: Vec::new(),
+        todos: Vec::new(),
+        background: Vec::new(),
         asks: None,
         mcp_trouble: Vec::new(),
         trouble: None,
@@ -45,9 +51,9 @@ pub(crate) struct LiveProgress<'a> {
     file: &'a Progresses,
     pub(crate) progress: Progress,
     draft: Draft,
-    ids: Vec<(String, usize)>,
+    /// The uses of tools that are shown, as the engine calls them, each at the place where it is shown.
+    ids: Vec<String>,
     asks: Asks,
-    dropped: usize,
     trail: Trail,
     pub(crate) is_dirty: bool,
     pub(crate) due: Instant,
@@ -66,7 +72,6 @@ impl<'a> LiveProgress<'a> {
             draft,
             ids,
             asks: Asks::default(),
-            dropped: 0,
             trail: Trail::begin(),
             is_dirty: false,
             due: Instant::now(),
@@ -97,31 +102,22 @@ impl<'a> LiveProgress<'a> {
         }
         match event {
             TurnEvent::SessionReady { .. } => self.progress.state = TurnState::Working,
-            TurnEvent::ToolStarted { id, name, input, .. } => {
-                let detail = tool_detail(input);
-                self.ids.push((id.clone(), self.dropped + self.progress.tools.len()));
-                self.progress.tools.push(ToolUse {
-                    name: name.clone(),
-                    detail: conceal(&detail).into_owned(),
-                    at: now_ms(),
-                    duration_ms: None,
-                    failed: false,
-                });
-                if self.progress.tools.len() > TOOLS_SHOWN {
-                    self.progress.tools.remove(0);
-                    self.dropped += 1;
-                }
+            TurnEvent::ToolStarted { name, input, parent: None, .. } if name == WRITES_TODOS => {
+                self.progress.todos = todos(input);
+            }
+            TurnEvent::ToolStarted { id, name, input, parent } => {
+                self.begin_tool(id, name, input, parent.as_deref());
             }
             TurnEvent::ToolFinished { id, failed, duration } => {
-                let at = self
-                    .ids
-                    .iter()
-                    .find(|it| it.0 == *id)
-                    .and_then(|it| it.1.checked_sub(self.dropped));
+                let at = self.ids.iter().position(|it| it == id);
                 if let Some(tool) = at.and_then(|at| self.progress.tools.get_mut(at)) {
                     tool.duration_ms = Some(duration.as_millis() as u64);
                     tool.failed = *failed;
                 }
+            }
+            TurnEvent::Background { running } => {
+                let shown = running.iter().take(BACKGROUND_SHOWN).map(|it| status_line(it));
+                self.progress.background = shown.collect();
             }
             TurnEvent::Asking { .. } | TurnEvent::AskClosed { .. } => {
                 self.asks.apply(event);
@@ -139,6 +135,31 @@ impl<'a> LiveProgress<'a> {
         }
         if matches!(event, TurnEvent::TextDelta(_) | TurnEvent::ToolStarted { .. }) {
             self.progress.trouble.clone_from(&self.raised);
+        }
+    }
+
+    /// A subagent's tools stand below it, in their order, whatever others do meanwhile.
+    fn begin_tool(&mut self, id: &str, name: &str, input: &Value, parent: Option<&str>) {
+        let (ids, tools) = (&mut self.ids, &mut self.progress.tools);
+        // One whose subagent is no longer shown stands by itself.
+        let above = parent.and_then(|parent| ids.iter().position(|it| it == parent));
+        let at = above.map_or(ids.len(), |above| above + 1 + count_nested(&tools[above + 1..]));
+        ids.insert(at, id.to_owned());
+        tools.insert(
+            at,
+            ToolUse {
+                name: name.to_owned(),
+                detail: conceal(&tool_detail(input)).into_owned(),
+                at: now_ms(),
+                duration_ms: None,
+                failed: false,
+                is_nested: above.is_some(),
+            },
+        );
+        if tools.len() > TOOLS_SHOWN {
+            let gone = first_to_go(tools, at);
+            ids.drain(gone.clone());
+            tools.drain(gone);
         }
     }
 
@@ -165,6 +186,29 @@ impl<'a> LiveProgress<'a> {
             tracing::warn!("cannot show how {} goes: {err}", self.progress.key);
         }
     }
+}
+
+fn count_nested(below: &[ToolUse]) -> usize {
+    below.iter().take_while(|it| it.is_nested).count()
+}
+
+/// What makes room for the tool that has begun at `newest`: the oldest that is done, for whoever still works stays in sight.
+/// A subagent goes with all that stands below it.
+fn first_to_go(tools: &[ToolUse], newest: usize) -> Range<usize> {
+    let family = |at: usize| at..at + 1 + count_nested(&tools[at + 1..]);
+    let is_done = |at: &usize| {
+        let works = |it: &ToolUse| it.duration_ms.is_none();
+        !tools[*at].is_nested && !tools[family(*at)].iter().any(works)
+            || tools[*at].is_nested && !works(&tools[*at])
+    };
+    let oldest = (0..tools.len()).filter(|at| *at != newest).find(is_done);
+    // All of them work: the oldest that has none below it.
+    let single = || {
+        (0..tools.len())
+            .find(|at| *at != newest && (tools[*at].is_nested || family(*at).len() == 1))
+    };
+    let at = oldest.or_else(single).unwrap_or(0);
+    if tools[at].is_nested { at..at + 1 } else { family(at) }
 }
 
 /// The open permission questions, oldest first, as they are shown: nothing is concealed in what a person is asked to
@@ -246,7 +290,7 @@ mod tests {
             id: id.to_string(),
             name: "Bash".to_owned(),
             input: serde_json::json!({ "command": "echo hush" }),
-            nested: false,
+            parent: None,
         }
     }
 
@@ -265,6 +309,101 @@ mod tests {
             [(7, true), (7, false), (7, true)]
         );
         assert!(!serde_json::to_string(&spans).unwrap().contains("hush"));
+    }
+
+    fn shown_of(events: &[TurnEvent]) -> Progress {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Progresses::new(&tinyclaw_domain::StateDir::new(dir.path()));
+        let key = "tg-1".parse().unwrap();
+        let message =
+            Message::new(key, tinyclaw_domain::Channel::Telegram, "7".parse().unwrap(), "", 0);
+        let mut live = LiveProgress::new(&file, begun(&message, 1, None));
+        events.iter().for_each(|it| live.apply(it));
+        live.progress
+    }
+
+    fn uses(id: &str, name: &str, input: Value, parent: Option<&str>) -> TurnEvent {
+        let (id, name, parent) = (id.to_owned(), name.to_owned(), parent.map(str::to_owned));
+        TurnEvent::ToolStarted { id, name, input, parent }
+    }
+
+    fn done(id: &str) -> TurnEvent {
+        TurnEvent::ToolFinished { id: id.to_owned(), failed: false, duration: Duration::ZERO }
+    }
+
+    #[test]
+    fn tools_of_helpers_stand_below_their_helper_and_what_works_stays_in_sight() {
+        let call = |it: &str| serde_json::json!({ "command": it });
+        let mut events = vec![
+            uses("1", "Task", call("one"), None),
+            uses("2", "Task", call("two"), None),
+            uses("1a", "Bash", call("a"), Some("1")),
+            uses("2a", "Bash", call("b"), Some("2")),
+            uses("1b", "Bash", call("c"), Some("1")),
+            done("1a"),
+        ];
+        let rows = |it: &Progress| {
+            it.tools.iter().map(|it| it.detail.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let progress = shown_of(&events);
+        assert_eq!(rows(&progress), "one a c two b");
+        let nested: Vec<bool> = progress.tools.iter().map(|it| it.is_nested).collect();
+        assert_eq!(nested, [false, true, true, false, true]);
+        assert_eq!(progress.tools[1].duration_ms, Some(0));
+        for at in 0..9 {
+            let id = format!("1-{at}");
+            events.extend([uses(&id, "Bash", call(&id), Some("1")), done(&id)]);
+        }
+        let progress = shown_of(&events);
+        assert_eq!(rows(&progress), "one c 1-3 1-4 1-5 1-6 1-7 1-8 two b");
+        // A helper that is done goes with its tools, and what it says afterwards stands by itself.
+        events.extend([done("1b"), done("1")]);
+        events.extend((0..2).map(|at| uses(&format!("3-{at}"), "Bash", call("new"), None)));
+        events.push(uses("1c", "Bash", call("late"), Some("1")));
+        let progress = shown_of(&events);
+        assert_eq!(rows(&progress), "two b new new late");
+        let nested: Vec<bool> = progress.tools.iter().map(|it| it.is_nested).collect();
+        assert_eq!(nested, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn however_many_tools_work_at_once_the_newest_is_shown_and_no_more_than_fit() {
+        let call = |it: usize| serde_json::json!({ "command": it.to_string() });
+        let mut events = vec![uses("h", "Task", call(0), None)];
+        events.extend((0..30).map(|at| uses(&format!("n{at}"), "Bash", call(at), Some("h"))));
+        let progress = shown_of(&events);
+        assert_eq!(progress.tools.len(), TOOLS_SHOWN);
+        assert_eq!(
+            (progress.tools[0].name.as_str(), progress.tools[9].detail.as_str()),
+            ("Task", "29")
+        );
+    }
+
+    #[test]
+    fn what_there_is_to_do_is_a_list_and_no_tool() {
+        let todos = serde_json::json!([
+            { "content": "look\n\u{1b}[2Khere\u{202e}", "status": "completed" }, { "content": "\u{200b}" }, { "content": "write", "status": "in_progress" },
+            { "content": "test", "status": "pending" }, { "content": 7 }, "odd" ]);
+        let progress = shown_of(&[
+            uses(
+                "1",
+                "TodoWrite",
+                serde_json::json!({ "todos": [{ "content": "old", "status": "pending" }] }),
+                None,
+            ),
+            uses("2", "TodoWrite", serde_json::json!({ "todos": todos }), None),
+            TurnEvent::Background { running: vec!["wait for the build".to_owned()] },
+        ]);
+        let shown: Vec<String> =
+            progress.todos.iter().map(|it| format!("{:?} {}", it.state, it.text)).collect();
+        assert_eq!(shown, ["Done look [2Khere", "Doing write", "Open test"]);
+        let detail = tool_detail(&serde_json::json!({ "todos": todos }));
+        assert_eq!(detail, "1 of 3 done: write", "for a helper's list");
+        assert_eq!(
+            (progress.tools.len(), progress.background),
+            (0, vec!["wait for the build".to_owned()])
+        );
+        assert_eq!(shown_of(&[TurnEvent::Background { running: vec![] }]).background, [""; 0]);
     }
 
     #[test]

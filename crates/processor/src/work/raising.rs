@@ -39,8 +39,8 @@ impl<'a> Raising<'a> {
     ) -> Option<(Model, String)> {
         let evidence = self.evidence.as_mut()?;
         let reason: Reason = match event {
-            TurnEvent::ToolStarted { id, name, input, nested } => {
-                evidence.started(id, name, input, *nested)
+            TurnEvent::ToolStarted { id, name, input, parent } => {
+                evidence.started(id, name, input, parent.is_some())
             }
             TurnEvent::ToolFinished { id, failed, .. } => evidence.finished(id, *failed),
             TurnEvent::Asking { ask } => {

@@ -110,6 +110,8 @@ async fn turn(mut lease: Lease, progresses: Progresses, ended: Ended) {
             updated_at: now_ms(),
             text: story.clone(),
             tools: vec![],
+            todos: Vec::new(),
+            background: Vec::new(),
             asks: None,
             mcp_trouble: Vec::new(),
             trouble: None,

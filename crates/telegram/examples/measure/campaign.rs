@@ -127,6 +127,8 @@ async fn answer_all(queue: Queue, progresses: Progresses, turns: Turns) {
                     updated_at: now_ms(),
                     text: "so far".to_owned(),
                     tools: vec![],
+                    todos: Vec::new(),
+                    background: Vec::new(),
                     asks: None,
                     mcp_trouble: Vec::new(),
                     trouble: None,

@@ -59,6 +59,8 @@ pub(crate) async fn run(time: Duration) -> anyhow::Result<Streamed> {
                 updated_at: now_ms(),
                 text: story.clone(),
                 tools: vec![],
+                todos: Vec::new(),
+                background: Vec::new(),
                 asks: None,
                 mcp_trouble: Vec::new(),
                 trouble: None,

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Key, Model, PermissionAnswer, Progress, ReplyButton, TurnState};
+use tinyclaw_domain::{
+    Key, Model, PermissionAnswer, Progress, ReplyButton, Todo, TodoState, ToolUse, TurnState,
+};
 use tinyclaw_service::conceal;
 use tinyclaw_service::words;
 
@@ -15,6 +17,10 @@ use crate::text::{self, Room};
 
 /// So many of the last tools are shown.
 const TOOLS_MAX: usize = 5;
+/// So much of what is left to do is shown,
+const TODOS_MAX: usize = 4;
+/// and of what runs in the background.
+const BACKGROUND_MAX: usize = 3;
 /// So many MCP servers are named that are of no use.
 const MCP_TROUBLE_MAX: usize = 3;
 /// A tool's line is cut here.
@@ -187,14 +193,17 @@ fn head(progress: &Progress, now_ms: u64) -> String {
 
 fn working(progress: &Progress, now_ms: u64) -> String {
     let mut html = text::escape(&head(progress, now_ms));
-    let last = progress.tools.len().saturating_sub(TOOLS_MAX);
-    for tool in &progress.tools[last..] {
+    html.push_str(&todos(&progress.todos));
+    for tool in last_tools(&progress.tools) {
+        let indent = if tool.is_nested { "    " } else { "" };
         let mark = if tool.failed { "✗" } else { "▸" };
         let line = conceal(tool.detail.trim()).replace('\n', " ");
         let line = text::shortened(&format!("{mark} {}  {line}", tool.name), TOOL_UNITS_MAX);
         html.push('\n');
+        html.push_str(indent);
         html.push_str(&text::escape(line.trim_end()));
     }
+    html.push_str(&background(&progress.background));
     for server in progress.mcp_trouble.iter().take(MCP_TROUBLE_MAX) {
         let line = conceal(server).replace('\n', " ");
         let line = text::shortened(&format!("✗ MCP {line}"), 2 * TOOL_UNITS_MAX);
@@ -218,6 +227,45 @@ fn working(progress: &Progress, now_ms: u64) -> String {
     html
 }
 
+/// The last tools. Of a subagent whose tools are shown the subagent itself is, too.
+fn last_tools(tools: &[ToolUse]) -> impl Iterator<Item = &ToolUse> {
+    let mut from = tools.len().saturating_sub(TOOLS_MAX);
+    let is_helped = tools.get(from).is_some_and(|it| it.is_nested);
+    let helper = is_helped.then(|| tools[..from].iter().rfind(|it| !it.is_nested)).flatten();
+    from += usize::from(helper.is_some());
+    helper.into_iter().chain(&tools[from..])
+}
+
+/// What runs on beside the turn.
+fn background(tasks: &[String]) -> String {
+    let mut html = String::new();
+    for task in tasks.iter().take(BACKGROUND_MAX) {
+        let line = conceal(task.trim()).replace('\n', " ");
+        let line = text::shortened(&format!("in the background: {line}"), TOOL_UNITS_MAX);
+        html.push_str(&format!("\n{}", text::escape(&line)));
+    }
+    if tasks.len() > BACKGROUND_MAX {
+        html.push_str(&format!("\nand {} more in the background", tasks.len() - BACKGROUND_MAX));
+    }
+    html
+}
+
+/// What there is to do: how much of it is done, what Claude is at, and what comes next.
+fn todos(todos: &[Todo]) -> String {
+    let done = todos.iter().filter(|it| it.state == TodoState::Done).count();
+    if todos.is_empty() || done == todos.len() {
+        return String::new();
+    }
+    let mut html = format!("\n{done} of {} done", todos.len());
+    let left = todos.iter().filter(|it| it.state != TodoState::Done);
+    for it in left.take(TODOS_MAX) {
+        let mark = if it.state == TodoState::Doing { "→" } else { "·" };
+        let line = text::shortened(&format!("{mark} {}", conceal(it.text.trim())), TOOL_UNITS_MAX);
+        html.push_str(&format!("\n{}", text::escape(&line)));
+    }
+    html
+}
+
 /// What to say when nothing has come for a while.
 fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
     if progress.state != TurnState::Working {
@@ -229,7 +277,7 @@ fn quiet(progress: &Progress, now_ms: u64) -> Option<String> {
     }
     let long = silence >= LONG_QUIET_AFTER_S;
     let advice = if long { " Stop ends the turn and keeps the session." } else { "" };
-    let tool = progress.tools.last().filter(|it| it.duration_ms.is_none() && !it.failed);
+    let tool = progress.tools.iter().rfind(|it| it.duration_ms.is_none() && !it.failed);
     let what = match tool {
         Some(tool) => {
             let time = words::lasted(now_ms.saturating_sub(tool.at));
@@ -331,7 +379,7 @@ mod tests {
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
     use tinyclaw_domain::approval::Rule;
-    use tinyclaw_domain::{Ask, ThreadId, ToolUse};
+    use tinyclaw_domain::{Ask, ThreadId};
 
     use super::*;
 
@@ -344,6 +392,7 @@ mod tests {
             at: NOW,
             duration_ms: None,
             failed,
+            is_nested: false,
         };
         Progress {
             key: "tg-1".parse().unwrap(),
@@ -359,6 +408,8 @@ mod tests {
                 tool("Bash", "cargo nextest run -p queue", true),
                 tool("Edit", "crates/queue/src/<claim>.rs", false),
             ],
+            todos: Vec::new(),
+            background: Vec::new(),
             asks: None,
             mcp_trouble: Vec::new(),
             trouble: None,
@@ -380,6 +431,59 @@ mod tests {
             })
             .collect();
         expect.assert_eq(&format!("{}\n{}", picture.html, labels.join(" ")));
+    }
+
+    #[test]
+    fn a_turn_shows_what_there_is_to_do_its_helpers_tools_and_what_runs_beside_it() {
+        let todo = |text: &str, state| Todo { text: text.to_owned(), state };
+        let mut busy = progress();
+        busy.todos = vec![
+            todo("Read the claim", TodoState::Done),
+            todo("Mend <claim.rs>", TodoState::Doing),
+            todo("Run the tests", TodoState::Open),
+        ];
+        busy.tools[1].is_nested = true;
+        busy.background = vec!["cargo watch".to_owned()];
+        check(
+            Phase::Turn(Box::new(busy)),
+            expect![[r#"
+                sonnet · working 34 s
+                1 of 3 done
+                → Mend &lt;claim.rs&gt;
+                · Run the tests
+                ✗ Bash  cargo nextest run -p queue
+                    ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                in the background: cargo watch
+
+                Two tests <b>fail</b> in <code>claim.rs</code>
+                "Stop""#]],
+        );
+    }
+
+    #[test]
+    fn the_helper_of_a_tool_that_is_shown_is_shown_and_a_crowd_in_the_background_is_counted() {
+        let mut busy = progress();
+        busy.text.clear();
+        let tool = |at: usize| ToolUse { is_nested: at > 0, ..busy.tools[1].clone() };
+        busy.tools = (0..9).map(tool).collect();
+        busy.tools[0].name = "Task".to_owned();
+        busy.tools[5].duration_ms = Some(3);
+        busy.background = (0..5).map(|at| format!("watch\n{at}")).collect();
+        check(
+            Phase::Turn(Box::new(busy)),
+            expect![[r#"
+                sonnet · working 34 s
+                ▸ Task  crates/queue/src/&lt;claim&gt;.rs
+                    ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                    ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                    ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                    ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
+                in the background: watch 0
+                in the background: watch 1
+                in the background: watch 2
+                and 2 more in the background
+                "Stop""#]],
+        );
     }
 
     #[test]

@@ -407,6 +407,8 @@ impl Turn<'_> {
             updated_at: now_ms(),
             text: String::new(),
             tools: vec![],
+            todos: Vec::new(),
+            background: Vec::new(),
             asks: None,
             mcp_trouble: Vec::new(),
             trouble: None,

@@ -49,6 +49,7 @@ async fn a_day_in_the_office() {
             at: 0,
             duration_ms: None,
             failed: false,
+            is_nested: false,
         });
         it.text = "Two tests fail".to_owned();
     });

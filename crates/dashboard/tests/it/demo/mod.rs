@@ -418,6 +418,7 @@ impl<'a> Demo<'a> {
             at: now - ago,
             duration_ms: took,
             failed: false,
+            is_nested: false,
         };
         let progress = Progress {
             key: message.key.clone(),
@@ -434,6 +435,8 @@ impl<'a> Demo<'a> {
                 tool("Bash", "cargo nextest run -p queue", 27_000, Some(14_200)),
                 tool("Edit", "crates/queue/src/claim.rs", 9_000, None),
             ],
+            todos: Vec::new(),
+            background: Vec::new(),
             asks: None,
             mcp_trouble: Vec::new(),
             trouble: None,

@@ -181,6 +181,43 @@ impl Player {
         Ok(format!("I got no answer: {why}"))
     }
 
+    /// Says what there is to do: `done: look | doing: write | test`.
+    pub(crate) fn todo(&mut self, list: &str) -> String {
+        let todos = list.split('|').map(str::trim).map(|it| {
+            let (status, content) = match it.split_once(':') {
+                Some(("done", rest)) => ("completed", rest),
+                Some(("doing", rest)) => ("in_progress", rest),
+                _ => ("pending", it),
+            };
+            json!({ "content": content.trim(), "status": status, "activeForm": content.trim() })
+        });
+        let input = json!({ "todos": todos.collect::<Vec<Value>>() });
+        let id = self.tool_begins("TodoWrite", &input);
+        self.tool_ends(&id, "Todos have been modified successfully.", false);
+        "I wrote down what there is to do.".to_owned()
+    }
+
+    /// A helper works for a while, with a tool of its own.
+    pub(crate) fn helper(
+        &mut self,
+        notes: &mut Notes,
+        time: Duration,
+        what: &str,
+    ) -> Result<String, Stop> {
+        notes.text.clear();
+        let id = self.tool_begins("Task", &json!({ "description": what, "prompt": what }));
+        let (model, message) = (self.model(), self.message_id());
+        let (own, command) = (format!("{id}-own"), json!({ "command": format!("grep {what}") }));
+        let block = json!({ "type": "tool_use", "id": own, "name": "Bash", "input": command });
+        self.say(json!({ "type": "assistant", "parent_tool_use_id": id, "message": {
+            "id": message, "role": "assistant", "model": model, "content": [block], "stop_reason": null } }));
+        self.pause(time)?;
+        self.say(json!({ "type": "user", "parent_tool_use_id": id, "message": { "role": "user",
+            "content": [{ "type": "tool_result", "tool_use_id": own, "content": "found", "is_error": false }] } }));
+        self.tool_ends(&id, "found", false);
+        Ok(format!("My helper looked: {what}."))
+    }
+
     /// Proposes a plan, where one was asked for.
     pub(crate) fn plan(&mut self, notes: &mut Notes, plan: &str) -> Result<String, Stop> {
         if self.options.permission_mode != "plan" {

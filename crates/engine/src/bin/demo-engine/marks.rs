@@ -14,6 +14,10 @@ pub(crate) enum Mark {
     Choose(String),
     /// Propose a plan.
     Plan(String),
+    /// Say what there is to do.
+    Todo(String),
+    /// Send a helper that uses a tool.
+    Helper(Duration, String),
     Call(String, String),
     Say(String),
     Long(usize),
@@ -109,6 +113,8 @@ fn parse(text: &str) -> Mark {
             Some(Mark::Ask("Bash".to_owned(), input.to_owned()))
         }
         "ask" => Some(Mark::Ask(first.to_owned(), tail.trim().to_owned())),
+        "todo" => Some(Mark::Todo(rest.to_owned())),
+        "helper" => time(first).map(|it| Mark::Helper(it, tail.trim().to_owned())),
         "plan" => Some(Mark::Plan(rest.to_owned())),
         "choose" => Some(Mark::Choose(questions(rest))),
         "call" => {

@@ -257,6 +257,8 @@ impl Player {
                 Mark::Tool => self.tool(notes, Duration::from_millis(20))?,
                 Mark::Sleep(time) => self.tool(notes, time)?,
                 Mark::Ask(tool, input) => self.ask(notes, &tool, &input)?,
+                Mark::Todo(list) => self.todo(&list),
+                Mark::Helper(time, what) => self.helper(notes, time, &what)?,
                 Mark::Plan(plan) => self.plan(notes, &plan)?,
                 Mark::Choose(input) => self.choose(notes, &input)?,
                 Mark::Call(tool, input) => self.call(notes, &tool, &input)?,
