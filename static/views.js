@@ -1,4 +1,4 @@
-/* The views that the first look does not need: the routing inspector, the prompt inspector, the system, the logs.
+/* The views that the first look does not need: the routing inspector, the prompt inspector, the system, the logs, the events.
    dashboard.html loads this file when it has been read itself. What is used here and not declared stands there. */
 'use strict';
 
@@ -543,6 +543,166 @@ views.logs = {
       this.list.use(rows);
     } catch (it) { toast(it.message); }
   },
-  async open(row, isMeant) { if (isMeant) this.split.show(this.split.top(bold('Line'), faint(row.line?.level)),
-    section(h('pre', null, row.line ? row.line.text : row.broken.text))); },
+  async open(row, isMeant) {
+    const text = row.line ? row.line.text : row.broken.text, key = /\bkey=([\w.-]+)/.exec(text)?.[1];
+    if (isMeant) this.split.show(this.split.top(bold('Line'), faint(row.line?.level), h('span', 'link',
+      key ? h('a', { href: hash('feed', { key }) }, 'timeline') : '')), section(h('pre', null, text)));
+  },
+};
+
+/* 8 Events */
+/* Events by rank: the last ones at hand, older ones as somebody scrolls there. Beyond so many of them a browser has enough. */
+const TOLD_MAX = 20000, TOLD_CHARS_MAX = 32e6, TOLD_EVERY_MS = 1000, TOLD_PAGES = 5;
+const placeOf = it => it.id.replace(/^evt_/, '');
+const epochOf = it => it.split('-')[0];
+const seqOf = it => Number(it.split('-')[1]);
+class Told {
+  constructor(filter) { Object.assign(this, { filter, rows: [], first: 0, chars: 0, complete: false, onchange() {} }); }
+  get last() { return this.first + this.rows.length; }
+  get count() { return this.rows.length; }
+  get(rank) { return this.rows[rank - this.first]; }
+  ask(more) { return api('events?' + ask({ ...this.filter, ...more })); }
+  take(page) { this.total = page.total; this.chars += JSON.stringify(page.events).length; return page.events; }
+  async open() {
+    const page = await this.ask({});
+    this.rows = this.take(page);
+    Object.assign(this, { next: page.next, past: page.past, complete: !page.past });
+    return this;
+  }
+  get isEnough() { return this.count >= TOLD_MAX || this.chars >= TOLD_CHARS_MAX; }
+  async want(from) {
+    if (from > this.first + 50 || this.complete || this.busy) return;
+    this.busy = true;
+    try {
+      const page = await this.ask({ before: this.past });
+      const older = epochOf(page.next) === epochOf(this.past) ? this.take(page) : [];
+      this.rows = [...older, ...this.rows];
+      this.first -= older.length;
+      this.past = page.past;
+      this.complete = !page.past || this.isEnough;
+    } catch (it) { this.complete = true; toast(it.message); }
+    this.busy = false;
+    if (!this.closed) this.onchange();
+  }
+  /* What came since. False when it is more than anybody follows, or of another database: then the last ones are asked for. */
+  async news(keep) {
+    for (let at = 0; at < TOLD_PAGES; at++) {
+      const page = await this.ask({ after: this.next });
+      if (this.closed) return true;
+      if (epochOf(page.next) !== epochOf(this.next) || this.isEnough) return false;
+      if (seqOf(page.first) > seqOf(this.next) + 1)
+        toast(`${num(seqOf(page.first) - seqOf(this.next) - 1)} events before ${page.first} are no longer kept.`);
+      for (const it of this.take(page)) keep(it);
+      this.next = page.next;
+      if (page.next === page.head) return true;
+    }
+    return false;
+  }
+  add(row) { this.rows.push(row); return true; }
+  close() { this.closed = true; }
+  catchUp() {}
+}
+/* What an event is about, in a line: the words that say most first. */
+function gist({ metadata: it, subject }) {
+  const input = it?.tool_input;
+  const detail = input && (input.command || input.file_path || input.url || input.pattern || input.description || input.prompt);
+  const words = [it?.tool_name, detail, it?.prompt, it?.message, it?.last_assistant_message, it?.error, it?.reason, it?.trigger,
+    it?.from && it?.to && `${it.from} → ${it.to}`, it?.threadId != null && threadName(it.threadId), it?.effectiveModel || it?.model, it?.tier]
+    .filter(it => typeof it === 'string' && it);
+  const rest = Object.keys(it ?? {}).length ? JSON.stringify(it) : subject || '';
+  return flat((words.length ? words.join('  ') : rest).slice(0, 400)).slice(0, 240);
+}
+/* Letters that turn the order of others around are written out: what is told must stand as it was told. */
+const plain = text => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, it => '\\u' + it.charCodeAt(0).toString(16));
+const hueOf = type => type.startsWith('claude.') ? 'opus' : type.startsWith('tinyclaw.') ? 'haiku' : 'sonnet';
+const timeOf = it => Date.parse(it.timestamp) || it.receivedAt;
+/* The office's own events are about a message; everybody else's about what their sender says. */
+const isOfMessage = it => it.source === 'tinyclaw' && it.subject;
+views.events = {
+  __proto__: lister, log: 'events', fields: ['source', 'session', 'subject'], isText: true,
+  mount(el, params) {
+    this.seen = { source: new Set(), session: new Set() };
+    const pick = (label, name) => select(label, [], params[name], it => go({ [name]: it, key: null }));
+    this.selects = { source: pick('Source', 'source'), session: pick('Session', 'session') };
+    this.about = h('button', { hidden: true, title: 'Of everything again', onclick: () => go({ subject: null }) });
+    this.build(el, params, { className: 'eventl', label: 'Events, newest last', words: 'type, such as claude.Pre', hint: ': how it begins',
+      controls: [this.selects.source, this.selects.session, this.about],
+      empty: () => this.none || (Object.keys(this.filter()).length || app.params.q ? 'Nothing matches.'
+        : ['No event was told yet. Your own Claude Code tells them with ', h('code', null, 'tinyclaw hook install'), '.']),
+      draw: it => h('div', 'r ' + hueOf(it.type), time(timeOf(it)), cell(h('span', 'badge', it.type)), h('span', 'dim who', it.source),
+        h('span', 't', gist(it)), h('span', 'm', it.session ? it.session.slice(0, 8) : '')) });
+  },
+  async load(params) {
+    clearTimeout(this.timer);
+    this.none = null;
+    this.about.hidden = !params.subject;
+    this.about.textContent = `about ${(params.subject || '').slice(0, 24)} ✕`;
+    const type = params.q && (params.q.endsWith('*') ? params.q : params.q + '*');
+    const rows = new Told({ ...this.filter(params), type });
+    try { await rows.open(); } catch (it) { this.none = it.message; rows.complete = true; }
+    if (app.params !== params || !this.list.box.isConnected) return rows.close();
+    this.list.use(rows);
+    this.tell();
+    if (!this.none) this.deep(params);
+    this.follow(rows);
+  },
+  /* Asks for news as long as these rows are shown to somebody. */
+  follow(rows) {
+    this.timer = setTimeout(async () => {
+      if (document.visibilityState !== 'hidden') {
+        try {
+          if (this.none) return this.load(app.params);
+          this.isBehind = !await rows.news(it => this.list.add(it));
+          this.failed = false;
+          this.tell();
+        } catch (it) { if (!this.failed) toast(it.message); this.failed = true; }
+      }
+      if (rows.closed) return;
+      this.isBehind ? this.paused() : this.follow(rows);
+    }, this.none ? 3 * TOLD_EVERY_MS : TOLD_EVERY_MS);
+  },
+  /* Nothing is taken away from somebody who reads. At the end the last events are asked for when there were too many to follow. */
+  paused() {
+    lister.paused.call(this);
+    if (this.isBehind && this.list.follow && !this.list.paused) { this.isBehind = false; this.load(app.params); }
+  },
+  tell() {
+    const { rows } = this.list;
+    this.found.textContent = rows.total == null ? '' : `${num(rows.count)} of ${num(rows.total)}${this.isBehind ? ', and more came: go to the end'
+      : rows.isEnough ? ', more than fits here: narrow them' : ''}`;
+    for (const [name, box] of Object.entries(this.selects)) {
+      const all = this.seen[name], now = app.params[name], had = all.size;
+      for (const it of rows.rows.slice(-2000)) if (it[name] && all.size < 200) all.add(it[name]);
+      if (now) all.add(now);
+      if (all.size === had && box.options.length) continue;
+      fill(box, ['', ...[...all].sort()].map(it => h('option', { value: it, selected: it === (now || '') },
+        it ? it.length > 40 ? it.slice(0, 39) + '…' : it : `all ${name}s`)));
+    }
+  },
+  async deep({ key }) {
+    if (!key) return;
+    try {
+      const at = this.list.rows.rows.findIndex(it => placeOf(it) === key);
+      if (at >= 0) { this.list.selected = this.list.rows.first + at; this.list.paint(); return this.open(this.list.rows.rows[at]); }
+      const page = await api('events?' + ask({ before: `${epochOf(key)}-${seqOf(key) + 1}` }));
+      const it = page.events.at(-1);
+      it && placeOf(it) === key ? this.open(it) : toast(`The event ${key} is not kept here.`);
+    } catch (it) { toast(it.message); }
+  },
+  status() {},
+  live() {},
+  open(it, isMeant) {
+    if (isMeant === false && !this.split.isOpen) return;
+    if (isMeant) quietly({ key: placeOf(it) });
+    const only = (name, words) => it[name] ? h('a', { class: 'link', href: hash('events', { [name]: it[name] }) }, words) : '';
+    const row = (name, value, more = '') => value ? [faint(name), h('span', 'cut', value), h('span', 'link', more)] : [];
+    this.split.show(this.split.top(bold(it.type), faint(whole.format(timeOf(it))), h('span', 'link',
+      isOfMessage(it) ? h('a', { href: hash('feed', { key: it.subject }) }, 'timeline') : '')),
+      section(h('div', 'kv mono', row('id', it.id), row('happened', whole.format(timeOf(it))), row('came', whole.format(it.receivedAt)),
+        row('source', it.source, only('source', 'only these')), row('session', it.session, only('session', 'only these')),
+        row('subject', it.subject, only('subject', 'all about it')),
+        row('secrets', it.redacted ? `${num(it.redacted)} taken out before it was kept` : ''))),
+      section(title('What was told'), h('pre', null, plain(JSON.stringify(it.metadata, null, 2)))));
+  },
+  unmount() { clearTimeout(this.timer); this.list.close(); },
 };

@@ -280,6 +280,8 @@ pub(crate) struct Story {
     pub(crate) stages: Vec<Stage>,
     /// Tools that were used meanwhile.
     pub(crate) tools: Vec<tinyclaw_domain::ToolUse>,
+    /// What Claude's hooks told of its turn, where there is a gateway; oldest first.
+    pub(crate) hooks: Vec<crate::events::Hook>,
     /// The rows that tell of it, log by log, oldest first.
     pub(crate) rows: Vec<StoryRow>,
     /// Turns begun.

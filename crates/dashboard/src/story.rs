@@ -4,9 +4,15 @@
 //! from working.
 
 use serde::de::DeserializeOwned;
-use tinyclaw_domain::{Direction, HistoryLine, Key, PromptLine, RoutingLine, ThreadId, ToolUse};
+use tinyclaw_domain::{
+    Direction, HistoryLine, JobEvent, JobId, Key, PromptLine, RoutingLine, StateDir, ThreadId,
+    ToolUse,
+};
+use tinyclaw_ledger::JobReader;
+use tinyclaw_service::now_ms;
 
 use crate::dashboard::Dashboard;
+use crate::events::{self, Hook};
 use crate::index::Filter;
 use crate::meta::LogName;
 use crate::office::InQueue;
@@ -17,6 +23,8 @@ use crate::shapes::{Stage, Story, StoryRow};
 const NEAR_S: u64 = 26 * 3600;
 /// More lines than this about one message are not needed to tell its story.
 const ROWS_MAX: usize = 40;
+/// The hook events of so many tool calls are looked for.
+const TOOLS_MAX: usize = 500;
 
 /// What is known of the message before its story is looked up; narrows the search.
 #[derive(Debug, Clone, Default)]
@@ -43,8 +51,10 @@ pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
     let turn = dashboard.office.turns().into_iter().find(|it| it.key == *key);
     let known =
         Known { history, routing, prompts, queued, begun: turn.as_ref().map(|it| it.started_at) };
+    let hooks = hooks(dashboard, key, &known);
     Story {
         key: key.to_string(),
+        hooks,
         stages: known.stages(),
         attempts: known.attempts(),
         tools: turn.as_ref().map_or_else(|| known.tools(), |it| it.tools.clone()),
@@ -55,6 +65,33 @@ pub(crate) fn tell(dashboard: &Dashboard, key: &Key, hint: &Hint) -> Story {
         position: known.queued.position,
         reason: known.queued.reason,
     }
+}
+
+/// What Claude's hooks told of the turn. They know it by its tool calls and its session, not by the message's key.
+fn hooks(dashboard: &Dashboard, key: &Key, known: &Known) -> Vec<Hook> {
+    let Some(from) = known.prompted() else { return Vec::new() };
+    let path = dashboard.office.events();
+    if !path.exists() {
+        return Vec::new();
+    }
+    let mut reader = JobReader::open(&StateDir::new(&dashboard.state), key, JobId::default());
+    let mut tools = Vec::new();
+    // A log that is not there, or no longer, has no tools.
+    while let Ok(lines) = reader.poll()
+        && !lines.is_empty()
+        && tools.len() < TOOLS_MAX
+    {
+        tools.extend(lines.into_iter().filter_map(|it| match it.event {
+            JobEvent::Tool { id, .. } => Some(id),
+            _ => None,
+        }));
+    }
+    tools.truncate(TOOLS_MAX);
+    let threads = dashboard.office.threads().unwrap_or_default();
+    let thread = known.line().and_then(|it| threads.get(&it.thread_id).cloned());
+    let session = thread.and_then(|it| it.session_id).map(|it| it.to_string());
+    let to = known.outward().map_or_else(now_ms, |it| it.timestamp);
+    events::hooks(&path, &events::Turn { tools, session, from, to })
 }
 
 fn lines<T: DeserializeOwned>(
@@ -143,6 +180,11 @@ impl Known {
     fn line(&self) -> Option<HistoryLine> {
         let inward = self.history.iter().rev().find(|it| it.direction == Direction::In);
         inward.cloned().or_else(|| self.queued.message.as_ref().map(HistoryLine::of))
+    }
+
+    /// When Claude was asked.
+    fn prompted(&self) -> Option<u64> {
+        self.prompts.last().map(|it| it.timestamp).or(self.begun)
     }
 
     fn outward(&self) -> Option<&HistoryLine> {

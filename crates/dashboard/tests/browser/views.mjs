@@ -1,11 +1,12 @@
 // Drives every view of the dashboard in Chromium, and looks at it with axe-core.
-//   node views.mjs PORT STATE EARLIER_PORT
+//   node views.mjs PORT STATE EARLIER_PORT EMPTY_PORT KEY
+// The dashboard at EMPTY_PORT has nothing to show; KEY is a message whose turn told of its hooks.
 // DRIVER is the folder with playwright-core and axe-core; pictures go to TINYCLAW_SCREENSHOTS, when it is set.
 import { createRequire } from 'node:module';
 import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [port, state, earlier] = process.argv.slice(2);
+const [port, state, earlier, nothing, answered] = process.argv.slice(2);
 const require = createRequire(join(process.env.DRIVER, 'x.js'));
 const { chromium } = require('playwright-core');
 const axe = readFileSync(join(process.env.DRIVER, 'node_modules/axe-core/axe.min.js'), 'utf8');
@@ -14,7 +15,7 @@ if (pictures) mkdirSync(pictures, { recursive: true });
 
 const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: flags });
-const home = `http://127.0.0.1:${port}/`, before = `http://127.0.0.1:${earlier}/`;
+const home = `http://127.0.0.1:${port}/`, before = `http://127.0.0.1:${earlier}/`, empty = `http://127.0.0.1:${nothing}/`;
 const wrong = [];
 const check = (it, words) => { if (!it) { wrong.push(words); console.log('wrong:', words); } };
 
@@ -27,14 +28,15 @@ const views = {
   prompts: { hash: '#/prompts', shows: ['characters', 'running session'], ready: '.promptl .r time' },
   system: { hash: '#/system', shows: ['CPU, all cores', 'core 0', 'telegram', 'Load'], ready: '.chart path' },
   logs: { hash: '#/logs', shows: ['INFO', 'goes to'], ready: '.logl .r .t' },
+  events: { hash: '#/events', shows: ['claude.Notification', 'the last one', 'laptop', 'of 10,000'], ready: '.eventl .r time' },
 };
 
 async function open(width, height, scheme, name) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: scheme === 'light' ? 'reduce' : 'no-preference' });
   const page = await context.newPage();
-  page.on('console', it => { if (['error', 'warning'].includes(it.type()) && !['full', 'strange'].includes(name)) check(false, `${name}: console says ${it.text()}`); });
+  page.on('console', it => { if (['error', 'warning'].includes(it.type()) && !['full', 'strange', 'no gateway'].includes(name)) check(false, `${name}: console says ${it.text()}`); });
   page.on('pageerror', it => check(false, `${name}: ${it.message}`));
-  page.on('request', it => check([home, before].some(home => it.url().startsWith(home)) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
+  page.on('request', it => check([home, before, empty].some(home => it.url().startsWith(home)) || it.url().startsWith('data:'), `${name}: asked ${it.url()}`));
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', it => console.error('policy: ' + it.violatedDirective + ' ' + it.blockedURI)));
   return page;
 }
@@ -353,6 +355,75 @@ if (pictures) await page.screenshot({ path: join(pictures, 'costs-wide-dark.png'
 await page.locator('.bar button', { hasText: 'what if' }).click();
 await page.waitForSelector('.what input');
 check(await page.locator('.bar button', { hasText: 'costs' }).getAttribute('aria-pressed') === 'false', 'costs stay pressed');
+
+// Events: what anybody told is text, ten thousand of them are a list like any other, and what is asked for is what is shown.
+for (const [width, size] of [[1440, 'wide'], [360, 'narrow']]) {
+  const page = await open(width, 800, 'dark', `events ${size}`), name = `events ${size}`;
+  await page.goto(home + '#/events');
+  await page.waitForSelector('.eventl .r time');
+  check(await page.locator('.eventl .r').count() < 90, `${name}: too many nodes`);
+  const said = await page.locator('.eventl').innerText();
+  for (const word of ['x.</script><b>bold', '<img src=x onerror=alert(1)>']) check(said.includes(word), `${name}: ${word} is not shown as it stands`);
+  check(await page.locator('.eventl img, .eventl .r b').count() === 0, `${name}: what was told became markup`);
+  check(await page.locator('.eventl .r').evaluateAll(list => list.every(it => it.scrollWidth <= it.clientWidth + 1)), `${name}: a row is wider than its list`);
+  await page.locator('.eventl .r', { hasText: 'onerror' }).click();
+  await page.waitForSelector('.side pre');
+  check((await page.locator('.side pre').innerText()).includes('"polluted": true'), `${name}: an event is not told whole`);
+  check(await page.evaluate(() => ({}).polluted === undefined), `${name}: what was told changed the page`);
+  check(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector('.side').scrollWidth <= document.querySelector('.side').clientWidth + 1), `${name}: an event is wider than the window`);
+  await accessible(page, name);
+  if (pictures) await page.screenshot({ path: join(pictures, `events-hostile-${size}-dark.png`) });
+  const named = await page.evaluate(() => location.hash);
+  check(/key=k7q2-9998/.test(named), `${name}: the address does not name the event`);
+  await page.goto('about:blank');
+  await page.goto(home + named);
+  await until(page, () => document.querySelector('.side pre')?.innerText.includes('"polluted"'), `${name}: the address of an event opens nothing`);
+  await page.keyboard.press('Escape');
+  await until(page, () => !document.querySelector('.split.open') && document.querySelector('.eventl .r time'), `${name}: the list does not come back`);
+  // Scrolling to the beginning asks for what is older, until nothing is.
+  const first = () => page.evaluate(() => { document.querySelector('.vlist').scrollTop = 0; return document.querySelector('.bar [role=status]').innerText; });
+  for (let at = 0; at < 60; at++) {
+    const had = await first();
+    if (had.startsWith('10,000 of')) break;
+    await until(page, it => document.querySelector('.bar [role=status]').innerText !== it, `${name}: the past does not come`, had);
+  }
+  await first();
+  await until(page, () => document.querySelector('.eventl').innerText.includes('{"step":1}') && document.querySelector('.bar [role=status]').innerText.startsWith('10,000 of'), `${name}: the first event is out of reach`);
+  await page.context().close();
+}
+await page.goto(home + '#/events?q=claude.');
+await until(page, () => document.querySelectorAll('.eventl .r time').length === 3, 'a type does not narrow the events');
+await page.locator('.bar select[aria-label=Source]').selectOption('laptop');
+await page.locator('#filter').fill('claude.Post');
+await until(page, () => document.querySelectorAll('.eventl .r time').length === 1 && /source=laptop/.test(location.hash), 'a source and a type do not narrow the events');
+await page.locator('.eventl .r').first().click();
+await page.locator('.side a', { hasText: 'all about it' }).click();
+await until(page, () => document.querySelectorAll('.eventl .r time').length === 2 && [...document.querySelectorAll('.bar button')].some(it => it.textContent === 'about toolu_1 ✕'), 'what is about one thing is not shown alone');
+// The hooks of a turn stand on its waterfall, and a message's timeline opens from wherever its key stands.
+await page.goto(home + `#/feed?key=${answered}`);
+await until(page, () => document.querySelectorAll('.side .fall .track b').length === 3, 'the hooks of a turn are not on its waterfall');
+if (pictures) await page.screenshot({ path: join(pictures, 'hooks-wide-dark.png') });
+await page.locator('.side .fall a', { hasText: 'hooks' }).click();
+await until(page, () => /#\/events\?session=s1/.test(location.hash) && document.querySelector('.eventl .r time'), 'the hooks of a turn lead nowhere');
+for (const from of ['events?q=tinyclaw.', 'routing', 'prompts', 'thread/3', 'logs?q=goes to']) {
+  await page.goto('about:blank');
+  await page.goto(home + '#/' + from);
+  await page.waitForSelector(from.startsWith('thread') ? '.bubble.out' : '.r .t');
+  if (!from.startsWith('thread')) await page.locator('.r:has(.t)').last().click();
+  await page.locator('a', { hasText: 'timeline' }).last().click();
+  await until(page, () => location.hash.startsWith('#/feed') && document.querySelector('.side .fall'), `${from}: the timeline does not open`);
+}
+// Nothing there yet is said, with the way on.
+for (const [name, words] of [['no events', 'No event was told yet'], ['no gateway', 'no gateway has kept events']]) {
+  const page = await open(360, 740, 'dark', name);
+  if (name === 'no gateway') await page.route('**/api/events*', it => it.fulfill({ status: 404, json: { error: 'no gateway has kept events here yet' } }));
+  await page.goto(empty + '#/events');
+  await until(page, it => document.querySelector('.eventl .empty')?.innerText.includes(it), `${name}: it is not said`, words);
+  await accessible(page, name);
+  if (pictures) await page.screenshot({ path: join(pictures, `events-${name.replace(' ', '-')}-narrow-dark.png`) });
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+  await page.context().close();
+}
 
 // The keys lead everywhere, and the choice of colours is kept.
 await page.evaluate(() => document.activeElement.blur());

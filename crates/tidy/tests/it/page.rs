@@ -27,12 +27,13 @@ const PAGE_SECTIONS: [&str; 14] = [
     "/* The frame: where we are",
 ];
 /// And of the views that it loads later.
-const VIEWS_SECTIONS: [&str; 5] = [
+const VIEWS_SECTIONS: [&str; 6] = [
     "'use strict'",
     "/* 4 Routing inspector */",
     "/* 5 Prompt inspector */",
     "/* 6 System",
     "/* 7 Logs */",
+    "/* 8 Events */",
 ];
 
 #[test]
