@@ -55,7 +55,12 @@ fn every_view_works_in_a_browser() {
 
 /// Ten thousand events: a message's turn with its hooks, and at the end those that somebody who means no good told.
 fn tell(events: &Events, state: &Path, answered: &Key, at: u64) {
-    let tool = JobEvent::Tool { id: "toolu_1".into(), name: "Bash".into(), detail: "ls".into() };
+    let tool = JobEvent::Tool {
+        id: "toolu_1".into(),
+        name: "Bash".into(),
+        detail: "ls".into(),
+        parent: None,
+    };
     JobLog::begin(&StateDir::new(state), answered, at).write(at + 1_000, tool).unwrap();
     let hook = |seq: u64, kind: &str| {
         let metadata =
