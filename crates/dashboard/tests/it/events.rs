@@ -192,8 +192,12 @@ fn a_story_has_the_hook_events_of_its_turn_and_of_no_other() {
     let at = prompted(&story(&key));
     let state = StateDir::new(dir.path());
     let mut log = JobLog::begin(&state, &key, at);
-    let tool =
-        |id: &str| JobEvent::Tool { id: id.into(), name: "Bash".into(), detail: "ls".into(), parent: None };
+    let tool = |id: &str| JobEvent::Tool {
+        id: id.into(),
+        name: "Bash".into(),
+        detail: "ls".into(),
+        parent: None,
+    };
     log.write(at + 10, tool("toolu_1")).unwrap();
     let events = Events::new(dir.path());
     events.tell_at(at - 500, 1, "claude.UserPromptSubmit", "laptop", "p1", &json!({}));
