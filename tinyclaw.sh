@@ -9,7 +9,7 @@
 #                                     github, tunnel, office, or all in turn
 #   ./tinyclaw.sh start               check what is needed, build, start the containers
 #   ./tinyclaw.sh stop                stop them; messages wait
-#   ./tinyclaw.sh restart [SERVICE]   bot, broker or dashboard; all of them without a name
+#   ./tinyclaw.sh restart [SERVICE]   bot, broker, dashboard or gateway; all of them without a name
 #   ./tinyclaw.sh status              containers, memory, queue, and how each part stands
 #   ./tinyclaw.sh logs [SERVICE]      follow the log lines
 #   ./tinyclaw.sh doctor [--deep | --numbers] [--json]
@@ -17,6 +17,7 @@
 #   ./tinyclaw.sh send [--thread N] [--wait] TEXT
 #                                     a message to a thread, as if typed in Telegram
 #   ./tinyclaw.sh settings [...]      show or change settings
+#   ./tinyclaw.sh token [...]         who may use the event bus: new, list, revoke, rotate
 #
 #   ./tinyclaw.sh install             start at boot, with systemd
 #   ./tinyclaw.sh uninstall           no longer; data stays
@@ -52,9 +53,9 @@ verb_demo() {
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
     [ -x "$here/target/release/tinyclaw" ] || echo "building, which takes a minute or two the first time"
-    # Only what a demo starts: the rest would take three times as long.
+    # Only what a demo starts, and the gateway that one can start beside it: the rest would take three times as long.
     (cd "$here" && cargo build --release --bins \
-        -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)
+        -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard -p tinyclaw-gateway)
     exec "$here/target/release/tinyclaw" demo "$@"
 }
 
@@ -75,6 +76,7 @@ verb_start() {
     check_all
     on_containers up --detach --build --remove-orphans
     wait_until_healthy bot || fail "the bot is not healthy" "./tinyclaw.sh logs bot"
+    if has_gateway; then wait_until_healthy gateway || fail "the gateway is not healthy" "./tinyclaw.sh logs gateway"; fi
     echo "TinyClaw is up; the dashboard is at http://localhost:$(dashboard_port)"
     echo "  → ./tinyclaw.sh doctor says what is configured and what is not"
 }
@@ -137,6 +139,10 @@ verb_send() {
 
 verb_settings() {
     tinyclaw settings "$@"
+}
+
+verb_token() {
+    tinyclaw token "$@"
 }
 
 verb_install() {
@@ -226,7 +232,7 @@ verb_update() {
     undo=containers
     # The bot gets SIGTERM and 40 s: running turns end or are put back, and nothing is lost.
     on_containers up --detach --no-build --remove-orphans
-    if wait_until_healthy bot && wait_until_healthy dashboard; then
+    if wait_until_healthy bot && wait_until_healthy dashboard && { ! has_gateway || wait_until_healthy gateway; }; then
         undo=""
         echo "updated; the backup from before is $file"
         return
@@ -261,7 +267,7 @@ misunderstood() {
 verb="${1:-help}"
 [ $# -eq 0 ] || shift
 case "$verb" in
-    demo | setup | start | stop | restart | status | logs | doctor | send | settings) "verb_$verb" "$@" ;;
+    demo | setup | start | stop | restart | status | logs | doctor | send | settings | token) "verb_$verb" "$@" ;;
     install | uninstall | backup | restore | update | test | help) "verb_$verb" "$@" ;;
     --help | -h) verb_help ;;
     *) misunderstood "there is no verb \"$verb\"" "./tinyclaw.sh help" ;;

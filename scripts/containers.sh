@@ -24,14 +24,23 @@ compose_words() {
     find_compose && echo "$compose"
 }
 
-# on_containers WORDS...: compose, on our file. The tunnel is started where its token is, and stopped, seen and removed
-# wherever it runs.
+# on_containers WORDS...: compose, on our file. What is not in every office is built and started where it is wanted, and
+# stopped, seen and removed wherever it runs.
 on_containers() {
-    profile="--profile tunnel"
-    if [ "$1" = up ] && [ ! -f "$here/secrets/tunnel-token" ]; then profile=""; fi
+    profiles="$(setting COMPOSE_PROFILES "")"
+    case "$1" in
+        up | build) if [ -f "$here/secrets/tunnel-token" ]; then profiles="$profiles,tunnel"; fi ;;
+        *) profiles="$profiles,tunnel,gateway" ;;
+    esac
     # Docker before 23 builds with BuildKit only when told to.
-    # shellcheck disable=SC2086 # `compose` is one word or two, `profile` two or none
-    (cd "$here" && DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 $compose $profile "$@")
+    # shellcheck disable=SC2086 # `compose` is one word or two
+    (cd "$here" && COMPOSE_PROFILES="$profiles" DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1 $compose "$@")
+}
+
+# The event bus is part of this office.
+has_gateway() {
+    case ",$(setting COMPOSE_PROFILES "")," in *,gateway,*) return 0 ;; esac
+    return 1
 }
 
 need_docker() {
@@ -60,6 +69,7 @@ check_all() {
         "rmdir secrets/tunnel-token, then ./tinyclaw.sh setup tunnel"
     check_port "$(dashboard_port)" dashboard TINYCLAW_DASHBOARD_PORT
     check_port "$(setting TINYCLAW_HEALTH_PORT 7777)" bot TINYCLAW_HEALTH_PORT
+    ! has_gateway || check_port "$(gateway_port)" gateway TINYCLAW_GATEWAY_PORT
     check_hosts
     check_volume
     [ "$fatal" = 0 ] || exit 1
@@ -121,6 +131,10 @@ dashboard_port() {
     setting TINYCLAW_DASHBOARD_PORT 3100
 }
 
+gateway_port() {
+    setting TINYCLAW_GATEWAY_PORT 3200
+}
+
 # In its container the dashboard listens on 3100 and knows no other port of this machine's.
 check_hosts() {
     port="$(dashboard_port)"
@@ -161,7 +175,9 @@ image() {
 
 # Builds when an image of ours is not there.
 build_missing() {
-    for it in bot broker dashboard; do
+    gateway=""
+    if has_gateway; then gateway=gateway; fi
+    for it in bot broker dashboard $gateway; do
         docker image inspect "$(image "$it")" >/dev/null 2>&1 && continue
         echo "building the images; the first time takes some minutes"
         on_containers build
@@ -342,9 +358,17 @@ volume_is_empty() {
 }
 
 # One moment of the whole state: the bot is frozen while it is read, which is as if the power had failed in that moment,
-# and what the queue is built for. Its people notice a pause.
+# and what the queue is built for. Its people notice a pause. The gateway goes on: it copies its events itself, a moment
+# before, and the copy stands in the backup in the place of its files.
 backup_to() {
     half="$1.half"
+    copied=""
+    if docker image inspect "$(image gateway)" >/dev/null 2>&1 && as_keeper test -e /app/.tinyclaw/events.db; then
+        as_keeper rm -f "/app/.tinyclaw/$events_copy"
+        copied=yes
+        as_gateway backup "/app/.tinyclaw/$events_copy" \
+            || fail "the events could not be copied, and nothing is backed up" "docs/OPERATIONS.md, \"The event bus\""
+    fi
     bot="$(on_containers ps --quiet bot)"
     if [ -n "$bot" ] && [ "$(docker inspect --format '{{.State.Running}}' "$bot")" = true ]; then
         # Noted before it is so: a signal may come between.
@@ -352,13 +376,37 @@ backup_to() {
         docker pause "$bot" >/dev/null
     fi
     code=0
-    (umask 077 && as_keeper tar -C / --exclude=app/.tinyclaw/mirrors -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
+    set -- "$1" --exclude=app/.tinyclaw/mirrors
+    if [ -n "$copied" ]; then
+        for it in "" -wal -shm; do set -- "$@" "--exclude=app/.tinyclaw/events.db$it"; done
+        set -- "$@" "--transform=s|^app/.tinyclaw/$events_copy\$|app/.tinyclaw/events.db|"
+    fi
+    file="$1"
+    shift
+    (umask 077 && as_keeper tar -C / "$@" -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
     thaw
+    forget_copy
+    set -- "$file"
     if [ "$code" != 0 ] || ! gzip --test "$half"; then
         fail "the backup could not be written" "make room where $1 goes: df -h ."
     fi
     mv "$half" "$1"
     half=""
+}
+
+# The gateway's own copy of its events, while a backup is made.
+events_copy=events.db.backup
+
+# as_gateway WORDS...: the gateway's program as the one who writes its files, on the volume and without a network.
+as_gateway() {
+    docker run --rm --network none --volume "$(volume tinyclaw-data):/app/.tinyclaw" "$(image gateway)" /tinyclaw-gateway "$@"
+}
+
+# It is as large as the events are.
+forget_copy() {
+    [ -n "${copied:-}" ] || return 0
+    copied=""
+    as_keeper rm -f "/app/.tinyclaw/$events_copy" || true
 }
 
 # The bot goes on, where it was frozen.
@@ -374,6 +422,7 @@ thaw() {
 on_end() {
     trap '' HUP INT TERM
     thaw
+    forget_copy
     [ -z "${undo:-}" ] || go_back
     [ -z "${half:-}" ] || rm -f "$half"
     [ -z "${answerer:-}" ] || kill "$answerer" 2>/dev/null || true
@@ -390,7 +439,7 @@ restore_from() {
 
 # keep_images FROM TO: names the images anew, those that there are.
 keep_images() {
-    for it in tinyclaw-bot tinyclaw-broker tinyclaw-dashboard; do
+    for it in tinyclaw-bot tinyclaw-broker tinyclaw-dashboard tinyclaw-gateway; do
         docker image inspect "$it:$1" >/dev/null 2>&1 || continue
         docker tag "$it:$1" "$it:$2"
     done

@@ -42,7 +42,7 @@ cleanup() {
     fi
     if [ -n "${DOCKER_READY:-}" ]; then
         remove_all
-        for image in bot broker dashboard; do
+        for image in bot broker dashboard gateway; do
             for tag in test test-previous test-fresh; do docker rmi "tinyclaw-$image:$tag" >/dev/null 2>&1 || true; done
         done
     fi
@@ -123,7 +123,7 @@ get_base() {
 
 # --- an operator's clone ------------------------------------------------------------------------------------------------
 
-# Once for all three images, and static, as in the Dockerfiles.
+# Once for all four images, and static, as in the Dockerfiles.
 make_programs() {
     programs="${TINYCLAW_PROGRAMS:-}"
     if [ -z "$programs" ]; then
@@ -160,6 +160,7 @@ TELEGRAM_ALLOWED_USERS=101
 TELEGRAM_API_URL=http://fake-telegram:8081
 TINYCLAW_ENGINE_KIND=demo
 DASHBOARD_HOSTS=127.0.0.1:$dashboard_port
+COMPOSE_PROFILES=gateway
 GITHUB_APP_ID=12345
 GITHUB_API_URL=http://127.0.0.1:9
 CANARY=canary-of-env-93ab
@@ -170,7 +171,8 @@ END
 # tinyclaw.sh of the clone, as its operator types it.
 operator() {
     (cd "$run/clone" && env COMPOSE_PROJECT_NAME="$project" TINYCLAW_TAG=test TINYCLAW_BINARIES=prebuilt \
-        TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$dashboard_port" TINYCLAW_HEALTH_PORT="$health_port" "$@")
+        TINYCLAW_BASE="$base_image" TINYCLAW_DASHBOARD_PORT="$dashboard_port" TINYCLAW_HEALTH_PORT="$health_port" \
+        TINYCLAW_GATEWAY_PORT="$gateway_port" GATEWAY_HOSTS="127.0.0.1:$gateway_port" "$@")
 }
 
 # The same on another server, with a fresh clone: no .env, no App's key, no images. It has a tunnel, which only sleeps.
@@ -263,6 +265,21 @@ dashboard_shows() {
     curl --silent --fail --max-time 5 "http://127.0.0.1:$dashboard_port/api/messages/recent?n=200" | grep -F -- "$1"
 }
 
+# bus PATH [WORDS...]: asks the event bus.
+bus() {
+    path="$1"
+    shift
+    curl --silent --fail --max-time 5 --header "authorization: Bearer $bus_token" "$@" "http://127.0.0.1:$gateway_port$path"
+}
+
+bus_takes() {
+    bus /events --header 'content-type: application/json' --data "{\"type\":\"test.$1\",\"id\":\"$1\",\"source\":\"test\"}"
+}
+
+bus_tells() {
+    bus "/events?type=test.$1" | grep -F "test.$1"
+}
+
 # beside CONTAINER USER COMMAND...: in its network and with its volumes, with a shell that the image lacks.
 beside() {
     neighbour="$(container "$1")"
@@ -291,7 +308,7 @@ process() {
 }
 
 no_layer_holds() {
-    for image in bot broker dashboard; do
+    for image in bot broker dashboard gateway; do
         mkdir -p "$run/layers"
         docker save "tinyclaw-$image:test" | tar -C "$run/layers" -xf -
         find "$run/layers" -type f >"$run/layers.list"
@@ -313,7 +330,7 @@ context_is_clean() {
 }
 
 inspect_is_clean() {
-    for service in broker dashboard; do
+    for service in broker dashboard gateway; do
         docker inspect "$(container "$service")" | grep -F -e "$TELEGRAM_BOT_TOKEN" -e canary-of && return 1
     done
     return 0
@@ -380,6 +397,7 @@ get_base
 
 dashboard_port="$(free_port)"
 health_port="$(free_port)"
+gateway_port="$(free_port)"
 asked=0
 said_in_telegram=0
 
@@ -403,12 +421,18 @@ docker network connect --alias fake-telegram "${project}_egress" "$project-teleg
 echo "what works"
 holds "the App's key, downloaded as 0644, belongs to the broker alone" \
     [ "$(stat -c '%u %a' "$run/clone/secrets/github-app.pem")" = "10002 600" ]
-for service in bot broker dashboard; do holds "the $service is healthy" within 60 healthy "$service"; done
+for service in bot broker dashboard gateway; do holds "the $service is healthy" within 60 healthy "$service"; done
 holds "a message by ./tinyclaw.sh send is answered" answered one
 ada_says "hello from the forum"
 holds "a message in Telegram is answered" within 60 telegram_answered
 holds "the dashboard shows both" within 20 dashboard_shows "hello from the forum"
 holds "status tells" operator ./tinyclaw.sh status
+bus_token="$(operator ./tinyclaw.sh token new ada --scope ingest,read)"
+holds "the event bus takes an event, now that somebody has a token" within 20 bus_takes one
+holds "and tells it" bus_tells one
+holds "and what the office does" within 20 sh -c "curl --silent --fail --header 'authorization: Bearer $bus_token' \
+    'http://127.0.0.1:$gateway_port/events?type=tinyclaw.message.answered' | grep -F tinyclaw.message.answered"
+holds "but nobody who has none" fails curl --silent --fail --max-time 5 "http://127.0.0.1:$gateway_port/events"
 
 holds "setup asks the broker about the key that only the broker can read" setup_asks_the_broker
 mkdir "$run/downloads"
@@ -427,6 +451,8 @@ holds "the bot reaches Telegram" reaches bot "$fake_on_egress" 8081
 holds "the dashboard reaches no broker" fails reaches dashboard "$broker_on_ctl" 3000
 holds "nor by its other address" fails reaches dashboard "$broker_on_egress" 3000
 holds "nor Telegram" fails reaches dashboard "$fake_on_egress" 8081
+holds "the gateway reaches no broker" fails reaches gateway "$broker_on_ctl" 3000
+holds "nor Telegram" fails reaches gateway "$fake_on_egress" 8081
 holds "the dashboard looks up no name" fails beside dashboard 0 timeout 10 getent hosts deb.debian.org
 holds "even root could not write to the dashboard's volume" fails beside dashboard 0 touch /app/.tinyclaw/written
 holds "the dashboard reads no secrets of the host's processes" fails beside dashboard 10003:10001 cat /host/proc/1/environ
@@ -441,7 +467,7 @@ for name in tinyclaw-telegr tinyclaw-proces; do
     ada_says "while $name is down"
     holds "$name was killed, and the message is answered" within 90 telegram_answered
 done
-for service in bot broker dashboard; do
+for service in bot broker dashboard gateway; do
     slay "$(docker inspect --format '{{.State.Pid}}' "$(container "$service")")"
     ada_says "while the $service is down"
     holds "the $service was killed and is healthy again" within 60 healthy "$service"
@@ -452,13 +478,20 @@ holds "nothing is lost, and nothing is left over" within 30 nothing_is_lost
 echo "what is kept"
 holds "a backup while running" operator ./tinyclaw.sh backup "$run/backup.tar.gz"
 holds "it holds the threads" sh -c "tar -tzf '$run/backup.tar.gz' | grep -q app/.tinyclaw/threads.json"
+holds "and the events, as the gateway copied them, and no copy is left over" \
+    sh -c "tar -tzf '$run/backup.tar.gz' | grep '/events\.db' | grep -qxv app/.tinyclaw/events.db && exit 1
+        tar -tzf '$run/backup.tar.gz' | grep -qx app/.tinyclaw/events.db"
 holds "restore does not overwrite by itself" fails operator ./tinyclaw.sh restore "$run/backup.tar.gz"
 holds "restore does when told" operator ./tinyclaw.sh restore "$run/backup.tar.gz" --overwrite
 holds "and a message is answered after it" answered two
+holds "and the events are there" within 60 bus_tells one
+holds "and more are taken" within 20 bus_takes two
 holds "no secret is in a log" logs_are_clean
 
 holds "a fresh clone on another server restores it too" newcomer ./tinyclaw.sh restore "$run/backup.tar.gz"
 holds "and knows the threads" docker run --rm --volume "${project}-fresh_tinyclaw-data:/v:ro" "$base_image" grep -q . /v/threads.json
+holds "and the events" docker run --rm --volume "${project}-fresh_tinyclaw-data:/v:ro" "$base_image" grep -qF test.one /v/events.db
+holds "and starts no gateway, as nobody asked for one there" fails newcomer_runs gateway
 holds "and starts the tunnel whose token it has" newcomer_runs cloudflared
 holds "and stops it with the others" newcomer ./tinyclaw.sh stop
 for service in bot cloudflared; do holds "the $service is stopped" fails newcomer_runs "$service"; done
@@ -475,7 +508,7 @@ holds "the old one is healthy" within 60 healthy bot
 holds "so that a message is answered" answered four
 
 echo "numbers"
-for image in bot broker dashboard; do echo "  image tinyclaw-$image: $(megabytes "tinyclaw-$image:test")"; done
+for image in bot broker dashboard gateway; do echo "  image tinyclaw-$image: $(megabytes "tinyclaw-$image:test")"; done
 docker history --format '  bot layer {{.Size}}  {{.CreatedBy}}' tinyclaw-bot:test | grep COPY | cut -c1-110
 # shellcheck disable=SC2046 # one id a word
 docker stats --no-stream --format '  memory {{.Name}}: {{.MemUsage}}' $(operator_compose ps --quiet)
