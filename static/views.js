@@ -145,7 +145,8 @@ views.routing = {
       faint(threadName(it.threadId), ', ', clock(it.timestamp)), links(it, 'routing')),
       section(title('What was read'), h('p', 'say verdict', highlighted(it.rawInput, it.dims))),
       section(title('Why'), h('p', 'verdict', (causes[it.cause] || (() => it.cause))(it),
-        it.effectiveModel !== it.model ? ` The tier's model would be ${it.model}; ${it.effectiveModel} was asked.` : ` ${it.effectiveModel} was asked.`),
+        it.effectiveModel !== it.model ? ` The tier's model would be ${it.model}; ${it.effectiveModel} was asked.` : ` ${it.effectiveModel} was asked.`,
+        it.effort && ` Effort ${it.effort.level}, by the ${it.effort.from}.`),
         money(it), scale(it),
         note(`sure of SIMPLE ${pct(it.probabilities.SIMPLE)}, MEDIUM ${pct(it.probabilities.MEDIUM)}, COMPLEX ${
           pct(it.probabilities.COMPLEX)} · about ${num(it.estimatedTokens)} tokens · decided in ${num(it.durationUs)} µs`)),

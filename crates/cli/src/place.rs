@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use tinyclaw_domain::Catalogue;
+use tinyclaw_domain::{CacheTtl, Catalogue};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_router::Config;
 use tinyclaw_service::settings::{self, Environment, Section, Store, state_dir};
@@ -42,6 +42,14 @@ pub(crate) fn settings<S: Section>(state: &StateDir) -> anyhow::Result<Arc<S>> {
 pub(crate) fn catalogue(state: &StateDir) -> anyhow::Result<Catalogue> {
     let models = self::settings::<settings::Models>(state)?;
     Catalogue::read(&models.families, &models.tiers).context("the settings are wrong")
+}
+
+/// How long the API keeps what it has read of a conversation.
+pub(crate) fn cache_ttl(state: &StateDir) -> anyhow::Result<CacheTtl> {
+    let models = self::settings::<settings::Models>(state)?;
+    let has_api_key = self::settings::<settings::Claude>(state)?.api_key.is_some();
+    let set = models.prompt_cache.and_then(|it| CacheTtl::named(&it.to_string()));
+    Ok(CacheTtl::in_use(set, has_api_key))
 }
 
 /// The router's configuration: what is built in, and the operator's `router.toml` where there is one.

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{CacheTtl, Catalogue, Direction, HistoryLine, StateDir};
-use tinyclaw_ledger::log_since;
+use tinyclaw_ledger::{health, log_since};
 use tinyclaw_router::{Config, DAY_MS, DAYS_MAX, Decided, Replay, Report, Router};
+use tinyclaw_service::now_ms;
 
 use crate::redact::redacted_json;
 
@@ -44,7 +45,7 @@ fn add_up(state: &StateDir, catalogue: &Catalogue, midnight: u64) -> Result<Repo
         std::fs::read_to_string(state.router()).ok().and_then(|it| Config::parse(&it).ok());
     let router = Router::new(config.unwrap_or_default()).with_catalogue(catalogue.clone());
     let since = midnight.saturating_sub(DAYS_MAX * DAY_MS);
-    let mut replay = Replay::new(&router, CacheTtl::default(), midnight);
+    let mut replay = Replay::new(&router, cache_ttl(state), midnight);
     let why = |what: &str| {
         let what = what.to_owned();
         move |err| format!("cannot read {what}: {err}")
@@ -58,4 +59,12 @@ fn add_up(state: &StateDir, catalogue: &Catalogue, midnight: u64) -> Result<Repo
         replay.said(line);
     }
     Ok(replay.report())
+}
+
+/// How long the API keeps what it has read of a conversation. It depends on Claude's login, which this service does not see:
+/// processor tells it.
+fn cache_ttl(state: &StateDir) -> CacheTtl {
+    let seen = health::read(state, "processor", now_ms()).ok().flatten();
+    let word = seen.as_ref().and_then(|it| it.health.numbers.get("promptCache")?.as_str());
+    word.and_then(CacheTtl::named).unwrap_or_default()
 }

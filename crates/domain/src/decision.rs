@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, Tier};
+use crate::{ChosenEffort, Model, Tier};
 
 /// One decision. `Σ dims.contribution + learned + bias == rawScore`, so the tier can be added up by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Decision {
     pub upgraded: bool,
     /// The model that will be asked (differs from `model` when the thread or the user chose one).
     pub effective_model: Model,
+    /// How hard it shall think; older logs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ChosenEffort>,
     /// Which models had the conversation cached when it was decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm: Vec<WarmCache>,
@@ -159,6 +162,28 @@ pub enum CacheTtl {
 }
 
 impl CacheTtl {
+    /// What counts: what is set, or what Claude Code does of itself, which is five minutes with an API key and an hour with
+    /// a plan.
+    pub fn in_use(set: Option<CacheTtl>, has_api_key: bool) -> CacheTtl {
+        set.unwrap_or(match has_api_key {
+            true => CacheTtl::FiveMinutes,
+            false => CacheTtl::OneHour,
+        })
+    }
+
+    /// The time that is set by one of the words `5m` and `1h`.
+    pub fn named(word: &str) -> Option<CacheTtl> {
+        [CacheTtl::FiveMinutes, CacheTtl::OneHour].into_iter().find(|it| it.as_str() == word)
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheTtl::FiveMinutes => "5m",
+            CacheTtl::OneHour => "1h",
+        }
+    }
+
     /// The same in milliseconds.
     pub fn ms(self) -> u64 {
         match self {

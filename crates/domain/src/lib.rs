@@ -4,6 +4,7 @@ pub mod approval;
 mod catalogue;
 pub mod checksum;
 mod decision;
+mod effort;
 mod file_name;
 pub mod frame;
 mod health;
@@ -16,6 +17,7 @@ mod meeting;
 mod message;
 mod model;
 mod place;
+mod plan;
 mod progress;
 mod quoted;
 mod state_dir;
@@ -27,6 +29,7 @@ pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
     WarmCache,
 };
+pub use effort::{ChosenEffort, Effort, EffortFrom, Efforts, UnknownEffort};
 pub use file_name::safe_name;
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
@@ -41,6 +44,7 @@ pub use message::{
 };
 pub use model::{MODEL_BYTES_MAX, Model, OwnTiers, Tier, Tiers};
 pub use place::{DevboxName, EnvName, Place};
+pub use plan::{PlanUse, PlanWindow};
 pub use progress::{
     Ask, Progress, TOOL_SPANS_MAX, Todo, TodoState, ToolSpan, ToolUse, TurnState, left_to_do,
 };

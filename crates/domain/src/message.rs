@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::approval::Chosen;
 use crate::{
-    Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId, Tier, ToolSpan,
+    Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId, Tier,
+    ToolSpan,
 };
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
@@ -320,6 +321,12 @@ pub enum Command {
         /// The model, or none for the office's.
         #[serde(default)]
         model: Option<Model>,
+    },
+    /// How hard Claude thinks here, or as the tier says again.
+    Effort {
+        /// How hard, or none for the tier's.
+        #[serde(default)]
+        effort: Option<Effort>,
     },
     /// What Claude may do here without asking.
     Mode {

@@ -53,6 +53,11 @@ impl StateDir {
         self.root.join("threads.json")
     }
 
+    /// How far the limits of Claude's plan are used up. Written by processor.
+    pub fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
     /// Secrets of MCP servers, a file each. Written by the operator.
     pub fn mcp_secrets(&self) -> PathBuf {
         self.root.join("mcp-secrets")

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{EnvName, McpServers, Model, OwnTiers, Place, SessionId, ThreadId};
+use crate::{Effort, EnvName, McpServers, Model, OwnTiers, Place, SessionId, ThreadId};
 
 /// `threads.json`: every desk by its id.
 pub type Threads = BTreeMap<ThreadId, Thread>;
@@ -34,6 +34,9 @@ pub struct Thread {
     /// The models that do tiers' work here, where they are others than the office's.
     #[serde(default, skip_serializing_if = "OwnTiers::is_empty")]
     pub tiers: OwnTiers,
+    /// How hard Claude thinks here, where it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// What Claude may do without asking.
     #[serde(default)]
     pub permission_mode: PermissionMode,

@@ -231,6 +231,7 @@ fn adopted() -> Result<serde_json::Value, Error> {
         tools: Arc::new([]),
         servers: Arc::default(),
         model: Model::HAIKU,
+        effort: tinyclaw_domain::Effort::Low,
         is_attended: true,
     };
     let desk = Desk::here(&spec.thread, &spec.cwd);

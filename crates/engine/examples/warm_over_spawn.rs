@@ -78,6 +78,7 @@ async fn measure(
         tools: Arc::new([]),
         servers: Arc::default(),
         model: Model::SONNET,
+        effort: tinyclaw_domain::Effort::High,
         is_attended: true,
     };
     let mut times = Vec::new();

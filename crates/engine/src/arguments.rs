@@ -45,7 +45,7 @@ pub(crate) fn arguments(
     let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
     flag("permission-mode", spec.permission_mode.cli_name());
     flag("model", &config.model_name(spec.model));
-    flag("effort", config.effort.as_str());
+    flag("effort", spec.effort.as_str());
     flag("settings", SETTINGS);
     flag("setting-sources", &config.setting_sources);
     if config.takes_text_only() {
@@ -134,7 +134,7 @@ pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
 mod tests {
     use std::sync::Arc;
 
-    use tinyclaw_domain::{Model, Place, ThreadId};
+    use tinyclaw_domain::{Effort, Model, Place, ThreadId};
 
     use super::*;
     use crate::turn::{OtherServers, ToolSpec};
@@ -150,6 +150,7 @@ mod tests {
             tools: Arc::new([]),
             servers: Arc::default(),
             model: Model::SONNET,
+            effort: Effort::High,
             is_attended: true,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::{Catalogue, Model};
+use tinyclaw_domain::{CacheTtl, Catalogue, Model};
 
 use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
@@ -53,8 +53,8 @@ pub struct EngineConfig {
     /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between. None by default:
     /// what they name runs, unasked, and a repository brings such files along.
     pub setting_sources: String,
-    /// How hard Claude thinks.
-    pub effort: Effort,
+    /// How long the API keeps what it has read of a conversation; `None` as Claude Code decides.
+    pub prompt_cache: Option<CacheTtl>,
     /// From so many tokens on a conversation is summed up.
     pub compact_window: u64,
     /// The models, by the names that Claude is asked for.
@@ -93,7 +93,7 @@ impl EngineConfig {
             access: Access::default(),
             landlock: Landlock::Auto,
             setting_sources: String::new(),
-            effort: Effort::High,
+            prompt_cache: None,
             compact_window: 200_000,
             catalogue: Catalogue::default(),
             fallback_model: None,
@@ -191,6 +191,11 @@ impl EngineConfig {
             set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned());
         }
         set("CLAUDE_CODE_AUTO_COMPACT_WINDOW", self.compact_window.to_string());
+        match self.prompt_cache {
+            Some(CacheTtl::OneHour) => set("ENABLE_PROMPT_CACHING_1H", "1".to_owned()),
+            Some(CacheTtl::FiveMinutes) => set("FORCE_PROMPT_CACHING_5M", "1".to_owned()),
+            None => {}
+        }
         // Habits rather than necessities: `env` may say otherwise.
         let mut habit = |name: &str, value: String| {
             env.entry(name.to_owned()).or_insert(value);
@@ -256,35 +261,6 @@ pub enum Landlock {
     On,
     /// No.
     Off,
-}
-
-/// How hard Claude thinks before it answers, and so what an answer costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Effort {
-    /// Hardly.
-    Low,
-    /// Somewhat.
-    Medium,
-    /// As hard as most work wants.
-    #[default]
-    High,
-    /// Harder.
-    XHigh,
-    /// As hard as it can.
-    Max,
-}
-
-impl Effort {
-    /// The CLI's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-            Effort::XHigh => "xhigh",
-            Effort::Max => "max",
-        }
-    }
 }
 
 /// A word of the settings that means nothing here.

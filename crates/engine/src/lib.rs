@@ -24,7 +24,7 @@ mod transcript;
 mod turn;
 mod wire;
 
-pub use config::{Auth, ConfigError, Effort, EngineConfig, Landlock, Mode, Times, find_sibling};
+pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
 pub use confined::{Confined, ConfinedError, Said};
 pub use content::{Content, ContentError};
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
@@ -39,6 +39,6 @@ pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach}
 pub use overlap::{Overlap, overlap};
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
-    Background, Denial, Draft, McpResponder, OtherServers, RateLimit, SessionSpec, ToolSpec, Turn,
+    Background, Denial, Draft, McpResponder, OtherServers, RateWindow, SessionSpec, ToolSpec, Turn,
     TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{PermissionMode, Place, SessionId, StateDir, ThreadId};
+use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, StateDir, ThreadId};
 use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -193,6 +193,7 @@ impl Pool {
             key: request.key,
             uuid: request.uuid,
             model: self.config().model_name(spec.model),
+            effort: spec.effort,
             content: serde_json::Value::Null,
             begun,
             session: spec.id.clone(),
@@ -291,8 +292,11 @@ impl Pool {
             self.renew_login(&config).await;
         }
         if let Some(warm) = member.warm() {
-            // The model is changed on the way; anything else needs another process.
-            let fits = SessionSpec { model: spec.model, ..warm.spec } == *spec
+            // The model is changed on the way, and the effort but for the highest, which is a flag of the process; anything
+            // else needs another one.
+            let is_flag = [spec.effort, warm.spec.effort].contains(&Effort::Max);
+            let effort = if is_flag { warm.spec.effort } else { spec.effort };
+            let fits = SessionSpec { model: spec.model, effort, ..warm.spec } == *spec
                 && (Arc::ptr_eq(&warm.config, &config) || alike(&warm.config, &config, spec));
             if fits {
                 // The login may be another one than when it was started; Claude looks when it is refused.
@@ -354,6 +358,7 @@ impl Pool {
             session: spec.id.clone(),
             resumed,
             model: config.model_name(spec.model),
+            effort: spec.effort,
             system_prompt: spec.system_prompt.clone(),
             tools: spec.tools.clone(),
             times: config.times,
@@ -473,6 +478,7 @@ impl Pool {
             tools: Arc::new([]),
             servers: Arc::default(),
             model: config.catalogue.tiers().simple,
+            effort: Effort::Low,
             is_attended: false,
         };
         let member = self.member(&spec.thread);
@@ -488,6 +494,7 @@ impl Pool {
             key: "probe".parse().map_err(|it| broken(format!("{it}")))?,
             uuid: Uuid::new_v4().to_string(),
             model: self.config().model_name(spec.model),
+            effort: spec.effort,
             content: "Answer with the single word: ready".into(),
             begun: Instant::now(),
             session: id,

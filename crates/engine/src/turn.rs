@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tinyclaw_domain::{
-    Ask, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Usage,
+    Ask, Effort, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -15,7 +15,7 @@ use crate::content::Content;
 use crate::failure::TurnFailure;
 use crate::look::Desk;
 
-/// What a Claude process is started with. A change of anything but the model means another process.
+/// What a Claude process is started with. A change of anything but the model and the effort means another process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionSpec {
     /// The thread; it has one process at most.
@@ -37,6 +37,8 @@ pub struct SessionSpec {
     pub servers: Arc<OtherServers>,
     /// The model to start with.
     pub model: Model,
+    /// How hard it thinks to start with.
+    pub effort: Effort,
     /// Whether there are people whom Claude may ask something.
     pub is_attended: bool,
 }
@@ -174,8 +176,8 @@ pub enum TurnEvent {
         /// The HTTP status, if there was an answer.
         status: Option<u16>,
     },
-    /// News of the plan's limits.
-    RateLimit(RateLimit),
+    /// How far the windows of the plan are used.
+    PlanWindows(Vec<RateWindow>),
     /// Another model took over.
     ModelFallback {
         /// Which, if told.
@@ -192,17 +194,15 @@ pub enum TurnEvent {
     Ended(Box<TurnEnd>),
 }
 
-/// How far the plan's limit is.
+/// How far a window of the plan is used.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RateLimit {
-    /// `allowed`, `allowed_warning` or `rejected`.
-    pub status: String,
-    /// Which limit, such as `five_hour`.
-    pub kind: Option<String>,
-    /// When it is lifted, in seconds since 1970.
-    pub resets_at: Option<u64>,
-    /// How much of it is used, from 0 to 1.
-    pub utilization: Option<f64>,
+pub struct RateWindow {
+    /// Which one: `five_hour`, `seven_day`, or whatever the plan has.
+    pub name: String,
+    /// The share that is used: 1 is all.
+    pub used: f64,
+    /// When it begins anew, in seconds since 1970.
+    pub resets_at: u64,
 }
 
 /// How a turn ended, with everything worth keeping.
@@ -322,7 +322,7 @@ pub(crate) enum Control {
     Interrupt,
     Answer { request_id: String, answer: PermissionAnswer, note: Option<String> },
     Choose { request_id: String, answers: Map<String, Value> },
-    Model(String),
+    Model(String, Effort),
 }
 
 impl TurnControl {
@@ -331,9 +331,10 @@ impl TurnControl {
         let _ = self.to.send(Control::Interrupt);
     }
 
-    /// Another model goes on with the turn, from Claude's next request on. It is named as [`crate::Engine::model_name`] does.
-    pub fn set_model(&self, name: String) {
-        let _ = self.to.send(Control::Model(name));
+    /// Another model goes on with the turn and thinks so hard, from Claude's next request on. It is named as
+    /// [`crate::Engine::model_name`] does. The highest effort is a flag of a process: within a turn it is the one below.
+    pub fn set_model(&self, name: String, effort: Effort) {
+        let _ = self.to.send(Control::Model(name, effort.min(Effort::XHigh)));
     }
 
     /// Answers a permission question. An answer to a question that is no longer open is ignored.

@@ -6,6 +6,7 @@ mod history;
 mod job_log;
 mod journal;
 mod json;
+pub mod plan;
 mod progress;
 mod threads;
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tinyclaw_domain::{Catalogue, Model, StateDir};
-use tinyclaw_engine::{Auth, Effort, Engine, EngineConfig, Landlock, Mode, find_sibling};
+use tinyclaw_domain::{CacheTtl, Catalogue, Effort, Efforts, Model, StateDir};
+use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, find_sibling};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
@@ -53,13 +53,7 @@ pub(crate) fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Re
     let sources: Vec<String> =
         settings.engine.setting_sources.iter().map(ToString::to_string).collect();
     config.setting_sources = sources.join(",");
-    config.effort = match settings.engine.effort {
-        settings::Effort::Low => Effort::Low,
-        settings::Effort::Medium => Effort::Medium,
-        settings::Effort::High => Effort::High,
-        settings::Effort::XHigh => Effort::XHigh,
-        settings::Effort::Max => Effort::Max,
-    };
+    config.prompt_cache = prompt_cache(&settings.models);
     config.compact_window = settings.engine.compact_window;
     config.landlock = match settings.engine.landlock {
         settings::Landlock::Auto => Landlock::Auto,
@@ -138,6 +132,32 @@ pub(crate) fn catalogue(settings: &Settings) -> (Catalogue, Option<String>) {
         }
         Err(err) => (Catalogue::default(), Some(err.to_string())),
     }
+}
+
+/// How hard each tier's messages are thought about.
+pub(crate) fn efforts(settings: &Settings) -> Efforts {
+    let words = settings.models.effort.iter();
+    let words = words.filter_map(|(tier, it)| Some((tier.parse().ok()?, effort(*it))));
+    words.fold(Efforts::default(), |all, (tier, it)| all.with(tier, it))
+}
+
+fn effort(word: settings::Effort) -> Effort {
+    match word {
+        settings::Effort::Low => Effort::Low,
+        settings::Effort::Medium => Effort::Medium,
+        settings::Effort::High => Effort::High,
+        settings::Effort::XHigh => Effort::XHigh,
+        settings::Effort::Max => Effort::Max,
+    }
+}
+
+fn prompt_cache(models: &settings::Models) -> Option<CacheTtl> {
+    models.prompt_cache.and_then(|it| CacheTtl::named(&it.to_string()))
+}
+
+/// How long the API keeps what it has read of a conversation.
+pub(crate) fn cache_ttl(settings: &Settings) -> CacheTtl {
+    CacheTtl::in_use(prompt_cache(&settings.models), settings.claude.api_key.is_some())
 }
 
 fn fallback(settings: &Settings, catalogue: &Catalogue) -> Result<Option<Model>, String> {

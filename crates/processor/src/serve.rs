@@ -15,6 +15,7 @@ use tinyclaw_service::{Shutdown, Vitals};
 use crate::availability::budget::Budgets;
 use crate::availability::notices::Notices;
 use crate::availability::pause::Availability;
+use crate::availability::plan::Plan;
 use crate::blocking::on_disk;
 use crate::commands::Commands;
 use crate::config::{conceal_secrets, engine};
@@ -149,6 +150,7 @@ impl Service {
             desks.clone(),
             notices.clone(),
         ));
+        let plan = Plan::open(state.clone(), settings.clone(), vitals.clone(), notices.clone());
         let history = Arc::new(History::open(
             state.clone(),
             settings.clone(),
@@ -221,6 +223,7 @@ impl Service {
             notices,
             availability,
             budgets,
+            plan,
             history,
             routing,
             turns,

@@ -1,9 +1,9 @@
-//! What a user asks for in so many words: `/opus …`, `[fable]` or `[tier:complex]`. A hint stands at the beginning or the
+//! What a user asks for in so many words: `/opus …`, `[fable]`, `[tier:complex]` or `[effort:high]`. A hint stands at the beginning or the
 //! end of what the user says; in the middle, in quotes or in code it is just text.
 
 use std::borrow::Cow;
 
-use tinyclaw_domain::{Catalogue, Model, Tier};
+use tinyclaw_domain::{Catalogue, Effort, Model, Tier};
 
 /// How far from the ends of a message an envelope is looked for.
 const WINDOW_BYTES: usize = 64 * 1024;
@@ -17,6 +17,8 @@ pub struct Hints {
     pub model: Option<Model>,
     /// or the one that does this tier's work.
     pub tier: Option<Tier>,
+    /// And to be thought about so hard.
+    pub effort: Option<Effort>,
 }
 
 impl Hints {
@@ -29,11 +31,13 @@ impl Hints {
     fn take(&mut self, hint: Hint) -> bool {
         let is_first = match hint {
             Hint::Model(_) | Hint::Tier(_) => self.model.is_none() && self.tier.is_none(),
+            Hint::Effort(_) => self.effort.is_none(),
         };
         match hint {
             _ if !is_first => {}
             Hint::Model(it) => self.model = Some(it),
             Hint::Tier(it) => self.tier = Some(it),
+            Hint::Effort(it) => self.effort = Some(it),
         }
         is_first
     }
@@ -44,6 +48,7 @@ impl Hints {
 enum Hint {
     Model(Model),
     Tier(Tier),
+    Effort(Effort),
 }
 
 /// Takes explicit hints off a message: what it asks for, and the text without them.
@@ -134,6 +139,9 @@ fn tag(inside: &str, catalogue: &Catalogue) -> Option<Hint> {
         return catalogue.find(inside).ok().map(Hint::Model);
     };
     let value = value.trim();
+    if key.trim().eq_ignore_ascii_case("effort") {
+        return value.parse().ok().map(Hint::Effort);
+    }
     if !key.trim().eq_ignore_ascii_case("tier") {
         return None;
     }
@@ -164,6 +172,10 @@ mod tests {
         check("fix it [TIER:opus]\n", model(Model::OPUS), "fix it");
         check("fix it [Fable]", model(Model::FABLE), "fix it");
         check("/fable fix it", model(Model::FABLE), "fix it");
+        let hard = Hints { effort: Some(Effort::Max), ..model(Model::FABLE) };
+        check("/fable [effort:max] fix it", hard, "fix it");
+        check("[fable] fix it [effort: MAX]", hard, "fix it");
+        check("fix it [effort:enormous]", Hints::default(), "fix it [effort:enormous]");
         let old = Model::named("claude-opus-4-8").expect("a name");
         check("[claude-opus-4-8] fix it", model(old), "fix it");
     }

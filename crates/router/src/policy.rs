@@ -1,6 +1,8 @@
 //! What is stronger than the score, and in which order. It changes tiers and models, never the numbers of a score.
 
-use tinyclaw_domain::{Cause, Decision, Direction, Source, Tier, Tiers};
+use tinyclaw_domain::{
+    Cause, ChosenEffort, Decision, Direction, EffortFrom, Efforts, Source, Tier, Tiers,
+};
 
 use crate::hint::Hints;
 use crate::money::{Conversation, Prices};
@@ -27,6 +29,8 @@ const FOLLOW_UP_COLUMNS_MAX: u32 = 60;
 pub(crate) struct Rules<'a> {
     /// Which model does a tier's work here.
     pub(crate) tiers: Tiers,
+    /// How hard each tier's messages are thought about.
+    pub(crate) efforts: Efforts,
     pub(crate) prices: &'a Prices,
     /// Below this a score is not believed.
     pub(crate) min_confidence: f64,
@@ -92,6 +96,12 @@ impl Rules<'_> {
             decision.stay = None;
             decision.cause = Cause::Heartbeat;
         }
+        let chosen = |level, from| ChosenEffort { level, from };
+        decision.effort = Some(match (hints.effort, input.effort) {
+            (Some(level), _) => chosen(level, EffortFrom::Message),
+            (None, Some(level)) => chosen(level, EffortFrom::Thread),
+            (None, None) => chosen(self.efforts.of(decision.tier), EffortFrom::Tier),
+        });
     }
 }
 

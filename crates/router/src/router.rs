@@ -2,8 +2,8 @@
 //! It has no clock, no files and no memory of earlier messages.
 
 use tinyclaw_domain::{
-    Boundaries, CacheTtl, Catalogue, Cause, Decision, DeskKind, Dimension, Direction, Model,
-    OwnTiers, Probabilities, Source, Tier, Tiers, WarmCache,
+    Boundaries, CacheTtl, Catalogue, Cause, Decision, DeskKind, Dimension, Direction, Effort,
+    Efforts, Model, OwnTiers, Probabilities, Source, Tier, Tiers, WarmCache,
 };
 
 use crate::config::{Config, DIMENSIONS};
@@ -38,6 +38,8 @@ pub struct Input<'a> {
     pub pin: Option<Model>,
     /// The models that the thread has of its own for some tiers.
     pub own_tiers: OwnTiers,
+    /// How hard the thread wants its messages thought about.
+    pub effort: Option<Effort>,
     /// Tokens the session holds already.
     pub context_tokens: u64,
     /// Which models have how much of the session cached at this moment.
@@ -75,6 +77,7 @@ pub struct Router {
     scale: Scale,
     learned: Option<Table>,
     catalogue: Catalogue,
+    efforts: Efforts,
     prices: Prices,
     /// The share of each part in its dimension's score.
     shares: Vec<f64>,
@@ -102,7 +105,8 @@ impl Router {
         config.lists.clear();
         config.desk.lists.clear();
         let (catalogue, prices) = (Catalogue::default(), Prices::default());
-        Router { config, reader, desk, scale, learned, catalogue, prices, shares, hash }
+        let efforts = Efforts::default();
+        Router { config, reader, desk, scale, learned, catalogue, efforts, prices, shares, hash }
     }
 
     /// The same router for an office that knows these models.
@@ -110,6 +114,17 @@ impl Router {
         self.prices = Prices::default().with(&catalogue);
         self.catalogue = catalogue;
         self
+    }
+
+    /// The same router with this effort for each tier.
+    pub fn with_efforts(mut self, efforts: Efforts) -> Router {
+        self.efforts = efforts;
+        self
+    }
+
+    /// The effort for each tier.
+    pub fn efforts(&self) -> Efforts {
+        self.efforts
     }
 
     /// The models it knows.
@@ -160,6 +175,7 @@ impl Router {
             cause: Cause::Scored,
             upgraded: false,
             effective_model: tiers.of(tier),
+            effort: None,
             warm: Vec::new(),
             stay: None,
             evidence: None,
@@ -217,6 +233,7 @@ impl Router {
             cause: Cause::Scored,
             upgraded: false,
             effective_model: tiers.of(tier),
+            effort: None,
             warm: Vec::new(),
             stay: None,
             evidence: None,
@@ -235,7 +252,12 @@ impl Router {
     }
 
     fn rules(&self, tiers: Tiers) -> Rules<'_> {
-        Rules { tiers, prices: &self.prices, min_confidence: self.config.min_confidence }
+        Rules {
+            tiers,
+            efforts: self.efforts,
+            prices: &self.prices,
+            min_confidence: self.config.min_confidence,
+        }
     }
 
     fn dimensions(&self, text: &str, reading: &Reading) -> Vec<Dimension> {

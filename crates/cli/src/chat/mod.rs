@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tinyclaw_client::Client;
 use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId};
-use tinyclaw_ledger::{Costs, Progresses, StateDir, read_threads, recent_history};
+use tinyclaw_ledger::{Costs, Progresses, StateDir, plan, read_threads, recent_history};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
 use tokio::sync::mpsc;
@@ -405,7 +405,7 @@ impl Chat {
 
     fn cost(&mut self) -> anyhow::Result<()> {
         let zone = place::settings::<Office>(&self.state)?.timezone.clone();
-        let mut costs = Costs::read(&self.state, zone, now_ms())?;
+        let mut costs = Costs::read(&self.state, zone.clone(), now_ms())?;
         let (office, here) = (costs.office(now_ms()), costs.thread(&self.thread, now_ms()));
         self.screen.print(&format!(
             "today: ${:.2} in {} here, ${:.2} in {} in all threads",
@@ -414,6 +414,9 @@ impl Chat {
             office.usd,
             terminal::count(office.turns as usize, "answer"),
         ))?;
+        if let Some(plan) = plan::sentence(&plan::read(&self.state)?, &zone, now_ms()) {
+            self.screen.print(&plan)?;
+        }
         Ok(())
     }
 }

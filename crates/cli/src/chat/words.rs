@@ -49,6 +49,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "who answers in this thread, or one tier's messages",
         "/model opus",
     ),
+    ("effort", "low|medium|high|xhigh|max|auto", "how hard Claude thinks here", "/effort high"),
     (
         "haiku",
         "TEXT",
@@ -123,6 +124,11 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
             _ => wrong(verb),
         },
         "model" => model(rest, catalogue),
+        "effort" => match rest.parse() {
+            Ok(effort) => Typed::Order(Command::Effort { effort: Some(effort) }),
+            Err(_) if rest == "auto" => Typed::Order(Command::Effort { effort: None }),
+            Err(_) => wrong(verb),
+        },
         it if !rest.is_empty() && catalogue.find(it).is_ok() => Typed::Message(line.to_owned()),
         "mode" => {
             let mode = match rest {

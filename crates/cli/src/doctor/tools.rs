@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tinyclaw_engine::leash::{Promise, missing_promises};
 use tinyclaw_engine::{PINNED_VERSION, find_sibling};
-use tinyclaw_ledger::health;
+use tinyclaw_ledger::{health, plan};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
 
@@ -93,7 +93,28 @@ fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
         ));
     }
     found.extend(unknown_lines(patient));
+    found.extend(plan(patient, settings));
     found
+}
+
+/// How far the plan's limits are used, where Claude has told.
+fn plan(patient: &Patient, settings: &Settings) -> Option<Finding> {
+    let plan = match plan::read(&patient.state) {
+        Ok(plan) => plan,
+        Err(err) => {
+            let cure = "remove plan.json; Claude tells it again with its next answer";
+            return Some(Finding::warning("plan", format!("{err}"), cure));
+        }
+    };
+    let told = plan::sentence(&plan, &settings.office.timezone, now_ms())?;
+    let open = plan.open(now_ms());
+    Some(match open.iter().any(|(_, it)| it.used >= plan::WARN_AT) {
+        true => {
+            let cure = "wait for the time that is told, or give easy work to a smaller model: engine.tiers";
+            Finding::warning("plan", told, cure)
+        }
+        false => Finding::ok("plan", told),
+    })
 }
 
 /// What Claude says and this version does not understand: worth a line, and nothing to fear.

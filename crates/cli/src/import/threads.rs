@@ -135,6 +135,7 @@ fn thread(
         model: text("model").and_then(Model::of_name),
         pin: None,
         tiers: OwnTiers::default(),
+        effort: None,
         env: None,
         permission_mode: match settings.engine.permission {
             Permission::Ask => PermissionMode::Ask,

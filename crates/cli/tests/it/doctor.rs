@@ -278,6 +278,17 @@ fn what_a_repository_may_run_and_what_claude_says_that_nobody_knows_are_told() {
         .expect("health");
     let found = Found::by(&office, &claude);
     found.says("engine", "ok", "command_lifecycle (3×)");
+
+    let plan = office.place.path("state/plan.json");
+    let window = |used: f64| serde_json::json!({ "used": used, "resetsAt": 9_000_000_000_u64 });
+    for (used, state) in [(0.31, "ok"), (0.8, "warning")] {
+        let told = serde_json::json!({ "at": 1, "windows": { "five_hour": window(used) } });
+        fs::write(&plan, told.to_string()).expect("plan");
+        let words = format!("{:.0} % of 5 hours (new on ", used * 100.0);
+        Found::by(&office, &claude).says("plan", state, &words);
+    }
+    fs::write(&plan, "{ no JSON").expect("plan");
+    Found::by(&office, &claude).says("plan", "warning", "plan.json");
 }
 
 #[test]

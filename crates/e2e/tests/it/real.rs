@@ -1,6 +1,6 @@
 //! The same loop with the real CLI against the fake Messages API. Skipped by name where the CLI is not installed.
 
-use tinyclaw_domain::{Command, McpOrder, McpServer, Model, Outcome};
+use tinyclaw_domain::{Command, Effort, McpOrder, McpServer, Model, Outcome};
 use tinyclaw_e2e::Office;
 use tinyclaw_testkit::messages_api::MessagesApi;
 use tokio::runtime::{Builder, Runtime};
@@ -44,6 +44,36 @@ fn real_claude_that_takes_too_many_steps_is_stopped_and_goes_on_when_told_to() {
     let reply = office.ask("7", "continue");
     assert_eq!(reply.outcome, Outcome::Answered, "{}", reply.text);
     assert_eq!(office.lines("logs/prompts.jsonl")[1]["newSession"], false);
+}
+
+#[test]
+fn real_claude_is_asked_for_the_model_the_effort_and_the_cache_that_were_said() {
+    let env = [("TINYCLAW_ENGINE_PROMPT_CACHE", "1h")];
+    let Some((mut office, api, _runtime)) = office(&env) else { return };
+    for command in [
+        Command::Model { model: Some(Model::FABLE) },
+        Command::Effort { effort: Some(Effort::High) },
+    ] {
+        let mut message = office.message("7", "");
+        message.command = Some(command);
+        let key = office.publish(message);
+        assert_eq!(office.answer(&key).outcome, Outcome::Notice);
+    }
+    let asked = |said: &str| {
+        let all = api.asked();
+        let it = all.iter().rev().find(|it| it.prompt.contains(said)).expect("a request");
+        (it.model.clone(), it.effort.clone(), it.messages.contains(r#""ttl":"1h""#))
+    };
+    let answer = office.ask("7", "hello, are you there?");
+    assert_eq!(answer.model, Some(Model::FABLE), "{}", answer.text);
+    let high = Some("high".to_owned());
+    assert_eq!(asked("are you there"), ("claude-fable-5-2".to_owned(), high, true));
+    // The same process thinks less about the next message, and another one as hard as it can.
+    assert_eq!(office.ask("7", "and now? [effort:low]").outcome, Outcome::Answered);
+    assert_eq!(asked("and now?").1.as_deref(), Some("low"));
+    assert_eq!(office.ask("7", "and then? [effort:max]").outcome, Outcome::Answered);
+    assert_eq!(asked("and then?").1.as_deref(), Some("max"));
+    assert_eq!(office.lines("logs/prompts.jsonl")[2]["newSession"], false);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tinyclaw_domain::approval::{ASKS_PERSON, PLANS, choices};
-use tinyclaw_domain::{PermissionAnswer, PermissionMode};
+use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -42,6 +42,7 @@ pub(super) struct Actor {
     pub(super) is_ready: bool,
     /// The model the process is set to.
     pub(super) model: String,
+    pub(super) effort: Effort,
     pub(super) requests: u64,
     pub(super) turn: Option<Running>,
     pub(super) aside: Option<Aside>,
@@ -83,6 +84,7 @@ impl Actor {
             started: Instant::now(),
             is_ready: false,
             model: setup.model.clone(),
+            effort: setup.effort,
             requests: 0,
             turn: None,
             aside: None,
@@ -188,7 +190,9 @@ impl Actor {
         }
         let Some(turn) = self.turn.as_mut().filter(|it| it.sent.is_none()) else { return };
         let model = turn.order.model.clone();
+        let effort = turn.order.effort;
         self.use_model(&model);
+        self.use_effort(effort);
         let Some(turn) = self.turn.as_mut() else { return };
         let resumed = self.setup.resumed || !self.is_first;
         let warm = !self.is_first;
@@ -216,6 +220,14 @@ impl Actor {
         }
     }
 
+    fn use_effort(&mut self, effort: Effort) {
+        if effort != self.effort {
+            self.effort = effort;
+            self.requests += 1;
+            self.pen.write(&out::set_effort(&format!("effort-{}", self.requests), effort));
+        }
+    }
+
     fn on_line(&mut self, line: Line, end: u64) {
         self.heard = end;
         if let Some(turn) = &mut self.turn {
@@ -239,8 +251,8 @@ impl Actor {
             Line::ApiRetry { attempt, attempts_max, delay_ms, status, error } => {
                 self.on_retry(attempt, attempts_max, delay_ms, status, error.as_deref());
             }
-            Line::RateLimit { status, kind, resets_at, utilization } => {
-                self.with_turn(|turn| turn.rate_limit(status, kind, resets_at, utilization));
+            Line::RateLimit { status, resets_at, windows } => {
+                self.with_turn(|turn| turn.rate_limit(&status, resets_at, windows));
             }
             Line::ModelFallback { to } => {
                 self.with_turn(|turn| turn.tell(TurnEvent::ModelFallback { to }));
@@ -309,6 +321,9 @@ impl Actor {
             // Answers of ours come back as an echo; only a refusal of what we asked is news.
             (_, Some(error)) if id.starts_with("model-") => {
                 tracing::warn!(thread.id = %self.setup.thread, error, "claude does not change its model");
+            }
+            (_, Some(error)) if id.starts_with("effort-") => {
+                tracing::warn!(thread.id = %self.setup.thread, error, "claude does not change how hard it thinks");
             }
             _ => {}
         }
@@ -403,12 +418,14 @@ impl Actor {
                 turn.tell(TurnEvent::AskClosed { request_id: request_id.clone(), expired: false });
                 self.respond(&request_id, &line);
             }
-            Some(Control::Model(name)) => {
+            Some(Control::Model(name, effort)) => {
                 let Some(turn) = &mut self.turn else { return };
-                // Another process would begin with it as well.
+                // Another process would begin with them as well.
                 turn.order.model.clone_from(&name);
+                turn.order.effort = effort;
                 if turn.sent.is_some() {
                     self.use_model(&name);
+                    self.use_effort(effort);
                 }
             }
         }

@@ -192,6 +192,7 @@ mod tests {
             key: "tg-1".parse().unwrap(),
             uuid: "u1".to_owned(),
             model: "haiku".to_owned(),
+            effort: tinyclaw_domain::Effort::High,
             content: "hello".into(),
             begun: Instant::now(),
             session: "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().unwrap(),

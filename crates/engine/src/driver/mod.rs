@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tinyclaw_domain::{Key, SessionId, ThreadId};
+use tinyclaw_domain::{Effort, Key, SessionId, ThreadId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) session: SessionId,
     pub(crate) resumed: bool,
     pub(crate) model: String,
+    pub(crate) effort: Effort,
     pub(crate) system_prompt: String,
     pub(crate) tools: Arc<[ToolSpec]>,
     pub(crate) times: Times,
@@ -97,6 +98,7 @@ pub(crate) struct TurnOrder {
     pub(crate) key: Key,
     pub(crate) uuid: String,
     pub(crate) model: String,
+    pub(crate) effort: Effort,
     pub(crate) content: Value,
     pub(crate) begun: Instant,
     pub(crate) session: SessionId,

@@ -15,7 +15,7 @@ use super::{Actor, Bill, TurnOrder};
 use crate::failure::{Signs, TurnFailure, Watchdog};
 use crate::launch::Exit;
 use crate::look::OutOfReach;
-use crate::turn::{Control, Denial, RateLimit, TurnEnd, TurnEvent, TurnOutcome};
+use crate::turn::{Control, Denial, RateWindow, TurnEnd, TurnEvent, TurnOutcome};
 use crate::wire::{Block, ResultLine, StreamEvent};
 
 /// What the CLI calls the author of texts it makes up itself.
@@ -244,14 +244,15 @@ impl Running {
 
     pub(super) fn rate_limit(
         &mut self,
-        status: String,
-        kind: Option<String>,
+        status: &str,
         resets_at: Option<u64>,
-        utilization: Option<f64>,
+        windows: Vec<RateWindow>,
     ) {
         self.signs.limit_rejected = status == "rejected";
         self.signs.resets_at = resets_at;
-        self.tell(TurnEvent::RateLimit(RateLimit { status, kind, resets_at, utilization }));
+        if !windows.is_empty() {
+            self.tell(TurnEvent::PlanWindows(windows));
+        }
     }
 
     /// How the turn ended, by Claude's own word and by what was done to it.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tinyclaw_domain::Usage;
 
+use crate::turn::RateWindow;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Line {
@@ -31,12 +33,7 @@ pub(crate) enum Line {
     /// `system/model_fallback`.
     ModelFallback { to: Option<String> },
     /// `rate_limit_event`.
-    RateLimit {
-        status: String,
-        kind: Option<String>,
-        resets_at: Option<u64>,
-        utilization: Option<f64>,
-    },
+    RateLimit { status: String, resets_at: Option<u64>, windows: Vec<RateWindow> },
     /// `stream_event` of the conversation itself (`parent_tool_use_id` null).
     Stream(StreamEvent),
     /// `assistant`: one content block, whole; of a subagent, with the use of a tool within which that works.
@@ -340,9 +337,20 @@ fn rate_limit(value: &Value) -> Line {
     let info = value.get("rate_limit_info").unwrap_or(value);
     Line::RateLimit {
         status: text(info, "status").unwrap_or_default(),
-        kind: text(info, "rateLimitType"),
         resets_at: number(info, "resetsAt"),
-        utilization: info.get("utilization").and_then(Value::as_f64),
+        windows: windows(info),
+    }
+}
+
+/// All windows of the plan, or the one that an older CLI speaks of.
+fn windows(info: &Value) -> Vec<RateWindow> {
+    let window = |name: &str, it: &Value| {
+        let used = it.get("utilization").and_then(Value::as_f64)?;
+        Some(RateWindow { name: name.to_owned(), used, resets_at: number(it, "resetsAt")? })
+    };
+    match info.get("unifiedWindows").and_then(Value::as_object) {
+        Some(all) => all.iter().filter_map(|(name, it)| window(name, it)).collect(),
+        None => text(info, "rateLimitType").and_then(|it| window(&it, info)).into_iter().collect(),
     }
 }
 

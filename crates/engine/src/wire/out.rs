@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use tinyclaw_domain::approval::Rule;
-use tinyclaw_domain::{PermissionAnswer, PermissionMode};
+use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode};
 
 use crate::turn::ToolSpec;
 
@@ -57,6 +57,13 @@ pub(crate) fn interrupt(id: &str) -> Value {
 
 pub(crate) fn set_model(id: &str, model: &str) -> Value {
     control(id, json!({ "subtype": "set_model", "model": model }))
+}
+
+/// How hard to think from the next message on. The settings of ours that the process began with go along, so that none of
+/// them is lost whether the CLI takes these beside them or instead of them.
+pub(crate) fn set_effort(id: &str, effort: Effort) -> Value {
+    let settings = json!({ "crossSessionInbound": "refuse", "effortLevel": effort.as_str() });
+    control(id, json!({ "subtype": "apply_flag_settings", "settings": settings }))
 }
 
 /// An answer to a request of the CLI.

@@ -49,6 +49,7 @@ impl Desk {
             tools: Arc::new([]),
             servers: Arc::default(),
             model: Model::SONNET,
+            effort: tinyclaw_domain::Effort::High,
             is_attended: true,
         };
         Desk { place, engine: Engine::new(config.clone()), config, spec }

@@ -14,7 +14,7 @@ use tinyclaw_disk::{
 };
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{
-    Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
+    Effort, Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
 };
 
 use super::ThreadsError;
@@ -188,6 +188,9 @@ fn thread(mut entry: Value) -> Result<(Thread, Vec<Odd>), String> {
                 Some(Model::named(it.as_str()?)?.to_string())
             });
         }
+        replace_odd(fields, &mut odd, "effort", None, |it| {
+            it.as_str()?.parse::<Effort>().ok().map(|it| it.to_string())
+        });
         if fields.get("tiers").is_some_and(|it| OwnTiers::deserialize(it).is_err())
             && let Some(raw) = fields.shift_remove("tiers")
         {

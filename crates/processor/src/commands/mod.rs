@@ -89,6 +89,13 @@ impl Commands {
                     None => format!("{tier} messages go to the office's model here again."),
                 }
             }
+            Command::Effort { effort } => {
+                change(&|it| it.effort = *effort)?;
+                match effort {
+                    Some(effort) => format!("Claude's effort here is {effort} from now on."),
+                    None => "How hard Claude thinks depends on the message again.".to_owned(),
+                }
+            }
             Command::Mode { mode, admin } => {
                 // Whoever may speak may ask for more questions; for fewer only an admin may.
                 if mode.asks_less_than(thread.permission_mode) && !admin {

@@ -21,6 +21,10 @@ impl Commands {
             true => model,
             false => format!("{model} ({})", own.join(", ")),
         };
+        let model = match thread.effort {
+            Some(effort) => format!("{model}, effort {effort}"),
+            None => model,
+        };
         let session =
             thread.session_id.as_ref().map_or_else(|| "none yet".to_owned(), ToString::to_string);
         let mode = match thread.permission_mode {

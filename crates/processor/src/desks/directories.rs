@@ -74,6 +74,7 @@ impl Desks {
             model: None,
             pin: None,
             tiers: OwnTiers::default(),
+            effort: None,
             env: None,
             permission_mode: match settings.engine.permission {
                 Permission::Ask => PermissionMode::Ask,

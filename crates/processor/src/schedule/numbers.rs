@@ -3,6 +3,7 @@
 use tinyclaw_domain::{Place, ThreadId};
 
 use crate::blocking::on_disk;
+use crate::config::cache_ttl;
 use crate::schedule::clock::Clock;
 use crate::work::claims::trouble;
 
@@ -17,6 +18,7 @@ pub(super) fn tell(clock: &Clock) {
     clock.vitals.set("claudeProcesses", clock.engine.processes());
     let spent = clock.budgets.of_office();
     clock.vitals.set("costTodayUsd", spent.usd);
+    clock.vitals.set("promptCache", cache_ttl(&clock.settings.current()).as_str());
     let claude = clock.engine.version(&Place::Here);
     if let Some(version) = claude.seen {
         clock.vitals.set("claudeVersion", version);

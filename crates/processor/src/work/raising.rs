@@ -1,7 +1,7 @@
 //! Raises a running turn to a stronger model, once, when its tools show that it needs one. What they show is judged by
 //! `policy/escalation.rs`; here it is logged and put into words.
 
-use tinyclaw_domain::{Cause, Decision, Message, Model, Tier};
+use tinyclaw_domain::{Cause, ChosenEffort, Decision, Effort, EffortFrom, Message, Model, Tier};
 use tinyclaw_engine::TurnEvent;
 use tinyclaw_service::now_ms;
 
@@ -30,13 +30,13 @@ impl<'a> Raising<'a> {
         Raising { decided, attempt, to, evidence: to.map(|_| Evidence::default()) }
     }
 
-    /// Which model goes on with the turn after this event, and why, in words for people. It is logged.
+    /// Which model goes on with the turn after this event, how hard it thinks, and why, in words for people. It is logged.
     pub(crate) fn raise(
         &mut self,
         worker: &Worker,
         message: &Message,
         event: &TurnEvent,
-    ) -> Option<(Model, String)> {
+    ) -> Option<(Model, Effort, String)> {
         let evidence = self.evidence.as_mut()?;
         let reason: Reason = match event {
             TurnEvent::ToolStarted { id, name, input, parent } => {
@@ -57,8 +57,13 @@ impl<'a> Raising<'a> {
         self.evidence = None;
         let before = &self.decided.decision;
         let (tier, model) = self.to?;
+        // What the thread or the message said counts for the stronger model, too.
+        let said = before.effort.filter(|it| it.from != EffortFrom::Tier);
+        let level = worker.routing.efforts().of(tier);
+        let effort = said.unwrap_or(ChosenEffort { level, from: EffortFrom::Tier });
         let decision = Decision {
             tier,
+            effort: Some(effort),
             model,
             effective_model: model,
             cause: Cause::Raised,
@@ -74,6 +79,6 @@ impl<'a> Raising<'a> {
         );
         let raised = Decided { decision, at: now_ms(), took: self.decided.took };
         worker.history.decided(message, self.attempt, &raised);
-        Some((model, why))
+        Some((model, effort.level, why))
     }
 }

@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tinyclaw_domain::{
-    CacheTtl, Decision, DeskKind, Message, Model, StateDir, Thread, Tier, Tiers,
-};
+use tinyclaw_domain::{Decision, DeskKind, Efforts, Message, Model, StateDir, Thread, Tier, Tiers};
 use tinyclaw_router::{Caches, Config, Input, Router, strip_hints};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::blocking::on_disk;
-use crate::config::catalogue;
+use crate::config::{cache_ttl, catalogue, efforts};
 use crate::desks::Desks;
 use crate::history::History;
 use crate::policy::escalation::raised_tier;
@@ -54,7 +52,8 @@ impl Routing {
             tracing::error!("a setting about models is not taken: {trouble}");
         }
         self.vitals.concern("models", trouble);
-        let router = router.with_catalogue(catalogue);
+        let efforts = efforts(&self.settings.current());
+        let router = router.with_catalogue(catalogue).with_efforts(efforts);
         *self.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
     }
 
@@ -72,6 +71,11 @@ impl Routing {
         let (router, tiers) = (self.router(), self.tiers(thread));
         let is_stronger = |one, other| router.prices().is_stronger(one, other);
         raised_tier(decision, tiers, is_stronger).map(|it| (it, tiers.of(it)))
+    }
+
+    /// How hard a tier's messages are thought about.
+    pub(crate) fn efforts(&self) -> Efforts {
+        self.router().efforts()
     }
 
     /// Which model answered, when `asked` was asked and Claude tells this name.
@@ -100,9 +104,11 @@ impl Routing {
         let thread = self.desks.get(&message.thread_id);
         let goes_on = thread.as_ref().is_some_and(|it| it.session_id.is_some());
         let caches = if goes_on { Caches::of(&recent) } else { Caches::default() };
-        let warm = caches.alive(now_ms(), CacheTtl::default());
+        let ttl = cache_ttl(&self.settings.current());
+        let warm = caches.alive(now_ms(), ttl);
         let attachments: Vec<&str> = message.files.iter().map(|it| it.mime.as_str()).collect();
         let router = self.router();
+        let effort = thread.as_ref().and_then(|it| it.effort);
         let own_tiers = thread.as_ref().map(|it| it.tiers).unwrap_or_default();
         let decision = router.decide(&Input {
             text: &message.message,
@@ -114,9 +120,10 @@ impl Routing {
             desk: Some(thread.map_or(DeskKind::None, |it| on_disk(|| holds(&it)))),
             pin,
             own_tiers,
+            effort,
             context_tokens: caches.context(),
             warm: &warm,
-            cache: CacheTtl::default(),
+            cache: ttl,
         });
         let (hints, text) = strip_hints(&message.message, router.catalogue());
         (decision, (!hints.is_empty()).then(|| text.into_owned()))

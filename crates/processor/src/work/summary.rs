@@ -70,6 +70,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             tools: Arc::from([]),
             servers: Arc::default(),
             model,
+            effort: worker.routing.efforts().simple,
             is_attended: false,
         },
         key: message.key.clone(),

@@ -177,6 +177,8 @@ impl Job<'_> {
     ) -> Result<Ended, LeaseError> {
         let Job { worker, id, .. } = &self;
         let mut model = self.decided.decision.effective_model;
+        let effort = self.decided.decision.effort.map(|it| it.level);
+        let effort = effort.unwrap_or_else(|| worker.routing.efforts().medium);
         // Asked when the chosen model is not there.
         let default_model = worker.routing.tiers(&self.thread).medium;
         let mut lost_session = false;
@@ -259,6 +261,7 @@ impl Job<'_> {
                     tools: worker.tools.specs(&self.thread),
                     servers: given.servers,
                     model,
+                    effort,
                     is_attended: true,
                 },
                 key: self.key.clone(),

@@ -70,8 +70,8 @@ pub(crate) async fn watch(
         }
         shown.apply(&event);
         log.apply(&event);
-        if let Some((model, why)) = raising.raise(worker, lease.message(), &event) {
-            control.set_model(worker.engine.model_name(model));
+        if let Some((model, effort, why)) = raising.raise(worker, lease.message(), &event) {
+            control.set_model(worker.engine.model_name(model), effort);
             shown.raise(model, why);
         }
         match event {
@@ -112,10 +112,9 @@ pub(crate) async fn watch(
                     shown.write();
                 }
             }
-            TurnEvent::RateLimit(limit) if limit.status == "allowed_warning" => {
-                let used =
-                    limit.utilization.map_or(String::new(), |it| format!(" ({:.0} %)", it * 100.0));
-                tracing::warn!("the plan's limit is near{used}");
+            // Another machine has a login of its own.
+            TurnEvent::PlanWindows(windows) if thread.place().0.is_here() => {
+                worker.plan.saw(&windows)
             }
             TurnEvent::Ended(mut end) => {
                 // Claude's last word on an overloaded API has no status; its retries had.

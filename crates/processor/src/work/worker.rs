@@ -13,6 +13,7 @@ use tinyclaw_service::{Vitals, now_ms};
 use crate::availability::budget::Budgets;
 use crate::availability::notices::Notices;
 use crate::availability::pause::Availability;
+use crate::availability::plan::Plan;
 use crate::commands::Commands;
 use crate::desks::Desks;
 use crate::desks::sessions::Sessions;
@@ -39,6 +40,7 @@ pub(crate) struct Worker {
     pub(crate) notices: Arc<Notices>,
     pub(crate) availability: Arc<Availability>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) plan: Plan,
     pub(crate) history: Arc<History>,
     pub(crate) routing: Arc<Routing>,
     pub(crate) control: Arc<Control>,

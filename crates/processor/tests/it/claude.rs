@@ -37,6 +37,8 @@ pub(crate) enum Step {
     Hold,
     /// The turn fails: its `result` line, and the class of its error.
     Fail(Value, Option<&'static str>),
+    /// Tells that so much of the plan's five hours is used, until then (seconds since 1970).
+    Plan(f64, u64),
     /// The plan says no until then (seconds since 1970).
     Limit(u64),
     /// Says something that ends the turn in its transcript, whatever comes after.
@@ -400,6 +402,13 @@ impl Process {
                     result[name] = value.clone();
                 }
                 result["is_error"] = json!(true);
+            }
+            Step::Plan(used, until) => {
+                self.say(json!({ "type": "rate_limit_event", "rate_limit_info": {
+                    "status": "allowed", "resetsAt": until, "rateLimitType": "five_hour", "unifiedWindows": {
+                        "five_hour": { "utilization": used, "resetsAt": until },
+                        "seven_day": { "utilization": 0.12, "resetsAt": until + 100_000 } } } }))
+                    .await;
             }
             Step::Limit(until) => {
                 self.say(json!({ "type": "rate_limit_event", "rate_limit_info": {

@@ -1,7 +1,7 @@
 //! Orders about a thread, and TinyClaw's own tools for Claude.
 
 use serde_json::json;
-use tinyclaw_domain::{Command, Outcome, PermissionMode, Tier};
+use tinyclaw_domain::{Command, Effort, Outcome, PermissionMode, Tier};
 
 use crate::claude::Step;
 use crate::office::{Office, until};
@@ -16,6 +16,7 @@ async fn each_order_answers_with_what_is_true_now() {
             Command::Tier { tier: Tier::Complex, model: Some(tinyclaw_domain::Model::FABLE) },
             "COMPLEX messages go to fable here",
         ),
+        (Command::Effort { effort: Some(Effort::High) }, "Claude's effort here is high"),
         (Command::Prompt { text: Some("Be kind.".to_owned()) }, "Claude is told this"),
         (Command::Prompt { text: Some("  ".to_owned()) }, "Claude is told nothing of its own"),
         (Command::Mode { mode: PermissionMode::AcceptEdits, admin: true }, "Claude edits files"),
@@ -36,7 +37,10 @@ async fn each_order_answers_with_what_is_true_now() {
     }
     let status = office.obeyed("7", Command::Status {}).await.text;
     assert!(status.starts_with("**Shed** (thread 7)"), "{status}");
-    assert!(status.contains("- model: chosen for each message (COMPLEX fable)\n"), "{status}");
+    assert!(
+        status.contains("- model: chosen for each message (COMPLEX fable), effort high\n"),
+        "{status}"
+    );
     assert!(status.contains("- Claude asks\n") && status.contains("- engine: ready"), "{status}");
     assert!(office.claude.prompts().is_empty(), "Claude is not asked about orders");
 }

@@ -135,3 +135,24 @@ async fn an_edit_of_the_threads_that_cannot_be_read_is_told_whoever_meets_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn most_of_a_plan_window_is_told_once_also_after_a_restart() {
+    let mut office = Office::open(json!({}));
+    let end = now_ms() / 1_000 + 3_000;
+    let turn = |used| vec![Step::Plan(used, end), Step::Say("Here.")];
+    office.claude.on("hello", [turn(0.79), turn(0.81), turn(0.9)]);
+    office.ask("7", "hello").await;
+    let windows = tinyclaw_ledger::plan::read(&office.state).unwrap().windows;
+    assert_eq!((windows["five_hour"].used, windows["seven_day"].used), (0.79, 0.12));
+    office.ask("7", "hello").await;
+    let told = office.notice("1", "Claude's plan is nearly used up: 81 % of 5 hours (new ").await;
+    assert!(told.ends_with(")."), "{told}");
+    office.end().await;
+    office.begin();
+    office.ask("7", "hello").await;
+    let windows = office.vitals.snapshot().numbers["planWindows"].clone();
+    assert_eq!(windows["five_hour"]["used"], 0.9);
+    let told = office.notices("1").into_iter().filter(|it| it.contains("nearly used up"));
+    assert_eq!(told.count(), 1);
+}

@@ -1,6 +1,8 @@
 //! The rules that are stronger than the score, and their order.
 
-use tinyclaw_domain::{Catalogue, Cause, Model, OwnTiers, Source, Tier, Tiers, WarmCache};
+use tinyclaw_domain::{
+    Catalogue, Cause, Effort, EffortFrom, Efforts, Model, OwnTiers, Source, Tier, Tiers, WarmCache,
+};
 use tinyclaw_router::{Config, Input, Router};
 
 use crate::{decide, prompts, router};
@@ -57,6 +59,23 @@ fn which_model_a_tier_means_is_said_by_the_office_and_by_the_thread() {
     assert_eq!((here.model, here.effective_model), (Model::FABLE, Model::FABLE));
     let by_tier = router.decide(&Input { own_tiers, ..Input::new("hi there [tier:complex]") });
     assert_eq!((by_tier.tier, by_tier.effective_model), (Tier::Simple, Model::FABLE));
+}
+
+#[test]
+fn how_hard_to_think_is_said_by_the_tier_the_thread_or_the_message() {
+    let router =
+        Router::default().with_efforts(Efforts::default().with(Tier::Complex, Effort::XHigh));
+    let effort = |input: &Input<'_>| {
+        let it = router.decide(input).effort.expect("an effort");
+        (it.level, it.from)
+    };
+    assert_eq!(effort(&Input::new("hi there")), (Effort::Low, EffortFrom::Tier));
+    assert_eq!(effort(&Input::new(HARD)), (Effort::XHigh, EffortFrom::Tier));
+    let here = Input { effort: Some(Effort::Medium), ..Input::new(HARD) };
+    assert_eq!(effort(&here), (Effort::Medium, EffortFrom::Thread));
+    let once = Input { text: "/haiku [effort:max] hi there", ..here };
+    assert_eq!(effort(&once), (Effort::Max, EffortFrom::Message));
+    assert_eq!(router.decide(&once).effective_model, Model::HAIKU);
 }
 
 #[test]

@@ -15,10 +15,10 @@ pub use store::{Refreshed, SETTINGS_FILE, Store, state_dir};
 pub use suggest::did_you_mean;
 pub use table::*;
 pub use values::{
-    Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
-    Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
-    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
-    Words, spell_out,
+    Address, ByTier, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List,
+    LogLevel, MapOf, Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission,
+    PromptCache, QuietHours, QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text,
+    TimeOfDay, Url, Value, Whole, Words, spell_out,
 };
 
 /// One row of the table: a setting.

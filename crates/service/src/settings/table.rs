@@ -14,9 +14,10 @@ use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::values::{
-    Address, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List, LogLevel, MapOf,
-    Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission, QuietHours,
-    QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text, TimeOfDay, Url, Value, Whole,
+    Address, ByTier, CostLine, Effort, EngineKind, EngineMode, Flag, Keep, Landlock, List,
+    LogLevel, MapOf, Number, Objects, OfficeZone, OneOf, Optional, OrOff, PathTo, Permission,
+    PromptCache, QuietHours, QuietHoursOf, Secret, SettingSource, Span, TelegramId, Text,
+    TimeOfDay, Url, Value, Whole,
 };
 use super::{Origin, Reader, Row, Section};
 
@@ -190,8 +191,6 @@ settings! {
         /// never run: with `project` its hooks, key helpers and variables run and count, unasked, with Claude's login at
         /// hand. For an office whose repositories are all its own.
         setting_sources: Vec<SettingSource> as List<OneOf<SettingSource>> = "engine.settingSources", [], [], "";
-        /// How hard Claude thinks before it answers.
-        effort: Effort as OneOf<Effort> = "engine.effort", [], [], "high";
         /// Whether a turn that was begun with a smaller model goes on with the next stronger one when its tools show that it needs
         /// that: they fail twice, edit the same place a third time, or a red test is red again.
         escalate: bool as Flag = "engine.escalate", [], [], "true";
@@ -227,6 +226,12 @@ settings! {
         tiers: BTreeMap<String, String> as MapOf<Text> = "engine.tiers", [], [], "SIMPLE=haiku,MEDIUM=sonnet,COMPLEX=opus";
         /// The model that takes over when one is overloaded: a family or a full name.
         fallback_model: Option<String> as Optional<Text> = "engine.fallbackModel", [], [], "";
+        /// How hard Claude thinks before it answers: one word for all messages, or one for each tier. `/effort` says it for one
+        /// thread, `[effort:high]` for one message.
+        effort: BTreeMap<String, Effort> as ByTier<OneOf<Effort>> = "engine.effort", [], [], "SIMPLE=low,MEDIUM=high,COMPLEX=high";
+        /// How long the API keeps what it has read of a conversation: an hour costs more to write, and a pause of more than five
+        /// minutes then costs less. When not set, Claude Code decides: an hour with a plan, five minutes with an API key.
+        prompt_cache: Option<PromptCache> as Optional<OneOf<PromptCache>> = "engine.promptCache", [], [], "";
     }
 
     /// MCP servers, which give Claude tools of others. A desk's own are added by `/mcp add`.

@@ -266,6 +266,31 @@ impl Value for Objects {
     }
 }
 
+/// A value for each tier of messages: an object or `SIMPLE=…,MEDIUM=…,COMPLEX=…`, of which some may be missing, or one value for all.
+#[derive(Debug)]
+pub struct ByTier<V>(V);
+impl<V: Value> Value for ByTier<V> {
+    type Out = BTreeMap<String, V::Out>;
+    fn looks() -> &'static str {
+        leak(format!("for each of SIMPLE, MEDIUM and COMPLEX, or one for all: {}", V::looks()))
+    }
+    fn read(given: &Source) -> Option<Self::Out> {
+        if let Source::One(text) = given
+            && !text.contains('=')
+        {
+            return TIERS.iter().map(|it| Some(((*it).to_owned(), V::read(given)?))).collect();
+        }
+        let all = MapOf::<V>::read(given)?;
+        all.keys().all(|it| TIERS.contains(&it.as_str())).then_some(all)
+    }
+    fn absent() -> Option<Self::Out> {
+        Some(BTreeMap::new())
+    }
+}
+
+/// The tiers of messages, as they are written.
+const TIERS: [&str; 3] = ["SIMPLE", "MEDIUM", "COMPLEX"];
+
 /// A value, or `off`, which is `None`.
 #[derive(Debug)]
 pub struct OrOff<V>(V);
@@ -384,6 +409,15 @@ words! {
         XHigh = "xhigh",
         /// As hard as it can.
         Max = "max",
+    }
+}
+words! {
+    /// How long the API keeps what it has read of a conversation.
+    PromptCache {
+        /// Five minutes.
+        FiveMinutes = "5m",
+        /// An hour, for a dearer write.
+        OneHour = "1h",
     }
 }
 words! {

@@ -93,6 +93,20 @@ fn models_and_their_tiers_are_said_by_name() {
 }
 
 #[test]
+fn an_effort_is_said_for_all_or_for_each_tier() {
+    let read = |text: &str| {
+        let models = read::<Models>("", &[("TINYCLAW_ENGINE_EFFORT", text)]).ok()?.0;
+        let all: Vec<String> =
+            models.effort.iter().map(|it| format!("{} {}", it.0, it.1)).collect();
+        Some(all.join(", "))
+    };
+    assert_eq!(read("max").as_deref(), Some("COMPLEX max, MEDIUM max, SIMPLE max"));
+    assert_eq!(read("COMPLEX=xhigh").as_deref(), Some("COMPLEX xhigh"));
+    assert_eq!(read("HARD=high"), None);
+    assert_eq!(read("enormous"), None);
+}
+
+#[test]
 fn a_section_that_contradicts_itself_is_told_so() {
     mistakes(
         r#"{ "engine": { "silence": "1h", "toolTime": "5m" }, "workspace.cwd": "/srv/x",

@@ -135,6 +135,7 @@ impl Given<'_> {
             "go" => self.order(Command::GoOn {}).await,
             "reset" | "clear" => self.reset().await,
             "model" => self.model(rest).await,
+            "effort" => self.effort(rest).await,
             "haiku" | "sonnet" | "opus" | "fable" => Some(usage(&spoken.name)),
             "mcp" => self.mcp(rest).await,
             "prompt" => self.prompt(rest).await,

@@ -1,6 +1,6 @@
 //! What is only an order for the thread: `/reset`, `/model`, `/prompt`, `/dir`. Who works on the thread does it and answers.
 
-use tinyclaw_domain::{Command, Tier};
+use tinyclaw_domain::{Command, Effort, Tier};
 
 use crate::commands::Given;
 use crate::commands::table::usage;
@@ -37,6 +37,19 @@ impl Given<'_> {
             None => Command::Model { model },
         })
         .await
+    }
+
+    /// `/effort`.
+    pub(super) async fn effort(&self, word: &str) -> Option<String> {
+        let effort = match word {
+            "" => return Some(usage("effort")),
+            "auto" => None,
+            word => match word.parse::<Effort>() {
+                Ok(effort) => Some(effort),
+                Err(err) => return Some(format!("{err}.\n{}", usage("effort"))),
+            },
+        };
+        self.order(Command::Effort { effort }).await
     }
 
     /// `/saga TEXT`, where the office knows a model of this name and Telegram's table does not: a message like any other.

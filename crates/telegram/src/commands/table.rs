@@ -43,6 +43,12 @@ const TABLE: &[Entry] = &[
         "who answers in this thread, or one tier's messages; also a full name such as claude-opus-5-5",
         "/model opus",
     ),
+    entry(
+        "effort",
+        "low|medium|high|xhigh|max|auto",
+        "how hard Claude thinks here",
+        "/effort high",
+    ),
     entry("haiku", "TEXT", "ask haiku this once", "/haiku what time is it in Oslo?"),
     entry("sonnet", "TEXT", "ask sonnet this once", "/sonnet explain this error"),
     entry("opus", "TEXT", "ask opus this once", "/opus find the race in claim.rs"),

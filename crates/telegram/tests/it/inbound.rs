@@ -1,6 +1,6 @@
 //! From Telegram into the queue.
 
-use tinyclaw_domain::{Channel, Command, Model, PermissionMode, Tier};
+use tinyclaw_domain::{Channel, Command, Effort, Model, PermissionMode, Tier};
 use tinyclaw_queue::Place;
 use tinyclaw_testkit::telegram::{ADA, Attachment, BOB, Control, FORUM, STRANGER, What};
 
@@ -470,6 +470,7 @@ async fn commands_are_orders_or_are_answered() {
     office.ada(None, "/mode edits");
     office.until_said("/mode edits\nTinyClaw (to Ada: /mode edits):\n    Only admins may let Claude act without asking.").await;
     for (said, expected) in [
+        ("/effort high", Command::Effort { effort: Some(Effort::High) }),
         ("/model auto", Command::Model { model: None }),
         ("/model Fable", Command::Model { model: Some(Model::FABLE) }),
         ("/model claude-opus-4-8", Command::Model { model: Model::named("claude-opus-4-8") }),

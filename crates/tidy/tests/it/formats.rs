@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Health, HistoryLine, JobLine, Message, Progress,
+    Command, ConversationLine, Decision, Health, HistoryLine, JobLine, Message, PlanUse, Progress,
     PromptLine, Reply, RoutingLine, Threads, Tokens,
 };
 use tinyclaw_tidy::read;
@@ -31,13 +31,14 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "Progress" => through::<Progress>(example),
         "Tokens" => through::<Tokens>(example),
         "Health" => through::<Health>(example),
+        "PlanUse" => through::<PlanUse>(example),
         "Value" => through::<Value>(example),
         _ => Err("no type of that name is known to the test".to_owned()),
     }
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 11] = [
+const MUST_HAVE: [&str; 12] = [
     "Message",
     "Command",
     "Threads",
@@ -49,6 +50,7 @@ const MUST_HAVE: [&str; 11] = [
     "JobLine",
     "Tokens",
     "Health",
+    "PlanUse",
 ];
 
 #[test]

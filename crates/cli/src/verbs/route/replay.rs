@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use tinyclaw_domain::{CacheTtl, Direction, HistoryLine, Model};
+use tinyclaw_domain::{Direction, HistoryLine, Model};
 use tinyclaw_ledger::{StateDir, log_since};
 use tinyclaw_router::{Costs, DAY_MS, DAYS_MAX, Decided, Replay, Report, Router};
 use tinyclaw_service::now_ms;
@@ -37,7 +37,7 @@ fn replay(state: &StateDir, router: &Router) -> anyhow::Result<Report> {
     let now = Timestamp::from_millisecond(now_ms() as i64)?.to_zoned(zone);
     let midnight = now.start_of_day()?.timestamp().as_millisecond() as u64;
     let since = midnight.saturating_sub(DAYS_MAX * DAY_MS);
-    let mut replay = Replay::new(router, CacheTtl::default(), midnight);
+    let mut replay = Replay::new(router, place::cache_ttl(state)?, midnight);
     let decided = log_since(&state.routing(), since, |it: &Decided| Some(it.timestamp));
     for line in decided.context("cannot read the routing log")? {
         replay.decided(line);

@@ -195,6 +195,7 @@ impl<'a> Demo<'a> {
             band: None,
             desk: None,
             sets_off: Vec::new(),
+            effort: Some(ChosenEffort { level: Effort::High, from: EffortFrom::Tier }),
             warm: Vec::new(),
             stay: None,
             evidence: None,
@@ -340,6 +341,7 @@ impl<'a> Demo<'a> {
                 ][at],
                 pin: (id == 12).then_some(Model::HAIKU),
                 tiers: OwnTiers::default(),
+                effort: None,
                 env: None,
                 permission_mode: if id == 3 {
                     PermissionMode::AcceptEdits

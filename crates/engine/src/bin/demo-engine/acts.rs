@@ -332,6 +332,17 @@ impl Player {
         Ok(false)
     }
 
+    /// The plan's windows, as they are told with an answer.
+    pub(crate) fn plan_used(&mut self, share: f64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let status = if share < 0.8 { "allowed" } else { "allowed_warning" };
+        let (soon, later) = (now + 2 * 3_600, now + 4 * 86_400);
+        self.say(json!({ "type": "rate_limit_event", "rate_limit_info": {
+            "status": status, "resetsAt": soon, "rateLimitType": "five_hour", "utilization": share,
+            "unifiedWindows": { "five_hour": { "utilization": share, "resetsAt": soon },
+                "seven_day": { "utilization": share / 2.0, "resetsAt": later } } } }));
+    }
+
     pub(crate) fn refuse(&mut self, notes: &mut Notes) -> Result<bool, Stop> {
         let text = "The demo's pretend model declines to answer this.";
         let mut line = self.result_line(notes, "success", true, text);

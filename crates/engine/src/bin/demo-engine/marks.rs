@@ -26,6 +26,8 @@ pub(crate) enum Mark {
     Fail(String),
     Retry(u64),
     Limit(u64),
+    /// Tell that so much of the plan is used, in percent.
+    Used(f64),
     Refuse,
     Steps(u64),
     Cut,
@@ -135,6 +137,7 @@ fn parse(text: &str) -> Mark {
         "fail" => Some(Mark::Fail(first.to_owned())),
         "retry" => first.parse().ok().map(Mark::Retry),
         "limit" => first.parse().ok().map(Mark::Limit),
+        "used" => first.parse().ok().map(Mark::Used),
         "refuse" => Some(Mark::Refuse),
         "steps" => first.parse().ok().map(Mark::Steps),
         "cut" => Some(Mark::Cut),

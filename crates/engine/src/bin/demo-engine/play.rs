@@ -123,7 +123,8 @@ impl Player {
                 self.options.model = request["model"].as_str().unwrap_or("sonnet").to_owned();
                 json!({})
             }
-            Some("interrupt") => json!({}),
+            // It thinks as hard as it can in any case.
+            Some("interrupt" | "apply_flag_settings") => json!({}),
             other => {
                 let error =
                     format!("Unsupported control request subtype: {}", other.unwrap_or("?"));
@@ -325,6 +326,10 @@ impl Player {
                     self.die();
                 }
                 Mark::Fail(how) => return self.fail(notes, &how),
+                Mark::Used(percent) => {
+                    self.plan_used(percent / 100.0);
+                    format!("{percent} % of the pretend plan are used.")
+                }
                 Mark::Limit(seconds) => return self.limit(notes, seconds),
                 Mark::Refuse => return self.refuse(notes),
                 Mark::Steps(most) => return self.too_many_steps(notes, most),
