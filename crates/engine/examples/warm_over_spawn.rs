@@ -1,4 +1,5 @@
-//! How much longer a turn takes that starts a process than one on a warm process: the real CLI against the fake API.
+//! How much longer a turn takes that starts a process than one on a warm process, with a link and without: the real CLI
+//! against the fake API.
 //!
 //! `cargo run --release -p tinyclaw-engine --example warm_over_spawn [TURNS]` prints one JSON object. Needs the CLI
 //! (`scripts/install-claude.sh`); `TINYCLAW_CLAUDE` names another one.
@@ -38,14 +39,23 @@ async fn main() -> Result<(), Error> {
         );
     }
     let api = MessagesApi::start().await?;
-    let warm = measure(&claude, &api, Mode::Warm, turns).await?;
-    let spawn = measure(&claude, &api, Mode::Spawn, turns).await?;
+    let mut times = Vec::new();
+    for make in [Engine::new, Engine::linked] {
+        let warm = measure(&claude, &api, Mode::Warm, turns, make).await?;
+        let spawn = measure(&claude, &api, Mode::Spawn, turns, make).await?;
+        times.push((warm, spawn));
+    }
     let ms = |it: Duration| (it.as_secs_f64() * 10_000.0).round() / 10.0;
-    let ratio = spawn.as_secs_f64() / warm.as_secs_f64();
+    let ratio = |(warm, spawn): (Duration, Duration)| {
+        (spawn.as_secs_f64() / warm.as_secs_f64() * 10.0).round() / 10.0
+    };
     let numbers = json!({
-        "warmOverSpawn": (ratio * 10.0).round() / 10.0,
-        "warmMs": ms(warm),
-        "spawnMs": ms(spawn),
+        "warmOverSpawn": ratio(times[0]),
+        "warmMs": ms(times[0].0),
+        "spawnMs": ms(times[0].1),
+        "linkWarmOverSpawn": ratio(times[1]),
+        "linkWarmMs": ms(times[1].0),
+        "linkSpawnMs": ms(times[1].1),
         "turns": turns,
         "claude": PINNED_VERSION,
     });
@@ -59,6 +69,7 @@ async fn measure(
     api: &MessagesApi,
     mode: Mode,
     turns: usize,
+    make: fn(EngineConfig) -> Engine,
 ) -> Result<Duration, Error> {
     let place = Place::new()?;
     let leash = find_sibling("tinyclaw-leash")
@@ -67,7 +78,7 @@ async fn measure(
     config.auth = Auth::ApiKey("dummy".into());
     config.base_url = Some(api.url());
     config.mode = mode;
-    let engine = Engine::new(config);
+    let engine = make(config);
     let session = SessionSpec {
         thread: ThreadId::topic(7),
         id: Uuid::new_v4().to_string().parse()?,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tinyclaw_domain::{Place, ThreadId};
 
-use crate::launch::Leashed;
+use crate::launch::{LeashOrder, Leashed};
 use crate::launchers::Launchers;
 use crate::look::{Desk, OutOfReach};
 
@@ -44,6 +44,15 @@ impl AdoptedTurns {
     pub(crate) fn take(&self, thread: &ThreadId, uuid: &str) -> Option<Leashed> {
         let found = self.lock().remove(thread);
         found.filter(|it| it.0 == uuid).map(|it| it.1)
+    }
+
+    /// Leaves all of them to the next process.
+    pub(crate) async fn leave(&self) {
+        let found: Vec<Leashed> = self.lock().drain().map(|it| it.1.1).collect();
+        for mut leashed in found {
+            leashed.leash.order(LeashOrder::Leave);
+            let _ = leashed.leash.ended().await;
+        }
     }
 
     /// Ends all of them.

@@ -65,7 +65,7 @@ impl Engine {
 
     /// An engine whose Claudes run on this machine and outlive this process when it is killed: the next one goes on with
     /// their turns, see [`Trace::Running`]. Nobody comes for five minutes: they end with the turn they are in. An end of this
-    /// process that is not sudden ends them, as everywhere.
+    /// process that is not sudden ends those that it does not leave, see [`Engine::leave`].
     pub fn linked(config: EngineConfig) -> Engine {
         let config = config.resolved();
         let known = Arc::new(KnownRuns::open(StateDir::new(&config.state).known_runs()));
@@ -123,6 +123,14 @@ impl Engine {
     /// Closes a thread's idle process. `false`: it is busy and stays.
     pub async fn evict(&self, thread: &ThreadId) -> bool {
         self.0.evict(thread).await
+    }
+
+    /// Leaves the turns that another process can go on with as they are, for the next one; here they end with
+    /// [`TurnFailure::Closing`]. Afterwards no turn begins; what could not be left goes on, until [`Engine::close`].
+    pub async fn leave(&self) {
+        if timeout(CLOSE, self.0.leave()).await.is_err() {
+            tracing::warn!("not every turn is left to the next processor");
+        }
     }
 
     /// Ends everything: idle processes by end of file, busy ones at once. Afterwards every turn fails with

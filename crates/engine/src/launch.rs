@@ -2,7 +2,7 @@
 //!
 //! The driver knows nothing more. Where Claude runs (here, in a container, on another machine) and how its
 //! descendants are ended is the launcher's business, and every launcher keeps the same three promises: the session is
-//! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and the death of this
+//! exclusive from the moment the pipe exists, [`LeashOrder::End`] leaves no descendant behind, and the end of this
 //! process leaves none that nobody can go on with: the last of them ends with its turn. What else is to be known of that machine is a [`Look`].
 
 use std::collections::BTreeMap;
@@ -126,6 +126,9 @@ pub enum LeashOrder {
     Interrupt,
     /// SIGTERM, then SIGKILL, to Claude and every descendant.
     End,
+    /// From now on it is nobody's, until another process goes on with its turn. [`Leash::ended`] returns when nothing more
+    /// is said to it, whatever is still written. Where no other process could, it is ended.
+    Leave,
 }
 
 impl Leash {

@@ -346,7 +346,7 @@ async fn hold(
             said = &mut report, if has_refused.is_none() => has_refused = Some(said),
             order = hand.orders.recv(), if owner.is_some() => match order {
                 Some(LeashOrder::Interrupt) => signal(pid, Signal::SIGINT),
-                Some(LeashOrder::End) | None => owner = None,
+                Some(LeashOrder::End | LeashOrder::Leave) | None => owner = None,
             },
         }
     };

@@ -269,6 +269,16 @@ impl Pool {
         true
     }
 
+    /// See [`Engine::leave`](crate::Engine::leave).
+    pub(crate) async fn leave(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.adopted.leave().await;
+        let members: Vec<Arc<Member>> = self.lock_members().values().cloned().collect();
+        for warm in members.iter().filter_map(|it| it.warm()) {
+            warm.driver.leave().await;
+        }
+    }
+
     /// Ends every process and starts no further one.
     pub(crate) async fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tinyclaw_domain::approval::{ASKS_PERSON, PLANS, choices};
 use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::background::{Aside, Task};
@@ -55,6 +55,8 @@ pub(super) struct Actor {
     pub(super) close_at: Option<Instant>,
     pub(super) hears_orders: bool,
     pub(super) is_leaving: bool,
+    /// Another process goes on with the turn; told when this one has let go.
+    pub(super) left: Option<oneshot::Sender<()>>,
     pub(super) is_first: bool,
     pub(super) cost_seen: f64,
     pub(super) output_seen: BTreeMap<String, u64>,
@@ -94,6 +96,7 @@ impl Actor {
             close_at: None,
             hears_orders: true,
             is_leaving: false,
+            left: None,
             is_first: true,
             cost_seen: 0.0,
             output_seen: BTreeMap::new(),
@@ -161,6 +164,12 @@ impl Actor {
                 self.leash.order(LeashOrder::End);
             }
             Some(Order::Close { at_once: false }) => self.leave(),
+            Some(Order::Leave(done)) => {
+                if self.turn_can_be_left() {
+                    self.left = Some(done);
+                    self.leash.order(LeashOrder::Leave);
+                }
+            }
             None => {
                 self.hears_orders = false;
                 self.leave();
@@ -518,7 +527,7 @@ impl Actor {
         }
         let stderr = self.stderr.text();
         let Some(turn) = self.turn.take() else {
-            if self.close_at.is_none() {
+            if self.close_at.is_none() && self.left.is_none() {
                 let exit = exit.map_or_else(|err| err.to_string(), |it| it.to_string());
                 tracing::warn!(thread.id = %self.setup.thread, exit, "an idle claude ended by itself");
             }
@@ -527,7 +536,10 @@ impl Actor {
         if turn.came_too_late() {
             return turn.order.give_back();
         }
-        let outcome = turn.outcome_of_exit(exit, &stderr);
+        let outcome = match self.left {
+            Some(_) => TurnOutcome::Failed(TurnFailure::Closing),
+            None => turn.outcome_of_exit(exit, &stderr),
+        };
         self.finish(turn, outcome, None);
     }
 }

@@ -88,6 +88,13 @@ impl Actor {
         }
     }
 
+    /// Whether another process could go on with the turn in flight.
+    pub(super) fn turn_can_be_left(&self) -> bool {
+        let is_sent = self.turn.as_ref().is_some_and(|it| it.sent.is_some());
+        let is_noted = |it: &Note| !it.uuid.is_empty() && !it.is_stopped;
+        is_sent && self.diary.journal.is_some() && self.diary.note.as_ref().is_some_and(is_noted)
+    }
+
     /// The process is set to another model.
     pub(super) fn note_model(&mut self) {
         if let Some(note) = &mut self.diary.note {

@@ -139,7 +139,11 @@ impl Drop for TurnOrder {
 
 enum Order {
     Turn(Box<TurnOrder>),
-    Close { at_once: bool },
+    Close {
+        at_once: bool,
+    },
+    /// Dropped when it is done, or when there is nothing to leave.
+    Leave(oneshot::Sender<()>),
 }
 
 /// The engine's hold on a driver. Dropping all of them closes the process.
@@ -193,7 +197,7 @@ impl Driver {
     pub(crate) fn turn(&self, order: Box<TurnOrder>) -> Result<(), Box<TurnOrder>> {
         self.orders.send(Order::Turn(order)).map_err(|it| match it.0 {
             Order::Turn(order) => order,
-            Order::Close { .. } => unreachable!("a turn was sent"),
+            Order::Close { .. } | Order::Leave(_) => unreachable!("a turn was sent"),
         })
     }
 
@@ -215,6 +219,15 @@ impl Driver {
     pub(crate) async fn close(&self, at_once: bool) {
         let _ = self.orders.send(Order::Close { at_once });
         self.gone().await;
+    }
+
+    /// Leaves the process to another one of ours, if it is in a turn that can be gone on with; else it stays. The turn ends
+    /// here as closing.
+    pub(crate) async fn leave(&self) {
+        let (done_to, done) = oneshot::channel();
+        let _ = self.orders.send(Order::Leave(done_to));
+        // Dropped, whatever became of it.
+        let _ = done.await;
     }
 
     /// Waits until the process and every descendant are gone.

@@ -116,6 +116,8 @@ fn become_claude(errand: &Errand, parent: &str, mut report: Report) -> i32 {
         Err(err) => return report.refuse(EXIT_NOT_STARTED, &err),
     };
     let ready = (|| -> io::Result<()> {
+        // The leash waits for its signals, and whoever it starts would have them blocked as well.
+        SigSet::empty().thread_set_mask()?;
         nix::unistd::fchdir(grants.cwd())?;
         // Away from the operator's terminal: there nobody can type into his shell.
         nix::unistd::setsid()?;

@@ -313,6 +313,7 @@ async fn pass_orders(
         let order = match orders.recv().await {
             Some(LeashOrder::Interrupt) => RunOrder::Interrupt,
             Some(LeashOrder::End) | None => RunOrder::End,
+            Some(LeashOrder::Leave) => return drop(line.send(Request::Leave { run })),
         };
         let is_end = order == RunOrder::End;
         if line.send(Request::Order { run: run.clone(), order }).is_err() || is_end {

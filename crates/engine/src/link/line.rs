@@ -33,10 +33,27 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What launchers and pipes ask of a line.
 pub(super) enum Request {
-    Start { run: RunId, end: RunEnd },
-    Input { run: RunId, bytes: Vec<u8> },
-    Order { run: RunId, order: RunOrder },
-    Seen { run: RunId, at: u64, keep: u64 },
+    Start {
+        run: RunId,
+        end: RunEnd,
+    },
+    Input {
+        run: RunId,
+        bytes: Vec<u8>,
+    },
+    Order {
+        run: RunId,
+        order: RunOrder,
+    },
+    Seen {
+        run: RunId,
+        at: u64,
+        keep: u64,
+    },
+    /// The run is for another process: nothing is said of it any more, and it stays known.
+    Leave {
+        run: RunId,
+    },
 }
 
 /// Why a run did not start.
@@ -277,6 +294,7 @@ impl LinkLine {
                 end.end |= order == RunOrder::End;
                 say(Call::Order { run, order }, b"");
             }
+            Request::Leave { run } => drop(self.runs.remove(&run)),
             Request::Seen { run, at, keep } => {
                 if self.runs.contains_key(&run) {
                     say(Call::Seen { run, at, keep }, b"");

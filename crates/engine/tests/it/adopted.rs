@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tinyclaw_domain::{Ask, PermissionAnswer};
 use tinyclaw_engine::{
-    Engine, EngineConfig, Trace, Turn, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
+    Engine, EngineConfig, Trace, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome, TurnRequest,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -255,4 +255,74 @@ fn a_stop_outlives_the_office_that_was_told_it() {
     let end = process.run(process.ask(again(&request)).end()).unwrap();
     assert_eq!(end.outcome, TurnOutcome::Interrupted);
     nobody_is_left(&process, &desk);
+}
+
+/// A processor that is told to stop, and does not wait for a long turn.
+#[test]
+fn a_turn_that_its_process_leaves_is_gone_on_with() {
+    let desk = desk();
+    let first = Process::start(&desk.config);
+    let request = desk.request("[demo: ask] [demo: cost 0.25]");
+    let mut turn = first.ask(request.clone());
+    let asked = first.run(until(&mut turn, asking));
+    first.run(first.engine.leave());
+    let end = first.run(turn.end()).unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Failed(TurnFailure::Closing));
+    first.run(first.engine.close());
+    assert_eq!(alive(&desk.lock()).len(), 2, "the leash and its claude are there");
+    drop(first);
+    let second = Process::start(&desk.config);
+    assert_eq!(trace(&second, &desk, &request), Trace::Running);
+    let mut turn = second.ask(again(&request));
+    let ask = second.run(until(&mut turn, asking));
+    assert_eq!(ask.request_id, asked.request_id, "the same question");
+    let end = answer_and_end(&second, turn, &ask);
+    assert_eq!((end.outcome, end.cost_usd), (TurnOutcome::Answered, 0.25));
+    assert_eq!(prompts(&desk), 1);
+    second.run(second.engine.close());
+    second.run(eventually("nobody is left", || alive(&desk.lock()).is_empty()));
+}
+
+#[test]
+fn what_was_found_and_not_gone_on_with_is_left_again() {
+    let desk = desk();
+    let first = Process::start(&desk.config);
+    let request = desk.request("[demo: ask]");
+    let mut turn = first.ask(request.clone());
+    let asked = first.run(until(&mut turn, asking));
+    first.die_with(turn);
+    let second = Process::start(&desk.config);
+    assert_eq!(trace(&second, &desk, &request), Trace::Running);
+    second.run(second.engine.leave());
+    second.run(second.engine.close());
+    drop(second);
+    let third = Process::start(&desk.config);
+    assert_eq!(trace(&third, &desk, &request), Trace::Running);
+    let mut turn = third.ask(again(&request));
+    let ask = third.run(until(&mut turn, asking));
+    assert_eq!(ask.request_id, asked.request_id);
+    assert_eq!(answer_and_end(&third, turn, &ask).outcome, TurnOutcome::Answered);
+    assert_eq!(prompts(&desk), 1);
+    third.run(third.engine.close());
+}
+
+#[test]
+fn what_nobody_could_go_on_with_is_not_left() {
+    let desk = desk();
+    let process = Process::start(&desk.config);
+    let end = process.run(process.ask(desk.request("hello")).end()).unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Answered);
+    process.run(process.engine.leave());
+    process.run(process.engine.close());
+    process.run(eventually("an idle one has ended", || alive(&desk.lock()).is_empty()));
+    drop(process);
+    // Without a link a turn goes on for as long as its process does.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let engine = runtime.block_on(async { Engine::new(desk.config.clone()) });
+    let process = Process { engine, runtime };
+    let mut turn = process.ask(desk.request("[demo: ask]"));
+    let ask = process.run(until(&mut turn, asking));
+    process.run(process.engine.leave());
+    assert_eq!(answer_and_end(&process, turn, &ask).outcome, TurnOutcome::Answered);
+    process.run(process.engine.close());
 }

@@ -1,5 +1,7 @@
 //! What every launcher promises: the same cases for Claude here, and for Claude at the far end of a link.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
 use tinyclaw_engine::{
-    Engine, EngineConfig, Launchers, LocalLauncher, Turn, TurnEvent, TurnFailure, TurnOutcome,
+    Access, Engine, EngineConfig, LaunchSpec, Launcher, Launchers, LocalLauncher, Turn, TurnEvent,
+    TurnFailure, TurnOutcome,
 };
-use tokio::io::{AsyncRead, AsyncWrite, copy, duplex, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy, duplex, split};
 use tokio::task::JoinSet;
 
 use crate::desk::{Desk, alive, eventually, until};
@@ -165,6 +168,49 @@ async fn what_may_not_be_given_is_refused(make: Make) {
     desk.spec.cwd = work;
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
     desk.engine.close().await;
+}
+
+/// Says how it was started.
+const MIRROR: &str = "#!/bin/sh\nexec cat /proc/self/status\n";
+
+/// A leash blocks signals that it waits for, and a hold catches some: Claude has all of them as anybody has.
+#[tokio::test]
+async fn claude_begins_with_no_signal_blocked_or_ignored_by_us() {
+    let signals = |status: &str, name: &str| {
+        let line = status.lines().find_map(|it| it.strip_prefix(name)).expect("a line");
+        // Above these are those that a C library keeps for itself.
+        u64::from_str_radix(line.trim(), 16).expect("a mask") & 0x7fff_ffff
+    };
+    // What whoever started the tests ignores is ignored below them.
+    let own = signals(&std::fs::read_to_string("/proc/self/status").unwrap(), "SigIgn:");
+    let desk = Desk::demo();
+    let program = desk.path("bin/mirror");
+    std::fs::create_dir_all(desk.path("bin")).unwrap();
+    std::fs::write(&program, MIRROR).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = EngineConfig { program, ..desk.config.clone() };
+    let look = Arc::new(LocalLauncher::of(&config));
+    let carrier = Arc::new(ChildCarrier::of(&config));
+    let known = Arc::new(KnownRuns::unkept());
+    let lease = Lease { close: Duration::from_secs(20), end: Duration::from_secs(5) };
+    let linked = LinkLauncher::new(Place::Here, "ada", carrier, look, lease, known);
+    let local = LocalLauncher::of(&config);
+    for launcher in [&local as &dyn Launcher, &linked] {
+        let launched = launcher.launch(LaunchSpec {
+            thread: desk.spec.thread.clone(),
+            place: Place::Here,
+            cwd: desk.spec.cwd.clone(),
+            args: Vec::new(),
+            env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            access: Access { writable: Vec::new(), readable: vec![desk.path("bin")] },
+        });
+        let mut leashed = launched.await.unwrap();
+        let mut status = String::new();
+        leashed.stdout.read_to_string(&mut status).await.unwrap();
+        assert_eq!(signals(&status, "SigBlk:"), 0, "{launcher:?}");
+        assert_eq!(signals(&status, "SigIgn:") & !own, 0, "{launcher:?}");
+        assert_eq!(signals(&status, "SigCgt:"), 0, "{launcher:?}");
+    }
 }
 
 /// A carrier whose connections can be cut, and which can be out of order.

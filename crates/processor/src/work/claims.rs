@@ -19,7 +19,7 @@ const PUT_BACK: Duration = Duration::from_secs(2);
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// Works until the shutdown, or until what was claimed was taken away, and leaves nothing half done: turns get 25 seconds to
-/// end, the rest is put back with its checkpoint.
+/// end, the rest is put back with its checkpoint, and its Claude left to the next processor where that can go on with it.
 pub(crate) async fn run(worker: &Arc<Worker>, shutdown: &Shutdown) {
     let mut turns = JoinSet::new();
     loop {
@@ -52,6 +52,8 @@ pub(crate) async fn run(worker: &Arc<Worker>, shutdown: &Shutdown) {
     worker.vitals.block("shutdown", "it is stopping");
     let all_done = async { while turns.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, all_done).await.is_err() {
+        // First: a turn that nobody follows is stopped.
+        worker.engine.leave().await;
         worker.turns.leave();
         let rest = async { while turns.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(PUT_BACK, rest).await;

@@ -226,7 +226,7 @@ impl Process {
                 line = self.heard.next_line() => line.ok().flatten().ok_or(Stop::Gone)?,
                 order = self.leash.orders.recv() => match order {
                     Some(LeashOrder::Interrupt) => return Err(Stop::Interrupted),
-                    Some(LeashOrder::End) | None => return Err(Stop::Gone),
+                    Some(LeashOrder::End | LeashOrder::Leave) | None => return Err(Stop::Gone),
                 },
             };
             let line: Value = serde_json::from_str(&line).unwrap();

@@ -198,7 +198,7 @@ settings! {
         compact_window: u64 as Whole<100_000, 1_000_000> = "engine.compactWindow", [], [], "200000";
         /// Whether the kernel confines Claude to its thread's folder, that thread's home and tmp.
         landlock: Landlock as OneOf<Landlock> = "engine.landlock", [], [], "auto";
-        /// Whether Claude outlives a processor that is killed, so that the next one goes on with its turn. One that nobody
+        /// Whether Claude outlives a processor that is killed or stopped, so that the next one goes on with its turn. One that nobody
         /// comes back for ends with its turn after five minutes.
         link: bool as Flag = "engine.link", [], [], "false";
         /// More folders that a confined Claude may read and run programs from.
