@@ -4,6 +4,7 @@
 //! looks no further back than one answer.
 
 mod config;
+mod politeness;
 mod read;
 
 pub(crate) use config::DeskConfig;

@@ -4,6 +4,7 @@
 use tinyclaw_domain::{DeskKind, Direction, Hit, Model};
 
 use super::config::DeskConfig;
+use super::politeness::Politeness;
 use crate::config::{DIMENSIONS, List};
 use crate::fold::{Folded, Folder};
 use crate::parts::{COUNTED, Counted, Counts};
@@ -144,6 +145,7 @@ const PARTS_OF_FOLLOWED: &str = "followed_";
 #[derive(Debug, Clone)]
 pub(crate) struct DeskReader {
     folder: Folder,
+    politeness: Politeness,
     trie: Trie,
     phrases: Vec<(String, u16)>,
     lists: Vec<Rules>,
@@ -230,13 +232,15 @@ impl DeskReader {
             risky: false,
         });
         let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
-        DeskReader { folder, trie, phrases, lists, parts, first_list }
+        let politeness = Politeness::new(&folder);
+        DeskReader { folder, politeness, trie, phrases, lists, parts, first_list }
     }
 
     /// Reads a message with what is around it.
     pub(crate) fn read(&self, input: &Input<'_>, desk: DeskKind) -> DeskReading {
         let (folded, tokens, truncated) = reading::fold_windows(&self.folder, input.text);
         let zones = order(&folded.text, zones::split(&folded.text));
+        let zones = self.politeness.peel(&folded.text, zones);
         let mut reading = DeskReading {
             values: vec![0.0; self.parts.len()],
             tokens,
