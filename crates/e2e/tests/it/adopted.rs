@@ -68,6 +68,30 @@ fn twenty_processors_are_killed_in_a_turn_and_it_is_asked_billed_and_answered_on
     nothing_is_left(&mut office);
 }
 
+/// It waits 25 seconds for its turns, as a container does.
+#[test]
+fn campaign_a_turn_that_outlasts_the_stop_of_its_processor_goes_on_in_the_next() {
+    let mut office = office();
+    let key = office.say("7", "[demo: ask] [demo: cost 0.25] tidy up");
+    let first = question(&office, &key);
+    office.stop();
+    let progress = office.state().progress(&key);
+    let _ = std::fs::remove_file(progress);
+    office.start();
+    let second = question(&office, &key);
+    assert_eq!(second.request_id, first.request_id, "the same question");
+    allow(&mut office, &second);
+    assert_eq!(office.answer(&key).outcome, Outcome::Answered);
+    let message = office.seen(&key).expect("message").message;
+    assert_eq!((message.attempts.run, message.attempts.deaths), (1, 0), "no attempt was lost");
+    assert_eq!(office.prompts().len(), 1, "asked once");
+    let lines = office.lines("message-history.jsonl");
+    let answers = lines.iter().filter(|it| it["key"] == key.as_str() && it["direction"] == "out");
+    let costs: Vec<f64> = answers.filter_map(|it| it["costUsd"].as_f64()).collect();
+    assert_eq!(costs, [0.25], "billed once");
+    nothing_is_left(&mut office);
+}
+
 #[test]
 fn a_story_that_is_being_told_goes_on_to_its_end() {
     let mut office = office();
