@@ -7,6 +7,7 @@ pub mod filter;
 mod http;
 pub mod intake;
 mod moves;
+mod notes;
 mod office;
 mod problem;
 mod server;

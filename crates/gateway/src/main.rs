@@ -1,5 +1,6 @@
 //! `tinyclaw-gateway`: serves the event bus; `tinyclaw-gateway healthcheck` asks a running one whether it is well.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -84,7 +85,8 @@ async fn main() -> anyhow::Result<()> {
     let settings = store.current();
     logs::follow(store.subscribe(), |it| &it.1.log_level);
     tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
-    let config = Config::new(&state, &settings.0);
+    let config =
+        Config { has_forum: has_forum(&root, &environment), ..Config::new(&state, &settings.0) };
     more_descriptors();
     let listener = TcpListener::bind(config.listen)
         .await
@@ -95,6 +97,12 @@ async fn main() -> anyhow::Result<()> {
     server.serve(listener).await?;
     tracing::info!("gateway is down");
     Ok(())
+}
+
+/// Whether the office has a forum: its threads are topics there then. Nothing else of Telegram's settings is kept.
+fn has_forum(root: &Path, environment: &settings::Environment) -> bool {
+    let telegram = Store::<settings::Telegram>::open(root, environment.clone());
+    telegram.is_ok_and(|it| it.current().chat_id.is_some())
 }
 
 /// Waits until no other gateway serves this state folder.

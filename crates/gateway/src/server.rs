@@ -40,6 +40,10 @@ pub struct Config {
     pub keep: Keep,
     /// Where events may be posted to.
     pub webhooks: WebhookConfig,
+    /// Whether notes may wait for Claude Code sessions that are not of this office.
+    pub notify_foreign: bool,
+    /// Whether the office has a forum.
+    pub has_forum: bool,
     /// How many connections an address may have.
     pub connections_per_address: usize,
     /// How long a client may not read what it is sent.
@@ -78,6 +82,8 @@ impl Config {
             },
             keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },
             webhooks: WebhookConfig::to(it.webhook_hosts.clone()),
+            notify_foreign: it.notify_foreign,
+            has_forum: false,
             connections_per_address: whole(it.connections_per_address) as usize,
             stall: STALL,
         }
@@ -111,6 +117,8 @@ impl Server {
             state: config.state,
             store,
             webhooks,
+            notes_allowed: config.notify_foreign,
+            has_forum: config.has_forum,
             access: Arc::clone(&access),
             hosts: http::Hosts::new(&config.hosts, port),
             origins: config.origins.into_iter().collect(),

@@ -85,7 +85,7 @@ fn flush_p50_us(base: &Path) -> f64 {
     percentile(&mut times, 0.5)
 }
 
-/// `tinyclaw hook` with a gateway that is up, as Claude starts it.
+/// `tinyclaw hook` as Claude starts it, with a gateway that is up, and with one that is not.
 async fn hook(base: &Path) -> Value {
     let Some(cli) = program::sibling("tinyclaw") else {
         eprintln!("tinyclaw is not built: hook_ms_p50 is left out");
@@ -107,17 +107,28 @@ async fn hook(base: &Path) -> Value {
         .output()
         .expect("tinyclaw hook install");
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    let mut times = Vec::new();
-    for at in 0..200 {
+    let mut times = hook_times(&cli, home.path());
+    // And with the bus away: what is told waits on the disk.
+    drop(gateway);
+    let mut down = hook_times(&cli, home.path());
+    json!({
+        "hook_ms_p50": percentile(&mut times, 0.5), "hook_ms_p99": percentile(&mut times, 0.99),
+        "hook_down_ms_p50": percentile(&mut down, 0.5), "hook_down_ms_p99": percentile(&mut down, 0.99),
+    })
+}
+
+/// How long each of 200 hooks takes, in ms.
+fn hook_times(cli: &Path, home: &Path) -> Vec<f64> {
+    let one = |at: usize| {
         let payload = json!({
             "hook_event_name": "PreToolUse", "session_id": "s1", "tool_use_id": format!("toolu_{at}"),
             "tool_name": "Bash", "tool_input": { "command": "x".repeat(400) },
         });
         let began = Instant::now();
-        let mut child = std::process::Command::new(&cli)
+        let mut child = std::process::Command::new(cli)
             .arg("hook")
             .env_clear()
-            .env("HOME", home.path())
+            .env("HOME", home)
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -126,8 +137,8 @@ async fn hook(base: &Path) -> Value {
         stdin.write_all(payload.to_string().as_bytes()).expect("the hook");
         drop(stdin);
         let status = child.wait().expect("its end");
-        times.push(began.elapsed().as_secs_f64() * 1e3);
         assert!(status.success(), "the hook ended with {status}");
-    }
-    json!({ "hook_ms_p50": percentile(&mut times, 0.5), "hook_ms_p99": percentile(&mut times, 0.99) })
+        began.elapsed().as_secs_f64() * 1e3
+    };
+    (0..200).map(one).collect()
 }

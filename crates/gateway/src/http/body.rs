@@ -5,8 +5,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use crate::event::Invalid;
 use crate::problem::Problem;
 
 /// So long a body may take at first,
@@ -45,4 +48,18 @@ pub(super) async fn read(
             None => return Ok(whole.into()),
         }
     }
+}
+
+/// The whole body as what is expected there.
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    expected: &str,
+) -> Result<T, Problem> {
+    let body = read(headers, body, bytes_max).await?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|err| Problem::bad_json(err.to_string()))?;
+    serde_json::from_value(value)
+        .map_err(|err| Problem::invalid(Invalid::at("", format!("{err}; expected {expected}"))))
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 use tinyclaw_domain::Scope;
 
-use super::{App, Asking, body};
+use super::{App, Asking, body, notify};
 use crate::access::Kind;
 use crate::event::{Invalid, NewEvent, WORD_BYTES_MAX};
 use crate::intake::{self, BATCH_BYTES_MAX};
@@ -42,8 +42,9 @@ pub(super) async fn hook(
     let body = body::read(&parts.headers, body, BATCH_BYTES_MAX).await?;
     let event = intake::read_hook(&body, &source_of(&caller.name))?;
     app.ask(Kind::Ingest, &caller, 1)?;
+    let (kind, session) = (event.kind.clone(), event.session.clone());
     app.store.append(vec![event], Durability::Flushed).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], "{}").into_response())
+    Ok(axum::Json(notify::answer_to(&app, &kind, session.as_deref()).await?).into_response())
 }
 
 /// A caller's name as the source of what it tells.

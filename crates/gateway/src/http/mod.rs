@@ -4,6 +4,7 @@ mod body;
 mod door;
 mod ingest;
 pub(crate) mod listener;
+mod notify;
 mod numbers;
 mod openapi;
 mod query;
@@ -42,6 +43,10 @@ pub(crate) struct App {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) webhooks: Arc<Webhooks>,
+    /// Whether notes may wait for Claude Code sessions that are not of this office.
+    pub(crate) notes_allowed: bool,
+    /// Whether the office has a forum, so that its threads are topics there.
+    pub(crate) has_forum: bool,
     pub(crate) access: Arc<Access>,
     pub(crate) hosts: Hosts,
     pub(crate) origins: HashSet<String>,
@@ -65,6 +70,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/events", get(reading::events).post(ingest::events)),
         ("/hooks/claude", post(ingest::hook)),
         ("/ws", get(ws::upgrade)),
+        ("/sessions/{id}/notify", post(notify::notify)),
         ("/api/messages/{key}/timeline", get(timeline::timeline)),
         ("/api/webhooks", get(webhooks::list).post(webhooks::add)),
         ("/api/webhooks/{id}", get(webhooks::show).post(webhooks::change).delete(webhooks::remove)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -57,22 +58,18 @@ struct Again {
     event_id: Option<String>,
 }
 
-async fn admit(app: &App, parts: &Parts) -> Result<(), Problem> {
-    let caller = app.admit(&Asking::of(parts), Some(Scope::Admin)).await?;
-    app.ask(Kind::Read, &caller, 1).map(|_| ())
+/// Lets an administrator's request in, and takes it apart.
+async fn admitted(app: &App, request: Request) -> Result<(Parts, Body), Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = app.admit(&Asking::of(&parts), Some(Scope::Admin)).await?;
+    app.ask(Kind::Read, &caller, 1)?;
+    Ok((parts, body))
 }
 
-/// The body, as what is expected there.
-async fn read<T: for<'de> Deserialize<'de>>(
-    parts: &Parts,
-    body: axum::body::Body,
-    expected: &str,
-) -> Result<T, Problem> {
-    let body = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
-    let value: Value =
-        serde_json::from_slice(&body).map_err(|err| Problem::bad_json(err.to_string()))?;
-    serde_json::from_value(value)
-        .map_err(|err| Problem::invalid(Invalid::at("", format!("{err}; expected {expected}"))))
+/// The same, where the request is about one webhook.
+async fn about(app: &App, id: &str, request: Request) -> Result<(Webhook, Parts, Body), Problem> {
+    let (parts, body) = admitted(app, request).await?;
+    Ok((known(app, id).await?, parts, body))
 }
 
 async fn known(app: &App, id: &str) -> Result<Webhook, Problem> {
@@ -111,8 +108,7 @@ fn told(app: &App, webhook: &Webhook, secret: Option<&str>) -> Value {
 
 /// All webhooks.
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Answer {
-    let (parts, _) = request.into_parts();
-    admit(&app, &parts).await?;
+    drop(admitted(&app, request).await?);
     let epoch = app.store.head().epoch;
     let all: Vec<Value> = table::all(&app.store).await?.iter().map(|it| it.shown(epoch)).collect();
     Ok(axum::Json(json!({ "success": true, "webhooks": all })).into_response())
@@ -120,9 +116,9 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Answe
 
 /// Adds one; its secret is told only now.
 pub(super) async fn add(State(app): State<Arc<App>>, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    admit(&app, &parts).await?;
-    let new: New = read(&parts, body, "{ \"url\", \"types\"? }").await?;
+    let (parts, body) = admitted(&app, request).await?;
+    let expected = "{ \"url\", \"types\"? }";
+    let new: New = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
     checked_url(&app, &new.url)?;
     checked_types(&new.types)?;
     if table::all(&app.store).await?.len() >= WEBHOOKS_MAX {
@@ -151,9 +147,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, _) = request.into_parts();
-    admit(&app, &parts).await?;
-    let webhook = known(&app, &id).await?;
+    let (webhook, _, _) = about(&app, &id, request).await?;
     Ok(axum::Json(told(&app, &webhook, None)).into_response())
 }
 
@@ -163,11 +157,9 @@ pub(super) async fn change(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    admit(&app, &parts).await?;
-    let mut webhook = known(&app, &id).await?;
+    let (mut webhook, parts, body) = about(&app, &id, request).await?;
     let expected = "{ \"url\"?, \"types\"?, \"enabled\"?, \"rotate\"? }";
-    let change: Change = read(&parts, body, expected).await?;
+    let change: Change = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
     if let Some(url) = change.url {
         checked_url(&app, &url)?;
         webhook.url = url;
@@ -197,9 +189,7 @@ pub(super) async fn remove(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, _) = request.into_parts();
-    admit(&app, &parts).await?;
-    known(&app, &id).await?;
+    drop(about(&app, &id, request).await?);
     table::remove(&app.store, &id).await?;
     app.webhooks.changed();
     Ok(axum::Json(json!({ "success": true })).into_response())
@@ -211,9 +201,7 @@ pub(super) async fn deliveries(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, _) = request.into_parts();
-    admit(&app, &parts).await?;
-    known(&app, &id).await?;
+    drop(about(&app, &id, request).await?);
     let epoch = app.store.head().epoch;
     let all = table::failures(&app.store, &id).await?;
     let all: Vec<Value> = all.iter().map(|it| it.shown(epoch)).collect();
@@ -226,10 +214,9 @@ pub(super) async fn redeliver(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    admit(&app, &parts).await?;
-    known(&app, &id).await?;
-    let again: Again = read(&parts, body, "{ \"eventId\"? }").await?;
+    let (_, parts, body) = about(&app, &id, request).await?;
+    let expected = "{ \"eventId\"? }";
+    let again: Again = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
     let place = again.event_id.map(|it| it.parse::<Cursor>()).transpose();
     let place = place.map_err(|err| Problem::invalid(Invalid::at("/eventId", err.to_string())))?;
     let count = match place {

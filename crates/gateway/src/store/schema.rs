@@ -9,7 +9,7 @@ use super::{Head, StoreError};
 use crate::event::{Cursor, Epoch};
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// So long is waited for somebody else who holds the database, such as a person with a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The log of what is written is cut back to this.
@@ -66,6 +66,18 @@ const WEBHOOKS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What waits for somebody else's session.
+const NOTES: &str = "
+    CREATE TABLE notes(
+        id TEXT PRIMARY KEY,
+        session TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        text TEXT NOT NULL,
+        until INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX notes_session ON notes(session, until);
+";
+
 /// Why a database could not be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
@@ -106,15 +118,16 @@ pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Connection, Head), Op
     }
     if version == 0 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} INSERT INTO meta VALUES('epoch', '{}');
+            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} INSERT INTO meta VALUES('epoch', '{}');
              PRAGMA user_version = {VERSION}; COMMIT;",
             Epoch::fresh()
         ))?;
     }
-    if version == 1 {
-        // Before there were webhooks.
+    if (1..VERSION).contains(&version) {
+        // Before there were webhooks, and before there were notes.
+        let webhooks = if version == 1 { WEBHOOKS } else { "" };
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {WEBHOOKS} PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {webhooks} {NOTES} PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }
     let epoch: String =

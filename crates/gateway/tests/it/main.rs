@@ -10,7 +10,9 @@ mod browser;
 #[path = "../../../dashboard/tests/it/driver.rs"]
 mod driver;
 mod events;
+mod foreign;
 mod hostile;
+mod notify;
 mod office;
 mod openapi;
 mod rig;

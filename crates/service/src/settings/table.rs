@@ -329,6 +329,9 @@ settings! {
         jwt_audience: Option<String> as Optional<Text> = "gateway.jwtAudience", [], [], "";
         /// Hosts that events may be posted to (`/api/webhooks`), as `host` or `host:port`. None: no webhooks.
         webhook_hosts: Vec<String> as List<Text> = "gateway.webhookHosts", [], [], "";
+        /// Whether `POST /sessions/ID/notify` also reaches Claude Code sessions that are not of this office: a note of a
+        /// program's then waits up to an hour and stands, quoted, beside what that session's next hook posts over HTTP.
+        notify_foreign: bool as Flag = "gateway.notifyForeign", [], [], "false";
         /// So many events a token may tell in a second, and a thousand at once.
         ingest_per_second: u64 as Whole<1, 1_000_000> = "gateway.ingestPerSecond", [], [], "1000";
         /// So many questions a token may ask in a second.
