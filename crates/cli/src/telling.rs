@@ -106,6 +106,9 @@ impl Telling {
                 "Claude asks whether it may use {}: answer in its topic, or in tinyclaw chat",
                 terminal::one_line(&tool)
             )),
+            JobEvent::Steered { text, .. } => {
+                remark(&format!("▸ a message  {}", terminal::one_line(&text)))
+            }
             JobEvent::Trouble { text } => remark(&terminal::one_line(&text)),
             JobEvent::Gap { .. } => {
                 remark("(some of the text was not kept; the answer follows whole)")

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Model, Outcome, Tier, Todo};
+use crate::{Key, Model, Outcome, Tier, Todo};
 
 /// A line, and its place in the story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,13 @@ pub enum JobEvent {
         request_id: String,
         /// Whether nobody answered in time.
         expired: bool,
+    },
+    /// Claude took words that were handed to the running turn.
+    Steered {
+        /// The message they are.
+        key: Key,
+        /// The words, with secrets taken out.
+        text: String,
     },
     /// Something went wrong and is tried again, in words for a person.
     Trouble {

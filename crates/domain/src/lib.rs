@@ -21,6 +21,7 @@ mod plan;
 mod progress;
 mod quoted;
 mod state_dir;
+mod steer;
 mod thread;
 mod token;
 
@@ -50,6 +51,7 @@ pub use progress::{
 };
 pub use quoted::{Quote, quoted};
 pub use state_dir::StateDir;
+pub use steer::{Handed, for_the_running_turn};
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads};
 pub use token::{
     BadScope, ROTATION_MS, Scope, TOKEN_PREFIX, TOKEN_SECRET_BYTES, Token, TokenBefore, Tokens,

@@ -83,6 +83,12 @@ pub struct Message {
     /// The message that this one is the newer text of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edits: Option<Key>,
+    /// Whether it is for the turn that runs, instead of waiting in line. When none runs it is a message like any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub steer: bool,
+    /// How it was handed to a running turn, kept before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed: Option<crate::Handed>,
     /// An order to TinyClaw itself instead of a question to Claude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
@@ -134,6 +140,8 @@ impl Message {
             trouble: None,
             hops: 0,
             edits: None,
+            steer: false,
+            handed: None,
             command: None,
             checkpoint: None,
             reply: None,
@@ -538,6 +546,16 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Both together.
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens: self.cache_write_tokens + other.cache_write_tokens,
+        }
+    }
+
     /// What the model was given, wherever it was read from.
     pub fn context(&self) -> u64 {
         self.input_tokens + self.cache_read_tokens + self.cache_write_tokens

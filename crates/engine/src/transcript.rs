@@ -132,7 +132,10 @@ impl Transcript {
                 if seen.take(&line) {
                     break;
                 }
-            } else if line.get("uuid").and_then(Value::as_str) == Some(uuid) {
+            } else if line.get("uuid").and_then(Value::as_str) == Some(uuid)
+                // Words that came while Claude worked.
+                || line.pointer("/attachment/source_uuid").and_then(Value::as_str) == Some(uuid)
+            {
                 turn = Some(TurnSeen::default());
             }
         }

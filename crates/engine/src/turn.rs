@@ -183,6 +183,11 @@ pub enum TurnEvent {
         /// Which, if told.
         to: Option<String>,
     },
+    /// Claude has the words of [`TurnControl::steer`].
+    Steered {
+        /// The uuid they were handed over under.
+        uuid: String,
+    },
     /// What runs on in the background beside the turn, by its description: all of it each time.
     Background {
         /// The tasks.
@@ -322,6 +327,7 @@ pub(crate) enum Control {
     Interrupt,
     Answer { request_id: String, answer: PermissionAnswer, note: Option<String> },
     Choose { request_id: String, answers: Map<String, Value> },
+    Steer { uuid: String, text: String },
     Model(String, Effort),
 }
 
@@ -351,6 +357,13 @@ impl TurnControl {
     ) {
         let request_id = request_id.to_owned();
         let _ = self.to.send(Control::Answer { request_id, answer, note });
+    }
+
+    /// Hands words to the running turn. Claude reads them between two steps of its work; when it is about to end, it goes on
+    /// with them in the same turn. [`TurnEvent::Steered`] says that it has them. Without that event before the end it never
+    /// had them, unless the process died: then [`Engine::trace`](crate::Engine::trace) knows.
+    pub fn steer(&self, uuid: &str, text: &str) {
+        let _ = self.to.send(Control::Steer { uuid: uuid.to_owned(), text: text.to_owned() });
     }
 
     /// Answers the questions that Claude put to a person ([`tinyclaw_domain::approval::answers`]). Answers to questions

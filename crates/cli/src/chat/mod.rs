@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tinyclaw_client::Client;
-use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId};
+use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId, for_the_running_turn};
 use tinyclaw_ledger::{Costs, Progresses, StateDir, plan, read_threads, recent_history};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
@@ -177,7 +177,7 @@ impl Chat {
                     self.lines.pop_front();
                     self.stop()?;
                 }
-                Some(_) if self.pending.is_empty() => {
+                Some(line) if self.pending.is_empty() || for_the_running_turn(line).is_some() => {
                     let line = self.lines.pop_front().unwrap_or_default();
                     self.say(&line)?;
                 }
@@ -213,7 +213,10 @@ impl Chat {
         match said {
             Typed::Nothing => {}
             Typed::Message(text) => {
-                let message = client::message(&self.thread, &text);
+                let mut message = client::message(&self.thread, &text);
+                if let Some(words) = for_the_running_turn(&text) {
+                    (message.message, message.steer) = (words.to_owned(), true);
+                }
                 self.send(message)?;
             }
             Typed::File { path, text } => {

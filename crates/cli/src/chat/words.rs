@@ -83,6 +83,7 @@ pub(crate) fn help() -> String {
     };
     let lines: Vec<String> = TABLE.iter().map(line).collect();
     lines.join("\n")
+        + "\nWhat begins with ! goes to the turn that runs; when none does, it is a message like any other."
 }
 
 /// What a line chooses in a question: options by their numbers, or else its own words.

@@ -69,6 +69,27 @@ fn a_question_is_answered_by_a_button_and_by_the_next_message() {
 }
 
 #[test]
+fn words_behind_an_exclamation_mark_reach_the_running_turn_once() {
+    let forum = Forum::open();
+    forum.ada(None, "[demo: attend 50s]");
+    forum.until("▸ Bash  wait for words\n");
+    forum.ada(None, "[demo: say What waited in line.]");
+    forum.ada(None, "!use the other folder");
+    // One answer to both, past what waits in line.
+    forum.until("I waited. You said meanwhile: use the other folder");
+    let transcript = forum.until("    What waited in line.\n");
+    // Where nothing runs it is a message like any other.
+    forum.ada(None, "! Now [demo: say An answer of its own.]");
+    forum.until("    An answer of its own.\n");
+    let said = |it: &serde_json::Value| it["text"].as_str().unwrap_or_default().to_owned();
+    let heard: Vec<String> = forum.office.prompts().iter().map(said).collect();
+    assert_eq!(heard.len(), 4, "{heard:?}\n{transcript}");
+    let words = heard.iter().filter(|it| it.contains("]: use the other folder")).count();
+    assert_eq!(words, 1, "{heard:?}");
+    forum.close();
+}
+
+#[test]
 fn a_status_shows_what_there_is_to_do_and_what_helpers_use() {
     let forum = Forum::open();
     forum.ada(None, "[demo: background 90s The build is green.] [demo: todo done: look | doing: write | test] [demo: helper 60s claim]");

@@ -416,6 +416,11 @@ impl Actor {
                 turn.tell(TurnEvent::AskClosed { request_id: request_id.clone(), expired: false });
                 self.respond(&request_id, &line);
             }
+            Some(Control::Steer { uuid, text }) => {
+                if self.turn.as_mut().is_some_and(|it| it.takes_words(&uuid)) {
+                    self.pen.write(&out::user(&uuid, text.into()));
+                }
+            }
             Some(Control::Choose { request_id, answers }) => {
                 let Some(turn) = &mut self.turn else { return };
                 let is_it = |it: &running::OpenAsk| it.tool == ASKS_PERSON;
@@ -442,6 +447,11 @@ impl Actor {
 
     fn on_result(&mut self, result: &ResultLine) {
         let bill = self.bill(result);
+        if let Some(turn) = self.turn.as_mut().filter(|it| it.is_wanted() && it.has_words_waiting())
+            && turn.outcome_of(result) == TurnOutcome::Answered
+        {
+            return turn.goes_on(result, bill);
+        }
         let Some(turn) = self.turn.take_if(|it| it.sent.is_some()) else {
             // Claude said something by itself; or it could not begin at all.
             return self.on_aside_result(result, bill);
@@ -460,7 +470,11 @@ impl Actor {
         if outcome != TurnOutcome::Failed(TurnFailure::UnknownSession) {
             self.signs.has_turns.store(true, Ordering::Relaxed);
         }
-        if !keep || self.setup.mode == Mode::Spawn || turn.has_signalled() {
+        if turn.has_words_waiting() {
+            // It would go on with them by itself, and they are somebody else's to ask again.
+            self.close();
+            self.leash.order(LeashOrder::End);
+        } else if !keep || self.setup.mode == Mode::Spawn || turn.has_signalled() {
             self.close();
         }
         self.finish(turn, outcome, Some((result, bill)));

@@ -131,10 +131,16 @@ impl Actor {
             }
             return;
         }
-        turn.stop(why, Step::Interrupted);
+        // After an interrupt it would go on with them by itself, and they are somebody else's to ask again.
+        let has_words = turn.has_words_waiting();
+        turn.stop(why, if has_words { Step::Ended } else { Step::Interrupted });
         self.requests += 1;
         if matches!(why, Why::Asked) {
             self.note_stop();
+        }
+        if has_words {
+            self.close();
+            return self.leash.order(LeashOrder::End);
         }
         self.pen.write(&out::interrupt(&format!("interrupt-{}", self.requests)));
     }

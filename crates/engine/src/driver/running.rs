@@ -1,6 +1,6 @@
 //! The turn in flight: what was seen of it, and what it amounts to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::pending;
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +44,10 @@ pub(super) struct Running {
     is_taken: bool,
     has_begun: bool,
     hears_controls: bool,
+    /// Words that were handed to it, and that Claude did not take yet.
+    handed: BTreeSet<String>,
+    /// What it came to before it went on with such words.
+    earlier: Option<TurnEnd>,
     /// What it was told to run on in the background.
     told_running: Vec<String>,
     draft: String,
@@ -110,6 +114,8 @@ impl Running {
             is_taken: false,
             has_begun: false,
             hears_controls: true,
+            handed: BTreeSet::new(),
+            earlier: None,
             told_running: Vec::new(),
             draft: String::new(),
             said: Vec::new(),
@@ -147,8 +153,32 @@ impl Running {
         }
     }
 
+    /// Takes words for Claude, if it works on our prompt.
+    pub(super) fn takes_words(&mut self, uuid: &str) -> bool {
+        let takes = self.has_begun && self.stopping.is_none();
+        takes && self.handed.insert(uuid.to_owned())
+    }
+
+    /// Whether Claude has words of this turn in its queue. It takes them by itself, whatever comes of the turn.
+    pub(super) fn has_words_waiting(&self) -> bool {
+        !self.handed.is_empty()
+    }
+
+    /// It was answered, and goes on with words that came too late to be a part of that.
+    pub(super) fn goes_on(&mut self, result: &ResultLine, bill: Bill) {
+        let end = self.end(TurnOutcome::Answered, Some((result, bill)));
+        self.said.clone_from(&end.said);
+        self.model.clone_from(&end.model);
+        self.earlier = Some(end);
+    }
+
     /// Our prompt came back. Usually Claude works on it by then; an echo and nothing else means it was known.
     pub(super) fn replayed(&mut self, uuid: Option<&str>) {
+        if let Some(uuid) = uuid
+            && self.handed.remove(uuid)
+        {
+            self.tell(TurnEvent::Steered { uuid: uuid.to_owned() });
+        }
         if uuid == Some(self.order.uuid.as_str()) {
             self.taken();
             if !self.has_begun {
@@ -313,6 +343,18 @@ impl Running {
                 .iter()
                 .map(|(tool, input)| Denial { tool: tool.clone(), input: input.clone() })
                 .collect();
+        }
+        if let Some(earlier) = self.earlier.take() {
+            end.usage = end.usage.plus(earlier.usage);
+            end.cost_usd += earlier.cost_usd;
+            end.num_turns += earlier.num_turns;
+            end.ttft_ms = earlier.ttft_ms.or(end.ttft_ms);
+            end.denials.splice(0..0, earlier.denials);
+            for model in earlier.models {
+                if !end.models.contains(&model) {
+                    end.models.push(model);
+                }
+            }
         }
         end
     }

@@ -3,10 +3,10 @@
 use serde_json::json;
 use tinyclaw_domain::approval::{ASKS_PERSON, Chosen, PLANS, answers, choices};
 use tinyclaw_domain::{Ask, PermissionAnswer, PermissionMode};
-use tinyclaw_engine::{Turn, TurnEvent, TurnOutcome};
+use tinyclaw_engine::{Trace, Turn, TurnEvent, TurnOutcome};
 
-use crate::claude::real;
-use crate::desk::until;
+use crate::claude::{bash, real};
+use crate::desk::{new_session, until};
 
 async fn asked(turn: &mut Turn) -> Ask {
     until(turn, |it| match it {
@@ -92,4 +92,49 @@ async fn real_claude_goes_on_with_a_plan_and_asks_about_each_change() {
     turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
     assert_eq!(turn.end().await.unwrap().text, "Done.");
     assert!(file.exists());
+}
+
+/// While a tool runs they become a part of the turn; while Claude writes its last words they are what it goes on with.
+#[tokio::test]
+async fn real_claude_takes_words_into_the_running_turn_once() {
+    let (desk, api) = real!();
+    for prompt in [bash("sleep 2"), "[api: words 40 50ms]".to_owned()] {
+        let before = api.asked().len();
+        let mut turn = desk.ask(&prompt);
+        until(&mut turn, |it| {
+            matches!(it, TurnEvent::ToolStarted { .. } | TurnEvent::TextDelta(_)).then_some(())
+        })
+        .await;
+        let uuid = new_session().to_string();
+        turn.control().steer(&uuid, "[api: say I heard you.]");
+        let steered = until(&mut turn, |it| match it {
+            TurnEvent::Steered { uuid } => Some(uuid),
+            _ => None,
+        })
+        .await;
+        assert_eq!(steered, uuid);
+        let end = turn.end().await.unwrap();
+        assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+        assert_eq!(end.text, "I heard you.");
+        assert!(end.cost_usd > 0.0 && end.usage.output_tokens > 0);
+        let asked =
+            api.asked()[before..].iter().filter(|it| it.prompt.contains("I heard you.")).count();
+        assert_eq!(asked, 1, "once");
+        desk.until_traced(&uuid, |it| *it != Trace::Unseen).await;
+        assert_eq!(desk.say("[api: say fine]").await.text, "fine");
+    }
+}
+
+/// Stopped meanwhile: Claude would go on with them by itself, and they are asked again by whoever handed them over.
+#[tokio::test]
+async fn real_claude_forgets_words_that_it_did_not_take_before_it_was_stopped() {
+    let (desk, api) = real!();
+    let mut turn = desk.ask("[api: words 2000 20ms]");
+    until(&mut turn, |it| matches!(it, TurnEvent::TextDelta(_)).then_some(())).await;
+    let uuid = new_session().to_string();
+    turn.control().steer(&uuid, "[api: say I heard you.]");
+    turn.control().interrupt();
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    assert_eq!(desk.say("[api: say fine]").await.text, "fine");
+    assert!(api.asked().iter().all(|it| !it.prompt.contains("I heard you.")));
 }

@@ -144,6 +144,13 @@ impl TurnLog {
         }
     }
 
+    /// Claude took a message while it worked on another one.
+    pub(crate) fn steered(&mut self, message: &Message) {
+        self.flush();
+        let text = conceal(&message.message).into_owned();
+        self.write(JobEvent::Steered { key: message.key.clone(), text });
+    }
+
     /// Something went wrong and is tried again.
     pub(crate) fn trouble(&mut self, text: &str) {
         self.flush();

@@ -14,6 +14,7 @@ mod reply;
 mod resume;
 pub(crate) mod routing;
 pub(crate) mod slots;
+pub(crate) mod steering;
 mod summary;
 mod turn;
 pub(crate) mod turns;

@@ -19,6 +19,8 @@ use crate::text::{WRITES_TODOS, shortened, status_line, todos, tool_detail};
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// So many tools are shown.
 const TOOLS_SHOWN: usize = 10;
+/// Where a person's words reached a turn, among its tools.
+const STEERED: &str = "a message";
 /// So much of what runs in the background is shown.
 const BACKGROUND_SHOWN: usize = 5;
 /// A tool's name is a word; what an MCP server calls its own may be longer.
@@ -88,6 +90,20 @@ impl<'a> LiveProgress<'a> {
         self.write();
     }
 
+    /// Claude took a message while it worked on this one.
+    pub(crate) fn steered(&mut self, message: &Message) {
+        let tool = ToolUse {
+            name: STEERED.to_owned(),
+            detail: status_line(&message.message),
+            at: now_ms(),
+            duration_ms: Some(0),
+            failed: false,
+            is_nested: false,
+        };
+        self.insert(self.ids.len(), message.key.to_string(), tool);
+        self.touch();
+    }
+
     /// The tools used so far, to be kept.
     pub(crate) fn spans(&mut self) -> Vec<ToolSpan> {
         self.trail.end()
@@ -140,22 +156,26 @@ impl<'a> LiveProgress<'a> {
 
     /// A subagent's tools stand below it, in their order, whatever others do meanwhile.
     fn begin_tool(&mut self, id: &str, name: &str, input: &Value, parent: Option<&str>) {
-        let (ids, tools) = (&mut self.ids, &mut self.progress.tools);
+        let (ids, tools) = (&self.ids, &self.progress.tools);
         // One whose subagent is no longer shown stands by itself.
         let above = parent.and_then(|parent| ids.iter().position(|it| it == parent));
         let at = above.map_or(ids.len(), |above| above + 1 + count_nested(&tools[above + 1..]));
-        ids.insert(at, id.to_owned());
-        tools.insert(
-            at,
-            ToolUse {
-                name: name.to_owned(),
-                detail: conceal(&tool_detail(input)).into_owned(),
-                at: now_ms(),
-                duration_ms: None,
-                failed: false,
-                is_nested: above.is_some(),
-            },
-        );
+        let tool = ToolUse {
+            name: name.to_owned(),
+            detail: conceal(&tool_detail(input)).into_owned(),
+            at: now_ms(),
+            duration_ms: None,
+            failed: false,
+            is_nested: above.is_some(),
+        };
+        self.insert(at, id.to_owned(), tool);
+    }
+
+    /// Shows one more, which may cost another its place.
+    fn insert(&mut self, at: usize, id: String, tool: ToolUse) {
+        let (ids, tools) = (&mut self.ids, &mut self.progress.tools);
+        ids.insert(at, id);
+        tools.insert(at, tool);
         if tools.len() > TOOLS_SHOWN {
             let gone = first_to_go(tools, at);
             ids.drain(gone.clone());
@@ -260,6 +280,10 @@ impl Trail {
                     duration_ms: 0,
                     ok: false,
                 });
+            }
+            TurnEvent::Steered { .. } if self.spans.len() < TOOL_SPANS_MAX => {
+                let (name, start_ms) = (STEERED.to_owned(), self.now());
+                self.spans.push(ToolSpan { name, start_ms, duration_ms: 0, ok: true });
             }
             TurnEvent::ToolFinished { id, failed, duration } => {
                 if let Some(span) = self.open.remove(id).and_then(|at| self.spans.get_mut(at)) {

@@ -70,7 +70,15 @@ pub(crate) async fn resume(
     // Claude writes its transcript a moment behind what it does, and a session can be lost.
     let unknown = if used_tools(message) { Earlier::Forgotten } else { Earlier::Nothing };
     let checkpoint = message.checkpoint.as_ref().filter(|it| it.session_id == *session);
-    let Some(checkpoint) = checkpoint else { return Ok(fresh(unknown)) };
+    let Some(checkpoint) = checkpoint else {
+        // Handed to the turn before, which was cut off with it.
+        let handed = message.handed.as_ref().filter(|it| it.session_id == *session);
+        let handed = match handed {
+            Some(it) => engine.trace(desk, session, &it.turn_uuid).await?,
+            None => Trace::Unseen,
+        };
+        return Ok(fresh(if handed == Trace::Unseen { unknown } else { Earlier::Remembered }));
+    };
     let trace = engine.trace(desk, session, &checkpoint.turn_uuid).await?;
     Ok(match (trace, round) {
         (Trace::Finished(reply), _) => Resumed::Finished(reply),

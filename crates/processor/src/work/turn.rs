@@ -26,6 +26,7 @@ use crate::work::raising::Raising;
 use crate::work::reply;
 use crate::work::resume::{Earlier, Resumed, Round, resume, used_tools};
 use crate::work::slots::Slot;
+use crate::work::steering::{self, Steering};
 use crate::work::watch::{Hands, watch};
 use crate::work::worker::Worker;
 
@@ -62,6 +63,17 @@ pub(crate) async fn run(
     if !desk.place.is_here() {
         // It is another machine's to say how much it can do.
         slot.give_back();
+    }
+    match steering::is_taken(worker, message, &desk).await {
+        // The answer of the turn that took it is the answer to both.
+        Ok(true) => {
+            return Ok(Ended::answered(Reply {
+                silent: true,
+                ..notice("Handed to the running turn.")
+            }));
+        }
+        Ok(false) => {}
+        Err(err) => return Ok(Unanswered::Unreached(err).into()),
     }
     if let Some(ended) = not_now(worker, message, &thread, &desk.place, lease.attempt()) {
         return Ok(ended);
@@ -274,7 +286,8 @@ impl Job<'_> {
             let may_raise = worker.settings.current().engine.escalate;
             let to = worker.routing.raised(&self.decided.decision, &self.thread);
             let raising = Raising::of(&self.decided, model, attempt, to.filter(|_| may_raise));
-            let hands = Hands { lease, slot, outbox: &mut outbox, log, raising };
+            let steering = Steering::of(lease.message(), session.clone(), turn.control());
+            let hands = Hands { lease, slot, outbox: &mut outbox, log, raising, steering };
             let Some(end) = watch(worker, &self.thread, turn, progress, hands).await else {
                 return Ok(Unanswered::PutBack.into());
             };
@@ -297,6 +310,7 @@ impl Job<'_> {
                     match again {
                         Again::NewSession => {
                             worker.sessions.order_summary(id, &session);
+                            steering::forget(worker, id, &session);
                             lost_session = true;
                         }
                         Again::DefaultModel => model = default_model,

@@ -15,6 +15,7 @@ use crate::work::progress::LiveProgress;
 use crate::work::raising::Raising;
 use crate::work::resume::note_tools;
 use crate::work::slots::Slot;
+use crate::work::steering::{LOOK_AFTER, Steering};
 use crate::work::turns::OpenQuestion;
 use crate::work::worker::Worker;
 
@@ -25,6 +26,7 @@ pub(crate) struct Hands<'a> {
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) log: &'a mut TurnLog,
     pub(crate) raising: Raising<'a>,
+    pub(crate) steering: Steering,
 }
 
 /// Follows a turn to its end, showing how it goes. `None`: we are leaving, and the turn with us.
@@ -35,7 +37,7 @@ pub(crate) async fn watch(
     progress: Progress,
     hands: Hands<'_>,
 ) -> Option<TurnEnd> {
-    let Hands { lease, slot, outbox, log, mut raising } = hands;
+    let Hands { lease, slot, outbox, log, mut raising, mut steering } = hands;
     let id = lease.message().thread_id.clone();
     let control = turn.control();
     worker.turns.begin(&id, control.clone());
@@ -46,6 +48,10 @@ pub(crate) async fn watch(
     let left = worker.turns.left();
     tokio::pin!(left);
     let mut is_shown = false;
+    let queue = worker.queue.view().watch();
+    let mut moved = Box::pin(queue.changed());
+    // Claude takes words once it works.
+    let (mut is_at_work, mut look_at) = (false, None::<Instant>);
     loop {
         let event = tokio::select! {
             event = turn.next() => event?,
@@ -62,8 +68,24 @@ pub(crate) async fn watch(
                 on_disk(|| capability::renew(&worker.desks, &id, thread));
                 continue;
             }
+            () = &mut moved => {
+                moved = Box::pin(queue.changed());
+                look_at.get_or_insert_with(|| Instant::now() + LOOK_AFTER);
+                continue;
+            }
+            () = sleep_until(look_at), if is_at_work => {
+                look_at = None;
+                steering.look(worker);
+                continue;
+            }
             () = &mut left => return None,
         };
+        let is_early =
+            matches!(event, TurnEvent::SessionReady { .. } | TurnEvent::Background { .. });
+        if !is_at_work && !is_early {
+            is_at_work = true;
+            look_at.get_or_insert_with(Instant::now);
+        }
         if !is_shown {
             is_shown = true;
             worker.turns.show(&id, ThreadStatus::Working);
@@ -88,6 +110,12 @@ pub(crate) async fn watch(
                 let status = if is_asking { ThreadStatus::Waiting } else { ThreadStatus::Working };
                 worker.turns.show(&id, status);
                 shown.write();
+            }
+            TurnEvent::Steered { uuid } => {
+                if let Some(message) = steering.taken(worker, &uuid) {
+                    log.steered(&message);
+                    shown.steered(&message);
+                }
             }
             TurnEvent::McpCall { tool, input, responder } => {
                 let id = responder.request_id().to_owned();

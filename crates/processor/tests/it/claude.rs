@@ -383,9 +383,19 @@ impl Process {
             Step::Hold => {
                 // Also when it came between the prompt, which tests wait for, and this step.
                 let mut released = self.released.clone();
-                tokio::select! {
-                    _ = released.changed() => {}
-                    stop = self.hear() => return stop.map(|_| ()),
+                loop {
+                    tokio::select! {
+                        _ = released.changed() => break,
+                        line = self.hear() => {
+                            let line = line?;
+                            // Words for the running turn.
+                            self.remember(json!({ "type": "attachment", "attachment": { "source_uuid": line["uuid"] } }));
+                            self.say(json!({ "type": "user", "isReplay": true, "uuid": line["uuid"] })).await;
+                            let text = line["message"]["content"].as_str().unwrap_or_default().to_owned();
+                            let text = text.rsplit("]: ").next().unwrap_or_default().to_owned();
+                            self.tell(&format!("Heard: {text}"), result).await;
+                        }
+                    }
                 }
                 self.released = released;
             }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tinyclaw_domain::approval::{Chosen, Question};
 use tinyclaw_domain::{
-    Command, Key, Outcome, PermissionAnswer, Progress, Reply, STOPPED_WAITING, ThreadStatus,
+    Command, Handed, Key, Outcome, PermissionAnswer, Progress, Reply, STOPPED_WAITING, ThreadStatus,
 };
 use tinyclaw_ledger::Progresses;
 use tinyclaw_queue::Place;
@@ -192,6 +192,56 @@ async fn who_waits_for_a_person_lends_the_slot_and_who_works_does_not() {
     let reply = office.obeyed("8", Command::Stop { key: None }).await;
     assert!(reply.silent);
     office.reply(&asks).await;
+}
+
+/// Sends a message for the running turn.
+fn steer(office: &mut Office, text: &str) -> Key {
+    let mut message = office.message("7", text);
+    message.steer = true;
+    office.publish(message)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_for_the_running_turn_are_answered_by_it_and_not_again() {
+    let mut office = Office::open(json!({}));
+    office.claude.on("hello", [vec![Step::Say("I begin."), Step::Hold, Step::Finish("Both.")]]);
+    let hello = office.send("7", "hello");
+    prompted(&office, 1).await;
+    let waits = office.send("7", "in line");
+    let words = steer(&mut office, "the other folder");
+    let taken = || office.find(&words).and_then(|it| it.message.handed).filter(|it| it.taken);
+    let handed = until("Claude has the words", taken).await;
+    assert_eq!(office.find(&waits).unwrap().place, Place::Incoming, "it overtakes what waits");
+    office.claude.release();
+    assert_eq!(office.reply(&hello).await.text, "I begin.\n\nHeard: the other folder");
+    assert!(office.reply(&words).await.silent, "the turn has answered");
+    office.reply(&waits).await;
+    // Whoever died before that was kept leaves Claude's transcript, which knows.
+    let mut message = office.message("7", "the other folder");
+    (message.steer, message.handed) = (true, Some(Handed { taken: false, ..handed }));
+    let unsaid = office.publish(message);
+    assert!(office.reply(&unsaid).await.silent, "the turn has answered");
+    assert!(office.claude.prompts_of("the other folder").is_empty(), "it was no prompt of its own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_for_a_turn_that_is_over_are_a_message_like_any_other() {
+    let mut office = Office::open(json!({}));
+    let words = steer(&mut office, "nobody is at it");
+    assert_eq!(office.reply(&words).await.text, "Done.");
+    // Handed to one that died, and Claude never wrote it down.
+    office.claude.on("hello", [vec![Step::Say("I begin."), Step::Hold]]);
+    let hello = office.send("7", "hello");
+    prompted(&office, 2).await;
+    let mut message = office.message("7", "never taken");
+    let session_id = "6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".parse().unwrap();
+    let turn_uuid = "7f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f".to_owned();
+    (message.steer, message.handed) = (true, Some(Handed { session_id, turn_uuid, taken: false }));
+    let words = office.publish(message);
+    office.claude.release();
+    office.reply(&hello).await;
+    assert_eq!(office.reply(&words).await.text, "Done.");
+    assert_eq!(office.claude.prompts_of("never taken").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,8 +139,10 @@ pub(crate) fn usage(name: &str) -> String {
 
 /// Every command in a line.
 pub(crate) fn help() -> String {
-    let mut words =
-        String::from("Write, and Claude answers. Every topic is a thread of its own.\n\n");
+    let mut words = String::from(
+        "Write, and Claude answers. Every topic is a thread of its own. A message that begins with `!` goes to the turn that \
+                      runs; when none does, it is a message like any other.\n\n",
+    );
     for it in TABLE.iter().filter(|it| !it.about.starts_with("the same")) {
         let takes = if it.takes.is_empty() { String::new() } else { format!(" {}", it.takes) };
         let _ = writeln!(words, "`/{}{takes}` {}", it.name, it.about);

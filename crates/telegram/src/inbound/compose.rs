@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use tinyclaw_domain::{Channel, Command, Key, Message, Quote, ThreadId, quoted, safe_name};
+use tinyclaw_domain::{
+    Channel, Command, Key, Message, Quote, ThreadId, for_the_running_turn, quoted, safe_name,
+};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Place, Published, Side};
 use tinyclaw_service::{Vitals, now_ms};
@@ -78,6 +80,7 @@ impl Composer {
                 }
             }
         }
+        take_words(&mut message);
         let voice_only = message.message.is_empty() && pieces.iter().all(only_voice);
         let is_void = message.message.is_empty() && (message.files.is_empty() || voice_only);
         Some(Prepared { message, troubles, is_void })
@@ -165,14 +168,20 @@ impl Composer {
         let text = said.text.clone();
         // Of several pieces nobody remembers where one begins and ends.
         let is_whole = self.bot.addresses.pieces_of(&about) == 1;
+        let mut is_handed = false;
+        let change = |it: &mut Message| {
+            // The running turn may have the old words.
+            is_handed = it.handed.is_some();
+            if !is_handed {
+                it.message.clone_from(&text);
+                take_words(it);
+            }
+        };
         let replaced = is_whole.then(|| {
-            tokio::task::block_in_place(|| {
-                self.publisher
-                    .client
-                    .queue()
-                    .replace_waiting(&about, |it| it.message.clone_from(&text))
-            })
+            let queue = self.publisher.client.queue();
+            tokio::task::block_in_place(|| queue.replace_waiting(&about, change))
         });
+        let replaced = if is_handed { None } else { replaced };
         match replaced {
             Some(Ok(true)) => {
                 tracing::info!(key = %about, "message {about} was edited while it waited");
@@ -188,6 +197,9 @@ impl Composer {
             return;
         };
         let question = match found.ok().flatten().map(|it| it.place) {
+            Some(Place::Incoming) if is_handed => {
+                "The running turn has this already. Ask again with the new text?"
+            }
             Some(Place::Incoming) => {
                 "This waits as one message with what was sent beside it. Ask the new text as well?"
             }
@@ -229,6 +241,16 @@ impl Composer {
         if let Err(err) = self.publisher.publish(Side::Run, message, Some(address)).await {
             tracing::error!(%key, "a change of a topic cannot be published: {err}");
         }
+    }
+}
+
+/// Takes the text of a message for the running turn, if it is. Files have to be brought to Claude first: what comes with some
+/// waits in line.
+fn take_words(message: &mut Message) {
+    let words = for_the_running_turn(&message.message).map(str::to_owned);
+    message.steer = words.is_some() && message.files.is_empty();
+    if let Some(words) = words {
+        message.message = words;
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tinyclaw_domain::for_the_running_turn;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -102,6 +103,10 @@ impl Group {
         let apart_ms = said.at_ms.saturating_sub(last.at_ms);
         if is_cut(last) {
             return about_the_same && apart_ms <= SPLIT_APART_MS;
+        }
+        // That does not wait in line with what came before it.
+        if for_the_running_turn(&said.text).is_some() {
+            return false;
         }
         // One that only waits for others to go first is complete.
         about_the_same && apart_ms <= BURST_APART_MS && Instant::now() < self.deadline(handlers)

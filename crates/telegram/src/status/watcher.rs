@@ -291,7 +291,7 @@ impl Watcher {
             return known.clone();
         }
         let message = self.view.read(entry).ok().flatten()?;
-        let shown = is_shown(&message).then(|| {
+        let shown = is_shown(&message, entry.place).then(|| {
             Arc::new(Subject {
                 key: message.key.clone(),
                 thread: message.thread_id.clone(),
@@ -300,7 +300,10 @@ impl Watcher {
                 trouble: message.trouble.clone(),
             })
         });
-        self.board().subjects.insert(entry.key.clone(), shown.clone());
+        // One for the running turn is read anew: it is handed over, or becomes a message like any other.
+        if !message.steer {
+            self.board().subjects.insert(entry.key.clone(), shown.clone());
+        }
         shown
     }
 
@@ -318,8 +321,12 @@ impl Watcher {
     }
 }
 
-fn is_shown(message: &Message) -> bool {
+fn is_shown(message: &Message, place: Place) -> bool {
+    // The status of the turn that has it is its own.
+    let is_in_another_turn =
+        message.handed.as_ref().is_some_and(|it| it.taken || place == Place::Incoming);
     message.channel == Channel::Telegram
         && message.command.is_none()
+        && !is_in_another_turn
         && matches!(message.source, Source::User | Source::CrossThread | Source::Cli | Source::Api)
 }

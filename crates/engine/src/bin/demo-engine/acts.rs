@@ -1,6 +1,6 @@
 //! What the demo engine can do in a turn: say something, use a pretend tool, ask, fail, die.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,6 +82,29 @@ impl Player {
         self.pause(time)?;
         self.tool_ends(&id, "pretend output", false);
         Ok(format!("I pretended to run `sleep {}`.", time.as_secs_f32()))
+    }
+
+    /// Works until somebody says something meanwhile, and reads it between two steps.
+    pub(crate) fn attend(&mut self, notes: &mut Notes, time: Duration) -> Result<String, Stop> {
+        notes.text.clear();
+        let input = json!({ "command": "wait for words", "description": "Pretend to work" });
+        let id = self.tool_begins("Bash", &input);
+        let until = Instant::now() + time;
+        while self.waiting.is_empty() && Instant::now() < until {
+            self.listen(Some(until))?;
+        }
+        self.tool_ends(&id, "pretend output", false);
+        let mut told = String::from("I waited.");
+        while let Some(line) = self.waiting.pop_front() {
+            let uuid = line["uuid"].as_str().unwrap_or_default().to_owned();
+            let said = crate::words(&line).0;
+            self.say(json!({ "type": "user", "message": line["message"], "uuid": uuid, "isReplay": true }));
+            if self.session.is_new(&uuid) {
+                self.session.heard(&uuid, &said);
+                told.push_str(&format!(" You said meanwhile: {}", crate::marks::message(&said)));
+            }
+        }
+        Ok(told)
     }
 
     pub(crate) fn spawn(&mut self, _notes: &mut Notes, time: Duration) -> String {

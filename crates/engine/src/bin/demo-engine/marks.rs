@@ -14,6 +14,8 @@ pub(crate) enum Mark {
     Choose(String),
     /// Propose a plan.
     Plan(String),
+    /// Work until somebody says something meanwhile.
+    Attend(Duration),
     /// Say what there is to do.
     Todo(String),
     /// Send a helper that uses a tool.
@@ -115,6 +117,7 @@ fn parse(text: &str) -> Mark {
             Some(Mark::Ask("Bash".to_owned(), input.to_owned()))
         }
         "ask" => Some(Mark::Ask(first.to_owned(), tail.trim().to_owned())),
+        "attend" => time(first).map(Mark::Attend),
         "todo" => Some(Mark::Todo(rest.to_owned())),
         "helper" => time(first).map(|it| Mark::Helper(it, tail.trim().to_owned())),
         "plan" => Some(Mark::Plan(rest.to_owned())),

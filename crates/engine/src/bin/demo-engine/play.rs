@@ -185,7 +185,7 @@ impl Player {
         Ok(())
     }
 
-    fn listen(&mut self, until: Option<Instant>) -> Result<(), Stop> {
+    pub(crate) fn listen(&mut self, until: Option<Instant>) -> Result<(), Stop> {
         match self.pipe.next(until) {
             Heard::Line(line) => self.hear(line),
             Heard::Nothing | Heard::Garbage(_) => Ok(()),
@@ -258,6 +258,7 @@ impl Player {
                 Mark::Tool => self.tool(notes, Duration::from_millis(20))?,
                 Mark::Sleep(time) => self.tool(notes, time)?,
                 Mark::Ask(tool, input) => self.ask(notes, &tool, &input)?,
+                Mark::Attend(time) => self.attend(notes, time)?,
                 Mark::Todo(list) => self.todo(&list),
                 Mark::Helper(time, what) => self.helper(notes, time, &what)?,
                 Mark::Plan(plan) => self.plan(notes, &plan)?,
