@@ -14,6 +14,7 @@ use tinyclaw_domain::{CacheTtl, Catalogue, Model};
 
 use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
+use crate::users::Users;
 
 /// Everything an engine has to know.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct EngineConfig {
     pub access: Access,
     /// Whether Claude is confined.
     pub landlock: Landlock,
+    /// Desks that are users of their own on this machine, if this process may start any.
+    pub users: Option<Users>,
     /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between. None by default:
     /// what they name runs, unasked, and a repository brings such files along.
     pub setting_sources: String,
@@ -92,6 +95,7 @@ impl EngineConfig {
             capability: None,
             access: Access::default(),
             landlock: Landlock::Auto,
+            users: None,
             setting_sources: String::new(),
             prompt_cache: None,
             compact_window: 200_000,
@@ -131,6 +135,7 @@ impl EngineConfig {
             state: self.state.clone(),
             claude_home: self.claude_home.clone(),
             landlock: self.landlock,
+            users: self.users.clone(),
             ..new
         };
         (next, left)

@@ -5,6 +5,7 @@
 //! turns at once than that, there are more processes for as long as they run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::adopted;
 use crate::config::EngineConfig;
-use crate::confined::{Confined, ConfinedError, Said};
+use crate::confined::{CarryError, Confined, ConfinedError, Said, Way};
 use crate::failure::TurnFailure;
+use crate::launch::Launcher;
 use crate::launchers::Launchers;
 use crate::link::{ChildCarrier, KnownRuns, Lease, LinkLauncher};
 use crate::local::LocalLauncher;
@@ -23,6 +25,8 @@ use crate::look::{Desk, Look, LookError, OutOfReach};
 use crate::pool::Pool;
 use crate::transcript::Trace;
 use crate::turn::{Background, Turn, TurnControl, TurnRequest};
+use crate::user_links::UsersLauncher;
+use crate::users::Users;
 
 /// The CLI's version that this engine was tested with. A newer one is reported, not feared.
 pub const PINNED_VERSION: &str = "2.1.332";
@@ -56,10 +60,15 @@ pub struct VersionReport {
 }
 
 impl Engine {
-    /// An engine whose Claudes run on this machine. Starts no process yet; needs a Tokio runtime.
+    /// An engine whose Claudes run on this machine, each as its desk's user where the configuration has some. Starts no
+    /// process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
         let config = config.resolved();
-        let here = Arc::new(LocalLauncher::of(&config));
+        let here: Arc<dyn Launcher> = match &config.users {
+            // They outlive this process as those of [`Engine::linked`] do.
+            Some(users) => Arc::new(UsersLauncher::new(&config, users)),
+            None => Arc::new(LocalLauncher::of(&config)),
+        };
         Engine::with_launchers(config, Launchers::here(here))
     }
 
@@ -78,6 +87,11 @@ impl Engine {
     /// An engine whose Claudes run wherever these launchers start them.
     pub fn with_launchers(config: EngineConfig, launchers: Launchers) -> Engine {
         Engine(Pool::new(config, launchers))
+    }
+
+    /// Desks that are users of their own, if there can be any.
+    pub fn users(&self) -> Option<Users> {
+        self.0.config().users.clone()
     }
 
     /// The name that Claude Code takes for a model: the settings' own, or its family's.
@@ -114,6 +128,18 @@ impl Engine {
         self.0.run_confined(order).await
     }
 
+    /// Brings all that is in a folder of a thread's from the office's user to the desk's, or back, into another one that is
+    /// there. Both ends run under the desk's leash.
+    pub async fn carry(
+        &self,
+        thread: &ThreadId,
+        way: Way,
+        from: &Path,
+        to: &Path,
+    ) -> Result<(), CarryError> {
+        self.0.carry(thread, way, from, to).await
+    }
+
     /// Ends every Claude that an earlier process left on this machine, but those with these turns. To be asked once, before the
     /// first turn.
     pub async fn end_all_but(&self, turns: &[String]) {
@@ -137,7 +163,13 @@ impl Engine {
     /// [`TurnFailure::Closing`]. Returns when no descendant is left, or after four seconds:
     /// the leashes then go on by themselves.
     pub async fn close(&self) {
-        if timeout(CLOSE, self.0.close()).await.is_err() {
+        let closed = async {
+            self.0.close().await;
+            if let Some(users) = self.users() {
+                users.end_all().await;
+            }
+        };
+        if timeout(CLOSE, closed).await.is_err() {
             tracing::warn!("not every claude has ended in time; their leashes go on trying");
         }
     }

@@ -5,6 +5,7 @@
 //! desk gets a copy that it cannot renew (`login.rs`). After it is made a home belongs to its agent, so everything in it
 //! is opened as a stranger's: no link is followed, and nothing but a plain file is read.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -13,14 +14,16 @@ use std::path::{Path, PathBuf};
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::{SessionId, StateDir, ThreadId};
 
-use crate::config::EngineConfig;
-use crate::login::{self, Login};
+use crate::config::{Auth, EngineConfig};
+use crate::launch::Access;
+use crate::login::{self, Login, Token};
 use crate::transcript::{self, Transcript};
+use crate::users::DeskFolders;
 
 /// Claude's own folder in a home.
 pub(crate) const CLAUDE_DIR: &str = ".claude";
 /// Its login, in that folder.
-const LOGIN: &str = ".claude/.credentials.json";
+pub(crate) const LOGIN: &str = ".claude/.credentials.json";
 /// Who commits, for git.
 const GIT_CONFIG: &str = ".gitconfig";
 /// A person's own file may be long; a name is in its first lines.
@@ -32,6 +35,8 @@ pub(crate) struct Home {
     root: PathBuf,
     /// The office's home.
     office: PathBuf,
+    /// The folders of a desk that is a user of its own: it makes all that is in them, and nobody else can.
+    folders: Option<DeskFolders>,
 }
 
 /// A home could not be made ready.
@@ -47,12 +52,18 @@ pub(crate) enum HomeError {
 
 impl Home {
     pub(crate) fn of(config: &EngineConfig, thread: &ThreadId) -> Home {
-        Home::new(&config.state, &config.claude_home, thread)
+        let folders = config.users.as_ref().and_then(|it| it.folders(thread));
+        let home = Home::new(&config.state, &config.claude_home, thread);
+        match folders {
+            Some(it) => Home { root: it.home.clone(), folders: Some(it), ..home },
+            None => home,
+        }
     }
 
     /// A thread's home in this state folder, where the office's own is the other folder.
     pub(crate) fn new(state: &Path, office: &Path, thread: &ThreadId) -> Home {
-        Home { root: StateDir::new(state).home(thread), office: office.to_owned() }
+        let root = StateDir::new(state).home(thread);
+        Home { root, office: office.to_owned(), folders: None }
     }
 
     /// What HOME is.
@@ -60,8 +71,16 @@ impl Home {
         &self.root
     }
 
+    /// Whether it is the home of a desk that is a user of its own.
+    pub(crate) fn is_a_users(&self) -> bool {
+        self.folders.is_some()
+    }
+
     /// Makes the home if it is not there, with the name under which the office commits.
     pub(crate) fn make(&self) -> Result<(), HomeError> {
+        if self.is_a_users() {
+            return Ok(());
+        }
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| HomeError::Make { path, source }
@@ -86,14 +105,21 @@ impl Home {
         Ok(())
     }
 
-    /// A folder of the home that is made when it is not there.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, HomeError> {
-        foreign::make_dir_below(&self.root, Path::new(name), 0o700)?;
-        Ok(self.root.join(name))
+    /// A folder of the desk's own for temporary files, made when it is not there.
+    fn temporary(&self) -> Result<PathBuf, HomeError> {
+        if let Some(folders) = &self.folders {
+            return Ok(folders.tmp.clone());
+        }
+        foreign::make_dir_below(&self.root, Path::new("tmp"), 0o700)?;
+        Ok(self.root.join("tmp"))
     }
 
-    /// Makes the desk's login the office's: as it is now, or none.
-    pub(crate) fn hand_over(&self, login: Option<&Login>) -> Result<(), HomeError> {
+    /// Makes the desk's login the office's: as it is now, or none. A desk that is a user of its own has it from the
+    /// environment of its Claude.
+    fn hand_over(&self, login: Option<&Login>) -> Result<(), HomeError> {
+        if self.is_a_users() {
+            return Ok(());
+        }
         let file = Path::new(LOGIN);
         let Some(login) = login else {
             foreign::remove_below(&self.root, file)?;
@@ -105,6 +131,40 @@ impl Home {
         }
         // Not writable: what a desk writes there is replaced before its next turn, and Claude need not try.
         Ok(foreign::replace_below(&self.root, file, &login.copy, 0o400)?)
+    }
+
+    /// Makes a desk's login what it should be: the office's, or none where a token comes by the environment.
+    pub(crate) fn hand_over_login(&self, config: &EngineConfig) -> Result<(), HomeError> {
+        let login = match &config.auth {
+            Auth::Login => Login::read(&config.claude_home).map_err(HomeError::Login)?,
+            Auth::OAuthToken(_) | Auth::ApiKey(_) => None,
+        };
+        self.hand_over(login.as_ref())
+    }
+
+    /// Where a desk's programs put temporary files, when /tmp is not for them.
+    pub(crate) fn add_temporary(
+        &self,
+        config: &EngineConfig,
+        env: &mut BTreeMap<String, String>,
+        access: &mut Access,
+    ) -> Result<(), HomeError> {
+        // With the state folder below it, /tmp cannot be opened to Claude as a whole.
+        if config.state.starts_with("/tmp") || self.is_a_users() {
+            let own = self.temporary()?;
+            env.insert("TMPDIR".to_owned(), own.display().to_string());
+            access.writable.push(own);
+        }
+        Ok(())
+    }
+
+    /// The login for the environment of a Claude whose desk is a user of its own. `None` for every other, where nobody logged
+    /// in, and where another token is in the environment.
+    pub(crate) fn token(&self, config: &EngineConfig) -> Result<Option<Token>, HomeError> {
+        if !self.is_a_users() || !matches!(config.auth, Auth::Login) {
+            return Ok(None);
+        }
+        Ok(Login::read(&self.office).map_err(HomeError::Login)?.and_then(|it| it.token))
     }
 
     /// The transcript of a session here. One that lies in the office's home, where all desks had theirs once, is taken

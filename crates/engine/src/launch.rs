@@ -19,6 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::link::Journal;
 use crate::look::{Look, LookError, OutOfReach};
 
+/// Whose desk the probe has on this machine.
+pub(crate) const PROBE: &str = "probe";
+
 /// Starts Claude somewhere, and looks around there.
 pub trait Launcher: Send + Sync + fmt::Debug + 'static {
     /// Starts Claude with these arguments, holding the thread's session.

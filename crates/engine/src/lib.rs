@@ -22,10 +22,12 @@ mod pool;
 pub mod testing;
 mod transcript;
 mod turn;
+mod user_links;
+mod users;
 mod wire;
 
 pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
-pub use confined::{Confined, ConfinedError, Said};
+pub use confined::{CarryError, Confined, ConfinedError, Said, Way};
 pub use content::{Content, ContentError};
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};
@@ -42,3 +44,4 @@ pub use turn::{
     Background, Denial, Draft, McpResponder, OtherServers, RateWindow, SessionSpec, ToolSpec, Turn,
     TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };
+pub use users::{DeskFolders, Users};

@@ -21,9 +21,28 @@ const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 pub(crate) struct Login {
     /// What a desk gets.
     pub(crate) copy: Vec<u8>,
+    /// The token that is in it, where it can stand in an environment.
+    pub(crate) token: Option<Token>,
     /// When the token ends, in ms since 1970.
     expires_at: Option<u64>,
     can_be_renewed: bool,
+}
+
+/// A login's token, as it stands in an environment. It is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Token {
+    /// The variable that Claude takes it from.
+    pub(crate) fn variable(&self) -> (String, String) {
+        ("CLAUDE_CODE_OAUTH_TOKEN".to_owned(), self.0.clone())
+    }
 }
 
 impl Login {
@@ -42,7 +61,10 @@ impl Login {
         let all: Value = serde_json::from_slice(bytes).ok()?;
         let mut login = all.get("claudeAiOauth")?.as_object()?.clone();
         let renewal = login.insert("refreshToken".to_owned(), Value::Null);
+        let token = login.get("accessToken").and_then(Value::as_str);
+        let token = token.filter(|it| !it.is_empty() && !it.contains(char::is_control));
         Some(Login {
+            token: token.map(|it| Token(it.to_owned())),
             expires_at: login.get("expiresAt").and_then(Value::as_u64),
             can_be_renewed: renewal.is_some_and(|it| it.as_str().is_some_and(|it| !it.is_empty())),
             copy: json!({ "claudeAiOauth": login }).to_string().into_bytes(),
@@ -70,6 +92,8 @@ mod tests {
         let copy = String::from_utf8(login.copy.clone()).unwrap();
         assert!(copy.contains("short") && copy.contains("scopes"), "{copy}");
         assert!(!copy.contains("long") && !copy.contains("hush"), "{copy}");
+        assert_eq!(login.token, Some(Token("short".to_owned())));
+        assert_eq!(format!("{:?}", login.token), "Some(Token(…))");
         assert!(login.is_due());
         assert!(!Login { can_be_renewed: false, ..login.clone() }.is_due());
         assert!(!Login { expires_at: Some(u64::MAX / 2), ..login }.is_due());

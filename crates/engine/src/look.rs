@@ -124,6 +124,16 @@ pub trait Look: Send + Sync + fmt::Debug + 'static {
     fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>>;
 }
 
+impl dyn Look + '_ {
+    /// Brings a file of the thread's own folder on this machine to where its Claude can read it, see [`Look::put`].
+    pub(crate) async fn bring(&self, desk: &Desk, file: &Path) -> Result<PathBuf, LookError> {
+        match (file.parent(), file.file_name()) {
+            (Some(folder), Some(name)) => self.put(desk, folder, Path::new(name)).await,
+            _ => Ok(file.to_owned()),
+        }
+    }
+}
+
 /// A file below a desk's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundFile {

@@ -4,6 +4,7 @@
 //! never evicted. Processes elsewhere are not counted: it is this machine's memory that they would fill.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -16,14 +17,14 @@ use uuid::Uuid;
 use crate::adopted::AdoptedTurns;
 use crate::arguments::{Purpose, arguments};
 use crate::config::{Auth, EngineConfig, Mode};
-use crate::confined::{self, Confined, ConfinedError, Said};
+use crate::confined::{self, CarryError, Confined, ConfinedError, Said, Way};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
 use crate::home::{CLAUDE_DIR, Home, HomeError};
-use crate::launch::{Access, LaunchError, LaunchSpec};
+use crate::launch::{Access, LaunchError, LaunchSpec, PROBE};
 use crate::launchers::Launchers;
-use crate::login::Login;
+use crate::login::{Login, Token};
 use crate::look::{Desk, LookError};
 use crate::turn::{
     Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
@@ -33,8 +34,8 @@ use crate::turn::{
 const LOOK_AROUND: Duration = Duration::from_secs(15);
 /// After an attempt to renew the login, until the next one.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
-/// Whose desk the probe has.
-const PROBE: &str = "probe";
+/// The variable that names the thread's capability for the credential broker.
+const CAPABILITY: &str = "TINYCLAW_CAPABILITY_FILE";
 /// How many times longer an idle process stays that has something running in the background.
 const TASK_PATIENCE: u32 = 6;
 
@@ -68,6 +69,8 @@ struct Warm {
     spec: SessionSpec,
     /// What it was started with.
     config: Arc<EngineConfig>,
+    /// The login that is in its environment.
+    token: Option<Token>,
 }
 
 impl Member {
@@ -79,8 +82,14 @@ impl Member {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, driver: &Driver, spec: &SessionSpec, config: Arc<EngineConfig>) {
-        let warm = Warm { driver: driver.clone(), spec: spec.clone(), config };
+    fn keep(
+        &self,
+        driver: &Driver,
+        spec: &SessionSpec,
+        config: Arc<EngineConfig>,
+        token: Option<Token>,
+    ) {
+        let warm = Warm { driver: driver.clone(), spec: spec.clone(), config, token };
         *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = Some(warm);
     }
 
@@ -218,7 +227,7 @@ impl Pool {
             let config = self.config();
             let setup = self.setup(&config, &spec, true);
             let driver = Driver::go_on(leashed, setup, order);
-            member.keep(&driver, &spec, config);
+            member.keep(&driver, &spec, config, None);
             // It ends with its turn.
             return driver.gone().await;
         }
@@ -261,6 +270,20 @@ impl Pool {
         confined::run(&self.config(), order).await
     }
 
+    /// See [`Engine::carry`](crate::Engine::carry).
+    pub(crate) async fn carry(
+        &self,
+        thread: &ThreadId,
+        way: Way,
+        from: &Path,
+        to: &Path,
+    ) -> Result<(), CarryError> {
+        let member = self.member(thread);
+        let _lane = member.lane.lock().await;
+        member.close(false).await;
+        confined::carry(&self.config(), thread, way, from, to).await
+    }
+
     /// Closes a thread's process unless it is busy.
     pub(crate) async fn evict(&self, thread: &ThreadId) -> bool {
         let member = self.member(thread);
@@ -301,17 +324,21 @@ impl Pool {
         if spec.place.is_here() {
             self.renew_login(&config).await;
         }
+        let home = Home::of(&config, &spec.thread);
+        let token = if spec.place.is_here() { home.token(&config) } else { Ok(None) };
+        let token = token.map_err(|err| TurnFailure::from(&home_failed(&home, &err)))?;
         if let Some(warm) = member.warm() {
             // The model is changed on the way, and the effort but for the highest, which is a flag of the process; anything
             // else needs another one.
             let is_flag = [spec.effort, warm.spec.effort].contains(&Effort::Max);
             let effort = if is_flag { warm.spec.effort } else { spec.effort };
             let fits = SessionSpec { model: spec.model, effort, ..warm.spec } == *spec
+                && warm.token == token
                 && (Arc::ptr_eq(&warm.config, &config) || alike(&warm.config, &config, spec));
             if fits {
                 // The login may be another one than when it was started; Claude looks when it is refused.
                 if spec.place.is_here()
-                    && let Err(err) = hand_over(&config, &Home::of(&config, &spec.thread))
+                    && let Err(err) = Home::of(&config, &spec.thread).hand_over_login(&config)
                 {
                     tracing::warn!(thread.id = %spec.thread, "thread {} keeps the login it has: {err}", spec.thread);
                 }
@@ -323,10 +350,10 @@ impl Pool {
             self.make_room(config.warm_max.saturating_sub(1)).await;
         }
         let driver = self
-            .launch(&config, spec, Purpose::Turns)
+            .launch(&config, spec, Purpose::Turns, token.as_ref())
             .await
             .map_err(|it| TurnFailure::from(&it))?;
-        member.keep(&driver, spec, config);
+        member.keep(&driver, spec, config, token);
         if self.is_closing.load(Ordering::SeqCst) {
             driver.close(true).await;
             return Err(TurnFailure::Closing);
@@ -339,10 +366,17 @@ impl Pool {
         config: &EngineConfig,
         spec: &SessionSpec,
         purpose: Purpose,
+        token: Option<&Token>,
     ) -> Result<Driver, LaunchError> {
         let launcher = self.launchers.of(&spec.place)?;
         let (mut env, access) = surroundings(config, spec, purpose)?;
         env.extend(spec.servers.environment.clone());
+        env.extend(token.map(Token::variable));
+        if let Some(file) = env.get_mut(CAPABILITY) {
+            let path = PathBuf::from(&*file);
+            let there = launcher.look().bring(&spec.desk(), &path).await;
+            *file = there.map_err(|err| LaunchError::of_look(err, &path))?.display().to_string();
+        }
         let resumed = match purpose {
             Purpose::Turns => launcher
                 .look()
@@ -434,7 +468,7 @@ impl Pool {
         }
         self.renew_login(&config).await;
         for thread in warm.iter().filter(|it| it.as_str() != PROBE) {
-            if let Err(err) = hand_over(&config, &Home::of(&config, thread)) {
+            if let Err(err) = Home::of(&config, thread).hand_over_login(&config) {
                 tracing::warn!(thread.id = %thread, "thread {thread} keeps the login it has: {err}");
             }
         }
@@ -494,10 +528,10 @@ impl Pool {
         let member = self.member(&spec.thread);
         let _lane = member.lane.lock().await;
         let driver = self
-            .launch(&config, &spec, Purpose::Probe)
+            .launch(&config, &spec, Purpose::Probe, None)
             .await
             .map_err(|it| TurnFailure::from(&it))?;
-        member.keep(&driver, &spec, config.clone());
+        member.keep(&driver, &spec, config.clone(), None);
         let (events_to, events) = mpsc::unbounded_channel();
         let (to, controls) = mpsc::unbounded_channel();
         let order = Box::new(TurnOrder {
@@ -544,7 +578,7 @@ fn surroundings(
     let mut access = config.access.clone();
     let mut env = match purpose {
         Purpose::Turns => {
-            hand_over(config, &home).map_err(fail)?;
+            home.hand_over_login(config).map_err(fail)?;
             access.writable.push(home.root().to_owned());
             config.environment(home.root())
         }
@@ -564,41 +598,16 @@ fn surroundings(
         // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
         env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
     }
-    add_temporary(config, &home, &mut env, &mut access).map_err(fail)?;
+    home.add_temporary(config, &mut env, &mut access).map_err(fail)?;
     if let Some(name) = &config.capability {
         let file = StateDir::new(&config.state).files(&spec.thread).join(name);
         // A thread without one has no use for a name that leads nowhere.
         if file.is_file() {
-            env.insert("TINYCLAW_CAPABILITY_FILE".to_owned(), file.display().to_string());
+            env.insert(CAPABILITY.to_owned(), file.display().to_string());
         }
     }
     access.readable.extend(config.path_prefix.iter().cloned());
     Ok((env, access))
-}
-
-/// Where a desk's programs put temporary files, when /tmp is not for them.
-pub(crate) fn add_temporary(
-    config: &EngineConfig,
-    home: &Home,
-    env: &mut BTreeMap<String, String>,
-    access: &mut Access,
-) -> Result<(), HomeError> {
-    if config.state.starts_with("/tmp") {
-        // With the state folder below it, /tmp cannot be opened to Claude as a whole.
-        let own = home.folder("tmp")?;
-        env.insert("TMPDIR".to_owned(), own.display().to_string());
-        access.writable.push(own);
-    }
-    Ok(())
-}
-
-/// Makes a desk's login what it should be: the office's, or none where a token comes by the environment.
-fn hand_over(config: &EngineConfig, home: &Home) -> Result<(), HomeError> {
-    let login = match &config.auth {
-        Auth::Login => Login::read(&config.claude_home).map_err(HomeError::Login)?,
-        Auth::OAuthToken(_) | Auth::ApiKey(_) => None,
-    };
-    home.hand_over(login.as_ref())
 }
 
 pub(crate) fn home_failed(home: &Home, err: &HomeError) -> LaunchError {

@@ -18,8 +18,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
 use crate::request::DeskNumber;
 
-/// What a desk has in its folder: its HOME, where it works, and what holds of its runs keep.
-const PARTS: [&str; 3] = ["home", "work", "run"];
+/// What a desk has in its folder: its HOME, where it works, its temporary files, and what holds of its runs keep.
+const PARTS: [&str; 4] = ["home", "work", "tmp", "run"];
 /// So many names are read before the first is removed: a folder may have millions.
 const NAMES_AT_ONCE: usize = 4096;
 

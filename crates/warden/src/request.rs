@@ -43,6 +43,11 @@ impl fmt::Display for DeskNumber {
 }
 
 impl DeskNumber {
+    /// The number itself.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
     /// The user that this desk's processes are, and its group.
     pub fn user(self) -> u32 {
         DESK_USERS + self.0

@@ -76,6 +76,8 @@ pub(crate) fn become_hand(desk: DeskNumber) -> io::Result<()> {
 
 /// Makes this process the office's.
 pub(crate) fn become_office(user: u32) -> io::Result<()> {
+    // As it would be without a warden: its group reads what it writes.
+    umask(Mode::from_bits_truncate(0o022));
     become_user([user; 3], user)
 }
 

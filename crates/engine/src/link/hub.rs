@@ -61,6 +61,9 @@ struct Options {
 pub(super) struct Claude {
     pub(super) program: PathBuf,
     pub(super) landlock: Landlock,
+    /// It is another program, with arguments of its own. Only who has the hub started can say so.
+    #[serde(default)]
+    pub(super) is_errand: bool,
 }
 
 impl Options {
@@ -91,7 +94,7 @@ impl Options {
                 _ => return Err(bad()),
             }
         }
-        let claude = program.map(|program| Claude { program, landlock });
+        let claude = program.map(|program| Claude { program, landlock, is_errand: false });
         match state {
             Some(state) if is_told == claude.is_none() => {
                 Ok(Options { state, claude, directories })
@@ -279,10 +282,10 @@ impl Hub {
             token: token.clone(),
             start,
         });
-        let (runs, out) = (self.runs.clone(), self.out.clone());
+        let (runs, out, is_errand) = (self.runs.clone(), self.out.clone(), self.claude.is_errand);
         tokio::spawn(async move {
             let begun = match job {
-                Ok(job) => begin(&runs, job).await,
+                Ok(job) => begin(&runs, job, is_errand).await,
                 Err(err) => Err(Refusal::Step { why: format!("cannot read what to start: {err}") }),
             };
             let told = match begun {
@@ -310,14 +313,14 @@ async fn forget(runs: &Runs, run: &RunId, token: &RunToken) -> bool {
 }
 
 /// Starts the hold of a run, unless it was started before: the answer may have been lost with the connection.
-async fn begin(runs: &Runs, job: Job) -> Result<(), Refusal> {
+async fn begin(runs: &Runs, job: Job, is_errand: bool) -> Result<(), Refusal> {
     if runs.has(&job.run) {
         return match runs.find(&job.run, &job.token) {
             Some(_) => Ok(()),
             None => Err(Refusal::NotYours {}),
         };
     }
-    if let Some(flag) = arguments::not_ours(&job.start.args) {
+    if !is_errand && let Some(flag) = arguments::not_ours(&job.start.args) {
         return Err(Refusal::Arguments { flag: flag.chars().take(80).collect() });
     }
     let failed = |err: &dyn std::fmt::Display| Refusal::Step {

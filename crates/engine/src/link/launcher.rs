@@ -64,6 +64,8 @@ pub struct LinkLauncher {
     lease: Lease,
     known: Arc<KnownRuns>,
     line: mpsc::UnboundedSender<Request>,
+    /// The one thread whose runs are there; `None`: any thread's.
+    thread: Option<ThreadId>,
 }
 
 impl fmt::Debug for LinkLauncher {
@@ -86,7 +88,13 @@ impl LinkLauncher {
         let (line, requests) = mpsc::unbounded_channel();
         let (at, runs) = (place.clone(), known.clone());
         tokio::spawn(LinkLine::new(at, office.to_owned(), carrier, requests, runs).run());
-        LinkLauncher { place, look, lease, known, line }
+        LinkLauncher { place, look, lease, known, line, thread: None }
+    }
+
+    /// The same for a place where runs of this thread are, and of no other: those of others in `known` are not ended there.
+    #[must_use]
+    pub fn of_thread(self, thread: &ThreadId) -> LinkLauncher {
+        LinkLauncher { thread: Some(thread.clone()), ..self }
     }
 
     async fn start(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
@@ -177,8 +185,10 @@ impl LinkLauncher {
     }
 
     async fn end_others(&self, turns: &[String]) {
-        let is_other =
-            |it: &KnownRun| it.turn.as_ref().is_none_or(|turn| !turns.contains(&turn.uuid));
+        let is_other = |it: &KnownRun| {
+            self.thread.as_ref().is_none_or(|thread| *thread == it.thread)
+                && it.turn.as_ref().is_none_or(|turn| !turns.contains(&turn.uuid))
+        };
         for (run, known) in self.known.claim_all(is_other) {
             let at = known.turn.map_or(0, |it| it.at);
             // Had, and dropped: that ends it.

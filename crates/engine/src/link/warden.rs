@@ -6,7 +6,7 @@
 use std::error::Error as _;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as Socket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tinyclaw_domain::frame::encode;
 use tinyclaw_warden::{Client, DeskNumber};
@@ -24,13 +24,20 @@ pub struct WardenCarrier {
     desk: DeskNumber,
     program: PathBuf,
     landlock: Landlock,
+    is_errand: bool,
 }
 
 impl WardenCarrier {
     /// A hub of this desk for the Claude that this configuration names.
     pub fn of(config: &EngineConfig, warden: Client, desk: DeskNumber) -> WardenCarrier {
         let (program, landlock) = (config.program.clone(), config.landlock);
-        WardenCarrier { warden, desk, program, landlock }
+        WardenCarrier { warden, desk, program, landlock, is_errand: false }
+    }
+
+    /// The same for another program than Claude, which takes any arguments: the office's own to choose, for it is the
+    /// office that has the hub started.
+    pub(crate) fn for_errands(self, program: &Path) -> WardenCarrier {
+        WardenCarrier { program: program.to_owned(), is_errand: true, ..self }
     }
 
     async fn start(&self) -> Result<Connection, String> {
@@ -50,7 +57,11 @@ impl WardenCarrier {
         let ours = started.await.map_err(|err| err.to_string())??;
         let stream = UnixStream::from_std(ours).map_err(|err| err.to_string())?;
         let (from, mut to) = stream.into_split();
-        let claude = Claude { program: self.program.clone(), landlock: self.landlock };
+        let claude = Claude {
+            program: self.program.clone(),
+            landlock: self.landlock,
+            is_errand: self.is_errand,
+        };
         to.write_all(&encode(&claude, b"")).await.map_err(|err| err.to_string())?;
         Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
     }

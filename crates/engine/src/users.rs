@@ -1,0 +1,143 @@
+//! Desks that are users of their own on this machine: which number each has, and where its folders are.
+//!
+//! A number is a user of the kernel's, and is what the warden is asked by; a thread's name never reaches it. Nothing here
+//! opens a desk's folder: this process is another user and could not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tinyclaw_domain::ThreadId;
+use tinyclaw_warden::{Client, DeskNumber, NotADesk};
+
+/// Who asks the warden, and for which desks. Clones are one.
+#[derive(Debug, Clone)]
+pub struct Users(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    warden: Client,
+    /// The folder that has one of each desk.
+    all: PathBuf,
+    numbers: RwLock<HashMap<ThreadId, DeskNumber>>,
+}
+
+/// What a desk has for itself, and no other user can look into. The desk made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeskFolders {
+    /// Its HOME.
+    pub home: PathBuf,
+    /// Where it works.
+    pub work: PathBuf,
+    /// Where its temporary files are.
+    pub tmp: PathBuf,
+}
+
+impl Users {
+    /// Users by this warden, whose folder of desks is this one. No desk has a number yet.
+    pub fn new(warden: Client, all: PathBuf) -> Users {
+        Users(Arc::new(Inner { warden, all, numbers: RwLock::default() }))
+    }
+
+    /// Gives a thread the number that it has had before.
+    pub fn seat(&self, thread: &ThreadId, number: DeskNumber) {
+        let mut numbers = self.0.numbers.write().unwrap_or_else(PoisonError::into_inner);
+        numbers.insert(thread.clone(), number);
+    }
+
+    /// The thread's number, a new one if it has none: above all others, and one whose folder is not there. So no desk ever
+    /// finds what another one left. Two threads that ask at once get two.
+    pub fn seat_anew(&self, thread: &ThreadId) -> Result<DeskNumber, NotADesk> {
+        let mut numbers = self.0.numbers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = numbers.get(thread) {
+            return Ok(*number);
+        }
+        let mut next = numbers.values().map(|it| it.number()).max().unwrap_or(0) + 1;
+        loop {
+            let number = DeskNumber::try_from(next)?;
+            if self.folder(number).symlink_metadata().is_err() {
+                numbers.insert(thread.clone(), number);
+                return Ok(number);
+            }
+            next += 1;
+        }
+    }
+
+    /// The thread's number. `None`: what runs for it runs as the office's user.
+    pub fn number(&self, thread: &ThreadId) -> Option<DeskNumber> {
+        self.0.numbers.read().unwrap_or_else(PoisonError::into_inner).get(thread).copied()
+    }
+
+    /// How many desks have a user of their own.
+    pub fn count(&self) -> usize {
+        self.all_numbers().len()
+    }
+
+    /// Where the thread's folders are.
+    pub fn folders(&self, thread: &ThreadId) -> Option<DeskFolders> {
+        let folder = self.folder(self.number(thread)?);
+        let [home, work, tmp] = ["home", "work", "tmp"].map(|it| folder.join(it));
+        Some(DeskFolders { home, work, tmp })
+    }
+
+    /// The folder that has one of each desk.
+    pub fn all(&self) -> &Path {
+        &self.0.all
+    }
+
+    pub(crate) fn warden(&self) -> Client {
+        self.0.warden.clone()
+    }
+
+    /// Every thread that has a number.
+    pub(crate) fn threads(&self) -> Vec<ThreadId> {
+        let numbers = self.0.numbers.read().unwrap_or_else(PoisonError::into_inner);
+        numbers.keys().cloned().collect()
+    }
+
+    /// Every number that some thread has: a summary is made at the desk of its thread, under another name.
+    fn all_numbers(&self) -> BTreeSet<DeskNumber> {
+        let numbers = self.0.numbers.read().unwrap_or_else(PoisonError::into_inner);
+        numbers.values().copied().collect()
+    }
+
+    /// Ends every process of every desk, whoever started it; returns when none is left.
+    pub(crate) async fn end_all(&self) {
+        let ended = self.all_numbers().into_iter().map(|number| {
+            let warden = self.warden();
+            tokio::task::spawn_blocking(move || warden.end(number))
+        });
+        let ended: Vec<_> = ended.collect();
+        for it in ended {
+            if let Ok(Err(err)) = it.await {
+                tracing::warn!("not everything that a desk began has ended: {err}");
+            }
+        }
+    }
+
+    fn folder(&self, number: DeskNumber) -> PathBuf {
+        self.0.all.join(number.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_anothers_nor_one_whose_folder_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let users = Users::new(Client::over(socket.into()).unwrap(), dir.path().to_owned());
+        let number = |it: u32| users.seat_anew(&ThreadId::topic(it)).unwrap().number();
+        users.seat(&ThreadId::topic(7), DeskNumber::try_from(3).unwrap());
+        // Of a thread that somebody took out of threads.json.
+        tinyclaw_disk::write_new(&dir.path().join("5"), b"").unwrap();
+        assert_eq!((number(8), number(9), number(7), number(8)), (4, 6, 3, 4));
+        assert_eq!(users.number(&ThreadId::topic(10)), None);
+        let folders = users.folders(&ThreadId::topic(9)).unwrap();
+        assert_eq!(folders.work, dir.path().join("6/work"));
+    }
+}
