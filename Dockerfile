@@ -45,6 +45,7 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --create-home --shell /bin/bash tinyclaw \
     && install --directory --owner 10001 --group 10001 --mode 2770 /app/.tinyclaw \
     && install --directory --owner 10001 --group 10001 --mode 0750 /workspace \
+    && install --directory --mode 0711 /desks \
     && ln -s git-credential-tinyclaw /usr/local/bin/gh \
     && git config --system credential.https://github.com.helper tinyclaw \
     && git config --system credential.https://github.com.useHttpPath true

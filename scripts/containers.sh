@@ -199,7 +199,7 @@ wait_until_healthy() {
 }
 
 in_bot() {
-    on_containers exec -T bot "$@"
+    on_containers exec -T --user 10001 bot "$@"
 }
 
 # ask_bot exec|run WORDS...: in the bot's container, or in one of its own that is like it, knowing what only the other
@@ -213,8 +213,8 @@ ask_bot() {
         [ -z "$value" ] || set -- -e "$name=$value" "$@"
     done
     case "$how" in
-        exec) on_containers exec -T "$@" ;;
-        run) on_containers run --rm -T --no-deps "$@" ;;
+        exec) on_containers exec -T --user 10001 "$@" ;;
+        run) on_containers run --rm -T --no-deps --user 10001 "$@" ;;
     esac
 }
 

@@ -4,16 +4,21 @@
 //! died becomes ours, and would stay a zombie for ever. So no handle of a child is ever waited for elsewhere.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tinyclaw_service::{Shutdown, now_ms};
+use tinyclaw_warden::VARIABLE;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::Instant;
 
@@ -31,12 +36,20 @@ pub struct Program {
     pub path: PathBuf,
     /// Variables it does not get.
     pub without: BTreeSet<String>,
+    /// The office's way to the warden, for the one that asks it.
+    pub warden: Option<Arc<OwnedFd>>,
 }
 
 impl Program {
     /// The service's program in `dir`, without some variables.
     pub fn beside(dir: &Path, service: &'static str, without: BTreeSet<String>) -> Program {
-        Program { service, path: dir.join(format!("tinyclaw-{service}")), without }
+        let path = dir.join(format!("tinyclaw-{service}"));
+        Program { service, path, without, warden: None }
+    }
+
+    /// The same with the office's way to the warden.
+    pub fn with_warden(self, warden: Option<Arc<OwnedFd>>) -> Program {
+        Program { warden, ..self }
     }
 }
 
@@ -156,11 +169,21 @@ fn spawn(program: &Program) -> anyhow::Result<Resident> {
     for name in &program.without {
         command.env_remove(name);
     }
+    command.env_remove(VARIABLE);
+    let inherits = |flags| {
+        let warden = program.warden.as_deref();
+        warden.map_or(Ok(0), |it| fcntl(it, FcntlArg::F_SETFD(flags))).map_err(io::Error::from)
+    };
+    if let Some(warden) = &program.warden {
+        command.env(VARIABLE, warden.as_raw_fd().to_string());
+    }
     let started_at = now_ms();
     // The handle is dropped: dropping neither ends the child nor waits for it, and `collect` does the waiting.
-    let child = command.spawn().with_context(|| {
+    let child = inherits(FdFlag::empty()).and_then(|_| command.spawn()).with_context(|| {
         format!("cannot start {} ({})", program.service, program.path.display())
     })?;
+    // Whoever is started next does not have it.
+    inherits(FdFlag::FD_CLOEXEC).context("cannot keep the way to the warden from others")?;
     let (service, pid) = (program.service, child.id());
     tracing::info!(service, pid, "{service} is started");
     Ok(Resident { service, pid, started_at })

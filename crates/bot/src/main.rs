@@ -1,33 +1,68 @@
 //! `tinyclaw-bot`: log, settings, start both, serve how they are, stop. `tinyclaw-bot healthcheck` asks a running one.
+//!
+//! Started as root it is the warden first, and starts itself again as the office's user: as root it reads no setting, opens
+//! no file of the office and listens to no network.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::unistd::geteuid;
 use tinyclaw_bot::health::Container;
 use tinyclaw_bot::house::{GRACE, House, Program};
 use tinyclaw_service::settings::{self, Environment, Row, Section, Store, state_dir};
 use tinyclaw_service::{Shutdown, healthcheck, http, logs, not_dumpable, was_asked};
+use tinyclaw_warden::{OfficeProgram, VARIABLE};
 use tokio::net::TcpListener;
 
 /// How long the health check waits for an answer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The folder that has one of each desk, where desks are users of their own.
+const DESKS: &str = "TINYCLAW_DESKS";
+/// The office's user, as the image has it.
+const OFFICE: u32 = 10_001;
 
 const USAGE: &str = "\
 tinyclaw-bot: runs telegram and processor side by side, and leaves when either of them does
 
   tinyclaw-bot [--grace SECONDS]    runs them; told to stop, it gives them so long
   tinyclaw-bot healthcheck          exit 0 when the one on this machine is well
+
+With TINYCLAW_DESKS, a folder of root's with mode 711, root with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL runs them
+as user 10001 and gives every desk a user of its own. See docs/SECURITY.md.
 ";
 
 fn main() -> anyhow::Result<()> {
+    // The warden starts this program again, to become somebody.
+    if let Some(code) = tinyclaw_warden::seat(std::env::args_os().skip(1)) {
+        std::process::exit(code);
+    }
     if was_asked(USAGE, env!("CARGO_PKG_VERSION")) {
         return Ok(());
     }
     // Both services' secrets stand in our environment, and an agent runs as our user.
     not_dumpable().context("cannot keep others from reading this process's memory")?;
+    let is_check = std::env::args_os().nth(1).is_some_and(|it| it == "healthcheck");
+    if let Some(desks) = std::env::var_os(DESKS)
+        && geteuid().is_root()
+        && !is_check
+    {
+        let here = std::env::current_exe().context("cannot find out where this program is")?;
+        let office = OfficeProgram {
+            desks: PathBuf::from(desks),
+            hub: here.with_file_name("tinyclaw-leash"),
+            user: OFFICE,
+            program: here.into_os_string(),
+            args: std::env::args_os().skip(1).collect(),
+        };
+        let code = tinyclaw_warden::run(office).context("desks get no users of their own")?;
+        std::process::exit(code);
+    }
     let environment: Environment = std::env::vars().collect();
     let state = state_dir(&environment).context("cannot find the state folder")?;
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -57,7 +92,7 @@ async fn run(state: &Path, environment: &Environment, grace: Duration) -> anyhow
     let address = listener.local_addr()?;
     let here = std::env::current_exe().context("cannot find out where this program is")?;
     let here = here.parent().context("this program lies in no folder")?;
-    let house = House::start(&programs(here))?;
+    let house = House::start(&programs(here, warden()?))?;
     let container = Container::new(state, house.residents());
     tracing::info!(listen = %address, "bot is up");
     let serving = tokio::spawn(http::serve(
@@ -86,12 +121,21 @@ fn office(state: &Path, environment: &Environment) -> (SocketAddr, String) {
         .unwrap_or_else(|| (SocketAddr::from(([127, 0, 0, 1], 7777)), "info".to_owned()))
 }
 
+/// The office's way to the warden, if there is one.
+fn warden() -> anyhow::Result<Option<Arc<OwnedFd>>> {
+    let Ok(number) = std::env::var(VARIABLE) else { return Ok(None) };
+    let number = number.parse().with_context(|| format!("{VARIABLE}={number:?}"))?;
+    let socket = tinyclaw_warden::inherited(number).context("cannot take the way to the warden")?;
+    Ok(Some(Arc::new(socket)))
+}
+
 /// Both services, each without what only the other may know.
-fn programs(here: &Path) -> [Program; 2] {
+fn programs(here: &Path, warden: Option<Arc<OwnedFd>>) -> [Program; 2] {
     let of_processor = [settings::Claude::rows(), settings::GitHub::rows()].concat();
     [
         // First, so that it listens by the time telegram brings something.
-        Program::beside(here, "processor", secrets(&settings::Telegram::rows())),
+        Program::beside(here, "processor", secrets(&settings::Telegram::rows()))
+            .with_warden(warden),
         Program::beside(here, "telegram", secrets(&of_processor)),
     ]
 }

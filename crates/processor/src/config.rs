@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tinyclaw_domain::{CacheTtl, Catalogue, Effort, Efforts, Model, StateDir};
-use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, find_sibling};
+use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, Users, find_sibling};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
@@ -17,9 +17,17 @@ pub(crate) fn now(settings: &Store<Settings>) -> jiff::Zoned {
     jiff::Timestamp::now().to_zoned(settings.current().office.timezone.clone())
 }
 
-/// The engine that the settings ask for.
-pub(crate) fn engine(state: &StateDir, settings: &Settings) -> anyhow::Result<Engine> {
-    let config = engine_config(state, settings)?;
+/// The engine that the settings ask for, with desks that are users of their own where there can be any.
+pub(crate) fn engine(
+    state: &StateDir,
+    settings: &Settings,
+    users: Option<&Users>,
+) -> anyhow::Result<Engine> {
+    let mut config = engine_config(state, settings)?;
+    if let Some(users) = users {
+        config.users = Some(users.clone());
+        return Ok(Engine::new(config));
+    }
     Ok(if settings.engine.link { Engine::linked(config) } else { Engine::new(config) })
 }
 

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tinyclaw_disk::Lock;
+use tinyclaw_engine::Users;
 use tinyclaw_ledger::{StateDir, text_log};
 use tinyclaw_service::settings::{Environment, Settings, Store, state_dir};
 use tinyclaw_service::{Shutdown, Vitals, logs, not_dumpable, was_asked};
+use tinyclaw_warden::{Client, VARIABLE, inherited};
+
+/// The folder that has one of each desk, where desks are users of their own.
+const DESKS: &str = "TINYCLAW_DESKS";
 
 /// How often a second processor looks whether the first one is still there, when the kernel does not say.
 const TAKE_OVER_EVERY: Duration = Duration::from_millis(250);
@@ -39,6 +44,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve() -> anyhow::Result<()> {
     let environment: Environment = std::env::vars().collect();
+    let users = users(&environment)?;
     let state = StateDir::new(state_dir(&environment).context("cannot find the state folder")?);
     tinyclaw_ledger::create_folders(&state)
         .with_context(|| format!("cannot make {}", state.root().display()))?;
@@ -51,10 +57,19 @@ async fn serve() -> anyhow::Result<()> {
     let store = Store::<Settings>::open_when_good(state.root(), &environment, &vitals, &shutdown);
     let Some(settings) = store.await else { return Ok(()) };
     logs::follow(settings.subscribe(), |it| &it.office.log_level);
-    tinyclaw_processor::run(state, settings, vitals, shutdown).await?;
+    tinyclaw_processor::run(state, settings, vitals, shutdown, users).await?;
     health.abort();
     tracing::info!("processor is down");
     Ok(())
+}
+
+/// The way to the warden, if this process was given one, and where its desks are.
+fn users(environment: &Environment) -> anyhow::Result<Option<Users>> {
+    let Some(number) = environment.get(VARIABLE) else { return Ok(None) };
+    let number = number.parse().with_context(|| format!("{VARIABLE}={number:?}"))?;
+    let folder = environment.get(DESKS).with_context(|| format!("{DESKS} is not set"))?;
+    let warden = inherited(number).and_then(Client::over).context("cannot ask the warden")?;
+    Ok(Some(Users::new(warden, folder.into())))
 }
 
 /// The state folder's own lock. A second processor waits here, unready, and takes over when the first one is gone.

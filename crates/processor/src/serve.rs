@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tinyclaw_domain::{Place, StateDir};
-use tinyclaw_engine::Engine;
+use tinyclaw_engine::{Engine, Users};
 use tinyclaw_ledger::Progresses;
 use tinyclaw_memory::Memory;
 use tinyclaw_queue::{LookError, Options, Place as Folder, Queue};
@@ -20,7 +20,7 @@ use crate::blocking::on_disk;
 use crate::commands::Commands;
 use crate::config::{conceal_secrets, engine};
 use crate::desks::sessions::Sessions;
-use crate::desks::{Desks, settle};
+use crate::desks::{Desks, settle, users};
 use crate::history::History;
 use crate::schedule::clock::Clock;
 use crate::tools::Tools;
@@ -60,10 +60,11 @@ impl Ground {
         settings: Store<Settings>,
         vitals: Vitals,
         shutdown: Shutdown,
+        users: Option<&Users>,
     ) -> anyhow::Result<Ground> {
         let current = settings.current();
         conceal_secrets(&current);
-        let engine = engine(&state, &current)?;
+        let engine = engine(&state, &current, users)?;
         let options = Options {
             done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
             allow_network_disk: current.office.allow_network_disk,
@@ -74,22 +75,31 @@ impl Ground {
     }
 }
 
-/// Works on a state folder until the shutdown. While that is not possible it stays unready with the reason: a restart
+/// Works on a state folder until the shutdown, with desks that are users of their own if there can be any. While that is not possible it stays unready with the reason: a restart
 /// loop helps nobody.
 pub async fn run(
     state: StateDir,
     settings: Store<Settings>,
     vitals: Vitals,
     shutdown: Shutdown,
+    users: Option<Users>,
 ) -> anyhow::Result<()> {
     let mut told = String::new();
     loop {
-        let (state, settings) = (state.clone(), settings.clone());
-        let service = Ground::open(state, settings.clone(), vitals.clone(), shutdown.clone())
+        let (vital, end) = (vitals.clone(), shutdown.clone());
+        let wanted = users.as_ref().filter(|_| settings.current().engine.users);
+        let service = Ground::open(state.clone(), settings.clone(), vital, end, wanted)
             .and_then(Service::open);
         match service {
             Ok(service) => {
                 vitals.unblock("prepare");
+                if let Some(users) = users.filter(|_| !settings.current().engine.users) {
+                    let desks = &service.worker.desks;
+                    match engine(&state, &settings.current(), Some(&users)) {
+                        Ok(as_users) => users::bring_out(desks, &as_users).await,
+                        Err(err) => tracing::error!("no desk is brought back: {err:#}"),
+                    }
+                }
                 return service.run().await;
             }
             Err(err) => {

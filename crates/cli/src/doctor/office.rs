@@ -120,7 +120,8 @@ pub(super) fn threads(patient: &Patient) -> Vec<Finding> {
     let here = here(&threads);
     let homeless: Vec<String> = here
         .iter()
-        .filter(|it| !it.dir.is_dir())
+        // That of a desk with a user of its own nobody else can look at.
+        .filter(|it| !it.is_a_users && !it.dir.is_dir())
         .map(|it| format!("{} ({}) in {}", it.id, it.name, one_line(&it.dir.to_string_lossy())))
         .collect();
     if let Some(first) = homeless.first() {
@@ -158,11 +159,15 @@ struct Here<'a> {
     id: &'a ThreadId,
     name: String,
     dir: PathBuf,
+    is_a_users: bool,
 }
 
 fn here(threads: &Threads) -> Vec<Here<'_>> {
     let here = threads.iter().filter_map(|(id, it)| match it.place() {
-        (Place::Here, dir) => Some(Here { id, name: one_line(&it.name), dir }),
+        (Place::Here, dir) => {
+            let is_a_users = it.extra.contains_key("deskNumber");
+            Some(Here { id, name: one_line(&it.name), dir, is_a_users })
+        }
         _ => None,
     });
     here.collect()
@@ -170,7 +175,7 @@ fn here(threads: &Threads) -> Vec<Here<'_>> {
 
 /// A thread in or around the state, which no Claude may be given.
 fn in_state(threads: &[Here<'_>], state: &Path) -> Option<Finding> {
-    let Here { id, name, dir } =
+    let Here { id, name, dir, .. } =
         threads.iter().find(|it| overlap(&it.dir, state) != Overlap::Apart)?;
     let why = format!(
         "thread {id} ({name}) has no folder to work in: {} overlaps with the state",

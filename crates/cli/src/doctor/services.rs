@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Finding> {
     let processor = seen(patient, "processor");
     let mut found = vec![self::processor(patient, processor.as_ref())];
+    found.extend(processor.as_ref().and_then(users));
     let broker = settings.map(|it| broker(patient, it));
     let is_broker_broken = broker.as_ref().is_some_and(|it| it.state == State::Broken);
     if let Some(settings) = settings {
@@ -54,6 +55,16 @@ fn concerns(seen: &HealthSeen) -> Vec<String> {
     let told = told.into_iter().flatten().filter_map(Value::as_str);
     // The broker is asked here, and has a line of its own.
     told.filter(|it| !it.starts_with("The credential broker")).map(str::to_owned).collect()
+}
+
+/// Whether desks are kept apart as users are. `None`: the processor did not say.
+fn users(seen: &HealthSeen) -> Option<Finding> {
+    let why = match seen.health.numbers.get("deskUsers")?.as_u64()? {
+        0 => "all desks are one user, and kept apart by Landlock alone; docs/SECURITY.md says what that leaves open".to_owned(),
+        1 => "the one desk is a user of its own".to_owned(),
+        some => format!("each of {some} desks is a user of its own"),
+    };
+    Some(Finding::ok("users", why))
 }
 
 fn processor(patient: &Patient, seen: Option<&HealthSeen>) -> Finding {

@@ -19,7 +19,8 @@
 //! error is refused, too. What needs a newer kernel than there is here asks [`den::has_scopes`] first; what
 //! needs a program that not every machine has, [`den::has_perl`].
 //!
-//! Cases about users (`users.rs`) open a [`House`](warden::House) instead, which has a warden, and need root.
+//! Cases about users (`users.rs`) open a [`House`](warden::House) instead, which has a warden, and need root. Those of
+//! `desk_users.rs` have a whole office, started by the bot as in its container.
 //!
 //! They run as `./tinyclaw.sh test attacks`, or `cargo nextest run -p tinyclaw-e2e --profile attacks FILTER`. To see them
 //! against other binaries, name the folder these lie in: `TINYCLAW_ATTACKED=/path/to/target/debug`.
@@ -28,6 +29,7 @@
 
 mod claude;
 mod den;
+mod desk_users;
 mod desks;
 mod git;
 mod looks;

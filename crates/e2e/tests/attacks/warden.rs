@@ -32,7 +32,7 @@ use tokio::runtime::Runtime;
 use crate::den::{Verdict, open_ground, ours};
 
 /// The office's user in its container.
-const OFFICE: u32 = 10_001;
+pub(crate) const OFFICE: u32 = 10_001;
 /// Longer than anything may take: what has not happened by then will not.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs the scripts whose names it is told, and says after each how it ended.
@@ -59,13 +59,13 @@ pub(crate) struct House {
 
 /// Ten numbers of desks that no other house has now: users are the whole machine's, and ending a desk ends its user's
 /// processes in every house.
-struct Numbers {
-    first: u32,
+pub(crate) struct Numbers {
+    pub(crate) first: u32,
     _lock: fs::File,
 }
 
 impl Numbers {
-    fn take() -> Numbers {
+    pub(crate) fn take() -> Numbers {
         let lock = |slot: u32| {
             let path = open_ground().join(format!("numbers-{slot}"));
             let file = fs::File::options().create(true).append(true).open(path).expect("file");
@@ -310,7 +310,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The processes of a user that run.
-fn pids_of(user: u32) -> Vec<u32> {
+pub(crate) fn pids_of(user: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").expect("/proc").flatten();
     let pids = all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
@@ -323,7 +323,7 @@ fn pids_of(user: u32) -> Vec<u32> {
     .collect()
 }
 
-fn parent(pid: u32) -> Option<u32> {
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|it| it.strip_prefix("PPid:")?.trim().parse().ok())
 }
@@ -341,7 +341,7 @@ fn a_desk_is_a_user_of_its_own_without_any_right_of_roots() {
         assert!(status.contains(&format!("{right}:\t0000000000000000")), "{right}: {status}");
     }
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    for part in ["", "home", "work", "run"] {
+    for part in ["", "home", "work", "tmp", "run"] {
         let about = fs::metadata(house.folder(7).join(part)).expect("a folder");
         assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (user, user, 0o700));
     }

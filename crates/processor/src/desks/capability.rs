@@ -14,6 +14,7 @@ use serde_json::json;
 use sha2::Sha256;
 use tinyclaw_disk::{Flush, replace};
 use tinyclaw_domain::{StateDir, Thread, ThreadId};
+use tinyclaw_engine::Desk;
 use tinyclaw_service::now_ms;
 
 use crate::desks::threads::Desks;
@@ -35,6 +36,22 @@ fn path(state: &StateDir, thread: &ThreadId) -> PathBuf {
 pub(crate) fn renew(desks: &Desks, id: &ThreadId, thread: &Thread) {
     if let Some(repo) = thread.repo.as_ref().filter(|_| thread.place().0.is_here()) {
         write(desks, id, repo);
+    }
+}
+
+/// Brings it to a desk that is a user of its own, and that reads nothing of the office's.
+pub(crate) async fn bring(desks: &Desks, desk: &Desk) {
+    let (folder, name) = (desks.state.files(&desk.thread), Path::new(FILE));
+    if desks.engine.users().is_none() || !desk.place.is_here() || !folder.join(name).is_file() {
+        return;
+    }
+    let brought = match desks.engine.look(&desk.place) {
+        Ok(look) => look.put(desk, &folder, name).await.map(drop),
+        Err(err) => Err(err.into()),
+    };
+    if let Err(err) = brought {
+        let id = &desk.thread;
+        tracing::error!(thread.id = %id, "thread {id} has no fresh capability for the broker: {err}");
     }
 }
 

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tinyclaw_disk::foreign;
 use tinyclaw_domain::{Place, ThreadId};
 use tinyclaw_engine::{Confined, Desk};
 
@@ -91,9 +90,10 @@ pub(crate) async fn checkout(
         desks.all().iter().any(|(id, it)| id != thread && it.repo.as_deref() == Some(&*full_name));
     let branch = if is_shared { format!("tinyclaw/{thread}") } else { String::new() };
     // What an earlier checkout left in the desk's own folder is the desk's, and goes on.
-    let is_there = || foreign::open_dir_below(&folder, &below);
+    let path = folder.join(below);
+    let desk = Desk::here(thread, &path);
     let mut remark = String::new();
-    if is_there().is_err_and(|err| err.is_missing()) {
+    if look.real_dir(&desk).await.is_err_and(|err| err.is_missing()) {
         let script = Script {
             text: CLONE,
             args: vec![
@@ -113,9 +113,8 @@ pub(crate) async fn checkout(
             remark = format!(", a clone of its own on branch `{branch}`");
         }
     }
-    is_there().map_err(|err| format!("`{full_name}` cannot be used: {err}."))?;
-    let path = folder.join(below);
-    look.check_dir(&Desk::here(thread, &path)).await.map_err(|err| format!("{err}."))?;
+    // Through no link: what lies in the desk's folder is its agent's.
+    look.check_dir(&desk).await.map_err(|err| format!("`{full_name}` cannot be used: {err}."))?;
     Ok(Checkout { path, remark })
 }
 

@@ -13,6 +13,7 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Permission;
 
 use crate::blocking::on_disk;
+use crate::desks::numbers;
 use crate::desks::threads::Desks;
 
 /// In a thread's entry: an admin chose its folder although it shares or holds another desk's.
@@ -67,9 +68,10 @@ impl Desks {
             return Ok(thread);
         }
         let settings = self.settings.current();
+        let cwd = own(self, id).await?.display().to_string();
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
-            cwd: own(self, id).await?.display().to_string(),
+            cwd,
             session_id: None,
             model: None,
             pin: None,
@@ -87,7 +89,7 @@ impl Desks {
             is_master: *id == ThreadId::master(),
             status: ThreadStatus::Idle,
             last_active: now_ms(),
-            extra: serde_json::Map::new(),
+            extra: numbers::entry(&self.engine, id),
         };
         Ok(self.change_all(|threads| threads.entry(id.clone()).or_insert(made).clone())?)
     }
@@ -106,6 +108,9 @@ fn default_name(id: &ThreadId) -> String {
 
 /// A thread's own folder on this machine, made if it is not there: called as the thread, in the folder for new threads.
 pub(super) async fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
+    if let Some(users) = desks.engine.users() {
+        return numbers::own(&desks.engine, thread, &users).await;
+    }
     let settings = desks.settings.current();
     // By its own name: a folder behind a link is given to nobody.
     let base = settings.office.default_cwd();

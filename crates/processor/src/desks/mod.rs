@@ -5,10 +5,12 @@ pub(crate) mod capability;
 pub(crate) mod checkout;
 pub(crate) mod directories;
 mod mirror;
+mod numbers;
 mod repo;
 pub(crate) mod sessions;
 pub(crate) mod settle;
 pub(crate) mod threads;
+pub(crate) mod users;
 
 pub(crate) use self::mirror::retire as retire_mirrors;
 pub(crate) use self::repo::{full_name, host_of};

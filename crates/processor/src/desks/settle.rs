@@ -9,6 +9,7 @@ use tinyclaw_engine::{Desk, Overlap};
 use crate::desks::checkout;
 use crate::desks::directories::{BY_ADMIN, MOVED_FROM, Neighbour, has_too_much, neighbours, own};
 use crate::desks::threads::Desks;
+use crate::desks::users;
 
 /// What Claude and the clock read at the top of a folder goes along when a desk is moved.
 const TAKEN_ALONG: [&str; 2] = ["CLAUDE.md", "HEARTBEAT.md"];
@@ -18,6 +19,7 @@ const TAKEN_ALONG_BYTES_MAX: u64 = 1024 * 1024;
 /// another desk's repository a repository of its own. What cannot be moved stays, and its turns are refused by name.
 /// Desks of other places are left alone.
 pub(crate) async fn settle(desks: &Desks) {
+    users::bring_in(desks).await;
     for (id, thread) in desks.all() {
         let mut desk = Desk::of(&id, &thread);
         if !desk.place.is_here() {

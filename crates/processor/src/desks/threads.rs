@@ -10,6 +10,7 @@ use tinyclaw_service::Vitals;
 use tinyclaw_service::settings::{Settings, Store};
 
 use crate::blocking::{lock, on_disk};
+use crate::desks::numbers;
 use crate::desks::sessions::new_session;
 
 /// Every desk.
@@ -39,6 +40,7 @@ impl Desks {
             tracing::error!("{trouble}");
             vitals.concern("threads", Some(trouble.to_string()));
         }
+        numbers::seat(&engine, book.all());
         let (book, checkouts) = (Mutex::new(book), tokio::sync::Mutex::default());
         Ok(Desks { state, settings, vitals, engine, book, checkouts })
     }

@@ -39,9 +39,10 @@ impl Tools {
         if let Some(why) = refusal(&found, path) {
             return Err(why);
         }
+        let is_ours = self.engine.users().is_none();
         let there = match desk.place {
-            Place::Here => found.path.display().to_string(),
-            // Whoever sends it finds it on this machine's disk alone.
+            Place::Here if is_ours => found.path.display().to_string(),
+            // Whoever sends it reads what is this machine's and the office's user's alone.
             _ => {
                 let bytes = look.get(&desk, &found.below, FILE_BYTES_MAX).await;
                 let bytes = bytes.map_err(|err| format!("{path} cannot be fetched: {err}"))?;

@@ -57,6 +57,7 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
         Err(LookError::OutOfReach(_)) => return Unanswered::Wait(LATER).into(),
         Err(err) => return later(err.to_string()),
     };
+    worker.desks.sit_with(&desk, thread);
     let model = worker.desks.get(thread).map(|it| worker.routing.tiers(&it).simple);
     let model = model.unwrap_or(Model::HAIKU);
     let turn = worker.engine.turn(TurnRequest {

@@ -261,6 +261,7 @@ impl Job<'_> {
                 worker.history.prompt(&line);
             }
             capability::renew(&worker.desks, id, &self.thread);
+            capability::bring(&worker.desks, &self.desk).await;
             let given = on_disk(|| worker.servers.given(&self.thread));
             let turn = worker.engine.turn(TurnRequest {
                 session: SessionSpec {

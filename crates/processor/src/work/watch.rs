@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Progress, Thread, ThreadStatus};
-use tinyclaw_engine::{Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome};
+use tinyclaw_engine::{Desk, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome};
 use tinyclaw_queue::Lease;
 
 use crate::blocking::on_disk;
@@ -66,6 +66,7 @@ pub(crate) async fn watch(
             _ = renewal.tick() => {
                 // A turn may outlast what it was given at its beginning.
                 on_disk(|| capability::renew(&worker.desks, &id, thread));
+                capability::bring(&worker.desks, &Desk::of(&id, thread)).await;
                 continue;
             }
             () = &mut moved => {

@@ -10,6 +10,9 @@ use super::values::Value;
 use super::version::{Version, WRITTEN_BY};
 use super::{Row, Section, did_you_mean, retired, rows};
 
+/// Variables of ours that are no settings: where the state folder is, where those of desks are, and the way to the warden.
+const OURS_BESIDES: [&str; 3] = ["TINYCLAW_DIR", "TINYCLAW_DESKS", "TINYCLAW_WARDEN"];
+
 /// Beyond this a settings file is not one.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -267,7 +270,7 @@ impl<'a> Reader<'a> {
     /// Other programs' variables are none of our business, so a wrong one of ours is a note and no mistake.
     fn note_unknown_variables(&mut self) {
         let known: Vec<String> = rows().iter().flat_map(Row::variables).collect();
-        let known = || known.iter().map(String::as_str).chain(["TINYCLAW_DIR"]);
+        let known = || known.iter().map(String::as_str).chain(OURS_BESIDES);
         for name in self.environment.keys().filter(|it| it.starts_with("TINYCLAW_")) {
             let plain = name.strip_suffix("_FILE").unwrap_or(name);
             if known().any(|it| it == name || it == plain) {

@@ -201,6 +201,9 @@ settings! {
         /// Whether Claude outlives a processor that is killed or stopped, so that the next one goes on with its turn. One that nobody
         /// comes back for ends with its turn after five minutes.
         link: bool as Flag = "engine.link", [], [], "false";
+        /// Whether every desk is a user of its own where the office may start any (docs/SECURITY.md). `false` makes them one
+        /// user again at the next start.
+        users: bool as Flag = "engine.users", [], [], "true";
         /// More folders that a confined Claude may read and run programs from.
         readable: Vec<PathBuf> as List<PathTo> = "engine.readable", [], [], "";
         /// More folders that a confined Claude may write to.

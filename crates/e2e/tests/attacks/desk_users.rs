@@ -1,0 +1,374 @@
+//! An office as with `docker-compose.desks.yml`: the bot starts as root with four rights, and every desk is a user of its own.
+//!
+//! Each attack is first refused there, and then shown to succeed in an office of one user: what is refused is refused by the
+//! fence, not by a typing error. They need root, and say by name that a case is not tried where it is not.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde_json::Value;
+use tinyclaw_testkit::hostile::{self, Act, Done, Ran};
+use tinyclaw_warden::DeskNumber;
+
+use crate::den::{Den, Verdict, open_ground, ours};
+use crate::warden::{Numbers, OFFICE, parent, pids_of, until};
+
+/// How long the bot may take to leave: it gives its services 35 s.
+const LEAVE: Duration = Duration::from_secs(60);
+
+/// An office in which every desk is a user of its own, with the hostile `claude`.
+struct UsersOffice {
+    dir: tempfile::TempDir,
+    bot: Option<Child>,
+    numbers: Numbers,
+}
+
+impl UsersOffice {
+    /// `None`: this process is not root.
+    fn open(case: &str) -> Option<UsersOffice> {
+        UsersOffice::open_prepared(case, |_| {})
+    }
+
+    /// An office in whose folder something was done, as its user's, before it started.
+    fn open_prepared(case: &str, prepare: impl FnOnce(&UsersOffice)) -> Option<UsersOffice> {
+        if !Uid::effective().is_root() || Command::new("setpriv").arg("--version").output().is_err()
+        {
+            println!("skipped: {case}: not root, or no setpriv, so there is one user");
+            return None;
+        }
+        let dir = tempfile::Builder::new().prefix("users-").tempdir_in(open_ground()).expect("dir");
+        let numbers = Numbers::take();
+        let mut office = UsersOffice { dir, bot: None, numbers };
+        let open = |below: &str, mode: u32, user: u32| {
+            let path = office.path(below);
+            fs::create_dir_all(&path).expect("folder");
+            chown(&path, Some(user), Some(user)).expect("owner");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
+            path
+        };
+        open("", 0o755, 0);
+        open("desks", 0o711, 0);
+        for (it, mode) in [("state", 0o2770), ("home", 0o750), ("work", 0o750)] {
+            open(it, mode, OFFICE);
+        }
+        fs::copy(ours("hostile-claude"), open("bin", 0o755, 0).join("claude")).expect("claude");
+        // Numbers of desks are the whole machine's here: those that this office gives begin above this one's.
+        office.write_threads(&serde_json::json!({}));
+        prepare(&office);
+        office.start(&[]);
+        Some(office)
+    }
+
+    /// Puts threads into the office that has not started.
+    fn write_threads(&self, threads: &Value) {
+        let mut all = threads.clone();
+        all["900"] = serde_json::json!({ "name": "first", "cwd": "/nonexistent",
+            "deskNumber": self.numbers.first });
+        let path = self.path("state/threads.json");
+        fs::write(&path, all.to_string()).expect("threads");
+        chown(&path, Some(OFFICE), Some(OFFICE)).expect("owner");
+    }
+
+    fn start(&mut self, env: &[(&str, &str)]) {
+        let log = fs::File::options().create(true).append(true).open(self.path("said"));
+        let log = log.expect("log");
+        let at = |below: &str| self.path(below).display().to_string();
+        let bot = Command::new("setpriv")
+            .args(["--bounding-set=-all,+setuid,+setgid,+chown,+kill", "--inh-caps=-all"])
+            .arg(ours("tinyclaw-bot"))
+            .env_clear()
+            .envs([
+                ("TINYCLAW_DIR", at("state")),
+                ("TINYCLAW_DESKS", at("desks")),
+                ("WORKSPACE_ROOT", at("work")),
+                ("HOME", at("home")),
+                ("PATH", std::env::var("PATH").unwrap_or_default()),
+                ("TINYCLAW_ENGINE_KIND", "claude".to_owned()),
+                ("TINYCLAW_ENGINE_CLAUDE", at("bin/claude")),
+                ("TINYCLAW_HEALTH_LISTEN", "127.0.0.1:0".to_owned()),
+            ])
+            .envs(env.iter().copied())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log)
+            .spawn()
+            .expect("a bot");
+        self.bot = Some(bot);
+    }
+
+    fn stop(&mut self) {
+        let Some(mut bot) = self.bot.take() else { return };
+        kill(Pid::from_raw(bot.id().cast_signed()), Signal::SIGTERM).expect("told");
+        let begun = Instant::now();
+        while bot.try_wait().expect("a child").is_none() {
+            if begun.elapsed() > LEAVE {
+                let _ = bot.kill();
+                let _ = bot.wait();
+                panic!("the bot does not leave: {}", self.said());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.path("said")).unwrap_or_default()
+    }
+
+    /// The `tinyclaw` of whoever may speak, as the office's user.
+    fn tinyclaw(&self, args: &[&str]) -> Output {
+        Command::new(ours("tinyclaw"))
+            .args(args)
+            .env_clear()
+            .env("TINYCLAW_DIR", self.path("state"))
+            .env("TINYCLAW_DESKS", self.path("desks"))
+            .env("WORKSPACE_ROOT", self.path("work"))
+            .env("HOME", self.path("home"))
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .uid(OFFICE)
+            .gid(OFFICE)
+            .current_dir("/")
+            .output()
+            .expect("tinyclaw")
+    }
+
+    /// What became of a message: the whole reply.
+    fn ask(&self, thread: &str, more: &[&str], text: &str) -> Value {
+        let args = [&["send", "--wait", "--json", "--timeout", "100", "--thread", thread], more];
+        let output = self.tinyclaw(&[&args.concat()[..], &["--", text]].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(&said)
+            .unwrap_or_else(|err| panic!("{err}: {output:?}\n{}", self.said()))
+    }
+
+    /// Has a desk's agent run a shell script to its end.
+    fn run(&self, thread: &str, script: &str) -> Ran {
+        self.run_with(thread, &[], script)
+    }
+
+    fn run_with(&self, thread: &str, more: &[&str], script: &str) -> Ran {
+        let reply = self.ask(thread, more, &hostile::order(&[Act::Run(script.to_owned())]));
+        let done = hostile::report_in(&reply.to_string());
+        match done.and_then(|it| it.into_iter().next()) {
+            Some(Done::Ran(ran)) => Ran { out: ran.out.trim().to_owned(), ..ran },
+            other => panic!("not run: {other:?}: {reply}\n{}", self.said()),
+        }
+    }
+
+    /// The number of a thread's desk, once it has one.
+    fn desk(&self, thread: &str) -> DeskNumber {
+        let text = fs::read(self.path("state/threads.json")).expect("threads");
+        let all: Value = serde_json::from_slice(&text).expect("threads");
+        let number = all[thread]["deskNumber"].as_u64().expect("a number");
+        DeskNumber::try_from(u32::try_from(number).expect("a number")).expect("a desk")
+    }
+
+    fn folder(&self, thread: &str) -> PathBuf {
+        self.path("desks").join(self.desk(thread).to_string())
+    }
+
+    /// The process of one of the office's services.
+    fn pid(&self, service: &str) -> u32 {
+        until("the service runs", || {
+            let named = |pid: &u32| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                name.trim_end() == &service[..service.len().min(15)]
+            };
+            let mine = |pid: &u32| {
+                let bot = parent(*pid)?;
+                (parent(bot)? == self.bot.as_ref()?.id()).then_some(())
+            };
+            pids_of(OFFICE).into_iter().find(|it| named(it) && mine(it).is_some())
+        })
+    }
+}
+
+impl Drop for UsersOffice {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.stop();
+        } else if let Some(mut bot) = self.bot.take() {
+            let _ = kill(Pid::from_raw(bot.id().cast_signed()), Signal::SIGTERM);
+            let _ = bot.wait();
+        }
+    }
+}
+
+/// An attack of desk 7 on the processor (`P`), the state folder (`S`) and a folder of desk 8 (`O`).
+fn attack(case: &str, script: &str) {
+    {
+        let Some(office) = UsersOffice::open(case) else { return };
+        office.run("8", "echo hush > note").is_done();
+        office.run("7", "true").is_done();
+        let names = format!(
+            "P={} S='{}' O='{}'",
+            office.pid("tinyclaw-processor"),
+            office.path("state").display(),
+            office.folder("8").join("work").display()
+        );
+        office.run("7", &format!("{names}\n{script}")).is_refused();
+    }
+    let mut den = Den::open();
+    den.run("8", "echo hush > note").is_done();
+    den.run("7", &format!("P=$PROCESSOR S=$STATE O=$WORK/8\n{script}")).is_done();
+}
+
+macro_rules! attacks {
+    ($($(#[$about:meta])* $name:ident: $script:expr;)*) => {
+        $($(#[$about])* #[test] fn $name() { attack(stringify!($name), $script); })*
+    };
+}
+
+attacks! {
+    /// A processor that may write no file stops.
+    limits_of_the_processor_are_not_changed: "prlimit --pid $P --core=0:0";
+    priorities_of_the_processor_are_not_changed: "renice -n 19 -p $P";
+    processors_of_the_processor_are_not_chosen: "taskset -p $(taskset -p $P | sed 's/.*: //') $P";
+    scheduling_of_the_processor_is_not_changed: "chrt --idle -p 0 $P";
+    /// Mode 0 outlasts every restart.
+    modes_of_the_state_are_not_changed: "chmod 2770 \"$S\"";
+    times_of_the_state_are_not_changed: "touch -d 2001-01-01 \"$S\"";
+    files_of_the_state_are_not_even_seen: "stat \"$S/threads.json\"";
+    modes_of_the_queue_are_not_changed: "chmod 2770 \"$S/queue\"";
+    modes_of_another_desk_are_not_changed: "chmod 700 \"$O\"";
+    files_of_another_desk_are_not_even_seen: "stat \"$O/note\"";
+}
+
+#[test]
+fn in_an_office_every_desk_is_a_user_with_folders_of_its_own() {
+    let case = "in_an_office_every_desk_is_a_user_with_folders_of_its_own";
+    let Some(office) = UsersOffice::open(case) else { return };
+    for thread in ["7", "8"] {
+        let ran =
+            office.run(thread, "id -u; id -G; pwd; echo $HOME; echo $TMPDIR; touch $TMPDIR/x");
+        ran.is_done();
+        let (user, folder) = (office.desk(thread).user(), office.folder(thread));
+        let at = |below: &str| folder.join(below).display().to_string();
+        let wanted = [user.to_string(), user.to_string(), at("work"), at("home"), at("tmp")];
+        assert_eq!(ran.out.lines().collect::<Vec<_>>(), wanted);
+        for part in ["", "home", "work", "tmp", "run"] {
+            let about = fs::metadata(folder.join(part)).expect("a folder");
+            assert_eq!((about.uid(), about.mode() & 0o777), (user, 0o700), "{part}");
+        }
+    }
+    assert_ne!(office.desk("7"), office.desk("8"));
+    for service in ["tinyclaw-processor", "tinyclaw-telegram"] {
+        let pid = office.pid(service);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        assert!(status.contains("CapBnd:\t00000000000000e1"), "{status}");
+        assert!(status.contains("CapPrm:\t0000000000000000"), "{status}");
+        // The dashboard is in its group, and reads what it writes.
+        assert!(status.contains("Umask:\t0022"), "{status}");
+        // Telegram has no way to the warden.
+        let asks = fs::read(format!("/proc/{pid}/environ")).expect("environment");
+        let asks = String::from_utf8_lossy(&asks).contains("TINYCLAW_WARDEN");
+        assert_eq!(asks, service == "tinyclaw-processor");
+    }
+}
+
+#[test]
+fn a_session_and_what_was_sent_reach_a_desk_that_is_a_user() {
+    let case = "a_session_and_what_was_sent_reach_a_desk_that_is_a_user";
+    let Some(mut office) = UsersOffice::open(case) else { return };
+    let sent = office.path("sent.txt");
+    fs::write(&sent, "from ada").expect("file");
+    let sent = sent.display().to_string();
+    let ran =
+        office.run_with("7", &["--file", &sent], "cat \"$HOME\"/../run/files/7/*; ls -l ~/.claude");
+    assert!(ran.out.contains("from ada"), "{ran:?}");
+    let transcripts = || {
+        let ran = office.run("7", "cat ~/.claude/projects/*/*.jsonl | grep -c '\"type\":\"user\"'; ls ~/.claude/projects/*/ | wc -l");
+        ran.out.split_whitespace().map(|it| it.parse().expect("a number")).collect::<Vec<u32>>()
+    };
+    assert_eq!(transcripts(), [2, 1]);
+    // The next office goes on with the session: it is found in the desk's home, by the desk.
+    office.stop();
+    office.start(&[]);
+    let after = office.run("7", "cat ~/.claude/projects/*/*.jsonl | grep -c '\"type\":\"user\"'; ls ~/.claude/projects/*/ | wc -l");
+    assert_eq!(after.out.split_whitespace().collect::<Vec<_>>(), ["3", "1"]);
+}
+
+#[test]
+fn an_office_of_one_user_becomes_one_of_many_and_back_with_what_its_desks_had() {
+    let case = "an_office_of_one_user_becomes_one_of_many_and_back_with_what_its_desks_had";
+    let office = UsersOffice::open_prepared(case, |office| {
+        let dir = office.path("work/7/site");
+        let script = "mkdir -p \"$0\" && cd \"$0\" && echo kept > note && ln -s /etc/passwd link && mkfifo pipe && truncate -s 1T ../huge";
+        let done =
+            Command::new("sh").args(["-c", script]).arg(&dir).uid(OFFICE).gid(OFFICE).status();
+        assert!(done.expect("sh").success());
+        office.write_threads(&serde_json::json!({ "7": { "name": "site", "cwd": dir } }));
+    });
+    let Some(mut office) = office else { return };
+    let look = "id -u; pwd; cat note; readlink link; test -p pipe; stat -c %s ../huge";
+    let ran = office.run("7", &format!("{look}; echo new > new; echo changed > note"));
+    let (user, work) = (office.desk("7").user().to_string(), office.folder("7").join("work/site"));
+    let as_user = [&user, &work.display().to_string(), "kept", "/etc/passwd", "1099511627776"];
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), as_user);
+    let told = format!("thread 7 is user {user} now and works in {}", work.display());
+    assert_eq!(office.said().matches(&told).count(), 1, "{}", office.said());
+    // Once: the next start finds it moved.
+    office.stop();
+    office.start(&[]);
+    assert_eq!(office.run("7", "cat note").out, "changed");
+    assert_eq!(office.said().matches(&told).count(), 1, "{}", office.said());
+    office.stop();
+    office.start(&[("TINYCLAW_ENGINE_USERS", "false")]);
+    let back = office.path("work/7-back-1/site");
+    let as_one = [&OFFICE.to_string(), &back.display().to_string(), "changed", "new"];
+    let ran = office.run("7", "id -u; pwd; cat note new");
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), as_one);
+    // And again: with what it has by now, and as a user that it was not before.
+    office.stop();
+    office.start(&[]);
+    let ran = office.run("7", "id -u; cat note new");
+    assert_ne!(office.desk("7").user().to_string(), user);
+    let user = office.desk("7").user().to_string();
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), [&*user, "changed", "new"]);
+}
+
+/// What the office asks its desks for: transcripts, files that were sent, folders, runs.
+#[test]
+fn what_a_desk_puts_in_place_of_its_folders_keeps_no_other_desk_waiting() {
+    let case = "what_a_desk_puts_in_place_of_its_folders_keeps_no_other_desk_waiting";
+    let Some(office) = UsersOffice::open(case) else { return };
+    office.run("8", "echo mine > note").is_done();
+    office.run("7", "true").is_done();
+    let other = office.folder("8").join("work").display().to_string();
+    for put in ["mkfifo", "ln -s \"$O\"", "truncate -s 1T"] {
+        let script = format!(
+            "O='{other}'\nfor it in \"$HOME/.claude\" \"$HOME/../run/files/7\" \"$HOME/../tmp\" HEARTBEAT.md CLAUDE.md; do \
+             rm -rf \"$it\" && {put} \"$it\"; done; true"
+        );
+        let _ = office.ask("7", &[], &hostile::order(&[Act::Run(script)]));
+        assert_eq!(office.run("8", "cat note").out, "mine", "after {put}");
+        // Answered or given up, and not for ever.
+        let _ = office.ask("7", &[], &hostile::order(&[Act::Run("rm -rf ~/.claude".to_owned())]));
+    }
+}
+
+#[test]
+fn a_desk_that_forks_without_end_keeps_no_other_from_its_answer() {
+    let case = "a_desk_that_forks_without_end_keeps_no_other_from_its_answer";
+    let Some(office) = UsersOffice::open(case) else { return };
+    office.run("7", "true").is_done();
+    let bomb = "i=0; while [ $i -lt 900 ]; do sleep 600 & i=$((i+1)); done";
+    let ran = office.run("7", bomb);
+    let user = office.desk("7").user();
+    assert!(ran.code != 0 && pids_of(user).len() <= 600, "{ran:?}");
+    assert_eq!(office.run("8", "echo fine").out, "fine");
+    // The desk's own next message is answered, too: what it left ends with its Claude.
+    let _ = office.ask("7", &[], &hostile::order(&[Act::Exit(1)]));
+    drop(office);
+    assert_eq!(pids_of(user), [] as [u32; 0], "nobody is left when the office is gone");
+}
