@@ -1,4 +1,5 @@
 //! Claude's hooks through the real program to a real gateway, which is away for a while.
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so by name")]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tinyclaw_testkit::messages_api::MessagesApi;
 
 use crate::{Office, PATIENCE};
 
@@ -89,26 +91,39 @@ fn fire(office: &Office, command: &str, input: &str) {
     assert!(done.stdout.is_empty() && done.stderr.is_empty(), "Claude would read it: {done:?}");
 }
 
-#[test]
-fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
-    let office = Office::closed();
-    let home = office.place.home().display().to_string();
+/// Claude's hooks of this office's person go to a gateway at `port`; a token that may also read.
+fn install(office: &Office, port: u16) -> String {
     let token = office.run(&["token", "new", "laptop", "--scope", "ingest,read"]).ok();
-    let token = token.trim();
-    let port = free_port();
     let file = office.place.path("token");
-    std::fs::write(&file, token).unwrap();
-    let url = format!("http://127.0.0.1:{port}");
+    std::fs::write(&file, &token).unwrap();
     let installed = Command::new(env!("CARGO_BIN_EXE_tinyclaw"))
-        .args(["hook", "install", "--url", &url, "--source", "claude@test", "--token-file"])
+        .args(["hook", "install", "--source", "claude@test", "--url"])
+        .arg(format!("http://127.0.0.1:{port}"))
+        .arg("--token-file")
         .arg(&file)
         .env_clear()
-        .env("HOME", &home)
+        .env("HOME", office.place.home())
         .output()
         .unwrap();
     assert!(installed.status.success(), "{installed:?}");
-    let settings = std::fs::read_to_string(format!("{home}/.claude/settings.json")).unwrap();
-    let settings: Value = serde_json::from_str(&settings).unwrap();
+    token.trim().to_owned()
+}
+
+/// What waits for the bus.
+fn waiting(office: &Office) -> usize {
+    let spool = office.place.home().join(".local/state/tinyclaw/hook");
+    let files = std::fs::read_dir(spool).unwrap().flatten();
+    files.filter(|it| it.file_name() != "lock").count()
+}
+
+#[test]
+fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
+    let office = Office::closed();
+    let port = free_port();
+    let token = install(&office, port);
+    let token = token.as_str();
+    let settings = std::fs::read_to_string(office.place.home().join(".claude/settings.json"));
+    let settings: Value = serde_json::from_str(&settings.unwrap()).unwrap();
     let command = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
     let hook = |n: u64| {
         json!({ "hook_event_name": "PreToolUse", "session_id": "s1", "tool_use_id": format!("t{n}"), "n": n }).to_string()
@@ -134,9 +149,63 @@ fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
     assert_eq!(events[0]["type"], "claude.PreToolUse");
     assert_eq!(events[0]["source"], "claude@test");
     assert_eq!(events[6]["type"], "claude.unreadable");
-    let left = std::fs::read_dir(format!("{home}/.local/state/tinyclaw/hook")).unwrap().flatten();
-    let left: Vec<_> = left.map(|it| it.file_name()).filter(|it| it != "lock").collect();
-    assert!(left.is_empty(), "{left:?}");
+    // What is acknowledged is taken away a moment later.
+    until(|| waiting(&office) == 0);
+}
+
+/// The real CLI, with a turn that uses a tool: what it told while the bus was away comes behind what it told before.
+#[test]
+fn real_claude_brings_its_hooks_to_the_bus_also_those_of_a_turn_while_it_was_away() {
+    let claude = match tinyclaw_testkit::claude::program() {
+        Ok(it) => it,
+        Err(why) => {
+            println!("skipped real_claude_brings_its_hooks_to_the_bus: {why}");
+            return;
+        }
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("runtime");
+    let api = runtime.block_on(MessagesApi::start()).expect("the fake API");
+    let office = Office::closed();
+    let port = free_port();
+    let token = install(&office, port);
+    let turn = || {
+        let prompt = r#"hello [api: tool Bash {"command":"echo hi","description":"test"}]"#;
+        let done = Command::new(&claude)
+            .args(["-p", prompt, "--allowedTools", "Bash"])
+            .env_clear()
+            .env("HOME", office.place.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("ANTHROPIC_BASE_URL", api.url())
+            .env("ANTHROPIC_API_KEY", "dummy")
+            .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+            .current_dir(office.place.home())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stdout).contains("hi"), "{done:?}");
+    };
+    let expected = ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop"];
+    let told = |gateway: &Gateway| -> Vec<String> {
+        let events = gateway.events(&token);
+        let names = events.iter().filter_map(|it| it["metadata"]["hook_event_name"].as_str());
+        names.filter(|it| expected.contains(it)).map(str::to_owned).collect()
+    };
+    let gateway = Gateway::start(&office, port);
+    turn();
+    until(|| told(&gateway) == expected);
+    drop(gateway);
+    turn();
+    assert!(waiting(&office) >= expected.len(), "{} hooks wait", waiting(&office));
+    let gateway = Gateway::start(&office, port);
+    until(|| told(&gateway) == [expected, expected].concat());
+    // Nothing is missing between the first and the last.
+    let seq = |it: &Value| it["id"].as_str().unwrap().rsplit('-').next().unwrap().parse::<usize>();
+    let numbers: Vec<usize> = gateway.events(&token).iter().map(|it| seq(it).unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    until(|| waiting(&office) == 0);
 }
 
 #[test]
