@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::approval::Chosen;
 use crate::{
     Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId, Tier,
-    ToolSpan,
+    ToolSpan, Trust,
 };
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
@@ -344,6 +344,14 @@ pub enum Command {
         #[serde(default)]
         admin: bool,
     },
+    /// What of its repository counts for Claude here.
+    Trust {
+        /// How much.
+        trust: Trust,
+        /// Whether an admin asked; what lets more count than before is refused without.
+        #[serde(default)]
+        admin: bool,
+    },
     /// Tools that others give to Claude: list, add, remove, allow, connect again.
     Mcp {
         /// What is to be done.
@@ -352,6 +360,8 @@ pub enum Command {
         #[serde(default)]
         admin: bool,
     },
+    /// Say which skills Claude has here, and where each is from.
+    Skills {},
     /// Words added to Claude's system prompt, or none.
     Prompt {
         /// The words.

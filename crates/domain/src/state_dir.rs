@@ -53,6 +53,11 @@ impl StateDir {
         self.root.join("threads.json")
     }
 
+    /// The office's own skills, in the shape of a plugin of Claude Code. Written by the operator; every desk's Claude reads it.
+    pub fn office(&self) -> PathBuf {
+        self.root.join("office")
+    }
+
     /// How far the limits of Claude's plan are used up. Written by processor.
     pub fn plan(&self) -> PathBuf {
         self.root.join("plan.json")

@@ -37,6 +37,9 @@ pub struct Thread {
     /// How hard Claude thinks here, where it is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,
+    /// What of its repository counts for Claude, where it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
     /// What Claude may do without asking.
     #[serde(default)]
     pub permission_mode: PermissionMode,
@@ -93,6 +96,38 @@ pub enum ThreadStatus {
     Waiting,
     /// Closed: messages are refused until it is reopened.
     Closed,
+}
+
+/// What of a repository counts for Claude that works in it. In their order: only an admin may go further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// Nothing: its `CLAUDE.md` is a file like any other.
+    None,
+    /// What is to be read, which is `CLAUDE.md` and rules. Nothing of it runs.
+    Text,
+    /// Its settings as well, and so its hooks, helpers, variables, skills, commands and agents: they run with Claude's login
+    /// at hand, and as an agent changes them.
+    Settings,
+}
+
+impl Trust {
+    /// All of them, least first.
+    pub const ALL: [Trust; 3] = [Trust::None, Trust::Text, Trust::Settings];
+
+    /// The word that people type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trust::None => "none",
+            Trust::Text => "text",
+            Trust::Settings => "settings",
+        }
+    }
+
+    /// The one of this word.
+    pub fn named(word: &str) -> Option<Trust> {
+        Trust::ALL.into_iter().find(|it| it.as_str().eq_ignore_ascii_case(word))
+    }
 }
 
 /// What Claude may do in a thread without asking.

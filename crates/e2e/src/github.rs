@@ -62,8 +62,15 @@ impl GitHub {
 
     /// Adds a file to `main` of a repository, as somebody elsewhere does.
     pub fn push(&self, repo: &str, file: &str) {
+        self.push_text(repo, file, "new\n");
+    }
+
+    /// The same with words of its own.
+    pub fn push_text(&self, repo: &str, file: &str, text: &str) {
         let work = self.folder.path().join("work").join(repo);
-        std::fs::write(work.join(file), "new\n").expect("file");
+        let path = work.join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        std::fs::write(path, text).expect("file");
         commit(&work, file);
         let bare = self.folder.path().join("git").join(format!("{repo}.git"));
         git(&work, &["push", "-q", &bare.display().to_string(), "main"]);

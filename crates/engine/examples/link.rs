@@ -232,6 +232,8 @@ fn adopted() -> Result<serde_json::Value, Error> {
         servers: Arc::default(),
         model: Model::HAIKU,
         effort: tinyclaw_domain::Effort::Low,
+        trust: tinyclaw_domain::Trust::Text,
+        skills: None,
         is_attended: true,
     };
     let desk = Desk::here(&spec.thread, &spec.cwd);

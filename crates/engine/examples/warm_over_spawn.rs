@@ -90,6 +90,8 @@ async fn measure(
         servers: Arc::default(),
         model: Model::SONNET,
         effort: tinyclaw_domain::Effort::High,
+        trust: tinyclaw_domain::Trust::Text,
+        skills: None,
         is_attended: true,
     };
     let mut times = Vec::new();

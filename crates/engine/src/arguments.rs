@@ -1,6 +1,6 @@
 //! Claude's command line.
 
-use tinyclaw_domain::PermissionMode;
+use tinyclaw_domain::{PermissionMode, Trust};
 
 use crate::config::EngineConfig;
 use crate::turn::SessionSpec;
@@ -47,10 +47,13 @@ pub(crate) fn arguments(
     flag("model", &config.model_name(spec.model));
     flag("effort", spec.effort.as_str());
     flag("settings", SETTINGS);
-    flag("setting-sources", &config.setting_sources);
-    if config.takes_text_only() {
+    flag("setting-sources", &config.setting_sources(spec.trust));
+    if spec.trust == Trust::Text {
         // With no settings of the repository its CLAUDE.md would be gone, too; as a directory to add it is read.
         flag("add-dir", &spec.cwd.display().to_string());
+    }
+    if let Some(skills) = &spec.skills {
+        flag("plugin-dir", &skills.dir.display().to_string());
     }
     let mut not_here = vec![NOT_HERE];
     not_here.extend((spec.permission_mode != PermissionMode::Plan).then_some(NOT_UNPLANNED));
@@ -123,6 +126,11 @@ pub(crate) fn not_ours(args: &[String]) -> Option<&str> {
                 use tinyclaw_domain::PermissionMode::{AcceptEdits, Ask, Bypass, Plan};
                 [Plan, Ask, AcceptEdits, Bypass].iter().any(|it| it.cli_name() == value)
             }
+            // The office's own folder, by its name (`StateDir::office`).
+            "plugin-dir" => {
+                let dir = std::path::Path::new(value);
+                dir.is_absolute() && dir.file_name().is_some_and(|it| it == "office")
+            }
             "settings" => value == SETTINGS,
             _ => PLAIN.contains(&it) || WITH_VALUE.contains(&flag),
         }
@@ -151,6 +159,8 @@ mod tests {
             servers: Arc::default(),
             model: Model::SONNET,
             effort: Effort::High,
+            trust: Trust::Text,
+            skills: None,
             is_attended: true,
         }
     }

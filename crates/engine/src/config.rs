@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::{CacheTtl, Catalogue, Model};
+use tinyclaw_domain::{CacheTtl, Catalogue, Model, Trust};
 
 use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
@@ -53,8 +53,8 @@ pub struct EngineConfig {
     pub landlock: Landlock,
     /// Desks that are users of their own on this machine, if this process may start any.
     pub users: Option<Users>,
-    /// Which of Claude's own settings files count: `user`, `project`, `local`, with commas between. None by default:
-    /// what they name runs, unasked, and a repository brings such files along.
+    /// Which of Claude's own settings files count besides the repository's, on which each desk has its word: `user`, `local`,
+    /// with commas between. None by default: what they name runs, unasked.
     pub setting_sources: String,
     /// How long the API keeps what it has read of a conversation; `None` as Claude Code decides.
     pub prompt_cache: Option<CacheTtl>,
@@ -145,9 +145,23 @@ impl EngineConfig {
         self.catalogue.id_of(model)
     }
 
-    /// Whether a repository is read and nothing of it runs.
-    pub(crate) fn takes_text_only(&self) -> bool {
-        !self.setting_sources.split(',').any(|it| it.trim() == "project")
+    /// When Claude's program was put where it is, in ms since 1970.
+    pub(crate) fn installed_at(&self) -> Option<u64> {
+        let before = self.path_prefix.iter().cloned();
+        let named = self.path.split(':').map(PathBuf::from);
+        // One that is a path of its own is joined to none of these.
+        let mut found = before.chain(named).map(|it| it.join(&self.program));
+        let about = found.find_map(|it| std::fs::metadata(it).ok().filter(|it| it.is_file()))?;
+        let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
+    /// Which settings files count for a desk.
+    pub(crate) fn setting_sources(&self, trust: Trust) -> String {
+        let all = self.setting_sources.split(',').map(str::trim);
+        let others = all.filter(|it| !it.is_empty() && *it != "project");
+        let project = (trust == Trust::Settings).then_some("project");
+        others.chain(project).collect::<Vec<_>>().join(",")
     }
 
     /// The environment of every program of a desk with this home.
@@ -166,7 +180,7 @@ impl EngineConfig {
     }
 
     /// The whole environment of a Claude with this home: nothing of ours gets in by accident.
-    pub(crate) fn environment(&self, home: &Path) -> BTreeMap<String, String> {
+    pub(crate) fn environment(&self, home: &Path, trust: Trust) -> BTreeMap<String, String> {
         let mut env = self.tool_environment(home);
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
@@ -180,19 +194,21 @@ impl EngineConfig {
         if let Some(it) = &self.base_url {
             set("ANTHROPIC_BASE_URL", it.clone());
         }
-        self.behave(&mut env);
+        self.behave(&mut env, trust);
         env
     }
 
     /// How a Claude behaves wherever it runs, as far as its environment says that: no secret, no path of this machine.
-    pub(crate) fn behave(&self, env: &mut BTreeMap<String, String>) {
+    pub(crate) fn behave(&self, env: &mut BTreeMap<String, String>, trust: Trust) {
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
         // What a repository brings is text: no turns of its own, and no folder that some file calls trusted.
         set("CLAUDE_CODE_DISABLE_CRON", "1".to_owned());
-        if self.takes_text_only() {
+        if trust < Trust::Settings {
             set("CLAUDE_CODE_IGNORE_PERSISTED_TRUST", "1".to_owned());
+        }
+        if trust == Trust::Text {
             set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned());
         }
         set("CLAUDE_CODE_AUTO_COMPACT_WINDOW", self.compact_window.to_string());
@@ -379,7 +395,7 @@ mod tests {
         let mut config = EngineConfig::new("claude", "leash", "/state", "/home/claude");
         config.auth = Auth::ApiKey("hush".into());
         config.path_prefix = vec!["/opt/helpers".into()];
-        let env = config.environment(Path::new("/state/home/7"));
+        let env = config.environment(Path::new("/state/home/7"), Trust::Text);
         assert_eq!(env["ANTHROPIC_API_KEY"], "hush");
         assert_eq!(
             (&*env["HOME"], &*env["CLAUDE_CONFIG_DIR"]),

@@ -55,6 +55,8 @@ pub struct VersionReport {
     pub pinned: &'static str,
     /// The version that answered last; none before the first turn.
     pub seen: Option<String>,
+    /// When the program on this machine was put there, in ms since 1970. Another machine's is not known.
+    pub installed_at: Option<u64>,
     /// Lines that it said and nobody here understands, by type, and how often each came.
     pub unknown: BTreeMap<String, u64>,
 }
@@ -231,7 +233,12 @@ impl Engine {
     /// Which CLI runs at a place, and which was tested.
     pub fn version(&self, place: &Place) -> VersionReport {
         let shared = self.0.shared(place);
-        VersionReport { pinned: PINNED_VERSION, seen: shared.version(), unknown: shared.unknown() }
+        VersionReport {
+            pinned: PINNED_VERSION,
+            seen: shared.version(),
+            installed_at: place.is_here().then(|| self.0.config().installed_at()).flatten(),
+            unknown: shared.unknown(),
+        }
     }
 
     /// How many processes there are on this machine, busy ones included.

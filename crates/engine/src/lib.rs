@@ -41,7 +41,7 @@ pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach}
 pub use overlap::{Overlap, overlap};
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
-    Background, Denial, Draft, McpResponder, OtherServers, RateWindow, SessionSpec, ToolSpec, Turn,
-    TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
+    Background, Denial, Draft, McpResponder, OfficeSkills, OtherServers, RateWindow, SessionSpec,
+    Skill, SkillSource, ToolSpec, Turn, TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };
 pub use users::{DeskFolders, Users};

@@ -253,8 +253,13 @@ impl<'a> Given<'a> {
 
     /// What Claude may read; nothing when it is not there.
     fn readable(&mut self, path: &Path) -> Result<(), LaunchError> {
-        // Around the state: the leash grants it child by child.
-        if let Some(number) = self.more(path, &[Relation::Beside, Relation::Around])? {
+        let allowed: &[Relation] = match *path == StateDir::new(&self.launcher.state).office() {
+            // The operator wrote it for every desk.
+            true => &[Relation::Inside],
+            // Around the state: the leash grants it child by child.
+            false => &[Relation::Beside, Relation::Around],
+        };
+        if let Some(number) = self.more(path, allowed)? {
             self.readable.push(number);
         }
         Ok(())

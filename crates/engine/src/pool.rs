@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, StateDir, ThreadId};
+use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, StateDir, ThreadId, Trust};
 use tokio::sync::{Mutex as Lane, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -523,6 +523,8 @@ impl Pool {
             servers: Arc::default(),
             model: config.catalogue.tiers().simple,
             effort: Effort::Low,
+            trust: Trust::None,
+            skills: None,
             is_attended: false,
         };
         let member = self.member(&spec.thread);
@@ -569,18 +571,19 @@ fn surroundings(
     if !spec.place.is_here() {
         // There Claude has a home and a login of its own. Nothing of ours goes along.
         let mut env = BTreeMap::new();
-        config.behave(&mut env);
+        config.behave(&mut env, spec.trust);
         return Ok((env, Access::default()));
     }
     let home = Home::of(config, &spec.thread);
     let fail = |err| home_failed(&home, &err);
     home.make().map_err(fail)?;
     let mut access = config.access.clone();
+    access.readable.extend(spec.skills.as_ref().map(|it| it.dir.clone()));
     let mut env = match purpose {
         Purpose::Turns => {
             home.hand_over_login(config).map_err(fail)?;
             access.writable.push(home.root().to_owned());
-            config.environment(home.root())
+            config.environment(home.root(), spec.trust)
         }
         // The office's own: there the login is renewed. It has no tools, and no agent's word in it.
         Purpose::Probe => {
@@ -591,7 +594,7 @@ fn surroundings(
                 source,
             })?;
             access.writable.push(claude_dir);
-            config.environment(&config.claude_home)
+            config.environment(&config.claude_home, spec.trust)
         }
     };
     if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
@@ -627,12 +630,12 @@ fn with_source(err: &dyn std::error::Error) -> String {
 fn alike(one: &EngineConfig, other: &EngineConfig, spec: &SessionSpec) -> bool {
     let line = |it| arguments(it, spec, false, Purpose::Turns);
     line(one) == line(other)
-        && (!spec.place.is_here() || are_surroundings_alike(one, other))
+        && (!spec.place.is_here() || are_surroundings_alike(one, other, spec.trust))
         && (one.times, one.mode) == (other.times, other.mode)
 }
 
 /// Whether a process of this machine has the same environment and reach under both.
-fn are_surroundings_alike(one: &EngineConfig, other: &EngineConfig) -> bool {
-    one.environment(&one.claude_home) == other.environment(&one.claude_home)
+fn are_surroundings_alike(one: &EngineConfig, other: &EngineConfig, trust: Trust) -> bool {
+    one.environment(&one.claude_home, trust) == other.environment(&one.claude_home, trust)
         && (&one.access, &one.capability) == (&other.access, &other.capability)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tinyclaw_domain::{
-    Ask, Effort, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Usage,
+    Ask, Effort, Key, Model, PermissionAnswer, PermissionMode, Place, SessionId, ThreadId, Trust,
+    Usage,
 };
 use tokio::sync::mpsc;
 
@@ -39,6 +40,10 @@ pub struct SessionSpec {
     pub model: Model,
     /// How hard it thinks to start with.
     pub effort: Effort,
+    /// What of the repository in `cwd` counts.
+    pub trust: Trust,
+    /// The office's skills, if it has any.
+    pub skills: Option<OfficeSkills>,
     /// Whether there are people whom Claude may ask something.
     pub is_attended: bool,
 }
@@ -195,8 +200,41 @@ pub enum TurnEvent {
     },
     /// At the beginning of a turn: each MCP server, and `connected`, or what else it is (`failed`, `pending`, `needs-auth`).
     McpServers(Vec<(String, String)>),
+    /// At the beginning of a turn: the skills that Claude has.
+    Skills(Vec<Skill>),
     /// The turn is over.
     Ended(Box<TurnEnd>),
+}
+
+/// The office's own skills, which its operator wrote: a folder in the shape of a plugin, whose name is the plugin's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfficeSkills {
+    /// The folder. Claude reads it, and its tools do.
+    pub dir: PathBuf,
+    /// Another number when something in it is another one: a running Claude does not look again.
+    pub stamp: u64,
+}
+
+/// A skill that Claude has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skill {
+    /// Its name, as Claude Code tells it.
+    pub name: String,
+    /// Where it is from.
+    pub from: SkillSource,
+}
+
+/// Where a skill is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SkillSource {
+    /// The office's folder.
+    Office,
+    /// The repository that Claude works in.
+    Repository,
+    /// The desk's home.
+    Home,
+    /// Claude Code itself.
+    Claude,
 }
 
 /// How far a window of the plan is used.

@@ -18,7 +18,7 @@ use crate::{StateDir, log};
 pub struct Spent {
     /// In US dollars.
     pub usd: f64,
-    /// Answers that were paid for.
+    /// Claude's answers, and failed turns that were paid for.
     pub turns: u64,
 }
 
@@ -110,7 +110,11 @@ impl Costs {
     }
 
     fn count(&mut self, line: &HistoryLine) {
-        let Some(usd) = line.cost_usd.filter(|it| *it > 0.0) else { return };
+        let usd = line.cost_usd.filter(|it| *it > 0.0).unwrap_or(0.0);
+        // One that cost nothing is an answer all the same, as of the demo engine; a notice, which no model wrote, is none.
+        if usd == 0.0 && line.model.is_none() {
+            return;
+        }
         let is_today = day_of(line.timestamp, &self.zone) == self.day;
         let is_new = line.direction == Direction::Out
             && is_today

@@ -25,6 +25,7 @@ use crate::history::History;
 use crate::schedule::clock::Clock;
 use crate::tools::Tools;
 use crate::tools::servers::Servers;
+use crate::tools::skills::Skills;
 use crate::work::control::Control;
 use crate::work::routing::Routing;
 use crate::work::slots::Slots;
@@ -178,6 +179,7 @@ impl Service {
         let sessions = Arc::new(Sessions::new(queue.clone(), memory.clone()));
         let turns = Arc::new(Turns::new(desks.clone()));
         let slots = Arc::new(Slots::new());
+        let skills = Arc::new(Skills::new(state.clone()));
         let servers = Arc::new(Servers::new(state.clone(), settings.clone()));
         let clock = Clock {
             state: state.clone(),
@@ -204,8 +206,10 @@ impl Service {
                 availability: availability.clone(),
                 budgets: budgets.clone(),
                 servers: servers.clone(),
+                skills: skills.clone(),
             },
             servers,
+            skills,
             tools: Tools {
                 state: state.clone(),
                 settings: settings.clone(),

@@ -189,6 +189,13 @@ impl Buttons {
         let key = Key::hashed("b", &format!("{}-{at}", answered.key));
         let thread = answered.thread_id.clone();
         match &button.press {
+            ButtonPress::Command(Command::Trust { trust, .. }) => {
+                if !may_rule(&self.bot, press.from) {
+                    return "Only admins may let a repository's settings count.";
+                }
+                let command = Command::Trust { trust: *trust, admin: true };
+                self.order(press, key, thread, command).await;
+            }
             ButtonPress::Command(command) => self.order(press, key, thread, command.clone()).await,
             ButtonPress::Say(text) => {
                 let mut message =

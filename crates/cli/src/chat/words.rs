@@ -1,7 +1,7 @@
 //! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
 
 use tinyclaw_domain::approval::{Choice, Chosen};
-use tinyclaw_domain::{Catalogue, Command, McpOrder, PermissionMode, ThreadId, Tier};
+use tinyclaw_domain::{Catalogue, Command, McpOrder, PermissionMode, ThreadId, Tier, Trust};
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
@@ -48,6 +48,13 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "[simple|medium|complex] haiku|sonnet|opus|fable|auto",
         "who answers in this thread, or one tier's messages",
         "/model opus",
+    ),
+    ("skills", "", "which skills Claude has here, and where from", "/skills"),
+    (
+        "trust",
+        "none|text|settings",
+        "what of a repository counts: nothing, its CLAUDE.md, or its settings, which run",
+        "/trust text",
     ),
     ("effort", "low|medium|high|xhigh|max|auto", "how hard Claude thinks here", "/effort high"),
     (
@@ -129,6 +136,11 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
             Ok(effort) => Typed::Order(Command::Effort { effort: Some(effort) }),
             Err(_) if rest == "auto" => Typed::Order(Command::Effort { effort: None }),
             Err(_) => wrong(verb),
+        },
+        "skills" => plain(Command::Skills {}),
+        "trust" => match Trust::named(rest) {
+            Some(trust) => Typed::Order(Command::Trust { trust, admin: true }),
+            None => wrong(verb),
         },
         it if !rest.is_empty() && catalogue.find(it).is_ok() => Typed::Message(line.to_owned()),
         "mode" => {

@@ -14,6 +14,7 @@ use tinyclaw_engine::{PINNED_VERSION, find_sibling};
 use tinyclaw_ledger::{health, plan};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
+use tinyclaw_service::words::span;
 
 use super::{Finding, Patient};
 use crate::setup::standing::find_program;
@@ -64,13 +65,14 @@ fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
         return Vec::new();
     };
     let shown = program.display();
+    let age = installed(&program);
     let mut found = vec![match version(&program) {
         Ok(version) if version == PINNED_VERSION => {
-            Finding::ok(NAME, format!("claude {version}, as tested"))
+            Finding::ok(NAME, format!("claude {version}, as tested{age}"))
         }
         Ok(version) => Finding::warning(
             NAME,
-            format!("claude {version}; {PINNED_VERSION} was tested"),
+            format!("claude {version}{age}; {PINNED_VERSION} was tested"),
             format!(
                 "should something be odd: npm install -g @anthropic-ai/claude-code@{PINNED_VERSION}"
             ),
@@ -125,6 +127,15 @@ fn unknown_lines(patient: &Patient) -> Option<Finding> {
         lines.iter().map(|(kind, times)| format!("{} ({times}×)", one_line(kind))).collect();
     let why = format!("claude says what this version ignores: {}", told.join(", "));
     (!told.is_empty()).then(|| Finding::ok("engine", why))
+}
+
+/// How long ago a program was put where it is, to be said after its version.
+fn installed(program: &Path) -> String {
+    let age = std::fs::metadata(program)
+        .and_then(|it| it.modified())
+        .ok()
+        .and_then(|it| it.elapsed().ok());
+    age.map_or_else(String::new, |it| format!(", installed {} ago", span(it.as_millis() as u64)))
 }
 
 /// The version a CLI says, the first word of its answer.

@@ -136,6 +136,7 @@ fn thread(
         pin: None,
         tiers: OwnTiers::default(),
         effort: None,
+        trust: None,
         env: None,
         permission_mode: match settings.engine.permission {
             Permission::Ask => PermissionMode::Ask,

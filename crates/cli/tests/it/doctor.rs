@@ -236,7 +236,7 @@ fn claude_is_asked_for_its_version_and_one_that_is_none_is_told() {
     let set = office.place.path("home/claude").display().to_string();
     let environment = [("TINYCLAW_ENGINE_KIND", "claude"), ("TINYCLAW_ENGINE_CLAUDE", &set), key];
     let as_tested = format!("echo '{PINNED_VERSION} (Claude Code)'");
-    let other = format!("claude 3.0.0; {PINNED_VERSION} was tested");
+    let other = format!(" ago; {PINNED_VERSION} was tested");
     for (script, state, why) in [
         (as_tested.as_str(), "ok", ", as tested"),
         ("echo '3.0.0 (Claude Code)'", "warning", other.as_str()),

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tinyclaw_domain::{Command as Order, Outcome, Reply};
+use tinyclaw_domain::{Command as Order, Outcome, Reply, Trust};
 use tinyclaw_e2e::Office;
 use tinyclaw_e2e::github::{GitHub, git};
 
@@ -38,6 +38,40 @@ impl Desks {
         let capability = self.office.path("state/files").join(thread).join(".capability");
         self.github.helper(&capability, repo)
     }
+}
+
+#[test]
+fn what_a_repository_brings_is_told_and_counts_by_an_admins_word_alone() {
+    let mut desks = Desks::open();
+    for (file, text) in [
+        ("CLAUDE.md", "The house word is quince."),
+        (".mcp.json", "{}"),
+        (".claude/skills/deploy/SKILL.md", "Deploy."),
+        (".claude/settings.json", r#"{"hooks":{},"env":{},"evil\nkey":1}"#),
+    ] {
+        desks.github.push_text("acme/site", file, text);
+    }
+    let said = desks.open_repo("7", "acme/site");
+    let (_, card) = said.text.split_once("\n\n").expect("a card");
+    assert_eq!(
+        card,
+        "The repository brings:\n- Claude is told: `CLAUDE.md`\n- neither counts nor runs: `.claude/settings.json`, \
+         `.claude/skills`; its settings have `hooks`, `env`\n- never counts: `.mcp.json`; an admin adds servers by /mcp"
+    );
+    let [button] = &said.buttons[..] else { panic!("{:?}", said.buttons) };
+    assert_eq!(button.label, "Let its settings count");
+
+    let mut trust = |admin| {
+        let mut message = desks.office.message("7", "");
+        message.command = Some(Order::Trust { trust: Trust::Settings, admin });
+        let key = desks.office.publish(message);
+        desks.office.answer(&key)
+    };
+    assert_eq!(trust(false).outcome, Outcome::Failed);
+    assert_eq!(trust(true).outcome, Outcome::Notice);
+    let said = desks.open_repo("7", "acme/site");
+    assert!(said.text.contains("counts and may run: `.claude/settings.json`"), "{}", said.text);
+    assert!(said.buttons.is_empty());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
 use crate::look::OutOfReach;
-use crate::turn::{Control, McpAnswer, TurnEvent, TurnOutcome};
+use crate::turn::{Control, McpAnswer, Skill, SkillSource, TurnEvent, TurnOutcome};
 use crate::wire::{HostRequest, Line, ResultLine, out};
 
 /// One process at work.
@@ -43,6 +43,8 @@ pub(super) struct Actor {
     /// The model the process is set to.
     pub(super) model: String,
     pub(super) effort: Effort,
+    /// Whose skills are not Claude Code's own, as it said at its start.
+    pub(super) skills: BTreeMap<String, SkillSource>,
     pub(super) requests: u64,
     pub(super) turn: Option<Running>,
     pub(super) aside: Option<Aside>,
@@ -64,6 +66,8 @@ pub(super) struct Actor {
 }
 
 const INITIALIZE: &str = "initialize";
+/// The name of the office's plugin, which is that of its folder (`StateDir::office`).
+const OFFICE: &str = "office";
 
 impl Actor {
     pub(super) fn new(
@@ -87,6 +91,7 @@ impl Actor {
             is_ready: false,
             model: setup.model.clone(),
             effort: setup.effort,
+            skills: BTreeMap::new(),
             requests: 0,
             turn: None,
             aside: None,
@@ -243,7 +248,9 @@ impl Actor {
             turn.last_line = Instant::now();
         }
         match line {
-            Line::Init { version, model, mcp } => self.on_init(version, model, mcp),
+            Line::Init { version, model, mcp, skills } => {
+                self.on_init(version, model, mcp, skills);
+            }
             Line::Alive => self.with_turn(Running::has_begun),
             Line::Ignored => {}
             Line::State { idle } => self.on_state(idle),
@@ -269,7 +276,12 @@ impl Actor {
             Line::Result(result) => self.on_result(&result),
             Line::Request { id, request } => self.on_request(id, request),
             Line::Cancel { id } => self.with_turn(|turn| turn.ask_closed(&id, false)),
-            Line::Response { id, error } => self.on_response(&id, error),
+            Line::Response { id, error, skills } => {
+                if id == INITIALIZE {
+                    self.skills = skills;
+                }
+                self.on_response(&id, error);
+            }
             Line::Unknown(kind) => self.setup.shared.saw_unknown(&kind),
             Line::Garbage => self.setup.shared.saw_unknown("not JSON"),
         }
@@ -291,6 +303,7 @@ impl Actor {
         version: Option<String>,
         model: Option<String>,
         mcp: Vec<(String, String)>,
+        skills: Vec<String>,
     ) {
         if let Some(version) = version {
             self.setup.shared.saw_version(version);
@@ -298,11 +311,24 @@ impl Actor {
         if self.is_unasked() {
             self.aside.get_or_insert_default();
         }
+        let skills = skills.into_iter().map(|name| Skill { from: self.source_of(&name), name });
+        let skills = skills.collect();
         self.with_turn(|turn| {
             turn.has_begun();
             turn.model = model;
             turn.tell(TurnEvent::McpServers(mcp));
+            turn.tell(TurnEvent::Skills(skills));
         });
+    }
+
+    /// Where a skill is from. One of a plugin has the plugin's name in front; the office's plugin has the folder's, and any
+    /// other one can only be the repository's.
+    fn source_of(&self, name: &str) -> SkillSource {
+        match name.split_once(':') {
+            Some((OFFICE, _)) => SkillSource::Office,
+            Some(_) => SkillSource::Repository,
+            None => self.skills.get(name).copied().unwrap_or(SkillSource::Claude),
+        }
     }
 
     fn on_state(&mut self, idle: bool) {

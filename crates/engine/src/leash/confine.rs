@@ -17,6 +17,7 @@ use landlock::{
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use tinyclaw_disk::foreign::ForeignError;
+use tinyclaw_domain::StateDir;
 
 use super::Errand;
 use super::folders::{self, Relation};
@@ -91,6 +92,8 @@ pub(super) struct Grants {
     own: Vec<OwnedFd>,
     writable: Vec<OwnedFd>,
     readable: Vec<OwnedFd>,
+    /// The folder of the office's skills, if it is given: it lies in the state, and every desk may read it.
+    office: Vec<OwnedFd>,
 }
 
 impl Grants {
@@ -104,12 +107,22 @@ impl Grants {
             numbers.iter().copied().map(take).collect()
         };
         let own = errand.own.iter().map(|it| folders::open_own(&errand.shut, it));
+        let there = folders::open(&StateDir::new(&errand.shut).office()).ok();
+        let (mut office, mut readable) = (Vec::new(), Vec::new());
+        for given in take_all(&errand.readable)? {
+            let is_office = match &there {
+                Some(there) => folders::is_same(there, &given).map_err(ConfineError::Look)?,
+                None => false,
+            };
+            if is_office { office.push(given) } else { readable.push(given) }
+        }
         let grants = Grants {
             state: folders::open(&errand.shut).map_err(ConfineError::State)?,
             cwd: take(errand.cwd)?,
             own: own.collect::<Result<_, _>>().map_err(ConfineError::Open)?,
             writable: take_all(&errand.writable)?,
-            readable: take_all(&errand.readable)?,
+            readable,
+            office,
         };
         if errand.landlock != Landlock::Off {
             grants.check()?;
@@ -203,6 +216,9 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
     }
     for it in &grants.writable {
         grant(it, all)?;
+    }
+    for it in &grants.office {
+        add(&mut rules, it, read)?;
     }
     // Places of the desk itself are granted as they are, wherever they lie.
     for it in grants.own.iter().chain([&grants.cwd]) {

@@ -8,13 +8,21 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tinyclaw_domain::Usage;
 
-use crate::turn::RateWindow;
+use crate::turn::{RateWindow, SkillSource};
 
 /// One line.
+/// A Claude that tells of more skills is not believed.
+const SKILLS_MAX: usize = 500;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Line {
     /// `system/init`: said at the start of every turn.
-    Init { version: Option<String>, model: Option<String>, mcp: Vec<(String, String)> },
+    Init {
+        version: Option<String>,
+        model: Option<String>,
+        mcp: Vec<(String, String)>,
+        skills: Vec<String>,
+    },
     /// `system/session_state_changed`.
     State { idle: bool },
     /// A background task began or ended. Its name is what it was described as, and its tool the use of one that began it, where
@@ -52,7 +60,7 @@ pub(crate) enum Line {
     /// The CLI wants something from us.
     Request { id: String, request: HostRequest },
     /// An answer to a control request of ours.
-    Response { id: String, error: Option<String> },
+    Response { id: String, error: Option<String>, skills: BTreeMap<String, SkillSource> },
     /// The CLI takes a request back.
     Cancel { id: String },
     /// Known, and of no use here: how far a command came by its uuid, which the echo tells sooner.
@@ -221,6 +229,11 @@ fn system(value: &Value) -> Line {
                 .iter()
                 .filter_map(|it| Some((text(it, "name")?, text(it, "status")?)))
                 .collect(),
+            skills: list(value, "skills")
+                .iter()
+                .filter_map(|it| Some(it.as_str()?.to_owned()))
+                .take(SKILLS_MAX)
+                .collect(),
         },
         "session_state_changed" => {
             Line::State { idle: text(value, "state").as_deref() == Some("idle") }
@@ -387,10 +400,26 @@ fn response(value: &Value) -> Line {
             let failed = text(response, "subtype").as_deref() == Some("error");
             let error =
                 failed.then(|| text(response, "error").unwrap_or_else(|| "no reason".to_owned()));
-            Line::Response { id, error }
+            Line::Response { id, error, skills: sources(response) }
         }
         None => Line::Unknown("control_response".to_owned()),
     }
+}
+
+/// The skills of the repository and of the home among the commands of an `initialize` reply: the CLI says it behind what they
+/// are described as.
+fn sources(response: &Value) -> BTreeMap<String, SkillSource> {
+    let commands = response.get("response").map(|it| list(it, "commands")).unwrap_or_default();
+    let source = |it: &Value| {
+        let about = text(it, "description")?;
+        let from = match about.rsplit_once(' ')?.1 {
+            "(project)" => SkillSource::Repository,
+            "(user)" => SkillSource::Home,
+            _ => return None,
+        };
+        Some((text(it, "name")?, from))
+    };
+    commands.iter().filter_map(source).take(SKILLS_MAX).collect()
 }
 
 fn shares(value: &Value, key: &str) -> Option<BTreeMap<String, Share>> {

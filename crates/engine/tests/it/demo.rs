@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::approval::Rule;
-use tinyclaw_domain::{PermissionAnswer, PermissionMode, Place, ThreadId};
+use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::{
     Advice, Draft, Landlock, Mode, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
 };
@@ -72,6 +72,28 @@ async fn the_model_changes_from_turn_to_turn_on_one_process() {
     let end = desk.say("two").await;
     assert_eq!(end.models, ["demo-haiku"]);
     assert!(end.resumed);
+}
+
+#[tokio::test]
+async fn the_effort_changes_on_one_process_but_for_the_highest() {
+    let mut desk = Desk::demo();
+    for (effort, is_warm) in [
+        (Effort::High, false),
+        (Effort::Low, true),
+        (Effort::Max, false),
+        (Effort::Max, true),
+        (Effort::High, false),
+    ] {
+        desk.spec.effort = effort;
+        let mut turn = desk.ask("hello");
+        let ready = |it| match it {
+            TurnEvent::SessionReady { warm, .. } => Some(warm),
+            _ => None,
+        };
+        assert_eq!(until(&mut turn, ready).await, is_warm, "{effort}");
+        let said = turn.end().await.unwrap().text;
+        assert!(said.contains(&format!("effort {effort}\n")), "{said}");
+    }
 }
 
 #[tokio::test]

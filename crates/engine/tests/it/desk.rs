@@ -50,6 +50,8 @@ impl Desk {
             servers: Arc::default(),
             model: Model::SONNET,
             effort: tinyclaw_domain::Effort::High,
+            trust: tinyclaw_domain::Trust::Text,
+            skills: None,
             is_attended: true,
         };
         Desk { place, engine: Engine::new(config.clone()), config, spec }

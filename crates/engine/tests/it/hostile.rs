@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{PermissionAnswer, PermissionMode};
-use tinyclaw_engine::EngineConfig;
+use tinyclaw_domain::{PermissionAnswer, PermissionMode, Trust};
 use tinyclaw_testkit::messages_api::MessagesApi;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -291,12 +290,14 @@ async fn work(desk: &mut Desk, api: &MessagesApi) -> String {
 
 #[tokio::test]
 async fn real_claude_runs_nothing_that_a_repository_brings() {
-    for is_trusted in [false, true] {
+    let text = [(Trust::Text, false), (Trust::Text, true)];
+    for (trust, is_trusted) in text.into_iter().chain([(Trust::None, false), (Trust::None, true)]) {
         if is_trusted && is_older() {
             // It starts a trusted folder's plugins in spite of everything.
-            return;
+            continue;
         }
         let (mut desk, api) = real!();
+        desk.spec.trust = trust;
         let mut background = desk.engine.background().unwrap();
         let hostile = Hostile::lay_down(&desk).await;
         if is_trusted {
@@ -304,7 +305,7 @@ async fn real_claude_runs_nothing_that_a_repository_brings() {
         }
         let said = work(&mut desk, &api).await;
 
-        assert_eq!(hostile.marks(), Vec::<String>::new(), "trusted: {is_trusted}");
+        assert_eq!(hostile.marks(), Vec::<String>::new(), "{trust:?}, trusted: {is_trusted}");
         assert_eq!(hostile.trap.came(), Vec::<String>::new(), "nobody else was asked");
         for word in ["EVIL_MARK", "evil.so", "CLAUDE_CODE_SHELL_PREFIX", "stolen", "fsmonitor"] {
             assert!(!said.contains(word), "{word}: {said}");
@@ -317,18 +318,19 @@ async fn real_claude_runs_nothing_that_a_repository_brings() {
         assert!(
             asked.iter().all(|it| !it.system.contains("sorb") && !it.messages.contains("sorb"))
         );
-        // But what is to be read is read.
+        // But what is to be read is read, once, where it counts.
         for word in ["quince", "medlar"] {
-            assert!(asked[0].messages.contains(word), "{word}: {}", asked[0].messages);
+            let times = asked[0].messages.matches(word).count();
+            assert_eq!(times, usize::from(trust == Trust::Text), "{word}: {}", asked[0].messages);
         }
-        assert_eq!(asked[0].messages.matches("quince").count(), 1, "once");
     }
 }
 
 /// An office whose repositories are all its own may say so; and the traps above are real.
 #[tokio::test]
 async fn real_claude_runs_what_a_repository_brings_where_a_person_says_so() {
-    let (desk, _api) = real!(|it: &mut EngineConfig| it.setting_sources = "project".to_owned());
+    let (mut desk, _api) = real!();
+    desk.spec.trust = Trust::Settings;
     let hostile = Hostile::lay_down(&desk).await;
     // Where the prompts go does not matter here.
     let end = desk.say("[api: say hello]").await;

@@ -23,3 +23,4 @@ mod link;
 mod looks;
 mod pins;
 mod real;
+mod skills;

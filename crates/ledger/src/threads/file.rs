@@ -15,6 +15,7 @@ use tinyclaw_disk::{
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{
     Effort, Model, OwnTiers, PermissionMode, SessionId, Thread, ThreadId, ThreadStatus, Threads,
+    Trust,
 };
 
 use super::ThreadsError;
@@ -188,6 +189,9 @@ fn thread(mut entry: Value) -> Result<(Thread, Vec<Odd>), String> {
                 Some(Model::named(it.as_str()?)?.to_string())
             });
         }
+        replace_odd(fields, &mut odd, "trust", None, |it| {
+            Some(Trust::named(it.as_str()?)?.as_str().to_owned())
+        });
         replace_odd(fields, &mut odd, "effort", None, |it| {
             it.as_str()?.parse::<Effort>().ok().map(|it| it.to_string())
         });

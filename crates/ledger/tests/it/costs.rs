@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tinyclaw_domain::Direction;
+use tinyclaw_domain::{Direction, HistoryLine, Model};
 use tinyclaw_ledger::{Costs, Journal, Keep};
 
 use crate::{answer, state, thread};
@@ -50,6 +50,21 @@ fn an_answer_is_paid_for_once_however_often_its_line_stands() {
     assert_eq!((cents(costs.office(now).usd), costs.office(now).turns), (75, 2));
     assert_eq!(cents(costs.thread(&thread("7"), now).usd), 25);
     assert_eq!(costs.threads(now)[0].0, thread("u12"));
+}
+
+/// The demo engine's answers cost nothing, and "today: 0 answers" was said after one.
+#[test]
+fn an_answer_that_cost_nothing_is_counted_and_a_notice_is_not() {
+    let now = ms("2026-11-21T12:00:00Z");
+    let (_dir, state) = state();
+    let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
+    let free =
+        HistoryLine { cost_usd: None, model: Some(Model::HAIKU), ..answer("a", "7", now, 0.0) };
+    let notice = HistoryLine { cost_usd: None, model: None, ..answer("b", "7", now, 0.0) };
+    costs.add(&free);
+    costs.add(&free);
+    costs.add(&notice);
+    assert_eq!((cents(costs.office(now).usd), costs.office(now).turns), (0, 1));
 }
 
 #[test]

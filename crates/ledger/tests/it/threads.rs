@@ -172,7 +172,7 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     let later = serde_json::json!({
         "7": {
             "name": "calendar", "cwd": "/srv", "sessionId": "s2-abc", "model": "poet", "pin": { "any": "oracle" },
-            "tiers": { "COMPLEX": ["oracle"] }, "effort": "trance", "permissionMode": "dream", "status": "sleeping", "place": { "devbox": "box" },
+            "tiers": { "COMPLEX": ["oracle"] }, "effort": "trance", "trust": "blind", "permissionMode": "dream", "status": "sleeping", "place": { "devbox": "box" },
         },
         "dev:box/7": { "name": "far away", "place": { "devbox": "box" } },
         "8": "elsewhere",
@@ -186,9 +186,17 @@ fn what_a_later_version_wrote_is_kept_until_it_is_changed() {
     assert!(seen.tiers.is_empty());
     add(&mut book, "9", "mail");
     let written = |id: &str, field: &str| json(&state)[id][field].clone();
-    for field in
-        ["sessionId", "model", "pin", "tiers", "effort", "permissionMode", "status", "place"]
-    {
+    for field in [
+        "sessionId",
+        "model",
+        "pin",
+        "tiers",
+        "effort",
+        "trust",
+        "permissionMode",
+        "status",
+        "place",
+    ] {
         assert_eq!(written("7", field), later["7"][field], "{field}");
     }
     assert_eq!(json(&state)["dev:box/7"], later["dev:box/7"]);

@@ -11,7 +11,7 @@ mod status;
 use std::sync::Arc;
 
 use tinyclaw_domain::{
-    Command, Message, Outcome, PermissionMode, Reply, Source, Thread, ThreadId, ThreadStatus,
+    Command, Message, Outcome, PermissionMode, Reply, Source, Thread, ThreadId, ThreadStatus, Trust,
 };
 use tinyclaw_engine::Engine;
 use tinyclaw_ledger::ThreadsError;
@@ -21,9 +21,10 @@ use tinyclaw_service::settings::{Settings, Store};
 use crate::availability::budget::Budgets;
 use crate::availability::notices::notice;
 use crate::availability::pause::Availability;
-use crate::desks::Desks;
 use crate::desks::sessions::Sessions;
+use crate::desks::{Desks, trust};
 use crate::tools::servers::Servers;
+use crate::tools::skills::Skills;
 
 /// What orders change: the desks, and what waits for them.
 pub(crate) struct Commands {
@@ -35,6 +36,7 @@ pub(crate) struct Commands {
     pub(crate) availability: Arc<Availability>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) servers: Arc<Servers>,
+    pub(crate) skills: Arc<Skills>,
 }
 
 impl Commands {
@@ -54,7 +56,7 @@ impl Commands {
             }),
         };
         match said {
-            Ok(text) => Reply { silent: is_silent, ..notice(text) },
+            Ok(reply) => Reply { silent: is_silent, ..reply },
             Err(refusal) => {
                 tracing::warn!(thread.id = %id, "an order to thread {id} was refused: {refusal}");
                 Reply { outcome: Outcome::Failed, ..notice(refusal.to_string()) }
@@ -67,10 +69,12 @@ impl Commands {
         id: &ThreadId,
         thread: &Thread,
         command: &Command,
-    ) -> Result<String, Refusal> {
+    ) -> Result<Reply, Refusal> {
         let change = |change: &dyn Fn(&mut Thread)| self.desks.change(id, change).map(drop);
-        Ok(match command {
-            Command::Open { name, dir, repo } => self.open(id, thread, name, dir, repo).await?,
+        Ok(notice(match command {
+            Command::Open { name, dir, repo } => {
+                return self.open(id, thread, name, dir, repo).await;
+            }
             Command::Reset {} => self.reset(id, thread).await?,
             Command::Setdir { dir, admin } => self.set_dir(id, thread, dir, *admin).await?,
             Command::Model { model } => {
@@ -119,7 +123,26 @@ impl Commands {
                 }
                 .to_owned()
             }
+            Command::Trust { trust: wanted, admin } => {
+                // Whoever may speak may let less of a repository count; only an admin lets more of it.
+                if *wanted > trust(&self.settings.current(), thread) && !admin {
+                    return Err(Refusal::Plain(
+                        "Only admins may let more of a repository count here. Nothing was changed."
+                            .to_owned(),
+                    ));
+                }
+                change(&|it| it.trust = Some(*wanted))?;
+                match wanted {
+                    Trust::None => "Nothing of a repository counts for Claude here: not even its CLAUDE.md.",
+                    Trust::Text => "Claude is told a repository's CLAUDE.md and rules here. Nothing of it runs.",
+                    Trust::Settings => {
+                        "A repository's settings count here, as they are and as Claude changes them: its hooks, helpers, skills, commands and agents run, unasked, with Claude's login at hand. /trust text ends that."
+                    }
+                }
+                .to_owned()
+            }
             Command::Mcp { order, admin } => self.mcp(id, thread, order, *admin).await?,
+            Command::Skills {} => self.skills.listed(id, thread),
             Command::Prompt { text } => {
                 change(&|it| it.system_prompt = text.clone().filter(|it| !it.trim().is_empty()))?;
                 match text.as_deref().filter(|it| !it.trim().is_empty()) {
@@ -149,7 +172,7 @@ impl Commands {
             | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }
-        })
+        }))
     }
 }
 

@@ -1,8 +1,11 @@
 //! `/status`: how a thread is.
 
-use tinyclaw_domain::{PermissionMode, Thread, ThreadId, Tier};
+use tinyclaw_domain::{PermissionMode, Thread, ThreadId, Tier, Trust};
+use tinyclaw_service::now_ms;
+use tinyclaw_service::words::span;
 
 use crate::commands::Commands;
+use crate::desks::trust;
 
 impl Commands {
     pub(super) fn status(&self, id: &ThreadId, thread: &Thread) -> String {
@@ -33,14 +36,38 @@ impl Commands {
             PermissionMode::AcceptEdits => "edits without asking",
             PermissionMode::Bypass => "does everything without asking",
         };
+        let trust = match trust(&self.settings.current(), thread) {
+            Trust::None => "nothing counts",
+            Trust::Text => "its CLAUDE.md counts",
+            Trust::Settings => "its settings count and run",
+        };
         let (place, _) = thread.place();
         let engine = match self.availability.paused(&place) {
             Some(paused) => self.availability.sentence(&paused.pause),
             None if self.availability.is_away(&place) => format!("{place} is out of reach"),
             None => "ready".to_owned(),
         };
+        let claude = self.engine.version(&place);
+        let claude = match &claude.seen {
+            None => "not asked yet".to_owned(),
+            Some(seen) => {
+                let tested = match seen == claude.pinned {
+                    true => "as tested".to_owned(),
+                    false => format!("{} was tested", claude.pinned),
+                };
+                let age = claude.installed_at.map_or_else(String::new, |at| {
+                    format!(", installed {} ago", span(now_ms().saturating_sub(at)))
+                });
+                let news = match claude.unknown.len() {
+                    0 => String::new(),
+                    1 => ", and says 1 thing that is not known here".to_owned(),
+                    many => format!(", and says {many} things that are not known here"),
+                };
+                format!("{seen}, {tested}{age}{news}")
+            }
+        };
         format!(
-            "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- session: `{session}`\n- waiting: {waiting}\n- today: {} answers, ${:.2}\n- engine: {engine}",
+            "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- of a repository {trust}\n- session: `{session}`\n- waiting: {waiting}\n- today: {} answers, ${:.2}\n- engine: {engine}\n- Claude Code: {claude}",
             thread.name, thread.cwd, spent.turns, spent.usd
         )
     }

@@ -77,6 +77,7 @@ impl Desks {
             pin: None,
             tiers: OwnTiers::default(),
             effort: None,
+            trust: None,
             env: None,
             permission_mode: match settings.engine.permission {
                 Permission::Ask => PermissionMode::Ask,

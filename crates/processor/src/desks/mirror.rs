@@ -119,6 +119,12 @@ async fn fetch(git: &Git<'_>, mirror: &Path, repo: &Repo<'_>) -> Result<(), Stri
     Ok(())
 }
 
+/// Asks git about a mirror, with no rights towards the network. The error is for people.
+pub(crate) async fn ask(desks: &Desks, mirror: &Path, args: &[&str]) -> Result<String, String> {
+    let dir = format!("--git-dir={}", mirror.display());
+    Git { desks, capability: None }.run(&[&[&*dir][..], args].concat(), GIT_TIME).await
+}
+
 /// Begins to print a mirror as one file, for a desk to clone. `None`: there is nothing in it yet. It ends with what is
 /// given back. The error is for people.
 pub(crate) fn bundle(

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 
 use anyhow::Context;
-use tinyclaw_domain::{SessionId, StateDir, Thread, ThreadId, Threads};
+use tinyclaw_domain::{SessionId, StateDir, Thread, ThreadId, Threads, Trust};
 use tinyclaw_engine::Engine;
 use tinyclaw_ledger::{ThreadBook, ThreadsError};
 use tinyclaw_service::Vitals;
-use tinyclaw_service::settings::{Settings, Store};
+use tinyclaw_service::settings::{SettingSource, Settings, Store};
 
 use crate::blocking::{lock, on_disk};
 use crate::desks::numbers;
@@ -112,6 +112,16 @@ impl Desks {
     pub(crate) async fn checking_out(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.checkouts.lock().await
     }
+}
+
+/// What of a repository counts for this thread's Claude: as it is said here, else as the office's settings say.
+pub(crate) fn trust(settings: &Settings, thread: &Thread) -> Trust {
+    let is_project = |it: &SettingSource| *it == SettingSource::Project;
+    let of_office = match settings.engine.setting_sources.iter().any(is_project) {
+        true => Trust::Settings,
+        false => Trust::Text,
+    };
+    thread.trust.unwrap_or(of_office)
 }
 
 /// Whether this thread's Claude may know what happens in others.

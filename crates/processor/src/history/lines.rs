@@ -42,8 +42,8 @@ pub(crate) fn answered(message: &Message, attempt: u32, reply: &Reply) -> Histor
     }
 }
 
-/// What a failed turn cost, if anything, under a key of its own: an attempt may be paid for more than once.
-pub(crate) fn spent(message: &Message, end: &TurnEnd) -> Option<HistoryLine> {
+/// What a failed turn of this model cost, if anything, under a key of its own: an attempt may be paid for more than once.
+pub(crate) fn spent(message: &Message, end: &TurnEnd, model: Model) -> Option<HistoryLine> {
     let TurnOutcome::Failed(failure) = &end.outcome else { return None };
     if end.cost_usd == 0.0 {
         return None;
@@ -54,7 +54,7 @@ pub(crate) fn spent(message: &Message, end: &TurnEnd) -> Option<HistoryLine> {
         sender: "TinyClaw".to_owned(),
         direction: Direction::Out,
         message: format!("[no answer: {failure}]"),
-        model: end.model.as_deref().and_then(Model::of_name),
+        model: Some(model),
         duration_ms: Some(end.duration.as_millis() as u64),
         cost_usd: Some(end.cost_usd),
         usage: Some(end.usage),
@@ -64,13 +64,18 @@ pub(crate) fn spent(message: &Message, end: &TurnEnd) -> Option<HistoryLine> {
     })
 }
 
-/// What a Claude said with no message in flight: `out` is the message that carries it.
-pub(crate) fn said_later(said: &Background, out: &Message, text: &str) -> HistoryLine {
+/// What a Claude said with no message in flight: `out` is the message that carries it, `model` who said it.
+pub(crate) fn said_later(
+    said: &Background,
+    model: Option<Model>,
+    out: &Message,
+    text: &str,
+) -> HistoryLine {
     HistoryLine {
         direction: Direction::Out,
         sender: "Claude".to_owned(),
         message: text.to_owned(),
-        model: said.model.as_deref().and_then(Model::of_name),
+        model,
         cost_usd: Some(said.cost_usd),
         usage: Some(said.usage),
         ..HistoryLine::of(out)

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tinyclaw_domain::{
-    Channel, Checkpoint, Decision, HistoryLine, Message, PromptLine, Reply, StateDir, ThreadId,
+    Channel, Checkpoint, Decision, HistoryLine, Message, Model, PromptLine, Reply, StateDir,
+    ThreadId,
 };
 use tinyclaw_engine::TurnEnd;
 use tinyclaw_ledger::{Journal, recent_history};
@@ -91,8 +92,8 @@ impl History {
     }
 
     /// Notes what a turn cost that came to no answer: it is part of the day all the same.
-    pub(crate) fn spent(&self, message: &Message, end: &TurnEnd) {
-        if let Some(line) = lines::spent(message, end) {
+    pub(crate) fn spent(&self, message: &Message, end: &TurnEnd, model: Model) {
+        if let Some(line) = lines::spent(message, end, model) {
             self.write_spent(line);
         }
     }

@@ -25,6 +25,7 @@ pub(super) fn tell(clock: &Clock) {
     if let Some(version) = claude.seen {
         clock.vitals.set("claudeVersion", version);
         clock.vitals.set("claudeTested", claude.pinned);
+        clock.vitals.set("claudeInstalledAt", serde_json::json!(claude.installed_at));
     }
     if !claude.unknown.is_empty() {
         clock.vitals.set("claudeUnknownLines", serde_json::json!(claude.unknown));

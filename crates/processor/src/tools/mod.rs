@@ -5,6 +5,7 @@ pub(crate) mod outbox;
 mod send_file;
 mod send_message;
 pub(crate) mod servers;
+pub(crate) mod skills;
 mod threads;
 
 use std::sync::{Arc, OnceLock};

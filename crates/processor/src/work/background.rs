@@ -25,7 +25,7 @@ fn pass_on(worker: &Worker, said: &Background) {
     let key = Key::hashed("bg", &format!("{}-{}", said.session, uuid::Uuid::new_v4()));
     let mut out = Message::new(key, Channel::Telegram, said.thread.clone(), "", now_ms());
     out.source = Source::System;
-    let line = lines::said_later(said, &out, &text);
+    let line = lines::said_later(said, worker.routing.named(said.model.as_deref()), &out, &text);
     let model = line.model;
     worker.history.said_later(line);
     if !worker.notices.is_in_telegram(&said.thread) {

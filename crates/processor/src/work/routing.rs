@@ -78,6 +78,11 @@ impl Routing {
         self.router().efforts()
     }
 
+    /// The model of a name that Claude tells.
+    pub(crate) fn named(&self, told: Option<&str>) -> Option<Model> {
+        told.and_then(|it| self.router().catalogue().of_name(it))
+    }
+
     /// Which model answered, when `asked` was asked and Claude tells this name.
     pub(crate) fn answered_by(&self, asked: Model, told: Option<&str>) -> Model {
         self.router().catalogue().answered_by(asked, told)

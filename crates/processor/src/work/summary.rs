@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Message, Model, Outcome, PermissionMode, Reply, SessionId, ThreadId, Tier};
+use tinyclaw_domain::{
+    Message, Model, Outcome, PermissionMode, Reply, SessionId, ThreadId, Tier, Trust,
+};
 use tinyclaw_engine::{Content, LookError, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_memory::Summary;
 
@@ -71,6 +73,8 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
             tools: Arc::from([]),
             servers: Arc::default(),
             model,
+            trust: Trust::None,
+            skills: None,
             effort: worker.routing.efforts().simple,
             is_attended: false,
         },
@@ -85,7 +89,8 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
     worker.engine.evict(&desk).await;
     let Some(end) = end else { return Unanswered::PutBack.into() };
     if let TurnOutcome::Failed(failure) = &end.outcome {
-        worker.history.spent(message, &end);
+        let who = worker.routing.answered_by(model, end.model.as_deref());
+        worker.history.spent(message, &end, who);
         return match worker.remedy(&place, &message.key, failure, message.attempts.run + 1, true) {
             // Nobody is told of it: nobody asked.
             Remedy::Leave(Unanswered::Outlast { after, .. }) => Unanswered::Wait(after).into(),

@@ -13,7 +13,7 @@ use tinyclaw_service::now_ms;
 use crate::availability::budget;
 use crate::availability::notices::notice;
 use crate::blocking::on_disk;
-use crate::desks::{capability, directories, may_read_others};
+use crate::desks::{capability, directories, may_read_others, trust};
 use crate::history::Decided;
 use crate::history::turn_log::TurnLog;
 use crate::policy::failure::{Again, Remedy, Unanswered};
@@ -275,6 +275,8 @@ impl Job<'_> {
                     servers: given.servers,
                     model,
                     effort,
+                    skills: on_disk(|| worker.skills.given(&self.thread)),
+                    trust: trust(&worker.settings.current(), &self.thread),
                     is_attended: true,
                 },
                 key: self.key.clone(),
@@ -305,6 +307,7 @@ impl Job<'_> {
                 "the turn of thread {id} failed: {failure}"
             );
             let is_default = model == default_model;
+            let (_, asked) = self.answered_by(model, end.model.as_deref());
             match worker.remedy(&self.desk.place, &self.key, failure, attempt, is_default) {
                 Remedy::AskAgain(again) => {
                     round = Round::Again;
@@ -317,7 +320,7 @@ impl Job<'_> {
                         Again::DefaultModel => model = default_model,
                         Again::FreshUuid => round = Round::Swallowed,
                     }
-                    worker.history.spent(lease.message(), &end);
+                    worker.history.spent(lease.message(), &end, asked);
                     log.again();
                 }
                 Remedy::Tell { text, buttons } => {
@@ -326,7 +329,7 @@ impl Job<'_> {
                     return Ok(self.answered(Reply { buttons, ..reply }, outbox));
                 }
                 Remedy::Leave(unanswered) => {
-                    worker.history.spent(lease.message(), &end);
+                    worker.history.spent(lease.message(), &end, asked);
                     self.show_trouble(lease.message(), &unanswered);
                     return Ok(unanswered.into());
                 }

@@ -141,6 +141,7 @@ pub(crate) async fn watch(
                     shown.write();
                 }
             }
+            TurnEvent::Skills(found) => worker.skills.saw(&id, found),
             // Another machine has a login of its own.
             TurnEvent::PlanWindows(windows) if thread.place().0.is_here() => {
                 worker.plan.saw(&windows)

@@ -21,6 +21,7 @@ use crate::history::History;
 use crate::policy::failure::{Case, Remedy, judge, may_be_outage};
 use crate::tools::Tools;
 use crate::tools::servers::Servers;
+use crate::tools::skills::Skills;
 use crate::work::control::Control;
 use crate::work::prompt::Prompts;
 use crate::work::routing::Routing;
@@ -50,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) commands: Commands,
     pub(crate) tools: Tools,
     pub(crate) servers: Arc<Servers>,
+    pub(crate) skills: Arc<Skills>,
     pub(crate) prompts: Prompts,
 }
 

@@ -1,7 +1,7 @@
 //! Orders about a thread, and TinyClaw's own tools for Claude.
 
 use serde_json::json;
-use tinyclaw_domain::{Command, Effort, Outcome, PermissionMode, Tier};
+use tinyclaw_domain::{Command, Effort, Outcome, PermissionMode, Tier, Trust};
 
 use crate::claude::Step;
 use crate::office::{Office, until};
@@ -16,6 +16,8 @@ async fn each_order_answers_with_what_is_true_now() {
             Command::Tier { tier: Tier::Complex, model: Some(tinyclaw_domain::Model::FABLE) },
             "COMPLEX messages go to fable here",
         ),
+        (Command::Trust { trust: Trust::Settings, admin: true }, "A repository's settings count"),
+        (Command::Trust { trust: Trust::None, admin: false }, "Nothing of a repository counts"),
         (Command::Effort { effort: Some(Effort::High) }, "Claude's effort here is high"),
         (Command::Prompt { text: Some("Be kind.".to_owned()) }, "Claude is told this"),
         (Command::Prompt { text: Some("  ".to_owned()) }, "Claude is told nothing of its own"),
@@ -41,6 +43,8 @@ async fn each_order_answers_with_what_is_true_now() {
         status.contains("- model: chosen for each message (COMPLEX fable), effort high\n"),
         "{status}"
     );
+    assert!(status.contains("- Claude Code: not asked yet"), "{status}");
+    assert!(status.contains("- of a repository nothing counts\n"), "{status}");
     assert!(status.contains("- Claude asks\n") && status.contains("- engine: ready"), "{status}");
     assert!(office.claude.prompts().is_empty(), "Claude is not asked about orders");
 }

@@ -189,7 +189,7 @@ settings! {
         steps_max: Option<u64> as Optional<Whole<1, 1000>> = "engine.stepsMax", [], [], "";
         /// Which of Claude's own settings files count. None by default, so that what a repository brings is read and
         /// never run: with `project` its hooks, key helpers and variables run and count, unasked, with Claude's login at
-        /// hand. For an office whose repositories are all its own.
+        /// hand. For an office whose repositories are all its own; `/trust` says it for one desk.
         setting_sources: Vec<SettingSource> as List<OneOf<SettingSource>> = "engine.settingSources", [], [], "";
         /// Whether a turn that was begun with a smaller model goes on with the next stronger one when its tools show that it needs
         /// that: they fail twice, edit the same place a third time, or a red test is red again.

@@ -138,6 +138,8 @@ impl Given<'_> {
             "effort" => self.effort(rest).await,
             "haiku" | "sonnet" | "opus" | "fable" => Some(usage(&spoken.name)),
             "mcp" => self.mcp(rest).await,
+            "skills" => self.order(Command::Skills {}).await,
+            "trust" => self.trust(rest).await,
             "prompt" => self.prompt(rest).await,
             "dir" | "cd" | "setdir" => self.dir(&spoken.name, rest).await,
             other if self.commands.bot.settings.catalogue().find(other).is_ok() => {

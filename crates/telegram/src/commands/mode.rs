@@ -1,6 +1,6 @@
-//! `/mode`: what Claude may do without asking. Only admins let it do more.
+//! `/mode`: what Claude may do without asking. `/trust`: what of a repository counts. Only admins let more happen.
 
-use tinyclaw_domain::{Command, PermissionMode};
+use tinyclaw_domain::{Command, PermissionMode, Trust};
 
 use crate::commands::Given;
 use crate::commands::table::usage;
@@ -21,5 +21,11 @@ impl Given<'_> {
             return Some(self.only_admins("let Claude act without asking"));
         }
         self.order(Command::Mode { mode, admin: self.may_rule() }).await
+    }
+
+    /// `/trust`. Who works on the thread knows what counts now, and refuses more where no admin asks.
+    pub(super) async fn trust(&self, word: &str) -> Option<String> {
+        let Some(trust) = Trust::named(word) else { return Some(usage("trust")) };
+        self.order(Command::Trust { trust, admin: self.may_rule() }).await
     }
 }

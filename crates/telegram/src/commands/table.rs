@@ -62,6 +62,13 @@ const TABLE: &[Entry] = &[
         "tools that others give to Claude here",
         "/mcp add linear https://mcp.example/mcp Authorization=\"Bearer ${MCP_LINEAR}\"",
     ),
+    entry("skills", "", "which skills Claude has here, and where from", "/skills"),
+    entry(
+        "trust",
+        "none|text|settings",
+        "what of a repository counts: nothing, its CLAUDE.md, or its settings, which run",
+        "/trust text",
+    ),
     entry("prompt", "TEXT|off", "words for Claude's system prompt", "/prompt Answer in German."),
     entry("dir", "PATH", "work in another directory", "/dir ~/workspace/website"),
     entry("cd", "PATH", "the same as /dir", "/cd ~/workspace/website"),

@@ -470,6 +470,8 @@ async fn commands_are_orders_or_are_answered() {
     office.ada(None, "/mode edits");
     office.until_said("/mode edits\nTinyClaw (to Ada: /mode edits):\n    Only admins may let Claude act without asking.").await;
     for (said, expected) in [
+        ("/skills", Command::Skills {}),
+        ("/trust text", Command::Trust { trust: tinyclaw_domain::Trust::Text, admin: false }),
         ("/effort high", Command::Effort { effort: Some(Effort::High) }),
         ("/model auto", Command::Model { model: None }),
         ("/model Fable", Command::Model { model: Some(Model::FABLE) }),

@@ -342,6 +342,7 @@ impl<'a> Demo<'a> {
                 pin: (id == 12).then_some(Model::HAIKU),
                 tiers: OwnTiers::default(),
                 effort: None,
+                trust: None,
                 env: None,
                 permission_mode: if id == 3 {
                     PermissionMode::AcceptEdits

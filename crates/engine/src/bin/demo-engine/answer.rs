@@ -4,7 +4,7 @@
 pub(crate) fn plain(
     message: &str,
     desk: &str,
-    model: &str,
+    who: &str,
     turn: usize,
     before: Option<&str>,
     files: usize,
@@ -14,7 +14,7 @@ pub(crate) fn plain(
          You wrote:\n\n{}\n\n",
         quote(message, 600)
     );
-    text.push_str(&format!("- desk: `{desk}`\n- model you would have had: **{model}**\n"));
+    text.push_str(&format!("- desk: `{desk}`\n- model you would have had: {who}\n"));
     text.push_str(&format!("- message {turn} of this session\n"));
     if files > 0 {
         text.push_str(&format!("- with {files} attachment{}\n", if files == 1 { "" } else { "s" }));

@@ -123,8 +123,13 @@ impl Player {
                 self.options.model = request["model"].as_str().unwrap_or("sonnet").to_owned();
                 json!({})
             }
-            // It thinks as hard as it can in any case.
-            Some("interrupt" | "apply_flag_settings") => json!({}),
+            Some("apply_flag_settings") => {
+                if let Some(effort) = request["settings"]["effortLevel"].as_str() {
+                    self.options.effort = effort.to_owned();
+                }
+                json!({})
+            }
+            Some("interrupt") => json!({}),
             other => {
                 let error =
                     format!("Unsupported control request subtype: {}", other.unwrap_or("?"));
@@ -202,6 +207,7 @@ impl Player {
             "type": "system", "subtype": "init", "cwd": self.options.cwd, "model": model, "tools": tools,
             "mcp_servers": if self.has_tools { json!([{ "name": "tinyclaw", "status": "connected" }]) } else { json!([]) },
             "permissionMode": self.options.permission_mode, "claude_code_version": "demo",
+            "skills": ["pretend"],
         }));
     }
 
@@ -352,8 +358,8 @@ impl Player {
             let before = self.session.asked.last().map(|it| marks::message(it).to_owned());
             let desk = self.options.cwd.display().to_string();
             let turn = self.session.asked.len() + 1;
-            text =
-                answer::plain(&message, &desk, &self.options.model, turn, before.as_deref(), files);
+            let who = format!("**{}**, effort {}", self.options.model, self.options.effort);
+            text = answer::plain(&message, &desk, &who, turn, before.as_deref(), files);
         }
         self.tell(notes, &text)?;
         if after == Some(Mark::CrashAfter) {
