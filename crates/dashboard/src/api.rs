@@ -104,7 +104,7 @@ async fn costs(State(it): Asked, Query(query): Query<StatusQuery>) -> Result<Res
     let told = move || {
         let told = dashboard.spending.told(
             &StateDir::new(&dashboard.state),
-            &dashboard.catalogue,
+            &dashboard.models.now(),
             midnight,
         );
         told.map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
@@ -168,7 +168,7 @@ impl Rows {
         }
         if let Some(model) = &self.model {
             let unknown = || bad(format!("model={model} is no model's name"));
-            let family = log.catalogue.of_name(model).ok_or_else(unknown)?;
+            let family = log.models.now().of_name(model).ok_or_else(unknown)?;
             match index.tables.models.number_of(family) {
                 Some(number) => filter.model = Some(number),
                 None => return Ok(None),

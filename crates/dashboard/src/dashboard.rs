@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher};
-use tinyclaw_domain::{Catalogue, Health, StateDir, ThreadId};
+use tinyclaw_domain::{Health, StateDir, ThreadId};
 use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::index::Filter;
 use crate::log::Log;
 use crate::meta::{FLAG, LogName};
+use crate::models::Models;
 use crate::office::OfficeReader;
 use crate::shapes::{Counts, LogState, ModelFamily, Rates, ServiceState, Status, ThreadSummary};
 
@@ -38,7 +39,7 @@ pub(crate) struct Dashboard {
     /// The small files.
     pub(crate) office: OfficeReader,
     /// The models that the office knows.
-    pub(crate) catalogue: Catalogue,
+    pub(crate) models: Models,
     /// The host.
     pub(crate) host: Host,
     /// Where the state folder is.
@@ -62,14 +63,14 @@ impl Dashboard {
     pub(crate) fn new(
         state: &Path,
         proc: Option<PathBuf>,
-        catalogue: Catalogue,
+        models: Models,
         vitals: Vitals,
     ) -> Arc<Dashboard> {
         let started_at = now_ms();
         Arc::new(Dashboard {
-            logs: LogName::ALL.map(|name| Arc::new(Log::new(name, state, catalogue.clone()))),
+            logs: LogName::ALL.map(|name| Arc::new(Log::new(name, state, models.clone()))),
             office: OfficeReader::new(state),
-            catalogue,
+            models,
             host: Host::new(proc, state.to_owned()),
             boot: format!("{started_at:x}-{}", std::process::id()),
             started_at,
@@ -286,7 +287,7 @@ impl Dashboard {
             turns: self.office.turns(),
             messages: self.rates(midnight),
             logs: self.tail_state(),
-            models: self.catalogue.families().iter().map(ModelFamily::of).collect(),
+            models: self.models.now().families().iter().map(ModelFamily::of).collect(),
         }
     }
 

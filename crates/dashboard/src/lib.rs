@@ -14,6 +14,7 @@ mod host;
 mod index;
 mod log;
 mod meta;
+mod models;
 mod office;
 mod page;
 mod redact;

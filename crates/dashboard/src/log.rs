@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use tinyclaw_disk::follow::{Followed, Follower, Polled, Position};
 use tinyclaw_disk::{follow, segments};
-use tinyclaw_domain::Catalogue;
 use tokio::sync::watch;
 
 use crate::index::{BLOCK_BYTES, Filter, Index, PastRows, Pick, Volume};
 use crate::meta::{LogName, Meta, Reader};
+use crate::models::Models;
 use crate::rows;
 
 /// How often a file is looked at when no word of a change came: inotify says nothing on some mounts.
@@ -56,7 +56,7 @@ pub(crate) struct Log {
     /// Which one.
     pub(crate) name: LogName,
     /// The models that its lines name.
-    pub(crate) catalogue: Catalogue,
+    pub(crate) models: Models,
     path: PathBuf,
     index: RwLock<Index>,
     recent: Mutex<VecDeque<Sent>>,
@@ -72,10 +72,10 @@ pub(crate) struct Log {
 
 impl Log {
     /// The log `name` of a state folder. Nothing is read before [`Log::follow`].
-    pub(crate) fn new(name: LogName, state: &Path, catalogue: Catalogue) -> Log {
+    pub(crate) fn new(name: LogName, state: &Path, models: Models) -> Log {
         Log {
             name,
-            catalogue,
+            models,
             path: name.path(state),
             index: RwLock::default(),
             recent: Mutex::default(),
@@ -321,10 +321,10 @@ impl<'a> Tail<'a> {
         Tail {
             log,
             follower,
-            reader: Reader::new(log.name, log.catalogue.clone()),
+            reader: Reader::new(log.name, log.models.clone()),
             volume: None,
             past: None,
-            past_reader: Reader::new(log.name, log.catalogue.clone()),
+            past_reader: Reader::new(log.name, log.models.clone()),
         }
     }
 

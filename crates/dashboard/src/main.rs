@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tinyclaw_dashboard::{Config, Server};
+use tinyclaw_domain::Catalogue;
 use tinyclaw_service::settings::{self, Store};
 use tinyclaw_service::{Shutdown, Vitals, healthcheck, logs, was_asked};
 use tokio::net::TcpListener;
@@ -47,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let settings = store.current();
     logs::follow(store.subscribe(), |it| &it.1.log_level);
+    let changes = store.subscribe();
     tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
     let config = Config::new(state, &settings.0, &settings.2);
     let listener = TcpListener::bind(config.listen)
@@ -54,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let server = Server::start(&config, address.port(), vitals);
+    server.follow_models(changes, |it| Catalogue::read(&it.2.families, &it.2.tiers).ok());
     tracing::info!(listen = %address, state = %config.state.display(), "dashboard is up");
     server.serve(listener, shutdown).await?;
     tracing::info!("dashboard is down");

@@ -9,7 +9,9 @@ use std::str::FromStr;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use tinyclaw_domain::{Catalogue, Model, StateDir, ThreadId, Tier};
+use tinyclaw_domain::{Model, StateDir, ThreadId, Tier};
+
+use crate::models::Models;
 
 /// One of the logs the dashboard follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -213,15 +215,15 @@ enum ThreadField<'a> {
 #[derive(Debug)]
 pub(crate) struct Reader {
     name: LogName,
-    catalogue: Catalogue,
+    models: Models,
     /// Fingerprints of recent lines by (key, attempt, direction): a line stands twice after a crash, soon after.
     recent: Box<[u64; 1024]>,
 }
 
 impl Reader {
     /// A reader of the lines of one log.
-    pub(crate) fn new(name: LogName, catalogue: Catalogue) -> Reader {
-        Reader { name, catalogue, recent: Box::new([0; 1024]) }
+    pub(crate) fn new(name: LogName, models: Models) -> Reader {
+        Reader { name, models, recent: Box::new([0; 1024]) }
     }
 
     /// What is remembered of `line`.
@@ -233,7 +235,7 @@ impl Reader {
         let Ok(line) = std::str::from_utf8(line) else { return broken };
         let Ok(fields) = serde_json::from_str::<Fields<'_>>(line) else { return broken };
         let model = fields.effective_model.or(fields.model);
-        let model = model.and_then(|it| self.catalogue.of_name(&it));
+        let model = model.and_then(|it| self.models.now().of_name(&it));
         let tier = fields.tier.as_deref().and_then(|it| it.parse::<Tier>().ok());
         let mut marks = tier.map_or(0, tier_marks);
         let model = model.map_or(0, |it| tables.models.intern(it));
@@ -291,10 +293,15 @@ pub(crate) fn level_of(line: &[u8]) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tinyclaw_domain::Catalogue;
+
     use super::*;
 
     fn read(name: LogName, line: &str) -> Meta {
-        Reader::new(name, Catalogue::default()).read(line.as_bytes(), &mut Tables::default())
+        Reader::new(name, Models::new(Catalogue::default()))
+            .read(line.as_bytes(), &mut Tables::default())
     }
 
     #[test]
@@ -307,9 +314,30 @@ mod tests {
         );
     }
 
+    /// They were read at the start alone, and a family that was added later had no name and no colour until the next one.
+    #[test]
+    fn a_family_that_the_settings_add_is_known_from_then_on() {
+        let models = Models::new(Catalogue::default());
+        let mut reader = Reader::new(LogName::Messages, models.clone());
+        let mut tables = Tables::default();
+        let line = br#"{"key":"tg-1","attempt":1,"direction":"out","model":"claude-saga-7"}"#;
+        let mut check = |name: &str| {
+            let number = reader.read(line, &mut tables).model;
+            assert_eq!(
+                tables.models.number_of(Model::named(name).unwrap()),
+                Some(number),
+                "{name}"
+            );
+        };
+        check("claude-saga-7");
+        let families = [("saga".to_owned(), String::new())];
+        models.change(Catalogue::read(&families.into(), &BTreeMap::new()).unwrap());
+        check("saga");
+    }
+
     #[test]
     fn a_line_that_stands_again_is_known() {
-        let mut reader = Reader::new(LogName::Messages, Catalogue::default());
+        let mut reader = Reader::new(LogName::Messages, Models::new(Catalogue::default()));
         let mut tables = Tables::default();
         let mut marks = |line: &str| reader.read(line.as_bytes(), &mut tables).marks & REPEATED;
         let line = r#"{"key":"tg-1","attempt":1,"direction":"in"}"#;

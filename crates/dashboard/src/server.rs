@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use tinyclaw_domain::Catalogue;
 use tinyclaw_service::{Shutdown, Vitals, http};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::config::Config;
 use crate::dashboard::Dashboard;
 use crate::guard::{Guard, guard};
+use crate::models::Models;
 use crate::{api, host, page, streams};
 
 /// A dashboard that is ready to serve.
@@ -23,8 +26,8 @@ impl Server {
     /// Starts following the state folder; `port` is where the dashboard will listen.
     pub fn start(config: &Config, port: u16, vitals: Vitals) -> Server {
         let proc = host::find_proc(config.proc.clone());
-        let dashboard =
-            Dashboard::new(&config.state, proc, config.catalogue.clone(), vitals.clone());
+        let models = Models::new(config.catalogue.clone());
+        let dashboard = Dashboard::new(&config.state, proc, models, vitals.clone());
         dashboard.start();
         let access = config
             .access
@@ -39,6 +42,24 @@ impl Server {
         let router = router.layer(axum::middleware::from_fn_with_state(door, guard));
         vitals.started();
         Server { dashboard, router }
+    }
+
+    /// Goes on with the models of each change of the settings. One with a mistake changes nothing: whoever asks the models
+    /// says what is wrong.
+    pub fn follow_models<S: Send + Sync + 'static>(
+        &self,
+        mut settings: watch::Receiver<Arc<S>>,
+        of: fn(&S) -> Option<Catalogue>,
+    ) {
+        let models = self.dashboard.models.clone();
+        tokio::spawn(async move {
+            while settings.changed().await.is_ok() {
+                let catalogue = of(&settings.borrow_and_update());
+                if let Some(it) = catalogue {
+                    models.change(it);
+                }
+            }
+        });
     }
 
     /// Serves until the shutdown; then every stream ends.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tinyclaw_domain::approval::Rule;
 use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::{
-    Advice, Draft, Landlock, Mode, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome, Watchdog,
+    Advice, Draft, Landlock, Mode, OtherServers, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome,
+    Watchdog,
 };
 
 use crate::desk::{Desk, eventually, is_unconfined, new_session, tool, until};
@@ -94,6 +96,22 @@ async fn the_effort_changes_on_one_process_but_for_the_highest() {
         let said = turn.end().await.unwrap().text;
         assert!(said.contains(&format!("effort {effort}\n")), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_server_of_others_is_told_as_failed() {
+    let mut desk = Desk::demo();
+    desk.spec.tools = Arc::new([tool("note")]);
+    let servers = serde_json::Map::from_iter([("db".to_owned(), json!({ "command": "true" }))]);
+    desk.spec.servers = Arc::new(OtherServers { servers, ..OtherServers::default() });
+    let mut turn = desk.ask("hello");
+    let told = |it| if let TurnEvent::McpServers(it) = it { Some(it) } else { None };
+    let status = |name: &str, how: &str| (name.to_owned(), how.to_owned());
+    assert_eq!(
+        until(&mut turn, told).await,
+        [status("tinyclaw", "connected"), status("db", "failed")]
+    );
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
 }
 
 #[tokio::test]

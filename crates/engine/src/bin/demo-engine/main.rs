@@ -27,6 +27,8 @@ struct Options {
     resume: bool,
     model: String,
     effort: String,
+    /// Names of MCP servers of others.
+    servers: Vec<String>,
     permission_mode: String,
     keep: bool,
     cwd: PathBuf,
@@ -68,12 +70,19 @@ fn options(args: &[String]) -> Result<Options, String> {
         session: id.parse().map_err(|it| format!("Error: {it}"))?,
         resume,
         model: value("model").unwrap_or_else(|| "sonnet".to_owned()),
+        servers: value("mcp-config").map_or_else(Vec::new, |it| servers(&it)),
         effort: value("effort").unwrap_or_else(|| "medium".to_owned()),
         permission_mode: value("permission-mode").unwrap_or_else(|| "default".to_owned()),
         keep: !args.iter().any(|it| it == "--no-session-persistence"),
         cwd: std::env::current_dir().map_err(|it| format!("Error: no working directory: {it}"))?,
         claude_dir: var("CLAUDE_CONFIG_DIR").map_or_else(|| home.join(".claude"), PathBuf::from),
     })
+}
+
+fn servers(config: &str) -> Vec<String> {
+    let config: Value = serde_json::from_str(config).unwrap_or_default();
+    let all = config["mcpServers"].as_object().into_iter().flatten();
+    all.filter(|(_, it)| it["type"] != "sdk").map(|(name, _)| name.clone()).collect()
 }
 
 fn serve(options: Options) -> ExitCode {

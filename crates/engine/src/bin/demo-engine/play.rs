@@ -200,12 +200,17 @@ impl Player {
 
     fn begin(&mut self) {
         let (model, tools) = (self.model(), self.tools.clone());
+        let status = |name: &str, status: &str| json!({ "name": name, "status": status });
+        let ours = self.has_tools.then(|| status("tinyclaw", "connected"));
+        // It speaks to nobody.
+        let others = self.options.servers.iter().map(|it| status(it, "failed"));
+        let servers: Vec<Value> = ours.into_iter().chain(others).collect();
         self.say(
             json!({ "type": "system", "subtype": "session_state_changed", "state": "running" }),
         );
         self.say(json!({
             "type": "system", "subtype": "init", "cwd": self.options.cwd, "model": model, "tools": tools,
-            "mcp_servers": if self.has_tools { json!([{ "name": "tinyclaw", "status": "connected" }]) } else { json!([]) },
+            "mcp_servers": servers,
             "permissionMode": self.options.permission_mode, "claude_code_version": "demo",
             "skills": ["pretend"],
         }));
