@@ -53,9 +53,9 @@ verb_demo() {
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
     [ -x "$here/target/release/tinyclaw" ] || echo "building, which takes a minute or two the first time"
-    # Only what a demo starts, and the gateway that one can start beside it: the rest would take three times as long.
+    # Only what a demo starts: the rest would take three times as long.
     (cd "$here" && cargo build --release --bins \
-        -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard -p tinyclaw-gateway)
+        -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)
     exec "$here/target/release/tinyclaw" demo "$@"
 }
 

@@ -13,14 +13,15 @@ use tinyclaw_testkit::state::Place;
 
 use crate::{PATIENCE, Said, copy};
 
-/// A Docker that does nothing and says yes, but for what a test says of it in a `case` over its words, the compose file's
-/// profile left out. Nothing runs, unless `running` is there.
+/// A Docker that does nothing and says yes, but for what a test says of it in a `case` over its words. It notes what it was
+/// asked behind the profiles, if it was given any. There is no image of the gateway. Nothing runs, unless `running` is there.
 const DOCKER: &str = r#"#!/bin/sh
 here="$(dirname "$0")"
-echo "$*" >>"$here/asked"
-words="$(echo " $* " | sed 's/ --profile tunnel / /')"
+echo "${COMPOSE_PROFILES:+($COMPOSE_PROFILES) }$*" >>"$here/asked"
+words=" $* "
 case "$words" in " compose version " | " info ") exit 0 ;; esac
 case "$words" in
+    *" image inspect tinyclaw-gateway"*) exit 1 ;;
 @ANSWERS@
     *" ps --quiet "*) cat "$here/running" 2>/dev/null || true ;;
     *" stat -c %u "*) echo 10001 ;;
@@ -260,9 +261,10 @@ fn ports_and_the_tag_count_in_env_and_in_the_environment() {
 
 /// Without its profile compose does not see cloudflared: it stayed up, and `down` could not remove its networks.
 #[test]
-fn the_tunnel_starts_where_its_token_is_and_ends_wherever_it_runs() {
+fn the_tunnel_and_the_gateway_start_where_they_are_wanted_and_end_wherever_they_run() {
     let checkout = Checkout::new(Some(""), "");
     let unit = fs::read_to_string(checkout.path("systemd/tinyclaw.service")).expect("the unit");
+    let unit = unit.replace("\\\n", " ");
     let at_boot = |verb: &str| {
         let line = unit.lines().find_map(|it| it.strip_prefix(verb)).expect("a line");
         let line = line.replace("__COMPOSE__", "docker compose").replace("$$", "$");
@@ -284,13 +286,16 @@ fn the_tunnel_starts_where_its_token_is_and_ends_wherever_it_runs() {
     let run = |verb: &str| drop(checkout.run(&[verb]).ok());
     asks(&|| run("start"), "compose up --detach --build");
     asks(&|| at_boot("ExecStart="), "compose up --detach --no-build");
-    asks(&|| run("stop"), "compose --profile tunnel stop");
+    asks(&|| run("stop"), "(,tunnel,gateway) compose stop");
     fs::write(checkout.path("secrets/tunnel-token"), "eyJ").expect("a token");
-    asks(&|| run("start"), "compose --profile tunnel up --detach --build");
-    asks(&|| at_boot("ExecStart="), "compose --profile tunnel up --detach --no-build");
-    asks(&|| at_boot("ExecStop="), "compose --profile tunnel stop");
-    asks(&|| run("status"), "compose --profile tunnel ps");
-    asks(&|| run("uninstall"), "compose --profile tunnel down");
+    asks(&|| run("start"), "(,tunnel) compose up --detach --build");
+    asks(&|| at_boot("ExecStart="), "(,tunnel) compose up --detach --no-build");
+    asks(&|| at_boot("ExecStop="), "compose --profile tunnel --profile gateway stop");
+    asks(&|| run("status"), "(,tunnel,gateway) compose ps");
+    asks(&|| run("uninstall"), "(,tunnel,gateway) compose down");
+    fs::write(checkout.path(".env"), "COMPOSE_PROFILES=gateway\n").expect(".env");
+    asks(&|| run("start"), "(gateway,tunnel) compose up --detach --build");
+    asks(&|| at_boot("ExecStart="), "(gateway,tunnel) compose up --detach --no-build");
 }
 
 /// In place of a container: setup itself, alone, with the Docker that was handed to it in front of every other.
