@@ -145,8 +145,10 @@ pub(crate) fn bundle(
     command.spawn().map(Some).map_err(|err| format!("git cannot be started: {err}."))
 }
 
-/// Removes the mirrors of repositories that no thread works on: they can be had again.
+/// Removes the mirrors of repositories that no thread works on: they can be had again. While a thread gets its checkout it
+/// removes none, for that thread does not say yet what it works on.
 pub(crate) fn retire(desks: &Desks) {
+    let Some(_nobody) = desks.nobody_checks_out() else { return };
     let wanted: Vec<PathBuf> = {
         let all = desks.all();
         let repos = all.values().filter_map(|it| it.repo.as_deref());
@@ -231,4 +233,23 @@ pub(crate) fn last_word(words: &str) -> String {
     let last = words.lines().rev().find(|it| !it.trim().is_empty()).unwrap_or("git said nothing");
     let shown = shortened(&tinyclaw_service::conceal(last), WORDS_MAX);
     format!("{}.", shown.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mirror_in_the_making_is_not_let_go_of() {
+        let place = tempfile::tempdir().unwrap();
+        let desks = Desks::empty(place.path());
+        let partial = desks.state.mirrors().join("acme/.site.partial");
+        std::fs::create_dir_all(&partial).unwrap();
+        let checkout = desks.checking_out().await;
+        retire(&desks);
+        assert!(partial.is_dir(), "somebody clones into it");
+        drop(checkout);
+        retire(&desks);
+        assert!(!partial.exists(), "it was left by a process that is gone");
+    }
 }

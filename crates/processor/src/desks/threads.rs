@@ -112,6 +112,25 @@ impl Desks {
     pub(crate) async fn checking_out(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.checkouts.lock().await
     }
+
+    /// The same for whoever would rather not wait: `None` while somebody gets a checkout.
+    pub(super) fn nobody_checks_out(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.checkouts.try_lock().ok()
+    }
+}
+
+#[cfg(test)]
+impl Desks {
+    /// Those of an office in this folder that has none yet, over an engine that starts nothing.
+    pub(crate) fn empty(dir: &std::path::Path) -> Desks {
+        let state = StateDir::new(dir.join("state"));
+        tinyclaw_ledger::create_folders(&state).unwrap();
+        let work = dir.join("work").display().to_string();
+        let environment = [("WORKSPACE_ROOT".to_owned(), work)].into();
+        let settings = Store::open(state.root(), environment).unwrap();
+        let config = tinyclaw_engine::EngineConfig::new("/nowhere", "/nowhere", state.root(), dir);
+        Desks::open(state, settings, Vitals::new("processor", "0"), Engine::new(config)).unwrap()
+    }
 }
 
 /// What of a repository counts for this thread's Claude: as it is said here, else as the office's settings say.

@@ -267,22 +267,12 @@ impl Drop for Registered {
 
 #[cfg(test)]
 mod tests {
-    use tinyclaw_domain::{Channel, StateDir};
-    use tinyclaw_engine::{Engine, EngineConfig};
-    use tinyclaw_service::Vitals;
-    use tinyclaw_service::settings::{Environment, Store};
+    use tinyclaw_domain::Channel;
 
     use super::*;
 
     fn turns(dir: &std::path::Path) -> Arc<Turns> {
-        let state = StateDir::new(dir.join("state"));
-        tinyclaw_ledger::create_folders(&state).unwrap();
-        let work = dir.join("work").display().to_string();
-        let environment = Environment::from([("WORKSPACE_ROOT".to_owned(), work)]);
-        let settings = Store::open(state.root(), environment).unwrap();
-        let engine = Engine::new(EngineConfig::new("/nowhere", "/nowhere", state.root(), dir));
-        let vitals = Vitals::new("processor", "0");
-        Arc::new(Turns::new(Arc::new(Desks::open(state, settings, vitals, engine).unwrap())))
+        Arc::new(Turns::new(Arc::new(Desks::empty(dir))))
     }
 
     fn message(key: &str) -> Message {
