@@ -129,7 +129,7 @@ pub enum LeashOrder {
     Interrupt,
     /// SIGTERM, then SIGKILL, to Claude and every descendant.
     End,
-    /// From now on it is nobody's, until another process goes on with its turn. [`Leash::ended`] returns when nothing more
+    /// From now on it is nobody's, until another process goes on with its turn. `Leash::ended` returns when nothing more
     /// is said to it, whatever is still written. Where no other process could, it is ended.
     Leave,
 }

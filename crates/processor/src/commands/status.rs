@@ -37,9 +37,9 @@ impl Commands {
             PermissionMode::Bypass => "does everything without asking",
         };
         let trust = match trust(&self.settings.current(), thread) {
-            Trust::None => "nothing counts",
-            Trust::Text => "its CLAUDE.md counts",
-            Trust::Settings => "its settings count and run",
+            Trust::None => "nothing of a repository counts",
+            Trust::Text => "a repository's CLAUDE.md counts",
+            Trust::Settings => "a repository's settings count and run",
         };
         let (place, _) = thread.place();
         let engine = match self.availability.paused(&place) {
@@ -66,9 +66,13 @@ impl Commands {
                 format!("{seen}, {tested}{age}{news}")
             }
         };
+        let answers = match spent.turns {
+            1 => "1 answer".to_owned(),
+            many => format!("{many} answers"),
+        };
         format!(
-            "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- of a repository {trust}\n- session: `{session}`\n- waiting: {waiting}\n- today: {} answers, ${:.2}\n- engine: {engine}\n- Claude Code: {claude}",
-            thread.name, thread.cwd, spent.turns, spent.usd
+            "**{}** (thread {id})\n- directory: `{}`\n- model: {model}\n- Claude {mode}\n- {trust}\n- session: `{session}`\n- waiting: {waiting}\n- today: {answers}, ${:.2}\n- engine: {engine}\n- Claude Code: {claude}",
+            thread.name, thread.cwd, spent.usd
         )
     }
 }
