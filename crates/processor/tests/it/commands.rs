@@ -44,7 +44,7 @@ async fn each_order_answers_with_what_is_true_now() {
         "{status}"
     );
     assert!(status.contains("- Claude Code: not asked yet"), "{status}");
-    assert!(status.contains("- of a repository nothing counts\n"), "{status}");
+    assert!(status.contains("- nothing of a repository counts\n"), "{status}");
     assert!(status.contains("- Claude asks\n") && status.contains("- engine: ready"), "{status}");
     assert!(office.claude.prompts().is_empty(), "Claude is not asked about orders");
 }
