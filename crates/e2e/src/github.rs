@@ -71,6 +71,18 @@ impl GitHub {
         let path = work.join(file);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
         std::fs::write(path, text).expect("file");
+        self.bring(repo, file);
+    }
+
+    /// Pushes a link.
+    pub fn push_link(&self, repo: &str, link: &str, to: &str) {
+        let path = self.folder.path().join("work").join(repo).join(link);
+        std::os::unix::fs::symlink(to, path).expect("link");
+        self.bring(repo, link);
+    }
+
+    fn bring(&self, repo: &str, file: &str) {
+        let work = self.folder.path().join("work").join(repo);
         commit(&work, file);
         let bare = self.folder.path().join("git").join(format!("{repo}.git"));
         git(&work, &["push", "-q", &bare.display().to_string(), "main"]);

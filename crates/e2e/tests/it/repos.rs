@@ -75,6 +75,16 @@ fn what_a_repository_brings_is_told_and_counts_by_an_admins_word_alone() {
 }
 
 #[test]
+fn settings_behind_a_link_are_told_as_well() {
+    let mut desks = Desks::open();
+    desks.github.push_text("acme/site", "tools/settings.json", r#"{"hooks":{}}"#);
+    desks.github.push_link("acme/site", ".claude", "tools");
+    let said = desks.open_repo("7", "acme/site");
+    assert!(said.text.ends_with("\n- neither counts nor runs: `.claude`"), "{}", said.text);
+    assert_eq!(said.buttons.len(), 1);
+}
+
+#[test]
 fn each_desk_on_a_repository_has_a_clone_of_its_own_by_its_own_capability() {
     let mut desks = Desks::open();
     let said = desks.open_repo("7", "acme/site");

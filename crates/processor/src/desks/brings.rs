@@ -21,6 +21,10 @@ const RUNS: [&str; 5] = [
 /// What counts never, whatever is said.
 const NEVER: [&str; 2] = [".mcp.json", ".lsp.json"];
 const SETTINGS: &str = ".claude/settings.json";
+/// The folder of most of them.
+const FOLDER: &str = ".claude";
+/// How git begins the line of a link.
+const LINK_MODE: &str = "120000 ";
 /// What in the settings starts programs, or says what they run with.
 const KEYS: [&str; 9] = [
     "hooks",
@@ -64,6 +68,11 @@ pub(crate) async fn brings(desks: &Desks, repo: &str) -> Result<Brings, String> 
         |names: &[&'static str]| names.iter().copied().filter(|it| there.contains(it)).collect();
     let mut found =
         Brings { texts: of(&TEXTS), runs: of(&RUNS), never: of(&NEVER), keys: Vec::new() };
+    // A link in the folder's place leads Claude Code to settings under names that nobody asked for.
+    let folder = mirror::ask(desks, &mirror, &["ls-tree", "-z", "HEAD", "--", FOLDER]).await?;
+    if folder.starts_with(LINK_MODE) {
+        found.runs.push(FOLDER);
+    }
     if found.runs.contains(&SETTINGS) {
         let object = format!("HEAD:{SETTINGS}");
         let size = mirror::ask(desks, &mirror, &["cat-file", "-s", &object]).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tinyclaw_domain::{Channel, Handed, Key, Lane, Message, SessionId, Source, ThreadId};
 use tinyclaw_engine::{Content, Desk, OutOfReach, Trace, TurnControl};
-use tinyclaw_queue::Place;
+use tinyclaw_queue::{Entry, Place};
 
 use crate::blocking::on_disk;
 use crate::work::prompt::Circumstances;
@@ -17,7 +17,7 @@ use crate::work::worker::Worker;
 
 /// After a change of the queue a moment is waited for the next: they come in crowds.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(100);
-/// More messages than this in line are not looked at.
+/// More messages than this in a thread's line are not looked at.
 const LIST_MAX: usize = 2_000;
 
 /// What is handed to one turn.
@@ -56,10 +56,8 @@ impl Steering {
         if self.channel.is_none() || worker.queue.waiting_in(&self.thread).1 == 0 {
             return;
         }
-        let lane = Lane::Thread(self.thread.clone());
-        let waiting = on_disk(|| worker.queue.view().list(Place::Incoming, LIST_MAX));
-        for entry in waiting.unwrap_or_default() {
-            if entry.lane != lane || self.known.contains(&entry.key) {
+        for entry in waiting_of(worker, &self.thread) {
+            if self.known.contains(&entry.key) {
                 continue;
             }
             let Ok(Some(message)) = on_disk(|| worker.queue.view().read(&entry)) else { continue };
@@ -121,10 +119,8 @@ impl Steering {
 
 /// The session is lost, and with it what Claude was told in it: what was handed over there is asked in the next one.
 pub(crate) fn forget(worker: &Worker, thread: &ThreadId, session: &SessionId) {
-    let lane = Lane::Thread(thread.clone());
-    let waiting = on_disk(|| worker.queue.view().list(Place::Incoming, LIST_MAX));
-    for entry in waiting.unwrap_or_default().iter().filter(|it| it.lane == lane) {
-        let message = on_disk(|| worker.queue.view().read(entry)).ok().flatten();
+    for entry in waiting_of(worker, thread) {
+        let message = on_disk(|| worker.queue.view().read(&entry)).ok().flatten();
         let handed = message.and_then(|it| it.handed).filter(|it| it.session_id == *session);
         if handed.is_none() {
             continue;
@@ -135,6 +131,12 @@ pub(crate) fn forget(worker: &Worker, thread: &ThreadId, session: &SessionId) {
             tracing::error!(key = %entry.key, "message {} went with its session: {err}", entry.key);
         }
     }
+}
+
+/// What waits in a thread, however much waits in others.
+fn waiting_of(worker: &Worker, thread: &ThreadId) -> Vec<Entry> {
+    let lane = Lane::Thread(thread.clone());
+    on_disk(|| worker.queue.view().in_lane(Place::Incoming, &lane, LIST_MAX)).unwrap_or_default()
 }
 
 /// Whether Claude took a message while it worked on the one before.
