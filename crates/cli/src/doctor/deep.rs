@@ -135,7 +135,10 @@ impl Deep {
             Shape::Lines(check) => self.lines(name, below, file, check),
             Shape::Any => self.any(below, file),
             Shape::Aside => {
-                self.aside.push(below.display().to_string());
+                // A reason stands beside what it explains, which is named.
+                if below.extension().is_none_or(|it| it != "reason") {
+                    self.aside.push(below.display().to_string());
+                }
                 self.any(below, file);
             }
         }
@@ -217,9 +220,10 @@ impl Deep {
         }
         let read =
             format!("{} read, {}", count(self.files as usize, "file"), words::bytes(self.bytes));
-        let verdict = match self.wrong.len() {
-            0 => "all of it is as it should be".to_owned(),
-            some => format!("{some} not as they should be"),
+        let verdict = match (self.wrong.len(), self.aside.len()) {
+            (0, 0) => "all of it is as it should be".to_owned(),
+            (0, aside) => format!("{aside} set aside, the rest is as it should be"),
+            (some, _) => format!("{some} not as they should be"),
         };
         let _ = writeln!(text, "{read}: {verdict}");
         text

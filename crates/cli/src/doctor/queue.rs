@@ -81,12 +81,12 @@ pub(super) fn look(patient: &Patient) -> Vec<Finding> {
         );
         found.push(Finding::ok(QUEUE, why));
     }
-    for (number, place, what) in [
-        (depth.dead, "dead", "given up, with the reason beside it"),
-        (depth.quarantine, "quarantine", "put aside, because it is no message"),
+    for (number, place, what, state) in [
+        (depth.dead, "dead", "message", "given up, with the reason beside it"),
+        (depth.quarantine, "quarantine", "file", "set aside, with the reason beside it"),
     ] {
         if number > 0 {
-            let why = format!("{} {what}", count(number, "message"));
+            let why = format!("{} {state}", count(number, what));
             let way_out = patient.ours(&format!("queue ls {place}"));
             found.push(Finding::warning(QUEUE, why, way_out));
         }

@@ -142,7 +142,7 @@ fn what_was_given_up_or_put_aside_is_counted_with_the_command_that_shows_it() {
     let found = Found::by(&office, &[]);
     let dead = found.says("queue", "warning", "1 message given up");
     assert_eq!(dead["wayOut"], "tinyclaw queue ls dead");
-    let odd = found.says("queue", "warning", "1 message put aside");
+    let odd = found.says("queue", "warning", "1 file set aside");
     assert_eq!(odd["wayOut"], "tinyclaw queue ls quarantine");
     assert_eq!(found.1, Some(0), "a person should look, and everything works");
 }
@@ -353,6 +353,16 @@ fn a_deep_look_reads_every_file_and_names_what_is_wrong() {
     assert_eq!(found["kinds"]["threads"]["checked"], 2, "the file and its copy");
     let said = office.run(&["doctor", "--deep"]).ok();
     assert!(said.contains("all of it is as it should be"), "{said}");
+
+    // What was set aside is named once, and not called sound.
+    let aside = state("queue/quarantine/odd.json");
+    fs::write(&aside, "odd").expect("file");
+    fs::write(state("queue/quarantine/odd.json.reason"), "no message").expect("file");
+    let said = office.run(&["doctor", "--deep"]).ok();
+    assert_eq!(said.matches("was set aside").count(), 1, "{said}");
+    assert!(said.contains("1 set aside, the rest is as it should be"), "{said}");
+    fs::remove_file(aside).expect("gone");
+    fs::remove_file(state("queue/quarantine/odd.json.reason")).expect("gone");
 
     // One of each kind, damaged.
     let message = office.place.files().into_iter().find(|it| it.starts_with("queue/done/"));

@@ -76,12 +76,17 @@ pub(super) enum ConfineError {
     State(#[source] ForeignError),
     #[error("cannot open what claude is given")]
     Open(#[source] ForeignError),
-    #[error("cannot look at what claude is given")]
-    Look(#[source] io::Error),
+    #[error("cannot look at {}, which claude is given", .0.display())]
+    Look(PathBuf, #[source] io::Error),
     #[error("{} lies in TinyClaw's own state and is no place of this desk", .0.display())]
     Inside(PathBuf),
     #[error("{} contains TinyClaw's own state and is to be written", .0.display())]
     Around(PathBuf),
+}
+
+/// The error that names what could not be looked at.
+fn unseen(given: &OwnedFd) -> impl FnOnce(io::Error) -> ConfineError {
+    |err| ConfineError::Look(folders::place_of(given), err)
 }
 
 /// What the errand gives to Claude, opened.
@@ -101,7 +106,8 @@ impl Grants {
     /// the launcher's duty first; here nobody has to believe it.
     pub(super) fn open(errand: &Errand) -> Result<Grants, ConfineError> {
         let take = |number: i32| -> Result<OwnedFd, ConfineError> {
-            folders::reopen(number, OFlag::O_PATH).map_err(ConfineError::Look)
+            folders::reopen(number, OFlag::O_PATH)
+                .map_err(|err| ConfineError::Look(folders::place_of_number(number), err))
         };
         let take_all = |numbers: &[i32]| -> Result<Vec<OwnedFd>, ConfineError> {
             numbers.iter().copied().map(take).collect()
@@ -111,7 +117,7 @@ impl Grants {
         let (mut office, mut readable) = (Vec::new(), Vec::new());
         for given in take_all(&errand.readable)? {
             let is_office = match &there {
-                Some(there) => folders::is_same(there, &given).map_err(ConfineError::Look)?,
+                Some(there) => folders::is_same(there, &given).map_err(unseen(&given))?,
                 None => false,
             };
             if is_office { office.push(given) } else { readable.push(given) }
@@ -131,7 +137,7 @@ impl Grants {
     }
 
     fn check(&self) -> Result<(), ConfineError> {
-        let relation = |it| folders::relation(it, &self.state).map_err(ConfineError::Look);
+        let relation = |it| folders::relation(it, &self.state).map_err(unseen(it));
         for given in &self.readable {
             if relation(given)? == Relation::Inside {
                 return Err(ConfineError::Inside(folders::place_of(given)));
@@ -150,7 +156,7 @@ impl Grants {
 
     fn is_own(&self, given: &OwnedFd) -> Result<bool, ConfineError> {
         for own in &self.own {
-            if folders::is_same(own, given).map_err(ConfineError::Look)? {
+            if folders::is_same(own, given).map_err(unseen(given))? {
                 return Ok(true);
             }
         }
@@ -190,7 +196,7 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
         .handle_access(all)?
         .create()?;
     let mut grant = |given: &OwnedFd, rights: BitFlags<AccessFs>| -> Result<(), ConfineError> {
-        for part in around(given, &grants.state).map_err(ConfineError::Look)? {
+        for part in around(given, &grants.state).map_err(unseen(given))? {
             add(&mut rules, &part, rights)?;
         }
         Ok(())

@@ -83,7 +83,12 @@ pub(crate) fn is_folder(about: &FileStat) -> bool {
 /// Where the kernel says that something is now; for messages, and to find its folder.
 pub(crate) fn place_of(opened: &OwnedFd) -> PathBuf {
     use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    place_of_number(opened.as_raw_fd())
+}
+
+/// Where the descriptor of this number leads, for words only.
+pub(crate) fn place_of_number(number: i32) -> PathBuf {
+    let link = format!("/proc/self/fd/{number}");
     std::fs::read_link(&link).unwrap_or_else(|_| PathBuf::from(link))
 }
 
