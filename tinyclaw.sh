@@ -52,11 +52,12 @@ verb_demo() {
     fi
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
-    [ -x "$here/target/release/tinyclaw" ] || echo "building, which takes a minute or two the first time"
-    # Only what a demo starts: the rest would take three times as long.
-    (cd "$here" && cargo build --release --bins \
+    programs="${CARGO_TARGET_DIR:-$here/target}/demo"
+    [ -x "$programs/tinyclaw" ] || echo "building, which takes a minute or two the first time"
+    # Only what a demo starts and shows, and not optimised: the rest would take five times as long.
+    (cd "$here" && cargo build --profile demo --no-default-features --bins \
         -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)
-    exec "$here/target/release/tinyclaw" demo "$@"
+    exec "$programs/tinyclaw" demo "$@"
 }
 
 # The programs of this machine where they are built, else those of the images: Claude's CLI may be there only.

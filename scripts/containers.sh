@@ -239,7 +239,7 @@ tinyclaw() {
         in_bot tinyclaw "$@"
         return
     fi
-    for it in "$here/target/release/tinyclaw" "$here/target/debug/tinyclaw" "$(command -v tinyclaw || true)"; do
+    for it in "$here/target/release/tinyclaw" "$here/target/debug/tinyclaw" "$here/target/demo/tinyclaw" "$(command -v tinyclaw || true)"; do
         if [ -x "$it" ]; then
             "$it" "$@"
             return

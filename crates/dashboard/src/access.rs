@@ -4,7 +4,6 @@
 //! hour and fetched anew for an unknown key at most once a minute. When in doubt, nobody gets in. Only the header is
 //! believed, not the cookie.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use crate::config::{AccessConfig, KeySource};
 use crate::fetch::get;
 
 /// How long keys are believed.
@@ -23,15 +23,6 @@ const KEYS_AGE_MAX: Duration = Duration::from_secs(3600);
 const REFETCH_INTERVAL: Duration = Duration::from_secs(60);
 /// How long fetching may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where the team's keys are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file that somebody keeps fresh: the dashboard's network has no way out.
-    File(PathBuf),
-    /// A URL.
-    Url(String),
-}
 
 /// The check.
 #[derive(Debug)]
@@ -57,14 +48,17 @@ struct Keys {
 struct Claims {}
 
 impl Access {
-    /// The check for the application `audience` of `team`, with keys from `source`.
-    pub(crate) fn new(team: &str, audience: String, source: Option<KeySource>) -> Access {
+    /// The check that `config` asks for.
+    pub(crate) fn new(config: &AccessConfig) -> Access {
+        let (team, audience) = (&*config.team, config.audience.clone());
         let issuer = match team.contains("://") {
             true => team.trim_end_matches('/').to_owned(),
             false => format!("https://{team}.cloudflareaccess.com"),
         };
-        let source =
-            source.unwrap_or_else(|| KeySource::Url(format!("{issuer}/cdn-cgi/access/certs")));
+        let source = config
+            .keys
+            .clone()
+            .unwrap_or_else(|| KeySource::Url(format!("{issuer}/cdn-cgi/access/certs")));
         let (age_max, pause) = (KEYS_AGE_MAX, REFETCH_INTERVAL);
         Access { audience, issuer, source, keys: Mutex::default(), age_max, pause }
     }
@@ -139,8 +133,9 @@ mod tests {
     async fn keys_that_could_not_be_had_are_not_called_fresh() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys.json");
-        let source = Some(KeySource::File(file.clone()));
-        let mut access = Access::new("ada", "office".into(), source);
+        let keys = Some(KeySource::File(file.clone()));
+        let config = AccessConfig { team: "ada".into(), audience: "office".into(), keys };
+        let mut access = Access::new(&config);
         assert!(access.key("one").await.is_err(), "there is no file yet");
         std::fs::write(&file, KEYS).unwrap();
         assert!(access.key("one").await.is_err(), "asked a moment ago");

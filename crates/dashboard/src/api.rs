@@ -418,6 +418,10 @@ async fn told_events(
     Query(wanted): Query<events::Wanted>,
 ) -> Result<Response, Refused> {
     let path = it.office.events();
+    if !path.exists() {
+        let why = "no gateway has kept events here yet: docs/OPERATIONS.md, \"The event bus\"";
+        return Err(Refused::new(StatusCode::NOT_FOUND, why));
+    }
     it.answers.make(move || events::events(&path, &wanted)).await
 }
 

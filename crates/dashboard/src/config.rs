@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use tinyclaw_domain::Catalogue;
 use tinyclaw_service::settings;
 
-use crate::access::KeySource;
-
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -34,6 +32,15 @@ pub struct AccessConfig {
     pub audience: String,
     /// The team's keys.
     pub keys: Option<KeySource>,
+}
+
+/// Where the team's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file that somebody keeps fresh: the dashboard's network has no way out.
+    File(PathBuf),
+    /// A URL.
+    Url(String),
 }
 
 impl Config {

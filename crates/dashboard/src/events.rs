@@ -1,6 +1,7 @@
 //! The events that the gateway keeps, from its `events.db`: through a connection that can only read, and that is not kept,
 //! so that a database which was set aside is not read on.
 
+use std::ops::Range;
 use std::path::Path;
 
 use axum::http::StatusCode;
@@ -74,24 +75,8 @@ pub(crate) struct Hook {
     subject: Option<String>,
 }
 
-/// What is known of a turn whose hook events are looked for.
-#[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// The ids of its tool calls.
-    pub(crate) tools: Vec<String>,
-    /// Claude's session, as the office knows it now.
-    pub(crate) session: Option<String>,
-    /// When it began and ended, in ms since 1970.
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-}
-
 /// The events, oldest first, as JSON.
 pub(crate) fn events(path: &Path, wanted: &Wanted) -> Result<String, Refused> {
-    if !path.exists() {
-        let why = "no gateway has kept events here yet: docs/OPERATIONS.md, \"The event bus\"";
-        return Err(Refused::new(StatusCode::NOT_FOUND, why));
-    }
     let page = opened(path).and_then(|it| read(&it, wanted)).map_err(|err| {
         let why = format!("events.db cannot be read: {err}");
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, why)
@@ -99,13 +84,15 @@ pub(crate) fn events(path: &Path, wanted: &Wanted) -> Result<String, Refused> {
     Ok(redacted_json(&page))
 }
 
-/// The hook events of a turn: those of its tool calls, and what else their session told meanwhile. None where there is
-/// no gateway.
-pub(crate) fn hooks(path: &Path, turn: &Turn) -> Vec<Hook> {
-    if !path.exists() {
-        return Vec::new();
-    }
-    opened(path).and_then(|it| hooks_of(&it, turn)).unwrap_or_else(|err| {
+/// The hook events of a turn: those of its tool calls, by their ids, and what else their session told meanwhile, in ms since
+/// 1970. `session` is Claude's, as the office knows it now.
+pub(crate) fn hooks(
+    path: &Path,
+    tools: &[String],
+    session: Option<String>,
+    meanwhile: Range<u64>,
+) -> Vec<Hook> {
+    opened(path).and_then(|it| hooks_of(&it, tools, session, meanwhile)).unwrap_or_else(|err| {
         tracing::debug!("a story lacks its hook events: {err}");
         Vec::new()
     })
@@ -255,7 +242,12 @@ fn kinds(connection: &Connection, wanted: &str) -> rusqlite::Result<Vec<Option<S
     Ok(kinds)
 }
 
-fn hooks_of(connection: &Connection, turn: &Turn) -> rusqlite::Result<Vec<Hook>> {
+fn hooks_of(
+    connection: &Connection,
+    tools: &[String],
+    session: Option<String>,
+    meanwhile: Range<u64>,
+) -> rusqlite::Result<Vec<Hook>> {
     let look = connection.unchecked_transaction()?;
     let epoch = epoch_of(&look)?;
     let hook = |row: &Row<'_>| -> rusqlite::Result<Hook> {
@@ -273,26 +265,24 @@ fn hooks_of(connection: &Connection, turn: &Turn) -> rusqlite::Result<Vec<Hook>>
     let mut about = look.prepare(
         "SELECT seq, type, time, session, subject FROM events WHERE subject = ?1 ORDER BY seq LIMIT 32",
     )?;
-    for tool in &turn.tools {
+    for tool in tools {
         for it in about.query_map([tool], hook)?.filter(is_hook) {
             found.push(it?);
         }
     }
-    let mut sessions: Vec<String> = found
-        .iter()
-        .filter_map(|it: &Hook| it.session.clone())
-        .chain(turn.session.clone())
-        .collect();
+    let mut sessions: Vec<String> =
+        found.iter().filter_map(|it: &Hook| it.session.clone()).chain(session).collect();
     sessions.sort();
     sessions.dedup();
-    let mut meanwhile = look.prepare(
+    let mut of_session = look.prepare(
         "SELECT * FROM (SELECT seq, type, time, session, subject FROM events WHERE session = ?1
          ORDER BY seq DESC LIMIT ?2) WHERE time BETWEEN ?3 AND ?4",
     )?;
-    let (from, to) = (turn.from.saturating_sub(HOOKS_MARGIN_MS), turn.to + HOOKS_MARGIN_MS);
+    let from = meanwhile.start.saturating_sub(HOOKS_MARGIN_MS);
+    let to = meanwhile.end + HOOKS_MARGIN_MS;
     for session in &sessions {
         let of = params![session, HOOKS_LOOK, from, to];
-        for it in meanwhile.query_map(of, hook)?.filter(is_hook) {
+        for it in of_session.query_map(of, hook)?.filter(is_hook) {
             found.push(it?);
         }
     }

@@ -1,13 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "access")]
+mod access;
+#[cfg(not(feature = "access"))]
+#[path = "no_access.rs"]
 mod access;
 mod answer;
 mod api;
 mod config;
 mod costs;
 mod dashboard;
+#[cfg(feature = "events")]
+mod events;
+#[cfg(not(feature = "events"))]
+#[path = "no_events.rs"]
 mod events;
 mod feed;
+#[cfg(feature = "access")]
 mod fetch;
 mod guard;
 mod host;
@@ -25,6 +34,5 @@ mod shapes;
 mod story;
 mod streams;
 
-pub use access::KeySource;
-pub use config::{AccessConfig, Config};
+pub use config::{AccessConfig, Config, KeySource};
 pub use server::Server;

@@ -29,10 +29,7 @@ impl Server {
         let models = Models::new(config.catalogue.clone());
         let dashboard = Dashboard::new(&config.state, proc, models, vitals.clone());
         dashboard.start();
-        let access = config
-            .access
-            .as_ref()
-            .map(|it| Access::new(&it.team, it.audience.clone(), it.keys.clone()));
+        let access = config.access.as_ref().map(Access::new);
         let door = Arc::new(Guard {
             hosts: http::Hosts::new(&config.hosts, port),
             policy: page::policy(),

@@ -91,7 +91,7 @@ fn hooks(dashboard: &Dashboard, key: &Key, known: &Known) -> Vec<Hook> {
     let thread = known.line().and_then(|it| threads.get(&it.thread_id).cloned());
     let session = thread.and_then(|it| it.session_id).map(|it| it.to_string());
     let to = known.outward().map_or_else(now_ms, |it| it.timestamp);
-    events::hooks(&path, &events::Turn { tools, session, from, to })
+    events::hooks(&path, &tools, session, from..to)
 }
 
 fn lines<T: DeserializeOwned>(
