@@ -1,4 +1,4 @@
-//! How quick the ledger is on a large history: one JSON object. `cargo run --release -p tinyclaw-ledger --example measure`
+//! How quick the ledger is on a large history: one JSON object. `cargo run --release -p tinyclaw-ledger --example measure-ledger`
 #![expect(clippy::print_stdout, reason = "it prints numbers")]
 
 use std::error::Error;

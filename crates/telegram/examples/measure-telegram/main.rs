@@ -1,6 +1,6 @@
 //! Measures the Telegram service against the fake Telegram and prints one JSON object.
 //!
-//! `cargo run --release -p tinyclaw-telegram --example measure [-- --kills N --seconds N --busy N]`. The client is a process of its own: this
+//! `cargo run --release -p tinyclaw-telegram --example measure-telegram [-- --kills N --seconds N --busy N]`. The client is a process of its own: this
 //! program again with `--client`, or the built `tinyclaw-telegram` where it lies beside it.
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
