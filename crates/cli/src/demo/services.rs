@@ -4,6 +4,7 @@
 //! Whoever a service leaves behind becomes this process's child, and is waited for: when the demo is over, nobody of it
 //! is left.
 
+use std::collections::HashSet;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -176,14 +177,33 @@ impl Services {
             }
         }
         drop(self);
-        // A leash ends everything below it once its processor is gone.
-        soon(LAST_GRACE, || wait(WaitOptions::NOHANG).is_err_and(|it| it == Errno::CHILD)).await;
+        // Claude's holds wait for another processor, and none comes: they are told to end everything below them.
+        let mut told = HashSet::new();
+        let nobody_is_left = || {
+            for pid in children().into_iter().filter(|it| told.insert(*it)) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            wait(WaitOptions::NOHANG).is_err_and(|it| it == Errno::CHILD)
+        };
+        soon(LAST_GRACE, nobody_is_left).await;
     }
 
     fn have_left(&mut self) -> bool {
         self.running.retain_mut(|it| matches!(it.child.try_wait(), Ok(None)));
         self.running.is_empty()
     }
+}
+
+/// The processes whose parent this one is, or has become.
+fn children() -> Vec<Pid> {
+    let parent = format!("\nPPid:\t{}\n", std::process::id());
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_ours = |it: &std::fs::DirEntry| {
+        std::fs::read_to_string(it.path().join("status")).is_ok_and(|it| it.contains(&parent))
+    };
+    let of_name = |it: std::fs::DirEntry| Pid::from_raw(it.file_name().to_str()?.parse().ok()?);
+    all.filter(is_ours).filter_map(of_name).collect()
 }
 
 /// Asks until it is so, or for so long.

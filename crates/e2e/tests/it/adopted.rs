@@ -1,13 +1,8 @@
-//! With `engine.link` a processor is killed in the middle of a turn, and the next one goes on with it.
+//! A processor is killed in the middle of a turn, and the next one goes on with it: Claude is at the far end of a link.
 
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Ask, Command, Key, Outcome, PermissionAnswer};
 use tinyclaw_e2e::{Office, processes_of};
-
-/// An office whose Claudes outlive its processor.
-fn office() -> Office {
-    Office::open_with(&[("TINYCLAW_ENGINE_LINK", "true")])
-}
 
 /// The question that the processor of this moment asks.
 fn question(office: &Office, key: &Key) -> Ask {
@@ -43,7 +38,7 @@ fn nothing_is_left(office: &mut Office) {
 
 #[test]
 fn twenty_processors_are_killed_in_a_turn_and_it_is_asked_billed_and_answered_once() {
-    let mut office = office();
+    let mut office = Office::open();
     office.ask("7", "hello");
     let text = "[demo: say Let me look.] [demo: tool] [demo: ask] [demo: cost 0.25] tidy up";
     let key = office.say("7", text);
@@ -71,7 +66,7 @@ fn twenty_processors_are_killed_in_a_turn_and_it_is_asked_billed_and_answered_on
 /// It waits 25 seconds for its turns, as a container does.
 #[test]
 fn campaign_a_turn_that_outlasts_the_stop_of_its_processor_goes_on_in_the_next() {
-    let mut office = office();
+    let mut office = Office::open();
     let key = office.say("7", "[demo: ask] [demo: cost 0.25] tidy up");
     let first = question(&office, &key);
     office.stop();
@@ -94,7 +89,7 @@ fn campaign_a_turn_that_outlasts_the_stop_of_its_processor_goes_on_in_the_next()
 
 #[test]
 fn a_story_that_is_being_told_goes_on_to_its_end() {
-    let mut office = office();
+    let mut office = Office::open();
     office.ask("7", "hello");
     let whole = office.ask("8", "[demo: long 20000]").text;
     let key = office.say("7", "[demo: long 20000] [demo: slow 3s]");
@@ -108,7 +103,7 @@ fn a_story_that_is_being_told_goes_on_to_its_end() {
 
 #[test]
 fn what_a_turn_sent_on_before_the_death_goes_out_once() {
-    let mut office = office();
+    let mut office = Office::open();
     office.ask("8", "hello");
     let key = office.say("7", "[demo: send 8 good morning] [demo: ask]");
     question(&office, &key);
@@ -127,7 +122,7 @@ fn what_a_turn_sent_on_before_the_death_goes_out_once() {
 
 #[test]
 fn a_process_that_waited_for_its_next_turn_ends_with_its_processor() {
-    let mut office = office();
+    let mut office = Office::open();
     office.ask("7", "[demo: spawn 600s]");
     let state = office.path("state");
     office.kill();

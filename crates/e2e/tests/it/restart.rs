@@ -1,50 +1,93 @@
 //! The processor is killed, stopped and started again: nothing lost, nothing asked twice, no process left behind.
+//!
+//! Where Claude is to die with its processor, that is said: an office without a link, or one whose holds are killed as well.
+//! What goes on is in `adopted.rs`.
 
 use std::time::Duration;
 
-use tinyclaw_e2e::{Office, processes_of};
+use tinyclaw_e2e::{Office, processes_of, signal};
+
+/// An office whose Claudes end with its processor.
+fn without_link() -> Office {
+    Office::open_with(&[("TINYCLAW_ENGINE_LINK", "false")])
+}
+
+/// What is killed with the processor.
+type Death = fn(&mut Office);
+
+/// Both ways in which a Claude dies with its processor: there is no link, or its hold dies too.
+fn deaths() -> [(Office, Death); 2] {
+    let with_hold: Death = |office| {
+        office.kill();
+        let holds = holds_of(office);
+        assert!(!holds.is_empty(), "a Claude at the far end of a link has a hold");
+        holds.into_iter().for_each(|it| signal(it, "KILL"));
+        // It is its hold's leash that ends Claude.
+        let home = office.path("state/home");
+        office.wait_for("the end of everything", || processes_of(&home).is_empty().then_some(()));
+    };
+    [(without_link(), Office::kill), (Office::open(), with_hold)]
+}
+
+/// The holds below this office, found by the leashes that they started: a hold's own command line names no folder.
+fn holds_of(office: &Office) -> Vec<u32> {
+    let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let parent = |pid: u32| stat(pid)?.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok();
+    let is_hold = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.ends_with(b"\0hold\0")
+    };
+    let below = processes_of(&office.path("state"));
+    let pids = below.iter().filter_map(|it| it.split_once(':')?.0.parse().ok());
+    let mut holds: Vec<u32> = pids.filter_map(parent).filter(is_hold).collect();
+    holds.sort_unstable();
+    holds.dedup();
+    holds
+}
 
 #[test]
 fn a_killed_processor_takes_its_message_up_again_with_a_word_about_it() {
-    let mut office = Office::open();
-    office.ask("7", "hello");
-    let key = office.say("7", "[demo: slow 30s] a long story");
-    office.wait_for("the first words", || office.progress(&key).filter(|it| !it.text.is_empty()));
-    office.kill();
-    office.start();
-    office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
-    let prompts = office.lines("logs/prompts.jsonl");
-    let again = prompts.last().expect("a prompt");
-    assert_eq!(again["attempt"], 2);
-    assert!(
-        again["userMessage"].as_str().is_some_and(|it| it.contains("was interrupted. Continue it"))
-    );
+    for (mut office, kill) in deaths() {
+        office.ask("7", "hello");
+        let key = office.say("7", "[demo: slow 30s] a long story");
+        let begun = || office.progress(&key).filter(|it| !it.text.is_empty());
+        office.wait_for("the first words", begun);
+        kill(&mut office);
+        office.start();
+        office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
+        let prompts = office.lines("logs/prompts.jsonl");
+        let again = prompts.last().expect("a prompt");
+        assert_eq!(again["attempt"], 2);
+        let said = again["userMessage"].as_str().expect("text");
+        assert!(said.contains("was interrupted. Continue it"), "{said}");
+    }
 }
 
 #[test]
 fn tools_that_claude_forgot_are_told_to_it() {
-    let mut office = Office::open();
-    office.ask("7", "hello");
-    let key = office.say("7", "[demo: tool] [demo: hang] tidy up");
-    let used = || office.seen(&key)?.message.checkpoint.filter(|it| it.used_tools);
-    let checkpoint = office.wait_for("the tool", used);
-    office.kill();
-    // Claude writes its transcript a moment behind what it does: nothing of this turn is in it yet.
-    let folders =
-        std::fs::read_dir(office.path("state/home/7/.claude/projects")).expect("projects");
-    let name = format!("{}.jsonl", checkpoint.session_id);
-    let mut transcripts = folders.map(|it| it.expect("folder").path().join(&name));
-    let transcript = transcripts.find(|it| it.is_file()).expect("transcript");
-    let text = std::fs::read_to_string(&transcript).expect("text");
-    let knows = |it: &&str| !it.contains(&checkpoint.turn_uuid);
-    let before: Vec<&str> = text.lines().take_while(knows).collect();
-    assert!(!before.is_empty() && before.len() < text.lines().count(), "{text}");
-    std::fs::write(&transcript, before.join("\n") + "\n").expect("write");
-    office.start();
-    office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
-    let prompts = office.lines("logs/prompts.jsonl");
-    let again = prompts.last().and_then(|it| it["userMessage"].as_str()).expect("a prompt");
-    assert!(again.contains("It had begun to use tools"), "{again}");
+    for (mut office, kill) in deaths() {
+        office.ask("7", "hello");
+        let key = office.say("7", "[demo: tool] [demo: hang] tidy up");
+        let used = || office.seen(&key)?.message.checkpoint.filter(|it| it.used_tools);
+        let checkpoint = office.wait_for("the tool", used);
+        kill(&mut office);
+        // Claude writes its transcript a moment behind what it does: nothing of this turn is in it yet.
+        let folders =
+            std::fs::read_dir(office.path("state/home/7/.claude/projects")).expect("projects");
+        let name = format!("{}.jsonl", checkpoint.session_id);
+        let mut transcripts = folders.map(|it| it.expect("folder").path().join(&name));
+        let transcript = transcripts.find(|it| it.is_file()).expect("transcript");
+        let text = std::fs::read_to_string(&transcript).expect("text");
+        let knows = |it: &&str| !it.contains(&checkpoint.turn_uuid);
+        let before: Vec<&str> = text.lines().take_while(knows).collect();
+        assert!(!before.is_empty() && before.len() < text.lines().count(), "{text}");
+        std::fs::write(&transcript, before.join("\n") + "\n").expect("write");
+        office.start();
+        office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
+        let prompts = office.lines("logs/prompts.jsonl");
+        let again = prompts.last().and_then(|it| it["userMessage"].as_str()).expect("a prompt");
+        assert!(again.contains("It had begun to use tools"), "{again}");
+    }
 }
 
 #[test]
@@ -103,16 +146,17 @@ fn a_stop_lets_the_turn_end_and_loses_nothing() {
 
 #[test]
 fn nothing_is_left_running_when_the_processor_is_killed() {
-    let mut office = Office::open();
-    let key = office.say("7", "[demo: spawn 600s]");
-    office.answer(&key);
-    office.say("7", "[demo: hang]");
-    office.wait_for("the turn", || (office.prompts().len() == 2).then_some(()));
-    let home = office.path("state/home");
-    // Who is looked for afterwards is found before.
-    office.wait_for("what it started", || (!processes_of(&home).is_empty()).then_some(()));
-    office.kill();
-    office.wait_for("the end of everything", || processes_of(&home).is_empty().then_some(()));
+    for (mut office, kill) in deaths() {
+        let key = office.say("7", "[demo: spawn 600s]");
+        office.answer(&key);
+        office.say("7", "[demo: hang]");
+        office.wait_for("the turn", || (office.prompts().len() == 2).then_some(()));
+        let home = office.path("state/home");
+        // Who is looked for afterwards is found before.
+        office.wait_for("what it started", || (!processes_of(&home).is_empty()).then_some(()));
+        kill(&mut office);
+        office.wait_for("the end of everything", || processes_of(&home).is_empty().then_some(()));
+    }
 }
 
 #[test]

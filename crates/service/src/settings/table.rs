@@ -200,7 +200,7 @@ settings! {
         landlock: Landlock as OneOf<Landlock> = "engine.landlock", [], [], "auto";
         /// Whether Claude outlives a processor that is killed or stopped, so that the next one goes on with its turn. One that nobody
         /// comes back for ends with its turn after five minutes.
-        link: bool as Flag = "engine.link", [], [], "false";
+        link: bool as Flag = "engine.link", [], [], "true";
         /// Whether every desk is a user of its own where the office may start any (docs/SECURITY.md). `false` makes them one
         /// user again at the next start.
         users: bool as Flag = "engine.users", [], [], "true";
