@@ -13,7 +13,7 @@ use tinyclaw_service::conceal_and_tell;
 /// The longest type or id.
 pub const WORD_BYTES_MAX: usize = 128;
 /// The longest source, session or subject: a URI has to fit.
-const NAME_BYTES_MAX: usize = 256;
+pub const NAME_CHARS_MAX: usize = 256;
 /// An event's `metadata`, as JSON.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// How deep `metadata` may be nested: readers must not run out of stack.
@@ -137,10 +137,10 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// From ISO 8601 with a zone.
+    /// From ISO 8601 with a zone. What is before 1970 counts as its first moment; its text stays.
     pub fn of_text(text: &str) -> Option<Timestamp> {
         let at: jiff::Timestamp = text.parse().ok()?;
-        let ms = u64::try_from(at.as_millisecond()).ok()?;
+        let ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
         Some(Timestamp { ms, text: text.to_owned() })
     }
 
@@ -250,11 +250,20 @@ fn word(pointer: &str, text: String) -> Result<String, Invalid> {
     Ok(text)
 }
 
+/// Whether a text could be a source, a session or a subject: one short line.
+pub fn is_name(text: &str) -> bool {
+    text.chars().count() <= NAME_CHARS_MAX && !text.chars().any(char::is_control)
+}
+
+/// What is told of one that could not.
+pub fn bad_name() -> String {
+    format!("expected 1 to {NAME_CHARS_MAX} characters, none of them a control character")
+}
+
 /// A name of somebody else's making: one line of text.
 fn name(pointer: &str, text: String, redacted: &mut u32) -> Result<String, Invalid> {
-    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
-        let detail = format!("expected 1 to {NAME_BYTES_MAX} bytes without control characters");
-        return Err(Invalid::at(pointer, detail));
+    if text.is_empty() || !is_name(&text) {
+        return Err(Invalid::at(pointer, bad_name()));
     }
     Ok(concealed(&text, redacted).unwrap_or(text))
 }

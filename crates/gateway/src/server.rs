@@ -10,7 +10,7 @@ use tinyclaw_service::{Shutdown, Vitals, http, settings};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::access::{Access, AccessConfig, JwtConfig, KeySource, RateConfig};
+use crate::access::{Access, AccessConfig, FAILURES_A_MINUTE, JwtConfig, KeySource, RateConfig};
 use crate::http::{App, STREAMS_MAX, listener};
 use crate::store::{Keep, Store, StoreError};
 use crate::webhooks::{WebhookConfig, Webhooks};
@@ -78,6 +78,7 @@ impl Config {
                 rates: RateConfig {
                     ingest: whole(it.ingest_per_second),
                     read: whole(it.read_per_second),
+                    failures: FAILURES_A_MINUTE,
                 },
             },
             keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },

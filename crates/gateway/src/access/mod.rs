@@ -22,7 +22,7 @@ use tokio::sync::watch;
 pub use self::book::Book;
 use self::jwt::Jwt;
 pub use self::jwt::{JwtConfig, KeySource};
-pub use self::rates::{Allowance, Kind, RateConfig, Rates};
+pub use self::rates::{Allowance, FAILURES_A_MINUTE, Kind, RateConfig, Rates};
 pub use self::tickets::{Held, Refused as TicketRefused, TICKET_TIME, Tickets, Use as TicketUse};
 
 /// `tokens.json` is looked at so often: a revoked token ends its streams soon after.

@@ -14,7 +14,7 @@ use governor::{NotUntil, Quota, RateLimiter};
 /// A thousand events may come at once: as many as a batch has.
 const INGEST_BURST: u32 = 1_000;
 /// So many bad tokens an address may show in a minute.
-const FAILURES_A_MINUTE: u32 = 5;
+pub const FAILURES_A_MINUTE: u32 = 5;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +25,20 @@ pub enum Kind {
     Read,
 }
 
-/// How often each may ask, in a second.
+/// How often each may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateConfig {
-    /// Events.
+    /// Events in a second.
     pub ingest: u32,
-    /// Questions.
+    /// Questions in a second.
     pub read: u32,
+    /// Bad tokens in a minute, from one address.
+    pub failures: u32,
 }
 
 impl Default for RateConfig {
     fn default() -> RateConfig {
-        RateConfig { ingest: 1_000, read: 50 }
+        RateConfig { ingest: 1_000, read: 50, failures: FAILURES_A_MINUTE }
     }
 }
 
@@ -86,7 +88,7 @@ impl<C: Clock + Clone> Rates<C> {
         Rates {
             ingest: One::new("ingest", ingest, ingest.max(INGEST_BURST), &clock),
             read: One::new("read", read, read, &clock),
-            failures: One::within("bad-tokens", FAILURES_A_MINUTE, minute, &clock),
+            failures: One::within("bad-tokens", config.failures.max(1), minute, &clock),
             clock,
         }
     }
@@ -168,7 +170,10 @@ mod tests {
     #[test]
     fn who_waits_as_long_as_told_is_let_in_and_who_does_not_is_not() {
         let clock = FakeRelativeClock::default();
-        let rates = Rates::with_clock(RateConfig { ingest: 10, read: 3 }, clock.clone());
+        let rates = Rates::with_clock(
+            RateConfig { ingest: 10, read: 3, ..RateConfig::default() },
+            clock.clone(),
+        );
         for left in [2, 1, 0] {
             let allowance = rates.ask(Kind::Read, "ada", 1);
             assert_eq!(allowance.wait_seconds, None);

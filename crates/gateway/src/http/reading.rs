@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tinyclaw_domain::Scope;
@@ -13,7 +13,7 @@ use super::query::Question;
 use super::stream::{self, Format};
 use super::{App, Asking};
 use crate::access::{Denied, Kind, TicketRefused, TicketUse};
-use crate::event::{Cursor, Timestamp};
+use crate::event::{BadCursor, Cursor, Timestamp};
 use crate::feed::{Feed, Gap, GapReason};
 use crate::problem::{Problem, with_allowance};
 use crate::store::{Frame, Page};
@@ -28,7 +28,7 @@ pub(super) async fn events(
     let question = Question::of(asking.uri)?;
     let accept = asking.header(header::ACCEPT).unwrap_or_default();
     let format = Format::of(accept);
-    let last = asking.header("last-event-id").filter(|it| !it.is_empty());
+    let last = last_event(asking.headers)?;
     // A page cannot send a header with an EventSource: for a stream a ticket does.
     if let (Some(format), Some(ticket)) = (format, question.ticket.clone()) {
         let how = TicketUse::Stream { is_return: last.is_some() };
@@ -61,10 +61,16 @@ pub(super) async fn events(
 }
 
 /// A subscriber at the place that the request names: what was told last, else a place, else from a time on, else now.
-async fn begin(app: &App, question: &Question, last: Option<&str>) -> Result<Feed, Problem> {
-    let last = last.map(str::parse).transpose();
-    let last: Option<Cursor> = last
-        .map_err(|it: crate::event::BadCursor| Problem::query("Last-Event-ID", it.to_string()))?;
+/// The last event that a stream's client saw. What is no place is refused, also where a page is asked for.
+fn last_event(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
+    let Some(value) = headers.get("last-event-id").filter(|it| !it.is_empty()) else {
+        return Ok(None);
+    };
+    let place = String::from_utf8_lossy(value.as_bytes()).parse();
+    place.map(Some).map_err(|it: BadCursor| Problem::query("Last-Event-ID", it.to_string()))
+}
+
+async fn begin(app: &App, question: &Question, last: Option<Cursor>) -> Result<Feed, Problem> {
     let head = app.store.head();
     let place = match last.or(question.after) {
         Some(place) => place,

@@ -17,7 +17,7 @@ use crate::access::Kind;
 use crate::event::{Cursor, Invalid};
 use crate::filter::Pattern;
 use crate::problem::Problem;
-use crate::webhooks::{Webhook, new_secret, table};
+use crate::webhooks::{BadTarget, Webhook, new_secret, table};
 
 /// What a webhook is told with.
 const BODY_BYTES_MAX: usize = 16 << 10;
@@ -83,7 +83,12 @@ fn checked_url(app: &App, url: &str) -> Result<(), Problem> {
         let detail = format!("is longer than {URL_BYTES_MAX} bytes");
         return Err(Problem::invalid(Invalid::at("/url", detail)));
     }
-    app.webhooks.allows(url).map_err(|why| Problem::invalid(Invalid::at("/url", why)))
+    app.webhooks.allows(url).map_err(|why| match why {
+        BadTarget::Malformed => Problem::invalid(Invalid::at("/url", why.to_string())),
+        BadTarget::Forbidden(_) | BadTarget::Unnamed(_) => {
+            Problem::new(StatusCode::FORBIDDEN, "webhook_host", why.to_string())
+        }
+    })
 }
 
 fn checked_types(types: &[String]) -> Result<(), Problem> {

@@ -53,18 +53,21 @@ pub fn read(headers: &HeaderMap, body: &[u8], source: &str) -> Result<Intake, Pr
     };
     match kind.as_str() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => lines(source),
-        ""
-        | "application/json"
-        | "application/cloudevents+json"
-        | "application/cloudevents-batch+json" => {
-            match serde_json::from_slice(body).map_err(|err| Problem::bad_json(err.to_string()))? {
-                Value::Array(all) => several(all, source),
-                one => {
-                    let event = checked(shapes::draft(one), source, None)?;
-                    Ok(Intake { events: vec![event], is_batch: false })
-                }
+        "" | "application/json" => match json(body)? {
+            Value::Array(all) => several(all, source),
+            one => {
+                let event = checked(shapes::draft(one), source, None)?;
+                Ok(Intake { events: vec![event], is_batch: false })
             }
+        },
+        "application/cloudevents+json" => {
+            let event = checked(cloudevent(json(body)?), source, None)?;
+            Ok(Intake { events: vec![event], is_batch: false })
         }
+        "application/cloudevents-batch+json" => match json(body)? {
+            Value::Array(all) => several_of(cloudevent, all, source),
+            _ => Err(Problem::invalid(Invalid::at("", "expected an array of CloudEvents"))),
+        },
         other => {
             let detail = format!(
                 "{other:?} is not read here; send application/json, application/x-ndjson or CloudEvents"
@@ -77,20 +80,39 @@ pub fn read(headers: &HeaderMap, body: &[u8], source: &str) -> Result<Intake, Pr
 
 /// Reads a hook of Claude's, as the CLI posts it.
 pub fn read_hook(body: &[u8], source: &str) -> Result<NewEvent, Problem> {
-    let value = serde_json::from_slice(body).map_err(|err| Problem::bad_json(err.to_string()))?;
-    checked(shapes::hook(value), source, None)
+    checked(shapes::hook(json(body)?), source, None)
+}
+
+fn json(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|err| Problem::bad_json(err.to_string()))
+}
+
+/// Whatever is sent as a `CloudEvent` has to be one.
+fn cloudevent(value: Value) -> Result<Draft, Invalid> {
+    match value {
+        Value::Object(object) => cloudevents::structured(object),
+        _ => Err(Invalid::at("", "expected a CloudEvent: { \"specversion\": \"1.0\", … }")),
+    }
 }
 
 fn several(values: Vec<Value>, source: &str) -> Result<Intake, Problem> {
+    several_of(shapes::draft, values, source)
+}
+
+fn several_of(
+    draft: fn(Value) -> Result<Draft, Invalid>,
+    values: Vec<Value>,
+    source: &str,
+) -> Result<Intake, Problem> {
     if values.len() > BATCH_EVENTS_MAX {
         let detail = format!("{} events are more than {BATCH_EVENTS_MAX}", values.len());
-        return Err(Problem::too_large(detail));
+        return Err(Problem::invalid(Invalid::at("", detail)));
     }
     if values.is_empty() {
         return Err(Problem::invalid(Invalid::at("", "there is no event in it")));
     }
     let events = values.into_iter().enumerate();
-    let events = events.map(|(at, it)| checked(shapes::draft(it), source, Some(at)));
+    let events = events.map(|(at, it)| checked(draft(it), source, Some(at)));
     Ok(Intake { events: events.collect::<Result<_, _>>()?, is_batch: true })
 }
 

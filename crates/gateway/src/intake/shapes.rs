@@ -55,6 +55,7 @@ pub(super) fn hook(value: Value) -> Result<Draft, Invalid> {
         return Err(Invalid::at("", "expected an object: { \"hook_event_name\": … }"));
     };
     let name = metadata.get("hook_event_name").and_then(Value::as_str);
+    let name = name.filter(|it| !it.is_empty());
     let name = name.ok_or_else(|| Invalid::at("/hook_event_name", "expected a name"))?;
     let of = |key: &str| metadata.get(key).and_then(Value::as_str).map(str::to_owned);
     Ok(Draft {

@@ -111,11 +111,15 @@ fn a_cloud_event_is_the_same_structured_in_a_batch_and_binary() {
         ("content-type", "application/json"),
     ]);
     assert_eq!(told(&read(&binary, br#"{"n":1}"#, "n8n").unwrap().events[0]), first);
-    for missing in ["type", "id", "source"] {
+    for missing in ["specversion", "type", "id", "source"] {
         let mut it = structured.clone();
         it.as_object_mut().unwrap().remove(missing);
-        let refused = read(&headers(&[]), it.to_string().as_bytes(), "n8n").unwrap_err();
+        let kind = headers(&[("content-type", "application/cloudevents+json")]);
+        let refused = read(&kind, it.to_string().as_bytes(), "n8n").unwrap_err();
         assert_eq!(refused.status(), 422, "{missing}");
+        let kind = headers(&[("content-type", "application/cloudevents-batch+json")]);
+        let refused = read(&kind, json!([structured, it]).to_string().as_bytes(), "n8n");
+        assert!(format!("{refused:?}").contains(&format!("/1/{missing}")), "{refused:?}");
     }
 }
 
@@ -128,7 +132,7 @@ fn lines_are_several_events_and_one_bad_one_refuses_all_by_its_number() {
     let refused = read(&headers(&[]), br#"[{"type":"a"},{"type":"b c"}]"#, "n8n").unwrap_err();
     assert!(format!("{refused:?}").contains("/1/type"), "{refused:?}");
     let many = json!(vec![json!({ "type": "a" }); BATCH_EVENTS_MAX + 1]).to_string();
-    assert_eq!(read(&headers(&[]), many.as_bytes(), "n8n").unwrap_err().status(), 413);
+    assert_eq!(read(&headers(&[]), many.as_bytes(), "n8n").unwrap_err().status(), 422);
     assert_eq!(read(&headers(&[]), b"[]", "n8n").unwrap_err().status(), 422);
 }
 

@@ -11,15 +11,34 @@ use super::WebhookConfig;
 /// A name is looked up again after so long.
 const LOOKUP_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// Why an address is not posted to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadTarget {
+    /// It is not written as one.
+    #[error("expected http:// or https://, and no letter that is blank or not ASCII")]
+    Malformed,
+    /// It names no host at all, or more than that.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The operator did not name its host.
+    #[error(
+        "{0} is none of gateway.webhookHosts; if events may go there, add it (TINYCLAW_GATEWAY_WEBHOOK_HOSTS)"
+    )]
+    Unnamed(String),
+}
+
 /// What an address names: the host and the port, if it may be posted to.
-pub(super) fn target(url: &str, hosts: &[String]) -> Result<(String, u16), String> {
-    let parsed: Url =
-        url.parse().map_err(|_| "is no address; expected https://host/path".to_owned())?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err("expected http or https".to_owned());
+pub(super) fn target(url: &str, hosts: &[String]) -> Result<(String, u16), BadTarget> {
+    // The parser would write a blank or a letter of another alphabet in a way of its own.
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if !rest.is_some_and(|it| !it.is_empty() && it.bytes().all(|it| it.is_ascii_graphic())) {
+        return Err(BadTarget::Malformed);
     }
+    let parsed: Url = url
+        .parse()
+        .map_err(|_| BadTarget::Forbidden("names no host; expected https://host/path"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err("may not have a name or a password in it".to_owned());
+        return Err(BadTarget::Forbidden("may not have a name or a password in it"));
     }
     let host = parsed.host_str().unwrap_or_default().to_ascii_lowercase();
     let port = parsed.port_or_known_default().unwrap_or(443);
@@ -27,9 +46,7 @@ pub(super) fn target(url: &str, hosts: &[String]) -> Result<(String, u16), Strin
     let is_named =
         hosts.iter().map(|it| it.to_ascii_lowercase()).any(|it| it == host || it == with_port);
     if !is_named {
-        return Err(format!(
-            "{host} is none of gateway.webhookHosts; if events may go there, add it (TINYCLAW_GATEWAY_WEBHOOK_HOSTS)"
-        ));
+        return Err(BadTarget::Unnamed(host));
     }
     Ok((host, port))
 }
@@ -77,7 +94,7 @@ impl Dialler {
             return Ok(client.clone());
         }
         self.client = None;
-        let (host, port) = target(&self.url, &self.hosts)?;
+        let (host, port) = target(&self.url, &self.hosts).map_err(|it| it.to_string())?;
         let bare = host.trim_matches(['[', ']']).to_owned();
         let looked_up = tokio::time::timeout(self.patience, tokio::net::lookup_host((bare, port)));
         let found: Vec<SocketAddr> = match looked_up.await {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+pub(crate) use self::dial::BadTarget;
 use self::dial::Dialler;
 pub(crate) use self::signature::new_secret;
 pub(crate) use self::table::{Delivery, Webhook};
@@ -80,7 +81,7 @@ impl Webhooks {
     }
 
     /// Whether this address may be posted to at all, or why not.
-    pub(crate) fn allows(&self, url: &str) -> Result<(), String> {
+    pub(crate) fn allows(&self, url: &str) -> Result<(), BadTarget> {
         dial::target(url, &self.config.hosts).map(|_| ())
     }
 

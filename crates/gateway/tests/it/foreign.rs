@@ -52,11 +52,14 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
             return;
         }
     };
-    let rig = Rig::with(json!({
+    // Each bad token is to get its 401, and none a 429 for being the sixth.
+    let rig = Rig::forgiving(json!({
         "readPerSecond": 100_000, "ingestPerSecond": 1_000_000, "webhookHosts": ["n8n.example.org"],
         "notifyForeign": true, "connectionsPerAddress": 4_096,
     }))
     .await;
+    // A message that the document's example names.
+    rig.tell(&json!({ "type": "a.b", "subject": "tg-7" })).await;
     let here = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command
@@ -66,9 +69,6 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
         .args(["--request-timeout", "75", "--exclude-path", "/ws", "--no-color"])
         .args(["--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all"])
         .args(["--generation-database", "none", "--continue-on-failure"])
-        // What is not asked for: that each bad token gets a 401 (after five from an address it is a 429), and that the schema
-        // alone says what is taken (a time must be one, a type may be the beginning of one, a hook is kept as Claude tells it).
-        .args(["--exclude-checks", "ignored_auth,positive_data_acceptance,negative_data_rejection"])
         .env("NO_PROXY", "127.0.0.1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(here.path());
@@ -77,6 +77,7 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let counts = said.lines().find_map(|it| it.trim().split_once(" generated, "));
     let (asked, passed) = counts.unwrap_or_else(|| panic!("it counts nothing: {said}"));
-    assert_eq!(passed, format!("{asked} passed"), "{said}");
+    // What could not be generated at all is counted after it, as skipped.
+    assert_eq!(passed.split(", ").next(), Some(&*format!("{asked} passed")), "{said}");
     assert!(asked.parse::<u64>().is_ok_and(|it| it > 300), "{said}");
 }

@@ -36,6 +36,10 @@ fn wrong(document: &Value, schema: &Value, value: &Value, place: &str) -> Option
             "minLength",
             "maxLength",
             "maxProperties",
+            "additionalProperties",
+            "minimum",
+            "maximum",
+            "format",
             "description",
             "examples",
         ];

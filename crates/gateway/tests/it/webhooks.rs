@@ -205,9 +205,16 @@ async fn over_a_restart_no_event_is_left_out() {
 #[tokio::test]
 async fn only_an_administrator_names_an_address_and_only_at_a_host_of_the_settings() {
     let (_, rig, _, _) = receiver(&[]).await;
-    for url in
-        ["http://169.254.169.254/latest", "https://evil.example.com/", "ftp://127.0.0.1/", "x"]
-    {
+    for url in [
+        "http://169.254.169.254/latest",
+        "https://evil.example.com/",
+        "http://a@127.0.0.1/",
+        "http://[",
+    ] {
+        let refused = problem(rig.post("/api/webhooks").json(&json!({ "url": url }))).await;
+        assert_eq!((refused.0, &*refused.1), (403, "webhook_host"), "{url}");
+    }
+    for url in ["ftp://127.0.0.1/", "x", "http://127.0.0.1/a b", "https://"] {
         let refused = problem(rig.post("/api/webhooks").json(&json!({ "url": url }))).await;
         assert_eq!((refused.0, &refused.2["errors"][0]["pointer"]), (422, &json!("/url")), "{url}");
     }
