@@ -1,6 +1,6 @@
 //! What the broker is told: read once, from the environment, each mistake named.
 //!
-//! A secret comes from a file (`NAME_FILE`) or from `NAME`. The private key is never taken from
+//! A secret comes from a file (`NAME_FILE`, or its own in `$CREDENTIALS_DIRECTORY`) or from `NAME`. The private key is never taken from
 //! the environment: whoever may inspect a container would read it there.
 
 use std::net::SocketAddr;
@@ -52,6 +52,11 @@ impl Config {
     pub fn from_env(var: impl Fn(&str) -> Option<String>) -> anyhow::Result<Config> {
         let var = |name: &str| var(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
         let path = |name: &str, or: &str| PathBuf::from(var(name).unwrap_or_else(|| or.to_owned()));
+        // Who hands credentials over leaves out what there is not.
+        let credential = |name: &str| {
+            let path = PathBuf::from(var("CREDENTIALS_DIRECTORY")?).join(name);
+            path.exists().then_some(path)
+        };
         let secret = |name: &str| -> anyhow::Result<Option<SecretString>> {
             let file = format!("{name}_FILE");
             match (var(name), var(&file)) {
@@ -64,7 +69,14 @@ impl Config {
                     ensure!(!secret.expose_secret().is_empty(), "{file}: {path} is empty");
                     Ok(Some(secret))
                 }
-                (None, None) => Ok(None),
+                (None, None) => {
+                    let name = name.to_lowercase().replace('_', "-");
+                    let Some(path) = credential(&name) else { return Ok(None) };
+                    let text = std::fs::read_to_string(&path)
+                        .with_context(|| format!("cannot read the credential {name}"))?;
+                    let text = text.trim();
+                    Ok((!text.is_empty()).then(|| SecretString::from(text)))
+                }
             }
         };
         // This machine alone: its container, on a private network, says otherwise.
@@ -82,7 +94,10 @@ impl Config {
                 "GITHUB_APP_ID is the number (or client id) from the App's settings page"
             );
         }
-        let pem = path("GITHUB_APP_PEM", "/secrets/github-app.pem");
+        let pem = match credential("github-app.pem").filter(|_| var("GITHUB_APP_PEM").is_none()) {
+            Some(handed) => handed,
+            None => path("GITHUB_APP_PEM", "/secrets/github-app.pem"),
+        };
         ensure!(
             !pem.as_os_str().to_string_lossy().contains("-----BEGIN"),
             "GITHUB_APP_PEM is the path of the key's file, not the key: everybody who may inspect \
@@ -153,6 +168,23 @@ mod tests {
     fn config(vars: &[(&str, &str)]) -> anyhow::Result<Config> {
         let vars: Vec<_> = vars.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         Config::from_env(|name| vars.iter().find(|(it, _)| it == name).map(|(_, it)| it.clone()))
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test plays whoever hands credentials over")]
+    fn secrets_and_the_key_come_as_credentials_when_no_variable_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = "a-secret-of-more-than-thirty-two-characters";
+        for (name, text) in [("broker-capability-secret", secret), ("github-app.pem", "a key")] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let handed = ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap());
+        let read = config(&[handed]).unwrap();
+        assert_eq!(read.capability_secret.unwrap().expose_secret(), secret);
+        assert_eq!(read.pem, dir.path().join("github-app.pem"));
+        assert!(read.secret.is_none(), "what is not handed over is not set");
+        let read = config(&[handed, ("GITHUB_APP_PEM", "/elsewhere")]).unwrap();
+        assert_eq!(read.pem, PathBuf::from("/elsewhere"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How the container is, from what its services say of themselves in `health/<service>.json`.
 //!
 //! Nothing is asked of them and nothing is kept: every request reads the files anew. A word counts only when it comes from
-//! the process that runs now, so a file that an earlier one left behind says nothing.
+//! the process that runs now, so a file that an earlier one left behind says nothing. Where systemd runs the services, nobody
+//! here has started them: then it is the process that the file names, as long as there is one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::Serialize;
 use tinyclaw_domain::{Health, StateDir};
 use tinyclaw_service::{Counted, now_ms, prometheus};
@@ -26,9 +30,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Container {
     state: PathBuf,
-    residents: Vec<Resident>,
+    /// Those that were started here; `None` where somebody else starts them.
+    residents: Option<Vec<Resident>>,
     started_at: u64,
 }
+
+/// The services of an office.
+const SERVICES: [&str; 2] = ["processor", "telegram"];
 
 /// One service, as its process and its own word tell.
 #[derive(Debug, Serialize)]
@@ -47,7 +55,12 @@ struct ServiceSeen {
 impl Container {
     /// The container whose services are `residents`, over the state folder `state`.
     pub fn new(state: &Path, residents: Vec<Resident>) -> Container {
-        Container { state: state.to_owned(), residents, started_at: now_ms() }
+        Container { state: state.to_owned(), residents: Some(residents), started_at: now_ms() }
+    }
+
+    /// The office over the state folder `state`, whose services somebody else starts.
+    pub fn of_others(state: &Path) -> Container {
+        Container { state: state.to_owned(), residents: None, started_at: now_ms() }
     }
 
     /// `/health`, `/ready` and `/metrics`.
@@ -61,7 +74,29 @@ impl Container {
 
     fn look(&self) -> BTreeMap<&'static str, ServiceSeen> {
         let now = now_ms();
-        self.residents.iter().map(|it| (it.service, self.look_at(it, now))).collect()
+        match &self.residents {
+            Some(own) => own.iter().map(|it| (it.service, self.look_at(it, now))).collect(),
+            None => SERVICES.map(|it| (it, self.look_for(it, now))).into(),
+        }
+    }
+
+    /// The service as its word tells, if the process that wrote it is there.
+    fn look_for(&self, service: &'static str, now: u64) -> ServiceSeen {
+        let running = self.word_of(service).filter(|it| is_there(it.pid));
+        match running {
+            Some(it) => {
+                let (pid, started_at) = (it.pid, it.started_at);
+                self.look_at(&Resident { service, pid, started_at }, now)
+            }
+            None => ServiceSeen {
+                alive: false,
+                ready: false,
+                why: vec![format!("it does not run: systemctl status tinyclaw-{service}")],
+                pid: 0,
+                started_at: now,
+                numbers: BTreeMap::new(),
+            },
+        }
     }
 
     fn look_at(&self, resident: &Resident, now: u64) -> ServiceSeen {
@@ -85,6 +120,12 @@ impl Container {
         let path = StateDir::new(&self.state).health(service);
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
+}
+
+/// Whether there is such a process, whoever's it is.
+fn is_there(pid: u32) -> bool {
+    let pid = Pid::from_raw(pid.cast_signed());
+    pid.as_raw() > 0 && matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM))
 }
 
 #[derive(Serialize)]

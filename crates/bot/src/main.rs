@@ -1,4 +1,5 @@
-//! `tinyclaw-bot`: log, settings, start both, serve how they are, stop. `tinyclaw-bot healthcheck` asks a running one.
+//! `tinyclaw-bot`: log, settings, start both, serve how they are, stop. `tinyclaw-bot healthcheck` asks a running one;
+//! `tinyclaw-bot health` serves how they are where systemd starts them.
 //!
 //! Started as root it is the warden first, and starts itself again as the office's user: as root it reads no setting, opens
 //! no file of the office and listens to no network.
@@ -31,6 +32,7 @@ const USAGE: &str = "\
 tinyclaw-bot: runs telegram and processor side by side, and leaves when either of them does
 
   tinyclaw-bot [--grace SECONDS]    runs them; told to stop, it gives them so long
+  tinyclaw-bot health               serves how they are where somebody else runs them, such as systemd
   tinyclaw-bot healthcheck          exit 0 when the one on this machine is well
 
 With TINYCLAW_DESKS, a folder of root's with mode 711, root with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL runs them
@@ -73,12 +75,13 @@ fn main() -> anyhow::Result<()> {
             let seconds = seconds.parse().with_context(|| format!("--grace {seconds:?}"))?;
             run(&state, &environment, Duration::from_secs(seconds))
         }
+        ["health"] => serve_health(&state, &environment),
         ["healthcheck"] => {
             let address = healthcheck::local_address(office(&state, &environment).0).to_string();
             healthcheck::probe(&address, "/health", HEALTH_PATIENCE)?;
             Ok(())
         }
-        _ => bail!("{words:?} is no command: use [--grace SECONDS], or healthcheck"),
+        _ => bail!("{words:?} is no command: use [--grace SECONDS], health or healthcheck"),
     }
 }
 
@@ -105,6 +108,22 @@ async fn run(state: &Path, environment: &Environment, grace: Duration) -> anyhow
     serving.abort();
     tracing::info!("bot is down");
     kept
+}
+
+/// Serves how the services are, and starts none.
+#[tokio::main(flavor = "current_thread")]
+async fn serve_health(state: &Path, environment: &Environment) -> anyhow::Result<()> {
+    let (listen, level) = office(state, environment);
+    logs::init(&level, None)?;
+    let shutdown = Shutdown::on_signals().context("cannot hear signals")?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(listen = %address, "health is up");
+    let routes = Container::of_others(state).routes();
+    http::serve(listener, routes, shutdown, http::Limits::default()).await?;
+    tracing::info!("health is down");
+    Ok(())
 }
 
 /// Where to listen and how much to log. The services name every mistake in the settings and wait until it is mended; until

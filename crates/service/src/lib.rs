@@ -10,6 +10,7 @@ mod process;
 mod sent_files;
 pub mod settings;
 mod shutdown;
+mod systemd;
 mod vitals;
 pub mod words;
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::systemd;
+
 /// Told once, never taken back. Clones hear the same word.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -22,11 +24,16 @@ impl Shutdown {
     /// One that SIGTERM and SIGINT begin. A second SIGINT ends the process at once with status 130: whoever presses
     /// Ctrl-C twice means it.
     ///
-    /// Must be called inside a tokio runtime, once, early: from then on the signals no longer kill.
+    /// From then on systemd is told how this process fares, where it asks. Must be called inside a tokio runtime, once, early:
+    /// from then on the signals no longer kill.
     pub fn on_signals() -> io::Result<Shutdown> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let shutdown = Shutdown::default();
+        let told = shutdown.clone();
+        tokio::spawn(systemd::keep_told(|name| std::env::var(name).ok(), async move {
+            told.begun().await
+        }));
         let told = shutdown.clone();
         tokio::spawn(async move {
             tokio::select! {

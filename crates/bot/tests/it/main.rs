@@ -58,7 +58,7 @@ impl Bot {
         let mut child = command(dir.path(), variables, words).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
-            .find_map(|it| it.unwrap().split_once("bot is up listen=").map(|it| it.1.to_owned()))
+            .find_map(|it| it.unwrap().split_once(" is up listen=").map(|it| it.1.to_owned()))
             .expect("it says where it listens");
         std::thread::spawn(move || lines.for_each(drop));
         Bot { dir, child, address }
@@ -146,6 +146,26 @@ fn the_word_of_an_earlier_process_does_not_count() {
         let said = bot.get("/ready").unwrap_err();
         said.ends_with(r#"{"ready":false,"why":["processor: it is starting"]}"#).then_some(())
     });
+}
+
+/// Under systemd each service is a unit of its own, and this one tells how they are.
+#[test]
+fn health_of_services_that_somebody_else_runs_is_served_as_long_as_they_run() {
+    let dir = house();
+    let mut services = ["processor", "telegram"].map(|it| {
+        let mut service = Command::new(dir.path().join(format!("bin/tinyclaw-{it}")));
+        service.env("TINYCLAW_DIR", dir.path().join("state")).spawn().unwrap()
+    });
+    let bot = Bot::start_in(dir, &[], &["health"]);
+    eventually("both are ready", || bot.get("/ready").ok());
+    assert!(bot.get("/health").is_ok());
+    services[1].kill().unwrap();
+    services[1].wait().unwrap();
+    let said = bot.get("/health").unwrap_err();
+    assert!(said.contains("it does not run: systemctl status tinyclaw-telegram"), "{said}");
+    assert!(said.contains(r#""processor":{"alive":true,"ready":true"#), "{said}");
+    services[0].kill().unwrap();
+    services[0].wait().unwrap();
 }
 
 #[test]

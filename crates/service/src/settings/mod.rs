@@ -1,6 +1,7 @@
 //! Settings: one table of everything that can be set, read from the environment and `settings.json` together.
 //!
-//! The environment wins over the file, the file over the default. A secret may also come from a file (`NAME_FILE`).
+//! The environment wins over the file, the file over the default. A secret may also come from a file: the
+//! one that `NAME_FILE` names, or where systemd or Kubernetes hands secrets over, its own in `$CREDENTIALS_DIRECTORY`.
 //! Every mistake is named with its key, all at once; a key that nobody knows is one of them. Nothing is written here.
 
 mod read;
@@ -55,6 +56,11 @@ impl Row {
             }
         }
         vec![name]
+    }
+
+    /// What a secret is called in `$CREDENTIALS_DIRECTORY`: `telegram-bot-token`. `None` for what is no secret.
+    pub fn credential(&self) -> Option<String> {
+        self.is_secret.then(|| self.variables()[0].to_lowercase().replace('_', "-"))
     }
 }
 

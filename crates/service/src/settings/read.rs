@@ -12,6 +12,8 @@ use super::{Row, Section, did_you_mean, retired, rows};
 
 /// Variables of ours that are no settings: where the state folder is, where those of desks are, and the way to the warden.
 const OURS_BESIDES: [&str; 3] = ["TINYCLAW_DIR", "TINYCLAW_DESKS", "TINYCLAW_WARDEN"];
+/// Where systemd, and our manifests for Kubernetes, put secrets: a folder with a file each.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Beyond this a settings file is not one.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -322,7 +324,28 @@ impl<'a> Reader<'a> {
                 (None, None) => {}
             }
         }
-        Ok(None)
+        self.credential(row)
+    }
+
+    /// The file in the folder of credentials. Who hands them over leaves out what there is not, so a file that is missing
+    /// counts as not set.
+    fn credential(&mut self, row: &Row) -> Result<Option<(Origin, Source)>, ()> {
+        let (Some(name), Some(dir)) = (row.credential(), self.environment.get(CREDENTIALS)) else {
+            return Ok(None);
+        };
+        let path = Path::new(dir).join(&name);
+        if dir.is_empty() || !path.exists() {
+            return Ok(None);
+        }
+        let origin = Origin::Variable(format!("the credential {name}"));
+        match read_secret(&path) {
+            Ok(text) if text.trim().is_empty() => Ok(None),
+            Ok(text) => Ok(Some((origin, Source::One(text)))),
+            Err(why) => {
+                self.mistake(origin, format!("cannot read {}: {why}", path.display()));
+                Err(())
+            }
+        }
     }
 }
 

@@ -145,6 +145,30 @@ fn a_secret_comes_by_variable_or_by_file_and_never_by_both() {
 }
 
 #[test]
+fn a_secret_comes_as_a_credential_when_no_variable_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().to_str().unwrap();
+    let token = |pairs: &[(&str, &str)]| {
+        let (telegram, _) = read::<Telegram>("", pairs).unwrap();
+        telegram.bot_token.as_ref().map(|it| it.expose_secret().to_owned())
+    };
+    let handed = [("CREDENTIALS_DIRECTORY", here)];
+    assert_eq!(token(&handed), None, "what is not handed over is not set");
+    fs::write(dir.path().join("telegram-bot-token"), "123456:handed\n").unwrap();
+    assert_eq!(token(&handed).as_deref(), Some("123456:handed"));
+    let both = [("CREDENTIALS_DIRECTORY", here), ("TELEGRAM_BOT_TOKEN", "123456:typed")];
+    assert_eq!(token(&both).as_deref(), Some("123456:typed"));
+    fs::write(dir.path().join("telegram-bot-token"), "\n").unwrap();
+    assert_eq!(token(&handed), None, "an empty one is none, as an empty variable is");
+    fs::remove_file(dir.path().join("telegram-bot-token")).unwrap();
+    fs::create_dir(dir.path().join("telegram-bot-token")).unwrap();
+    let Mistakes(all) = read::<Settings>("", &handed).expect_err("a folder is no secret");
+    let says = format!("cannot read {here}/telegram-bot-token: it is a folder");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].to_string().starts_with(&format!("the credential telegram-bot-token: {says}")));
+}
+
+#[test]
 fn a_settings_file_of_the_original_works_as_it_is() {
     let file = r#"{ "timezone": "UTC", "telegram_bot_token": "1:x", "telegram_chat_id": "-1001234567890",
         "heartbeat_interval": 300, "max_concurrent_sessions": 2, "session_idle_timeout_minutes": 30 }"#;
