@@ -206,6 +206,21 @@ impl Office {
         }
     }
 
+    /// Kills one service below the bot, which ends with it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_service(&mut self, name: &str) {
+        let mut child = self.running.take().expect("a running bot");
+        let is_it = |pid: &u32| {
+            let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            path.file_name().is_some_and(|it| it == name)
+        };
+        let pid = children_of(child.id()).into_iter().find(is_it);
+        signal(pid.unwrap_or_else(|| panic!("{name} does not run")), "KILL");
+        child.wait().expect("wait");
+    }
+
     /// Asks the processor, or the bot, to stop and waits; how long it took.
     pub fn stop(&mut self) -> Duration {
         let began = Instant::now();

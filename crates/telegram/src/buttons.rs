@@ -1,4 +1,4 @@
-//! What a press of a button does: stop, the answers to a permission question, asking again, what an answer offers. Each
+//! What a press of a button does: stop, steer, the answers to a permission question, asking again, what an answer offers. Each
 //! press is answered at once and waits for nothing. What a button carries is in [`crate::bot::button`].
 
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::inbound::decode::Press;
 use crate::origin::Origin;
 use crate::publish::Publisher;
 use crate::status::watcher::Watcher;
+use crate::steering::Steering;
 
 const OVER: &str = "That is over already.";
 const TAKEN: &str = "Done.";
@@ -37,6 +38,7 @@ pub(crate) struct Buttons {
     pub(crate) progresses: Progresses,
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) choosing: Arc<Choosing>,
+    pub(crate) steering: Arc<Steering>,
 }
 
 impl Buttons {
@@ -60,7 +62,10 @@ impl Buttons {
     async fn too_late(&self, data: &str, address: Address, id: i64) {
         let short = match Button::read(data) {
             Some(
-                Button::Stop { key } | Button::Permission { key, .. } | Button::Choose { key, .. },
+                Button::Stop { key }
+                | Button::Steer { key }
+                | Button::Permission { key, .. }
+                | Button::Choose { key, .. },
             ) => key,
             // The words beside an offer are worth keeping.
             Some(Button::Again { .. } | Button::Offer { .. }) | None => String::new(),
@@ -94,6 +99,29 @@ impl Buttons {
                 let stop = Command::Stop { key: Some(asked.key.clone()) };
                 self.order(press, key, asked.thread_id, stop).await;
                 "Stopping."
+            }
+            Button::Steer { key: short } => {
+                let Some(asked) = tokio::task::block_in_place(|| self.unfinished(&short)) else {
+                    return OVER;
+                };
+                let seen = tokio::task::block_in_place(|| self.view.find(&asked.key));
+                match seen.ok().flatten().map(|it| it.place) {
+                    Some(Place::Processing) => {
+                        self.steering.ask(&asked.key, press.from, press.update).await
+                    }
+                    Some(Place::Incoming)
+                        if !may_stop(&self.bot, press.from, asked.sender_id.as_deref()) =>
+                    {
+                        "Only who asked, or an admin, may do this."
+                    }
+                    Some(Place::Incoming) => {
+                        let queue = self.publisher.client.queue();
+                        let told = self.steering.hand_over(queue, &asked);
+                        self.watcher.look();
+                        told
+                    }
+                    _ => OVER,
+                }
             }
             Button::Permission { answer, question, key: short } => {
                 let Some(asked) = tokio::task::block_in_place(|| self.unfinished(&short)) else {

@@ -13,6 +13,7 @@ mod publish;
 mod serve;
 mod settings;
 mod status;
+mod steering;
 pub mod text;
 mod threads;
 mod topics;

@@ -38,6 +38,7 @@ use crate::status::long_question::LongQuestions;
 use crate::status::message::Presenter;
 use crate::status::recover::Finder;
 use crate::status::watcher::Watcher;
+use crate::steering::Steering;
 use crate::topics::Topics;
 
 /// How often the address book is written when it changed.
@@ -145,6 +146,7 @@ impl Service {
             Arc::clone(&finder),
         ));
         let choosing = Arc::new(Choosing::new(state.clone(), view.clone(), Arc::clone(&publisher)));
+        let steering = Arc::new(Steering::new(state.clone(), view.clone()));
         let questions = LongQuestions {
             choosing: Arc::clone(&choosing),
             state: state.clone(),
@@ -193,6 +195,7 @@ impl Service {
             progresses: Progresses::new(&state),
             watcher: Arc::clone(&watcher),
             choosing: Arc::clone(&choosing),
+            steering: Arc::clone(&steering),
         });
         let commands = Arc::new(Commands {
             bot: Arc::clone(&bot),
@@ -207,6 +210,7 @@ impl Service {
             bot: Arc::clone(&bot),
             publisher,
             choosing,
+            steering,
             state: state.clone(),
             vitals: vitals.clone(),
         };

@@ -72,22 +72,72 @@ fn tools_that_claude_forgot_are_told_to_it() {
         let checkpoint = office.wait_for("the tool", used);
         kill(&mut office);
         // Claude writes its transcript a moment behind what it does: nothing of this turn is in it yet.
-        let folders =
-            std::fs::read_dir(office.path("state/home/7/.claude/projects")).expect("projects");
-        let name = format!("{}.jsonl", checkpoint.session_id);
-        let mut transcripts = folders.map(|it| it.expect("folder").path().join(&name));
-        let transcript = transcripts.find(|it| it.is_file()).expect("transcript");
-        let text = std::fs::read_to_string(&transcript).expect("text");
+        let (path, text) = transcript(&office, "7", checkpoint.session_id.as_str());
         let knows = |it: &&str| !it.contains(&checkpoint.turn_uuid);
         let before: Vec<&str> = text.lines().take_while(knows).collect();
         assert!(!before.is_empty() && before.len() < text.lines().count(), "{text}");
-        std::fs::write(&transcript, before.join("\n") + "\n").expect("write");
+        std::fs::write(&path, before.join("\n") + "\n").expect("write");
         office.start();
         office.wait_for("the second attempt", || (office.prompts().len() == 3).then_some(()));
         let prompts = office.lines("logs/prompts.jsonl");
         let again = prompts.last().and_then(|it| it["userMessage"].as_str()).expect("a prompt");
         assert!(again.contains("It had begun to use tools"), "{again}");
     }
+}
+
+#[test]
+fn words_that_claude_forgot_are_handed_to_the_turn_that_goes_on() {
+    for (mut office, kill) in deaths() {
+        office.ask("7", "hello");
+        let turn = office.say("7", "[demo: attend 90s] [demo: attend 90s] tidy up");
+        office.wait_for("the tool", || office.progress(&turn).filter(|it| !it.tools.is_empty()));
+        let steer = |office: &mut Office, text: &str| {
+            let mut message = office.message("7", text);
+            message.steer = true;
+            office.publish(message)
+        };
+        let words = steer(&mut office, "the other folder");
+        let taken = |office: &Office, key| office.seen(key)?.message.handed.filter(|it| it.taken);
+        let handed = office.wait_for("Claude has the words", || taken(&office, &words));
+        kill(&mut office);
+        // Claude writes its transcript a moment behind what it hears: the words are not in it yet.
+        let (path, text) = transcript(&office, "7", handed.session_id.as_str());
+        let knows = |it: &&str| !it.contains(&handed.turn_uuid);
+        let before: Vec<&str> = text.lines().take_while(knows).collect();
+        assert!(before.len() < text.lines().count(), "{text}");
+        std::fs::write(&path, before.join("\n") + "\n").expect("write");
+        office.start();
+        // The second attempt hears them in its first pause, and in its second what is said to it now.
+        let heard = |office: &Office| {
+            let tools = office.progress(&turn).filter(|it| it.attempt == 2)?.tools;
+            (tools.iter().filter(|it| it.name == "Bash").count() == 2).then_some(())
+        };
+        office.wait_for("the second pause", || heard(&office));
+        let more = steer(&mut office, "and no tests");
+        let reply = office.answer(&turn);
+        let told =
+            "You said meanwhile: the other folder\n\nI waited. You said meanwhile: and no tests";
+        assert!(reply.text.contains(told), "{}", reply.text);
+        assert!(
+            office.answer(&words).silent && office.answer(&more).silent,
+            "the turn has answered"
+        );
+    }
+}
+
+/// A thread's Claude transcript: where it lies, and what is in it.
+pub(crate) fn transcript(
+    office: &Office,
+    thread: &str,
+    session: &str,
+) -> (std::path::PathBuf, String) {
+    let projects = office.path("state/home").join(thread).join(".claude/projects");
+    let folders = std::fs::read_dir(projects).expect("projects");
+    let name = format!("{session}.jsonl");
+    let mut found = folders.map(|it| it.expect("folder").path().join(&name));
+    let path = found.find(|it| it.is_file()).expect("transcript");
+    let text = std::fs::read_to_string(&path).expect("text");
+    (path, text)
 }
 
 #[test]

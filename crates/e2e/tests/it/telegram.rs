@@ -1,10 +1,13 @@
 //! What is said in a forum by nobody's asking, with everything real but Telegram and the model: `tinyclaw-bot` with the
 //! telegram service and the processor below it, the demo engine, and the queue between them.
 
+use tinyclaw_domain::Key;
 use tinyclaw_e2e::{Forum, Office};
+use tinyclaw_queue::Place;
 use tinyclaw_testkit::telegram::{ADA, BOB};
 
 use crate::day::until_still;
+use crate::restart::transcript;
 
 #[test]
 fn a_press_goes_on_although_the_budget_is_spent() {
@@ -87,6 +90,72 @@ fn words_behind_an_exclamation_mark_reach_the_running_turn_once() {
     let words = heard.iter().filter(|it| it.contains("]: use the other folder")).count();
     assert_eq!(words, 1, "{heard:?}");
     forum.close();
+}
+
+#[test]
+fn words_for_the_running_turn_are_heard_once_whoever_is_killed() {
+    killed_with_words_on_their_way(false);
+}
+
+#[test]
+fn words_for_a_turn_that_outlives_its_processor_are_heard_once() {
+    killed_with_words_on_their_way(true);
+}
+
+/// A turn is cut off twice with words for it on their way, or goes on twice where there is a link.
+fn killed_with_words_on_their_way(has_link: bool) {
+    let mut forum = Forum::open_with(&[("TINYCLAW_ENGINE_LINK", &has_link.to_string())]);
+    forum.ada(None, "[demo: cost 0.25] [demo: attend 120s]");
+    let running = |forum: &Forum, attempt: u32| {
+        let listed = forum.office.queue().view().list(Place::Processing, 10).expect("a list");
+        let turn = listed.into_iter().find_map(|it| forum.office.progress(&it.key))?;
+        // A turn that goes on is the same attempt.
+        let is_it = turn.attempt == attempt || has_link;
+        (is_it && !turn.tools.is_empty()).then_some(turn.key)
+    };
+    let turn = forum.office.wait_for("the turn", || running(&forum, 1));
+    // Nobody knows how far these came: Telegram, a file of the service, the queue, Claude.
+    forum.ada(None, "!the first words");
+    forum.office.kill();
+    forum.office.start();
+    forum.office.wait_for("the second attempt, or the answer", || {
+        running(&forum, 2).or_else(|| has_ended(&forum, &turn))
+    });
+    forum.ada(None, "!the second words");
+    let said = |forum: &Forum, words: &str| {
+        let view = forum.office.queue().view();
+        let all = Place::ALL.into_iter().flat_map(|it| view.read_all(it, None, 100));
+        all.flatten().any(|it| it.1.message == words).then_some(())
+    };
+    forum.office.wait_for("the second words in the queue", || said(&forum, "the second words"));
+    forum.office.kill_service("tinyclaw-processor");
+    forum.office.start();
+    forum.office.wait_for("the third attempt, or the answer", || {
+        running(&forum, 3).or_else(|| has_ended(&forum, &turn))
+    });
+    // If Claude had all of them before it was killed, it waits for more.
+    forum.ada(None, "!the last words");
+    forum.office.wait_for("the last words in the queue", || said(&forum, "the last words"));
+    forum.office.wait_for("the answers to all", || {
+        let depth = forum.office.queue().view().depth().expect("a depth");
+        let left = depth.incoming + depth.processing + depth.outgoing + depth.sending;
+        (left + depth.dead == 0).then_some(())
+    });
+    let session = forum.office.seen(&turn).and_then(|it| it.message.checkpoint).expect("a session");
+    let (_, heard) = transcript(&forum.office, "1", session.session_id.as_str());
+    for words in ["the first words", "the second words", "the last words"] {
+        let times = heard.lines().filter(|it| it.contains(&format!("]: {words}\""))).count();
+        assert_eq!(times, 1, "{words}: {heard}\n{}", forum.transcript());
+    }
+    let lines = forum.office.lines("message-history.jsonl");
+    let bills: Vec<f64> = lines.iter().filter_map(|it| it["costUsd"].as_f64()).collect();
+    assert_eq!(bills.iter().filter(|it| **it >= 0.25).count(), 1, "{bills:?}");
+    forum.close();
+}
+
+/// The turn, when its message is answered.
+fn has_ended(forum: &Forum, turn: &Key) -> Option<Key> {
+    forum.office.seen(turn).filter(|it| it.place == Place::Done).map(|_| turn.clone())
 }
 
 #[test]

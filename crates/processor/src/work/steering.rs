@@ -2,7 +2,8 @@
 //!
 //! Such a message waits in its thread like any other, and stays there until the turn is over. That it is handed over is kept
 //! in it before Claude hears of it, and so is that Claude took it. Whoever claims it afterwards does not ask again what Claude
-//! took; anything else is a message like any other. So it is asked once, whoever dies in between.
+//! took; anything else is a message like any other. So it is asked once, whoever dies in between: where a turn was cut off,
+//! Claude's transcript says what it knows, and the rest is handed over again under the uuid that it had.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::work::worker::Worker;
 pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// More messages than this in a thread's line are not looked at.
 const LIST_MAX: usize = 2_000;
+/// In a line no longer than this each message is read again at each look: one that waits may become one for the running turn.
+const READ_AGAIN_MAX: usize = 50;
 
 /// What is handed to one turn.
 pub(crate) struct Steering {
@@ -29,8 +32,10 @@ pub(crate) struct Steering {
     control: TurnControl,
     /// Messages that were looked at.
     known: HashSet<Key>,
-    /// What was handed over, by its uuid.
+    /// What was handed over and not taken yet, by its uuid.
     handed: HashMap<String, Message>,
+    /// Each uuid under which something was handed over.
+    said: HashSet<String>,
 }
 
 impl Steering {
@@ -48,6 +53,7 @@ impl Steering {
             control,
             known: HashSet::new(),
             handed: HashMap::new(),
+            said: HashSet::new(),
         }
     }
 
@@ -56,22 +62,36 @@ impl Steering {
         if self.channel.is_none() || worker.queue.waiting_in(&self.thread).1 == 0 {
             return;
         }
-        for entry in waiting_of(worker, &self.thread) {
-            if self.known.contains(&entry.key) {
+        let waiting = waiting_of(worker, &self.thread);
+        let is_short = waiting.len() <= READ_AGAIN_MAX;
+        for entry in waiting {
+            if self.known.contains(&entry.key) && !is_short {
                 continue;
             }
             let Ok(Some(message)) = on_disk(|| worker.queue.view().read(&entry)) else { continue };
             self.known.insert(entry.key);
             // Whoever says it from elsewhere waits for an answer there.
             let is_for_it = message.steer && Some(message.channel) == self.channel;
-            if is_for_it && message.handed.is_none() && message.command.is_none() {
-                self.hand_over(worker, message);
+            if !is_for_it || message.command.is_some() {
+                continue;
+            }
+            match &message.handed {
+                None => self.hand_over(worker, message, uuid::Uuid::new_v4().to_string()),
+                // To the attempt before this one.
+                Some(it)
+                    if !it.taken
+                        && it.session_id == self.session
+                        && !self.said.contains(&it.turn_uuid) =>
+                {
+                    let uuid = it.turn_uuid.clone();
+                    self.hand_over(worker, message, uuid);
+                }
+                Some(_) => {}
             }
         }
     }
 
-    fn hand_over(&mut self, worker: &Worker, message: Message) {
-        let uuid = uuid::Uuid::new_v4().to_string();
+    fn hand_over(&mut self, worker: &Worker, message: Message, uuid: String) {
         let handed =
             Handed { session_id: self.session.clone(), turn_uuid: uuid.clone(), taken: false };
         let kept = on_disk(|| {
@@ -85,6 +105,7 @@ impl Steering {
                     Content::File { .. } => None,
                 });
                 self.control.steer(&uuid, &words.collect::<Vec<&str>>().join("\n"));
+                self.said.insert(uuid.clone());
                 self.handed.insert(uuid, message);
             }
             // It waits no more.
@@ -119,17 +140,48 @@ impl Steering {
 
 /// The session is lost, and with it what Claude was told in it: what was handed over there is asked in the next one.
 pub(crate) fn forget(worker: &Worker, thread: &ThreadId, session: &SessionId) {
-    for entry in waiting_of(worker, thread) {
-        let message = on_disk(|| worker.queue.view().read(&entry)).ok().flatten();
-        let handed = message.and_then(|it| it.handed).filter(|it| it.session_id == *session);
-        if handed.is_none() {
-            continue;
+    for (key, _) in handed_in(worker, thread, session) {
+        change(worker, &key, |it| *it = None);
+    }
+}
+
+/// The attempt before this one was cut off: what was handed to it is taken if Claude wrote it down, and only then. Claude
+/// writes a moment behind what it hears.
+pub(crate) async fn settle(
+    worker: &Worker,
+    desk: &Desk,
+    session: &SessionId,
+) -> Result<(), OutOfReach> {
+    for (key, handed) in handed_in(worker, &desk.thread, session) {
+        let trace = worker.engine.trace(desk, session, &handed.turn_uuid).await?;
+        let is_known = trace != Trace::Unseen;
+        if is_known != handed.taken {
+            change(worker, &key, |it| {
+                if let Some(it) = it {
+                    it.taken = is_known;
+                }
+            });
         }
-        if let Err(err) =
-            on_disk(|| worker.queue.replace_waiting(&entry.key, |it| it.handed = None))
-        {
-            tracing::error!(key = %entry.key, "message {} went with its session: {err}", entry.key);
-        }
+    }
+    Ok(())
+}
+
+/// What waits in a thread and was handed to a turn of this session.
+fn handed_in(worker: &Worker, thread: &ThreadId, session: &SessionId) -> Vec<(Key, Handed)> {
+    if worker.queue.waiting_in(thread).1 == 0 {
+        return Vec::new();
+    }
+    let read = |it: Entry| {
+        let message = on_disk(|| worker.queue.view().read(&it)).ok().flatten()?;
+        let handed = message.handed.filter(|it| it.session_id == *session)?;
+        Some((it.key, handed))
+    };
+    waiting_of(worker, thread).into_iter().filter_map(read).collect()
+}
+
+fn change(worker: &Worker, key: &Key, change: impl FnOnce(&mut Option<Handed>)) {
+    if let Err(err) = on_disk(|| worker.queue.replace_waiting(key, |it| change(&mut it.handed))) {
+        tracing::error!(key = %key, "cannot keep what became of message {key}: {err}");
     }
 }
 

@@ -234,6 +234,9 @@ impl Job<'_> {
                 attempt = lease.attempt();
                 log.goes_on(attempt);
             }
+            if !goes_on && let Err(err) = steering::settle(worker, &self.desk, &session).await {
+                return Ok(Unanswered::Unreached(err).into());
+            }
             let message = lease.message();
             let mut circumstances = self.circumstances(is_new, is_lost, earlier).await;
             circumstances.files = match worker.prompts.bring_files(&self.desk, message).await {

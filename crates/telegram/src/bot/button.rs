@@ -15,6 +15,8 @@ pub(crate) const DIGEST_CHARS: usize = 16;
 pub(crate) enum Button {
     /// Stop the turn.
     Stop { key: String },
+    /// Words for the turn that runs: the next ones of whoever pressed, or the message itself, which waits.
+    Steer { key: String },
     /// Answer the permission question whose digest begins so.
     Permission { answer: PermissionAnswer, question: String, key: String },
     /// Choose something in the question of this place, counted from 0.
@@ -59,6 +61,10 @@ impl Button {
         Button::Stop { key: short(key) }
     }
 
+    pub(crate) fn steer(key: &Key) -> Button {
+        Button::Steer { key: short(key) }
+    }
+
     /// `digest` is that of the question as it is shown beside the button.
     pub(crate) fn permission(answer: PermissionAnswer, digest: &str, key: &Key) -> Button {
         let question = digest.chars().take(DIGEST_CHARS).collect();
@@ -94,6 +100,7 @@ impl Button {
     pub(crate) fn data(&self) -> String {
         match self {
             Button::Stop { key } => format!("s:{key}"),
+            Button::Steer { key } => format!("t:{key}"),
             Button::Permission { answer, question, key } => {
                 let letter = match answer {
                     PermissionAnswer::Allow => 'a',
@@ -118,6 +125,7 @@ impl Button {
         };
         match letter {
             "s" => Some(Button::Stop { key: rest.to_owned() }),
+            "t" => Some(Button::Steer { key: rest.to_owned() }),
             "n" => Some(Button::Again { key: rest.to_owned() }),
             "o" => {
                 let (at, key) = rest.split_once(':')?;
@@ -165,6 +173,7 @@ mod tests {
             let key: Key = key.parse().unwrap();
             for button in [
                 Button::stop(&key),
+                Button::steer(&key),
                 Button::again(&key),
                 Button::offer(3, &"tg-812345678".parse().unwrap()).unwrap(),
                 Button::permission(PermissionAnswer::Always, &"0123456789abcdef".repeat(2), &key),

@@ -18,6 +18,7 @@ use crate::inbound::downloads::{self, Fetched};
 use crate::inbound::transcribe::transcribe;
 use crate::origin::Origin;
 use crate::publish::{Notice, Publisher};
+use crate::steering::Steering;
 use crate::text;
 
 /// A word about a file that could not be taken is no longer than this.
@@ -42,6 +43,7 @@ pub(crate) struct Composer {
     pub(crate) bot: Arc<Bot>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) choosing: Arc<Choosing>,
+    pub(crate) steering: Arc<Steering>,
     pub(crate) state: StateDir,
     pub(crate) vitals: Vitals,
 }
@@ -103,6 +105,9 @@ impl Composer {
         if message.files.is_empty() && self.is_answer(first, &message).await {
             self.bot.react(first.address.chat, first.message, Some("👌"));
             return;
+        }
+        if !message.steer {
+            message.steer = self.steering.takes(&message, first.from, first.update).await;
         }
         for trouble in &troubles {
             // It may hold the name of a file, which is another's.

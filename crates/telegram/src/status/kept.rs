@@ -24,6 +24,9 @@ pub(crate) struct Status {
     /// The question that was asked with it, with a sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked: Option<String>,
+    /// It was sent with a Steer button, by which it is found again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) steers: bool,
     /// Its id. None after a crash means: perhaps sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<i64>,

@@ -133,7 +133,8 @@ impl Phase {
                     Some(since) => format!("busy since {}", clock(*since, zone)),
                     None => "waiting for a free place".to_owned(),
                 };
-                picture(format!("{place} · {why}"), Some(stop(key)))
+                let buttons = if busy_since.is_some() { steer(key) } else { stop(key) };
+                picture(format!("{place} · {why}"), Some(buttons))
             }
             Phase::Trouble { trouble, again_at } => {
                 let mut words = sentence(trouble);
@@ -156,7 +157,11 @@ impl Phase {
                 picture(format!("{who}stopping …{deaf}"), Some(stop(key)))
             }
             Phase::Starting => picture("starting".to_owned(), Some(stop(key))),
-            Phase::Turn(progress) => picture(working(progress, now_ms), Some(stop(key))),
+            Phase::Turn(progress) => {
+                let is_stopping = progress.state == TurnState::Stopping;
+                let buttons = if is_stopping { stop(key) } else { steer(key) };
+                picture(working(progress, now_ms), Some(buttons))
+            }
             Phase::Asks { progress, question, picks, .. } if !question.choices.is_empty() => {
                 let html = choices::html(progress, question, picks);
                 picture(html, Some(choices::keyboard(key, question, picks)))
@@ -348,6 +353,14 @@ pub(crate) fn stop(key: &Key) -> Value {
     json!({"inline_keyboard": [[Button::stop(key).labelled("Stop", Some("danger"))]]})
 }
 
+/// The buttons where a turn can be told something while it runs.
+pub(crate) fn steer(key: &Key) -> Value {
+    json!({"inline_keyboard": [[
+        Button::stop(key).labelled("Stop", Some("danger")),
+        Button::steer(key).labelled("Steer", None),
+    ]]})
+}
+
 fn answers(key: &Key, question: &Question, file: QuestionFile) -> Value {
     let answer = |it| Button::permission(it, &question.digest, key);
     let mut row = Vec::new();
@@ -456,7 +469,7 @@ mod tests {
                 in the background: cargo watch
 
                 Two tests <b>fail</b> in <code>claim.rs</code>
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
     }
 
@@ -482,7 +495,7 @@ mod tests {
                 in the background: watch 1
                 in the background: watch 2
                 and 2 more in the background
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
     }
 
@@ -493,7 +506,7 @@ mod tests {
             Phase::Turn(Box::new(again)),
             expect![[r#"
                 sonnet · 2nd try · working 34 s
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
     }
 
@@ -507,7 +520,7 @@ mod tests {
                 ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
 
                 Two tests <b>fail</b> in <code>claim.rs</code>
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
     }
 
@@ -645,14 +658,14 @@ mod tests {
             quiet_for(29, vec![]),
             expect![[r#"
                 sonnet · working 34 s
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
         check(
             quiet_for(31, vec![]),
             expect![[r#"
                 sonnet · working 34 s
                 <i>Nothing new for 31 s.</i>
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
         let mut running = progress().tools.remove(1);
         running.at = NOW - 95_000;
@@ -662,7 +675,7 @@ mod tests {
                 sonnet · working 34 s
                 ▸ Edit  crates/queue/src/&lt;claim&gt;.rs
                 <i>Edit has been running for 95 s. Stop ends the turn and keeps the session.</i>
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
     }
 
@@ -678,7 +691,7 @@ mod tests {
             Phase::Waiting { position: 3, busy_since: Some(NOW - 120_000) },
             expect![[r#"
                 3rd in line here · busy since 16:25
-                "Stop""#]],
+                "Stop" "Steer""#]],
         );
         check(
             Phase::Trouble {

@@ -22,7 +22,7 @@ use crate::bot::{Bot, markup};
 use crate::origin::{Origin, arrival};
 use crate::settings::Timing;
 use crate::status::kept::{Status, StatusFiles};
-use crate::status::layout::{Phase, Picture};
+use crate::status::layout::{self, Phase, Picture};
 use crate::status::recover::Finder;
 use crate::status::typing::Signs;
 use crate::text::{self, MARK, Part};
@@ -354,7 +354,8 @@ impl Shown {
         }
         let origin = subject.origin.as_ref().map_or(0, |it| it.message_id.into());
         let after = presenter.bot.addresses.newest(address.chat).max(origin);
-        let mut status = Status { address, intent: now_ms(), after, asked, message: None };
+        let steers = picture.keyboard.as_ref() == Some(&layout::steer(&subject.key));
+        let mut status = Status { address, intent: now_ms(), after, asked, steers, message: None };
         presenter.files.write(&subject.key, &status);
         let html = if self.ambiguous { format!("{}\n{html}", MARK) } else { html };
         let is_silent = !rings || presenter.bot.settings.is_quiet();

@@ -75,9 +75,10 @@ impl Finder {
         let _alone = self.searching.lock().await;
         let known = tokio::task::block_in_place(|| self.files.messages_in(chat));
         let strange = |id: &i64| !known.contains(id) && !self.bot.addresses.knows(chat, *id);
+        let buttons = if status.steers { layout::steer(key) } else { layout::stop(key) };
         let mut nothing = 0;
         for id in (status.after + 1..).filter(strange).take(ASKED_MAX) {
-            match self.set_button(chat, lane, id, Some(layout::stop(key))).await {
+            match self.set_button(chat, lane, id, Some(buttons.clone())).await {
                 Err(err) if err.refusal() == Some(Refusal::NotModified) => {
                     return Ok(Some(self.found(chat, id)));
                 }

@@ -24,6 +24,7 @@ mod refused_statuses;
 mod session;
 mod sounds;
 mod start_order;
+mod steer;
 mod stop_turn;
 mod stop_waiting;
 mod strangers;

@@ -24,7 +24,7 @@ fn answered(ask: &Ask, answer: PermissionAnswer, admin: bool) -> Option<Command>
 }
 
 /// Waits until a press was answered with these words.
-async fn until_told(office: &Office, words: &str) {
+pub(crate) async fn until_told(office: &Office, words: &str) {
     let told = |it: &tinyclaw_testkit::telegram::FakeTelegram| {
         let mut calls = it.calls().into_iter().filter(|it| it.method == "answerCallbackQuery");
         calls.any(|it| it.params["text"] == words).then_some(())
