@@ -1,9 +1,10 @@
 #!/bin/sh
 # TinyClaw, from a shell.
 #
-#   ./tinyclaw.sh demo [--no-claude | --claude]
+#   ./tinyclaw.sh demo [--web] [--no-claude | --claude]
 #                                     a running office in this terminal, with nothing configured; Ctrl-C ends it. The real
-#                                     claude answers where it is logged in, and costs; --no-claude never spends anything
+#                                     claude answers where it is logged in, and costs; --no-claude never spends anything;
+#                                     --web keeps your Claude Code's hooks, too, and shows them
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn
@@ -54,8 +55,14 @@ verb_demo() {
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
     programs="${CARGO_TARGET_DIR:-$here/target}/demo"
     [ -x "$programs/tinyclaw" ] || echo "building, which takes a minute or two the first time"
-    # Only what a demo starts and shows, and not optimised: the rest would take five times as long.
-    (cd "$here" && cargo build --profile demo --no-default-features --bins \
+    # Only what a demo starts and shows, and not optimised: the rest would take five times as long. The gateway keeps its
+    # events in SQLite, and the dashboard's view of them reads it: both are built where they are asked for.
+    more="--no-default-features"
+    for it in "$@"; do
+        if [ "$it" = --web ]; then more="-p tinyclaw-gateway"; fi
+    done
+    # shellcheck disable=SC2086 # an option and its value
+    (cd "$here" && cargo build --profile demo $more --bins \
         -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)
     exec "$programs/tinyclaw" demo "$@"
 }

@@ -8,6 +8,7 @@ mod services;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +34,9 @@ const MARK: &str = "demo.txt";
 const MARK_SAYS: &str =
     "Made by `tinyclaw demo`, which removes this folder when it starts again.\n";
 /// The dashboard takes the first free port from the usual one on.
-const PORTS: std::ops::Range<u16> = 3100..3200;
+const PORTS: Range<u16> = 3100..3200;
+/// And the gateway.
+const GATEWAY_PORTS: Range<u16> = 3200..3300;
 /// So often another port is tried.
 const PORTS_TRIED: u32 = 3;
 /// A service that has not come up by now will not.
@@ -50,7 +53,9 @@ pub(crate) struct Demo {
     pub(crate) claude: bool,
     /// Ask the demo engine in any case.
     pub(crate) no_claude: bool,
-    /// Where the dashboard listens.
+    /// Start the gateway, too.
+    pub(crate) web: bool,
+    /// Where the dashboard and the gateway listen.
     pub(crate) listen: IpAddr,
 }
 
@@ -76,16 +81,16 @@ impl Demo {
         mut signals: Signals,
         with_claude: bool,
     ) -> anyhow::Result<()> {
-        start(state, services, self.listen)?;
+        self.start(state, services)?;
         // The real Claude costs money: it is asked what somebody types here, and nothing else.
         if !with_claude {
             seeds::sow(state)?;
         }
         tokio::select! {
-            up = up(state, services, self.listen) => up?,
+            up = self.up(state, services) => up?,
             _ = signals.next() => return Ok(()),
         }
-        self.greet(services.port, with_claude)?;
+        self.greet(state, services, with_claude)?;
         let chat = Chat::open(state, ThreadId::master())?;
         let mut ends = Vec::new();
         let talked = tokio::select! {
@@ -99,7 +104,12 @@ impl Demo {
         talked
     }
 
-    fn greet(&self, port: Option<u16>, with_claude: bool) -> anyhow::Result<()> {
+    fn greet(
+        &self,
+        state: &StateDir,
+        services: &Services,
+        with_claude: bool,
+    ) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         let style = Style::of(&out);
         let engine = if with_claude {
@@ -107,7 +117,7 @@ impl Demo {
         } else {
             "the demo engine, which needs no account; --claude asks the real one"
         };
-        let dashboard = match port {
+        let dashboard = match services.dashboard {
             Some(port) => {
                 let empty = if with_claude { ", empty until you say something" } else { "" };
                 format!("http://{}{empty}", from_here(self.listen, port))
@@ -120,18 +130,105 @@ impl Demo {
         } else {
             "hello · /threads · /thread 7 · [demo: ask] · [demo: slow 20s] and then Ctrl-C"
         };
-        for (name, what) in [
-            ("engine", engine),
-            ("dashboard", &dashboard),
-            ("state", &folder),
+        let gateway = services.gateway.map(|it| format!("http://{}", from_here(self.listen, it)));
+        let mut rows = vec![("engine", engine), ("dashboard", &dashboard)];
+        let hooks;
+        if let Some(url) = &gateway {
+            let program = std::env::current_exe().context("cannot tell where this program is")?;
+            let (program, root) = (shell_word(&program), shell_word(state.root()));
+            let url_word =
+                if url.ends_with(":3200") { String::new() } else { format!(" --url {url}") };
+            hooks = format!(
+                "TINYCLAW_DIR={root} {program} token new hooks --scope ingest | {program} hook install{url_word}"
+            );
+            rows.extend([("gateway", url.as_str()), ("hooks", hooks.as_str())]);
+        }
+        rows.extend([
+            ("state", folder.as_str()),
             ("try", tries),
             ("leave", "Ctrl-C twice, or Ctrl-D: everything stops"),
-        ] {
+        ]);
+        for (name, what) in rows {
             writeln!(out, "{}{what}", style.dim(&format!("{name:<11}")))?;
         }
         writeln!(out)?;
         Ok(())
     }
+
+    fn start(&self, state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+        services.start("processor", &sibling("tinyclaw-processor")?)?;
+        self.start_dashboard(state, services)?;
+        if self.web { self.start_gateway(state, services) } else { Ok(()) }
+    }
+
+    fn start_dashboard(&self, state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+        let Some(dashboard) = find_sibling("tinyclaw-dashboard") else { return Ok(()) };
+        let port = free_port(self.listen, PORTS, "dashboard")?;
+        let address = SocketAddr::from((self.listen, port)).to_string();
+        set_down(state.root(), "dashboard.listen", &address)?;
+        services.set("DASHBOARD_LISTEN", address);
+        services.start("dashboard", &dashboard)?;
+        services.dashboard = Some(port);
+        Ok(())
+    }
+
+    fn start_gateway(&self, state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+        let gateway = sibling("tinyclaw-gateway")?;
+        let port = free_port(self.listen, GATEWAY_PORTS, "gateway")?;
+        let address = SocketAddr::from((self.listen, port)).to_string();
+        set_down(state.root(), "gateway.listen", &address)?;
+        services.set("GATEWAY_LISTEN", address);
+        services.start("gateway", &gateway)?;
+        services.gateway = Some(port);
+        Ok(())
+    }
+
+    /// Waits until every service has said that it is there.
+    async fn up(&self, state: &StateDir, services: &mut Services) -> anyhow::Result<()> {
+        let waits = async {
+            let mut ports_left = PORTS_TRIED;
+            loop {
+                if let Err(ended) = services.check() {
+                    // Somebody else may have taken the port between our look at it and the service's.
+                    if ports_left == 0 {
+                        return Err(ended);
+                    }
+                    ports_left -= 1;
+                    if services.forget("dashboard") {
+                        self.start_dashboard(state, services)?;
+                    } else if services.forget("gateway") {
+                        self.start_gateway(state, services)?;
+                    } else {
+                        return Err(ended);
+                    }
+                }
+                let processor = health::read(state, "processor", now_ms()).ok().flatten();
+                let is_ready = processor.is_some_and(|it| it.health.ready);
+                let answers = |port: Option<u16>| {
+                    port.is_none_or(|port| {
+                        let address = from_here(self.listen, port).to_string();
+                        probe(&address, "/health", Duration::from_millis(500)).is_ok()
+                    })
+                };
+                if is_ready && answers(services.dashboard) && answers(services.gateway) {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waits).await;
+        waited.unwrap_or_else(|_| {
+            let (seconds, logs) = (PATIENCE.as_secs(), state.logs());
+            bail!("a service did not come up within {seconds} s; see {}", logs.display())
+        })
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-+".contains(it);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// What the services see of the demo in place of the caller's settings.
@@ -167,26 +264,6 @@ fn set_down(root: &Path, key: &str, value: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let text = edited(&text, key, Some(value.into())).context("cannot set the demo up")?;
     Ok(replace(&path, text.as_bytes(), Flush::None)?)
-}
-
-fn start(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
-    services.start("processor", &sibling("tinyclaw-processor")?)?;
-    start_dashboard(state, services, listen)
-}
-
-fn start_dashboard(
-    state: &StateDir,
-    services: &mut Services,
-    listen: IpAddr,
-) -> anyhow::Result<()> {
-    let Some(dashboard) = find_sibling("tinyclaw-dashboard") else { return Ok(()) };
-    let port = free_port(listen)?;
-    let address = SocketAddr::from((listen, port)).to_string();
-    set_down(state.root(), "dashboard.listen", &address)?;
-    services.set("DASHBOARD_LISTEN", address);
-    services.start("dashboard", &dashboard)?;
-    services.port = Some(port);
-    Ok(())
 }
 
 /// A fresh state folder. What an earlier demo left there is removed; what anybody else did is not.
@@ -231,49 +308,19 @@ fn is_claude_ready() -> bool {
     is_installed && (has_key || has_login)
 }
 
-fn free_port(listen: IpAddr) -> anyhow::Result<u16> {
+fn free_port(listen: IpAddr, ports: Range<u16>, whose: &str) -> anyhow::Result<u16> {
     let is_free = |port: &u16| TcpListener::bind(SocketAddr::from((listen, *port))).is_ok();
-    PORTS.into_iter().find(is_free).with_context(|| {
-        format!("no port from {} to {} is free for the dashboard", PORTS.start, PORTS.end - 1)
-    })
+    let (first, last) = (ports.start, ports.end - 1);
+    let mut ports = ports;
+    ports
+        .find(is_free)
+        .with_context(|| format!("no port from {first} to {last} is free for the {whose}"))
 }
 
 /// Where what listens there is reached from this machine.
 fn from_here(listen: IpAddr, port: u16) -> SocketAddr {
     let ip = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
     SocketAddr::from((ip, port))
-}
-
-/// Waits until every service has said that it is there.
-async fn up(state: &StateDir, services: &mut Services, listen: IpAddr) -> anyhow::Result<()> {
-    let waits = async {
-        let mut ports_left = PORTS_TRIED;
-        loop {
-            if let Err(ended) = services.check() {
-                // Somebody else may have taken the port between our look at it and the dashboard's.
-                if ports_left == 0 || !services.forget("dashboard") {
-                    return Err(ended);
-                }
-                ports_left -= 1;
-                start_dashboard(state, services, listen)?;
-            }
-            let processor = health::read(state, "processor", now_ms()).ok().flatten();
-            let is_ready = processor.is_some_and(|it| it.health.ready);
-            let has_dashboard = services.port.is_none_or(|port| {
-                let address = from_here(listen, port).to_string();
-                probe(&address, "/health", Duration::from_millis(500)).is_ok()
-            });
-            if is_ready && has_dashboard {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waits).await;
-    waited.unwrap_or_else(|_| {
-        let logs = state.logs();
-        bail!("a service did not come up within {} s; see {}", PATIENCE.as_secs(), logs.display())
-    })
 }
 
 #[cfg(test)]
@@ -289,6 +336,15 @@ mod tests {
         std::fs::write(root.join("thesis.txt"), "years").unwrap();
         assert!(fresh(&root).unwrap_err().to_string().contains("left alone"));
         assert_eq!(std::fs::read(root.join("thesis.txt")).unwrap(), b"years");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(shell_word(Path::new("/home/ada/.tinyclaw-demo")), "/home/ada/.tinyclaw-demo");
+        let word = shell_word(Path::new("/tmp/a b/it's $HOME"));
+        let echo = format!("printf %s {word}");
+        let said = std::process::Command::new("sh").args(["-c", &echo]).output().unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), "/tmp/a b/it's $HOME");
     }
 
     #[test]

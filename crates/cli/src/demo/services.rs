@@ -41,7 +41,9 @@ pub(crate) struct Services {
     environment: Environment,
     running: Vec<Running>,
     /// Where the dashboard listens.
-    pub(crate) port: Option<u16>,
+    pub(crate) dashboard: Option<u16>,
+    /// Where the gateway listens.
+    pub(crate) gateway: Option<u16>,
 }
 
 /// One service that was started.
@@ -70,7 +72,13 @@ impl Services {
             }
         }
         environment.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        Services { logs: state.logs(), environment, running: Vec::new(), port: None }
+        Services {
+            logs: state.logs(),
+            environment,
+            running: Vec::new(),
+            dashboard: None,
+            gateway: None,
+        }
     }
 
     /// Sets a variable for the services started from now on.

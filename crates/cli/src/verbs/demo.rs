@@ -8,6 +8,8 @@ use clap::Args;
 
 /// Start a demo in this terminal: processor, dashboard and a chat, with nothing configured. Ctrl-C ends it.
 ///
+/// With --web the gateway, too: it keeps what Claude Code's hooks tell, and the dashboard's view Events shows it live.
+///
 /// Where `claude` is installed and logged in (or a key or token for it is set) it answers, and what you say costs what it
 /// always costs; nothing is sent before you say something. Everywhere else, and with --no-claude, an engine answers that only
 /// pretends and costs nothing.
@@ -21,7 +23,11 @@ pub(crate) struct Demo {
     #[arg(long, conflicts_with = "claude")]
     no_claude: bool,
 
-    /// Where the dashboard listens. In a container, 0.0.0.0 makes it reachable from outside.
+    /// Start the gateway, too, and say how your own Claude Code's hooks reach it.
+    #[arg(long)]
+    web: bool,
+
+    /// Where the dashboard and the gateway listen. In a container, 0.0.0.0 makes it reachable from outside.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     listen: IpAddr,
 
@@ -32,9 +38,9 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Demo { claude, no_claude, listen, dir } = self;
+        let Demo { claude, no_claude, web, listen, dir } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(crate::demo::Demo { dir, claude, no_claude, listen }.run())?;
+        runtime.block_on(crate::demo::Demo { dir, claude, no_claude, web, listen }.run())?;
         Ok(ExitCode::SUCCESS)
     }
 }

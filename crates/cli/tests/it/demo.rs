@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Office, Said, beside};
+use crate::{Office, Said, beside, hook};
 
 /// Processes whose environment or arguments mention a folder.
 fn processes_of(dir: &Path) -> Vec<String> {
@@ -103,6 +103,69 @@ fn a_demo_whose_processor_is_killed_gets_another_one_and_the_answer_comes() {
         "{}",
         said.err
     );
+    assert_eq!(processes_of(&dir), [""; 0]);
+}
+
+#[test]
+fn the_line_that_a_demo_prints_brings_its_gateway_every_hook_also_of_while_it_was_killed() {
+    let office = Office::closed();
+    let dir = office.place.path("work/de mo");
+    let folder = dir.to_str().expect("a path");
+    let arguments = ["demo", "--web", "--no-claude", "--dir", folder];
+    let mut child = office.command(&arguments).stdin(Stdio::piped()).spawn().expect("it runs");
+    let stdin = child.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let greeting: Vec<String> =
+        lines.by_ref().map_while(Result::ok).take_while(|it| !it.is_empty()).collect();
+    let row = |name: &str| greeting.iter().find_map(|it| Some(it.strip_prefix(name)?.trim()));
+    let Some((url, hooks)) = row("gateway").zip(row("hooks")) else {
+        panic!("{greeting:?} {:?}", Said::of(child.wait_with_output().expect("it ends")));
+    };
+    let port: u16 = url.rsplit(':').next().and_then(|it| it.parse().ok()).expect("a port");
+    // As a person does it, in a shell that knows nothing of the demo.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", hooks]).env_clear().env("HOME", office.place.home());
+    let done = shell.env("PATH", "/usr/bin:/bin").output().expect("a shell");
+    assert!(done.status.success(), "{hooks}: {done:?}");
+    let mut reader = office.command(&["token", "new", "reader", "--scope", "read"]);
+    let token = Said::of(reader.env("TINYCLAW_DIR", &dir).output().expect("it runs")).ok();
+    let command = hook::installed(&office);
+    let gateway = || -> Option<i32> {
+        let health = fs::read_to_string(dir.join("health/gateway.json")).ok()?;
+        let health: serde_json::Value = serde_json::from_str(&health).ok()?;
+        i32::try_from(health["pid"].as_i64()?).ok()
+    };
+    let mut before = 0;
+    for round in 0..3 {
+        let pid = office.wait_for("a gateway", || gateway().filter(|it| *it != before));
+        before = pid;
+        for n in 0..4 {
+            if n == 1 {
+                kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("kill");
+            }
+            let told = serde_json::json!({
+                "hook_event_name": "PreToolUse", "session_id": "s1", "n": round * 4 + n,
+            });
+            hook::fire(&office, &command, &told.to_string());
+        }
+    }
+    let is_hook = |it: &serde_json::Value| it["type"] == "claude.PreToolUse";
+    let events = office.wait_for("every hook", || {
+        let events = hook::events(port, token.trim())?;
+        (events.iter().filter(|it| is_hook(it)).count() >= 12).then_some(events)
+    });
+    let told: Vec<&serde_json::Value> =
+        events.iter().filter(|it| is_hook(it)).map(|it| &it["metadata"]["n"]).collect();
+    assert_eq!(told, (0..12).collect::<Vec<_>>(), "each once, in their order");
+    // The proof that a person has, too: the numbers have no hole.
+    let numbers: Vec<usize> = events
+        .iter()
+        .filter_map(|it| it["id"].as_str()?.rsplit('-').next()?.parse().ok())
+        .collect();
+    assert_eq!(numbers, (1..=events.len()).collect::<Vec<_>>());
+    drop(stdin);
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(processes_of(&dir), [""; 0]);
 }
 

@@ -33,25 +33,40 @@ impl Gateway {
     }
 
     fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Option<(u16, String)> {
-        let host = format!("127.0.0.1:{}", self.port);
-        let mut stream = TcpStream::connect(&host).ok()?;
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        ask(self.port, method, path, token, body)
     }
 
     fn events(&self, token: &str) -> Vec<Value> {
-        let (status, body) =
-            self.ask("GET", "/events?since=earliest&limit=1000", token, "").unwrap();
-        assert_eq!(status, 200, "{body}");
-        serde_json::from_str::<Value>(&body).unwrap()["events"].as_array().unwrap().clone()
+        events(self.port, token).expect("an answer")
     }
+}
+
+fn ask(port: u16, method: &str, path: &str, token: &str, body: &str) -> Option<(u16, String)> {
+    let host = format!("127.0.0.1:{port}");
+    let mut stream = TcpStream::connect(&host).ok()?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// All events of the gateway at a port; `None` while it is away.
+pub(crate) fn events(port: u16, token: &str) -> Option<Vec<Value>> {
+    let (status, body) = ask(port, "GET", "/events?since=earliest&limit=1000", token, "")?;
+    assert_eq!(status, 200, "{body}");
+    Some(serde_json::from_str::<Value>(&body).unwrap()["events"].as_array().unwrap().clone())
+}
+
+/// What Claude would run for a hook, as its settings in this home say.
+pub(crate) fn installed(office: &Office) -> String {
+    let settings = std::fs::read_to_string(office.place.home().join(".claude/settings.json"));
+    let settings: Value = serde_json::from_str(&settings.unwrap()).unwrap();
+    settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap().to_owned()
 }
 
 impl Drop for Gateway {
@@ -74,7 +89,7 @@ fn free_port() -> u16 {
 }
 
 /// Runs the command that Claude would, as its settings name it.
-fn fire(office: &Office, command: &str, input: &str) {
+pub(crate) fn fire(office: &Office, command: &str, input: &str) {
     let mut child = Command::new("sh")
         .args(["-c", command])
         .env_clear()
@@ -122,9 +137,8 @@ fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
     let port = free_port();
     let token = install(&office, port);
     let token = token.as_str();
-    let settings = std::fs::read_to_string(office.place.home().join(".claude/settings.json"));
-    let settings: Value = serde_json::from_str(&settings.unwrap()).unwrap();
-    let command = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
+    let command = installed(&office);
+    let command = command.as_str();
     let hook = |n: u64| {
         json!({ "hook_event_name": "PreToolUse", "session_id": "s1", "tool_use_id": format!("t{n}"), "n": n }).to_string()
     };
