@@ -52,7 +52,12 @@ type Wait = Pin<Box<dyn Future<Output = Result<Ending, WaitError>> + Send>>;
 impl Client {
     /// The story of a message from its beginning. The message may wait yet, or have ended long ago.
     pub fn stream(&self, key: &Key) -> Stream {
-        let reader = JobReader::open(&self.state, key, JobId::default());
+        self.stream_after(key, JobId::default())
+    }
+
+    /// The story of a message from the line after `last`, for somebody who has read up to there.
+    pub fn stream_after(&self, key: &Key, last: JobId) -> Stream {
+        let reader = JobReader::open(&self.state, key, last);
         let (client, key) = (self.clone(), key.clone());
         Stream { client, key, reader, lines: VecDeque::new(), wait: None, ended: None }
     }

@@ -5,6 +5,7 @@ mod catalogue;
 pub mod checksum;
 mod decision;
 mod effort;
+mod env;
 mod file_name;
 pub mod frame;
 mod health;
@@ -31,6 +32,7 @@ pub use decision::{
     WarmCache,
 };
 pub use effort::{ChosenEffort, Effort, EffortFrom, Efforts, UnknownEffort};
+pub use env::{ApiJob, Env, EnvSession, Envs, LocalEnv, SessionUlid};
 pub use file_name::safe_name;
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};

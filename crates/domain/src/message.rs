@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::approval::Chosen;
 use crate::{
-    Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId, Tier,
-    ToolSpan, Trust,
+    ApiJob, Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId,
+    Tier, ToolSpan, Trust,
 };
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
@@ -92,6 +92,9 @@ pub struct Message {
     /// An order to TinyClaw itself instead of a question to Claude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
+    /// What was asked besides the words, when it was asked over the web API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<ApiJob>,
     /// How far a turn got, so that the next attempt can carry on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
@@ -143,6 +146,7 @@ impl Message {
             steer: false,
             handed: None,
             command: None,
+            job: None,
             checkpoint: None,
             reply: None,
             follow_ups: Vec::new(),

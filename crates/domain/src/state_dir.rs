@@ -214,6 +214,11 @@ impl StateDir {
         self.root.join("tokens.json")
     }
 
+    /// Where callers of the web API may have Claude work. Written by the operator.
+    pub fn envs(&self) -> PathBuf {
+        self.root.join("envs.json")
+    }
+
     /// Locks.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+mod envs;
 pub mod event;
 pub mod feed;
 pub mod filter;
 mod http;
 pub mod intake;
+mod jobs;
 mod moves;
 mod notes;
 mod office;

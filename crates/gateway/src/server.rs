@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessConfig, FAILURES_A_MINUTE, JwtConfig, KeySource, RateConfig};
+use crate::envs::EnvBook;
 use crate::http::{App, STREAMS_MAX, listener};
+use crate::jobs::Jobs;
 use crate::store::{Keep, Store, StoreError};
 use crate::webhooks::{WebhookConfig, Webhooks};
 use crate::{moves, office};
@@ -77,6 +79,7 @@ impl Config {
                 jwt: jwt.map(|(issuer, audience)| JwtConfig { secret, keys, issuer, audience }),
                 rates: RateConfig {
                     ingest: whole(it.ingest_per_second),
+                    execute: whole(it.execute_per_second),
                     read: whole(it.read_per_second),
                     failures: FAILURES_A_MINUTE,
                 },
@@ -114,7 +117,11 @@ impl Server {
         moves::follow(&config.state, &store, &shutdown);
         let webhooks = Webhooks::new(store.clone(), config.webhooks, vitals.clone());
         tokio::spawn(Arc::clone(&webhooks).run(shutdown.clone()));
+        let jobs = Jobs::new(&config.state, &store, vitals.clone());
+        tokio::spawn(Arc::clone(&jobs).keep_deadlines(shutdown.clone()));
         let app = Arc::new(App {
+            envs: EnvBook::new(&config.state, vitals.clone()),
+            jobs,
             state: config.state,
             store,
             webhooks,

@@ -151,6 +151,32 @@ impl JobReader {
     }
 }
 
+/// When a turn began and ended, in ms since 1970, as far as its story says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobTimes {
+    /// When Claude got the message, in the last attempt that it did.
+    pub begun: Option<u64>,
+    /// When the turn was over.
+    pub ended: Option<u64>,
+}
+
+/// The times of a message's turn, read from the end of its story. None where the story is gone, or not told yet.
+pub fn job_times(state: &StateDir, key: &Key) -> Result<JobTimes, DiskError> {
+    let mut times = JobTimes::default();
+    for line in backwards(&state.job(key))? {
+        let Some(line) = checksum::of_line::<JobLine>(&line?.bytes) else { continue };
+        match line.event {
+            JobEvent::End { .. } if times.ended.is_none() => times.ended = Some(line.at),
+            JobEvent::Begun { .. } => {
+                times.begun = Some(line.at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    Ok(times)
+}
+
 /// Removes stories that nobody added to for `keep`, and the oldest of the others beyond [`ALL_BYTES_MAX`].
 pub fn retire_jobs(
     state: &StateDir,

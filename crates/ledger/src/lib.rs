@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod costs;
+mod envs;
 pub mod health;
 mod history;
 mod job_log;
@@ -11,8 +12,9 @@ mod progress;
 mod threads;
 
 pub use costs::{Costs, Spent};
+pub use envs::read_envs;
 pub use history::{LogReader, log, log_since, recent_history};
-pub use job_log::{ALL_BYTES_MAX, JobLog, JobReader, retire_jobs};
+pub use job_log::{ALL_BYTES_MAX, JobLog, JobReader, JobTimes, job_times, retire_jobs};
 pub use journal::{Journal, Keep, SEGMENT_BYTES_MAX, TextLog, text_log};
 pub use json::{JsonError, load, save};
 pub use progress::Progresses;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tinyclaw_disk::{Flush, Lock, replace};
 use tinyclaw_domain::{
-    ROTATION_MS, Scope, StateDir, TOKEN_SECRET_BYTES, Token as Entry, TokenBefore, Tokens,
+    EnvName, ROTATION_MS, Scope, StateDir, TOKEN_SECRET_BYTES, Token as Entry, TokenBefore, Tokens,
     token_sum, token_text,
 };
 use tinyclaw_service::now_ms;
@@ -46,6 +46,10 @@ struct New {
     /// What it may do, with commas between: ingest, read, execute, envs, notify, admin.
     #[arg(long, value_delimiter = ',', default_value = "ingest,read")]
     scope: Vec<Scope>,
+
+    /// An environment of `envs.json` that it may have Claude work in. Again for more; any, when not said.
+    #[arg(long)]
+    env: Vec<EnvName>,
 
     /// A page that may use it, such as `https://app.example.org`. Again for more.
     #[arg(long)]
@@ -147,7 +151,7 @@ fn entry(new: &New) -> anyhow::Result<Entry> {
         name: name.to_owned(),
         sum: String::new(),
         scopes: new.scope.iter().copied().collect::<BTreeSet<_>>(),
-        envs: Vec::new(),
+        envs: new.env.iter().map(ToString::to_string).collect(),
         origins: new.origin.clone(),
         budget_per_day: None,
         created_at: now,
@@ -226,7 +230,7 @@ fn scopes(it: &Entry) -> String {
 /// A token without its sum: nobody needs to see that.
 fn shown(it: &Entry) -> serde_json::Value {
     json!({
-        "id": it.id, "name": it.name, "scopes": it.scopes, "origins": it.origins, "status": status(it),
+        "id": it.id, "name": it.name, "scopes": it.scopes, "envs": it.envs, "origins": it.origins, "status": status(it),
         "createdAt": it.created_at, "expiresAt": it.expires_at, "revokedAt": it.revoked_at,
     })
 }

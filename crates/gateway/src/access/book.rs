@@ -57,6 +57,7 @@ impl Book {
         Some(Caller {
             name: token.name.clone(),
             scopes: token.scopes.clone(),
+            envs: token.envs.clone(),
             origins: token.origins.clone(),
             until,
             proof: Proof::Token(token.id.clone(), sum.to_owned()),

@@ -70,6 +70,9 @@ struct Claims {
     exp: u64,
     #[serde(default)]
     scope: String,
+    /// Where it may have Claude work.
+    #[serde(default)]
+    envs: Option<Vec<String>>,
 }
 
 impl Jwt {
@@ -113,6 +116,11 @@ impl Jwt {
         Ok(Caller {
             name: name.unwrap_or_else(|| "jwt".to_owned()),
             scopes: claims.scope.split(' ').filter_map(|it| it.parse().ok()).collect(),
+            // An empty list is one of nothing, and not of everything.
+            envs: claims.envs.map_or_else(Vec::new, |it| match it.is_empty() {
+                true => vec![String::new()],
+                false => it,
+            }),
             origins: Vec::new(),
             until: Some(claims.exp.saturating_add(LEEWAY_SECONDS).saturating_mul(1000)),
             proof: Proof::Signed,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tinyclaw_domain::{Scope, token_sum};
+use tinyclaw_domain::{EnvName, Scope, token_sum};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 
@@ -35,12 +35,31 @@ pub struct Caller {
     pub name: String,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
+    /// Where it may have Claude work; empty: anywhere.
+    pub envs: Vec<String>,
     /// Pages of these origins may use it; empty: those of the settings.
     pub origins: Vec<String>,
     /// From then on it is not let in any more, in ms since 1970.
     pub until: Option<u64>,
     /// What it was known by, to be asked about again.
     proof: Proof,
+}
+
+impl Caller {
+    /// Whose requests these are: what somebody asks once and again is known by it. Two with the same name who are let in by
+    /// different means are two.
+    pub fn account(&self) -> String {
+        match &self.proof {
+            Proof::Token(id, _) => id.clone(),
+            Proof::Setting(_) => "setting".to_owned(),
+            Proof::Signed => format!("signed.{}", self.name),
+        }
+    }
+
+    /// Whether it may have Claude work in this environment; none is a thread of a chat or a terminal.
+    pub fn may_use(&self, env: Option<&EnvName>) -> bool {
+        self.envs.is_empty() || env.is_some_and(|env| self.envs.iter().any(|it| it == env.as_str()))
+    }
 }
 
 /// How a caller showed who it is.
@@ -165,9 +184,9 @@ impl Access {
             && is_same(ours, &sum)
         {
             let scopes = Scope::ALL.into_iter().filter(|it| *it != Scope::Admin).collect();
-            let (origins, until) = (Vec::new(), None);
-            let name = "api".to_owned();
-            return Ok(Caller { name, scopes, origins, until, proof: Proof::Setting(sum) });
+            let (envs, origins, until) = (Vec::new(), Vec::new(), None);
+            let (name, proof) = ("api".to_owned(), Proof::Setting(sum));
+            return Ok(Caller { name, scopes, envs, origins, until, proof });
         }
         if let Some(caller) = self.book.borrow().caller(text, &sum, now_ms()) {
             return Ok(caller);

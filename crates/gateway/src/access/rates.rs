@@ -13,6 +13,8 @@ use governor::{NotUntil, Quota, RateLimiter};
 
 /// A thousand events may come at once: as many as a batch has.
 const INGEST_BURST: u32 = 1_000;
+/// So many jobs may be begun at once.
+const EXECUTE_BURST: u32 = 10;
 /// So many bad tokens an address may show in a minute.
 pub const FAILURES_A_MINUTE: u32 = 5;
 
@@ -21,6 +23,8 @@ pub const FAILURES_A_MINUTE: u32 = 5;
 pub enum Kind {
     /// Telling events, counted one by one.
     Ingest,
+    /// Letting Claude work.
+    Execute,
     /// Everything else.
     Read,
 }
@@ -30,6 +34,8 @@ pub enum Kind {
 pub struct RateConfig {
     /// Events in a second.
     pub ingest: u32,
+    /// Jobs in a second.
+    pub execute: u32,
     /// Questions in a second.
     pub read: u32,
     /// Bad tokens in a minute, from one address.
@@ -38,7 +44,7 @@ pub struct RateConfig {
 
 impl Default for RateConfig {
     fn default() -> RateConfig {
-        RateConfig { ingest: 1_000, read: 50, failures: FAILURES_A_MINUTE }
+        RateConfig { ingest: 1_000, execute: 1, read: 50, failures: FAILURES_A_MINUTE }
     }
 }
 
@@ -59,6 +65,7 @@ type Limiter<K, C> = RateLimiter<K, DefaultKeyedStateStore<K>, C, StateInformati
 #[derive(Debug)]
 pub struct Rates<C: Clock = DefaultClock> {
     ingest: One<String, C>,
+    execute: One<String, C>,
     read: One<String, C>,
     failures: One<IpAddr, C>,
     clock: C,
@@ -83,10 +90,12 @@ impl Rates {
 impl<C: Clock + Clone> Rates<C> {
     fn with_clock(config: RateConfig, clock: C) -> Rates<C> {
         let ingest = config.ingest.max(1);
+        let execute = config.execute.max(1);
         let read = config.read.max(1);
         let minute = Duration::from_secs(60);
         Rates {
             ingest: One::new("ingest", ingest, ingest.max(INGEST_BURST), &clock),
+            execute: One::new("execute", execute, execute.max(EXECUTE_BURST), &clock),
             read: One::new("read", read, read, &clock),
             failures: One::within("bad-tokens", config.failures.max(1), minute, &clock),
             clock,
@@ -97,6 +106,7 @@ impl<C: Clock + Clone> Rates<C> {
     pub fn ask(&self, kind: Kind, caller: &str, count: usize) -> Allowance {
         let one = match kind {
             Kind::Ingest => &self.ingest,
+            Kind::Execute => &self.execute,
             Kind::Read => &self.read,
         };
         one.ask(&caller.to_owned(), count, &self.clock)
@@ -110,6 +120,7 @@ impl<C: Clock + Clone> Rates<C> {
     /// Forgets who has not asked for a while.
     pub fn forget_idle(&self) {
         self.ingest.limiter.retain_recent();
+        self.execute.limiter.retain_recent();
         self.read.limiter.retain_recent();
         self.failures.limiter.retain_recent();
     }
@@ -171,7 +182,7 @@ mod tests {
     fn who_waits_as_long_as_told_is_let_in_and_who_does_not_is_not() {
         let clock = FakeRelativeClock::default();
         let rates = Rates::with_clock(
-            RateConfig { ingest: 10, read: 3, ..RateConfig::default() },
+            RateConfig { ingest: 10, execute: 2, read: 3, ..RateConfig::default() },
             clock.clone(),
         );
         for left in [2, 1, 0] {
@@ -185,6 +196,12 @@ mod tests {
         assert_eq!(rates.ask(Kind::Read, "bob", 1).wait_seconds, None, "another has its own");
         clock.advance(Duration::from_secs(1));
         assert_eq!(rates.ask(Kind::Read, "ada", 1).wait_seconds, None);
+        // Ten jobs at once, and then two a second.
+        for _ in 0..10 {
+            assert_eq!(rates.ask(Kind::Execute, "ada", 1).wait_seconds, None);
+        }
+        let refused = rates.ask(Kind::Execute, "ada", 1);
+        assert_eq!((refused.wait_seconds, &*refused.policy), (Some(1), "\"execute\";q=10;w=5"));
         // A batch waits until there is room for all of it.
         assert_eq!(rates.ask(Kind::Ingest, "ada", 1_000).wait_seconds, None);
         let wait = rates.ask(Kind::Ingest, "ada", 55).wait_seconds.unwrap();

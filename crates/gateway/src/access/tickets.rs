@@ -148,7 +148,8 @@ mod tests {
 
     fn caller() -> Caller {
         let (name, proof) = ("ada".to_owned(), Proof::Signed);
-        Caller { name, scopes: Default::default(), origins: Vec::new(), until: None, proof }
+        let (scopes, envs, origins) = Default::default();
+        Caller { name, scopes, envs, origins, until: None, proof }
     }
 
     #[test]

@@ -2,15 +2,22 @@
 
 mod body;
 mod door;
+mod envs;
+mod execute;
 mod ingest;
+mod job_stream;
+mod jobs;
 pub(crate) mod listener;
 mod notify;
 mod numbers;
 mod openapi;
+mod prefer;
 mod query;
 mod reading;
+mod sessions;
 mod stream;
 mod tickets;
+mod tie;
 mod timeline;
 mod webhooks;
 mod ws;
@@ -29,7 +36,9 @@ use tinyclaw_service::{Shutdown, Vitals};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Access, Allowance, Caller, Denied, Kind};
+use crate::envs::EnvBook;
 use crate::feed::Told;
+use crate::jobs::Jobs;
 use crate::problem::Problem;
 use crate::store::Store;
 use crate::webhooks::Webhooks;
@@ -43,6 +52,8 @@ pub(crate) struct App {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) envs: EnvBook,
+    pub(crate) jobs: Arc<Jobs>,
     /// Whether notes may wait for Claude Code sessions that are not of this office.
     pub(crate) notes_allowed: bool,
     /// Whether the office has a forum, so that its threads are topics there.
@@ -72,6 +83,18 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/ws", get(ws::upgrade)),
         ("/sessions/{id}/notify", post(notify::notify)),
         ("/api/messages/{key}/timeline", get(timeline::timeline)),
+        ("/api/execute", post(execute::execute)),
+        ("/api/jobs", get(jobs::list)),
+        ("/api/jobs/{id}", get(jobs::show)),
+        ("/api/jobs/{id}/stream", get(job_stream::stream)),
+        ("/api/jobs/{id}/cancel", post(jobs::cancel)),
+        ("/api/jobs/{id}/permissions/{request}", post(jobs::answer)),
+        ("/api/sessions", post(sessions::begin)),
+        ("/api/sessions/{env}", get(sessions::list)),
+        ("/api/envs", get(envs::list)),
+        ("/api/containers/{env}", get(envs::show)),
+        ("/api/containers/{env}/start", post(envs::start)),
+        ("/api/containers/{env}/stop", post(envs::stop)),
         ("/api/webhooks", get(webhooks::list).post(webhooks::add)),
         ("/api/webhooks/{id}", get(webhooks::show).post(webhooks::change).delete(webhooks::remove)),
         ("/api/webhooks/{id}/deliveries", get(webhooks::deliveries)),

@@ -10,9 +10,9 @@ use tinyclaw_domain::Scope;
 use tokio::time::{Instant, timeout_at};
 
 use super::query::Question;
-use super::stream::{self, Format};
+use super::stream::{self, Format, TicketHeld};
 use super::{App, Asking};
-use crate::access::{Denied, Kind, TicketRefused, TicketUse};
+use crate::access::Kind;
 use crate::event::{BadCursor, Cursor, Timestamp};
 use crate::feed::{Feed, Gap, GapReason};
 use crate::problem::{Problem, with_allowance};
@@ -31,18 +31,9 @@ pub(super) async fn events(
     let last = last_event(asking.headers)?;
     // A page cannot send a header with an EventSource: for a stream a ticket does.
     if let (Some(format), Some(ticket)) = (format, question.ticket.clone()) {
-        let how = TicketUse::Stream { is_return: last.is_some() };
-        let taken = app.access.tickets.take(&ticket, "/events", asking.origin(), how);
-        let (caller, held) = taken.map_err(|it| match it {
-            TicketRefused::Unknown => app.denied(Denied::BadToken, &asking),
-            TicketRefused::Busy => {
-                let detail = "this ticket serves another stream just now";
-                Problem::new(axum::http::StatusCode::CONFLICT, "ticket_busy", detail)
-            }
-        })?;
-        let caller = app.permit(caller, &asking, Some(Scope::Read))?;
+        let (caller, held) = TicketHeld::take(&app, &asking, &ticket, "/events", last.is_some())?;
         let begin = begin(&app, &question, last).await?;
-        return stream::answer(&app, caller, begin, format, Some((ticket, held)));
+        return stream::answer(&app, caller, begin, format, Some(held));
     }
     let caller = app.admit(&asking, Some(Scope::Read)).await?;
     let allowance = app.ask(Kind::Read, &caller, 1)?;

@@ -8,23 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tinyclaw_domain::Scope;
 use tinyclaw_service::now_ms;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::App;
-use crate::access::{Caller, Held};
+use super::{App, Asking};
+use crate::access::{Caller, Denied, Held, TicketRefused, TicketUse};
 use crate::feed::{Feed, Told};
 use crate::problem::Problem;
 
 /// A word at least so often, so that both ends know of each other.
-const BEAT: Duration = Duration::from_secs(15);
+pub(super) const BEAT: Duration = Duration::from_secs(15);
 /// When a client that was cut off comes back, in ms.
-const RETRY_MS: u64 = 2_000;
+pub(super) const RETRY_MS: u64 = 2_000;
 /// The same at a shutdown, spread over so long.
-const RETRY_SPREAD_MS: u64 = 5_000;
+pub(super) const RETRY_SPREAD_MS: u64 = 5_000;
 
 /// How a stream is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,33 @@ struct Stream {
 }
 
 /// A ticket in use. Dropped, it may be used to come back.
-struct TicketHeld {
+pub(super) struct TicketHeld {
     app: Arc<App>,
     text: String,
     _held: Held,
+}
+
+impl TicketHeld {
+    /// Lets somebody in who shows a ticket in place of a token, for a stream at `path`.
+    pub(super) fn take(
+        app: &Arc<App>,
+        asking: &Asking<'_>,
+        ticket: &str,
+        path: &str,
+        is_return: bool,
+    ) -> Result<(Caller, TicketHeld), Problem> {
+        let how = TicketUse::Stream { is_return };
+        let taken = app.access.tickets.take(ticket, path, asking.origin(), how);
+        let (caller, held) = taken.map_err(|it| match it {
+            TicketRefused::Unknown => app.denied(Denied::BadToken, asking),
+            TicketRefused::Busy => {
+                let detail = "this ticket serves another stream just now";
+                Problem::new(StatusCode::CONFLICT, "ticket_busy", detail)
+            }
+        })?;
+        let held = TicketHeld { app: Arc::clone(app), text: ticket.to_owned(), _held: held };
+        Ok((app.permit(caller, asking, Some(Scope::Read))?, held))
+    }
 }
 
 impl Drop for TicketHeld {
@@ -81,7 +105,7 @@ pub(super) fn answer(
     caller: Caller,
     feed: Feed,
     format: Format,
-    ticket: Option<(String, Held)>,
+    ticket: Option<TicketHeld>,
 ) -> Result<Response, Problem> {
     let place = app.stream_place()?;
     // Whoever is cut off before the first event comes back here.
@@ -99,7 +123,7 @@ pub(super) fn answer(
         said: Instant::now(),
         is_over: false,
         _place: place,
-        ticket: ticket.map(|(text, held)| TicketHeld { app: Arc::clone(app), text, _held: held }),
+        ticket,
     };
     let kind = match format {
         Format::Sse => "text/event-stream; charset=utf-8",

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
+use tinyclaw_domain::Key;
 
 use super::{App, Asking, body};
 use crate::access::{Kind, TICKET_TIME};
@@ -14,8 +15,13 @@ use crate::problem::{Problem, with_allowance};
 
 /// What a ticket is asked for with.
 const BODY_BYTES_MAX: usize = 4 << 10;
-/// The paths that take one.
+/// The paths that take one; beside them the stream of every job.
 const PATHS: [&str; 2] = ["/ws", "/events"];
+
+fn takes_one(path: &str) -> bool {
+    let job = path.strip_prefix("/api/jobs/").and_then(|it| it.strip_suffix("/stream"));
+    PATHS.contains(&path) || job.is_some_and(|it| it.parse::<Key>().is_ok())
+}
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -36,8 +42,9 @@ pub(super) async fn issue(
         serde_json::from_slice(&body).map_err(|err| Problem::bad_json(err.to_string()))?;
     let wanted: Wanted = serde_json::from_value(value)
         .map_err(|_| Problem::invalid(Invalid::at("/path", "expected a path, such as /ws")))?;
-    if !PATHS.contains(&wanted.path.as_str()) {
-        let detail = format!("no ticket is taken there; use one of {}", PATHS.join(", "));
+    if !takes_one(&wanted.path) {
+        let detail =
+            format!("no ticket is taken there; use {}, or /api/jobs/ID/stream", PATHS.join(", "));
         return Err(Problem::invalid(Invalid::at("/path", detail)));
     }
     let origin = asking.origin().map(str::to_owned);

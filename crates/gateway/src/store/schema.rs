@@ -9,7 +9,7 @@ use super::{Head, StoreError};
 use crate::event::{Cursor, Epoch};
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// So long is waited for somebody else who holds the database, such as a person with a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The log of what is written is cut back to this.
@@ -78,6 +78,28 @@ const NOTES: &str = "
     CREATE INDEX notes_session ON notes(session, until);
 ";
 
+/// What was asked of Claude, and in which conversation. Of each job the queue has the truth; this is where to look.
+const JOBS: &str = "
+    CREATE TABLE jobs(
+        key TEXT PRIMARY KEY,
+        account TEXT NOT NULL,
+        env TEXT,
+        created INTEGER NOT NULL,
+        deadline INTEGER,
+        state TEXT,
+        cost REAL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX jobs_created ON jobs(created, key);
+    CREATE TABLE sessions(
+        env TEXT NOT NULL,
+        id TEXT NOT NULL,
+        name TEXT,
+        created INTEGER NOT NULL,
+        removed INTEGER,
+        PRIMARY KEY(env, id)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Why a database could not be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
@@ -118,16 +140,17 @@ pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Connection, Head), Op
     }
     if version == 0 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} INSERT INTO meta VALUES('epoch', '{}');
+            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} {JOBS} INSERT INTO meta VALUES('epoch', '{}');
              PRAGMA user_version = {VERSION}; COMMIT;",
             Epoch::fresh()
         ))?;
     }
     if (1..VERSION).contains(&version) {
-        // Before there were webhooks, and before there were notes.
-        let webhooks = if version == 1 { WEBHOOKS } else { "" };
+        // Before there were webhooks, before there were notes, and before there were jobs.
+        let webhooks = if version < 2 { WEBHOOKS } else { "" };
+        let notes = if version < 3 { NOTES } else { "" };
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {webhooks} {NOTES} PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {webhooks} {notes} {JOBS} PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }
     let epoch: String =

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::desk::Desk;
 use crate::rig::Rig;
 
 /// Pinned: a new version is looked at, not met by chance.
@@ -55,11 +56,15 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
     // Each bad token is to get its 401, and none a 429 for being the sixth.
     let rig = Rig::forgiving(json!({
         "readPerSecond": 100_000, "ingestPerSecond": 1_000_000, "webhookHosts": ["n8n.example.org"],
-        "notifyForeign": true, "connectionsPerAddress": 4_096,
+        "notifyForeign": true, "connectionsPerAddress": 4_096, "executePerSecond": 10_000,
     }))
     .await;
     // A message that the document's example names.
     rig.tell(&json!({ "type": "a.b", "subject": "tg-7" })).await;
+    let envs = json!({ "dev": { "isolation": "none" } });
+    std::fs::write(rig.dir.path().join("envs.json"), envs.to_string()).unwrap();
+    let desk = Desk::at(&rig);
+    let (_office, _hears) = (desk.serve(), desk.hear(|_| None));
     let here = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command

@@ -7,11 +7,13 @@
 mod access;
 mod binary;
 mod browser;
+mod desk;
 #[path = "../../../dashboard/tests/it/driver.rs"]
 mod driver;
 mod events;
 mod foreign;
 mod hostile;
+mod jobs;
 mod notify;
 mod office;
 mod openapi;

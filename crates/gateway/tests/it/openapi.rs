@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tinyclaw_domain::{JobEvent, StateDir};
 use tinyclaw_ledger::JobLog;
 
+use crate::desk::Desk;
+use crate::jobs;
 use crate::rig::{Rig, json_of};
 
 /// The document's own words for a value's place: `#/components/…`.
@@ -129,16 +131,35 @@ fn bodies(example: &Value) -> Vec<String> {
 async fn what_is_served_is_what_the_document_tells() {
     let rig = Rig::with(json!({
         "readPerSecond": 100_000, "ingestPerSecond": 1_000_000, "webhookHosts": ["n8n.example.org"],
-        "notifyForeign": true,
+        "notifyForeign": true, "executePerSecond": 10_000,
     }))
     .await;
+    let envs = json!({ "dev": { "isolation": "none" }, "held": { "isolation": "none" } });
+    std::fs::write(rig.dir.path().join("envs.json"), envs.to_string()).unwrap();
+    // One job waits for an answer, and one is done.
+    let desk = Desk::at(&rig);
+    let prompt = json!({ "env": "dev", "prompt": "x" });
+    let asking = jobs::begin(&rig, &json!({ "env": "held", "prompt": "x" })).await;
+    let asks = desk.take().await;
+    desk.ask(&asks, "req-3", "Bash", json!({ "command": "ls" }));
+    let (_office, _hears) = (desk.serve(), desk.hear(|_| None));
+    let done = json_of(rig.post("/api/execute").json(&prompt).send().await.unwrap()).await["jobId"]
+        .clone();
     let webhook = rig.post("/api/webhooks").json(&json!({ "url": "https://n8n.example.org/1" }));
     let webhook = json_of(webhook.send().await.unwrap()).await["webhook"]["id"].clone();
     let fill = |template: &str, key: &str| {
-        let key = if key.is_empty() { webhook.as_str().unwrap() } else { key };
+        let good =
+            |it: &str, good: &str| if key.is_empty() { good.to_owned() } else { it.to_owned() };
+        let id = match template {
+            it if it.contains("/permissions/") => &asking,
+            it if it.starts_with("/api/jobs/") => done.as_str().unwrap(),
+            _ => webhook.as_str().unwrap(),
+        };
         template
-            .replace("{id}", key)
-            .replace("{key}", if key.starts_with("wh_") { "tg-7" } else { key })
+            .replace("{id}", &good(key, id))
+            .replace("{key}", &good(key, "tg-7"))
+            .replace("{env}", &good(key, "dev"))
+            .replace("{request}", &good(key, "req-3"))
     };
     let document = json_of(rig.client.get(rig.url("/openapi.json")).send().await.unwrap()).await;
     let state = StateDir::new(rig.dir.path());

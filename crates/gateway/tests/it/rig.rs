@@ -104,6 +104,17 @@ impl Rig {
         Rig { dir, address, client, token: token(1), shutdown, serving }
     }
 
+    /// Stops the gateway, and starts another on the same folder.
+    pub(crate) async fn again(self) -> Rig {
+        Rig::back(self.stop().await).await
+    }
+
+    /// A gateway on a folder that one was on before.
+    pub(crate) async fn back(dir: tempfile::TempDir) -> Rig {
+        let config = config(dir.path());
+        Rig::serve(dir, config).await
+    }
+
     /// Writes `tokens.json` anew.
     pub(crate) fn tokens(&self, tokens: Vec<Token>) {
         save(&StateDir::new(self.dir.path()), tokens);

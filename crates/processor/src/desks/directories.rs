@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tinyclaw_disk::foreign::{self, ForeignError};
-use tinyclaw_domain::{McpServers, OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus};
+use tinyclaw_domain::{
+    Env, LocalEnv, McpServers, OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus,
+};
 use tinyclaw_engine::{Desk, LookError, OutOfReach, Overlap, overlap};
+use tinyclaw_ledger::read_envs;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Permission;
 
@@ -64,11 +67,30 @@ impl Desks {
         id: &ThreadId,
         name: Option<&str>,
     ) -> anyhow::Result<Thread> {
+        let env = local_env(self, id)?;
         if let Some(thread) = self.get(id) {
-            return Ok(thread);
+            return Ok(match env.and_then(|it| it.permission) {
+                // The operator's word of today counts, and not that of when the session began.
+                Some(most) if thread.permission_mode.asks_less_than(most) => {
+                    let lowered = self.change(id, |it| {
+                        it.permission_mode = most;
+                        it.clone()
+                    })?;
+                    lowered.unwrap_or(thread)
+                }
+                _ => thread,
+            });
         }
         let settings = self.settings.current();
-        let cwd = own(self, id).await?.display().to_string();
+        let mut extra = numbers::entry(&self.engine, id);
+        let cwd = match env.as_ref().and_then(|it| it.cwd.clone()) {
+            Some(dir) => {
+                extra.insert(BY_ADMIN.to_owned(), true.into());
+                dir
+            }
+            None => own(self, id).await?,
+        };
+        let cwd = cwd.display().to_string();
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
             cwd,
@@ -79,20 +101,35 @@ impl Desks {
             effort: None,
             trust: None,
             env: None,
-            permission_mode: match settings.engine.permission {
-                Permission::Ask => PermissionMode::Ask,
-                Permission::AcceptEdits => PermissionMode::AcceptEdits,
-                Permission::Bypass => PermissionMode::Bypass,
-            },
+            permission_mode: env.and_then(|it| it.permission).unwrap_or(
+                match settings.engine.permission {
+                    Permission::Ask => PermissionMode::Ask,
+                    Permission::AcceptEdits => PermissionMode::AcceptEdits,
+                    Permission::Bypass => PermissionMode::Bypass,
+                },
+            ),
             system_prompt: None,
             mcp: McpServers::new(),
             repo: None,
             is_master: *id == ThreadId::master(),
             status: ThreadStatus::Idle,
             last_active: now_ms(),
-            extra: numbers::entry(&self.engine, id),
+            extra,
         };
         Ok(self.change_all(|threads| threads.entry(id.clone()).or_insert(made).clone())?)
+    }
+}
+
+/// What the operator says of the environment that this thread is a session of; `None` for any other thread. Where they say
+/// nothing of it any more, nothing runs.
+fn local_env(desks: &Desks, id: &ThreadId) -> anyhow::Result<Option<LocalEnv>> {
+    let Some((name, _)) = id.env() else { return Ok(None) };
+    match on_disk(|| read_envs(&desks.state))?.remove(&name) {
+        Some(Env::None(it)) => Ok(Some(it)),
+        Some(Env::Container(_)) => {
+            anyhow::bail!("environment {name} is a container, and none is started here")
+        }
+        None => anyhow::bail!("environment {name} is not in envs.json"),
     }
 }
 
@@ -176,4 +213,42 @@ pub(crate) fn moved(thread: &Thread) -> Option<String> {
 /// It was told.
 pub(crate) fn forget_move(thread: &mut Thread) {
     thread.extra.remove(MOVED_FROM);
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test plays the operator")]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_of_an_environment_has_what_the_operator_says_today() {
+        let dir = tempfile::tempdir().unwrap();
+        let desks = Desks::empty(dir.path());
+        std::fs::create_dir_all(dir.path().join("work")).unwrap();
+        let envs = |text: &str| std::fs::write(desks.state.envs(), text).unwrap();
+        let open = async |id: &str| desks.get_or_open(&id.parse().unwrap(), None).await;
+        let session = "api.dev.01kc8m4q2v7x3z9d5f1h6j0nps";
+        let refused = open(session).await.unwrap_err().to_string();
+        assert_eq!(refused, "environment dev is not in envs.json");
+        envs(
+            r#"{"dev":{"isolation":"none","cwd":"/srv/dev","permission":"acceptEdits"},"own":{"isolation":"none"}}"#,
+        );
+        let thread = open(session).await.unwrap();
+        assert_eq!(
+            (&*thread.cwd, thread.permission_mode),
+            ("/srv/dev", PermissionMode::AcceptEdits)
+        );
+        assert_eq!(thread.extra[BY_ADMIN], true);
+        // The office's own word, and a folder of its own.
+        let own = open("api.own").await.unwrap();
+        assert!(own.cwd.ends_with("/work/api.own"), "{}", own.cwd);
+        assert_eq!(own.permission_mode, PermissionMode::Ask);
+        envs(
+            r#"{"dev":{"isolation":"none","permission":"plan"},"own":{"isolation":"container","image":"x"}}"#,
+        );
+        assert_eq!(open(session).await.unwrap().permission_mode, PermissionMode::Plan);
+        assert!(open("api.own").await.unwrap_err().to_string().contains("is a container"));
+        std::fs::remove_file(desks.state.envs()).unwrap();
+        assert!(open(session).await.is_err(), "nothing runs in an environment that is gone");
+    }
 }

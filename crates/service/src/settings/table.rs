@@ -337,6 +337,8 @@ settings! {
         notify_foreign: bool as Flag = "gateway.notifyForeign", [], [], "false";
         /// So many events a token may tell in a second, and a thousand at once.
         ingest_per_second: u64 as Whole<1, 1_000_000> = "gateway.ingestPerSecond", [], [], "1000";
+        /// So many jobs a token may begin in a second, and ten at once.
+        execute_per_second: u64 as Whole<1, 10_000> = "gateway.executePerSecond", [], [], "1";
         /// So many questions a token may ask in a second.
         read_per_second: u64 as Whole<1, 100_000> = "gateway.readPerSecond", [], [], "50";
         /// So many connections an address may have. A tunnel or an ingress is one address for everybody behind it.

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Health, HistoryLine, JobLine, Message, PlanUse, Progress,
-    PromptLine, Reply, RoutingLine, Threads, Tokens,
+    Command, ConversationLine, Decision, Envs, Health, HistoryLine, JobLine, Message, PlanUse,
+    Progress, PromptLine, Reply, RoutingLine, Threads, Tokens,
 };
 use tinyclaw_tidy::read;
 
@@ -30,6 +30,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "JobLine" => through::<JobLine>(example),
         "Progress" => through::<Progress>(example),
         "Tokens" => through::<Tokens>(example),
+        "Envs" => through::<Envs>(example),
         "Health" => through::<Health>(example),
         "PlanUse" => through::<PlanUse>(example),
         "Value" => through::<Value>(example),
@@ -38,7 +39,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 12] = [
+const MUST_HAVE: [&str; 13] = [
     "Message",
     "Command",
     "Threads",
@@ -49,6 +50,7 @@ const MUST_HAVE: [&str; 12] = [
     "Progress",
     "JobLine",
     "Tokens",
+    "Envs",
     "Health",
     "PlanUse",
 ];
