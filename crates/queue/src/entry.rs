@@ -50,6 +50,6 @@ pub(crate) struct Shelf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum At {
     File(std::path::PathBuf),
-    #[cfg(feature = "memory")]
+    #[cfg(any(feature = "memory", feature = "postgres"))]
     Row(Place, String),
 }

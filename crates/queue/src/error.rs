@@ -23,6 +23,10 @@ impl Fault {
 
     /// Whether there is no room left for what was to be written.
     pub fn is_no_space(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        if let Some(trouble) = self.0.downcast_ref::<tinyclaw_postgres::Trouble>() {
+            return trouble.is_no_space();
+        }
         self.0.downcast_ref::<DiskError>().is_some_and(DiskError::is_no_space)
     }
 }
@@ -75,6 +79,10 @@ pub enum OpenError {
     FileSystem { folder: String, source: Fault },
     #[error("the queue is out of reach")]
     Away { source: Fault },
+    #[error("the database of the queue does not fit this program")]
+    Schema { source: Fault },
+    #[error("the way to the database of the queue cannot be used")]
+    Pooler { source: Fault },
 }
 
 /// A message was not accepted. Nothing of it is left in the queue, and its sender must not be told that it is.

@@ -11,6 +11,8 @@ mod location;
 #[cfg(feature = "memory")]
 mod memory;
 mod name;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod publish;
 mod terms;
 mod view;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::error::OpenError;
 #[cfg(feature = "memory")]
 use crate::memory::Memory;
+#[cfg(feature = "postgres")]
+use crate::postgres;
 use crate::work::{Look, Work};
 use crate::{Options, folders};
 
@@ -19,6 +21,8 @@ enum Engine {
     Folders(PathBuf),
     #[cfg(feature = "memory")]
     Memory(Memory),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<tinyclaw_postgres::Database>),
 }
 
 impl Where {
@@ -27,6 +31,8 @@ impl Where {
             Engine::Folders(state) => folders::Inner::open(&state, options)?,
             #[cfg(feature = "memory")]
             Engine::Memory(memory) => memory.open(),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => postgres::open(&database, &options)?,
         })
     }
 
@@ -35,6 +41,8 @@ impl Where {
             Engine::Folders(state) => folders::look(state),
             #[cfg(feature = "memory")]
             Engine::Memory(memory) => memory.look(),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => postgres::look(database),
         }
     }
 }
@@ -50,5 +58,13 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for Where {
 impl From<Memory> for Where {
     fn from(memory: Memory) -> Where {
         Where(Engine::Memory(memory))
+    }
+}
+
+/// The queue of an office in PostgreSQL.
+#[cfg(feature = "postgres")]
+impl From<tinyclaw_postgres::Database> for Where {
+    fn from(database: tinyclaw_postgres::Database) -> Where {
+        Where(Engine::Postgres(Box::new(database)))
     }
 }

@@ -20,7 +20,15 @@ impl Draft {
         }
         let is_beat = message.source == Source::Heartbeat;
         let priority = if is_beat { Priority::Low } else { Priority::Ordinary };
-        Ok(Draft { side, priority, key, lane: message.lane(), json })
+        Ok(Draft {
+            side,
+            priority,
+            key,
+            lane: message.lane(),
+            #[cfg(feature = "postgres")]
+            channel: message.channel,
+            json,
+        })
     }
 }
 

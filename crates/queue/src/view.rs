@@ -238,6 +238,13 @@ impl View {
     pub fn knows(&self, keys: &[Key]) -> Result<HashMap<Key, Place>, LookError> {
         let wanted: HashMap<&str, &Key> = keys.iter().map(|it| (it.as_str(), it)).collect();
         let mut known = HashMap::new();
+        let texts: Vec<&str> = wanted.keys().copied().collect();
+        if let Some(named) = self.look.named(&texts)? {
+            for (place, text) in named {
+                known.extend(text.parse::<Name>().ok().map(|it| (it.key, place)));
+            }
+            return Ok(known);
+        }
         for place in Place::ALL {
             self.scan(place, |_, _, parts| {
                 if let Some(key) = wanted.get(parts.key) {
@@ -301,7 +308,23 @@ impl View {
         while absent < ABSENT_MAX && moved < MOVED_MAX {
             let mut seen: Option<Entry> = None;
             let mut waiting: Vec<(String, String)> = Vec::new();
-            for place in Place::ALL {
+            let named = self.look.named(&[key.as_str()])?;
+            let places = match &named {
+                None => &Place::ALL[..],
+                // Only what waits before it has to be listed.
+                Some(found) => {
+                    for (place, text) in found {
+                        let shelf = Shelf { place: *place, day: None };
+                        seen = self.entry(&shelf, text);
+                    }
+                    if seen.as_ref().is_some_and(|it| it.place == Place::Incoming) {
+                        &Place::ALL[..1]
+                    } else {
+                        &[]
+                    }
+                }
+            };
+            for &place in places {
                 self.scan(place, |shelf, text, parts| {
                     if place == Place::Incoming {
                         waiting.push((parts.lane.to_owned(), parts.order.to_owned()));

@@ -27,6 +27,9 @@ pub(crate) struct Draft {
     pub(crate) priority: Priority,
     pub(crate) key: Key,
     pub(crate) lane: Lane,
+    /// Its way out.
+    #[cfg(feature = "postgres")]
+    pub(crate) channel: tinyclaw_domain::Channel,
     /// The message as JSON, on one line.
     pub(crate) json: Vec<u8>,
 }
@@ -123,6 +126,10 @@ pub(crate) trait Look: fmt::Debug + Send + Sync {
     fn shelves(&self, place: Place) -> Result<Vec<Shelf>, LookError>;
     /// Calls `each` with the name of every message on a shelf, in no order.
     fn scan(&self, shelf: &Shelf, each: &mut dyn FnMut(&str, Parts<'_>)) -> Result<(), LookError>;
+    /// The names under which these keys are in the queue, and where; `None` when that takes a listing.
+    fn named(&self, _keys: &[&str]) -> Result<Option<Vec<(Place, String)>>, LookError> {
+        Ok(None)
+    }
     /// Where the message of a name on a shelf is read from.
     fn at(&self, shelf: &Shelf, name: &str) -> At;
     /// Reads a message. `None` when it has moved on, or is none.

@@ -32,7 +32,7 @@ impl Inner {
         draft: Draft,
         durability: Durability,
     ) -> Result<Published, PublishError> {
-        let Draft { side, priority, key, lane, json } = draft;
+        let Draft { side, priority, key, lane, json, .. } = draft;
         {
             let mut index = self.index();
             if priority == Priority::Low && index.has_low_priority(side, &lane.to_string()) {

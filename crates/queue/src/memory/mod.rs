@@ -129,7 +129,7 @@ impl Shared {
     }
 
     fn add(&self, state: &mut State, draft: Draft) -> Published {
-        let Draft { side, priority, key, lane, json } = draft;
+        let Draft { side, priority, key, lane, json, .. } = draft;
         let place = side.waiting();
         if let Some(known) = state.row(&key) {
             return Published::Duplicate(known.place);

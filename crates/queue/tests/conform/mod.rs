@@ -10,6 +10,7 @@ mod limits;
 mod looks;
 mod model;
 mod moves;
+mod postgres;
 mod priorities;
 mod retries;
 
@@ -47,6 +48,9 @@ macro_rules! claims {
         mod memory {
             $($(#[test] fn $claim() { super::$concern::$claim(super::in_process); })*)*
         }
+
+        /// The same claims by name, for an engine whose beginning costs more than most of them.
+        const CLAIMS: &[(&str, fn(Make))] = &[$($((stringify!($claim), $concern::$claim)),*),*];
     };
 }
 

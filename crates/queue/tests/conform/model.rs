@@ -37,8 +37,11 @@ struct Model {
 }
 
 pub(super) fn every_interleaving_agrees_with_one_list_a_lane(make: Make) {
-    let config =
-        ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    some_agree_with_one_list_a_lane(make, 64);
+}
+
+pub(super) fn some_agree_with_one_list_a_lane(make: Make, cases: u32) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(steps in prop::collection::vec(step(), 1..60))| {
     let open = make();
     let mut queue = open(quiet());

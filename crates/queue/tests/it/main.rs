@@ -20,12 +20,14 @@
 //! test can make two names meet.
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests make files by hand and start processes to kill them"
+    clippy::print_stderr,
+    reason = "tests make files by hand, start processes to kill them and say what they skip"
 )]
 
 mod campaign;
 #[path = "../conform/mod.rs"]
 mod conform;
+mod database;
 mod faults;
 mod files;
 mod filesystem;
