@@ -91,6 +91,10 @@ function bars(name, days, of, words = it => it) {
     h('div', 'key', names.slice(0, 12).map(it => h('span', { '--hue': hue(it) }, h('i', 'hue'), `${words(it)} ${usd(sums[it])}`))));
 }
 const sorts = [['', 'newest last'], ['score', 'by score'], ['confidence', 'by confidence'], ['tier', 'by tier'], ['thread', 'by thread']];
+/* What a person's next message or reaction said of an answer. */
+const outcomes = { __proto__: null, wrong: 'It was called wrong.', again: 'The same was asked again.', stronger: 'A stronger model was asked for the same.',
+  thumbs_down: 'It got a thumbs-down.', thumbs_down_gone: 'The thumbs-down was taken off.' };
+
 views.routing = {
   __proto__: lister, log: 'routing', fields: ['thread', 'tier', 'only', 'since'], opensLast: true, unknown: 'No decision is logged for this message.',
   mount(el, params) {
@@ -141,6 +145,9 @@ views.routing = {
   },
   detail(it) {
     for (const el of [this.what, this.spent]) el.setAttribute('aria-pressed', false);
+    const said = h('div');
+    api('routing/outcomes/' + encodeURIComponent(it.key)).then(of => of.length && fill(said, section(title('What people said of the answer'),
+      of.map(one => h('p', 'verdict', outcomes[one.said] || one.said, faint(' ', clock(one.timestamp)))))), () => {});
     this.split.show(this.split.top(tierBadge(it.tier), '→', badge(it.effectiveModel), it.upgraded ? h('span', 'badge note', 'upgraded') : null,
       faint(threadName(it.threadId), ', ', clock(it.timestamp)), links(it, 'routing')),
       section(title('What was read'), h('p', 'say verdict', highlighted(it.rawInput, it.dims))),
@@ -150,7 +157,7 @@ views.routing = {
         money(it), scale(it),
         note(`sure of SIMPLE ${pct(it.probabilities.SIMPLE)}, MEDIUM ${pct(it.probabilities.MEDIUM)}, COMPLEX ${
           pct(it.probabilities.COMPLEX)} · about ${num(it.estimatedTokens)} tokens · decided in ${num(it.durationUs)} µs`)),
-      section(title('The fourteen dimensions'), dimensions(it),
+      said, section(title('The fourteen dimensions'), dimensions(it),
         h('div', 'kv', h('span', 'dim',
         `their sum, with a bias of ${fix(it.bias, 3)}${it.learned != null ? ` and a learned ${fix(it.learned, 3)}` : ''}`), h('span'), h('b', 'num',
         fix(it.rawScore, 3)))),
@@ -161,6 +168,7 @@ views.routing = {
     const top = this.split.top(bold('What the models cost'));
     this.split.show(top, section(note('Adding up …')));
     const it = await api('routing/costs?midnight=' + today()), spans = [it.today, it.week, it.month];
+    const learned = await api('routing/learned');
     if (!app.params.costs) return;
     const words = { real: 'at list prices', again: 'decided again', stay: 'the first model' };
     const row = (name, of) => tr(td(name), spans.map(it => h('td', 'num', it.turns ? of(it) : '–')));
@@ -174,7 +182,8 @@ views.routing = {
         row('lost again', it => usd(it.lostAgain.usd)))),
       note(`List prices of ${it.prices}, for the tokens as they were. First model: each session stays with the one it began with. `
       + 'Beside opus: saved. Lost: a weaker model cost more than the stronger one, which was warm.')),
-      section(bars('by model', it.days, it => it.models), bars('by desk', it.days, it => it.desks, threadName)));
+      section(bars('by model', it.days, it => it.models), bars('by desk', it.days, it => it.desks, threadName)),
+      learned && section(title('Weights learned in this office'), h('pre', 'mono', learned)));
   },
   /* Weighs the logged scores anew, here in the page, and tells which messages would have gone elsewhere. */
   async whatIf() {

@@ -1,6 +1,7 @@
 //! Where things are: the state folder and what of it the verbs read. It creates nothing.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -52,17 +53,30 @@ pub(crate) fn cache_ttl(state: &StateDir) -> anyhow::Result<CacheTtl> {
     Ok(CacheTtl::in_use(set, has_api_key))
 }
 
-/// The router's configuration: what is built in, and the operator's `router.toml` where there is one.
+/// The router's configuration: what is built in, what it has learned here, and the operator's `router.toml`.
 pub(crate) fn router_config() -> anyhow::Result<Config> {
     router_config_of(&state()?)
 }
 
 /// The same for a state folder.
 pub(crate) fn router_config_of(state: &StateDir) -> anyhow::Result<Config> {
-    let path = state.router();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Config::parse(&text).with_context(|| format!("cannot use {}", path.display())),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+    with_own_router(state, learned_router(state)?)
+}
+
+/// What is built in, with what the router has learned in this office.
+pub(crate) fn learned_router(state: &StateDir) -> anyhow::Result<Config> {
+    with_file(Config::default(), &state.learned_router())
+}
+
+/// A configuration with the operator's `router.toml` on top.
+pub(crate) fn with_own_router(state: &StateDir, config: Config) -> anyhow::Result<Config> {
+    with_file(config, &state.router())
+}
+
+fn with_file(config: Config, path: &Path) -> anyhow::Result<Config> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => config.with(&text).with_context(|| format!("cannot use {}", path.display())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(config),
         Err(err) => Err(err).with_context(|| format!("cannot read {}", path.display())),
     }
 }

@@ -57,6 +57,8 @@ pub(crate) fn router(dashboard: Arc<Dashboard>) -> Router {
         .route("/api/logs/{log}", get(log_stream))
         .route("/api/prompts/lengths", get(lengths))
         .route("/api/routing/costs", get(costs))
+        .route("/api/routing/learned", get(learned))
+        .route("/api/routing/outcomes/{key}", get(outcomes))
         .route("/api/story/{key}", get(tell_story))
         .route("/api/waiting/{place}", get(waiting))
         .route("/api/{log}/feed", get(log_stream))
@@ -110,6 +112,17 @@ async fn costs(State(it): Asked, Query(query): Query<StatusQuery>) -> Result<Res
         told.map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
     };
     it.answers.make(told).await
+}
+
+/// The weights that were learned in this office; `null` where none are.
+async fn learned(State(it): Asked) -> Result<Response, Refused> {
+    blocking(move || json(&it.office.learned())).await
+}
+
+/// What people said about the answer of a message.
+async fn outcomes(State(it): Asked, Path(key): Path<String>) -> Result<Response, Refused> {
+    let key: Key = key.parse().map_err(bad)?;
+    blocking(move || json(&it.office.outcomes(&key))).await
 }
 
 async fn threads(State(it): Asked) -> Result<Response, Refused> {

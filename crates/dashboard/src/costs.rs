@@ -40,10 +40,13 @@ impl Spending {
 }
 
 fn add_up(state: &StateDir, catalogue: &Catalogue, midnight: u64) -> Result<Report, String> {
-    // A configuration that is not taken is processor's to tell; it goes on with the built-in one, and so do the sums.
-    let config =
-        std::fs::read_to_string(state.router()).ok().and_then(|it| Config::parse(&it).ok());
-    let router = Router::new(config.unwrap_or_default()).with_catalogue(catalogue.clone());
+    // A file that is not taken is processor's to tell; it goes on without it, and so do the sums.
+    let mut config = Config::default();
+    for path in [state.learned_router(), state.router()] {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        config = config.clone().with(&text).unwrap_or(config);
+    }
+    let router = Router::new(config).with_catalogue(catalogue.clone());
     let since = midnight.saturating_sub(DAYS_MAX * DAY_MS);
     let mut replay = Replay::new(&router, cache_ttl(state), midnight);
     let why = |what: &str| {

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tinyclaw_domain::{HistoryLine, Key, Message, Progress, Threads};
-use tinyclaw_ledger::{Progresses, StateDir, health, read_threads};
+use tinyclaw_disk::foreign;
+use tinyclaw_domain::{HistoryLine, Key, Message, OutcomeLine, Progress, Threads};
+use tinyclaw_ledger::{Progresses, StateDir, health, log, read_threads};
 use tinyclaw_queue::{Depth, Place, View};
 use tinyclaw_service::now_ms;
 
@@ -18,6 +19,12 @@ const SERVICES: [&str; 3] = ["telegram", "processor", "broker"];
 const TURNS_MAX: usize = 200;
 /// The message looked for is among the last so many that are done, or its time of queueing is not told.
 const DONE_MAX: usize = 20_000;
+
+/// What is said about an answer is looked for among so many of the newest outcomes.
+const OUTCOMES_MAX: usize = 20_000;
+
+/// Twenty numbers and what they come from.
+const LEARNED_BYTES_MAX: u64 = 64 * 1024;
 
 /// So many messages of a folder are listed, and no more once their texts have this many bytes.
 const WAITING_MAX: usize = 200;
@@ -118,6 +125,23 @@ impl OfficeReader {
         }
         let more = entries.len().saturating_sub(lines.len());
         Some(Waiting { lines, more })
+    }
+
+    /// What people said about the answer of a message, the newest first. A line may stand twice after a crash.
+    pub(crate) fn outcomes(&self, key: &Key) -> Vec<OutcomeLine> {
+        let Ok(lines) = log::<OutcomeLine>(&self.state.outcomes()) else { return Vec::new() };
+        let lines = lines.take(OUTCOMES_MAX).map_while(Result::ok);
+        let mut found: Vec<OutcomeLine> = lines.filter(|it| it.key == *key).collect();
+        found.dedup_by(|a, b| a.by == b.by);
+        found
+    }
+
+    /// The weights that the router has learned in this office, as their file has them.
+    pub(crate) fn learned(&self) -> Option<String> {
+        let path = self.state.learned_router();
+        let below = path.strip_prefix(self.state.root()).ok()?;
+        let bytes = foreign::read_below(self.state.root(), below, LEARNED_BYTES_MAX).ok()?;
+        String::from_utf8(bytes).ok()
     }
 
     /// The turns that are running, the longest running first.

@@ -37,7 +37,10 @@ pub use file_name::safe_name;
 pub use health::Health;
 pub use ids::{BadId, KEY_BYTES_MAX, Key, Lane, SessionId, THREAD_ID_BYTES_MAX, ThreadId};
 pub use job_line::{BadJobId, JobEvent, JobId, JobLine};
-pub use lines::{ConversationLine, Direction, HistoryLine, InjectedPart, PromptLine, RoutingLine};
+pub use lines::{
+    ConversationLine, Correction, Direction, HistoryLine, InjectedPart, OutcomeLine, PromptLine,
+    RoutingLine,
+};
 pub use mcp::{ALL_TOOLS, BadMcpServer, McpName, McpServer, McpServers, is_secret_name};
 pub use meeting::{Meeting, MeetingTrouble, MetChat, MetPerson};
 pub use message::{

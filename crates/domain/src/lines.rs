@@ -116,6 +116,46 @@ pub struct RoutingLine {
     pub decision: Decision,
 }
 
+/// One line of `routing-outcomes.jsonl`: what a person says about the answer of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutcomeLine {
+    /// When, in ms since 1970.
+    pub timestamp: u64,
+    /// The message that was answered.
+    pub key: Key,
+    /// The desk.
+    pub thread_id: ThreadId,
+    /// The model that answered.
+    pub model: Model,
+    /// The tier that the message was routed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// What is said about the answer.
+    pub said: Correction,
+    /// The message that says so, or the update that brought a reaction.
+    pub by: Key,
+    /// Who says so: their id in the channel. A reaction is taken back by the person who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+}
+
+/// What a person says about an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Correction {
+    /// It was wrong.
+    Wrong,
+    /// The same is asked again.
+    Again,
+    /// A stronger model is wanted for the same.
+    Stronger,
+    /// A thumbs-down on the answer.
+    ThumbsDown,
+    /// The thumbs-down is taken back.
+    ThumbsDownGone,
+}
+
 /// One line of `logs/prompts.jsonl`: a prompt exactly as Claude got it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

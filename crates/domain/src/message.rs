@@ -83,6 +83,9 @@ pub struct Message {
     /// The message that this one is the newer text of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edits: Option<Key>,
+    /// The message whose question this one asks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_again: Option<Key>,
     /// Whether it is for the turn that runs, instead of waiting in line. When none runs it is a message like any other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub steer: bool,
@@ -143,6 +146,7 @@ impl Message {
             trouble: None,
             hops: 0,
             edits: None,
+            asks_again: None,
             steer: false,
             handed: None,
             command: None,
@@ -161,6 +165,7 @@ impl Message {
         match &self.command {
             Some(
                 Command::Stop { .. }
+                | Command::Rate { .. }
                 | Command::Permission { .. }
                 | Command::Choose { .. }
                 | Command::Change { .. },
@@ -263,6 +268,13 @@ pub enum Command {
         /// The message whose turn is meant.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Key>,
+    },
+    /// Note what a person's reaction says about the answer to `key`. Control lane.
+    Rate {
+        /// The message that was answered.
+        key: Key,
+        /// Whether there is a thumbs-down of this person on the answer now.
+        thumbs_down: bool,
     },
     /// Answer a permission question. Control lane.
     Permission {

@@ -133,6 +133,17 @@ impl StateDir {
         self.root.join("routing-log.jsonl")
     }
 
+    /// What the router has learned from this office, above its own weights and below the operator's. Written by the
+    /// operator, through `tinyclaw route --learn`.
+    pub fn learned_router(&self) -> PathBuf {
+        self.root.join("router-learned.toml")
+    }
+
+    /// What people said about answers. Written by processor.
+    pub fn outcomes(&self) -> PathBuf {
+        self.root.join("routing-outcomes.jsonl")
+    }
+
     /// Every assembled prompt. Written by processor.
     pub fn prompts(&self) -> PathBuf {
         self.logs().join("prompts.jsonl")

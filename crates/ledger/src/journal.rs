@@ -1,4 +1,4 @@
-//! The logs that processor keeps, line by line: history, decisions, prompts; and the sink of a service's text log.
+//! The logs that processor keeps, line by line: history, decisions, outcomes, prompts; and the sink of a service's text log.
 //!
 //! A line is appended with one write and not flushed by itself. Its message is in `processing/` then, and whoever takes
 //! it up after a power cut writes the line again, with the same key and attempt. So the lines are flushed before the
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tinyclaw_disk::{Appender, DiskError, Rotation};
-use tinyclaw_domain::{HistoryLine, PromptLine, RoutingLine};
+use tinyclaw_domain::{HistoryLine, OutcomeLine, PromptLine, RoutingLine};
 
 use crate::{JsonError, StateDir};
 
@@ -25,17 +25,18 @@ const TEXT_SEGMENTS_MAX: usize = 4;
 pub struct Keep {
     /// Messages in and out.
     pub history: Option<Duration>,
-    /// The router's decisions.
+    /// The router's decisions, and what people said about the answers.
     pub routing: Option<Duration>,
     /// Prompts.
     pub prompts: Option<Duration>,
 }
 
-/// The three JSONL logs. One for each state folder, in processor; it may be shared by all its turns.
+/// The JSONL logs. One for each state folder, in processor; it may be shared by all its turns.
 #[derive(Debug)]
 pub struct Journal {
     history: Mutex<Appender>,
     routing: Mutex<Appender>,
+    outcomes: Mutex<Appender>,
     prompts: Mutex<Appender>,
 }
 
@@ -49,6 +50,7 @@ impl Journal {
         Journal {
             history: log(state.history(), keep.history),
             routing: log(state.routing(), keep.routing),
+            outcomes: log(state.outcomes(), keep.routing),
             prompts: log(state.prompts(), keep.prompts),
         }
     }
@@ -59,6 +61,7 @@ impl Journal {
         for (log, fresh) in [
             (&self.history, fresh.history),
             (&self.routing, fresh.routing),
+            (&self.outcomes, fresh.outcomes),
             (&self.prompts, fresh.prompts),
         ] {
             let fresh = fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +79,11 @@ impl Journal {
         append(&self.routing, line)
     }
 
+    /// Notes what a person said about an answer.
+    pub fn outcome(&self, line: &OutcomeLine) -> Result<(), JsonError> {
+        append(&self.outcomes, line)
+    }
+
     /// Notes a prompt.
     pub fn prompt(&self, line: &PromptLine) -> Result<(), JsonError> {
         append(&self.prompts, line)
@@ -85,16 +93,20 @@ impl Journal {
     /// same time share the flushes, and a log without news costs none.
     pub fn flush(&self) -> Result<(), DiskError> {
         let flush = |it: &Mutex<Appender>| it.lock().unwrap_or_else(PoisonError::into_inner).sync();
-        // All three, also when the first fails.
-        let flushed = [flush(&self.history), flush(&self.routing), flush(&self.prompts)];
+        // All of them, also when the first fails.
+        let flushed = self.logs().map(flush);
         flushed.into_iter().collect()
     }
 
     /// Lets go of what is older than it may be. Once a day.
     pub fn retire(&self, now: SystemTime) -> Result<(), DiskError> {
-        [&self.history, &self.routing, &self.prompts]
+        self.logs()
             .into_iter()
             .try_for_each(|it| it.lock().unwrap_or_else(PoisonError::into_inner).retire(now))
+    }
+
+    fn logs(&self) -> [&Mutex<Appender>; 4] {
+        [&self.history, &self.routing, &self.outcomes, &self.prompts]
     }
 }
 

@@ -225,7 +225,11 @@ impl Service {
                 desks: desks.clone(),
                 engine: engine.clone(),
             },
-            control: Arc::new(Control { queue: queue.clone(), turns: turns.clone() }),
+            control: Arc::new(Control {
+                queue: queue.clone(),
+                turns: turns.clone(),
+                history: history.clone(),
+            }),
             state,
             settings,
             vitals,

@@ -104,12 +104,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The built-in configuration with an operator's `router.toml` on top. Keys that are given replace, keys that are
-    /// not stay; of a list, each language is replaced as a whole, and `extend` adds to all of them.
+    /// The built-in configuration with an operator's `router.toml` on top.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
-        config.apply(text, false)?;
-        Ok(config)
+        Config::default().with(text)
+    }
+
+    /// This configuration with a file on top. Keys that are given replace, keys that are not stay; of a list, each language
+    /// is replaced as a whole, and `extend` adds to all of them. A file that names its `base` is for those lists alone.
+    pub fn with(mut self, text: &str) -> Result<Config, ConfigError> {
+        self.apply(text, false)?;
+        Ok(self)
     }
 
     /// Another full file in place of the built-in one: what the fit tool works on.
@@ -199,6 +203,17 @@ impl Config {
                         );
                     }
                 }
+                "base" => {
+                    let base = value.get_ref().as_str();
+                    let base = base.ok_or_else(|| reader.wrong(value, "a fingerprint"))?;
+                    if base != Config::default().fingerprint() {
+                        let why = format!(
+                            "this was learned with the lists {base} of another version, and counts for these no more: \
+                             `tinyclaw route --learn --apply` learns anew, `tinyclaw route --forget` lets it go"
+                        );
+                        return Err(reader.refuse(value.span().start, why));
+                    }
+                }
                 "score" => reader.fields(
                     value,
                     "score",
@@ -245,8 +260,7 @@ impl Config {
                 }
                 "desk" => self.desk.apply(&reader, value, full)?,
                 other => {
-                    let known =
-                        "schema, score, calibration, learned, policy, weights, parts, lists, desk";
+                    let known = "schema, base, score, calibration, learned, policy, weights, parts, lists, desk";
                     return Err(reader.unknown(key.span().start, other, known));
                 }
             }

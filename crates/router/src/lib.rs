@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod correction;
 mod desk;
 mod fields;
 mod fold;
 mod hint;
+mod learn;
 mod learned;
 mod money;
 mod parts;
@@ -17,9 +19,13 @@ mod warmth;
 mod zones;
 
 pub use config::{BUILT_IN, Config, ConfigError, DIMENSIONS};
+pub use correction::{Spoken, correction};
 pub use desk::DeskReading;
 pub use fold::columns_of as columns;
 pub use hint::{Hints, strip_hints};
+pub use learn::{
+    CORRECTIONS_MIN, Change, LESSONS_MAX, Lesson, NothingLearned, Proposal, Score, corrected, learn,
+};
 pub use learned::{BUCKETS, pack};
 pub use money::{PRICES, Prices, Tokens};
 pub use reading::{Reading, ReadingPart};

@@ -291,6 +291,10 @@ impl Router {
         Probabilities { simple: 1.0 - medium_up, medium: medium_up - complex, complex }
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What the models cost.
     pub fn prices(&self) -> &Prices {
         &self.prices
@@ -331,7 +335,7 @@ impl Router {
     }
 }
 
-fn tier_of(raw: f64, boundaries: Boundaries) -> Tier {
+pub(crate) fn tier_of(raw: f64, boundaries: Boundaries) -> Tier {
     if raw >= boundaries.complex {
         Tier::Complex
     } else if raw >= boundaries.medium {

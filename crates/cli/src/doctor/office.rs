@@ -11,7 +11,7 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Origin, Reader, Settings, rows};
 
 use super::{Finding, Patient};
-use crate::place::router_config_of;
+use crate::place::{learned_router, with_own_router};
 use crate::terminal::{count, one_line};
 
 const SETTINGS: &str = "settings";
@@ -53,10 +53,19 @@ pub(super) fn settings(patient: &Patient, file: &str) -> Vec<Finding> {
         let why = "settings.json holds a secret and everybody may read it";
         found.push(Finding::warning(SETTINGS, why, format!("chmod o= {shown}")));
     }
-    if let Err(err) = router_config_of(&patient.state) {
-        let why = format!("{err:#}; the router's own lists are in force");
-        let way_out = format!("mend {}", patient.state.router().display());
-        found.push(Finding::warning(SETTINGS, why, way_out));
+    let learned = patient.state.learned_router();
+    match learned_router(&patient.state) {
+        Err(err) => {
+            let why = format!("{err:#}; the router's own weights are in force");
+            found.push(Finding::warning(SETTINGS, why, "tinyclaw route --forget".to_owned()));
+        }
+        Ok(config) => {
+            if let Err(err) = with_own_router(&patient.state, config) {
+                let why = format!("{err:#}; the router's own lists are in force");
+                let way_out = format!("mend {}", patient.state.router().display());
+                found.push(Finding::warning(SETTINGS, why, way_out));
+            }
+        }
     }
     if found.is_empty() {
         let set = rows().iter().filter(|row| {
@@ -69,6 +78,10 @@ pub(super) fn settings(patient: &Patient, file: &str) -> Vec<Finding> {
             some => format!("{some} set, the others as docs/SETTINGS.md has them"),
         };
         found.push(Finding::ok(SETTINGS, why));
+        if learned.exists() {
+            let why = "the router goes by weights learned in this office; `tinyclaw route --forget` takes them back";
+            found.push(Finding::ok(SETTINGS, why));
+        }
     }
     found
 }

@@ -1,7 +1,9 @@
 //! `tinyclaw route`: which model a message would get, and why; how often that is right for a file of labelled ones; or what
-//! the office's past would have cost otherwise. It asks the router and nobody else: nothing is sent, nothing is written.
+//! the office's past would have cost otherwise, or would teach. It asks the router and nobody else: nothing is sent, and nothing
+//! is written but what was learned, when told.
 
 mod eval;
+mod learn;
 mod replay;
 mod table;
 
@@ -63,6 +65,18 @@ pub(crate) struct Route {
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["text", "reply_to", "pin", "desk", "eval"])]
     replay: Option<Option<PathBuf>>,
 
+    /// Propose weights for this office from what its people said about answers, with what they would change in its own past.
+    #[arg(long, conflicts_with_all = ["text", "reply_to", "pin", "desk", "eval", "replay", "forget"])]
+    learn: bool,
+
+    /// Put the proposed weights in force.
+    #[arg(long, requires = "learn")]
+    apply: bool,
+
+    /// Let go of the weights that were learned in this office.
+    #[arg(long, conflicts_with_all = ["text", "json", "reply_to", "pin", "desk", "eval", "replay"])]
+    forget: bool,
+
     /// Decide every labelled row of this file and print one JSON object of measures.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin", "desk"])]
     eval: Option<PathBuf>,
@@ -101,6 +115,12 @@ impl Route {
                 None => place::office()?,
             };
             return replay::run(&state, self.json);
+        }
+        if self.learn {
+            return learn::run(&place::office()?, self.json, self.apply);
+        }
+        if self.forget {
+            return learn::forget(&place::office()?);
         }
         let mut config = place::router_config()?;
         if self.no_learned {

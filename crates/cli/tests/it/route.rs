@@ -177,6 +177,94 @@ fn the_routers_readme_shows_a_decision_as_it_is() {
     assert!(readme.contains(&table), "the README no longer shows this:\n{table}");
 }
 
+/// An office whose folders of files are harder than they look: short questions there are never answered well enough.
+fn past(state: &Path) {
+    use tinyclaw_domain::DeskKind::{Files, Repo};
+    let router = tinyclaw_router::Router::default();
+    let (mut decided, mut outcomes) = (String::new(), String::new());
+    let things = [
+        "port", "branch", "key", "table", "header", "page", "font", "queue", "cache", "job",
+        "token", "menu",
+    ];
+    let forms = [
+        (Repo, "which {} is it"),
+        (Repo, "add a {}"),
+        (Repo, "where is the {}"),
+        (Repo, "rename the {}"),
+        (Repo, "fix the {}"),
+        (Files, "which {} is it"),
+        (Files, "where is the {}"),
+    ];
+    let texts =
+        forms.iter().flat_map(|form| things.iter().map(|it| (form.0, form.1.replace("{}", it))));
+    for (number, (desk, text)) in texts.enumerate() {
+        let decision = router.decide(&tinyclaw_router::Input {
+            desk: Some(desk),
+            ..tinyclaw_router::Input::new(&text)
+        });
+        let mut line = serde_json::to_value(&decision).expect("a decision");
+        let about = serde_json::json!({
+            "timestamp": number, "key": format!("tg-{number}"), "attempt": 1, "threadId": 7,
+            "messageId": format!("{number}_tg{number}"), "rawInput": text, "durationUs": 1,
+        });
+        line.as_object_mut()
+            .expect("an object")
+            .extend(about.as_object().expect("an object").clone());
+        decided += &format!("{line}\n");
+        if desk == Files {
+            let outcome = serde_json::json!({
+                "timestamp": number, "key": format!("tg-{number}"), "threadId": 7, "model": "haiku",
+                "said": "wrong", "by": "tg-99",
+            });
+            outcomes += &format!("{outcome}\n");
+        }
+    }
+    fs::write(state.join("routing-log.jsonl"), decided).expect("a log");
+    fs::write(state.join("routing-outcomes.jsonl"), outcomes).expect("a log");
+}
+
+#[test]
+fn weights_are_learned_from_corrections_and_in_force_only_when_told_and_until_they_are_forgotten() {
+    let state = tempfile::tempdir().expect("a folder");
+    let told = |args: &[&str]| {
+        let output = route(state.path(), args, b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let tier = || {
+        let decision: Value =
+            serde_json::from_str(&told(&["--json", "--desk", "files", "which table is it"]))
+                .expect("a decision");
+        decision["tier"].as_str().expect("a tier").to_owned()
+    };
+    assert!(told(&["--learn"]).starts_with("Nothing is proposed: 0 of 0 decisions"));
+    past(state.path());
+    assert_eq!(tier(), "SIMPLE");
+    let shown = told(&["--learn"]);
+    assert!(shown.contains("corrected, would go higher") && shown.contains("0/24"), "{shown}");
+    let proposal: Value = serde_json::from_str(&told(&["--learn", "--json"])).expect("JSON");
+    assert!(proposal["unseen"]["raised"].as_u64() >= Some(12), "{proposal}");
+    let learned = state.path().join("router-learned.toml");
+    assert!(!learned.exists() && tier() == "SIMPLE", "nothing is written unasked");
+    // The operator's own file is not touched, and where it says the same it stands above.
+    let own = state.path().join("router.toml");
+    fs::write(&own, "[desk.score]\nfiles = -0.6\n").expect("a file");
+    fails(state.path(), &["--learn", "--apply"], 1, "stands above what is learned");
+    assert!(!learned.exists());
+    fs::write(&own, "[learned]\nenabled = true\n").expect("a file");
+    assert!(told(&["--learn", "--apply"]).contains("In force within seconds"));
+    assert_eq!(fs::read_to_string(&own).expect("a file"), "[learned]\nenabled = true\n");
+    assert!(
+        fs::read_to_string(&learned).expect("a file").contains("base = "),
+        "for these lists alone"
+    );
+    assert_eq!(tier(), "MEDIUM");
+    assert!(told(&["--forget"]).contains("is gone"));
+    assert!(told(&["--forget"]).contains("Nothing was learned here"));
+    assert_eq!(tier(), "SIMPLE");
+    fails(state.path(), &["--apply"], 2, "--learn");
+}
+
 /// A turn of a minute ago, as the logs have it.
 fn turn(number: u64, at: u64, model: &str, asked: &str, [read, written]: [u64; 2]) -> [String; 2] {
     let line = |direction: &str, message: &str| {

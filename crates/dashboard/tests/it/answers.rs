@@ -61,6 +61,29 @@ fn costs_add_up_what_the_logs_say() {
 }
 
 #[test]
+fn what_people_said_about_an_answer_is_told_with_its_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |said: &str, by: u32| {
+        format!(
+            "{{\"timestamp\":1,\"key\":\"tg-7\",\"threadId\":3,\"model\":\"haiku\",\"said\":\"{said}\",\"by\":\"tg-{by}\"}}\n"
+        )
+    };
+    // The second line stands twice, as after a crash, and the last is of a later version.
+    let lines = line("again", 8) + &line("wrong", 9) + &line("wrong", 9) + &line("praised", 10);
+    std::fs::write(dir.path().join("routing-outcomes.jsonl"), lines).unwrap();
+    let server = Running::start(dir.path()).indexed();
+    let told = server.get("/api/routing/outcomes/tg-7").json();
+    let said: Vec<_> =
+        told.as_array().unwrap().iter().map(|it| it["said"].as_str().unwrap()).collect();
+    assert_eq!(said, ["wrong", "again"]);
+    assert_eq!(server.get("/api/routing/outcomes/tg-6").json(), serde_json::json!([]));
+    assert_eq!(server.get("/api/routing/outcomes/..%2Fx").status, 400);
+    assert_eq!(server.get("/api/routing/learned").json(), serde_json::Value::Null);
+    std::fs::write(dir.path().join("router-learned.toml"), "# learned\n").unwrap();
+    assert_eq!(server.get("/api/routing/learned").json(), "# learned\n");
+}
+
+#[test]
 fn a_thread_is_paged_through_from_end_to_end() {
     let (_dir, server) = office();
     let page = |path: &str| server.get(path).json();

@@ -41,6 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const MAY_BE_TORN: &[&str] = &[
     "message-history.",
     "routing-log.",
+    "routing-outcomes.",
     "logs/",
     "memory/conversations/",
     "progress/",

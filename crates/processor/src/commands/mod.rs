@@ -166,6 +166,7 @@ impl Commands {
             Command::Status {} => self.status(id, thread),
             Command::GoOn {} => self.go_on(id, thread)?,
             Command::Stop { .. }
+            | Command::Rate { .. }
             | Command::Permission { .. }
             | Command::Choose { .. }
             | Command::Change { .. }

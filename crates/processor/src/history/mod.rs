@@ -1,10 +1,11 @@
 //! What is kept of every message: who said what, what was decided, what Claude was asked, what it cost. The only writer of
-//! `message-history.jsonl`, `routing-log.jsonl`, `logs/prompts.jsonl`, the conversations and `jobs/`.
+//! `message-history.jsonl`, `routing-log.jsonl`, `routing-outcomes.jsonl`, `logs/prompts.jsonl`, the conversations and `jobs/`.
 //!
 //! A line is written while its message is in hand and flushed before the message moves on, because after that nobody
 //! would write it again. No line stops a message: what cannot be written is told to the operator.
 
 pub(crate) mod lines;
+pub(crate) mod outcomes;
 pub(crate) mod turn_log;
 
 use std::collections::{HashMap, VecDeque};

@@ -1,4 +1,4 @@
-//! Settings and `router.toml`, taken up while the service runs.
+//! Settings, `router.toml` and what the router has learned, taken up while the service runs.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use crate::schedule::clock::Clock;
 /// What was read last.
 #[derive(Default)]
 pub(super) struct Reloaded {
-    router: Option<SystemTime>,
+    router: [Option<SystemTime>; 2],
 }
 
 /// Reads what changed.
@@ -30,7 +30,8 @@ pub(super) fn reload(clock: &Clock, seen: &mut Reloaded) {
             clock.vitals.concern("settings", Some(mistakes.to_string()));
         }
     }
-    let changed = std::fs::metadata(clock.state.router()).and_then(|it| it.modified()).ok();
+    let changed = [clock.state.learned_router(), clock.state.router()]
+        .map(|it| std::fs::metadata(it).and_then(|it| it.modified()).ok());
     if changed != seen.router {
         seen.router = changed;
         on_disk(|| clock.routing.reload());

@@ -1,4 +1,4 @@
-//! The control lanes: *stop* and answers to questions. They wait for nothing, not even for a turn's slot.
+//! The control lanes: *stop*, answers to questions, reactions to answers. They wait for nothing, not even for a turn's slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tinyclaw_queue::{Lease, Place, Queue, Side, Which};
 
 use crate::availability::notices::notice;
 use crate::blocking::on_disk;
+use crate::history::History;
 use crate::work::turns::Turns;
 
 /// After a claim that did not work.
@@ -21,6 +22,7 @@ const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Control {
     pub(crate) queue: Queue,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) history: Arc<History>,
 }
 
 impl Control {
@@ -64,6 +66,10 @@ impl Control {
         let reply = match &message.command {
             _ if message.reply.is_some() => None,
             Some(Command::Stop { key }) => Some(self.stop(thread, key.as_ref())),
+            Some(Command::Rate { key, thumbs_down }) => {
+                self.history.rated(message, key, *thumbs_down);
+                Some(silent())
+            }
             Some(Command::Permission { request_id, answer, shown, admin }) => {
                 let given = Given { answer: *answer, shown, is_admin: *admin };
                 Some(self.answer_permission(thread, request_id, given))

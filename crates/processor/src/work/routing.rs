@@ -1,9 +1,10 @@
 //! Which model a message gets: the router is asked with the thread's last messages, and with the operator's `router.toml`.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tinyclaw_domain::{Decision, DeskKind, Efforts, Message, Model, StateDir, Thread, Tier, Tiers};
+use tinyclaw_domain::{
+    Decision, DeskKind, Efforts, Message, Model, OutcomeLine, StateDir, Thread, Tier, Tiers,
+};
 use tinyclaw_router::{Caches, Config, Input, Router, strip_hints};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
@@ -12,10 +13,20 @@ use crate::blocking::on_disk;
 use crate::config::{cache_ttl, catalogue, efforts};
 use crate::desks::Desks;
 use crate::history::History;
+use crate::history::outcomes::outcome;
 use crate::policy::escalation::raised_tier;
 
 /// So many entries of a desk's folder are looked at.
 const ENTRIES_MAX: usize = 1_000;
+
+/// What is decided about a message.
+pub(crate) struct Routed {
+    pub(crate) decision: Decision,
+    /// The text without a hint, if it had one.
+    pub(crate) text: Option<String>,
+    /// What it says about an answer before it.
+    pub(crate) outcome: Option<OutcomeLine>,
+}
 
 /// The router in force.
 pub(crate) struct Routing {
@@ -29,7 +40,8 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    /// The router with the operator's `router.toml`, or with its own lists when that one is wrong; the operator is told.
+    /// The router with what it learned here and the operator's `router.toml`, without those that are wrong; the operator is
+    /// told.
     pub(crate) fn open(
         state: StateDir,
         settings: Store<Settings>,
@@ -43,9 +55,9 @@ impl Routing {
         routing
     }
 
-    /// Reads `router.toml` anew, and what the settings say of models.
+    /// Reads `router.toml` and what was learned anew, and what the settings say of models.
     pub(crate) fn reload(&self) {
-        let (router, trouble) = read(&self.state.router());
+        let (router, trouble) = read(&self.state);
         self.vitals.concern("router", trouble);
         let (catalogue, trouble) = catalogue(&self.settings.current());
         if let Some(trouble) = &trouble {
@@ -88,12 +100,8 @@ impl Routing {
         self.router().catalogue().answered_by(asked, told)
     }
 
-    /// The router's decision about a message, and the text without a model hint if it had one.
-    pub(crate) fn decide(
-        &self,
-        message: &Message,
-        pin: Option<Model>,
-    ) -> (Decision, Option<String>) {
+    /// The router's decision about a message.
+    pub(crate) fn decide(&self, message: &Message, pin: Option<Model>) -> Routed {
         let recent = self.history.recent(&message.thread_id);
         let turns: Vec<tinyclaw_router::Turn<'_>> = recent
             .iter()
@@ -131,24 +139,30 @@ impl Routing {
             cache: ttl,
         });
         let (hints, text) = strip_hints(&message.message, router.catalogue());
-        (decision, (!hints.is_empty()).then(|| text.into_owned()))
+        let outcome = outcome(message, &text, hints, &recent, router.prices());
+        Routed { decision, text: (!hints.is_empty()).then(|| text.into_owned()), outcome }
     }
 }
 
-fn read(path: &Path) -> (Router, Option<String>) {
-    let ours = |trouble| (Router::new(Config::default()), trouble);
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return ours(None),
-        Err(err) => return ours(Some(format!("router.toml cannot be read: {err}"))),
-    };
-    match Config::parse(&text) {
-        Ok(config) => (Router::new(config), None),
-        Err(err) => {
-            tracing::error!("router.toml is not taken, the built-in lists stay in force: {err}");
-            ours(Some(format!("router.toml is not taken: {err}")))
+/// The router of this state folder, and what of its files is not taken. One file that is wrong leaves the other in force.
+fn read(state: &StateDir) -> (Router, Option<String>) {
+    let (mut config, mut troubles) = (Config::default(), Vec::new());
+    for path in [state.learned_router(), state.router()] {
+        let name = path.file_name().unwrap_or_default().display();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match config.clone().with(&text) {
+                Ok(with) => config = with,
+                Err(err) => troubles.push(format!("{name} is not taken: {err}")),
+            },
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+            Err(err) => troubles.push(format!("{name} cannot be read: {err}")),
         }
     }
+    let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
+    if let Some(trouble) = &trouble {
+        tracing::error!("what it says of the router is not in force: {trouble}");
+    }
+    (Router::new(config), trouble)
 }
 
 /// What a desk holds, by a look at its folder: no file in it is opened. A desk elsewhere is there for work on code, and a look

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tinyclaw_domain::{
-    Checkpoint, Decision, Key, Message, Model, Outcome, Place, Reply, Source, Thread, ThreadId,
-    ThreadStatus,
+    Checkpoint, Decision, Key, Message, Model, Outcome, OutcomeLine, Place, Reply, Source, Thread,
+    ThreadId, ThreadStatus,
 };
 use tinyclaw_engine::{Desk, SessionSpec, TurnOutcome, TurnRequest};
 use tinyclaw_queue::{Lease, LeaseError};
@@ -25,6 +25,7 @@ use crate::work::prompt::{Circumstances, system_prompt};
 use crate::work::raising::Raising;
 use crate::work::reply;
 use crate::work::resume::{Earlier, Resumed, Round, resume, used_tools};
+use crate::work::routing::Routed;
 use crate::work::slots::Slot;
 use crate::work::steering::{self, Steering};
 use crate::work::watch::{Hands, watch};
@@ -99,7 +100,7 @@ pub(crate) async fn run(
     }
     announce(worker, message, lease.attempt());
     let (at, began) = (now_ms(), Instant::now());
-    let (decision, text) = worker.routing.decide(message, thread.pin);
+    let Routed { decision, text, outcome } = worker.routing.decide(message, thread.pin);
     log.decided(&decision);
     let job = Job {
         worker,
@@ -109,6 +110,7 @@ pub(crate) async fn run(
         thread,
         decided: Decided { decision, at, took: began.elapsed() },
         text,
+        outcome,
         attempt: lease.attempt(),
     };
     job.answer(lease, slot, log).await
@@ -177,6 +179,8 @@ struct Job<'a> {
     decided: Decided,
     /// The message without a model hint, when it had one.
     text: Option<String>,
+    /// What the message says about an answer before it.
+    outcome: Option<OutcomeLine>,
     attempt: u32,
 }
 
@@ -249,6 +253,9 @@ impl Job<'_> {
             // Before the checkpoint, which says that it was done: lines may stand twice, and none is missing.
             if message.checkpoint.is_none() {
                 worker.history.asked(message, attempt, &self.decided);
+                if let Some(outcome) = &self.outcome {
+                    worker.history.outcome(outcome);
+                }
             }
             let line = prompt.line(message, attempt, model, &words);
             let checkpoint = Checkpoint {

@@ -7,6 +7,7 @@ mod elsewhere;
 mod failures;
 mod flow;
 mod office;
+mod outcomes;
 mod pauses;
 mod raising;
 mod schedule;

@@ -361,7 +361,7 @@ settings! {
         dead: Option<Duration> as Keep = "retention.dead", [], [], "90d";
         /// `message-history.jsonl`, in segments of 64 MB.
         history: Option<Duration> as Keep = "retention.history", [], [], "forever";
-        /// `routing-log.jsonl`, in segments of 64 MB.
+        /// `routing-log.jsonl` and `routing-outcomes.jsonl`, in segments of 64 MB.
         routing: Option<Duration> as Keep = "retention.routing", [], [], "90d";
         /// `logs/prompts.jsonl`, in segments of 64 MB.
         prompts: Option<Duration> as Keep = "retention.prompts", [], [], "14d";

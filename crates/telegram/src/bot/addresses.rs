@@ -315,11 +315,12 @@ impl AddressBook {
         ours() || state.heard().any(|it| it.chat == chat && i64::from(it.id) == id)
     }
 
-    /// A message of ours, and the model that wrote it.
-    pub fn said(&self, chat: i64, id: i64, model: Option<Model>) {
+    /// A message of ours, the model that wrote it, and the message that it answers.
+    pub fn said(&self, chat: i64, id: i64, model: Option<Model>, to: Option<&Key>) {
         self.saw(chat, id);
         let mut state = self.state();
-        let sent = Sent { chat, id, model: model.map(Kept::Known), extra: Map::new() };
+        let (model, to) = (model.map(Kept::Known), to.cloned().map(Kept::Known));
+        let sent = Sent { chat, id, model, to, extra: Map::new() };
         state.pages.said.push_back(Kept::Known(sent));
         while state.pages.said.len() > MESSAGES_MAX {
             state.pages.said.pop_front();
@@ -332,6 +333,13 @@ impl AddressBook {
         let state = self.state();
         let said = state.said().rev().find(|it| it.chat == chat && it.id == id)?;
         said.model.as_ref()?.known().copied()
+    }
+
+    /// Which message a message of ours answers.
+    pub fn answered_by(&self, chat: i64, id: i64) -> Option<Key> {
+        let state = self.state();
+        let said = state.said().rev().find(|it| it.chat == chat && it.id == id)?;
+        said.to.as_ref()?.known().cloned()
     }
 
     /// Begins to create a topic on behalf of `key`. `false` when that was begun before and nobody knows how it ended.

@@ -19,6 +19,7 @@ impl Given<'_> {
         };
         let mut message =
             new_message(&self.commands.bot, self.said, self.key.clone(), self.thread.clone());
+        message.asks_again = Some(last.key);
         message.message = last.message;
         message.files = last.files;
         match self.commands.publisher.publish(Side::Run, message, Some(self.said.address)).await {

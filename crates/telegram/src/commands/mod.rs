@@ -13,6 +13,7 @@ mod mode;
 mod new;
 mod orders;
 mod queue;
+mod rate;
 mod retry;
 mod sessions;
 mod start;

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Edited(Box<UserMessage>),
     /// A person pressed a button.
     Pressed(Press),
+    /// A person put a thumbs-down on a message, or took it off.
+    Rated(Rating),
     /// A topic changed.
     Topic { by: i64, address: Address, change: TopicChange },
     /// A group became a supergroup.
@@ -119,8 +121,23 @@ pub(crate) struct Press {
     pub(crate) at_ms: u64,
 }
 
+/// What a person's reaction says about a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rating {
+    pub(crate) update: i64,
+    pub(crate) chat: i64,
+    pub(crate) message: i64,
+    pub(crate) from: i64,
+    pub(crate) at_ms: u64,
+    /// Whether there is a thumbs-down now.
+    pub(crate) thumbs_down: bool,
+}
+
 /// Reads an update.
 pub(crate) fn decode(id: i64, raw: &Value) -> Event {
+    if let Some(reaction) = raw.get("message_reaction") {
+        return rating(id, reaction);
+    }
     // From text, not from the value: teloxide borrows the names of an update's fields, and gives up where it cannot.
     let Ok(update) = serde_json::from_str::<TgUpdate>(&raw.to_string()) else {
         return Event::Unreadable;
@@ -161,6 +178,28 @@ pub(crate) fn decode(id: i64, raw: &Value) -> Event {
         UpdateKind::Error(_) => Event::Unreadable,
         _ => Event::Nothing("of no use here"),
     }
+}
+
+/// A reaction, read by hand: teloxide panics at one of nobody.
+fn rating(update: i64, raw: &Value) -> Event {
+    let number = |of: &Value| of.as_i64();
+    let (Some(chat), Some(message)) = (number(&raw["chat"]["id"]), number(&raw["message_id"]))
+    else {
+        return Event::Unreadable;
+    };
+    let Some(from) = number(&raw["user"]["id"]).filter(|_| raw["user"]["is_bot"] != true) else {
+        return Event::Nothing("a reaction of nobody we can tell");
+    };
+    // A skin tone may stand behind it.
+    let is_down = |it: &Value| it["emoji"].as_str().is_some_and(|it| it.starts_with('\u{1f44e}'));
+    let is_among = |name: &str| raw[name].as_array().is_some_and(|it| it.iter().any(is_down));
+    let thumbs_down = is_among("new_reaction");
+    if thumbs_down == is_among("old_reaction") {
+        return Event::Nothing("a reaction that says nothing about an answer");
+    }
+    let at_ms = u64::try_from(raw["date"].as_i64().unwrap_or_default()).unwrap_or_default();
+    let at_ms = at_ms.saturating_mul(1000);
+    Event::Rated(Rating { update, chat, message, from, at_ms, thumbs_down })
 }
 
 fn message_event(id: i64, message: &Message, raw: &Value) -> Event {
@@ -552,6 +591,48 @@ mod tests {
         ] {
             assert!(matches!(only(name, value), Event::Nothing(_)), "{name}");
         }
+    }
+
+    #[test]
+    fn only_a_thumbs_down_that_comes_or_goes_says_something() {
+        use std::slice::from_ref;
+        let emoji = |it: &str| json!({"type": "emoji", "emoji": it});
+        let down = emoji("👎");
+        let reaction = |old: &[Value], new: &[Value]| {
+            let user = json!({"id": 101, "is_bot": false, "first_name": "Ada"});
+            let chat = json!({"id": -1001, "type": "supergroup", "title": "Office"});
+            let body = json!({
+                "chat": chat, "message_id": 9, "user": user, "date": 1_771_000_000,
+                "old_reaction": old, "new_reaction": new,
+            });
+            json!({"update_id": 5, "message_reaction": body})
+        };
+        let rated = |raw: &Value| match decode(5, raw) {
+            Event::Rated(it) => Some(it.thumbs_down),
+            Event::Nothing(_) => None,
+            other => panic!("{other:?}"),
+        };
+        let fire = emoji("🔥");
+        let own = json!({"type": "custom_emoji", "custom_emoji_id": "5"});
+        for (old, new, expected) in [
+            (&[][..], from_ref(&down), Some(true)),
+            (from_ref(&fire), &[fire.clone(), down.clone()], Some(true)),
+            (&[], &[emoji("👎🏽")], Some(true)),
+            (from_ref(&down), &[], Some(false)),
+            (from_ref(&down), from_ref(&fire), Some(false)),
+            (from_ref(&down), &[down.clone(), fire.clone()], None),
+            (&[], &[emoji("👍")], None),
+            (&[], from_ref(&own), None),
+        ] {
+            assert_eq!(rated(&reaction(old, new)), expected, "{old:?} {new:?}");
+        }
+        // An admin who stays anonymous, and a bot.
+        let mut raw = reaction(&[], from_ref(&down));
+        raw["message_reaction"]["user"]["is_bot"] = true.into();
+        assert_eq!(rated(&raw), None);
+        raw["message_reaction"].as_object_mut().unwrap().remove("user");
+        assert_eq!(rated(&raw), None);
+        assert_eq!(decode(5, &json!({"update_id": 5, "message_reaction": {}})), Event::Unreadable);
     }
 
     #[test]

@@ -153,6 +153,19 @@ impl Dispatcher {
                     self.nothing(id, "a button pressed by a stranger");
                 }
             }
+            Event::Rated(rating) => {
+                if !People::now(&self.bot).may_speak(rating.from, rating.chat) {
+                    self.unheard.note(rating.from, rating.chat, "a reaction");
+                    self.nothing(id, "a reaction of a stranger");
+                } else if let Some(key) =
+                    self.bot.addresses.answered_by(rating.chat, rating.message)
+                {
+                    let commands = Arc::clone(&self.handlers.commands);
+                    self.aside(id, async move { commands.rate(&rating, key).await });
+                } else {
+                    self.nothing(id, "a reaction to what is no answer");
+                }
+            }
             Event::Topic { by, address, change } => {
                 // What we did ourselves we know. A topic is a thread, and its name goes into prompts: only who may speak
                 // makes or changes one, be it a stranger, another bot, or an admin of the group who hides their name.

@@ -245,7 +245,8 @@ impl Delivery<'_> {
                     }
                     self.lease_do(|it| it.sent(sending.part, id, marked))?;
                     let model = self.model().filter(|_| matches!(sending.piece, Piece::Text(_)));
-                    self.deliverer.bot.addresses.said(address.chat, id, model);
+                    let to = model.map(|_| &self.message.key);
+                    self.deliverer.bot.addresses.said(address.chat, id, model, to);
                     self.deliverer.answered(address, id);
                     return Ok(());
                 }

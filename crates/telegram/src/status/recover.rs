@@ -87,7 +87,7 @@ impl Finder {
                 }
                 Ok(_) => {
                     nothing = 0;
-                    self.bot.addresses.said(chat, id, None);
+                    self.bot.addresses.said(chat, id, None, None);
                     self.take_off(chat, lane, id).await;
                 }
                 Err(err) if err.refusal() == Some(Refusal::NotOurs) => nothing = 0,

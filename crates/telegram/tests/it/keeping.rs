@@ -176,6 +176,7 @@ fn told(book: &AddressBook) -> Value {
         "present": book.present(-5),
         "key": book.key_of(HOME, 3).map(|it| it.to_string()),
         "model": book.model_of(HOME, 4),
+        "to": book.answered_by(HOME, 4).map(|it| it.to_string()),
     })
 }
 
@@ -187,7 +188,7 @@ fn small_book(dir: &TempDir) -> Value {
     book.set_name(&thread, there, "dates");
     book.migrate(-5, -1005).unwrap();
     book.heard(HOME, 3, &"tg-812345001".parse().unwrap());
-    book.said(HOME, 4, Some(Model::OPUS));
+    book.said(HOME, 4, Some(Model::OPUS), Some(&"tg-812345001".parse().unwrap()));
     book.save().unwrap();
     told(&book)
 }

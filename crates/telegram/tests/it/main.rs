@@ -19,6 +19,7 @@ mod office;
 mod outage;
 mod outbound;
 mod questions;
+mod rating;
 mod recover;
 mod refused_statuses;
 mod session;

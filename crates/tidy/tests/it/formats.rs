@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Envs, Health, HistoryLine, JobLine, Message, PlanUse,
-    Progress, PromptLine, Reply, RoutingLine, Threads, Tokens,
+    Command, ConversationLine, Decision, Envs, Health, HistoryLine, JobLine, Message, OutcomeLine,
+    PlanUse, Progress, PromptLine, Reply, RoutingLine, Threads, Tokens,
 };
 use tinyclaw_tidy::read;
 
@@ -23,6 +23,7 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "Command" => through::<Command>(example),
         "Threads" => through::<Threads>(example),
         "HistoryLine" => through::<HistoryLine>(example),
+        "OutcomeLine" => through::<OutcomeLine>(example),
         "RoutingLine" => through::<RoutingLine>(example),
         "Decision" => through::<Decision>(example),
         "PromptLine" => through::<PromptLine>(example),
@@ -39,11 +40,12 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 13] = [
+const MUST_HAVE: [&str; 14] = [
     "Message",
     "Command",
     "Threads",
     "HistoryLine",
+    "OutcomeLine",
     "RoutingLine",
     "PromptLine",
     "ConversationLine",

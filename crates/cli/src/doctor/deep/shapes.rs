@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tinyclaw_domain::checksum::{self, Checked};
 use tinyclaw_domain::{
-    ConversationLine, Health, HistoryLine, Key, Lane, MESSAGE_VERSION, Progress, PromptLine,
-    RoutingLine,
+    ConversationLine, Health, HistoryLine, Key, Lane, MESSAGE_VERSION, OutcomeLine, Progress,
+    PromptLine, RoutingLine,
 };
 use tinyclaw_ledger::{StateDir, check_threads};
 use tinyclaw_router::Config;
@@ -35,7 +35,7 @@ pub(super) fn shape_of(below: &Path) -> (&'static str, Shape) {
     let ending = below.extension().and_then(OsStr::to_str).unwrap_or_default();
     match (parts.as_slice(), ending) {
         (["settings.json"], _) => ("settings", Shape::Object(settings)),
-        (["router.toml"], _) => ("settings", Shape::Object(router)),
+        (["router.toml" | "router-learned.toml"], _) => ("settings", Shape::Object(router)),
         (["threads.json"], _) => ("threads", Shape::Object(threads)),
         (["threads.json.last"], _) => ("threads", Shape::Object(threads_copy)),
         (["telegram.json" | "telegram.json.last"], _) => ("addresses", Shape::Object(object)),
@@ -63,6 +63,9 @@ pub(super) fn shape_of(below: &Path) -> (&'static str, Shape) {
         }
         ([name], "jsonl") if name.starts_with("routing-log.") => {
             ("decisions", Shape::Lines(line::<RoutingLine>))
+        }
+        ([name], "jsonl") if name.starts_with("routing-outcomes.") => {
+            ("outcomes", Shape::Lines(line::<OutcomeLine>))
         }
         (["memory", ..], _) => ("memory", Shape::Any),
         (["files", ..], _) => ("files", Shape::Any),

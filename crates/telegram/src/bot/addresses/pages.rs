@@ -93,6 +93,9 @@ pub(super) struct Sent {
     pub(super) id: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<Kept<Model>>,
+    /// The message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<Kept<Key>>,
     #[serde(flatten)]
     pub(super) extra: Map<String, Value>,
 }
