@@ -126,12 +126,7 @@ get_base() {
 # Once for all four images, and static, as in the Dockerfiles.
 make_programs() {
     programs="${TINYCLAW_PROGRAMS:-}"
-    if [ -z "$programs" ]; then
-        host="$(rustc --print host-tuple)"
-        programs="${CARGO_TARGET_DIR:-target}/$host/release"
-        RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" CARGO_PROFILE_RELEASE_STRIP=symbols \
-            cargo build --release --target "$host" --workspace --bins --quiet --exclude tinyclaw-e2e --exclude tinyclaw-tidy
-    fi
+    [ -n "$programs" ] || programs="$(scripts/static-programs.sh)"
     mkdir "$run/programs" "$run/tools"
     find "$programs" -maxdepth 1 -type f -executable -exec cp '{}' "$run/programs/" ';'
     # The fakes of the tests stay outside.

