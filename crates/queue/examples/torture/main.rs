@@ -1,7 +1,8 @@
 //! Real processes that publish, work and send, and one of them killed at random, over and over.
 //!
 //! `torture --kills 10000` ends with one JSON line of what was accepted and what became of it, and with exit code 1
-//! when an invariant fails. Producers, workers and senders are this program again, with a role as first argument.
+//! when an invariant fails. With `--engine postgres` the queue stands in a private server, whose sessions are ended
+//! (`--terminate N`) and which is crashed and started again (`--restart N`) meanwhile. Producers, workers and senders are this program again, with a role as first argument.
 //!
 //! What proves what: a producer notes a key after `publish` returned, so a noted key that is not in `done/` at the end
 //! is lost. A worker notes each question before it asks and each answer after `answer` returned, so a question after
@@ -10,6 +11,8 @@
 //! must carry the mark.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it reports to whoever runs it")]
 #![expect(clippy::disallowed_methods, reason = "it starts and kills itself")]
+
+mod stand;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +24,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::Rng;
 use tinyclaw_disk::Lock;
 use tinyclaw_domain::{Channel, Checkpoint, FollowUp, Message, Reply, Source, ThreadId};
-use tinyclaw_queue::{Durability, Options, Place, Queue, Side, View, Which};
+use tinyclaw_queue::{
+    ClaimError, Durability, Lease, LeaseError, Options, Place, Queue, Side, Which,
+};
+
+use crate::stand::{Stand, Wanted};
 
 const LANES: u64 = 12;
 const ROLES: [&str; 7] = ["producer", "producer", "worker", "worker", "worker", "sender", "sender"];
@@ -33,14 +40,18 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |at: usize| args.get(at).map(String::as_str).unwrap_or_default();
     match arg(0) {
-        "producer" => produce(Path::new(arg(1)), arg(2).parse().unwrap_or(0)),
-        "worker" => work(Path::new(arg(1))),
-        "sender" => send(Path::new(arg(1))),
-        "--kills" => torture(arg(1).parse().unwrap_or(1_000)),
-        _ => {
-            eprintln!("usage: torture --kills N");
-            ExitCode::from(2)
-        }
+        "producer" => produce(Path::new(arg(1)), arg(2).parse().unwrap_or(0), arg(3)),
+        "worker" => work(Path::new(arg(1)), arg(3)),
+        "sender" => send(Path::new(arg(1)), arg(3)),
+        _ => match Wanted::of(&args) {
+            Some(wanted) => torture(&wanted),
+            None => {
+                eprintln!(
+                    "usage: torture --kills N [--notes FOLDER] [--engine postgres [--terminate N] [--restart N]]"
+                );
+                ExitCode::from(2)
+            }
+        },
     }
 }
 
@@ -55,8 +66,40 @@ fn options() -> Options {
     }
 }
 
-fn open(dir: &Path) -> Queue {
-    Queue::open(&dir.join("state"), options()).unwrap_or_else(|err| panic!("open: {err:?}"))
+/// Opens the queue as one of the crew. Its server may be down just now.
+fn open(dir: &Path, service: &str) -> Queue {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        match Queue::open(stand::place(dir, service), options()) {
+            Ok(queue) => return queue,
+            Err(_) if stand::is_server(dir) && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(err) => panic!("open: {err:?}"),
+        }
+    }
+}
+
+/// What a claim brings; nothing while the queue is out of reach, as a server may be and no folder is.
+fn claimed(queue: &Queue, side: Side, which: &Which) -> Option<Lease> {
+    match queue.try_claim(side, which) {
+        Ok(lease) => lease,
+        Err(ClaimError::Away { .. }) => {
+            std::thread::sleep(Duration::from_millis(5));
+            None
+        }
+        Err(err) => panic!("claim: {err:?}"),
+    }
+}
+
+/// Whether a step was kept. One that is not, because the queue is out of reach or the message is somebody else's now, ends
+/// the work on it as a death would.
+fn is_kept(step: Result<(), LeaseError>) -> bool {
+    match step {
+        Ok(()) => true,
+        Err(LeaseError::Away { .. } | LeaseError::Lost { .. }) => false,
+        Err(err) => panic!("a step: {err:?}"),
+    }
 }
 
 fn now_ms() -> u64 {
@@ -112,8 +155,8 @@ fn lines(dir: &Path, name: &str) -> Vec<String> {
 }
 
 /// Publishes numbered messages into its own lanes. What it was about to publish when it died, it publishes again.
-fn produce(dir: &Path, number: u64) -> ExitCode {
-    let queue = open(dir);
+fn produce(dir: &Path, number: u64, service: &str) -> ExitCode {
+    let queue = open(dir, service);
     let file = format!("accepted-{number}");
     let mut next = lines(dir, &file).len() as u64;
     let mut accepted = Notes::open(dir, &file);
@@ -128,6 +171,8 @@ fn produce(dir: &Path, number: u64) -> ExitCode {
         let durability = match next % 3 {
             0 => Durability::Strict,
             1 => Durability::Group,
+            // What a crashed server may forget is not accepted.
+            _ if stand::is_server(dir) => Durability::Strict,
             _ => Durability::None,
         };
         match queue.publish(Side::Run, message, durability) {
@@ -141,20 +186,16 @@ fn produce(dir: &Path, number: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn work(dir: &Path) -> ExitCode {
-    let queue = open(dir);
+fn work(dir: &Path, service: &str) -> ExitCode {
+    let queue = open(dir, service);
     let mut notes = Notes::open(dir, "work");
     loop {
-        let mut lease = match queue.try_claim(Side::Run, &Which::Ordinary) {
-            Ok(Some(lease)) => lease,
-            Ok(None) => {
-                if dir.join("drained").exists() {
-                    return ExitCode::SUCCESS;
-                }
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
+        let Some(mut lease) = claimed(&queue, Side::Run, &Which::Ordinary) else {
+            if dir.join("drained").exists() {
+                return ExitCode::SUCCESS;
             }
-            Err(err) => panic!("claim: {err:?}"),
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
         let guard = guard(dir, "run", &thread);
@@ -169,12 +210,12 @@ fn work(dir: &Path) -> ExitCode {
                 && number % 2 == now_ms() % 2
             {
                 drop(guard);
-                lease.put_back().expect("put back");
+                is_kept(lease.put_back());
                 continue;
             }
             if number % 17 == 3 && lease.attempt() == 1 {
                 drop(guard);
-                lease.retry_after(Duration::from_millis(3), "a try-out").expect("retry");
+                is_kept(lease.retry_after(Duration::from_millis(3), "a try-out"));
                 continue;
             }
             notes.add(&format!("ask {thread} {key}"));
@@ -187,7 +228,10 @@ fn work(dir: &Path) -> ExitCode {
                     files: Vec::new(),
                     calls: Default::default(),
                 };
-                lease.checkpoint(checkpoint).expect("checkpoint");
+                if !is_kept(lease.checkpoint(checkpoint)) {
+                    drop(guard);
+                    continue;
+                }
             }
             let follow_ups = if number % 10 == 4 && key.as_str().starts_with('p') {
                 let to = format!("f{}", number % 4);
@@ -204,25 +248,26 @@ fn work(dir: &Path) -> ExitCode {
             for at in 0..follow_ups.len() {
                 notes.add(&format!("owes {}", key.follow_up(at + 1)));
             }
-            lease
-                .answer(Reply { text: "done".to_owned(), ..Reply::default() }, follow_ups)
-                .expect("answer");
+            let reply = Reply { text: "done".to_owned(), ..Reply::default() };
+            if !is_kept(lease.answer(reply, follow_ups)) {
+                drop(guard);
+                continue;
+            }
             notes.add(&format!("answered {thread} {key}"));
         }
         // Before the lane's own lock is let go, or the next owner meets a guard of the one before.
         drop(guard);
-        lease.finish().expect("finish");
+        is_kept(lease.finish());
     }
 }
 
 /// Sends the parts of each answer to a file that stands for Telegram.
-fn send(dir: &Path) -> ExitCode {
-    let queue = open(dir);
+fn send(dir: &Path, service: &str) -> ExitCode {
+    let queue = open(dir, service);
     let mut telegram = Notes::open(dir, "telegram");
     loop {
-        let Some(mut lease) =
-            queue.try_claim(Side::Send, &Which::Channel(Channel::Telegram)).expect("claim")
-        else {
+        let which = Which::Channel(Channel::Telegram);
+        let Some(mut lease) = claimed(&queue, Side::Send, &which) else {
             if dir.join("drained").exists() {
                 return ExitCode::SUCCESS;
             }
@@ -230,28 +275,38 @@ fn send(dir: &Path) -> ExitCode {
             continue;
         };
         let (thread, key) = (lease.message().thread_id.clone(), lease.message().key.clone());
-        let guard = guard(dir, "send", &thread);
-        if guard.is_none() {
-            telegram.add(&format!("stolen {thread} {key}"));
-        }
+        // A claim to send is not flushed, so that a server may forget it: the lane is surely ours after the first step that
+        // was kept, and before that nothing is done.
+        let mut is_guarded = None;
+        let mut is_going_on = true;
         for part in 1..=PARTS {
             let known = lease.message().delivery.iter().find(|it| it.part == part).cloned();
-            match known {
-                Some(it) if it.telegram_message_id.is_some() => {}
+            let mark = match known {
+                Some(it) if it.telegram_message_id.is_some() => continue,
                 // Perhaps sent: again, with the mark.
-                Some(_) => {
-                    telegram.add(&format!("part {thread} {key} {part} marked"));
-                    lease.sent(part, 1, true).expect("sent");
-                }
-                None => {
-                    lease.intend(part, now_ms()).expect("intent");
-                    telegram.add(&format!("part {thread} {key} {part} first"));
-                    lease.sent(part, 1, false).expect("sent");
+                Some(_) => "marked",
+                None => "first",
+            };
+            is_going_on = is_kept(lease.intend(part, now_ms()));
+            if !is_going_on {
+                break;
+            }
+            if is_guarded.is_none() {
+                is_guarded = guard(dir, "send", &thread);
+                if is_guarded.is_none() {
+                    telegram.add(&format!("stolen {thread} {key}"));
                 }
             }
+            telegram.add(&format!("part {thread} {key} {part} {mark}"));
+            is_going_on = is_kept(lease.sent(part, 1, mark == "marked"));
+            if !is_going_on {
+                break;
+            }
         }
-        drop(guard);
-        lease.delivered().expect("delivered");
+        drop(is_guarded);
+        if is_going_on {
+            is_kept(lease.delivered());
+        }
     }
 }
 
@@ -265,6 +320,8 @@ impl Crew {
         let program = std::env::current_exe().expect("own program");
         Command::new(program)
             .args([ROLES[at], &self.dir.display().to_string(), &(at % 2).to_string()])
+            // Each has one successor, who knows that it is dead.
+            .arg(format!("{}-{at}", ROLES[at]))
             .stdin(Stdio::null())
             .spawn()
             .expect("start")
@@ -280,7 +337,8 @@ impl Drop for Crew {
     }
 }
 
-fn torture(kills: u64) -> ExitCode {
+fn torture(wanted: &Wanted) -> ExitCode {
+    let kills = wanted.kills;
     let base = if Path::new("/dev/shm").is_dir() {
         PathBuf::from("/dev/shm")
     } else {
@@ -288,9 +346,18 @@ fn torture(kills: u64) -> ExitCode {
     };
     let temporary =
         tempfile::Builder::new().prefix("tinyclaw-torture-").tempdir_in(base).expect("folder");
-    let dir = temporary.path().to_owned();
+    // Whatever is to be read afterwards lies in a folder that stays.
+    let dir = wanted.notes.clone().unwrap_or_else(|| temporary.path().to_owned());
+    if lines(&dir, "work").len() + lines(&dir, "accepted-0").len() > 0 {
+        eprintln!("{} holds the notes of another run", dir.display());
+        return ExitCode::from(2);
+    }
     fs::create_dir_all(dir.join("guard")).expect("guard");
-    drop(open(&dir));
+    let Some(mut stand) = Stand::begin(wanted, &dir) else {
+        eprintln!("torture --engine postgres: skipped, PostgreSQL is not installed");
+        return ExitCode::SUCCESS;
+    };
+    drop(open(&dir, "torture"));
     let mut crew = Crew { dir: dir.clone(), children: Vec::new() };
     for at in 0..ROLES.len() {
         let child = crew.start(at);
@@ -300,7 +367,9 @@ fn torture(kills: u64) -> ExitCode {
     let mut done = Done::default();
     let began = Instant::now();
     for kill in 0..kills {
-        std::thread::sleep(Duration::from_micros(rng.random_range(200..6_000)));
+        // Whoever connects to a server takes longer to begin than whoever opens a folder.
+        let slower = if stand.is_server() { 10 } else { 1 };
+        std::thread::sleep(Duration::from_micros(slower * rng.random_range(200..6_000)));
         let victim = rng.random_range(0..ROLES.len());
         let role = crew.children[victim].0;
         let child = &mut crew.children[victim].1;
@@ -315,7 +384,8 @@ fn torture(kills: u64) -> ExitCode {
             }
         }
         crew.children[victim].1 = crew.start(role);
-        if kill % 50 == 0 {
+        stand.disturb(kill);
+        if kill % 50 == 0 && !stand.is_server() {
             done.collect(&dir, MEMORY);
         }
     }
@@ -331,8 +401,8 @@ fn torture(kills: u64) -> ExitCode {
     }
     let accepted_late: Vec<String> =
         (0..2).flat_map(|it| lines(&dir, &format!("accepted-{it}"))).collect();
-    let view = View::new(&dir.join("state"));
-    let patience = Instant::now() + Duration::from_secs(20);
+    let view = tinyclaw_queue::View::new(stand::place(&dir, "torture"));
+    let patience = Instant::now() + Duration::from_secs(60);
     let left = loop {
         let depth = view.depth().expect("depth");
         let left = depth.incoming
@@ -355,27 +425,25 @@ fn torture(kills: u64) -> ExitCode {
         Place::Quarantine,
     ] {
         for entry in view.list(place, 5).expect("list") {
-            eprintln!("left in {place}: {entry:?}");
+            let reason = view.reason(&entry).ok().flatten().unwrap_or_default();
+            eprintln!("left in {place}: {entry:?} {reason}");
         }
-    }
-    for file in fs::read_dir(dir.join("state/queue/quarantine")).expect("list").flatten() {
-        eprintln!(
-            "in quarantine: {:?}: {}",
-            file.file_name(),
-            fs::read_to_string(file.path()).unwrap_or_default()
-        );
     }
     fs::write(dir.join("drained"), "").expect("drained");
     drop(crew);
-    done.collect(&dir, Duration::ZERO);
+    match stand.done() {
+        Some(keys) => done.keys = keys.into_iter().map(|it| (it, 1)).collect(),
+        None => done.collect(&dir, Duration::ZERO),
+    }
     // Whoever starts next takes away what those who died at their start left behind.
-    drop(open(&dir));
-    let probes = probes(&dir);
+    drop(open(&dir, "torture"));
+    let probes = if stand.is_server() { 0 } else { probes(&dir) };
+    let dirty = stand.dirty();
     debug_assert!(accepted.len() <= accepted_late.len());
     let report = Report::of(&dir, &accepted_late, &done, left);
     println!(
         "{{\"kills\":{kills},\"accepted\":{},\"done\":{},\"lost\":{},\"stolen\":{},\"reordered\":{},\"repeated\":{},\
-         \"duplicatesMarked\":{},\"duplicatesUnmarked\":{},\"leftOver\":{left},\"probes\":{probes},\"seconds\":{seconds:.1}}}",
+         \"duplicatesMarked\":{},\"duplicatesUnmarked\":{},\"leftOver\":{left},\"probes\":{probes},\"seconds\":{seconds:.1}{}}}",
         report.accepted,
         done.keys.len(),
         report.lost,
@@ -384,6 +452,7 @@ fn torture(kills: u64) -> ExitCode {
         report.repeated,
         report.marked,
         report.unmarked,
+        stand.fields(dirty),
     );
     let broken = report.lost
         + report.stolen
@@ -391,6 +460,7 @@ fn torture(kills: u64) -> ExitCode {
         + report.repeated
         + report.unmarked
         + left
+        + dirty
         + probes;
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
