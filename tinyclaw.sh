@@ -1,10 +1,11 @@
 #!/bin/sh
 # TinyClaw, from a shell.
 #
-#   ./tinyclaw.sh demo [--web] [--no-claude | --claude]
+#   ./tinyclaw.sh demo [--web] [--no-claude | --claude] [--build]
 #                                     a running office in this terminal, with nothing configured; Ctrl-C ends it. The real
 #                                     claude answers where it is logged in, and costs; --no-claude never spends anything;
-#                                     --web keeps your Claude Code's hooks, too, and shows them
+#                                     --web keeps your Claude Code's hooks, too, and shows them. Where this version was
+#                                     released its programs are fetched and checked; --build compiles
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn
@@ -39,6 +40,8 @@ here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/scripts/tools.sh"
 # shellcheck source=scripts/containers.sh
 . "$here/scripts/containers.sh"
+# shellcheck source=scripts/released.sh
+. "$here/scripts/released.sh"
 
 # Also after a signal, which by itself would end this shell without a word.
 trap on_end EXIT
@@ -51,6 +54,12 @@ verb_demo() {
         fail "the demo needs Linux, for its file locks and notices" \
             "on macOS, in a container: docker run --rm -it -p 127.0.0.1:3100:3100 -v \"\$PWD:/src\" -w /src rust:1.95-bookworm ./tinyclaw.sh demo --listen 0.0.0.0"
     fi
+    build=""
+    for it in "$@"; do
+        shift
+        if [ "$it" = --build ]; then build=yes; else set -- "$@" "$it"; fi
+    done
+    if [ -z "$build" ] && released_programs; then exec "$found/tinyclaw" demo "$@"; fi
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
     programs="${CARGO_TARGET_DIR:-$here/target}/demo"

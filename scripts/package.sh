@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the packages for systems that run an office without Docker.
 #
-#   scripts/package.sh FOLDER [deb | rpm]   they and SHA256SUMS go there; both, when none is named
+#   scripts/package.sh FOLDER [deb | rpm | tar]   they and SHA256SUMS go there; all, when none is named, and then also
+#                                                 VERSION and the install.sh of this release
 #
 # TINYCLAW_PROGRAMS=DIR has static programs that were built before; otherwise they are built. TINYCLAW_VERSION is another version
 # than Cargo's, for tests. TINYCLAW_RELEASE_BASE is where
@@ -37,8 +38,24 @@ PROGRAMS="$programs"
 export VERSION ARCH MTIME PROGRAMS RELEASE SOURCE_DATE_EPOCH="$epoch"
 # What nfpm is told contains where things are on this machine; what it writes does not.
 sed "s|\${PROGRAMS}|$PROGRAMS|g; s|\${RELEASE}|$RELEASE|g; s|\${MTIME}|$MTIME|g" deploy/deb/nfpm.yaml >"$desk/nfpm.yaml"
-for kind in ${2:-deb rpm}; do
+for kind in ${2:-deb rpm tar}; do
+    if [ "$kind" = tar ]; then
+        # Only what people start or what starts beside it; the names are those of the package.
+        names="$(sed -n 's,.*dst: /usr/lib/tinyclaw/\([a-z-]*\)\, file_info.*,\1,p' deploy/deb/nfpm.yaml | grep -vx admin)"
+        # shellcheck disable=SC2086 # one word a program
+        tar -C "$PROGRAMS" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=0755 --dereference \
+            -I 'gzip -n -9' -cf "$out/tinyclaw-$VERSION-linux-$ARCH.tar.gz" $names
+        continue
+    fi
     "$nfpm" package --config "$desk/nfpm.yaml" --packager "$kind" --target "$out/" >"$desk/log" 2>&1 \
         || { cat "$desk/log" >&2; exit 1; }
 done
-(cd "$out" && find . -name "*.deb" -o -name "*.rpm" | sed "s,^\./,," | sort | xargs sha256sum >SHA256SUMS && cat SHA256SUMS)
+(
+    cd "$out"
+    find . \( -name '*.deb' -o -name '*.rpm' -o -name '*.tar.gz' \) | sed 's,^\./,,' | sort | xargs sha256sum >SHA256SUMS
+    cat SHA256SUMS
+)
+if [ -z "${2:-}" ]; then
+    echo "$VERSION" >"$out/VERSION"
+    scripts/release-install.sh "$out"
+fi

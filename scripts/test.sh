@@ -29,7 +29,7 @@ about() {
         fmt) echo "every Rust file is formatted" ;;
         shell) echo "shellcheck finds nothing in any shell file" ;;
         files) echo "Dockerfiles, compose file, systemd unit and workflow are sound" ;;
-        deploy) echo "the units are sound and closed, the package comes out the same twice" ;;
+        deploy) echo "the units are sound and closed, packages come out the same twice, and are installed" ;;
         tofu) echo "the plan's variables refuse what is wrong, and cloud-init is what it may be" ;;
         k8s) echo "the manifests build, and Kubernetes knows every field of them" ;;
         lock) echo "Cargo.lock is what the manifests ask for" ;;
@@ -141,7 +141,8 @@ stage_deploy() {
         [ "$code" = 0 ] || { cat "$run/packed"; fail "the package cannot be built"; }
     done
     cmp "$run/one/SHA256SUMS" "$run/two/SHA256SUMS"
-    echo "deb and rpm, twice the same"
+    echo "deb, rpm and archive, twice the same"
+    deploy/testing/install.sh "$run/one"
 
     from_pip zizmor zizmor scripts/python-tools.txt || skip "zizmor cannot be had; $advice"
     "$found" --offline --quiet .github
