@@ -145,7 +145,7 @@ stage_deploy() {
     deploy/testing/install.sh "$run/one"
 
     from_pip zizmor zizmor scripts/python-tools.txt || skip "zizmor cannot be had; $advice"
-    "$found" --offline --quiet .github
+    "$found" --offline --quiet --color=never .github
     echo "the workflows hide nothing"
 }
 

@@ -208,7 +208,8 @@ fn children() -> Vec<Pid> {
     let parent = format!("\nPPid:\t{}\n", std::process::id());
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_ours = |it: &std::fs::DirEntry| {
-        std::fs::read_to_string(it.path().join("status")).is_ok_and(|it| it.contains(&parent))
+        let status = format!("/proc/{}/status", it.file_name().display());
+        std::fs::read_to_string(status).is_ok_and(|it| it.contains(&parent))
     };
     let of_name = |it: std::fs::DirEntry| Pid::from_raw(it.file_name().to_str()?.parse().ok()?);
     all.filter(is_ours).filter_map(of_name).collect()
