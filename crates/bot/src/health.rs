@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use tinyclaw_domain::{Health, StateDir};
 use tinyclaw_service::{Counted, now_ms, prometheus};
+use tokio::sync::watch;
 
 use crate::house::Resident;
 
@@ -31,7 +32,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 pub struct Container {
     state: PathBuf,
     /// Those that were started here; `None` where somebody else starts them.
-    residents: Option<Vec<Resident>>,
+    residents: Option<watch::Receiver<Vec<Resident>>>,
     started_at: u64,
 }
 
@@ -46,15 +47,23 @@ struct ServiceSeen {
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why: Vec<String>,
-    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
     started_at: u64,
+    /// How often it ended by itself and was started again,
+    restarts: u32,
+    /// and when and how it ended the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
     #[serde(skip)]
     numbers: BTreeMap<String, serde_json::Value>,
 }
 
 impl Container {
     /// The container whose services are `residents`, over the state folder `state`.
-    pub fn new(state: &Path, residents: Vec<Resident>) -> Container {
+    pub fn new(state: &Path, residents: watch::Receiver<Vec<Resident>>) -> Container {
         Container { state: state.to_owned(), residents: Some(residents), started_at: now_ms() }
     }
 
@@ -75,7 +84,10 @@ impl Container {
     fn look(&self) -> BTreeMap<&'static str, ServiceSeen> {
         let now = now_ms();
         match &self.residents {
-            Some(own) => own.iter().map(|it| (it.service, self.look_at(it, now))).collect(),
+            Some(own) => {
+                let own = own.borrow().clone();
+                own.iter().map(|it| (it.service, self.look_at(it, now))).collect()
+            }
             None => SERVICES.map(|it| (it, self.look_for(it, now))).into(),
         }
     }
@@ -85,27 +97,34 @@ impl Container {
         let running = self.word_of(service).filter(|it| is_there(it.pid));
         match running {
             Some(it) => {
-                let (pid, started_at) = (it.pid, it.started_at);
-                self.look_at(&Resident { service, pid, started_at }, now)
+                let (pid, started_at) = (Some(it.pid), it.started_at);
+                // Whoever starts it knows how often.
+                let (restarts, ended) = (0, None);
+                self.look_at(&Resident { service, pid, started_at, restarts, ended }, now)
             }
             None => ServiceSeen {
                 alive: false,
                 ready: false,
                 why: vec![format!("it does not run: systemctl status tinyclaw-{service}")],
-                pid: 0,
+                pid: None,
                 started_at: now,
+                restarts: 0,
+                ended_at: None,
+                ended: None,
                 numbers: BTreeMap::new(),
             },
         }
     }
 
     fn look_at(&self, resident: &Resident, now: u64) -> ServiceSeen {
-        let Resident { service, pid, started_at } = *resident;
-        let said = self.word_of(service).filter(|it| it.pid == pid);
+        let Resident { service, pid, started_at, restarts, .. } = *resident;
+        let said = self.word_of(service).filter(|it| Some(it.pid) == pid);
         let heard_at = said.as_ref().map_or(started_at, |it| it.at.max(started_at));
         let silence = Duration::from_millis(now.saturating_sub(heard_at));
-        let is_silent = silence > SILENCE_MAX;
-        let (ready, why, numbers) = match said {
+        let is_silent = pid.is_some() && silence > SILENCE_MAX;
+        let (ready, why, mut numbers) = match said {
+            // It comes back in a moment, or the bot leaves.
+            _ if pid.is_none() => (false, vec!["it is started again".to_owned()], BTreeMap::new()),
             _ if is_silent => {
                 let why = format!("it has said nothing for {} s", silence.as_secs());
                 (false, vec![why], BTreeMap::new())
@@ -113,7 +132,19 @@ impl Container {
             Some(it) => (it.ready, it.why, it.numbers),
             None => (false, vec!["it is starting".to_owned()], BTreeMap::new()),
         };
-        ServiceSeen { alive: !is_silent, ready, why, pid, started_at, numbers }
+        numbers.insert("restartsTotal".to_owned(), restarts.into());
+        let (ended_at, ended) = resident.ended.clone().map(|it| (it.at, it.how)).unzip();
+        ServiceSeen {
+            alive: !is_silent,
+            ready,
+            why,
+            pid,
+            started_at,
+            restarts,
+            ended_at,
+            ended,
+            numbers,
+        }
     }
 
     fn word_of(&self, service: &str) -> Option<Health> {

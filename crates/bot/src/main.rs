@@ -1,5 +1,5 @@
-//! `tinyclaw-bot`: log, settings, start both, serve how they are, stop. `tinyclaw-bot healthcheck` asks a running one;
-//! `tinyclaw-bot health` serves how they are where systemd starts them.
+//! `tinyclaw-bot`: log, settings, start both and whichever ends again, serve how they are, stop. `tinyclaw-bot healthcheck`
+//! asks a running one; `tinyclaw-bot health` serves how they are where systemd starts them.
 //!
 //! Started as root it is the warden first, and starts itself again as the office's user: as root it reads no setting, opens
 //! no file of the office and listens to no network.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 use tinyclaw_bot::health::Container;
-use tinyclaw_bot::house::{GRACE, House, Program};
+use tinyclaw_bot::house::{GRACE, House, Program, RESTARTS};
 use tinyclaw_service::settings::{self, Environment, Row, Section, Store, state_dir};
 use tinyclaw_service::{Shutdown, healthcheck, http, logs, not_dumpable, was_asked};
 use tinyclaw_warden::{OfficeProgram, VARIABLE};
@@ -29,11 +29,13 @@ const DESKS: &str = "TINYCLAW_DESKS";
 const OFFICE: u32 = 10_001;
 
 const USAGE: &str = "\
-tinyclaw-bot: runs telegram and processor side by side, and leaves when either of them does
+tinyclaw-bot: runs telegram and processor side by side, and starts either of them again when it ends
 
-  tinyclaw-bot [--grace SECONDS]    runs them; told to stop, it gives them so long
-  tinyclaw-bot health               serves how they are where somebody else runs them, such as systemd
-  tinyclaw-bot healthcheck          exit 0 when the one on this machine is well
+  tinyclaw-bot [--grace SECONDS] [--restarts TIMES]
+                             runs them; told to stop, it gives them so long; one that ends so often in a row, without
+                             staying for a minute, is not started again, and the bot leaves with an error
+  tinyclaw-bot health        serves how they are where somebody else runs them, such as systemd
+  tinyclaw-bot healthcheck   exit 0 when the one on this machine is well
 
 With TINYCLAW_DESKS, a folder of root's with mode 711, root with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL runs them
 as user 10001 and gives every desk a user of its own. See docs/SECURITY.md.
@@ -70,23 +72,39 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        [] => run(&state, &environment, GRACE),
-        ["--grace", seconds] => {
-            let seconds = seconds.parse().with_context(|| format!("--grace {seconds:?}"))?;
-            run(&state, &environment, Duration::from_secs(seconds))
-        }
-        ["health"] => serve_health(&state, &environment),
+        ["health"] => return serve_health(&state, &environment),
         ["healthcheck"] => {
             let address = healthcheck::local_address(office(&state, &environment).0).to_string();
             healthcheck::probe(&address, "/health", HEALTH_PATIENCE)?;
-            Ok(())
+            return Ok(());
         }
-        _ => bail!("{words:?} is no command: use [--grace SECONDS], health or healthcheck"),
+        _ => {}
     }
+    let (mut grace, mut restarts) = (GRACE, RESTARTS);
+    for pair in words.chunks(2) {
+        match pair {
+            ["--grace", seconds] => {
+                let seconds = seconds.parse().with_context(|| format!("--grace {seconds:?}"))?;
+                grace = Duration::from_secs(seconds);
+            }
+            ["--restarts", times] => {
+                restarts = times.parse().with_context(|| format!("--restarts {times:?}"))?;
+            }
+            _ => bail!(
+                "{words:?} is no command: use [--grace SECONDS] [--restarts TIMES], health or healthcheck"
+            ),
+        }
+    }
+    run(&state, &environment, grace, restarts)
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(state: &Path, environment: &Environment, grace: Duration) -> anyhow::Result<()> {
+async fn run(
+    state: &Path,
+    environment: &Environment,
+    grace: Duration,
+    restarts: u32,
+) -> anyhow::Result<()> {
     let (listen, level) = office(state, environment);
     logs::init(&level, None)?;
     let shutdown = Shutdown::on_signals().context("cannot hear signals")?;
@@ -104,7 +122,7 @@ async fn run(state: &Path, environment: &Environment, grace: Duration) -> anyhow
         shutdown.clone(),
         http::Limits::default(),
     ));
-    let kept = house.keep(&shutdown, grace).await;
+    let kept = house.keep(&shutdown, grace, restarts).await;
     serving.abort();
     tracing::info!("bot is down");
     kept

@@ -13,7 +13,7 @@ use crate::config::EngineConfig;
 use crate::home::{Home, HomeError, LOGIN};
 use crate::launch::{Access, Exit, LaunchError, LaunchSpec, Launcher, LeashOrder, Leashed};
 use crate::local::LocalLauncher;
-use crate::pool;
+use crate::outfit;
 use crate::user_links::errands;
 
 /// A desk of many gigabytes on a slow disk.
@@ -80,7 +80,7 @@ impl Said {
 /// Runs a program at a desk. The caller holds the desk's lane.
 pub(crate) async fn run(config: &EngineConfig, order: Confined) -> Result<Said, ConfinedError> {
     let home = Home::of(config, &order.thread);
-    let fail = |err: HomeError| pool::home_failed(&home, &err);
+    let fail = |err: HomeError| outfit::home_failed(&home, &err);
     home.make().map_err(fail)?;
     let mut env = config.tool_environment(home.root());
     let mut access = Access { readable: order.readable, ..config.access.clone() };

@@ -216,6 +216,12 @@ impl Engine {
         }
     }
 
+    /// Whether an earlier process of this office began this turn, and left a Claude in which it may go on. Nobody is asked: that it
+    /// does is said by [`Engine::trace`].
+    pub fn may_go_on(&self, place: &Place, thread: &ThreadId, turn_uuid: &str) -> bool {
+        self.0.launchers.of(place).is_ok_and(|it| it.may_adopt(thread, turn_uuid))
+    }
+
     /// A look at a place: what there is of directories, transcripts and files.
     pub fn look(&self, place: &Place) -> Result<&dyn Look, OutOfReach> {
         Ok(self.0.launchers.of(place)?.look())

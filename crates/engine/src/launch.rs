@@ -39,6 +39,11 @@ pub trait Launcher: Send + Sync + fmt::Debug + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// Whether [`Launcher::adopt`] has such a Claude to try. Asks nobody.
+    fn may_adopt(&self, _thread: &ThreadId, _turn_uuid: &str) -> bool {
+        false
+    }
+
     /// Ends every Claude of an earlier process but those with these turns.
     fn end_all_but<'a>(&'a self, _turns: &'a [String]) -> EndFuture<'a> {
         Box::pin(async {})

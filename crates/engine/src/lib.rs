@@ -16,8 +16,10 @@ pub mod link;
 mod local;
 mod login;
 mod look;
+mod outfit;
 mod overlap;
 mod pool;
+mod skill;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transcript;
@@ -39,9 +41,10 @@ pub use launchers::Launchers;
 pub use local::LocalLauncher;
 pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
 pub use overlap::{Overlap, overlap};
+pub use skill::SkillSource;
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
     Background, Denial, Draft, McpResponder, OfficeSkills, OtherServers, RateWindow, SessionSpec,
-    Skill, SkillSource, ToolSpec, Turn, TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
+    Skill, ToolSpec, Turn, TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
 };
 pub use users::{DeskFolders, Users};

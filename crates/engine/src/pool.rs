@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, StateDir, ThreadId, Trust};
-use tokio::sync::{Mutex as Lane, mpsc, oneshot};
+use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, ThreadId, Trust};
+use tokio::sync::{Mutex as Lane, MutexGuard as LaneGuard, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -21,11 +21,12 @@ use crate::confined::{self, CarryError, Confined, ConfinedError, Said, Way};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
-use crate::home::{CLAUDE_DIR, Home, HomeError};
-use crate::launch::{Access, LaunchError, LaunchSpec, PROBE};
+use crate::home::Home;
+use crate::launch::{LaunchError, LaunchSpec, PROBE};
 use crate::launchers::Launchers;
 use crate::login::{Login, Token};
 use crate::look::{Desk, LookError};
+use crate::outfit::{CAPABILITY, Outfit, alike, home_failed, surroundings, with_source};
 use crate::turn::{
     Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
 };
@@ -34,8 +35,6 @@ use crate::turn::{
 const LOOK_AROUND: Duration = Duration::from_secs(15);
 /// After an attempt to renew the login, until the next one.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
-/// The variable that names the thread's capability for the credential broker.
-const CAPABILITY: &str = "TINYCLAW_CAPABILITY_FILE";
 /// How many times longer an idle process stays that has something running in the background.
 const TASK_PATIENCE: u32 = 6;
 
@@ -225,11 +224,16 @@ impl Pool {
         let lane = member.lane.lock().await;
         if let Some(leashed) = self.adopted.take(&spec.thread, &order.uuid) {
             let config = self.config();
-            let setup = self.setup(&config, &spec, true);
+            let token = Home::of(&config, &spec.thread).token(&config).ok().flatten();
+            let outfit = self.outfit(&config, &spec, Purpose::Turns, token.as_ref()).await;
+            let mut setup = self.setup(&config, &spec, true);
+            setup.outfit = outfit.map(|it| it.digest).unwrap_or_default();
+            let (done_to, done) = oneshot::channel();
+            order.done = Some(done_to);
             let driver = Driver::go_on(leashed, setup, order);
-            member.keep(&driver, &spec, config, None);
-            // It ends with its turn.
-            return driver.gone().await;
+            member.keep(&driver, &spec, config, token);
+            let _ = done.await;
+            return self.after_turn(&member, lane).await;
         }
         // A second process only when the first was found dead before it took the prompt.
         let mut left = Some(order);
@@ -253,6 +257,11 @@ impl Pool {
             let detail = "it ended twice before it was asked anything".to_owned();
             order.fail(TurnFailure::NotStarted { detail, lasting: false });
         }
+        self.after_turn(&member, lane).await;
+    }
+
+    /// What is to be done when a turn is over.
+    async fn after_turn(&self, member: &Member, lane: LaneGuard<'_, ()>) {
         member.touch();
         if self.config().mode == Mode::Spawn {
             member.close(false).await;
@@ -369,14 +378,7 @@ impl Pool {
         token: Option<&Token>,
     ) -> Result<Driver, LaunchError> {
         let launcher = self.launchers.of(&spec.place)?;
-        let (mut env, access) = surroundings(config, spec, purpose)?;
-        env.extend(spec.servers.environment.clone());
-        env.extend(token.map(Token::variable));
-        if let Some(file) = env.get_mut(CAPABILITY) {
-            let path = PathBuf::from(&*file);
-            let there = launcher.look().bring(&spec.desk(), &path).await;
-            *file = there.map_err(|err| LaunchError::of_look(err, &path))?.display().to_string();
-        }
+        let Outfit { env, access, digest } = self.outfit(config, spec, purpose, token).await?;
         let resumed = match purpose {
             Purpose::Turns => launcher
                 .look()
@@ -393,7 +395,29 @@ impl Pool {
             env,
             access,
         });
-        Ok(Driver::start(launched.await?, self.setup(config, spec, resumed)))
+        let setup = Setup { outfit: digest, ..self.setup(config, spec, resumed) };
+        Ok(Driver::start(launched.await?, setup))
+    }
+
+    /// What a thread's Claude is started with.
+    async fn outfit(
+        &self,
+        config: &EngineConfig,
+        spec: &SessionSpec,
+        purpose: Purpose,
+        token: Option<&Token>,
+    ) -> Result<Outfit, LaunchError> {
+        let launcher = self.launchers.of(&spec.place)?;
+        let (mut env, access) = surroundings(config, spec, purpose)?;
+        env.extend(spec.servers.environment.clone());
+        env.extend(token.map(Token::variable));
+        if let Some(file) = env.get_mut(CAPABILITY) {
+            let path = PathBuf::from(&*file);
+            let there = launcher.look().bring(&spec.desk(), &path).await;
+            *file = there.map_err(|err| LaunchError::of_look(err, &path))?.display().to_string();
+        }
+        let digest = Outfit::digest(config, spec, &env, &access);
+        Ok(Outfit { env, access, digest })
     }
 
     fn setup(&self, config: &EngineConfig, spec: &SessionSpec, resumed: bool) -> Setup {
@@ -408,6 +432,7 @@ impl Pool {
             times: config.times,
             mode: config.mode,
             shared: self.shared(&spec.place),
+            outfit: String::new(),
         }
     }
 
@@ -560,82 +585,4 @@ impl Pool {
             Some(TurnOutcome::Interrupted) | None => Err(TurnFailure::Closing),
         }
     }
-}
-
-/// The environment and the reach of a thread's Claude. Makes the folders that have to be there, on this machine.
-fn surroundings(
-    config: &EngineConfig,
-    spec: &SessionSpec,
-    purpose: Purpose,
-) -> Result<(BTreeMap<String, String>, Access), LaunchError> {
-    if !spec.place.is_here() {
-        // There Claude has a home and a login of its own. Nothing of ours goes along.
-        let mut env = BTreeMap::new();
-        config.behave(&mut env, spec.trust);
-        return Ok((env, Access::default()));
-    }
-    let home = Home::of(config, &spec.thread);
-    let fail = |err| home_failed(&home, &err);
-    home.make().map_err(fail)?;
-    let mut access = config.access.clone();
-    access.readable.extend(spec.skills.as_ref().map(|it| it.dir.clone()));
-    let mut env = match purpose {
-        Purpose::Turns => {
-            home.hand_over_login(config).map_err(fail)?;
-            access.writable.push(home.root().to_owned());
-            config.environment(home.root(), spec.trust)
-        }
-        // The office's own: there the login is renewed. It has no tools, and no agent's word in it.
-        Purpose::Probe => {
-            let claude_dir = config.claude_home.join(CLAUDE_DIR);
-            std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {
-                step: "make",
-                path: claude_dir.clone(),
-                source,
-            })?;
-            access.writable.push(claude_dir);
-            config.environment(&config.claude_home, spec.trust)
-        }
-    };
-    if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
-        // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
-        env.insert("IS_SANDBOX".to_owned(), "1".to_owned());
-    }
-    home.add_temporary(config, &mut env, &mut access).map_err(fail)?;
-    if let Some(name) = &config.capability {
-        let file = StateDir::new(&config.state).files(&spec.thread).join(name);
-        // A thread without one has no use for a name that leads nowhere.
-        if file.is_file() {
-            env.insert(CAPABILITY.to_owned(), file.display().to_string());
-        }
-    }
-    access.readable.extend(config.path_prefix.iter().cloned());
-    Ok((env, access))
-}
-
-pub(crate) fn home_failed(home: &Home, err: &HomeError) -> LaunchError {
-    LaunchError::Step {
-        step: "make ready",
-        path: home.root().to_owned(),
-        source: std::io::Error::other(with_source(err)),
-    }
-}
-
-fn with_source(err: &dyn std::error::Error) -> String {
-    let source = err.source().map(|it| format!(": {it}"));
-    format!("{err}{}", source.unwrap_or_default())
-}
-
-/// Whether a process that was started with one configuration serves a session as well under the other.
-fn alike(one: &EngineConfig, other: &EngineConfig, spec: &SessionSpec) -> bool {
-    let line = |it| arguments(it, spec, false, Purpose::Turns);
-    line(one) == line(other)
-        && (!spec.place.is_here() || are_surroundings_alike(one, other, spec.trust))
-        && (one.times, one.mode) == (other.times, other.mode)
-}
-
-/// Whether a process of this machine has the same environment and reach under both.
-fn are_surroundings_alike(one: &EngineConfig, other: &EngineConfig, trust: Trust) -> bool {
-    one.environment(&one.claude_home, trust) == other.environment(&one.claude_home, trust)
-        && (&one.access, &one.capability) == (&other.access, &other.capability)
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::content::Content;
 use crate::failure::TurnFailure;
 use crate::look::Desk;
+use crate::skill::SkillSource;
 
 /// What a Claude process is started with. A change of anything but the model and the effort means another process.
 #[derive(Debug, Clone, PartialEq)]
@@ -222,19 +223,6 @@ pub struct Skill {
     pub name: String,
     /// Where it is from.
     pub from: SkillSource,
-}
-
-/// Where a skill is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SkillSource {
-    /// The office's folder.
-    Office,
-    /// The repository that Claude works in.
-    Repository,
-    /// The desk's home.
-    Home,
-    /// Claude Code itself.
-    Claude,
 }
 
 /// How far a window of the plan is used.

@@ -98,6 +98,10 @@ impl Launcher for UsersLauncher {
         Box::pin(async move { launcher.adopt(thread, turn_uuid).await })
     }
 
+    fn may_adopt(&self, thread: &ThreadId, turn_uuid: &str) -> bool {
+        self.of(thread).may_adopt(thread, turn_uuid)
+    }
+
     fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {
         Box::pin(async move {
             for thread in self.users.threads() {

@@ -57,6 +57,25 @@ impl JobLog {
         }
     }
 
+    /// The log of a message whose attempt goes on in this process, with the lines that an earlier one wrote of it; the next line
+    /// follows the last of them. `None`: there are none, or they cannot be read.
+    pub fn resume(state: &StateDir, key: &Key) -> Option<(JobLog, Vec<JobLine>)> {
+        let mut reader = JobReader::open(state, key, JobId::default());
+        let mut lines = Vec::new();
+        loop {
+            let new = reader.poll().ok()?;
+            if new.is_empty() {
+                break;
+            }
+            lines.extend(new);
+        }
+        let last = lines.last()?.id();
+        lines.retain(|it| it.generation == last.generation);
+        let mut log = JobLog::begin(state, key, last.generation);
+        (log.last, log.unread) = (last, None);
+        Some((log, lines))
+    }
+
     /// Whether no attempt before this one wrote anything.
     pub fn is_first(&self) -> bool {
         self.is_first

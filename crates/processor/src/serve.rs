@@ -263,7 +263,7 @@ impl Service {
         let clock = tokio::spawn(clock.run());
         let orders = worker.control.clone();
         let control = tokio::spawn(async move { orders.run().await });
-        worker.notices.back_again();
+        worker.notices.back_again(&worker.engine);
         ground.vitals.started();
         tracing::info!(state = %ground.state.root().display(), "processor is up");
         claims::run(&worker, &ground.shutdown).await;

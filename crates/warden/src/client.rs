@@ -10,16 +10,22 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
-    SocketType, recv, recvmsg, send, shutdown, socketpair,
+    SocketType, recv, recvmsg, send, socketpair,
 };
 
 use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
 
 /// The variable that says under which number the office has its end of the socket pair.
 pub const VARIABLE: &str = "TINYCLAW_WARDEN";
+
+/// A process of the office counts its questions from its number on, which has 22 bits.
+const TAG_BITS: u32 = 10;
 
 /// A wish was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     socket: Arc<OwnedFd>,
     waiting: Arc<Mutex<Waiting>>,
+    /// The thread that listens ends when this is closed. The socket is not shut down: whoever started this process keeps it
+    /// for the one that comes after it.
+    _stop: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -70,13 +79,16 @@ impl Client {
     /// A client over the office's end of the socket pair.
     pub fn over(socket: OwnedFd) -> io::Result<Client> {
         let socket = Arc::new(socket);
-        let waiting = Waiting { last_tag: 0, askers: Some(HashMap::new()) };
+        // Answers to an earlier process of the office may still come, and are nobody's.
+        let last_tag = std::process::id() << TAG_BITS;
+        let waiting = Waiting { last_tag, askers: Some(HashMap::new()) };
         let waiting = Arc::new(Mutex::new(waiting));
         let (from, askers) = (socket.clone(), waiting.clone());
+        let (stopped, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         std::thread::Builder::new()
             .name("warden".to_owned())
-            .spawn(move || hear(&from, &askers))?;
-        Ok(Client(Arc::new(Inner { socket, waiting })))
+            .spawn(move || hear(&from, &stopped, &askers))?;
+        Ok(Client(Arc::new(Inner { socket, waiting, _stop: stop })))
     }
 
     /// Starts a hub as the desk's user, with this stream socket for its stdin and stdout. The desk's folder has to be there.
@@ -138,17 +150,16 @@ impl Client {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The thread that listens ends with this.
-        let _ = shutdown(&self.socket, rustix::net::Shutdown::Both);
-    }
-}
-
-/// Passes answers on, until the warden is gone.
-fn hear(socket: &OwnedFd, waiting: &Mutex<Waiting>) {
+/// Passes answers on, until the warden or the client is gone.
+fn hear(socket: &OwnedFd, stopped: &OwnedFd, waiting: &Mutex<Waiting>) {
     let mut bytes = [0; LENGTH + 1];
     loop {
+        let mut both = [socket, stopped].map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN));
+        match poll(&mut both, PollTimeout::NONE) {
+            Ok(_) if both[1].any() == Some(false) => {}
+            Err(Errno::EINTR) => continue,
+            _ => break,
+        }
         let length = match recv(socket, &mut bytes, RecvFlags::empty()) {
             Ok((_, 0)) => break,
             Ok((_, length)) => length,

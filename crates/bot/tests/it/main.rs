@@ -169,11 +169,42 @@ fn health_of_services_that_somebody_else_runs_is_served_as_long_as_they_run() {
 }
 
 #[test]
-fn when_one_dies_the_other_is_stopped_and_the_bot_leaves_with_an_error() {
+fn a_service_that_dies_is_started_again_alone() {
     for (one, other) in [("telegram", "processor"), ("processor", "telegram")] {
         let mut bot = Bot::start(&[], &[]);
         eventually("both are ready", || bot.get("/ready").ok());
-        kill(Pid::from_raw(bot.pid(one)), Signal::SIGKILL).unwrap();
+        let (died, stays) = (bot.pid(one), bot.pid(other));
+        kill(Pid::from_raw(died), Signal::SIGKILL).unwrap();
+        eventually("it is another process", || (bot.pid(one) != died).then_some(()));
+        eventually("both are ready again", || bot.get("/ready").ok());
+        assert_eq!(bot.pid(other), stays, "{other} goes on");
+        assert!(!bot.state(&format!("{other}.stopped")).exists(), "{other}");
+        let health: serde_json::Value = serde_json::from_str(&bot.get("/health").unwrap()).unwrap();
+        let seen = &health["services"][one];
+        assert_eq!((&seen["restarts"], &seen["ended"]), (&1.into(), &"killed by SIGKILL".into()));
+        assert_eq!(health["services"][other]["restarts"], 0);
+        let counted = format!("tinyclaw_restarts_total{{service=\"{one}\"}} 1\n");
+        assert!(bot.get("/metrics").unwrap().contains(&counted));
+        bot.tell(Signal::SIGTERM);
+        assert_eq!(bot.end().code(), Some(0));
+        assert!(bot.state(&format!("{one}.stopped")).exists(), "the new process is told to stop");
+    }
+}
+
+#[test]
+fn a_service_that_does_not_stay_is_not_started_for_ever_and_the_bot_leaves_with_an_error() {
+    for (one, other) in [("telegram", "processor"), ("processor", "telegram")] {
+        let mut bot = Bot::start(&[], &["--restarts", "2"]);
+        for _ in 0..3 {
+            let ready = || bot.get("/ready").ok();
+            eventually("both are ready", ready);
+            let died = bot.pid(one);
+            kill(Pid::from_raw(died), Signal::SIGKILL).unwrap();
+            // What it said stays until its successor speaks, and is not taken for it.
+            eventually("its end is noticed", || {
+                (bot.get("/ready").is_err() || bot.pid(one) != died).then_some(())
+            });
+        }
         assert_eq!(bot.end().code(), Some(1));
         assert!(bot.state(&format!("{other}.stopped")).exists(), "{other}");
     }
@@ -181,8 +212,30 @@ fn when_one_dies_the_other_is_stopped_and_the_bot_leaves_with_an_error() {
 
 #[test]
 fn a_service_that_ends_at_once_is_noticed() {
-    let mut bot = Bot::start(&[("STAND_IN_PROCESSOR", "dies")], &[]);
+    let mut bot = Bot::start(&[("STAND_IN_PROCESSOR", "dies")], &["--restarts", "1"]);
     assert_eq!(bot.end().code(), Some(1));
+}
+
+#[test]
+fn who_is_told_to_stop_while_a_service_is_away_stops() {
+    let mut bot = Bot::start(&[("STAND_IN_PROCESSOR", "dies")], &["--restarts", "30"]);
+    eventually("it is away", || {
+        let said = bot.get("/ready").unwrap_err();
+        said.contains("processor: it is started again").then_some(())
+    });
+    assert!(bot.get("/health").is_ok(), "the container is well for as long as that may take");
+    bot.tell(Signal::SIGTERM);
+    assert_eq!(bot.end().code(), Some(0));
+}
+
+#[test]
+fn a_wrong_word_is_named() {
+    for words in [&["--restarts", "often"][..], &["--restarts"], &["start"]] {
+        let output = command(house().path(), &[], words).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(words[0]), "{said}");
+    }
 }
 
 #[test]

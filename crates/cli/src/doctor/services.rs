@@ -1,7 +1,9 @@
 //! The services, by what they say of themselves, and the parts of the office that stand on them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tinyclaw_ledger::health::{self, HealthSeen};
 use tinyclaw_service::healthcheck::{BROKER_IDLES, ProbeError, local_address, probe};
@@ -17,8 +19,10 @@ use crate::terminal::{ago, one_line};
 pub(super) const IS_THERE: Duration = Duration::from_secs(15);
 /// Who listens here answers at once.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// A service that ended by itself longer ago is no news.
+const FALL_IS_NEW_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The processor, the dashboard, the broker, and every part that `setup` knows.
+/// The processor, the bot, the dashboard, the broker, and every part that `setup` knows.
 pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Finding> {
     let processor = seen(patient, "processor");
     let mut found = vec![self::processor(patient, processor.as_ref())];
@@ -40,6 +44,7 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
             };
             found.push(finding);
         }
+        found.extend(bot(patient, settings));
         found.extend(broker);
         found.push(dashboard(patient, settings));
     }
@@ -96,6 +101,50 @@ fn processor(patient: &Patient, seen: Option<&HealthSeen>) -> Finding {
         true => Finding::ok(NAME, format!("{}, up for {up}", it.version)),
         false => Finding::warning(NAME, told.join("; "), patient.logs("queue")),
     }
+}
+
+/// What the bot says of a service.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceSeen {
+    pid: Option<u32>,
+    restarts: u32,
+    ended_at: Option<u64>,
+    ended: Option<String>,
+}
+
+/// The bot, and which of its services did not stay. `None`: none runs here, as in the demo.
+fn bot(patient: &Patient, settings: &Settings) -> Option<Finding> {
+    const NAME: &str = "bot";
+    #[derive(Deserialize)]
+    struct Health {
+        services: BTreeMap<String, ServiceSeen>,
+    }
+    let address = local_address(settings.office.health_listen).to_string();
+    let body = match probe(&address, "/health", PATIENCE) {
+        Ok(body) | Err(ProbeError::Status { body, .. }) => body,
+        Err(_) => return None,
+    };
+    // Somebody else may listen there.
+    let health: Health = serde_json::from_str(&body).ok()?;
+    let fell = |(service, it): &(&String, &ServiceSeen)| {
+        let at = it.ended_at?;
+        let is_new = now_ms().saturating_sub(at) < FALL_IS_NEW_MS;
+        let how = one_line(it.ended.as_deref().unwrap_or_default());
+        let back = match it.pid {
+            Some(_) => format!("was started again {} times", it.restarts),
+            None => "is being started again".to_owned(),
+        };
+        let why = format!("{} {back}; it ended {} ago: {how}", one_line(service), ago(at));
+        is_new.then(|| ((*service).clone(), why))
+    };
+    let falls: Vec<(String, String)> = health.services.iter().filter_map(|it| fell(&it)).collect();
+    let Some((service, _)) = falls.first() else {
+        return Some(Finding::ok(NAME, "its services have stayed"));
+    };
+    let log = if service == "processor" { "queue" } else { "telegram" };
+    let why: Vec<&str> = falls.iter().map(|it| it.1.as_str()).collect();
+    Some(Finding::warning(NAME, why.join("; "), patient.logs(log)))
 }
 
 /// A part as `setup` sees it.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -73,6 +76,51 @@ fn beside_a_running_office_nothing_is_broken_and_nothing_is_left_behind() {
     kill_process(pid, Signal::TERM).expect("kill");
     processor.wait().expect("wait");
     Found::by(&office, &[]).says("processor", "warning", "has just stopped");
+}
+
+#[test]
+fn a_service_that_was_started_again_is_told() {
+    let office = Office::closed();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("time").as_millis();
+    let body = |ended_at: u128| {
+        format!(
+            r#"{{"service":"bot","services":{{"processor":{{"alive":true,"ready":true,"pid":7,"startedAt":1,"restarts":2,"endedAt":{ended_at},"ended":"killed by SIGKILL"}},"telegram":{{"alive":true,"ready":true,"pid":8,"startedAt":1,"restarts":0}}}}}}"#
+        )
+    };
+    let said = Arc::new(Mutex::new(body(now)));
+    let saying = said.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a visitor");
+            // All of the question: what is not read when a connection ends takes the answer with it.
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                asked.extend(byte);
+            }
+            let body = saying.lock().expect("what is said");
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n\r\n{body}");
+        }
+    });
+    let found = |body: String| {
+        *said.lock().expect("what is said") = body;
+        Found::by(&office, &[("TINYCLAW_HEALTH_LISTEN", &address)])
+    };
+    let now_there = found(body(now));
+    let told = now_there.says("bot", "warning", "processor was started again 2 times; it ended ");
+    assert!(
+        told["why"].as_str().is_some_and(|it| it.ends_with(" ago: killed by SIGKILL")),
+        "{told}"
+    );
+    assert!(told["wayOut"].as_str().is_some_and(|it| it.contains("queue")), "{told}");
+    found(body(now - 25 * 60 * 60 * 1000)).says("bot", "ok", "its services have stayed");
+    let strange = found("{}".to_owned());
+    assert!(!strange.0.iter().any(|it| it["part"] == "bot"), "somebody else listens there");
 }
 
 #[test]

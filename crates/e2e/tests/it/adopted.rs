@@ -1,7 +1,7 @@
 //! A processor is killed in the middle of a turn, and the next one goes on with it: Claude is at the far end of a link.
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Ask, Command, Key, Outcome, PermissionAnswer};
+use tinyclaw_domain::{Ask, Command, Key, Outcome, PermissionAnswer, PermissionMode};
 use tinyclaw_e2e::{Office, processes_of};
 
 /// The question that the processor of this moment asks.
@@ -117,6 +117,89 @@ fn what_a_turn_sent_on_before_the_death_goes_out_once() {
     };
     office.wait_for("the answer in the other thread", || (there("out") == 2).then_some(()));
     assert_eq!((there("in"), office.prompts().len()), (2, 3), "neither is asked again");
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn words_for_a_turn_whose_processor_dies_are_answered_by_it_and_asked_once() {
+    let mut office = Office::open();
+    let key = office.say("7", "[demo: attend 50s] [demo: cost 0.25]");
+    office.wait_for("the tool", || office.progress(&key).filter(|it| !it.tools.is_empty()));
+    // Claude has them, and takes them when its tool is done.
+    let mut words = office.message("7", "use the other folder");
+    words.steer = true;
+    let words = office.publish(words);
+    let handed = || office.seen(&words)?.message.handed;
+    office.wait_for("that they are handed over", handed);
+    replace(&mut office, &key);
+    let reply = office.answer(&key);
+    assert!(reply.text.contains("You said meanwhile: use the other folder"), "{}", reply.text);
+    assert!(office.answer(&words).silent, "the turn has answered");
+    let said = |it: &serde_json::Value| it["text"].as_str().unwrap_or_default().to_owned();
+    let heard: Vec<String> = office.prompts().iter().map(said).collect();
+    let times = heard.iter().filter(|it| it.contains("use the other folder")).count();
+    assert_eq!((heard.len(), times), (2, 1), "{heard:?}");
+    let lines = office.lines("message-history.jsonl");
+    let costs: f64 = lines.iter().filter_map(|it| it["costUsd"].as_f64()).sum();
+    assert!((costs - 0.25).abs() < 1e-9, "billed once: {costs}");
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn a_process_whose_turn_was_gone_on_with_stays_warm() {
+    let mut office = Office::open();
+    let claudes = |office: &Office| -> Vec<String> {
+        let all = processes_of(&office.path("state/home"));
+        let claudes = all.iter().filter_map(|it| it.split_once(": "));
+        let claudes = claudes.filter(|it| it.1.contains("tinyclaw-demo-engine -p"));
+        claudes.filter(|it| !it.1.contains("tinyclaw-leash")).map(|it| it.0.to_owned()).collect()
+    };
+    let key = office.say("7", "[demo: ask] tidy up");
+    question(&office, &key);
+    let before = claudes(&office);
+    assert_eq!(before.len(), 1, "{before:?}");
+    replace(&mut office, &key);
+    let ask = question(&office, &key);
+    allow(&mut office, &ask);
+    assert_eq!(office.answer(&key).outcome, Outcome::Answered);
+    assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+    assert_eq!(claudes(&office), before, "the same process answers");
+    // Another way of starting it is another process.
+    let mut order = office.message("7", "");
+    order.command = Some(Command::Mode { mode: PermissionMode::AcceptEdits, admin: true });
+    let order = office.publish(order);
+    office.answer(&order);
+    assert_eq!(office.ask("7", "hello again").outcome, Outcome::Answered);
+    assert_ne!(claudes(&office), before, "it is started otherwise");
+    nothing_is_left(&mut office);
+}
+
+#[test]
+fn the_story_of_a_turn_goes_on_where_the_dead_processor_left_it() {
+    let mut office = Office::open();
+    let text = "[demo: say Let me look.] [demo: tool] [demo: ask]";
+    let key = office.say("7", text);
+    let story = |office: &Office| office.lines(&format!("jobs/{key}.jsonl"));
+    for _ in 0..3 {
+        question(&office, &key);
+        let asked = || story(&office).iter().any(|it| it["type"] == "ask").then_some(());
+        office.wait_for("the question in the story", asked);
+        replace(&mut office, &key);
+    }
+    let ask = question(&office, &key);
+    allow(&mut office, &ask);
+    office.answer(&key);
+    let ended = || story(&office).last().filter(|it| it["type"] == "end").map(drop);
+    office.wait_for("its end", ended);
+    let told = story(&office);
+    let count = |kind: &str| told.iter().filter(|it| it["type"] == kind).count();
+    assert_eq!((count("begun"), count("restart"), count("ask")), (1, 0, 1), "{told:#?}");
+    assert_eq!(count("ask.closed"), 1, "{told:#?}");
+    let generations: std::collections::BTreeSet<u64> =
+        told.iter().filter_map(|it| it["gen"].as_u64()).collect();
+    assert_eq!(generations.len(), 1, "one story");
+    let numbers: Vec<u64> = told.iter().filter_map(|it| it["seq"].as_u64()).collect();
+    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}");
     nothing_is_left(&mut office);
 }
 

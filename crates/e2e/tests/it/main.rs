@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod adopted;
+mod bot;
 mod campaign;
 mod clock;
 mod control;

@@ -23,7 +23,8 @@ use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
 use crate::look::OutOfReach;
-use crate::turn::{Control, McpAnswer, Skill, SkillSource, TurnEvent, TurnOutcome};
+use crate::skill::SkillSource;
+use crate::turn::{Control, McpAnswer, Skill, TurnEvent, TurnOutcome};
 use crate::wire::{HostRequest, Line, ResultLine, out};
 
 /// One process at work.
@@ -238,6 +239,7 @@ impl Actor {
         if effort != self.effort {
             self.effort = effort;
             self.requests += 1;
+            self.note_model();
             self.pen.write(&out::set_effort(&format!("effort-{}", self.requests), effort));
         }
     }
@@ -444,7 +446,7 @@ impl Actor {
             }
             Some(Control::Steer { uuid, text }) => {
                 if self.turn.as_mut().is_some_and(|it| it.takes_words(&uuid)) {
-                    self.pen.write(&out::user(&uuid, text.into()));
+                    self.steer(&uuid, &out::user(&uuid, text.into()));
                 }
             }
             Some(Control::Choose { request_id, answers }) => {

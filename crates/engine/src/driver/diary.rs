@@ -74,6 +74,10 @@ impl Actor {
             output_seen: self.output_seen.clone(),
             tasks: self.tasks.iter().map(|(id, it)| (id.clone(), it.name.clone())).collect(),
             answered: Vec::new(),
+            steered: Vec::new(),
+            outfit: self.setup.outfit.clone(),
+            effort: Some(self.effort),
+            skills: self.skills.clone(),
             is_stopped: false,
         });
         self.diary.write();
@@ -88,6 +92,17 @@ impl Actor {
         }
     }
 
+    /// Hands words to the turn.
+    pub(super) fn steer(&mut self, uuid: &str, line: &Value) {
+        let bytes = pipes::encode(line);
+        let end = self.pen.written() + bytes.len() as u64;
+        if let Some(note) = &mut self.diary.note {
+            note.steered.push((uuid.to_owned(), end));
+            self.diary.write();
+        }
+        self.pen.write_encoded(bytes);
+    }
+
     /// Whether another process could go on with the turn in flight.
     pub(super) fn turn_can_be_left(&self) -> bool {
         let is_sent = self.turn.as_ref().is_some_and(|it| it.sent.is_some());
@@ -95,10 +110,11 @@ impl Actor {
         is_sent && self.diary.journal.is_some() && self.diary.note.as_ref().is_some_and(is_noted)
     }
 
-    /// The process is set to another model.
+    /// The process is set to another model, or thinks harder.
     pub(super) fn note_model(&mut self) {
         if let Some(note) = &mut self.diary.note {
             note.model.clone_from(&self.model);
+            note.effort = Some(self.effort);
             note.requests = self.requests;
             self.diary.write();
         }
@@ -127,7 +143,10 @@ impl Actor {
         self.diary.answered = note.answered.iter().map(|(id, _)| id.clone()).collect();
         self.is_ready = true;
         self.is_first = false;
-        self.is_leaving = true;
+        // It stays for the next turn if it is as one would be that is started now.
+        self.is_leaving = note.outfit.is_empty() || note.outfit != self.setup.outfit;
+        self.effort = note.effort.unwrap_or(self.effort);
+        self.skills.clone_from(&note.skills);
         self.model.clone_from(&note.model);
         self.requests = note.requests;
         self.cost_seen = note.cost_seen;
@@ -144,6 +163,9 @@ impl Actor {
         let patience = self.setup.times.turn;
         turn.over_at = now + patience.saturating_sub(ago).max(patience / 2);
         turn.resumed = note.resumed;
+        // What Claude does not have is handed to it again by whoever has it.
+        note.steered.retain(|(_, end)| *end <= taken);
+        turn.has_words(note.steered.iter().map(|it| it.0.clone()));
         turn.tell(TurnEvent::SessionReady { resumed: note.resumed, warm: true });
         turn.has_sent();
         if note.is_stopped {

@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) times: Times,
     pub(crate) mode: Mode,
     pub(crate) shared: Shared,
+    /// What it is started with, as a digest.
+    pub(crate) outfit: String,
 }
 
 /// What all drivers of an engine tell it.
@@ -178,8 +180,8 @@ impl Driver {
         Driver { orders: orders_to, is_gone, signs }
     }
 
-    /// Goes on with the turn that an earlier process of ours began in this Claude, which ends with it: what else it was started
-    /// with nobody knows any more.
+    /// Goes on with the turn that an earlier process of ours began in this Claude, which ends with it unless it was started with
+    /// what `setup` has.
     pub(crate) fn go_on(leashed: Leashed, setup: Setup, order: Box<TurnOrder>) -> Driver {
         let (orders_to, orders) = mpsc::unbounded_channel();
         let (gone_to, is_gone) = watch::channel(false);

@@ -159,6 +159,11 @@ impl Running {
         takes && self.handed.insert(uuid.to_owned())
     }
 
+    /// Claude was handed these words, by an earlier process.
+    pub(super) fn has_words(&mut self, uuids: impl Iterator<Item = String>) {
+        self.handed.extend(uuids);
+    }
+
     /// Whether Claude has words of this turn in its queue. It takes them by itself, whatever comes of the turn.
     pub(super) fn has_words_waiting(&self) -> bool {
         !self.handed.is_empty()

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tinyclaw_domain::frame::{
-    BODY_BYTES_MAX, Call, LINK_VERSION, Refusal, RunExit, RunId, RunLine, RunToken, StartRun, Told,
-    encode,
+    BODY_BYTES_MAX, Call, LINK_VERSION, Refusal, RunExit, RunId, RunLine, RunOrder, RunToken,
+    StartRun, Told, encode,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -297,12 +297,17 @@ impl Hub {
     }
 }
 
-/// Removes what a run has left, once its hold is gone. Whether nothing of it is there any more.
+/// Ends a run if it lives, and removes what it has left, once its hold is gone. Whether nothing of it is there any more.
 async fn forget(runs: &Runs, run: &RunId, token: &RunToken) -> bool {
     let begun = Instant::now();
+    let mut is_told = false;
     while let Some(dir) = runs.find(run, token) {
         if !dir.lives() {
             return dir.remove().is_ok();
+        }
+        // One that has told its end is on its way out.
+        if !is_told && dir.exit().is_none() {
+            is_told = end(&dir, run, token).await.is_ok();
         }
         if begun.elapsed() > UNHEARD {
             return false;
@@ -310,6 +315,20 @@ async fn forget(runs: &Runs, run: &RunId, token: &RunToken) -> bool {
         sleep(POLL).await;
     }
     !runs.has(run)
+}
+
+/// Tells a hold to end its run, whatever of its output is there.
+async fn end(dir: &RunDir, run: &RunId, token: &RunToken) -> io::Result<()> {
+    let (kept, _) = spool::extent(dir.path())?;
+    let (of, token) = (run.clone(), token.clone());
+    let attach = encode(&Call::Attach { run: of, token, offset: kept }, b"");
+    let order = encode(&Call::Order { run: run.clone(), order: RunOrder::End }, b"");
+    let mut stream = connection::connect(dir).await?;
+    stream.write_all(&[attach, order].concat()).await?;
+    // It hears as long as somebody listens, and its last word is the end.
+    let mut nobody = tokio::io::sink();
+    let told = tokio::io::copy(&mut stream, &mut nobody);
+    timeout(UNHEARD, told).await?.map(drop)
 }
 
 /// Starts the hold of a run, unless it was started before: the answer may have been lost with the connection.

@@ -11,9 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tinyclaw_disk::{Flush, foreign, replace};
-use tinyclaw_domain::ThreadId;
 use tinyclaw_domain::frame::{RunId, RunToken};
+use tinyclaw_domain::{Effort, ThreadId};
 use uuid::Uuid;
+
+use crate::skill::SkillSource;
 
 /// A longer file was not written by us.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -81,6 +83,18 @@ pub(crate) struct Note {
     /// Which requests of Claude's were answered in it, and with how many bytes of input Claude has the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) answered: Vec<(String, u64)>,
+    /// Words that were handed to it, by their uuid, and with how many bytes of input Claude has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steered: Vec<(String, u64)>,
+    /// What its process was started with, as a digest. Empty: nobody knows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) outfit: String,
+    /// How hard that thinks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) effort: Option<Effort>,
+    /// Whose its skills are, where they are not Claude Code's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) skills: BTreeMap<String, SkillSource>,
     /// Whether a person stopped it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_stopped: bool,
@@ -144,6 +158,15 @@ impl KnownRuns {
         self.claim_all(is_it).pop()
     }
 
+    /// Whether an earlier process began this turn of a thread in a run that waits to be gone on with.
+    pub(super) fn waits(&self, thread: &ThreadId, uuid: &str) -> bool {
+        let inner = self.lock();
+        let is_it = |it: &KnownRun| {
+            it.thread == *thread && it.turn.as_ref().is_some_and(|turn| turn.uuid == uuid)
+        };
+        inner.unclaimed.iter().any(|run| inner.kept.runs.get(run).is_some_and(is_it))
+    }
+
     /// All runs of an earlier process for which this holds. They are given away once.
     pub(super) fn claim_all(&self, is_it: impl Fn(&KnownRun) -> bool) -> Vec<(RunId, KnownRun)> {
         let mut inner = self.lock();
@@ -204,6 +227,10 @@ mod tests {
             output_seen: BTreeMap::from([("haiku".to_owned(), 9)]),
             tasks: BTreeMap::new(),
             answered: vec![("q1".to_owned(), 40)],
+            steered: vec![("w1".to_owned(), 50)],
+            outfit: "ab".to_owned(),
+            effort: Some(Effort::High),
+            skills: BTreeMap::from([("tidy".to_owned(), SkillSource::Home)]),
             is_stopped: false,
         }
     }

@@ -168,7 +168,7 @@ impl LinkLauncher {
         let Some((run, known)) = self.known.claim(thread, uuid) else { return Ok(None) };
         let KnownRun { token, turn: Some(turn), .. } = known else { return Ok(None) };
         let (sent, beginning) = (turn.sent, Beginning::Adopt(turn.at));
-        match self.begin(run.clone(), token, beginning, Some(turn)).await {
+        match self.begin(run.clone(), token.clone(), beginning, Some(turn)).await {
             Ok((leashed, begun)) if begun.taken >= sent && !begun.torn => Ok(Some(leashed)),
             // Claude has half a prompt or half an answer, or its end is not known. Dropped here, it is ended.
             Ok(_) => Ok(None),
@@ -179,6 +179,7 @@ impl LinkLauncher {
             }
             Err(NotStarted::Refused(why)) => {
                 tracing::warn!(thread.id = %thread, "a turn of thread {thread} is not gone on with: {why}");
+                let _ = self.line.send(Request::Forget { run, token });
                 Ok(None)
             }
         }
@@ -190,13 +191,18 @@ impl LinkLauncher {
                 && it.turn.as_ref().is_none_or(|turn| !turns.contains(&turn.uuid))
         };
         for (run, known) in self.known.claim_all(is_other) {
-            let at = known.turn.map_or(0, |it| it.at);
-            // Had, and dropped: that ends it.
-            if let Err(NotStarted::OutOfReach(why)) =
-                self.begin(run.clone(), known.token, Beginning::Adopt(at), None).await
-            {
-                tracing::warn!("a run that nobody waits for is not ended: {why}");
-                self.known.give_back(run);
+            let (at, token) = (known.turn.map_or(0, |it| it.at), known.token);
+            match self.begin(run.clone(), token.clone(), Beginning::Adopt(at), None).await {
+                // Had, and dropped: that ends it.
+                Ok(_) => {}
+                Err(NotStarted::OutOfReach(why)) => {
+                    tracing::warn!("a run that nobody waits for is not ended: {why}");
+                    self.known.give_back(run);
+                }
+                // What it wrote is not there from that place on.
+                Err(NotStarted::Refused(_)) => {
+                    let _ = self.line.send(Request::Forget { run, token });
+                }
             }
         }
     }
@@ -217,6 +223,10 @@ impl Launcher for LinkLauncher {
 
     fn adopt<'a>(&'a self, thread: &'a ThreadId, turn_uuid: &'a str) -> AdoptFuture<'a> {
         Box::pin(self.go_on(thread, turn_uuid))
+    }
+
+    fn may_adopt(&self, thread: &ThreadId, turn_uuid: &str) -> bool {
+        self.known.waits(thread, turn_uuid)
     }
 
     fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {

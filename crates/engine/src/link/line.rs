@@ -50,6 +50,11 @@ pub(super) enum Request {
         at: u64,
         keep: u64,
     },
+    /// The run cannot be followed: it is ended where it is, and forgotten. Said once.
+    Forget {
+        run: RunId,
+        token: RunToken,
+    },
     /// The run is for another process: nothing is said of it any more, and it stays known.
     Leave {
         run: RunId,
@@ -294,6 +299,7 @@ impl LinkLine {
                 end.end |= order == RunOrder::End;
                 say(Call::Order { run, order }, b"");
             }
+            Request::Forget { run, token } => say(Call::Forget { run, token }, b""),
             Request::Leave { run } => drop(self.runs.remove(&run)),
             Request::Seen { run, at, keep } => {
                 if self.runs.contains_key(&run) {

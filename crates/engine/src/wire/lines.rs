@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tinyclaw_domain::Usage;
 
-use crate::turn::{RateWindow, SkillSource};
+use crate::skill::SkillSource;
+use crate::turn::RateWindow;
 
 /// One line.
 /// A Claude that tells of more skills is not believed.

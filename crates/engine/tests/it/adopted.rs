@@ -81,6 +81,8 @@ fn answer_and_end(process: &Process, turn: Turn, ask: &Ask) -> TurnEnd {
 
 fn nobody_is_left(process: &Process, desk: &Desk) {
     let lock = desk.lock();
+    // A process whose turn was gone on with waits for the next one.
+    process.run(process.engine.close());
     process.run(eventually("nobody is left", || alive(&lock).is_empty()));
     let runs = desk.path("state/runs");
     process.run(eventually("its spool is gone", || {
@@ -90,6 +92,29 @@ fn nobody_is_left(process: &Process, desk: &Desk) {
 
 fn known(desk: &Desk) -> PathBuf {
     desk.path("state/runs.json")
+}
+
+/// As of one that wrote more than is kept.
+#[test]
+fn a_turn_whose_output_is_not_there_is_ended_and_nothing_of_it_is_left() {
+    let desk = desk();
+    let process = Process::start(&desk.config);
+    let request = desk.request("[demo: ask]");
+    let mut turn = process.ask(request.clone());
+    process.run(until(&mut turn, asking));
+    let text = std::fs::read_to_string(known(&desk)).unwrap();
+    process.die_with(turn);
+    let mut runs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for run in runs["runs"].as_object_mut().unwrap().values_mut() {
+        run["turn"]["at"] = (1_u64 << 40).into();
+    }
+    std::fs::write(known(&desk), runs.to_string()).unwrap();
+    let process = Process::start(&desk.config);
+    assert_ne!(trace(&process, &desk, &request), Trace::Running);
+    // Ended by the refusal alone: nothing is closed.
+    let lock = desk.lock();
+    process.run(eventually("nobody is left", || alive(&lock).is_empty()));
+    nobody_is_left(&process, &desk);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tinyclaw_domain::{ARRIVAL_OF, Channel, Key, Message, Outcome, Reply, Source, ThreadId};
+use tinyclaw_engine::Engine;
 use tinyclaw_queue::{Durability, Place, Queue, Side};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, conceal, now_ms};
@@ -144,13 +145,23 @@ impl Notices {
         thread.is_in_telegram(self.settings.current().telegram.chat_id.is_some())
     }
 
-    /// After a restart, whoever had asked something that was being answered is told that it is answered again.
-    pub(crate) fn back_again(&self) {
+    /// After a restart, whoever had asked something that was being answered is told that it is answered again. Where the turn
+    /// goes on nothing has happened.
+    pub(crate) fn back_again(&self, engine: &Engine) {
         let running = self.queue.view().read_all(Place::Processing, None, 10_000);
         let mut interrupted = BTreeSet::new();
         for (_, message) in running.unwrap_or_default() {
             let by_a_person = matches!(message.source, Source::User | Source::Cli | Source::Api);
-            if by_a_person && message.command.is_none() && message.reply.is_none() {
+            let goes_on = || {
+                let uuid = &message.checkpoint.as_ref()?.turn_uuid;
+                let place = self.desks.get(&message.thread_id)?.place().0;
+                Some(engine.may_go_on(&place, &message.thread_id, uuid))
+            };
+            if by_a_person
+                && message.command.is_none()
+                && message.reply.is_none()
+                && !goes_on().unwrap_or(false)
+            {
                 interrupted.insert(message.thread_id);
             }
         }

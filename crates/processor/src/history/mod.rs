@@ -6,6 +6,7 @@
 
 pub(crate) mod lines;
 pub(crate) mod outcomes;
+mod told;
 pub(crate) mod turn_log;
 
 use std::collections::{HashMap, VecDeque};

@@ -11,6 +11,7 @@ use tinyclaw_engine::TurnEvent;
 use tinyclaw_ledger::JobLog;
 use tinyclaw_service::{Concealer, conceal, now_ms};
 
+use super::told::{Told, Verdict};
 use crate::text::{WRITES_TODOS, status_line, todos, tool_detail};
 
 /// Deltas that come within this time are one line: fifty lines a second are enough for any eye.
@@ -29,6 +30,8 @@ pub(crate) struct TurnLog {
     is_open: bool,
     /// Whether it is still to be said that what was told before does not count.
     is_anew: bool,
+    /// What an earlier process told of this attempt, until all of that has come again.
+    told: Option<Told>,
 }
 
 impl TurnLog {
@@ -45,12 +48,19 @@ impl TurnLog {
             due: None,
             is_open: false,
             is_anew: !is_first,
+            told: None,
         }
     }
 
-    /// An earlier process's attempt goes on: it is told from its beginning, under its number.
-    pub(crate) fn goes_on(&mut self, attempt: u32) {
+    /// An earlier process's attempt goes on under its number, and so does its story: what that process told is not told again.
+    pub(crate) fn goes_on(&mut self, state: &StateDir, message: &Message, attempt: u32) {
         self.attempt = attempt;
+        let resumed = JobLog::resume(state, &message.key);
+        let told = resumed.and_then(|(log, lines)| Some((log, Told::of(lines, attempt)?)));
+        // Nothing to go on with: it is told anew.
+        if let Some((log, told)) = told {
+            (self.log, self.told, self.is_anew) = (log, Some(told), false);
+        }
     }
 
     /// The message is asked anew: what was told so far does not count.
@@ -58,6 +68,7 @@ impl TurnLog {
         self.forget_text();
         self.is_open = false;
         self.is_anew = false;
+        self.told = None;
         self.write(JobEvent::Restart { attempt: self.attempt });
     }
 
@@ -69,6 +80,8 @@ impl TurnLog {
     /// Tells an event.
     pub(crate) fn apply(&mut self, event: &TurnEvent) {
         match event {
+            // What it was a preview of comes next, and was told.
+            TurnEvent::TextDelta(_) if self.told.as_ref().is_some_and(Told::is_ahead) => return,
             TurnEvent::TextDelta(delta) => {
                 self.text.push_str(&self.concealer.push(delta));
                 if !self.text.is_empty() {
@@ -79,6 +92,9 @@ impl TurnLog {
             TurnEvent::TextDone(text) => {
                 // The whole piece says what was not told of it yet.
                 self.forget_text();
+                if let Some(told) = &mut self.told {
+                    told.forget_preview();
+                }
                 self.is_open = false;
                 return self.write(JobEvent::TextDone { text: conceal(text).into_owned() });
             }
@@ -137,10 +153,21 @@ impl TurnLog {
     /// Tells the text that waits.
     pub(crate) fn flush(&mut self) {
         self.due = None;
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            self.is_open = true;
-            self.write(JobEvent::Text { text });
+        let text = std::mem::take(&mut self.text);
+        if text.is_empty() {
+            return;
+        }
+        self.is_open = true;
+        let Some(told) = &mut self.told else { return self.append(JobEvent::Text { text }) };
+        match told.preview(&text) {
+            Some(new) if new.is_empty() => {}
+            Some(text) => self.append(JobEvent::Text { text }),
+            None => {
+                let again = told.take_again();
+                self.tell_anew(again);
+                self.is_open = true;
+                self.append(JobEvent::Text { text });
+            }
         }
     }
 
@@ -169,6 +196,22 @@ impl TurnLog {
     }
 
     fn write(&mut self, event: JobEvent) {
+        match self.told.as_mut().map(|it| it.meet(&event)) {
+            None => {}
+            Some(Verdict::Known) => return,
+            Some(Verdict::New(before)) => before.into_iter().for_each(|it| self.append(it)),
+            Some(Verdict::Differs(again)) => self.tell_anew(again),
+        }
+        self.append(event);
+    }
+
+    /// What an earlier process told was another story.
+    fn tell_anew(&mut self, all: Vec<JobEvent>) {
+        self.again();
+        all.into_iter().for_each(|it| self.append(it));
+    }
+
+    fn append(&mut self, event: JobEvent) {
         if self.is_anew {
             self.again();
         }

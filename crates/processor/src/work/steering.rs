@@ -118,7 +118,7 @@ impl Steering {
 
     /// Claude took it: whoever claims the message has nothing to ask. Gives the message.
     pub(crate) fn taken(&mut self, worker: &Worker, uuid: &str) -> Option<Message> {
-        let message = self.handed.remove(uuid)?;
+        let message = self.handed.remove(uuid).or_else(|| self.handed_before(worker, uuid))?;
         let kept = on_disk(|| {
             worker.queue.replace_waiting(&message.key, |it| {
                 if let Some(handed) = &mut it.handed {
@@ -135,6 +135,17 @@ impl Steering {
             "message {} is taken by the running turn of thread {}", message.key, self.thread
         );
         Some(message)
+    }
+}
+
+impl Steering {
+    /// What an earlier process handed to this turn under that uuid.
+    fn handed_before(&self, worker: &Worker, uuid: &str) -> Option<Message> {
+        let read = |it: Entry| on_disk(|| worker.queue.view().read(&it)).ok().flatten();
+        waiting_of(worker, &self.thread).into_iter().filter_map(read).find(|it| {
+            let handed = it.handed.as_ref();
+            handed.is_some_and(|it| it.session_id == self.session && it.turn_uuid == uuid)
+        })
     }
 }
 

@@ -236,7 +236,7 @@ impl Job<'_> {
             if goes_on {
                 on_disk(|| lease.goes_on())?;
                 attempt = lease.attempt();
-                log.goes_on(attempt);
+                log.goes_on(&worker.state, lease.message(), attempt);
             }
             if !goes_on && let Err(err) = steering::settle(worker, &self.desk, &session).await {
                 return Ok(Unanswered::Unreached(err).into());

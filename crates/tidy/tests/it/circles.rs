@@ -10,11 +10,7 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
         "config home login",
         "one constant, the name of Claude's folder: to be moved",
     ),
-    (
-        "crates/engine/src",
-        "confined driver engine pool",
-        "one engine's processes: to be taken apart",
-    ),
+    ("crates/engine/src", "driver engine pool", "one engine's processes: to be taken apart"),
     (
         "crates/engine/src",
         "driver::actor driver::background driver::diary driver::ladder driver::running",
