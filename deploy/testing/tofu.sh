@@ -3,6 +3,8 @@
 # is wrong and says why, and cloud-init, as it is filled in, is small, sound, and has no secret of the office. The language is
 # played by Terraform as a library; the resources themselves are planned by the workflow `deploy`, with OpenTofu.
 #
+# TINYCLAW_USER_DATA=FILE gets cloud-init as it was filled in.
+#
 # Exit codes: 0 all held, 1 something did not, 77 the library cannot be had (the last line says why).
 set -eu
 
@@ -59,4 +61,5 @@ if [ -x "$cache/boot/bookworm/usr/bin/cloud-init" ] && [ "$(id -u)" = 0 ]; then
 else
     echo "cloud-init's own look is left out; sudo ./tinyclaw.sh test boot makes the machine that has one"
 fi
+[ -z "${TINYCLAW_USER_DATA:-}" ] || cp "$run/user-data" "$TINYCLAW_USER_DATA"
 echo "cloud-init: $bytes bytes of 16384"
