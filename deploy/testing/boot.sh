@@ -72,7 +72,7 @@ ExecStart=/bin/sh /in/scenario.sh
 StandardOutput=file:/out/log
 StandardError=file:/out/log
 ExecStopPost=systemctl exit --no-block
-TimeoutStartSec=240
+TimeoutStartSec=600
 END
 }
 
@@ -82,7 +82,7 @@ boot() {
     cp deploy/testing/holds.sh "$run/in/"
     rm -f "$run/out/log" "$run/out/done"
     # Without the filter nspawn itself would hide Landlock.
-    timeout --kill-after=10 300 systemd-nspawn --quiet --register=no --keep-unit --directory="$run/root" --private-network \
+    timeout --kill-after=10 660 systemd-nspawn --quiet --register=no --keep-unit --directory="$run/root" --private-network \
         --bind-ro="$run/in:/in" --bind="$run/out:/out" \
         --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self bpf" \
         --boot systemd.wants=selftest.service </dev/null >"$run/out/console" 2>&1 || true

@@ -6,7 +6,7 @@ set -u
 . /in/holds.sh
 
 echo "the first boot"
-holds "pai-setup comes to its end" within 60 grep -qx "pai-setup: done" /var/log/pai-setup.log
+holds "pai-setup comes to its end" within 180 grep -qx "pai-setup: done" /var/log/pai-setup.log
 holds "and may be run again" /usr/local/sbin/pai-setup
 holds "while the volume is away no service runs" fails systemctl --quiet is-active tinyclaw-processor.service
 holds "nor anything is written where it belongs" [ -z "$(ls -A /var/lib/tinyclaw/queue 2>/dev/null)" ]
@@ -18,8 +18,8 @@ mount -t tmpfs -o mode=0755 pai-data /mnt/pai-data
 # On a real machine the mount's own unit is waited for; a container has none for a device.
 systemctl start tinyclaw-volume.service
 systemctl start tinyclaw.target
-holds "once it is there the office starts" within 30 systemctl --quiet is-active tinyclaw-processor.service
-holds "and answers" within 30 answered "with a volume"
+holds "once it is there the office starts" within 90 systemctl --quiet is-active tinyclaw-processor.service
+holds "and answers" within 90 answered "with a volume"
 holds "its state is on the volume" [ -s /mnt/pai-data/tinyclaw/message-history.jsonl ]
 holds "the memory is where the specification has it" [ "$(readlink /mnt/pai-data/memory)" = tinyclaw/memory ]
 
@@ -27,7 +27,7 @@ echo "what is open"
 holds "the firewall is up and refuses what is not asked for" said "deny (incoming)" ufw status verbose
 holds "SSH is open" said "22/tcp" ufw status
 holds "passwords are not taken" said "passwordauthentication no" sshd -T
-holds "fail2ban watches sshd" within 20 fail2ban-client status sshd
+holds "fail2ban watches sshd" within 60 fail2ban-client status sshd
 # A neighbour, on a wire of its own.
 ip netns add neighbour
 ip link add wire type veth peer name eth0 netns neighbour
@@ -37,7 +37,7 @@ ip -n neighbour addr add 192.0.2.2/24 dev eth0
 ip -n neighbour link set eth0 up
 systemctl start ssh
 neighbour() { ip netns exec neighbour timeout 5 bash -c "exec 3<>/dev/tcp/192.0.2.1/$1 && head -c 4 <&3"; }
-holds "a neighbour finds SSH" within 10 said SSH neighbour 22
+holds "a neighbour finds SSH" within 30 said SSH neighbour 22
 holds "and neither /health nor the dashboard" fails neighbour 7777
 holds "nor that" fails neighbour 3100
 fail2ban-client set sshd banip 192.0.2.2 >/dev/null 2>&1

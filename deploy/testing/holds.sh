@@ -47,5 +47,5 @@ said() {
 }
 
 answered() {
-    tinyclaw send --wait --timeout 30 "say it back: $1" | grep -F -- "$1"
+    tinyclaw send --wait --timeout 60 "say it back: $1" | grep -F -- "$1"
 }
