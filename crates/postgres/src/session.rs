@@ -168,7 +168,9 @@ impl Session {
         match wait(runtime, patience + Duration::from_secs(1), asked) {
             Some(answer) => answer,
             None => {
-                self.shared.in_doubt.store(kind == Kind::Take, Ordering::SeqCst);
+                if kind == Kind::Take {
+                    self.shared.in_doubt.store(true, Ordering::SeqCst);
+                }
                 Err(Trouble::passing("the database does not answer"))
             }
         }
@@ -368,9 +370,9 @@ async fn own(shared: Arc<Shared>) {
             tracing::warn!("lost contact with the database; nothing is begun until it is back");
             shared.in_contact.send_replace(false);
         }
-        if since.elapsed() >= lost_after(shared.database.away_after) && !shared.turns().is_empty() {
+        let is_too_long = since.elapsed() >= lost_after(shared.database.away_after);
+        if is_too_long && !shared.turns().is_empty() && !shared.lost.send_replace(true) {
             tracing::error!("the database is out of reach for too long; what runs has to end");
-            shared.lost.send_replace(true);
         }
         tokio::time::sleep(TRY_EVERY).await;
     }
@@ -414,22 +416,14 @@ async fn live(shared: &Arc<Shared>) -> Result<(), Trouble> {
         if line.is_closed() {
             return Err(Trouble::passing("the server has ended the connection"));
         }
-        let asked = async {
-            if shared.in_doubt.swap(false, Ordering::SeqCst) {
-                settle(shared, &line, me).await
-            } else {
-                line.query("select 1", &[]).await.map(drop).map_err(of)
-            }
-        };
-        match tokio::time::timeout(ASK_WITHIN, asked).await {
-            Ok(Ok(())) => {}
-            Ok(Err(trouble)) if trouble.is_passing() && line.is_closed() => return Err(trouble),
-            Ok(Err(trouble)) => {
-                shared.in_doubt.store(true, Ordering::SeqCst);
-                tracing::warn!("cannot settle what is ours: {trouble}");
-            }
-            Err(_) => return Err(Trouble::passing("the database does not answer")),
+        if shared.in_doubt.swap(false, Ordering::SeqCst)
+            && let Err(trouble) = settle(shared, &line, me).await
+        {
+            shared.in_doubt.store(true, Ordering::SeqCst);
+            return Err(trouble);
         }
+        let alive = tokio::time::timeout(ASK_WITHIN, line.query("select 1", &[])).await;
+        alive.map_err(|_| Trouble::passing("the database does not answer"))?.map_err(of)?;
     }
 }
 
@@ -438,8 +432,9 @@ async fn settle(shared: &Shared, line: &Line, me: i64) -> Result<(), Trouble> {
     let _nobody_takes = shared.taking.write().await;
     let known: Vec<i64> = shared.turns().iter().copied().collect();
     let args = args![shared.office, me, known.clone()];
-    let asked = line.query("select again($1, $2, $3)", &args).await;
-    let rows = asked.map_err(|err| Trouble::of(&err))?;
+    let asked = tokio::time::timeout(ASK_WITHIN, line.query("select again($1, $2, $3)", &args));
+    let slow = |_| Trouble::passing("the database does not answer");
+    let rows = asked.await.map_err(slow)?.map_err(|err| Trouble::of(&err))?;
     let ours: Vec<i64> = rows.first().map(|it| it.get(0)).unwrap_or_default();
     shared.turns().retain(|it| !known.contains(it) || ours.contains(it));
     Ok(())

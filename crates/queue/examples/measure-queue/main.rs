@@ -1,5 +1,6 @@
 //! Measures the queue on a real disk and prints one JSON object. `measure [--peers] [FOLDER]`; the default is the temporary
-//! folder. `measure cycle [--peers] [FOLDER]` prints what one message after the other costs, and nothing else.
+//! folder. `measure cycle [--peers] [FOLDER]` prints what one message after the other costs, and nothing else. `measure --engine
+//! postgres [FOLDER]` measures the queue in a private PostgreSQL whose data lies there.
 //!
 //! Read ratios from one run: a disk is twice as slow a minute later. So the floor, which is the disk's own append and flush,
 //! the queue and its peers take turns of a moment each (`cycleOfFloor`). Wake-ups are taken between two openings of the queue, so
@@ -12,6 +13,7 @@
 )]
 
 mod peers;
+mod server;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -31,11 +33,15 @@ fn main() {
         ["hold", dir] => hold(Path::new(dir)),
         ["memory", dir] => memory(Path::new(dir)),
         ["office", dir] => office(Path::new(dir)),
+        ["--engine", "postgres"] => server::measure(&std::env::temp_dir()),
+        ["--engine", "postgres", dir] => server::measure(Path::new(dir)),
         ["cycle"] => println!("{{{}}}", cycles(&std::env::temp_dir(), with_peers)),
         ["cycle", dir] => println!("{{{}}}", cycles(Path::new(dir), with_peers)),
         [] => measure(&std::env::temp_dir(), with_peers),
         [dir] => measure(Path::new(dir), with_peers),
-        _ => println!("usage: measure [cycle] [--peers] [FOLDER]"),
+        _ => println!(
+            "usage: measure [cycle] [--peers] [FOLDER] | measure --engine postgres [FOLDER]"
+        ),
     }
 }
 
