@@ -105,7 +105,8 @@ main() {
 }
 
 fetch() {
-    curl --silent --show-error --fail --location --retry 3 --output "$2" "$1" \
+    # Who is led elsewhere is led by https only.
+    curl --silent --show-error --fail --location --proto-redir '=https' --retry 3 --output "$2" "$1" \
         || stop 1 "$1 cannot be fetched, and nothing is installed" "look whether that release is there"
 }
 

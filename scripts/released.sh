@@ -30,7 +30,7 @@ released_programs() {
     { have curl && have sha256sum; } || return 1
     mkdir -p "$cache/releases"
     desk="$(mktemp -d "$cache/releases/.half.XXXXXX")"
-    if ! curl --silent --fail --location --connect-timeout 5 --output "$desk/SHA256SUMS" "$base/download/$tag/SHA256SUMS"; then
+    if ! curl --silent --fail --location --proto-redir '=https' --connect-timeout 5 --output "$desk/SHA256SUMS" "$base/download/$tag/SHA256SUMS"; then
         rm -rf "$desk"
         return 1
     fi
@@ -40,7 +40,7 @@ released_programs() {
         return 1
     fi
     echo "fetching $base/download/$tag/$name; --build compiles instead"
-    if ! curl --silent --show-error --fail --location --output "$desk/$name" "$base/download/$tag/$name"; then
+    if ! curl --silent --show-error --fail --location --proto-redir '=https' --output "$desk/$name" "$base/download/$tag/$name"; then
         rm -rf "$desk"
         fail "the programs of $version cannot be fetched" "./tinyclaw.sh demo --build compiles them"
     fi
