@@ -34,6 +34,8 @@ const RECENT_BYTES: usize = 512 << 10;
 const SENT_BYTES: u64 = 1 << 20;
 /// The first block read from the past is small: the first page waits for it.
 const FIRST_BLOCK_BYTES: u64 = 128 << 10;
+/// A block that cannot be read so often is left out.
+const READ_TRIES: u32 = 3;
 /// The longest line that is read back whole.
 const ROW_BYTES_MAX: u64 = follow::LINE_BYTES_MAX as u64;
 
@@ -311,6 +313,28 @@ struct Past {
     segment: u64,
     file: File,
     at: u64,
+    /// How often in a row the block before `at` could not be read.
+    failures: u32,
+}
+
+impl Past {
+    fn of(volume: u16, segment: u64, file: File, at: u64) -> Past {
+        Past { volume, segment, file, at, failures: 0 }
+    }
+
+    /// What is done about a block that cannot be read: it is tried again at the next looks, then left out. What stands
+    /// before it is not.
+    fn failed(&mut self, bytes: u64) {
+        self.failures += 1;
+        if self.failures < READ_TRIES {
+            return;
+        }
+        self.failures = 0;
+        let before = self.at.saturating_sub(bytes);
+        // A line that is cut in two by the end of the block would be no line.
+        let start = follow::line_start_before(&self.file, before);
+        self.at = start.unwrap_or_else(|_| before.saturating_sub(bytes));
+    }
 }
 
 impl<'a> Tail<'a> {
@@ -339,7 +363,7 @@ impl<'a> Tail<'a> {
             let volume = self.add_volume(place.segment, &file, place.offset);
             self.volume = Some(volume);
             let segment = place.segment;
-            self.past = Some(Past { volume, segment, file, at: place.offset });
+            self.past = Some(Past::of(volume, segment, file, place.offset));
         } else {
             self.past = self.segment_before(place.segment);
         }
@@ -372,7 +396,7 @@ impl<'a> Tail<'a> {
         let file = File::open(path).ok()?;
         let at = file.metadata().ok()?.len();
         let volume = self.add_volume(number, &file, at);
-        Some(Past { volume, segment: number, file, at })
+        Some(Past::of(volume, number, file, at))
     }
 
     /// Takes in what was appended since the last look.
@@ -467,10 +491,18 @@ impl<'a> Tail<'a> {
                 index.progress.0 += past.at - start;
                 index.prepend(past.volume, rows);
                 past.at = start;
+                past.failures = 0;
             }
             Err(source) => {
                 tracing::warn!(log = self.log.name.as_str(), %source, "cannot read the past");
-                past.at = 0;
+                match source.kind() {
+                    // It was cut: what was there is gone.
+                    io::ErrorKind::UnexpectedEof => past.at = 0,
+                    _ => past.failed(bytes),
+                }
+                if past.at > 0 {
+                    return false;
+                }
             }
         }
         if past.at == 0 {
@@ -527,5 +559,41 @@ pub(crate) fn pick_page(index: &Index, filter: &Filter, from: Option<i64>, n: us
     match from {
         Some(from) => index.pick(filter, from, n),
         None => index.pick_last(filter, n),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test lays a log down")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_cannot_be_read_is_tried_again_and_then_only_it_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        let lines: String = (0..100).map(|it| format!("{{\"n\":{it:>93}}}\n")).collect();
+        std::fs::write(&path, &lines).unwrap();
+        let end = lines.len() as u64;
+        let mut past = Past::of(0, 1, File::open(&path).unwrap(), end);
+        for _ in 1..READ_TRIES {
+            past.failed(1_024);
+            assert_eq!(past.at, end);
+        }
+        past.failed(1_024);
+        let (start, block) = read_block(&past, 512).unwrap();
+        let left: Vec<_> = split_lines(start, &block).map(|(_, it)| it).collect();
+        let last = std::str::from_utf8(left.last().unwrap()).unwrap();
+        assert!(last.starts_with('{') && last.ends_with('}'), "{last}");
+        assert!((end - past.at) < 1_024 + 200 && past.at < end - 1_000, "{}", past.at);
+        // A file that nobody can read comes to an end, too.
+        let closed = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut past = Past::of(0, 1, closed, end);
+        let mut tries = 0;
+        while past.at > 0 {
+            read_block(&past, 1_024).unwrap_err();
+            past.failed(1_024);
+            tries += 1;
+            assert!(tries < 100, "{}", past.at);
+        }
     }
 }

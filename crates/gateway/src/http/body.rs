@@ -63,3 +63,39 @@ pub(super) async fn json<T: DeserializeOwned>(
     serde_json::from_value(value)
         .map_err(|err| Problem::invalid(Invalid::at("", format!("{err}; expected {expected}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A body of so many parts, each so long after the one before it.
+    fn trickle(parts: usize, bytes: usize, pause: Duration) -> Body {
+        Body::from_stream(futures_util::stream::unfold(parts, move |left| async move {
+            let left = left.checked_sub(1)?;
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Bytes::from(vec![b' '; bytes])), left))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_cut_and_one_that_flows_is_not() {
+        let headers = HeaderMap::new();
+        let began = Instant::now();
+        let slow = read(&headers, trickle(1_000, 10, Duration::from_secs(1)), 1 << 20).await;
+        assert_eq!(slow.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+        assert!(began.elapsed() <= PATIENCE + Duration::from_secs(1), "{:?}", began.elapsed());
+        // Twice as fast as it must be, it may take longer than the first patience.
+        let began = Instant::now();
+        let whole = read(&headers, trickle(100, 2_048, Duration::from_secs(1)), 1 << 20).await;
+        assert_eq!(whole.unwrap().len(), 100 * 2_048);
+        assert!(began.elapsed() > PATIENCE, "{:?}", began.elapsed());
+        // And not longer than the last, however fast it is.
+        let endless = trickle(1_000, 4_096, Duration::from_secs(1));
+        assert_eq!(
+            read(&headers, endless, 1 << 30).await.unwrap_err().status(),
+            StatusCode::REQUEST_TIMEOUT
+        );
+    }
+}

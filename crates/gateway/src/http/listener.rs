@@ -135,3 +135,18 @@ impl AsyncWrite for Counted {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whose_machine_is_gone_is_let_go_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut counting = Counting::new(listener, 1);
+        let (accepted, _client) = tokio::join!(counting.accept(), TcpStream::connect(address));
+        let timeout = SockRef::from(&accepted.0.stream).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(GONE_AFTER));
+    }
+}

@@ -58,6 +58,27 @@ async fn pages_follow_each_other_without_a_seam() {
 }
 
 #[tokio::test]
+async fn events_stand_in_the_order_they_came_whatever_times_they_have() {
+    let rig = Rig::start().await;
+    let times = [
+        "2026-11-30T12:00:00Z",
+        "1066-10-14T09:00:00Z",
+        "9999-12-30T00:00:00Z",
+        "2026-11-30T11:59:59.123456789+01:00",
+        "1970-01-01T00:00:00Z",
+    ];
+    for it in times {
+        rig.tell(&json!({ "type": "a.b", "timestamp": it })).await;
+    }
+    let page = json_of(rig.get("/events?since=earliest").send().await.unwrap()).await;
+    let events = page["events"].as_array().unwrap();
+    let told: Vec<&str> = events.iter().map(|it| it["timestamp"].as_str().unwrap()).collect();
+    assert_eq!(told, times);
+    let seq = |it: &Value| it["id"].as_str()?.rsplit('-').next()?.parse::<u64>().ok();
+    assert_eq!(events.iter().filter_map(seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
 async fn a_repeated_event_gets_its_first_id_and_another_one_of_that_id_a_conflict() {
     let rig = Rig::start().await;
     let event = json!({ "type": "a.b", "id": "x1", "source": "n8n", "metadata": { "n": 1 } });

@@ -11,6 +11,7 @@ mod desk;
 #[path = "../../../dashboard/tests/it/driver.rs"]
 mod driver;
 mod events;
+mod failures;
 mod foreign;
 mod hostile;
 mod jobs;
