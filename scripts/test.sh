@@ -43,7 +43,7 @@ about() {
         power) echo "the whole office, its power cut at random moments (nightly only, as root)" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
-        clients) echo "the fake Telegram holds for aiogram and python-telegram-bot too" ;;
+        clients) echo "the gateway and the fake Telegram hold for programs of others: TypeScript, schemathesis, aiogram, python-telegram-bot" ;;
         containers) echo "the three containers: built, talked to, killed, stopped" ;;
         boot) echo "the package in a machine of its own: installed, killed, upgraded, backed up, started again (as root)" ;;
     esac

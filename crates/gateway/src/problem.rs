@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tinyclaw_queue::PublishError;
 
 use crate::access::Allowance;
 use crate::event::Invalid;
@@ -129,6 +130,27 @@ pub(crate) fn with_allowance(response: &mut Response, allowance: &Allowance) {
     for (name, value) in [("ratelimit-policy", &allowance.policy), ("ratelimit", &allowance.left)] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
+        }
+    }
+}
+
+/// What the queue does not take.
+impl From<PublishError> for Problem {
+    fn from(err: PublishError) -> Problem {
+        let detail = err.to_string();
+        let refused = |status, code| Problem::new(status, code, detail.clone());
+        match err {
+            PublishError::Full { .. } => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "queue_full").retry_after(5)
+            }
+            PublishError::LaneFull { .. } => {
+                refused(StatusCode::TOO_MANY_REQUESTS, "lane_full").retry_after(5)
+            }
+            PublishError::TooLarge { .. } => Problem::too_large(detail),
+            PublishError::NoSpace { .. } => {
+                refused(StatusCode::INSUFFICIENT_STORAGE, "disk_full").retry_after(30)
+            }
+            _ => refused(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable").retry_after(2),
         }
     }
 }

@@ -12,13 +12,17 @@ use tinyclaw_testkit::messages_api::MessagesApi;
 use crate::{Office, PATIENCE};
 
 /// A gateway over an office's folder.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     port: u16,
 }
 
 impl Gateway {
-    fn start(office: &Office, port: u16) -> Gateway {
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn start(office: &Office, port: u16) -> Gateway {
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_tinyclaw"));
         let child = Command::new(program.with_file_name("tinyclaw-gateway"))
             .env_clear()
@@ -84,7 +88,7 @@ fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -1,9 +1,12 @@
 //! The command line as a person or a script uses it: the real binary, over a real processor with the demo engine.
 #![allow(clippy::disallowed_methods, reason = "tests start programs and lay files down")]
 
+mod browser;
 mod chat;
 mod demo;
 mod doctor;
+#[path = "../../../dashboard/tests/it/driver.rs"]
+mod driver;
 mod help;
 mod hook;
 mod import;
@@ -14,6 +17,7 @@ mod send;
 mod settings;
 mod setup;
 mod watch;
+mod web;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

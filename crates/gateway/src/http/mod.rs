@@ -11,6 +11,7 @@ pub(crate) mod listener;
 mod notify;
 mod numbers;
 mod openapi;
+mod page;
 mod prefer;
 mod query;
 mod reading;
@@ -78,6 +79,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 /// Each path, and what is done there. `docs/openapi.json` says of each what it takes and tells.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
+        ("/", get(page::page)),
         ("/events", get(reading::events).post(ingest::events)),
         ("/hooks/claude", post(ingest::hook)),
         ("/ws", get(ws::upgrade)),

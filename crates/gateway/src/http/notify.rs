@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tinyclaw_domain::{Channel, Key, Message, Scope, Source, StateDir, ThreadId};
 use tinyclaw_ledger::read_threads;
-use tinyclaw_queue::{Durability, Options, PublishError, Published, Queue, Side};
+use tinyclaw_queue::Published;
 use tinyclaw_service::now_ms;
 
 use super::{App, Asking, body};
@@ -129,38 +129,12 @@ async fn to_thread(
     message.source = Source::Api;
     message.sender = sender;
     message.sender_id = Some(format!("api-{caller}"));
-    let state = app.state.clone();
-    let published = tokio::task::spawn_blocking(move || publish(&state, message)).await;
-    let published = published.map_err(|err| unavailable(err.to_string()))??;
+    let published = app.jobs.publish(message).await?;
     let is_known = matches!(published, Published::Duplicate(_));
     Ok(json!({
         "ok": true, "key": key, "threadId": thread, "duplicate": is_known,
         "timeline": format!("/api/messages/{key}/timeline"),
     }))
-}
-
-fn publish(state: &StateDir, message: Message) -> Result<Published, Problem> {
-    // Opened for this one: a gateway that only keeps events has no use for a queue.
-    let options = Options { watch: false, ..Options::default() };
-    let queue = Queue::open(state.root(), options).map_err(|err| unavailable(err.to_string()))?;
-    queue.publish(Side::Run, message, Durability::Strict).map_err(|err| {
-        let detail = err.to_string();
-        match err {
-            PublishError::Full { .. } => {
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Problem::new(status, "queue_full", detail).retry_after(5)
-            }
-            PublishError::LaneFull { .. } => {
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                Problem::new(status, "lane_full", detail).retry_after(5)
-            }
-            PublishError::TooLarge { .. } => Problem::too_large(detail),
-            PublishError::NoSpace { .. } => {
-                Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail).retry_after(30)
-            }
-            _ => unavailable(detail),
-        }
-    })
 }
 
 /// A note that waits for the session's next hook.

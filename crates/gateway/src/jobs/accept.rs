@@ -8,11 +8,11 @@ use sha2::{Digest as _, Sha256};
 use tinyclaw_domain::{
     ApiJob, Channel, EnvName, EnvSession, Key, Message, Model, Source, ThreadId,
 };
-use tinyclaw_queue::{Durability, PublishError, Published, Seen, Side};
+use tinyclaw_queue::{Durability, Published, Seen, Side};
 use tinyclaw_service::now_ms;
 
 use super::table::{self, JobRow};
-use super::{FAMILY, Jobs, blocking, fresh_session, fresh_ulid, is_job, unavailable};
+use super::{FAMILY, Jobs, blocking, fresh_session, fresh_ulid, is_job};
 use crate::access::Caller;
 use crate::problem::Problem;
 
@@ -144,27 +144,11 @@ impl Jobs {
     }
 
     /// Puts a message into the queue. It is on disk when this returns.
-    pub(super) async fn publish(&self, message: Message) -> Result<Published, Problem> {
+    pub(crate) async fn publish(&self, message: Message) -> Result<Published, Problem> {
         let queue = self.client().await?.queue().clone();
         let published =
             blocking(move || queue.publish(Side::Run, message, Durability::Group)).await?;
-        published.map_err(|err| {
-            let detail = err.to_string();
-            let refused = |status, code| Problem::new(status, code, detail.clone());
-            match err {
-                PublishError::Full { .. } => {
-                    refused(StatusCode::SERVICE_UNAVAILABLE, "queue_full").retry_after(5)
-                }
-                PublishError::LaneFull { .. } => {
-                    refused(StatusCode::TOO_MANY_REQUESTS, "lane_full").retry_after(5)
-                }
-                PublishError::TooLarge { .. } => Problem::too_large(detail),
-                PublishError::NoSpace { .. } => {
-                    refused(StatusCode::INSUFFICIENT_STORAGE, "disk_full").retry_after(30)
-                }
-                _ => unavailable(&detail),
-            }
-        })
+        Ok(published?)
     }
 }
 

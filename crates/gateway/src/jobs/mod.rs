@@ -127,7 +127,13 @@ impl Jobs {
     /// A job as it is told.
     pub(crate) async fn told(&self, job: Job) -> Result<Value, Problem> {
         let state = self.state.clone();
-        blocking(move || job.to_json(&state)).await
+        blocking(move || {
+            let mut told = job.to_json(&state);
+            // In a list it would be too much.
+            told["prompt"] = job.prompt.into();
+            told
+        })
+        .await
     }
 
     /// Notes beside the request how a job ended: for lists, which then need not look. A note that is lost is made again.

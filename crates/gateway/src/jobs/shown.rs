@@ -206,6 +206,8 @@ pub(crate) struct Job {
     /// The question that is open.
     pub(crate) ask: Option<Ask>,
     pub(crate) finished: Option<Finished>,
+    /// What was asked.
+    pub(crate) prompt: String,
     created: u64,
     position: Option<usize>,
     attempt: u32,
@@ -248,6 +250,7 @@ impl Job {
             state,
             ask,
             created: message.timestamp,
+            prompt: message.message,
             position,
             attempt,
             trouble: trouble.or(message.trouble).filter(|_| finished.is_none()),

@@ -8,6 +8,8 @@ const FILE_BYTES_MAX: usize = 120 << 10;
 /// The two files of the page.
 const PAGE: &str = "static/dashboard.html";
 const VIEWS: &str = "static/views.js";
+/// The gateway's chat.
+const CHAT: &str = "static/chat.html";
 
 /// The page's parts, in the order in which a reader meets them.
 const PAGE_SECTIONS: [&str; 14] = [
@@ -39,7 +41,7 @@ const VIEWS_SECTIONS: [&str; 6] = [
 #[test]
 fn the_page_can_be_read_and_is_small() {
     let mut long = Vec::new();
-    for file in [PAGE, VIEWS] {
+    for file in [PAGE, VIEWS, CHAT] {
         let text = read(file.as_ref());
         assert!(text.len() <= FILE_BYTES_MAX, "{file} has {} bytes", text.len());
         for (at, line) in text.lines().enumerate() {
