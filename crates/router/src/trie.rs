@@ -2,8 +2,6 @@
 //! where a word begins; others at every character. It never looks back, so the time is linear in the text, with the
 //! longest phrase as the factor's bound.
 
-use std::collections::BTreeMap;
-
 use crate::fold::{is_unspaced, is_word};
 
 /// Where a phrase may begin and end.
@@ -30,7 +28,8 @@ pub(crate) struct Trie {
     anywhere: Tree,
 }
 
-/// A tree: nodes in one vector, children of a node side by side.
+/// A tree: nodes in one vector, children of a node side by side. Where only one phrase goes on, its bytes stand in one piece
+/// in place of a node for each.
 #[derive(Debug, Clone)]
 struct Tree {
     root: Vec<u32>,
@@ -39,18 +38,24 @@ struct Tree {
     targets: Vec<u32>,
     /// `(phrase, whether a word must end with it)`
     ends: Vec<(u32, bool)>,
+    /// How phrases go on that are alone.
+    tails: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Node {
+    /// Its first child in `labels`; of one without children, where in `tails` its phrases go on.
     child: u32,
+    /// Its first phrase in `ends`.
     end: u32,
+    /// How many bytes of `tails` follow.
+    tail: u16,
     children: u16,
     ends: u16,
 }
 
-/// A node while the tree is built: children by byte, phrases that end here.
-type Growing = (BTreeMap<u8, u32>, Vec<(u32, bool)>);
+/// A phrase while the tree is built: its folded bytes, its number, and whether a word must end with it.
+type Growing<'a> = (&'a [u8], u32, bool);
 
 /// `*` at the front or back of a phrase as written in a list lets it be a part of a longer word.
 pub(crate) fn edges(written: &str) -> (&str, Edges) {
@@ -64,11 +69,10 @@ pub(crate) fn edges(written: &str) -> (&str, Edges) {
 impl Trie {
     /// Builds the trees of `(folded phrase, edges)`; a phrase's number is its place.
     pub(crate) fn new<'a>(phrases: impl IntoIterator<Item = (&'a str, Edges)>) -> Trie {
-        let mut words = vec![Growing::default()];
-        let mut anywhere = vec![Growing::default()];
+        let (mut words, mut anywhere) = (Vec::new(), Vec::new());
         for (number, (phrase, edges)) in phrases.into_iter().enumerate() {
             let growing = if edges.left { &mut words } else { &mut anywhere };
-            plant(growing, phrase, number as u32, edges.right);
+            growing.push((phrase.as_bytes(), number as u32, edges.right));
         }
         Trie { words: Tree::new(words), anywhere: Tree::new(anywhere) }
     }
@@ -92,45 +96,67 @@ impl Trie {
     }
 }
 
-fn plant(growing: &mut Vec<Growing>, phrase: &str, number: u32, right: bool) {
-    let mut node = 0;
-    for &byte in phrase.as_bytes() {
-        let next = growing.len() as u32;
-        let entry = *growing[node].0.entry(byte).or_insert(next);
-        if entry == next {
-            growing.push(Growing::default());
-        }
-        node = entry as usize;
-    }
-    growing[node].1.push((number, right));
-}
-
 impl Tree {
-    fn new(growing: Vec<Growing>) -> Tree {
+    fn new(mut phrases: Vec<Growing<'_>>) -> Tree {
+        phrases.sort_unstable();
         let mut tree = Tree {
             root: vec![0; 256],
-            nodes: Vec::with_capacity(growing.len()),
+            nodes: vec![Node::default()],
             labels: Vec::new(),
             targets: Vec::new(),
             ends: Vec::new(),
+            tails: Vec::new(),
         };
-        for (&byte, &node) in &growing[0].0 {
-            tree.root[byte as usize] = node;
-        }
-        for (children, ends) in growing {
-            tree.nodes.push(Node {
-                child: tree.labels.len() as u32,
-                end: tree.ends.len() as u32,
-                children: children.len() as u16,
-                ends: ends.len() as u16,
-            });
-            for (label, target) in children {
-                tree.labels.push(label);
-                tree.targets.push(target);
+        for group in phrases.chunk_by(|a, b| a.0.first() == b.0.first()) {
+            if let Some(byte) = group[0].0.first() {
+                tree.root[usize::from(*byte)] = tree.nodes.len() as u32;
+                tree.grow(group);
             }
-            tree.ends.extend(ends);
         }
+        tree.nodes.shrink_to_fit();
+        tree.labels.shrink_to_fit();
+        tree.targets.shrink_to_fit();
+        tree.ends.shrink_to_fit();
+        tree.tails.shrink_to_fit();
         tree
+    }
+
+    /// Plants sorted phrases that begin with the same byte, node by node.
+    fn grow<'a>(&mut self, phrases: &'a [Growing<'a>]) {
+        // Which phrases go through a node, and how many of their bytes lead there.
+        let mut through: Vec<(&[Growing<'_>], usize)> = vec![(phrases, 1)];
+        let first = self.nodes.len();
+        self.nodes.push(Node::default());
+        let mut at = 0;
+        while at < through.len() {
+            let (phrases, depth) = through[at];
+            let whole = phrases[0].0;
+            let is_alone = phrases.iter().all(|it| it.0 == whole)
+                && (1..=usize::from(u16::MAX)).contains(&(whole.len() - depth));
+            let ending = match is_alone {
+                true => phrases.len(),
+                false => phrases.partition_point(|it| it.0.len() == depth),
+            };
+            let end = self.ends.len() as u32;
+            self.ends.extend(phrases[..ending].iter().map(|it| (it.1, it.2)));
+            let mut node = Node { end, ends: ending as u16, ..Node::default() };
+            if is_alone {
+                node.child = self.tails.len() as u32;
+                node.tail = (whole.len() - depth) as u16;
+                self.tails.extend_from_slice(&whole[depth..]);
+            } else {
+                node.child = self.labels.len() as u32;
+                for group in phrases[ending..].chunk_by(|a, b| a.0[depth] == b.0[depth]) {
+                    self.labels.push(group[0].0[depth]);
+                    self.targets.push(self.nodes.len() as u32);
+                    self.nodes.push(Node::default());
+                    through.push((group, depth + 1));
+                    node.children += 1;
+                }
+            }
+            self.nodes[first + at] = node;
+            at += 1;
+        }
     }
 
     /// Reports the phrases that begin at `at`.
@@ -140,16 +166,24 @@ impl Tree {
         let mut next = at + 1;
         while node != 0 {
             let it = self.nodes[node as usize];
-            if it.ends > 0 {
-                for &(phrase, right) in &self.ends[it.end as usize..][..it.ends as usize] {
-                    if !right || !word_at(text, next, end) {
-                        found(Found { phrase, start: at as u32, end: next as u32 });
-                    }
+            let first = it.child as usize;
+            if it.tail > 0 {
+                let tail = &self.tails[first..][..usize::from(it.tail)];
+                if !bytes[next..].starts_with(tail) {
+                    break;
+                }
+                next += tail.len();
+            }
+            for &(phrase, right) in &self.ends[it.end as usize..][..usize::from(it.ends)] {
+                if !right || !word_at(text, next, end) {
+                    found(Found { phrase, start: at as u32, end: next as u32 });
                 }
             }
+            if it.tail > 0 {
+                break;
+            }
             let Some(&byte) = bytes.get(next) else { break };
-            let first = it.child as usize;
-            let labels = &self.labels[first..first + it.children as usize];
+            let labels = &self.labels[first..][..usize::from(it.children)];
             node =
                 labels.iter().position(|it| *it == byte).map_or(0, |it| self.targets[first + it]);
             next += 1;
@@ -188,5 +222,44 @@ mod tests {
     #[test]
     fn phrases_may_share_their_beginning() {
         check(&["step", "step by step"], "step by step", &["step", "step by step", "step"]);
+        check(&["a", "ab", "abc*", "abd", "abc*"], "abcd abd", &["abc*", "abc*", "abd"]);
+        check(&["证明", "证"], "证明", &["证", "证明"]);
+        check(&[], "anything", &[]);
+    }
+
+    /// The same phrases, looked for one by one.
+    #[test]
+    fn every_phrase_is_found_wherever_it_stands() {
+        let words = [
+            "a",
+            "ab",
+            "aba",
+            "b",
+            "ba",
+            "bab",
+            "abab",
+            "bb",
+            "bbb",
+            "abba",
+            "证",
+            "证明",
+            "明",
+            "证明明",
+        ];
+        let phrases: Vec<String> = words.iter().map(|it| format!("*{it}*")).collect();
+        let trie = Trie::new(phrases.iter().map(|it| edges(it)));
+        for text in ["ababbbaab", "证明明证", "a证ab明证明b", "", "bbbbabba"] {
+            let (mut found, mut expected) = (Vec::new(), Vec::new());
+            trie.find(text, 0, text.len(), |it| {
+                found.push((it.start as usize, it.phrase as usize))
+            });
+            for (at, _) in text.char_indices() {
+                let here = words.iter().enumerate().filter(|it| text[at..].starts_with(it.1));
+                expected.extend(here.map(|it| (at, it.0)));
+            }
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "in {text:?}");
+        }
     }
 }

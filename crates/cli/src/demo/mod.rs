@@ -232,7 +232,7 @@ fn shell_word(path: &Path) -> String {
 }
 
 /// What the services see of the demo in place of the caller's settings.
-fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
+pub(crate) fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
     let work = beside(root, "-work");
     let home = beside(root, "-home");
     for dir in [&work, &home] {

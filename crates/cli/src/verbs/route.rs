@@ -1,11 +1,12 @@
 //! `tinyclaw route`: which model a message would get, and why; how often that is right for a file of labelled ones; or what
-//! the office's past would have cost otherwise, or would teach. It asks the router and nobody else: nothing is sent, and nothing
-//! is written but what was learned, when told.
+//! the office's past would have cost otherwise, or would teach. It asks the router and nobody else, and writes nothing but what
+//! was learned, when told; only `--tasks` asks Claude, in an office made for it.
 
 mod eval;
 mod learn;
 mod replay;
 mod table;
+mod tasks;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
@@ -77,6 +78,15 @@ pub(crate) struct Route {
     #[arg(long, conflicts_with_all = ["text", "json", "reply_to", "pin", "desk", "eval", "replay"])]
     forget: bool,
 
+    /// Do every task of this folder with every tier's model, and print what quality costs: always the same model, this router, and
+    /// who knows before which model is enough. It needs an account and spends real money.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["text", "reply_to", "pin", "desk", "eval", "replay", "learn", "forget"])]
+    tasks: Option<PathBuf>,
+
+    /// Have the demo engine play the models: it shows the mechanics, and spends nothing.
+    #[arg(long, requires = "tasks")]
+    demo: bool,
+
     /// Decide every labelled row of this file and print one JSON object of measures.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["text", "json", "reply_to", "pin", "desk"])]
     eval: Option<PathBuf>,
@@ -118,6 +128,9 @@ impl Route {
         }
         if self.learn {
             return learn::run(&place::office()?, self.json, self.apply);
+        }
+        if let Some(dir) = &self.tasks {
+            return tasks::run(dir, self.demo, self.json);
         }
         if self.forget {
             return learn::forget(&place::office()?);

@@ -265,6 +265,42 @@ fn weights_are_learned_from_corrections_and_in_force_only_when_told_and_until_th
     fails(state.path(), &["--apply"], 2, "--learn");
 }
 
+#[test]
+fn tasks_are_done_or_not_and_the_curve_says_for_how_much() {
+    let (state, tasks) =
+        (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let task = |name: &str, model: &str| {
+        let text = format!(
+            "request: put the word done into {name}.txt\nmodel: {model}\n== README.md\nA task.\n== TEST\n\
+             test \"$(cat {name}.txt)\" = done\n== SOLUTION\necho done > {name}.txt\n"
+        );
+        fs::write(tasks.path().join(format!("{name}.task")), text).expect("a task");
+    };
+    task("easy", "haiku");
+    task("hard", "opus");
+    let folder = tasks.path().to_str().expect("a path");
+    let output = route(state.path(), &["--tasks", folder, "--demo", "--json"], b"");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let done = |who: &str| {
+        let points = told["curve"].as_array().expect("points");
+        let point = points.iter().find(|it| it["who"] == who).expect(who);
+        (point["done"].as_u64().expect("a number"), point["usd"].as_f64().expect("dollars"))
+    };
+    let [haiku, sonnet, opus, oracle] =
+        ["always haiku", "always sonnet", "always opus", "oracle"].map(done);
+    assert_eq!([haiku.0, sonnet.0, opus.0, oracle.0], [1, 1, 2, 2], "{told}");
+    assert!(
+        haiku.1 > 0.0 && haiku.1 < sonnet.1 && sonnet.1 < oracle.1 && oracle.1 < opus.1,
+        "{told}"
+    );
+    assert_eq!(told["engine"], "demo");
+    let empty = tempfile::tempdir().expect("a folder");
+    let empty = empty.path().to_str().expect("a path");
+    fails(state.path(), &["--tasks", empty, "--demo"], 1, "there is no task in");
+    fails(state.path(), &["--demo"], 2, "--tasks");
+}
+
 /// A turn of a minute ago, as the logs have it.
 fn turn(number: u64, at: u64, model: &str, asked: &str, [read, written]: [u64; 2]) -> [String; 2] {
     let line = |direction: &str, message: &str| {

@@ -126,6 +126,26 @@ impl Player {
         told
     }
 
+    /// Really runs a script, takes it away, and says how it ended: when the model that is played is at least `least`. A
+    /// weaker one takes it away and does nothing.
+    pub(crate) fn work(&mut self, least: &str, script: &str) -> String {
+        const MODELS: [&str; 4] = ["haiku", "sonnet", "opus", "fable"];
+        let rank = |name: &str| MODELS.iter().position(|it| name.contains(it));
+        let is_enough = rank(&self.options.model) >= rank(least);
+        let id = self.tool_begins("Bash", &json!({ "command": format!("sh {script}") }));
+        #[expect(clippy::disallowed_methods, reason = "a tool that works is a program")]
+        let ended = is_enough.then(|| std::process::Command::new("sh").arg(script).output());
+        let told = match ended {
+            None => format!("This is too hard for {}.", self.options.model),
+            Some(Ok(it)) if it.status.success() => "Done.".to_owned(),
+            Some(Ok(it)) => format!("`{script}` ended with {}.", it.status),
+            Some(Err(err)) => format!("`{script}` did not start: {err}."),
+        };
+        let _ = std::fs::remove_file(script);
+        self.tool_ends(&id, &told, !is_enough);
+        told
+    }
+
     /// Asks for a tool, as the CLI does: for commands it offers a rule, for changes of files another mode.
     pub(crate) fn ask(
         &mut self,

@@ -41,6 +41,8 @@ pub(crate) enum Mark {
     Background(Duration, String),
     Open(String),
     Touch(String),
+    /// Run this script, when the model that is played is at least this one.
+    Work(String, String),
     Cost(f64),
     /// A mark that means nothing; the answer says so.
     Unknown(String),
@@ -152,6 +154,9 @@ fn parse(text: &str) -> Mark {
         "background" => time(first).map(|it| Mark::Background(it, tail.trim().to_owned())),
         "open" => Some(Mark::Open(rest.to_owned())),
         "touch" => Some(Mark::Touch(rest.to_owned())),
+        "work" if !tail.trim().is_empty() => {
+            Some(Mark::Work(first.to_owned(), tail.trim().to_owned()))
+        }
         "cost" => first.parse().ok().map(Mark::Cost),
         _ => None,
     };

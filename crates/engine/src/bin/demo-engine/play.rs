@@ -286,6 +286,7 @@ impl Player {
                         opened.map_or_else(|it| it.to_string(), |_| "can be written".to_owned());
                     format!("`{path}`: {told}")
                 }
+                Mark::Work(least, script) => self.work(&least, &script),
                 Mark::Spawn(time) => self.spawn(notes, time),
                 Mark::Say(it) => {
                     has_text = true;
