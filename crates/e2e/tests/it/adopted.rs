@@ -123,15 +123,17 @@ fn what_a_turn_sent_on_before_the_death_goes_out_once() {
 #[test]
 fn words_for_a_turn_whose_processor_dies_are_answered_by_it_and_asked_once() {
     let mut office = Office::open();
-    let key = office.say("7", "[demo: attend 50s] [demo: cost 0.25]");
+    // It asks when it has them, so that it does not end before the death.
+    let key = office.say("7", "[demo: attend 50s] [demo: ask] [demo: cost 0.25]");
     office.wait_for("the tool", || office.progress(&key).filter(|it| !it.tools.is_empty()));
-    // Claude has them, and takes them when its tool is done.
     let mut words = office.message("7", "use the other folder");
     words.steer = true;
     let words = office.publish(words);
     let handed = || office.seen(&words)?.message.handed;
     office.wait_for("that they are handed over", handed);
     replace(&mut office, &key);
+    let ask = question(&office, &key);
+    allow(&mut office, &ask);
     let reply = office.answer(&key);
     assert!(reply.text.contains("You said meanwhile: use the other folder"), "{}", reply.text);
     assert!(office.answer(&words).silent, "the turn has answered");
