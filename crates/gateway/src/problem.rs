@@ -107,7 +107,14 @@ impl Problem {
         } else {
             body.insert("ok".into(), false.into());
         }
-        body.insert("error".into(), self.0.detail.into());
+        let error = match path.starts_with("/v1/") {
+            // As OpenAI's clients read it.
+            true => {
+                json!({ "message": self.0.detail, "type": self.0.code, "code": self.0.code, "param": null })
+            }
+            false => self.0.detail.into(),
+        };
+        body.insert("error".into(), error);
         let mut response = (self.0.status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -17,8 +17,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ALLOWED_METHODS: &str = "GET, POST, DELETE";
 const ALLOWED_HEADERS: &str =
     "authorization, content-type, idempotency-key, last-event-id, prefer, x-session-id";
-const SHOWN_HEADERS: &str =
-    "x-bus-head, x-request-id, retry-after, ratelimit, ratelimit-policy, location";
+const SHOWN_HEADERS: &str = "x-bus-head, x-request-id, x-session-id, x-job-id, retry-after, ratelimit, ratelimit-policy, location";
 /// So long a browser remembers what it may.
 const PREFLIGHT_SECONDS: &str = "600";
 

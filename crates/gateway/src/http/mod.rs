@@ -10,6 +10,7 @@ mod jobs;
 pub(crate) mod listener;
 mod notify;
 mod numbers;
+mod openai;
 mod openapi;
 mod page;
 mod prefer;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tinyclaw_domain::{Scope, StateDir};
 use tinyclaw_service::http::{Hosts, Peer};
 use tinyclaw_service::{Shutdown, Vitals};
@@ -93,10 +94,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/api/jobs/{id}/permissions/{request}", post(jobs::answer)),
         ("/api/sessions", post(sessions::begin)),
         ("/api/sessions/{env}", get(sessions::list)),
+        ("/api/sessions/{env}/{id}", delete(sessions::end)),
         ("/api/envs", get(envs::list)),
         ("/api/containers/{env}", get(envs::show)),
         ("/api/containers/{env}/start", post(envs::start)),
         ("/api/containers/{env}/stop", post(envs::stop)),
+        ("/v1/chat/completions", post(openai::complete)),
+        ("/v1/models", get(openai::models)),
         ("/api/webhooks", get(webhooks::list).post(webhooks::add)),
         ("/api/webhooks/{id}", get(webhooks::show).post(webhooks::change).delete(webhooks::remove)),
         ("/api/webhooks/{id}/deliveries", get(webhooks::deliveries)),

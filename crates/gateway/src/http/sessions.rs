@@ -81,6 +81,22 @@ pub(super) async fn list(
     Ok(response)
 }
 
+/// Ends one.
+pub(super) async fn end(
+    State(app): State<Arc<App>>,
+    Path((name, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let caller = app.admit(&Asking::of(&parts), Some(Scope::Execute)).await?;
+    let allowance = app.ask(Kind::Read, &caller, 1)?;
+    let env = app.known_env(&caller, &app.envs.current(), &name)?;
+    app.jobs.end_session(&caller, &env, &id).await?;
+    let mut response = axum::Json(json!({ "ok": true })).into_response();
+    with_allowance(&mut response, &allowance);
+    Ok(response)
+}
+
 fn thread<'a>(threads: &'a Threads, env: &EnvName, id: &EnvSession) -> Option<&'a Thread> {
     threads.get(&ThreadId::of_env(env, id))
 }

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tinyclaw_client::{Client, Ending, Stream, WaitError};
-use tinyclaw_domain::{EnvName, EnvSession, Envs, JobId, Key, Source, StateDir, ThreadId};
+use tinyclaw_domain::{
+    Command, EnvName, EnvSession, Envs, JobId, Key, Lane, Source, StateDir, ThreadId,
+};
 use tinyclaw_ledger::{Progresses, read_threads};
 use tinyclaw_queue::{LookError, Options, Place, Seen};
 use tinyclaw_service::{Vitals, now_ms};
@@ -269,6 +271,32 @@ impl Jobs {
     pub(crate) async fn sessions(&self, env: &EnvName) -> Result<Vec<SessionRow>, Problem> {
         let rows = table::sessions(&self.store, env, SESSIONS_MAX).await?;
         Ok(rows.into_iter().filter(|it| it.removed.is_none()).collect())
+    }
+
+    /// Ends a conversation: what it was asked before is answered, and nothing after that. The standing one begins anew.
+    pub(crate) async fn end_session(
+        &self,
+        caller: &Caller,
+        env: &EnvName,
+        id: &str,
+    ) -> Result<(), Problem> {
+        let (session, _) = self.session(env, id).await?;
+        let thread = ThreadId::of_env(env, &session);
+        let (view, lane) = (self.client().await?.view().clone(), Lane::Thread(thread.clone()));
+        let waits = blocking(move || view.in_lane(Place::Incoming, &lane, 1)).await?;
+        let is_open =
+            !waits.map_err(unlooked)?.is_empty() || self.threads().await?.contains_key(&thread);
+        let command = match session {
+            EnvSession::Standing => Command::Reset {},
+            EnvSession::Own(_) => Command::Close {},
+        };
+        if is_open {
+            self.order(&thread, command, &caller.name).await?;
+        }
+        if session != EnvSession::Standing {
+            table::remove_session(&self.store, env, &session, now_ms()).await?;
+        }
+        Ok(())
     }
 
     /// The conversation that a caller means: by the id it was given, by that of Claude's session in it, or the standing one.

@@ -100,7 +100,7 @@ impl Jobs {
         }
     }
 
-    async fn order(
+    pub(super) async fn order(
         &self,
         thread: &ThreadId,
         command: Command,

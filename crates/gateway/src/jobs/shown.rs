@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tinyclaw_client::{Client, Ending};
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
-    Ask, Envs, Key, Message, Outcome, Reply, STOPPED_WAITING, StateDir, ThreadId, TurnState,
+    Ask, Envs, Key, Message, Outcome, Reply, STOPPED_WAITING, StateDir, ThreadId, TurnState, Usage,
 };
 use tinyclaw_ledger::{Progresses, job_times};
 use tinyclaw_queue::{Place, Seen};
@@ -90,6 +90,7 @@ impl JobState {
 pub(crate) struct Finished {
     pub(crate) state: JobState,
     pub(crate) cost_usd: f64,
+    pub(crate) usage: Usage,
     /// Whether nothing can change it any more: what was given up may be taken up again.
     pub(crate) is_final: bool,
     told: Map<String, Value>,
@@ -139,7 +140,7 @@ impl Finished {
         }
         told.insert("costUsd".into(), json!(reply.cost_usd));
         told.insert("durationMs".into(), reply.duration_ms.into());
-        Finished { state, cost_usd: reply.cost_usd, is_final: true, told }
+        Finished { state, cost_usd: reply.cost_usd, usage: reply.usage, is_final: true, told }
     }
 
     fn given_up(envs: &Envs, thread: &ThreadId, key: &Key, reason: &str) -> Finished {
@@ -149,12 +150,26 @@ impl Finished {
         told.insert("error".into(), reason.into());
         told.insert("code".into(), state.as_str().into());
         identify(&mut told, envs, thread, key, state);
-        Finished { state, cost_usd: 0.0, is_final: false, told }
+        Finished { state, cost_usd: 0.0, usage: Usage::default(), is_final: false, told }
     }
 
     /// As it is told.
     pub(crate) fn to_json(&self) -> Value {
         Value::Object(self.told.clone())
+    }
+
+    /// What Claude said; empty when it did not come to that.
+    pub(crate) fn output(&self) -> &str {
+        self.text("output")
+    }
+
+    /// What went wrong, in words.
+    pub(crate) fn error(&self) -> &str {
+        self.text("error")
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.told.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 }
 

@@ -147,6 +147,24 @@ pub(super) async fn begin(store: &Store, env: &EnvName, row: SessionRow) -> Resu
     store.change(put).await.map(|_| ())
 }
 
+/// Notes that a conversation is over, also one that nobody noted before.
+pub(super) async fn remove_session(
+    store: &Store,
+    env: &EnvName,
+    id: &EnvSession,
+    now: u64,
+) -> Result<(), StoreError> {
+    let (env, id) = (env.to_string(), id.to_string());
+    let note = move |connection: &mut Connection| {
+        connection.execute(
+            "INSERT INTO sessions VALUES(?1, ?2, NULL, ?3, ?3)
+             ON CONFLICT(env, id) DO UPDATE SET removed = ?3",
+            params![env, id, now],
+        )
+    };
+    store.change(note).await.map(|_| ())
+}
+
 /// The conversations of an environment, the newest first, at most `most` of them.
 pub(super) async fn sessions(
     store: &Store,

@@ -208,3 +208,82 @@ async fn a_backup_of_a_running_gateway_is_whole_and_can_be_put_back() {
     assert_eq!(page["gap"]["reason"], "epoch", "{page}");
     assert_eq!(page["events"].as_array().unwrap().len(), 20, "{page}");
 }
+
+/// gateway kill -9 while jobs come in. The whole of it is 1,000 jobs and 20 kills; this is a part.
+#[tokio::test]
+async fn no_job_is_lost_or_run_twice_when_the_gateway_is_killed() {
+    const JOBS: usize = 120;
+    const KILLS: usize = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
+    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
+        .unwrap();
+    let envs = json!({ "dev": { "isolation": "none" } });
+    std::fs::write(dir.path().join("envs.json"), envs.to_string()).unwrap();
+    let settings = json!({ "gateway": { "executePerSecond": 10_000, "readPerSecond": 10_000 } });
+    std::fs::write(dir.path().join("settings.json"), settings.to_string()).unwrap();
+    tinyclaw_ledger::create_folders(&tinyclaw_domain::StateDir::new(dir.path())).unwrap();
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let desk = crate::desk::Desk::on(dir.path());
+    let serving = desk.serve();
+    let first = Program::start(dir.path());
+    let (address, addresses) = tokio::sync::watch::channel(first.url.clone());
+    let senders: Vec<_> = (0..6)
+        .map(|sender| {
+            let (client, mut addresses) = (client.clone(), addresses.clone());
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for n in (sender..JOBS).step_by(6) {
+                    // Until it is accepted, whoever answers by then.
+                    loop {
+                        let url = format!("{}/api/execute", *addresses.borrow_and_update());
+                        let asked = client
+                            .post(url)
+                            .bearer_auth(token(1))
+                            .header("prefer", "respond-async");
+                        let asked = asked.header("idempotency-key", format!("job-{n}"));
+                        let body = json!({ "env": "dev", "prompt": format!("job {n}") });
+                        match asked.json(&body).send().await {
+                            Ok(it) if it.status() == 202 => {
+                                // What it said may be cut off: then it is asked again.
+                                let Ok(told) = it.json::<Value>().await else { continue };
+                                ids.push(told["jobId"].as_str().unwrap().to_owned());
+                                break;
+                            }
+                            Ok(it) => panic!("{}", it.status()),
+                            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                        }
+                    }
+                }
+                ids
+            })
+        })
+        .collect();
+    let mut program = first;
+    for kill in 1..=KILLS {
+        // Killed while they come: when so many have run.
+        crate::desk::until("more jobs", async || desk.done() >= kill * JOBS / (KILLS + 2)).await;
+        drop(program);
+        program = Program::start(dir.path());
+        address.send_replace(program.url.clone());
+    }
+    let mut ids = std::collections::BTreeSet::new();
+    for it in senders {
+        ids.extend(it.await.unwrap());
+    }
+    assert_eq!(ids.len(), JOBS, "each is a job of its own");
+    crate::desk::until("the last jobs", async || desk.done() >= JOBS).await;
+    let done = desk.queue.view().read_all(tinyclaw_queue::Place::Done, None, usize::MAX).unwrap();
+    let mut prompts: Vec<String> = done.into_iter().map(|it| it.1.message).collect();
+    prompts.sort();
+    let mut expected: Vec<String> = (0..JOBS).map(|it| format!("job {it}")).collect();
+    expected.sort();
+    assert_eq!(prompts, expected, "none lost, none twice");
+    for id in &ids {
+        let job = client.get(format!("{}/api/jobs/{id}", program.url)).bearer_auth(token(1));
+        let job: Value = job.send().await.unwrap().json().await.unwrap();
+        assert_eq!(job["state"], "done", "{job}");
+    }
+    serving.abort();
+}

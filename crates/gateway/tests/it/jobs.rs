@@ -623,6 +623,29 @@ async fn sessions_and_environments_are_told_as_they_are() {
     let (told, ()) = tokio::join!(rig.post("/api/containers/dev/stop?force=1").send(), end);
     assert_eq!(json_of(told.unwrap()).await, rest);
     office.abort();
+    // Ended, a session takes nothing more; what never ran needs no order.
+    let gone = |id: &Value| {
+        rig.client
+            .delete(rig.url(&format!("/api/sessions/dev/{}", id.as_str().unwrap())))
+            .bearer_auth(&rig.token)
+    };
+    assert_eq!(json_of(gone(&session["id"]).send().await.unwrap()).await, json!({ "ok": true }));
+    assert_eq!(problem(gone(&session["id"])).await.1, "unknown_session");
+    assert_eq!(problem(execute(&rig, &more)).await.1, "unknown_session");
+    assert_eq!(status("/api/sessions/dev").await["sessions"], json!([]));
+    assert_eq!(problem(gone(&json!("01kc8m4q2v7x3z9d5f1h6j0nps"))).await.0, 404);
+    // What waits in it runs, and then it is closed.
+    let session = json_of(rig.post("/api/sessions").json(&body).send().await.unwrap()).await;
+    begin(&rig, &json!({ "env": "dev", "prompt": "x", "sessionId": session["id"] })).await;
+    assert_eq!(gone(&session["id"]).send().await.unwrap().status(), 200);
+    let lease = desk.take().await;
+    assert_eq!(lease.message().command, None);
+    let log = desk.begin(&lease);
+    desk.answer(lease, log, Outcome::Answered);
+    let lease = desk.take().await;
+    assert_eq!(lease.message().command, Some(Command::Close {}));
+    let log = desk.begin(&lease);
+    desk.answer(lease, log, Outcome::Notice);
     // A file that is no good changes nothing, and is named.
     std::fs::write(rig.dir.path().join("envs.json"), "{").unwrap();
     assert_eq!(status("/api/containers/dev").await, rest);

@@ -17,6 +17,7 @@ mod hostile;
 mod jobs;
 mod notify;
 mod office;
+mod openai;
 mod openapi;
 mod rig;
 mod signed;

@@ -145,6 +145,8 @@ async fn what_is_served_is_what_the_document_tells() {
     let (_office, _hears) = (desk.serve(), desk.hear(|_| None));
     let done = json_of(rig.post("/api/execute").json(&prompt).send().await.unwrap()).await["jobId"]
         .clone();
+    let session = rig.post("/api/sessions").json(&json!({ "env": "dev" }));
+    let session = json_of(session.send().await.unwrap()).await["id"].clone();
     let webhook = rig.post("/api/webhooks").json(&json!({ "url": "https://n8n.example.org/1" }));
     let webhook = json_of(webhook.send().await.unwrap()).await["webhook"]["id"].clone();
     let fill = |template: &str, key: &str| {
@@ -152,6 +154,7 @@ async fn what_is_served_is_what_the_document_tells() {
             |it: &str, good: &str| if key.is_empty() { good.to_owned() } else { it.to_owned() };
         let id = match template {
             it if it.contains("/permissions/") => &asking,
+            it if it.starts_with("/api/sessions/") => session.as_str().unwrap(),
             it if it.starts_with("/api/jobs/") => done.as_str().unwrap(),
             _ => webhook.as_str().unwrap(),
         };

@@ -1,0 +1,449 @@
+//! `/v1/chat/completions` and `/v1/models`, as the clients of `OpenAI` ask: a prompt for Claude in an environment.
+//!
+//! The model's name is `[env/]auto`, `haiku`, `sonnet` or `opus`. What is said in a stream cannot be taken back there: when
+//! Claude begins a text anew, the stream ends with the error `stream_restarted`, and the job goes on. Tools of the caller's
+//! are refused: Claude has its own.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tinyclaw_client::{Stream as Story, Told};
+use tinyclaw_domain::{EnvName, Envs, JobEvent, JobId, Quote, Scope, quoted};
+use tinyclaw_service::now_ms;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::execute::{idempotency_key, model};
+use super::stream::BEAT;
+use super::tie::Tie;
+use super::{App, Asking, body};
+use crate::access::{Caller, Kind};
+use crate::event::Invalid;
+use crate::jobs::{Accepted, Finished, JobState, Wanted};
+use crate::problem::{Problem, with_allowance};
+
+/// A conversation is a message of the queue, which has a limit of its own.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// So long a caller waits for a whole answer.
+const WAIT: Duration = Duration::from_secs(600);
+/// The names of models that are offered in every environment.
+const MODELS: [&str; 4] = ["auto", "haiku", "sonnet", "opus"];
+/// So much of an earlier message is told again.
+const EARLIER_CHARS_MAX: usize = 200_000;
+
+/// What is asked. What else such clients send (a temperature, a limit of tokens) is Claude's own affair.
+#[derive(Debug, Deserialize)]
+struct Completion {
+    model: String,
+    messages: Vec<Said>,
+    #[serde(default)]
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    tools: Option<Vec<Value>>,
+    functions: Option<Vec<Value>>,
+    n: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Said {
+    role: String,
+    content: Content,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Part {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+/// The models there are for the caller.
+pub(super) async fn models(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let caller = app.admit(&Asking::of(&parts), Some(Scope::Read)).await?;
+    let allowance = app.ask(Kind::Read, &caller, 1)?;
+    let envs = app.envs.current();
+    let usable = usable(&caller, &envs);
+    let mut names: Vec<String> = Vec::new();
+    if usable.len() == 1 {
+        names.extend(MODELS.map(str::to_owned));
+    }
+    names.extend(usable.iter().flat_map(|env| MODELS.map(|it| format!("{env}/{it}"))));
+    let told = names
+        .iter()
+        .map(|it| json!({ "id": it, "object": "model", "created": 0, "owned_by": "tinyclaw" }));
+    let told = json!({ "object": "list", "data": told.collect::<Vec<_>>() });
+    let mut response = axum::Json(told).into_response();
+    with_allowance(&mut response, &allowance);
+    Ok(response)
+}
+
+/// The environments in which the caller may have Claude work.
+fn usable<'a>(caller: &Caller, envs: &'a Envs) -> Vec<&'a EnvName> {
+    let can_run = |it: &tinyclaw_domain::Env| matches!(it, tinyclaw_domain::Env::None(_));
+    envs.iter().filter(|it| caller.may_use(Some(it.0)) && can_run(it.1)).map(|it| it.0).collect()
+}
+
+/// Lets Claude answer.
+pub(super) async fn complete(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let asking = Asking::of(&parts);
+    let caller = app.admit(&asking, Some(Scope::Execute)).await?;
+    let allowance = app.ask(Kind::Execute, &caller, 1)?;
+    let again = idempotency_key(&asking)?.map(str::to_owned);
+    let session = asking.header("x-session-id").map(str::to_owned);
+    let expected = "{ \"model\", \"messages\": [{ \"role\", \"content\" }] }";
+    let asked: Completion = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
+    let envs = app.envs.current();
+    let wanted = wanted(&app, &caller, &envs, &asked, session)?;
+    let is_stream = asked.stream.unwrap_or(false);
+    let place = is_stream.then(|| app.stream_place()).transpose()?;
+    let mut tie = Tie::accepting(&app, &caller, &envs, wanted, again, false);
+    let accepted = tie.accepted().await?;
+    let head = Head {
+        id: format!("chatcmpl-{}", accepted.key),
+        created: now_ms() / 1_000,
+        model: asked.model,
+    };
+    let mut response = match place {
+        Some(place) => {
+            let with_usage = asked.stream_options.and_then(|it| it.include_usage).unwrap_or(false);
+            stream(&app, caller, &accepted, head, with_usage, place).await?
+        }
+        None => whole(&app, &envs, &accepted, &head).await?,
+    };
+    let session = accepted.thread.env().map(|it| it.1.to_string()).unwrap_or_default();
+    for (name, value) in [("x-session-id", session), ("x-job-id", accepted.key.to_string())] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    with_allowance(&mut response, &allowance);
+    Ok(response)
+}
+
+fn refused(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+fn wanted(
+    app: &App,
+    caller: &Caller,
+    envs: &Envs,
+    asked: &Completion,
+    session: Option<String>,
+) -> Result<Wanted, Problem> {
+    let has_any = |it: &Option<Vec<Value>>| it.as_ref().is_some_and(|it| !it.is_empty());
+    if has_any(&asked.tools) || has_any(&asked.functions) {
+        return Err(refused("tools", "tools of the caller's cannot be used; Claude has its own"));
+    }
+    if asked.n.is_some_and(|it| it != 1) {
+        return Err(refused("choices", "there is one answer; leave n out"));
+    }
+    let (env, name) = match asked.model.rsplit_once('/') {
+        Some((env, name)) => (app.env(caller, envs, env)?, name),
+        None => match usable(caller, envs)[..] {
+            [env] => (env.clone(), &*asked.model),
+            _ => {
+                let detail = "there is more than one environment, or none: write ENV/MODEL, as GET /v1/models lists them";
+                return Err(Problem::invalid(Invalid::at("/model", detail)));
+            }
+        },
+    };
+    let model = match name {
+        "auto" => None,
+        name => Some(model(name).map_err(|why| Problem::invalid(Invalid::at("/model", why)))?),
+    };
+    let prompt = prompt(&asked.messages, session.is_some())?;
+    Ok(Wanted { env, session, prompt, model, json_output: false, deadline_s: None })
+}
+
+/// The last message is the prompt. In a session Claude knows those before; elsewhere they go in front of it, as what they
+/// are.
+fn prompt(messages: &[Said], has_session: bool) -> Result<String, Problem> {
+    let invalid = |detail: &str| Problem::invalid(Invalid::at("/messages", detail));
+    let (last, earlier) = messages.split_last().ok_or_else(|| invalid("is empty"))?;
+    if last.role != "user" {
+        return Err(invalid("the last one is the user's"));
+    }
+    let last = last.content.text()?;
+    if last.trim().is_empty() {
+        return Err(invalid("the last one is empty"));
+    }
+    if has_session || earlier.is_empty() {
+        return Ok(last);
+    }
+    let mut text = String::from("What was said before in this conversation:\n");
+    for it in earlier {
+        let role = quoted(&it.role, Quote::Name, 32);
+        let said = quoted(&it.content.text()?, Quote::Block, EARLIER_CHARS_MAX);
+        text.push_str(&format!("\n{role}:\n{said}\n"));
+    }
+    text.push_str(&format!("\nThe message to answer:\n\n{last}"));
+    Ok(text)
+}
+
+impl Content {
+    fn text(&self) -> Result<String, Problem> {
+        match self {
+            Content::Text(text) => Ok(text.clone()),
+            Content::Parts(parts) => {
+                let texts: Option<Vec<&str>> = parts
+                    .iter()
+                    .map(|it| it.text.as_deref().filter(|_| it.kind == "text"))
+                    .collect();
+                let texts = texts.ok_or_else(|| {
+                    refused("content", "only text can be said here, no pictures and no sound")
+                })?;
+                Ok(texts.join("\n"))
+            }
+        }
+    }
+}
+
+/// What stands in every answer and in every piece of one.
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Head {
+    fn with(&self, object: &str, more: Value) -> Value {
+        let mut told = json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+        });
+        if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
+            told.extend(more);
+        }
+        told
+    }
+
+    fn chunk(&self, delta: Value, finish: Option<&str>) -> Value {
+        let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish });
+        self.with("chat.completion.chunk", json!({ "choices": [choice] }))
+    }
+}
+
+fn usage(finished: &Finished) -> Value {
+    let (given, written) = (finished.usage.context(), finished.usage.output_tokens);
+    json!({ "prompt_tokens": given, "completion_tokens": written, "total_tokens": given + written })
+}
+
+async fn whole(
+    app: &App,
+    envs: &Envs,
+    accepted: &Accepted,
+    head: &Head,
+) -> Result<Response, Problem> {
+    let finished = tokio::select! {
+        finished = app.jobs.wait(envs, &accepted.thread, &accepted.key, WAIT) => finished?,
+        () = app.shutdown.begun() => None,
+    };
+    let Some(finished) = finished else {
+        let detail = format!("the job goes on; it is found at /api/jobs/{}", accepted.key);
+        return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "still_running", detail));
+    };
+    if finished.state != JobState::Done {
+        let status = match finished.state {
+            JobState::Stopped | JobState::Cancelled => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        return Err(Problem::new(status, finished.state.as_str(), finished.error()));
+    }
+    let message = json!({ "role": "assistant", "content": finished.output() });
+    let choice = json!({ "index": 0, "message": message, "finish_reason": "stop" });
+    let more = json!({ "choices": [choice], "usage": usage(&finished) });
+    Ok(axum::Json(head.with("chat.completion", more)).into_response())
+}
+
+struct Stream {
+    app: Arc<App>,
+    caller: Caller,
+    accepted: Accepted,
+    story: Story,
+    head: Head,
+    with_usage: bool,
+    /// What was said of the piece that Claude writes now.
+    piece: String,
+    /// Whether anything was said.
+    has_said: bool,
+    /// Whether a piece was said whole, so that the next one is another paragraph.
+    has_piece: bool,
+    said: Instant,
+    is_greeted: bool,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn stream(
+    app: &Arc<App>,
+    caller: Caller,
+    accepted: &Accepted,
+    head: Head,
+    with_usage: bool,
+    place: OwnedSemaphorePermit,
+) -> Result<Response, Problem> {
+    let stream = Stream {
+        story: app.jobs.stream(&accepted.key, JobId::default()).await?,
+        app: Arc::clone(app),
+        caller,
+        accepted: accepted.clone(),
+        head,
+        with_usage,
+        piece: String::new(),
+        has_said: false,
+        has_piece: false,
+        said: Instant::now(),
+        is_greeted: false,
+        is_over: false,
+        _place: place,
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        // Proxies that collect answers would hold back the stream.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    let parts = futures_util::stream::unfold(Box::new(stream), |mut it| async move {
+        let bytes = it.next().await?;
+        Some((Ok::<_, Infallible>(bytes), it))
+    });
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+impl Stream {
+    /// The next bytes, or `None` when it is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !std::mem::replace(&mut self.is_greeted, true) {
+            let delta = json!({ "role": "assistant", "content": "" });
+            return Some(data(&self.head.chunk(delta, None)).into());
+        }
+        while !self.is_over {
+            let (app, caller) = (Arc::clone(&self.app), self.caller.clone());
+            tokio::select! {
+                told = self.story.next() => {
+                    let out = match told {
+                        Ok(Told::Line(line)) => self.line(line.event),
+                        Ok(Told::Ended(ending)) => {
+                            let envs = app.envs.current();
+                            let Accepted { key, thread, .. } = self.accepted.clone();
+                            match app.jobs.finished(&envs, &thread, &key, ending).await {
+                                Ok(finished) => self.end(&finished),
+                                Err(_) => self.broken("queue_unavailable", "the queue cannot be looked at"),
+                            }
+                        }
+                        Err(err) => self.broken("story_unreadable", &err.to_string()),
+                    };
+                    if !out.is_empty() {
+                        self.said = Instant::now();
+                        return Some(out.into());
+                    }
+                }
+                () = tokio::time::sleep_until(self.said + BEAT) => {
+                    self.said = Instant::now();
+                    return Some(": here\n\n".into());
+                }
+                () = app.access.ended(&caller) => self.is_over = true,
+                () = app.shutdown.begun() => {
+                    return Some(self.broken("draining", "this gateway stops; the job goes on").into());
+                }
+            }
+        }
+        None
+    }
+
+    /// What a line of the story is in this shape; empty when it is nothing there.
+    fn line(&mut self, event: JobEvent) -> String {
+        match event {
+            JobEvent::Text { text } => {
+                let out = self.say(&text);
+                self.piece.push_str(&text);
+                out
+            }
+            JobEvent::TextDone { text } => {
+                let Some(rest) = text.strip_prefix(&*self.piece).map(str::to_owned) else {
+                    return self.restarted();
+                };
+                let out = self.say(&rest);
+                self.piece.clear();
+                self.has_piece = true;
+                out
+            }
+            JobEvent::Void if self.piece.is_empty() => String::new(),
+            JobEvent::Restart { .. } if !self.has_said => String::new(),
+            JobEvent::Void | JobEvent::Restart { .. } => self.restarted(),
+            _ => String::new(),
+        }
+    }
+
+    fn say(&mut self, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
+        let is_next_piece = self.piece.is_empty() && self.has_piece;
+        self.has_said = true;
+        let content = if is_next_piece { format!("\n\n{text}") } else { text.to_owned() };
+        data(&self.head.chunk(json!({ "content": content }), None))
+    }
+
+    fn end(&mut self, finished: &Finished) -> String {
+        if finished.state != JobState::Done {
+            return self.broken(finished.state.as_str(), finished.error());
+        }
+        self.is_over = true;
+        // Its story is gone, or was never kept.
+        let mut out = if self.has_said { String::new() } else { self.say(finished.output()) };
+        out.push_str(&data(&self.head.chunk(json!({}), Some("stop"))));
+        if self.with_usage {
+            let more = json!({ "choices": [], "usage": usage(finished) });
+            out.push_str(&data(&self.head.with("chat.completion.chunk", more)));
+        }
+        out.push_str("data: [DONE]\n\n");
+        out
+    }
+
+    fn restarted(&mut self) -> String {
+        let detail =
+            "Claude begins anew, and what was said cannot be taken back here; the job goes on";
+        self.broken("stream_restarted", detail)
+    }
+
+    fn broken(&mut self, code: &str, detail: &str) -> String {
+        self.is_over = true;
+        let job = self.accepted.key.to_string();
+        data(
+            &json!({ "error": { "message": detail, "type": code, "code": code, "param": null, "jobId": job } }),
+        )
+    }
+}
+
+fn data(told: &Value) -> String {
+    format!("data: {told}\n\n")
+}
