@@ -206,19 +206,22 @@ impl Office {
         }
     }
 
-    /// Kills one service below the bot, which ends with it.
+    /// Kills one service below the bot, and waits until the bot has started another one in its place.
     ///
     /// # Panics
     /// When it does not run.
-    pub fn kill_service(&mut self, name: &str) {
-        let mut child = self.running.take().expect("a running bot");
-        let is_it = |pid: &u32| {
-            let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            path.file_name().is_some_and(|it| it == name)
+    pub fn kill_service(&self, name: &str) {
+        let bot = self.running.as_ref().expect("a running bot").id();
+        let found = || {
+            let is_it = |pid: &u32| {
+                let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                path.file_name().is_some_and(|it| it == name)
+            };
+            children_of(bot).into_iter().find(is_it)
         };
-        let pid = children_of(child.id()).into_iter().find(is_it);
-        signal(pid.unwrap_or_else(|| panic!("{name} does not run")), "KILL");
-        child.wait().expect("wait");
+        let died = found().unwrap_or_else(|| panic!("{name} does not run"));
+        signal(died, "KILL");
+        self.wait_for("another one in its place", || found().filter(|it| *it != died).map(drop));
     }
 
     /// Asks the processor, or the bot, to stop and waits; how long it took.

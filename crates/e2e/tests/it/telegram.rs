@@ -129,7 +129,6 @@ fn killed_with_words_on_their_way(has_link: bool) {
     };
     forum.office.wait_for("the second words in the queue", || said(&forum, "the second words"));
     forum.office.kill_service("tinyclaw-processor");
-    forum.office.start();
     forum.office.wait_for("the third attempt, or the answer", || {
         running(&forum, 3).or_else(|| has_ended(&forum, &turn))
     });
