@@ -58,10 +58,28 @@ pub(super) async fn json<T: DeserializeOwned>(
     expected: &str,
 ) -> Result<T, Problem> {
     let body = read(headers, body, bytes_max).await?;
-    let value: Value =
+    let mut value: Value =
         serde_json::from_slice(&body).map_err(|err| Problem::bad_json(err.to_string()))?;
+    write_whole_numbers_whole(&mut value);
     serde_json::from_value(value)
         .map_err(|err| Problem::invalid(Invalid::at("", format!("{err}; expected {expected}"))))
+}
+
+/// JSON has one kind of number, and some languages write 60 as 60.0.
+fn write_whole_numbers_whole(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers_whole),
+        Value::Object(members) => members.values_mut().for_each(write_whole_numbers_whole),
+        Value::Number(number) if number.is_f64() => {
+            // From there on a float stands for several integers.
+            const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+            let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= WHOLE_MAX);
+            if let Some(whole) = whole {
+                *value = (whole as i64).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +95,14 @@ mod tests {
             tokio::time::sleep(pause).await;
             Some((Ok::<_, Infallible>(Bytes::from(vec![b' '; bytes])), left))
         }))
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let mut value =
+            serde_json::from_str("[60.0, {\"a\": -3e0}, 1.5, 1e300, 7, \"2.0\"]").unwrap();
+        write_whole_numbers_whole(&mut value);
+        assert_eq!(value, serde_json::json!([60, { "a": -3 }, 1.5, 1e300, 7, "2.0"]));
     }
 
     #[tokio::test(start_paused = true)]

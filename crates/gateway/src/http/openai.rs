@@ -184,46 +184,45 @@ fn wanted(
     Ok(Wanted { env, session, prompt, model, json_output: false, deadline_s: None })
 }
 
-/// The last message is the prompt. In a session Claude knows those before; elsewhere they go in front of it, as what they
-/// are.
+/// The last message is the prompt, whoever it is from. In a session Claude knows those before; elsewhere they go in front of
+/// it, as what they are.
 fn prompt(messages: &[Said], has_session: bool) -> Result<String, Problem> {
-    let invalid = |detail: &str| Problem::invalid(Invalid::at("/messages", detail));
-    let (last, earlier) = messages.split_last().ok_or_else(|| invalid("is empty"))?;
-    if last.role != "user" {
-        return Err(invalid("the last one is the user's"));
-    }
-    let last = last.content.text()?;
-    if last.trim().is_empty() {
-        return Err(invalid("the last one is empty"));
-    }
+    let texts = messages.iter().map(|it| it.content.text()).collect::<Result<Vec<_>, _>>()?;
+    let Some((last, earlier)) = texts.split_last() else {
+        return Err(Problem::invalid(Invalid::at("/messages", "is empty")));
+    };
     if has_session || earlier.is_empty() {
-        return Ok(last);
+        return Ok(last.clone());
     }
+    let role = |it: &Said| quoted(&it.role, Quote::Name, 32);
     let mut text = String::from("What was said before in this conversation:\n");
-    for it in earlier {
-        let role = quoted(&it.role, Quote::Name, 32);
-        let said = quoted(&it.content.text()?, Quote::Block, EARLIER_CHARS_MAX);
-        text.push_str(&format!("\n{role}:\n{said}\n"));
+    for (message, said) in messages.iter().zip(earlier) {
+        let said = quoted(said, Quote::Block, EARLIER_CHARS_MAX);
+        text.push_str(&format!("\n{}:\n{said}\n", role(message)));
     }
-    text.push_str(&format!("\nThe message to answer:\n\n{last}"));
+    // A person's message is what is expected there.
+    let from = messages.last().filter(|it| it.role != "user").map(role);
+    let from = from.map(|it| format!(", from {it}")).unwrap_or_default();
+    text.push_str(&format!("\nThe message to answer{from}:\n\n{last}"));
     Ok(text)
 }
 
 impl Content {
+    /// What it says: nothing is no message.
     fn text(&self) -> Result<String, Problem> {
-        match self {
-            Content::Text(text) => Ok(text.clone()),
+        let texts = match self {
+            Content::Text(text) => vec![text.as_str()],
             Content::Parts(parts) => {
-                let texts: Option<Vec<&str>> = parts
-                    .iter()
-                    .map(|it| it.text.as_deref().filter(|_| it.kind == "text"))
-                    .collect();
-                let texts = texts.ok_or_else(|| {
+                let texts = parts.iter().map(|it| it.text.as_deref().filter(|_| it.kind == "text"));
+                texts.collect::<Option<Vec<_>>>().ok_or_else(|| {
                     refused("content", "only text can be said here, no pictures and no sound")
-                })?;
-                Ok(texts.join("\n"))
+                })?
             }
+        };
+        if texts.is_empty() || texts.iter().any(|it| it.trim().is_empty()) {
+            return Err(Problem::invalid(Invalid::at("/messages", "one says nothing")));
         }
+        Ok(texts.join("\n"))
     }
 }
 

@@ -175,7 +175,8 @@ async fn fifty_equal_keys_at_once_are_one_job_also_after_a_restart() {
     let request = execute(&rig, &prompt("once")).header("idempotency-key", "run 12");
     assert_eq!(json_of(request.send().await.unwrap()).await["output"], "You said: once");
     let other = execute(&rig, &prompt("twice")).header("idempotency-key", "run 12");
-    assert_eq!(problem(other).await.1, "idempotency_reuse");
+    let (status, code, _) = problem(other).await;
+    assert_eq!((status, &*code), (409, "idempotency_reuse"));
     assert_eq!(desk.queue.view().depth().unwrap().incoming, 0);
 }
 

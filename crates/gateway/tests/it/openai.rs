@@ -79,6 +79,17 @@ async fn a_conversation_is_one_prompt_and_its_answer_a_completion() {
         (&told["error"]["code"], &told["error"]["type"]),
         (&json!("failed"), &json!("failed"))
     );
+    // Where the last message is nobody's question, it is said whose it is.
+    let begun = json!({ "model": "dev/auto", "messages": [
+        { "role": "user", "content": "Count to three." }, { "role": "assistant", "content": "One, two," },
+    ] });
+    let asked = tokio::spawn(rig.post("/v1/chat/completions").json(&begun).send());
+    let lease = desk.take().await;
+    let prompt = lease.message().message.clone();
+    assert!(prompt.ends_with("\nThe message to answer, from assistant:\n\nOne, two,"), "{prompt}");
+    let log = desk.begin(&lease);
+    desk.answer(lease, log, Outcome::Answered);
+    assert_eq!(asked.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test]
@@ -145,7 +156,7 @@ async fn models_are_those_of_the_environments_that_can_be_used() {
         (json!({ "model": "nowhere/auto", "messages": hi }), 404, "unknown_env"),
         (json!({ "model": "dev/auto", "messages": [] }), 422, "invalid"),
         (
-            json!({ "model": "dev/auto", "messages": [{ "role": "assistant", "content": "x" }] }),
+            json!({ "model": "dev/auto", "messages": [{ "role": "user", "content": " " }, hi[0]] }),
             422,
             "invalid",
         ),
