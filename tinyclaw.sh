@@ -4,8 +4,8 @@
 #   ./tinyclaw.sh demo [--web] [--no-claude | --claude] [--build]
 #                                     a running office in this terminal, with nothing configured; Ctrl-C ends it. The real
 #                                     claude answers where it is logged in, and costs; --no-claude never spends anything;
-#                                     --web keeps your Claude Code's hooks, too, and shows them. Where this version was
-#                                     released its programs are fetched and checked; --build compiles
+#                                     --web has a chat in the browser, and keeps and shows your Claude Code's hooks. Where
+#                                     this version was released its programs are fetched and checked; --build compiles
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn

@@ -5,6 +5,7 @@
 
 mod seeds;
 mod services;
+mod web;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -81,6 +82,7 @@ impl Demo {
         mut signals: Signals,
         with_claude: bool,
     ) -> anyhow::Result<()> {
+        let token = self.web.then(|| web::prepare(state)).transpose()?;
         self.start(state, services)?;
         // The real Claude costs money: it is asked what somebody types here, and nothing else.
         if !with_claude {
@@ -90,7 +92,7 @@ impl Demo {
             up = self.up(state, services) => up?,
             _ = signals.next() => return Ok(()),
         }
-        self.greet(state, services, with_claude)?;
+        self.greet(state, services, with_claude, token)?;
         let chat = Chat::open(state, ThreadId::master())?;
         let mut ends = Vec::new();
         let talked = tokio::select! {
@@ -109,6 +111,7 @@ impl Demo {
         state: &StateDir,
         services: &Services,
         with_claude: bool,
+        token: Option<String>,
     ) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         let style = Style::of(&out);
@@ -132,8 +135,10 @@ impl Demo {
         };
         let gateway = services.gateway.map(|it| format!("http://{}", from_here(self.listen, it)));
         let mut rows = vec![("engine", engine), ("dashboard", &dashboard)];
-        let hooks;
-        if let Some(url) = &gateway {
+        let (chat, hooks);
+        if let Some((url, token)) = gateway.as_ref().zip(token) {
+            // Behind the # nothing is sent: the page takes it from there.
+            chat = format!("{url}/#{token}");
             let program = std::env::current_exe().context("cannot tell where this program is")?;
             let (program, root) = (shell_word(&program), shell_word(state.root()));
             let url_word =
@@ -141,7 +146,7 @@ impl Demo {
             hooks = format!(
                 "TINYCLAW_DIR={root} {program} token new hooks --scope ingest | {program} hook install{url_word}"
             );
-            rows.extend([("gateway", url.as_str()), ("hooks", hooks.as_str())]);
+            rows.extend([("gateway", url.as_str()), ("web chat", &chat), ("hooks", &hooks)]);
         }
         rows.extend([
             ("state", folder.as_str()),

@@ -8,7 +8,8 @@ use clap::Args;
 
 /// Start a demo in this terminal: processor, dashboard and a chat, with nothing configured. Ctrl-C ends it.
 ///
-/// With --web the gateway, too: it keeps what Claude Code's hooks tell, and the dashboard's view Events shows it live.
+/// With --web the gateway, too: a chat in the browser, whose printed address logs you in. It also keeps what Claude Code's
+/// hooks tell, and the dashboard's view Events shows it live.
 ///
 /// Where `claude` is installed and logged in (or a key or token for it is set) it answers, and what you say costs what it
 /// always costs; nothing is sent before you say something. Everywhere else, and with --no-claude, an engine answers that only
@@ -23,7 +24,7 @@ pub(crate) struct Demo {
     #[arg(long, conflicts_with = "claude")]
     no_claude: bool,
 
-    /// Start the gateway, too, and say how your own Claude Code's hooks reach it.
+    /// Start the gateway, too: a chat in the browser. Say how your own Claude Code's hooks reach it.
     #[arg(long)]
     web: bool,
 

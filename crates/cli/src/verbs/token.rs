@@ -39,25 +39,25 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-struct New {
+pub(crate) struct New {
     /// Who gets it, such as n8n or ada-laptop.
-    name: String,
+    pub(crate) name: String,
 
     /// What it may do, with commas between: ingest, read, execute, envs, notify, admin.
     #[arg(long, value_delimiter = ',', default_value = "ingest,read")]
-    scope: Vec<Scope>,
+    pub(crate) scope: Vec<Scope>,
 
     /// An environment of `envs.json` that it may have Claude work in. Again for more; any, when not said.
     #[arg(long)]
-    env: Vec<EnvName>,
+    pub(crate) env: Vec<EnvName>,
 
     /// A page that may use it, such as `https://app.example.org`. Again for more.
     #[arg(long)]
-    origin: Vec<String>,
+    pub(crate) origin: Vec<String>,
 
     /// It is good for so long, such as 30d. For ever, when not said.
     #[arg(long)]
-    expires: Option<String>,
+    pub(crate) expires: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -81,19 +81,7 @@ impl Token {
         let state = place::office()?;
         let mut out = std::io::stdout().lock();
         match self.verb {
-            Verb::New(new) => {
-                let entry = entry(&new)?;
-                let (entry, text) = with_secret(entry)?;
-                change(&state, |tokens| {
-                    let is_taken = |it: &Entry| it.name == entry.name && it.is_good(now_ms());
-                    if tokens.tokens.iter().any(is_taken) {
-                        bail!("there is a token {:?} already; rotate or revoke it", entry.name);
-                    }
-                    tokens.tokens.push(entry);
-                    Ok(())
-                })?;
-                writeln!(out, "{text}")?;
-            }
+            Verb::New(new) => writeln!(out, "{}", make(&state, &new)?)?,
             Verb::List(list) => {
                 let tokens = read(&state)?;
                 if list.json {
@@ -123,6 +111,20 @@ impl Token {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes a token, and tells its text, which nobody is told again.
+pub(crate) fn make(state: &StateDir, new: &New) -> anyhow::Result<String> {
+    let (entry, text) = with_secret(entry(new)?)?;
+    change(state, |tokens| {
+        let is_taken = |it: &Entry| it.name == entry.name && it.is_good(now_ms());
+        if tokens.tokens.iter().any(is_taken) {
+            bail!("there is a token {:?} already; rotate or revoke it", entry.name);
+        }
+        tokens.tokens.push(entry);
+        Ok(())
+    })?;
+    Ok(text)
 }
 
 fn entry(new: &New) -> anyhow::Result<Entry> {

@@ -169,6 +169,48 @@ fn the_line_that_a_demo_prints_brings_its_gateway_every_hook_also_of_while_it_wa
     assert_eq!(processes_of(&dir), [""; 0]);
 }
 
+/// The page at the gateway's address once had no environment, and nobody had a token for it.
+#[test]
+fn the_address_of_a_demos_web_chat_logs_in_and_the_demo_engine_answers_there() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    let folder = dir.to_str().expect("a path");
+    let arguments = ["demo", "--web", "--no-claude", "--dir", folder];
+    let mut child = office.command(&arguments).stdin(Stdio::piped()).spawn().expect("it runs");
+    let stdin = child.stdin.take().expect("stdin");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let greeting: Vec<String> =
+        lines.by_ref().map_while(Result::ok).take_while(|it| !it.is_empty()).collect();
+    let Some(chat) = greeting.iter().find_map(|it| it.strip_prefix("web chat")) else {
+        panic!("{greeting:?} {:?}", Said::of(child.wait_with_output().expect("it ends")));
+    };
+    let (url, token) = chat.trim().split_once("/#").expect("a token behind the address");
+    let port: u16 = url.rsplit(':').next().and_then(|it| it.parse().ok()).expect("a port");
+    let ask = |method, path, token: &str, body: &str| {
+        hook::ask(port, method, path, token, body).expect("an answer")
+    };
+    let (status, page) = ask("GET", "/", "", "");
+    assert!(status == 200 && page.contains("id=\"login\""), "{status} {page}");
+    // What the page asks for when it comes up, and when somebody writes.
+    for path in ["/api/envs", "/api/sessions/demo", "/api/jobs?env=demo"] {
+        assert_eq!(ask("GET", path, token, "").0, 200, "{path}");
+        assert_eq!(ask("GET", path, "", "").0, 401, "{path}");
+    }
+    let prompt = r#"{"env":"demo","prompt":"[demo: say here I am]"}"#;
+    let (status, told) = ask("POST", "/api/execute", token, prompt);
+    let told: serde_json::Value = serde_json::from_str(&told).expect("json");
+    assert_eq!((status, &told["output"]), (200, &"here I am".into()), "{told}");
+    // It may do what the page does, and no more; and it is written down nowhere.
+    assert_eq!(ask("POST", "/events", token, r#"{"type":"a.b"}"#).0, 403);
+    assert_eq!(ask("GET", "/api/webhooks", token, "").0, 403);
+    let tokens = fs::read_to_string(dir.join("tokens.json")).expect("tokens");
+    assert!(tokens.contains("\"chat\"") && !tokens.contains(token), "{tokens}");
+    drop(stdin);
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert_eq!(processes_of(&dir), [""; 0]);
+}
+
 /// It once sent two messages of its own to whoever had a login.
 #[test]
 fn a_demo_that_found_claude_sends_it_nothing_before_somebody_types() {

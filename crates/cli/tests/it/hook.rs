@@ -45,7 +45,14 @@ impl Gateway {
     }
 }
 
-fn ask(port: u16, method: &str, path: &str, token: &str, body: &str) -> Option<(u16, String)> {
+/// What the gateway at a port answers; `None` while it is away.
+pub(crate) fn ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> Option<(u16, String)> {
     let host = format!("127.0.0.1:{port}");
     let mut stream = TcpStream::connect(&host).ok()?;
     let request = format!(
