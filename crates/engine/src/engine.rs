@@ -24,7 +24,7 @@ use crate::local::LocalLauncher;
 use crate::look::{Desk, Look, LookError, OutOfReach};
 use crate::pool::Pool;
 use crate::transcript::Trace;
-use crate::turn::{Background, Turn, TurnControl, TurnRequest};
+use crate::turn::{Background, Reconnected, Turn, TurnControl, TurnRequest};
 use crate::user_links::UsersLauncher;
 use crate::users::Users;
 
@@ -151,6 +151,11 @@ impl Engine {
     /// Closes a thread's idle process. `false`: it is busy and stays.
     pub async fn evict(&self, thread: &ThreadId) -> bool {
         self.0.evict(thread).await
+    }
+
+    /// Connects a thread's Claude to each of its MCP servers anew, in the process that is there.
+    pub async fn reconnect(&self, thread: &ThreadId) -> Reconnected {
+        self.0.reconnect(thread).await
     }
 
     /// Leaves the turns that another process can go on with as they are, for the next one; here they end with

@@ -44,7 +44,8 @@ pub use overlap::{Overlap, overlap};
 pub use skill::SkillSource;
 pub use transcript::{FinishedReply, Trace, path as transcript_path};
 pub use turn::{
-    Background, Denial, Draft, McpResponder, OfficeSkills, OtherServers, RateWindow, SessionSpec,
-    Skill, ToolSpec, Turn, TurnControl, TurnEnd, TurnEvent, TurnOutcome, TurnRequest,
+    Background, Denial, Draft, McpResponder, McpState, OfficeSkills, OtherServers, RateWindow,
+    Reconnected, SessionSpec, Skill, ToolSpec, Turn, TurnControl, TurnEnd, TurnEvent, TurnOutcome,
+    TurnRequest,
 };
 pub use users::{DeskFolders, Users};

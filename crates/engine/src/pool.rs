@@ -3,6 +3,8 @@
 //! A thread's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
 //! never evicted. Processes elsewhere are not counted: it is this machine's memory that they would fill.
 
+mod renewal;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use crate::adopted::AdoptedTurns;
 use crate::arguments::{Purpose, arguments};
-use crate::config::{Auth, EngineConfig, Mode};
+use crate::config::{EngineConfig, Mode};
 use crate::confined::{self, CarryError, Confined, ConfinedError, Said, Way};
 use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
@@ -24,17 +26,16 @@ use crate::failure::TurnFailure;
 use crate::home::Home;
 use crate::launch::{LaunchError, LaunchSpec, PROBE};
 use crate::launchers::Launchers;
-use crate::login::{Login, Token};
+use crate::login::Token;
 use crate::look::{Desk, LookError};
 use crate::outfit::{CAPABILITY, Outfit, alike, home_failed, surroundings, with_source};
 use crate::turn::{
-    Background, Control, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome, TurnRequest,
+    Background, Control, Reconnected, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome,
+    TurnRequest,
 };
 
 /// How often idle processes are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
-/// After an attempt to renew the login, until the next one.
-const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// How many times longer an idle process stays that has something running in the background.
 const TASK_PATIENCE: u32 = 6;
 
@@ -301,6 +302,21 @@ impl Pool {
         true
     }
 
+    /// See [`Engine::reconnect`](crate::Engine::reconnect).
+    pub(crate) async fn reconnect(&self, thread: &ThreadId) -> Reconnected {
+        let member = self.member(thread);
+        let Ok(_lane) = member.lane.try_lock() else { return Reconnected::Busy };
+        let Some(warm) = member.warm() else { return Reconnected::WithTheNext };
+        match warm.driver.reconnect().await {
+            Some(servers) => Reconnected::Now(servers),
+            // A new process connects anew, too.
+            None => {
+                member.close(false).await;
+                Reconnected::WithTheNext
+            }
+        }
+    }
+
     /// See [`Engine::leave`](crate::Engine::leave).
     pub(crate) async fn leave(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
@@ -479,45 +495,6 @@ impl Pool {
                 }
             }
         }
-    }
-
-    /// Renews the login before it ends, and hands it to whoever works.
-    async fn look_after_login(&self) {
-        let config = self.config();
-        let warm: Vec<ThreadId> = {
-            let members = self.lock_members();
-            members.iter().filter(|it| it.1.is_warm_here()).map(|it| it.0.clone()).collect()
-        };
-        if !matches!(config.auth, Auth::Login) || warm.is_empty() {
-            return;
-        }
-        self.renew_login(&config).await;
-        for thread in warm.iter().filter(|it| it.as_str() != PROBE) {
-            if let Err(err) = Home::of(&config, thread).hand_over_login(&config) {
-                tracing::warn!(thread.id = %thread, "thread {thread} keeps the login it has: {err}");
-            }
-        }
-    }
-
-    /// Has the office's login renewed when it is about to end, by a Claude in the office's own home.
-    async fn renew_login(&self, config: &EngineConfig) {
-        if !matches!(config.auth, Auth::Login) {
-            return;
-        }
-        let is_due =
-            || Login::read(&config.claude_home).is_ok_and(|it| it.is_some_and(|it| it.is_due()));
-        if !is_due() {
-            return;
-        }
-        let mut renewed = self.renewed.lock().await;
-        // Another one may have done it meanwhile.
-        if renewed.is_some_and(|it| it.elapsed() < RENEW_AGAIN) || !is_due() {
-            return;
-        }
-        if let Err(failure) = self.probe(&Place::Here).await {
-            tracing::warn!("claude's login ends soon and was not renewed: {failure}");
-        }
-        *renewed = Some(Instant::now());
     }
 
     /// See [`Engine::probe`](crate::Engine::probe).

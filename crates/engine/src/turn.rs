@@ -49,6 +49,28 @@ pub struct SessionSpec {
     pub is_attended: bool,
 }
 
+/// How an MCP server is, in the CLI's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct McpState {
+    /// Its name.
+    pub name: String,
+    /// `connected`, or what else it is (`failed`, `pending`, `needs-auth`).
+    pub status: String,
+    /// Why it is not connected, if that is known.
+    pub error: Option<String>,
+}
+
+/// What became of the wish to connect to MCP servers anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reconnected {
+    /// Done; so they are now.
+    Now(Vec<McpState>),
+    /// No process is there: the next one connects to all of them.
+    WithTheNext,
+    /// A turn runs, and nothing was done.
+    Busy,
+}
+
 /// MCP servers beside our own, in the CLI's own words.
 #[derive(Clone, PartialEq, Default)]
 pub struct OtherServers {
@@ -199,8 +221,8 @@ pub enum TurnEvent {
         /// The tasks.
         running: Vec<String>,
     },
-    /// At the beginning of a turn: each MCP server, and `connected`, or what else it is (`failed`, `pending`, `needs-auth`).
-    McpServers(Vec<(String, String)>),
+    /// At the beginning of a turn: how each MCP server is. Once more with the reasons, where one failed.
+    McpServers(Vec<McpState>),
     /// At the beginning of a turn: the skills that Claude has.
     Skills(Vec<Skill>),
     /// The turn is over.

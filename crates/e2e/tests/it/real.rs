@@ -1,7 +1,7 @@
 //! The same loop with the real CLI against the fake Messages API. Skipped by name where the CLI is not installed.
 
 use tinyclaw_domain::{Command, Effort, McpOrder, McpServer, Model, Outcome};
-use tinyclaw_e2e::Office;
+use tinyclaw_e2e::{Office, processes_of};
 use tinyclaw_testkit::messages_api::MessagesApi;
 use tokio::runtime::{Builder, Runtime};
 
@@ -122,10 +122,37 @@ fn real_claude_uses_an_mcp_server_that_an_admin_added() {
     };
     let added = order(&mut office, add);
     assert!(added.text.contains("`weather` is added"), "{}", added.text);
+    // One that cannot begin yet, with the reason.
+    let there = office.path("work/there");
+    let late = McpServer {
+        command: Some("sh".to_owned()),
+        args: vec!["-c".to_owned(), format!("[ -e '{}' ] || exit 3\n{SERVER}", there.display())],
+        ..McpServer::default()
+    };
+    let add = McpOrder::Add { name: "late".parse().expect("a name"), server: Box::new(late) };
+    order(&mut office, add);
     let reply = office.ask("7", "[api: tool mcp__weather__now {}]");
     assert_eq!(reply.outcome, Outcome::Answered, "{}", reply.text);
     let heard = api.asked().iter().any(|it| it.results.iter().any(|it| it == "Rain in Oslo."));
     assert!(heard, "{:?}", api.asked());
     let listed = order(&mut office, McpOrder::List).text;
     assert!(listed.contains("`weather` (this thread's): connected; allowed: now"), "{listed}");
+    let failed = "`late` (this thread's): it could not be started or reached: Connection closed; ";
+    assert!(listed.contains(failed), "{listed}");
+    // In the process that is there.
+    let claudes = |office: &Office| {
+        let mut all = processes_of(&office.path("state/home"));
+        all.retain(|it| it.contains("--mcp-config"));
+        all
+    };
+    let before = claudes(&office);
+    assert!(!before.is_empty());
+    std::fs::File::create(&there).expect("a file");
+    let mut message = office.message("7", "");
+    message.command = Some(Command::Mcp { order: McpOrder::Reconnect, admin: false });
+    let key = office.publish(message);
+    let anew = office.answer(&key).text;
+    assert!(anew.starts_with("Claude has connected anew.\n\n"), "{anew}");
+    assert!(anew.contains("`late` (this thread's): connected; "), "{anew}");
+    assert_eq!(claudes(&office), before);
 }

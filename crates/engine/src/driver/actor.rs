@@ -18,13 +18,14 @@ use super::diary::Diary;
 use super::ladder::{self, Alarm};
 use super::pipes::{self, Pen, Tail};
 use super::running::{self, Running, Why};
+use super::servers::Reconnecting;
 use super::{Order, Setup, Signs};
 use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
 use crate::look::OutOfReach;
 use crate::skill::SkillSource;
-use crate::turn::{Control, McpAnswer, Skill, TurnEvent, TurnOutcome};
+use crate::turn::{Control, McpAnswer, McpState, Skill, TurnEvent, TurnOutcome};
 use crate::wire::{HostRequest, Line, ResultLine, out};
 
 /// One process at work.
@@ -64,6 +65,7 @@ pub(super) struct Actor {
     pub(super) cost_seen: f64,
     pub(super) output_seen: BTreeMap<String, u64>,
     pub(super) diary: Diary,
+    pub(super) reconnecting: Option<Reconnecting>,
 }
 
 const INITIALIZE: &str = "initialize";
@@ -107,6 +109,7 @@ impl Actor {
             cost_seen: 0.0,
             output_seen: BTreeMap::new(),
             diary,
+            reconnecting: None,
             setup,
         }
     }
@@ -170,6 +173,7 @@ impl Actor {
                 self.leash.order(LeashOrder::End);
             }
             Some(Order::Close { at_once: false }) => self.leave(),
+            Some(Order::Reconnect(done)) => self.reconnect(done),
             Some(Order::Leave(done)) => {
                 if self.turn_can_be_left() {
                     self.left = Some(done);
@@ -278,11 +282,13 @@ impl Actor {
             Line::Result(result) => self.on_result(&result),
             Line::Request { id, request } => self.on_request(id, request),
             Line::Cancel { id } => self.with_turn(|turn| turn.ask_closed(&id, false)),
-            Line::Response { id, error, skills } => {
+            Line::Response { id, error, skills, servers } => {
                 if id == INITIALIZE {
                     self.skills = skills;
                 }
-                self.on_response(&id, error);
+                if !self.on_servers_response(&id, servers) {
+                    self.on_response(&id, error);
+                }
             }
             Line::Unknown(kind) => self.setup.shared.saw_unknown(&kind),
             Line::Garbage => self.setup.shared.saw_unknown("not JSON"),
@@ -304,7 +310,7 @@ impl Actor {
         &mut self,
         version: Option<String>,
         model: Option<String>,
-        mcp: Vec<(String, String)>,
+        mcp: Vec<McpState>,
         skills: Vec<String>,
     ) {
         if let Some(version) = version {
@@ -318,9 +324,9 @@ impl Actor {
         self.with_turn(|turn| {
             turn.has_begun();
             turn.model = model;
-            turn.tell(TurnEvent::McpServers(mcp));
             turn.tell(TurnEvent::Skills(skills));
         });
+        self.on_servers(mcp);
     }
 
     /// Where a skill is from. One of a plugin has the plugin's name in front; the office's plugin has the folder's, and any

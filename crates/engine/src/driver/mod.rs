@@ -10,24 +10,28 @@ mod diary;
 mod ladder;
 mod pipes;
 mod running;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tinyclaw_domain::{Effort, Key, SessionId, ThreadId};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::actor::{Actor, Bill, Wake};
 use crate::config::{Mode, Times};
 use crate::failure::TurnFailure;
 use crate::launch::Leashed;
-use crate::turn::{Background, Control, ToolSpec, TurnEnd, TurnEvent, TurnOutcome};
+use crate::turn::{Background, Control, McpState, ToolSpec, TurnEnd, TurnEvent, TurnOutcome};
 
 /// Types of unknown lines that are told apart.
 const KINDS_MAX: usize = 32;
+/// The CLI gives up on a server after 30 s, and asks all of them at once.
+const RECONNECT: Duration = Duration::from_secs(45);
 /// A type is a word or two.
 const KIND_CHARS_MAX: usize = 60;
 
@@ -144,6 +148,8 @@ enum Order {
     Close {
         at_once: bool,
     },
+    /// Connect to each MCP server anew, and say how they are then. Dropped when that cannot be.
+    Reconnect(oneshot::Sender<Vec<McpState>>),
     /// Dropped when it is done, or when there is nothing to leave.
     Leave(oneshot::Sender<()>),
 }
@@ -199,7 +205,9 @@ impl Driver {
     pub(crate) fn turn(&self, order: Box<TurnOrder>) -> Result<(), Box<TurnOrder>> {
         self.orders.send(Order::Turn(order)).map_err(|it| match it.0 {
             Order::Turn(order) => order,
-            Order::Close { .. } | Order::Leave(_) => unreachable!("a turn was sent"),
+            Order::Close { .. } | Order::Leave(_) | Order::Reconnect(_) => {
+                unreachable!("a turn was sent")
+            }
         })
     }
 
@@ -221,6 +229,13 @@ impl Driver {
     pub(crate) async fn close(&self, at_once: bool) {
         let _ = self.orders.send(Order::Close { at_once });
         self.gone().await;
+    }
+
+    /// Connects to each MCP server anew; gives how they are then. `None`: the process is not idle, or does not answer.
+    pub(crate) async fn reconnect(&self) -> Option<Vec<McpState>> {
+        let (done_to, done) = oneshot::channel();
+        let _ = self.orders.send(Order::Reconnect(done_to));
+        timeout(RECONNECT, done).await.ok()?.ok()
     }
 
     /// Leaves the process to another one of ours, if it is in a turn that can be gone on with; else it stays. The turn ends

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tinyclaw_domain::Usage;
 
 use crate::skill::SkillSource;
-use crate::turn::RateWindow;
+use crate::turn::{McpState, RateWindow};
 
 /// One line.
 /// A Claude that tells of more skills is not believed.
@@ -18,12 +18,7 @@ const SKILLS_MAX: usize = 500;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Line {
     /// `system/init`: said at the start of every turn.
-    Init {
-        version: Option<String>,
-        model: Option<String>,
-        mcp: Vec<(String, String)>,
-        skills: Vec<String>,
-    },
+    Init { version: Option<String>, model: Option<String>, mcp: Vec<McpState>, skills: Vec<String> },
     /// `system/session_state_changed`.
     State { idle: bool },
     /// A background task began or ended. Its name is what it was described as, and its tool the use of one that began it, where
@@ -61,7 +56,12 @@ pub(crate) enum Line {
     /// The CLI wants something from us.
     Request { id: String, request: HostRequest },
     /// An answer to a control request of ours.
-    Response { id: String, error: Option<String>, skills: BTreeMap<String, SkillSource> },
+    Response {
+        id: String,
+        error: Option<String>,
+        skills: BTreeMap<String, SkillSource>,
+        servers: Vec<McpState>,
+    },
     /// The CLI takes a request back.
     Cancel { id: String },
     /// Known, and of no use here: how far a command came by its uuid, which the echo tells sooner.
@@ -226,10 +226,7 @@ fn system(value: &Value) -> Line {
         "init" => Line::Init {
             version: text(value, "claude_code_version"),
             model: text(value, "model"),
-            mcp: list(value, "mcp_servers")
-                .iter()
-                .filter_map(|it| Some((text(it, "name")?, text(it, "status")?)))
-                .collect(),
+            mcp: servers(value, "mcp_servers"),
             skills: list(value, "skills")
                 .iter()
                 .filter_map(|it| Some(it.as_str()?.to_owned()))
@@ -401,10 +398,21 @@ fn response(value: &Value) -> Line {
             let failed = text(response, "subtype").as_deref() == Some("error");
             let error =
                 failed.then(|| text(response, "error").unwrap_or_else(|| "no reason".to_owned()));
-            Line::Response { id, error, skills: sources(response) }
+            let inner = response.get("response").unwrap_or(&Value::Null);
+            let servers = servers(inner, "mcpServers");
+            Line::Response { id, error, skills: sources(response), servers }
         }
         None => Line::Unknown("control_response".to_owned()),
     }
+}
+
+/// How each MCP server is.
+fn servers(value: &Value, key: &str) -> Vec<McpState> {
+    let state = |it: &Value| {
+        let (name, status) = (text(it, "name")?, text(it, "status")?);
+        Some(McpState { name, status, error: text(it, "error") })
+    };
+    list(value, key).iter().filter_map(state).collect()
 }
 
 /// The skills of the repository and of the home among the commands of an `initialize` reply: the CLI says it behind what they

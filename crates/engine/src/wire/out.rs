@@ -66,6 +66,16 @@ pub(crate) fn set_effort(id: &str, effort: Effort) -> Value {
     control(id, json!({ "subtype": "apply_flag_settings", "settings": settings }))
 }
 
+/// How is each MCP server, and why?
+pub(crate) fn mcp_status(id: &str) -> Value {
+    control(id, json!({ "subtype": "mcp_status" }))
+}
+
+/// Connect to an MCP server anew.
+pub(crate) fn mcp_reconnect(id: &str, name: &str) -> Value {
+    control(id, json!({ "subtype": "mcp_reconnect", "serverName": name }))
+}
+
 /// An answer to a request of the CLI.
 pub(crate) fn success(request_id: &str, response: Value) -> Value {
     json!({

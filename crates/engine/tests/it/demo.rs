@@ -7,8 +7,8 @@ use serde_json::json;
 use tinyclaw_domain::approval::Rule;
 use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::{
-    Advice, Draft, Landlock, Mode, OtherServers, Probe, Trace, TurnEvent, TurnFailure, TurnOutcome,
-    Watchdog,
+    Advice, Draft, Landlock, McpState, Mode, OtherServers, Probe, Reconnected, Trace, TurnEvent,
+    TurnFailure, TurnOutcome, Watchdog,
 };
 
 use crate::desk::{Desk, eventually, is_unconfined, new_session, tool, until};
@@ -104,14 +104,27 @@ async fn a_server_of_others_is_told_as_failed() {
     desk.spec.tools = Arc::new([tool("note")]);
     let servers = serde_json::Map::from_iter([("db".to_owned(), json!({ "command": "true" }))]);
     desk.spec.servers = Arc::new(OtherServers { servers, ..OtherServers::default() });
-    let mut turn = desk.ask("hello");
+    let mut turn = desk.ask("[demo: attend 90s]");
     let told = |it| if let TurnEvent::McpServers(it) = it { Some(it) } else { None };
-    let status = |name: &str, how: &str| (name.to_owned(), how.to_owned());
-    assert_eq!(
-        until(&mut turn, told).await,
-        [status("tinyclaw", "connected"), status("db", "failed")]
-    );
+    let status = |name: &str, how: &str, why: Option<&str>| McpState {
+        name: name.to_owned(),
+        status: how.to_owned(),
+        error: why.map(str::to_owned),
+    };
+    let begun = [status("tinyclaw", "connected", None), status("db", "failed", None)];
+    assert_eq!(until(&mut turn, told).await, begun);
+    let why = Some("the demo speaks to no server");
+    assert_eq!(until(&mut turn, told).await, [status("db", "failed", why)]);
+    turn.control().steer("6f1d4c0e-8a2b-4d7e-9c3f-0a1b2c3d4e5f", "That is all.");
     assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
+    // The turn lets go of its process a moment after it has ended.
+    let anew = loop {
+        match desk.engine.reconnect(&desk.spec.thread).await {
+            Reconnected::Busy => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => break other,
+        }
+    };
+    assert_eq!(anew, Reconnected::Now(vec![status("db", "failed", why)]));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `/mcp`: the MCP servers of a desk. Everybody sees them; only admins change which there are and what is not asked about.
 
 use tinyclaw_domain::{ALL_TOOLS, McpOrder, Thread, ThreadId};
+use tinyclaw_engine::Reconnected;
 use tinyclaw_service::conceal;
 
 use crate::commands::{Commands, Refusal};
@@ -22,11 +23,18 @@ impl Commands {
         }
         Ok(match order {
             McpOrder::List => self.servers.listed(id, thread),
-            McpOrder::Reconnect => match self.engine.evict(id).await {
-                true => "Claude connects to each MCP server anew with the next message. The session goes on.",
-                false => "Claude is at work here; /mcp reconnect again when it is done, or /stop.",
-            }
-            .to_owned(),
+            McpOrder::Reconnect => match self.engine.reconnect(id).await {
+                Reconnected::Now(found) => {
+                    self.servers.saw(id, thread, &found);
+                    format!("Claude has connected anew.\n\n{}", self.servers.listed(id, thread))
+                }
+                Reconnected::WithTheNext => {
+                    "Claude connects to each MCP server anew with the next message. The session goes on.".to_owned()
+                }
+                Reconnected::Busy => {
+                    "Claude is at work here; /mcp reconnect again when it is done, or /stop.".to_owned()
+                }
+            },
             McpOrder::Add { name, server } => {
                 if let Err(err) = server.check() {
                     return refuse(format!("`{name}` cannot be used: {err}."));

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 use tinyclaw_domain::{ALL_TOOLS, McpName, McpServer, McpServers, StateDir, Thread, ThreadId};
-use tinyclaw_engine::OtherServers;
+use tinyclaw_engine::{McpState, OtherServers};
 use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{Settings, Store};
 
 use crate::blocking::lock;
-use crate::text::shortened;
+use crate::text::{shortened, status_line};
 
 /// Before the name of a secret in Claude's environment: some variables that begin with `MCP_` are the CLI's own.
 const PREFIX: &str = "TINYCLAW_";
@@ -23,8 +23,10 @@ const PREFIX: &str = "TINYCLAW_";
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 /// What the CLI calls a server that it has reached.
 const CONNECTED: &str = "connected";
-/// A word of the CLI's about a server is cut here.
+/// A word of the CLI's about a server is cut here,
 const STATUS_CHARS_MAX: usize = 40;
+/// and so is why it failed, which the server has a say in.
+const ERROR_CHARS_MAX: usize = 160;
 
 /// Who knows the servers.
 pub(crate) struct Servers {
@@ -32,7 +34,33 @@ pub(crate) struct Servers {
     settings: Store<Settings>,
     /// Guards how each server of a desk was at the beginning of its last turn. Held for a look or a change, and nothing is
     /// locked within it.
-    seen: Mutex<HashMap<ThreadId, BTreeMap<String, String>>>,
+    seen: Mutex<HashMap<ThreadId, BTreeMap<String, Found>>>,
+}
+
+/// How a server was found, in words that may be shown.
+struct Found {
+    status: String,
+    error: Option<String>,
+}
+
+impl Found {
+    fn of(state: &McpState) -> Found {
+        let status = shortened(&state.status, STATUS_CHARS_MAX);
+        let error = state.error.as_deref().map(status_line);
+        let error = error.map(|it| shortened(it.trim(), ERROR_CHARS_MAX));
+        Found { status, error: error.filter(|it| !it.is_empty()) }
+    }
+
+    fn is_trouble(&self) -> bool {
+        !matches!(self.status.as_str(), CONNECTED | "pending" | "disabled")
+    }
+
+    fn words(&self) -> String {
+        match &self.error {
+            Some(why) if self.is_trouble() => format!("{}: {why}", in_words(&self.status)),
+            _ => in_words(&self.status).to_owned(),
+        }
+    }
 }
 
 /// What a turn is given.
@@ -79,25 +107,19 @@ impl Servers {
     }
 
     /// Notes how the servers of a desk are; gives those that are of no use, in words for people.
-    pub(crate) fn saw(
-        &self,
-        id: &ThreadId,
-        thread: &Thread,
-        found: &[(String, String)],
-    ) -> Vec<String> {
+    pub(crate) fn saw(&self, id: &ThreadId, thread: &Thread, found: &[McpState]) -> Vec<String> {
         let settings = self.settings.current();
         let is_ours = |name: &str| {
             settings.mcp.servers.contains_key(name)
                 || name.parse::<McpName>().is_ok_and(|it| thread.mcp.contains_key(&it))
         };
-        let found: BTreeMap<String, String> = found
+        let found: BTreeMap<String, Found> = found
             .iter()
-            .filter(|(name, _)| is_ours(name))
-            .map(|(name, status)| (name.clone(), shortened(status, STATUS_CHARS_MAX)))
+            .filter(|it| is_ours(&it.name))
+            .map(|it| (it.name.clone(), Found::of(it)))
             .collect();
-        let is_trouble = |status: &str| !matches!(status, CONNECTED | "pending" | "disabled");
-        let words = found.iter().filter(|(_, status)| is_trouble(status));
-        let words = words.map(|(name, status)| format!("{name}: {}", in_words(status))).collect();
+        let words = found.iter().filter(|(_, it)| it.is_trouble());
+        let words = words.map(|(name, it)| format!("{name}: {}", it.words())).collect();
         lock(&self.seen).insert(id.clone(), found);
         words
     }
@@ -111,14 +133,16 @@ impl Servers {
             );
         }
         let settings = self.settings.current();
-        let seen = lock(&self.seen).get(id).cloned().unwrap_or_default();
+        let seen = lock(&self.seen);
+        let seen = seen.get(id);
         let mut words = String::new();
         for named in all(&settings.mcp.servers, &thread.mcp) {
             let whose = if named.is_desks { "this thread's" } else { "the office's" };
             let how = match named.server.and_then(|it| self.secrets(&it).map(|_| it)) {
                 Err(why) => why,
                 Ok(server) => {
-                    let status = seen.get(named.name).map_or("not asked yet", |it| in_words(it));
+                    let found = seen.and_then(|it| it.get(named.name));
+                    let status = found.map_or_else(|| "not asked yet".to_owned(), Found::words);
                     let asks = match &server.allow[..] {
                         [] => "each use is asked about".to_owned(),
                         tools if tools.iter().any(|it| it == ALL_TOOLS) => {

@@ -41,6 +41,7 @@ pub(crate) async fn watch(
     let id = lease.message().thread_id.clone();
     let control = turn.control();
     worker.turns.begin(&id, control.clone());
+    let left_out = progress.mcp_trouble.clone();
     let mut shown = LiveProgress::new(&worker.progresses, progress);
     shown.write();
     let mut renewal = tokio::time::interval(capability::RENEW_EVERY);
@@ -136,8 +137,10 @@ pub(crate) async fn watch(
                 for it in &trouble {
                     tracing::warn!(thread.id = %id, "an MCP server of thread {id} is of no use: {it}");
                 }
-                if !trouble.is_empty() {
-                    shown.progress.mcp_trouble.extend(trouble);
+                // The reasons come after the fact.
+                let trouble: Vec<String> = left_out.iter().cloned().chain(trouble).collect();
+                if shown.progress.mcp_trouble != trouble {
+                    shown.progress.mcp_trouble = trouble;
                     shown.write();
                 }
             }

@@ -7,6 +7,7 @@
 mod again;
 mod close;
 mod cost;
+mod current;
 mod export;
 mod mcp;
 mod mode;
@@ -128,6 +129,9 @@ impl Given<'_> {
             "close" => self.close_or_open(true).await,
             "reopen" => self.close_or_open(false).await,
             "stop" => self.stop().await,
+            name @ ("model" | "effort" | "mode" | "trust") if rest.is_empty() => {
+                Some(self.current(name))
+            }
             "mode" => self.mode(rest).await,
             "retry" => Some(self.retry()),
             "again" => self.again().await,

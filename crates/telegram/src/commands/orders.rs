@@ -22,7 +22,6 @@ impl Given<'_> {
                 Ok(tier) => (Some(tier), word.trim()),
                 Err(err) => return Some(format!("{err}.\n{}", usage("model"))),
             },
-            None if rest.is_empty() => return Some(usage("model")),
             None => (None, rest),
         };
         let model = match word {
@@ -42,7 +41,6 @@ impl Given<'_> {
     /// `/effort`.
     pub(super) async fn effort(&self, word: &str) -> Option<String> {
         let effort = match word {
-            "" => return Some(usage("effort")),
             "auto" => None,
             word => match word.parse::<Effort>() {
                 Ok(effort) => Some(effort),

@@ -4,12 +4,13 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use tinyclaw_domain::Command;
+use tinyclaw_domain::{ButtonPress, Command, ReplyButton, Trust};
 use tinyclaw_queue::Place;
 use tinyclaw_service::now_ms;
 use tinyclaw_testkit::telegram::{ADA, Attachment, BOB, Control, FORUM};
 
 use crate::office::{Office, thread};
+use crate::questions::until_told;
 
 /// A line of the history of General, as the processor writes it.
 fn line(n: u64, sender: &str, message: &str, cost_usd: Option<f64>) -> String {
@@ -146,6 +147,55 @@ async fn a_closed_topic_is_opened_again() {
     turn.done();
     office.ada(None, "/close");
     office.until_said("Only a topic can be closed; this is none.").await;
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_without_a_word_says_what_is_set_and_what_each_word_does() {
+    let office = Office::open().await;
+    office.ada(None, "/trust");
+    office.until_said("    /trust none|text|settings: what of a repository counts").await;
+    let threads = json!({ "1": { "name": "General", "cwd": "/", "model": "sonnet", "isMaster": true,
+        "status": "idle", "lastActive": 0, "pin": "opus", "effort": "high", "permissionMode": "plan" } });
+    std::fs::write(office.state.threads(), threads.to_string()).unwrap();
+    for (said, told) in [
+        ("/model", "This thread uses opus.\n"),
+        ("/effort", "Claude's effort here is high.\n"),
+        (
+            "/mode",
+            "plan (now): Claude looks around and proposes a plan before it changes anything\n",
+        ),
+        ("/trust", "Nothing was said here: text counts, unless"),
+    ] {
+        office.ada(None, said);
+        office.until_said(told).await;
+    }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_card_offers_is_an_admins_to_take() {
+    let mut office = Office::open().await;
+    office.stop().await;
+    office.environment.insert("TINYCLAW_ADMINS".to_owned(), "102".to_owned());
+    office.start();
+    office.ada(None, "a repository, please");
+    let offer = Command::Trust { trust: Trust::Settings, admin: false };
+    office.claim().await.reply(|it| {
+        it.text = "The repository brings hooks.".to_owned();
+        let label = "Let its settings count".to_owned();
+        it.buttons = vec![ReplyButton { label, press: ButtonPress::Command(offer) }];
+    });
+    office.until_said("[ Let its settings count ]").await;
+    office.press(ADA, "Let its settings count").await;
+    until_told(&office, "Only admins may let a repository's settings count.").await;
+    office.press(BOB, "Let its settings count").await;
+    until_told(&office, "Done.").await;
+    let turn = office.claim().await;
+    let taken = Command::Trust { trust: Trust::Settings, admin: true };
+    assert_eq!(turn.message().command, Some(taken));
+    office.until_unsaid("[ Let its settings count ]").await;
+    turn.done();
     office.close().await;
 }
 

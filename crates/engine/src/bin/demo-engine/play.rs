@@ -18,6 +18,9 @@ pub(crate) enum Stop {
     Gone,
 }
 
+/// Why no MCP server of others is connected.
+const DEAF_TO_SERVERS: &str = "the demo speaks to no server";
+
 pub(crate) struct Player {
     pub(crate) options: Options,
     pub(crate) session: Session,
@@ -129,12 +132,22 @@ impl Player {
                 }
                 json!({})
             }
+            Some("mcp_status") => {
+                let failed =
+                    self.options.servers.iter().map(
+                        |it| json!({ "name": it, "status": "failed", "error": DEAF_TO_SERVERS }),
+                    );
+                json!({ "mcpServers": failed.collect::<Vec<Value>>() })
+            }
+            Some("mcp_reconnect") => {
+                self.turn_down(line, DEAF_TO_SERVERS);
+                return Ok(());
+            }
             Some("interrupt") => json!({}),
             other => {
                 let error =
                     format!("Unsupported control request subtype: {}", other.unwrap_or("?"));
-                self.pipe.say(&json!({ "type": "control_response", "response": {
-                    "subtype": "error", "request_id": line["request_id"], "error": error } }));
+                self.turn_down(line, &error);
                 return Ok(());
             }
         };
@@ -144,6 +157,11 @@ impl Player {
             true => Err(Stop::Interrupted),
             false => Ok(()),
         }
+    }
+
+    fn turn_down(&mut self, line: &Value, error: &str) {
+        self.pipe.say(&json!({ "type": "control_response", "response": {
+            "subtype": "error", "request_id": line["request_id"], "error": error } }));
     }
 
     fn learn_tools(&mut self) -> Result<(), Stop> {
