@@ -40,6 +40,7 @@ enum Verb {
     #[command(subcommand)]
     Queue(verbs::queue::Queue),
     Threads(verbs::threads::Threads),
+    Devbox(verbs::devbox::Devbox),
     Logs(verbs::logs::Logs),
     Settings(verbs::settings::Settings),
     Route(verbs::route::Route),
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Send(verb) => verb.run(),
         Verb::Queue(verb) => verb.run(),
         Verb::Threads(verb) => verb.run(),
+        Verb::Devbox(verb) => verb.run(),
         Verb::Logs(verb) => verb.run(),
         Verb::Settings(verb) => verb.run(),
         Verb::Route(verb) => verb.run().map(|()| ExitCode::SUCCESS),

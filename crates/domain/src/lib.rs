@@ -4,6 +4,7 @@ pub mod approval;
 mod catalogue;
 pub mod checksum;
 mod decision;
+mod devbox;
 mod effort;
 mod env;
 mod file_name;
@@ -25,11 +26,16 @@ mod state_dir;
 mod steer;
 mod thread;
 mod token;
+mod topic_change;
 
 pub use catalogue::{BadCatalogue, Catalogue, Family, UnknownModel};
 pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
     WarmCache,
+};
+pub use devbox::{
+    BadDevbox, DEVBOX_VERBS, DevboxAddress, DevboxDir, DevboxHost, DevboxOrder, DevboxStatus,
+    DevboxUser, DevboxView, DevboxViews, Fingerprint,
 };
 pub use effort::{ChosenEffort, Effort, EffortFrom, Efforts, UnknownEffort};
 pub use env::{ApiJob, Env, EnvSession, Envs, LocalEnv, SessionUlid};
@@ -62,3 +68,4 @@ pub use token::{
     BadScope, ROTATION_MS, Scope, TOKEN_PREFIX, TOKEN_SECRET_BYTES, Token, TokenBefore, Tokens,
     token_id, token_sum, token_text,
 };
+pub use topic_change::TopicChange;

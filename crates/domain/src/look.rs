@@ -109,6 +109,43 @@ pub enum Question {
     },
     /// What the leash cannot promise there. Answered by [`Answer::Unconfined`].
     Unconfined {},
+    /// All that an answer from there takes. Answered by [`Answer::Health`].
+    Health {
+        /// The directory that Claude would work in.
+        dir: PathBuf,
+    },
+}
+
+/// How a machine is, as its helper says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FarHealth {
+    /// `Linux x86_64`.
+    pub platform: String,
+    /// Claude.
+    pub claude: Option<PathBuf>,
+    /// What it says of its version.
+    pub version: Option<String>,
+    /// Whether there is a login, or a key in the environment.
+    pub is_logged_in: bool,
+    /// Whether the directory is there, and Claude may have it.
+    pub has_dir: bool,
+    /// What is checked out there.
+    pub branch: Option<String>,
+    /// Room on the directory's disk, in bytes.
+    pub disk_free: u64,
+    /// Memory that is left, in bytes.
+    pub memory_free: u64,
+    /// The time there, in ms since 1970.
+    pub clock_ms: u64,
+    /// Whether the helper is root.
+    pub is_root: bool,
+    /// What the leash cannot promise.
+    pub unconfined: Option<String>,
+    /// Whether what runs is ended with the last login, and nothing was said against that.
+    pub ends_with_login: bool,
+    /// How many Claudes of any office run there through a helper of this user.
+    pub runs: u64,
 }
 
 /// What a helper answers.
@@ -150,6 +187,11 @@ pub enum Answer {
     Unconfined {
         /// In words; none when it keeps all promises.
         why: Option<String>,
+    },
+    /// How the machine is.
+    Health {
+        /// In all that matters.
+        health: Box<FarHealth>,
     },
     /// There is no answer, since what lies there is not what it should be.
     Fault {

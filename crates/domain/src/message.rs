@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::approval::Chosen;
 use crate::{
-    ApiJob, Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId, ThreadId,
-    Tier, ToolSpan, Trust,
+    ApiJob, DevboxOrder, Effort, Key, Lane, McpName, McpServer, Model, PermissionMode, SessionId,
+    ThreadId, Tier, ToolSpan, Trust,
 };
 
 /// Under this name the notice that shows a message from another thread carries that message's key: when the answer came
@@ -170,7 +170,8 @@ impl Message {
                 | Command::Choose { .. }
                 | Command::Change { .. },
             ) => Lane::Control(thread),
-            Some(Command::Summarize { .. }) => Lane::House(thread),
+            // A message that waits for a devbox must not hold up what a person says about it.
+            Some(Command::Summarize { .. } | Command::Devbox { .. }) => Lane::House(thread),
             _ => Lane::Thread(thread),
         }
     }
@@ -376,6 +377,14 @@ pub enum Command {
         #[serde(default)]
         admin: bool,
     },
+    /// Remote machines on which Claude works. Housekeeping lane.
+    Devbox {
+        /// What is to be done.
+        order: DevboxOrder,
+        /// Whether an admin asked; all but looking is refused without.
+        #[serde(default)]
+        admin: bool,
+    },
     /// Say which skills Claude has here, and where each is from.
     Skills {},
     /// Words added to Claude's system prompt, or none.
@@ -527,6 +536,9 @@ pub struct Reply {
     /// Buttons under it, for whoever can show them. The text says the same in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buttons: Vec<ReplyButton>,
+    /// What becomes of a topic once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<crate::TopicChange>,
     /// The tools it used, oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpan>,

@@ -260,6 +260,26 @@ impl StateDir {
         self.root.join("runs.json")
     }
 
+    /// The same of devboxes. Written by processor.
+    pub fn devbox_runs(&self) -> PathBuf {
+        self.root.join("devbox-runs.json")
+    }
+
+    /// Every devbox, and what was done about it. Nobody but processor opens it.
+    pub fn devboxes(&self) -> PathBuf {
+        self.root.join("devboxes.db")
+    }
+
+    /// What everybody may know of the devboxes. Written by processor.
+    pub fn devbox_views(&self) -> PathBuf {
+        self.root.join("devboxes.json")
+    }
+
+    /// The approved host keys, a file each, as ssh reads them. Written by processor before each connection.
+    pub fn devbox_keys(&self) -> PathBuf {
+        self.root.join("devbox-keys")
+    }
+
     /// Held by the leash under which Claude runs for this thread.
     pub fn session_lock(&self, thread: &ThreadId) -> PathBuf {
         self.locks().join(format!("session-{thread}"))

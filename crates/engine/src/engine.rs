@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::adopted;
 use crate::config::EngineConfig;
 use crate::confined::{CarryError, Confined, ConfinedError, Said, Way};
+use crate::devboxes::DevboxLauncher;
 use crate::failure::TurnFailure;
 use crate::launch::Launcher;
 use crate::launchers::Launchers;
@@ -65,25 +66,34 @@ impl Engine {
     /// An engine whose Claudes run on this machine, each as its desk's user where the configuration has some. Starts no
     /// process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
-        let config = config.resolved();
-        let here: Arc<dyn Launcher> = match &config.users {
-            // They outlive this process as those of [`Engine::linked`] do.
-            Some(users) => Arc::new(UsersLauncher::new(&config, users)),
-            None => Arc::new(LocalLauncher::of(&config)),
-        };
-        Engine::with_launchers(config, Launchers::here(here))
+        Engine::reaching(config, false, None)
     }
 
     /// An engine whose Claudes run on this machine and outlive this process when it is killed: the next one goes on with
     /// their turns, see [`Trace::Running`]. Nobody comes for five minutes: they end with the turn they are in. An end of this
     /// process that is not sudden ends those that it does not leave, see [`Engine::leave`].
     pub fn linked(config: EngineConfig) -> Engine {
+        Engine::reaching(config, true, None)
+    }
+
+    /// An engine as either of these, whose Claudes run on devboxes, too. Those of desks' own users are linked in any case.
+    pub fn reaching(
+        config: EngineConfig,
+        is_linked: bool,
+        devboxes: Option<Arc<DevboxLauncher>>,
+    ) -> Engine {
         let config = config.resolved();
-        let known = Arc::new(KnownRuns::open(StateDir::new(&config.state).known_runs()));
-        let (carrier, look) = (ChildCarrier::of(&config), LocalLauncher::of(&config));
-        let (carrier, look, office) = (Arc::new(carrier), Arc::new(look), known.office());
-        let here = LinkLauncher::new(Place::Here, &office, carrier, look, Lease::HERE, known);
-        Engine::with_launchers(config, Launchers::here(Arc::new(here)))
+        let here: Arc<dyn Launcher> = match &config.users {
+            Some(users) => Arc::new(UsersLauncher::new(&config, users)),
+            None if is_linked => Arc::new(linked_here(&config)),
+            None => Arc::new(LocalLauncher::of(&config)),
+        };
+        let launchers = Launchers::here(here);
+        let launchers = match devboxes {
+            Some(devboxes) => launchers.with_devboxes(devboxes),
+            None => launchers,
+        };
+        Engine::with_launchers(config, launchers)
     }
 
     /// An engine whose Claudes run wherever these launchers start them.
@@ -256,4 +266,12 @@ impl Engine {
     pub fn processes(&self) -> usize {
         self.0.count()
     }
+}
+
+/// Starts Claudes of this machine at the far end of a link.
+fn linked_here(config: &EngineConfig) -> LinkLauncher {
+    let known = Arc::new(KnownRuns::open(StateDir::new(&config.state).known_runs()));
+    let (carrier, look) = (ChildCarrier::of(config), LocalLauncher::of(config));
+    let (carrier, look, office) = (Arc::new(carrier), Arc::new(look), known.office());
+    LinkLauncher::new(Place::Here, &office, carrier, look, Lease::HERE, known)
 }

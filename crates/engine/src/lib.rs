@@ -5,6 +5,7 @@ mod arguments;
 mod config;
 mod confined;
 mod content;
+mod devboxes;
 mod driver;
 mod engine;
 mod failure;
@@ -31,6 +32,7 @@ mod wire;
 pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
 pub use confined::{CarryError, Confined, ConfinedError, Said, Way};
 pub use content::{Content, ContentError};
+pub use devboxes::DevboxLauncher;
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
 pub use failure::{Advice, TurnFailure, Watchdog};
 pub use launch::{
@@ -38,6 +40,7 @@ pub use launch::{
     LeashHand, LeashOrder, Leashed,
 };
 pub use launchers::Launchers;
+pub use link::{DevboxWay, Devboxes};
 pub use local::LocalLauncher;
 pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
 pub use overlap::{Overlap, overlap};

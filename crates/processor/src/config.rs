@@ -1,6 +1,7 @@
 //! The settings as the engine and the logs take them, read again whenever they change. Opens nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tinyclaw_domain::{CacheTtl, Catalogue, Effort, Efforts, Model, StateDir};
@@ -11,6 +12,7 @@ use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
 
 use crate::desks::capability;
 use crate::desks::host_of;
+use crate::devboxes::Fleet;
 
 /// The time of day where the office is.
 pub(crate) fn now(settings: &Store<Settings>) -> jiff::Zoned {
@@ -22,13 +24,11 @@ pub(crate) fn engine(
     state: &StateDir,
     settings: &Settings,
     users: Option<&Users>,
+    fleet: &Arc<Fleet>,
 ) -> anyhow::Result<Engine> {
     let mut config = engine_config(state, settings)?;
-    if let Some(users) = users {
-        config.users = Some(users.clone());
-        return Ok(Engine::new(config));
-    }
-    Ok(if settings.engine.link { Engine::linked(config) } else { Engine::new(config) })
+    config.users = users.cloned();
+    Ok(Engine::reaching(config, settings.engine.link, fleet.launcher()))
 }
 
 /// What an engine is told, by the settings. The demo engine needs nothing but itself.

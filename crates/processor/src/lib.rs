@@ -5,6 +5,11 @@ mod blocking;
 mod commands;
 mod config;
 mod desks;
+#[cfg(feature = "devboxes")]
+mod devboxes;
+#[cfg(not(feature = "devboxes"))]
+#[path = "no_devboxes.rs"]
+mod devboxes;
 mod history;
 mod policy;
 mod schedule;
@@ -13,4 +18,5 @@ mod text;
 mod tools;
 mod work;
 
+pub use crate::devboxes::Fleet;
 pub use crate::serve::{Ground, run, serve};

@@ -21,6 +21,7 @@ use crate::commands::Commands;
 use crate::config::{conceal_secrets, engine};
 use crate::desks::sessions::Sessions;
 use crate::desks::{Desks, settle, users};
+use crate::devboxes::Fleet;
 use crate::history::History;
 use crate::schedule::clock::Clock;
 use crate::tools::Tools;
@@ -52,6 +53,8 @@ pub struct Ground {
     pub queue: Queue,
     /// Who answers them.
     pub engine: Engine,
+    /// The remote machines that the engine reaches.
+    pub fleet: Arc<Fleet>,
 }
 
 impl Ground {
@@ -65,14 +68,15 @@ impl Ground {
     ) -> anyhow::Result<Ground> {
         let current = settings.current();
         conceal_secrets(&current);
-        let engine = engine(&state, &current, users)?;
+        let fleet = Fleet::new(state.clone(), settings.clone(), vitals.clone());
+        let engine = engine(&state, &current, users, &fleet)?;
         let options = Options {
             done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
             allow_network_disk: current.office.allow_network_disk,
             ..Options::default()
         };
         let queue = Queue::open(state.root(), options).context("cannot open the queue")?;
-        Ok(Ground { engine, state, settings, vitals, shutdown, queue })
+        Ok(Ground { engine, state, settings, vitals, shutdown, queue, fleet })
     }
 }
 
@@ -96,7 +100,7 @@ pub async fn run(
                 vitals.unblock("prepare");
                 if let Some(users) = users.filter(|_| !settings.current().engine.users) {
                     let desks = &service.worker.desks;
-                    match engine(&state, &settings.current(), Some(&users)) {
+                    match engine(&state, &settings.current(), Some(&users), &service.ground.fleet) {
                         Ok(as_users) => users::bring_out(desks, &as_users).await,
                         Err(err) => tracing::error!("no desk is brought back: {err:#}"),
                     }
@@ -134,7 +138,8 @@ struct Service {
 impl Service {
     /// Puts together who owns what. Each type says in its own file which lock it holds.
     fn open(ground: Ground) -> anyhow::Result<Service> {
-        let Ground { state, settings, vitals, shutdown: _, queue, engine } = ground.clone();
+        let Ground { state, settings, vitals, shutdown: _, queue, engine, fleet: _ } =
+            ground.clone();
         let current = settings.current();
         for dir in [current.office.default_cwd(), &current.office.workspace, &state.mirrors()] {
             std::fs::create_dir_all(dir)
@@ -207,6 +212,8 @@ impl Service {
                 budgets: budgets.clone(),
                 servers: servers.clone(),
                 skills: skills.clone(),
+                #[cfg(feature = "devboxes")]
+                fleet: ground.fleet.clone(),
             },
             servers,
             skills,

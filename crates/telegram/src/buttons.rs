@@ -224,6 +224,14 @@ impl Buttons {
                 let command = Command::Trust { trust: *trust, admin: true };
                 self.order(press, key, thread, command).await;
             }
+            ButtonPress::Command(Command::Devbox { order, .. }) => {
+                let admin = may_rule(&self.bot, press.from);
+                if !admin && !order.is_for_all() {
+                    return "Only admins may do that with devboxes.";
+                }
+                let command = Command::Devbox { order: order.clone(), admin };
+                self.order(press, key, thread, command).await;
+            }
             ButtonPress::Command(command) => self.order(press, key, thread, command.clone()).await,
             ButtonPress::Say(text) => {
                 let mut message =

@@ -3,5 +3,6 @@
 pub mod claude;
 pub mod hostile;
 pub mod messages_api;
+pub mod sshd;
 pub mod state;
 pub mod telegram;

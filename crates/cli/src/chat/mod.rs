@@ -27,7 +27,7 @@ use self::screen::Screen;
 use self::turns::{Pending, Question};
 use self::words::Typed;
 use crate::signals::{Heard, Signals};
-use crate::verbs::threads;
+use crate::verbs::{devbox, threads};
 use crate::{client, place, terminal};
 
 /// The status row is looked at this often while a turn runs.
@@ -236,6 +236,12 @@ impl Chat {
                 self.enter(words::new_id(&name, |it| threads.contains_key(it)))?;
                 self.name = terminal::one_line(&name);
                 self.order(Command::Open { name: Some(name), dir: None, repo })?;
+            }
+            Typed::Devbox(order) => {
+                if let Some(thread) = devbox::thread_of(&order) {
+                    self.enter(thread?)?;
+                }
+                self.order(Command::Devbox { order, admin: true })?;
             }
             Typed::Cost => self.cost()?,
             Typed::Help => self.screen.print(&words::help())?,

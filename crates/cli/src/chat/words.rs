@@ -1,7 +1,9 @@
 //! What is said at the prompt: a message, an order, or something the terminal answers itself. The verbs are Telegram's.
 
 use tinyclaw_domain::approval::{Choice, Chosen};
-use tinyclaw_domain::{Catalogue, Command, McpOrder, PermissionMode, ThreadId, Tier, Trust};
+use tinyclaw_domain::{
+    Catalogue, Command, DevboxOrder, McpOrder, PermissionMode, ThreadId, Tier, Trust,
+};
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
@@ -22,6 +24,8 @@ pub(crate) enum Typed {
     Thread(String),
     /// Open a thread, with a checkout if it is named.
     New { name: String, repo: Option<String> },
+    /// A new devbox, in a thread of its own.
+    Devbox(DevboxOrder),
     /// What today cost.
     Cost,
     /// What can be said here.
@@ -71,6 +75,12 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("close", "", "close this thread", "/close"),
     ("reopen", "", "open it again", "/reopen"),
     ("status", "", "how this thread is", "/status"),
+    (
+        "devbox",
+        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|forget key|key …",
+        "remote machines on which Claude works",
+        "/devbox add api 10.0.0.7 deploy /srv/api",
+    ),
     (
         "mcp",
         "[add NAME COMMAND|add NAME URL|remove NAME|allow NAME TOOLS|reconnect]",
@@ -166,6 +176,11 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
                 Typed::Wrong(usage) => Typed::Wrong(format!("This will not do: {err}.\n{usage}")),
                 other => other,
             },
+        },
+        "devbox" => match rest.parse::<DevboxOrder>() {
+            Ok(order @ DevboxOrder::Add { .. }) => Typed::Devbox(order),
+            Ok(order) => Typed::Order(Command::Devbox { order, admin: true }),
+            Err(err) => Typed::Wrong(format!("This will not do: {err}")),
         },
         "file" if !rest.is_empty() => {
             let (path, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));

@@ -4,6 +4,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod demo_engine;
+pub(crate) mod devbox;
 pub(crate) mod doctor;
 pub(crate) mod healthcheck;
 pub(crate) mod hook;

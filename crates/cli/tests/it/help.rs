@@ -34,3 +34,21 @@ fn what_is_not_understood_exits_2() {
         assert_eq!(office.run(line).code, Some(2), "{line:?}");
     }
 }
+
+#[test]
+fn devboxes_are_listed_and_what_is_no_order_for_them_says_why() {
+    let office = Office::closed();
+    assert!(office.run(&["devbox"]).ok().contains("No devboxes yet"));
+    assert_eq!(office.run(&["devbox", "list", "--json"]).ok().trim(), "{\n  \"devboxes\": []\n}");
+    for (line, says) in [
+        (&["devbox", "dance"][..], "There is no `/devbox dance`"),
+        (&["devbox", "add", "api", "a;b"], "`a;b` is no host"),
+        (&["devbox", "add", "api", "10.0.0.7", "--fingerprint", "abc"], "is no fingerprint"),
+    ] {
+        let said = office.run(line);
+        assert!(said.code == Some(2) && said.err.contains(says), "{line:?}: {said:?}");
+    }
+    // Nobody sits there who could look at the key.
+    let said = office.run(&["devbox", "add", "api", "10.0.0.7"]);
+    assert!(said.code == Some(1) && said.err.contains("--fingerprint"), "{said:?}");
+}

@@ -13,7 +13,7 @@ const PIXEL: &[u8] =
 
 /// The transcript without what differs from run to run: folders, times, whether an answer took the place of its status;
 /// and without the words that tell the demo engine what to do.
-fn as_read(transcript: &str, base: &str) -> String {
+pub(crate) fn as_read(transcript: &str, base: &str) -> String {
     let mut out = String::new();
     for line in without_marks(transcript)
         .replace(base, "")

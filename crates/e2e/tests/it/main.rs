@@ -8,6 +8,7 @@ mod campaign;
 mod clock;
 mod control;
 mod day;
+mod devbox;
 mod memory;
 mod real;
 mod repos;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tinyclaw_disk::foreign::{ForeignError, replace_below};
@@ -17,7 +18,9 @@ use tinyclaw_domain::{Place, ThreadId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::account::Account;
 use super::frames::parts;
+use super::health::health;
 use crate::leash;
 use crate::local::LocalLauncher;
 use crate::look::{BadDir, Desk, Look, LookError};
@@ -30,6 +33,8 @@ const AT_ONCE: usize = 4;
 /// The questions of one connection.
 pub(super) struct Answers {
     looks: LocalLauncher,
+    /// Whose machine it is, if it is not the office's.
+    account: Option<Arc<Account>>,
     out: mpsc::Sender<Vec<u8>>,
     /// The question that is not whole yet.
     half: Option<(u64, Vec<u8>)>,
@@ -38,8 +43,12 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Answers by what this launcher sees, into these frames.
-    pub(super) fn new(looks: LocalLauncher, out: mpsc::Sender<Vec<u8>>) -> Answers {
-        Answers { looks, out, half: None, answering: JoinSet::new() }
+    pub(super) fn new(
+        looks: LocalLauncher,
+        account: Option<Arc<Account>>,
+        out: mpsc::Sender<Vec<u8>>,
+    ) -> Answers {
+        Answers { looks, account, out, half: None, answering: JoinSet::new() }
     }
 
     /// Takes a part of a question, and answers it when it is whole. An error is a question that no office asks.
@@ -62,8 +71,9 @@ impl Answers {
             self.answering.join_next().await;
         }
         let (looks, out) = (self.looks.clone(), self.out.clone());
+        let account = self.account.clone();
         self.answering.spawn(async move {
-            let (answer, bytes) = match answer(looks, question, file).await {
+            let (answer, bytes) = match answer(looks, account, question, file).await {
                 Ok(it) => it,
                 Err(err) => (Answer::Fault { fault: fault(err) }, Vec::new()),
             };
@@ -114,6 +124,7 @@ pub(super) fn line_of(what: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 
 async fn answer(
     looks: LocalLauncher,
+    account: Option<Arc<Account>>,
     question: Question,
     file: Vec<u8>,
 ) -> Result<(Answer, Vec<u8>), LookError> {
@@ -153,6 +164,12 @@ async fn answer(
         Question::Unconfined {} => {
             Answer::Unconfined { why: looks.unconfined(&Place::Here).await? }
         }
+        Question::Health { dir } => match account {
+            Some(account) => {
+                Answer::Health { health: Box::new(health(&account, &looks, dir).await) }
+            }
+            None => step("that is asked of devboxes"),
+        },
     };
     Ok((answer, Vec::new()))
 }

@@ -9,9 +9,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tinyclaw_devbox::Asked;
 use tinyclaw_domain::frame::{
     BODY_BYTES_MAX, Call, LINK_VERSION, Refusal, RunExit, RunId, RunLine, RunOrder, RunToken,
     StartRun, Told, encode,
@@ -22,12 +24,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::account::Account;
 use super::answers::Answers;
 use super::connection;
 use super::frames::{self, Incoming, Writer};
 use super::hold::{Answer, Directories, Job};
 use super::runs::{RunDir, Runs};
 use super::spool;
+use super::ssh::Wish;
 use crate::arguments;
 use crate::config::Landlock;
 use crate::leash;
@@ -49,11 +53,16 @@ const FRAMES_AHEAD: usize = 64;
 
 /// What the hub is told on its command line.
 #[derive(Debug)]
-struct Options {
-    state: PathBuf,
-    /// `None`: whoever connects says it first.
-    claude: Option<Claude>,
-    directories: Directories,
+enum Options {
+    /// The office's own, on its machine.
+    Office {
+        state: PathBuf,
+        /// `None`: whoever connects says it first.
+        claude: Option<Claude>,
+        directories: Directories,
+    },
+    /// Of whoever is logged in on a machine of its own, where offices meet.
+    Account,
 }
 
 /// What runs are started as.
@@ -67,8 +76,12 @@ pub(super) struct Claude {
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
-        let usage = "usage: tinyclaw-leash hub --state DIR (--told | --program FILE [--landlock auto|on|off]) [--directories alone|shared]";
+    fn parse(args: impl Iterator<Item = OsString>) -> Result<Options, String> {
+        let mut args = args.peekable();
+        if args.peek().is_none() {
+            return Ok(Options::Account);
+        }
+        let usage = "usage: tinyclaw-leash hub [--state DIR (--told | --program FILE [--landlock auto|on|off]) [--directories alone|shared]]";
         let (mut state, mut program, mut landlock) = (None, None, Landlock::Auto);
         let (mut is_told, mut directories) = (false, Directories::Alone);
         while let Some(flag) = args.next() {
@@ -97,7 +110,7 @@ impl Options {
         let claude = program.map(|program| Claude { program, landlock, is_errand: false });
         match state {
             Some(state) if is_told == claude.is_none() => {
-                Ok(Options { state, claude, directories })
+                Ok(Options::Office { state, claude, directories })
             }
             _ => Err(usage.to_owned()),
         }
@@ -123,14 +136,33 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
 }
 
 async fn serve(options: Options) -> io::Result<()> {
+    let mut stdout = frames::stdout()?;
+    if matches!(options, Options::Account) {
+        // Whoever brought us here is told that no more has to be brought.
+        stdout.write_all(&Asked::here()).await?;
+        stdout.flush().await?;
+        // A shell that is asked for its environment must not meet the terminal of whoever started us.
+        let _ = nix::unistd::setsid();
+    }
     let mut incoming = Incoming::new(frames::stdin()?);
-    let Options { state, claude, directories } = options;
-    let claude = match claude {
-        Some(it) => it,
-        None => match timeout(HELLO, incoming.next::<Claude>()).await {
-            Ok(Ok(Some((claude, _)))) => claude,
-            _ => return Err(io::Error::other("nobody said what to run")),
-        },
+    let nobody = || io::Error::other("nobody said what to run");
+    let (state, claude, directories, account) = match options {
+        Options::Office { state, claude: Some(claude), directories } => {
+            (state, claude, directories, None)
+        }
+        Options::Office { state, claude: None, directories } => {
+            let said = timeout(HELLO, incoming.next::<Claude>()).await;
+            let Ok(Ok(Some((claude, _)))) = said else { return Err(nobody()) };
+            (state, claude, directories, None)
+        }
+        Options::Account => {
+            let said = timeout(HELLO, incoming.next::<Wish>()).await;
+            let Ok(Ok(Some((Wish { claude, landlock }, _)))) = said else { return Err(nobody()) };
+            let account = Arc::new(Account::of_this_process(claude)?);
+            // Which program that is, is looked for when one is to start.
+            let claude = Claude { program: PathBuf::from("claude"), landlock, is_errand: false };
+            (account.state(), claude, Directories::Alone, Some(account))
+        }
     };
     let hello = timeout(HELLO, incoming.next::<Call>()).await;
     let Ok(Ok(Some((Call::Hello { v, nonce, office }, _)))) = hello else {
@@ -142,7 +174,6 @@ async fn serve(options: Options) -> io::Result<()> {
         return Err(io::Error::other("the office speaks another version"));
     }
     let runs = Runs::open(&state)?;
-    let mut stdout = frames::stdout()?;
     let hello = serde_json::json!({
         "tinyclaw": LINK_VERSION,
         "nonce": nonce,
@@ -158,8 +189,13 @@ async fn serve(options: Options) -> io::Result<()> {
     // Nothing is started through it: holds start Claude.
     let looks =
         LocalLauncher::new(claude.program.clone(), PathBuf::new(), state.clone(), claude.landlock);
-    let answers = Answers::new(looks, out.clone());
-    let mut hub = Hub { state, claude, directories, runs, office, out, pumps, forgetting, answers };
+    let looks = match &account {
+        Some(account) => looks.with_home(account.home().to_owned()),
+        None => looks,
+    };
+    let answers = Answers::new(looks, account.clone(), out.clone());
+    let mut hub =
+        Hub { state, claude, directories, account, runs, office, out, pumps, forgetting, answers };
     let served = hub.listen(incoming).await;
     if let Err(err) = &served {
         let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
@@ -184,6 +220,7 @@ struct Hub {
     state: PathBuf,
     claude: Claude,
     directories: Directories,
+    account: Option<Arc<Account>>,
     runs: Runs,
     office: String,
     out: mpsc::Sender<Vec<u8>>,
@@ -283,9 +320,13 @@ impl Hub {
             start,
         });
         let (runs, out, is_errand) = (self.runs.clone(), self.out.clone(), self.claude.is_errand);
+        let account = self.account.clone();
         tokio::spawn(async move {
             let begun = match job {
-                Ok(job) => begin(&runs, job, is_errand).await,
+                Ok(mut job) => match settle(account.as_deref(), &mut job).await {
+                    Ok(()) => begin(&runs, job, is_errand).await,
+                    Err(why) => Err(why),
+                },
                 Err(err) => Err(Refusal::Step { why: format!("cannot read what to start: {err}") }),
             };
             let told = match begun {
@@ -329,6 +370,14 @@ async fn end(dir: &RunDir, run: &RunId, token: &RunToken) -> io::Result<()> {
     let mut nobody = tokio::io::sink();
     let told = tokio::io::copy(&mut stream, &mut nobody);
     timeout(UNHEARD, told).await?.map(drop)
+}
+
+/// Makes a job one of the account that it is to run in.
+async fn settle(account: Option<&Account>, job: &mut Job) -> Result<(), Refusal> {
+    if let Some(account) = account {
+        job.program = account.settle(&mut job.start).await?;
+    }
+    Ok(())
 }
 
 /// Starts the hold of a run, unless it was started before: the answer may have been lost with the connection.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::frame::{Call, Told, encode};
 use tinyclaw_domain::look::{
-    ANSWER_BYTES_MAX, Answer, FolderOverlap, LookFault, PUT_BYTES_MAX, Question, Transcripts,
-    TurnTrace,
+    ANSWER_BYTES_MAX, Answer, FarHealth, FolderOverlap, LookFault, PUT_BYTES_MAX, Question,
+    Transcripts, TurnTrace,
 };
 use tinyclaw_domain::{Place, SessionId, ThreadId};
 use tokio::io::AsyncWriteExt;
@@ -36,6 +36,8 @@ const ANSWER: Duration = Duration::from_secs(120);
 const KEPT: Duration = Duration::from_secs(5);
 /// What a place says in words is cut after so many letters.
 const WORDS_MAX: usize = 300;
+/// No version is longer.
+const VERSION_MAX: usize = 32;
 /// No path is longer.
 const PATH_BYTES_MAX: usize = 4096;
 
@@ -76,6 +78,15 @@ impl LinkLook {
     pub fn new(office: &str, carrier: Arc<dyn Carrier>, home: Option<PathBuf>) -> LinkLook {
         let (office, at_once) = (office.to_owned(), Semaphore::new(AT_ONCE));
         LinkLook { office, carrier, home, at_once, idle: Arc::default() }
+    }
+
+    /// How the machine is, and whether Claude could work in this directory of it.
+    pub(crate) async fn health(&self, place: &Place, dir: &Path) -> Result<FarHealth, LookError> {
+        let question = Question::Health { dir: dir.to_owned() };
+        match self.ask_for(place, &question, dir).await? {
+            Answer::Health { health } => Ok(plain(*health)),
+            _ => Err(another(place)),
+        }
     }
 
     fn transcripts(&self, desk: &Desk) -> Transcripts {
@@ -410,6 +421,24 @@ fn is_shown(path: &Path) -> bool {
 /// What a stranger says, fit to be shown.
 fn words(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(WORDS_MAX).collect()
+}
+
+/// What is told of a machine, fit to be shown.
+fn plain(health: FarHealth) -> FarHealth {
+    let is_version = |it: &char| it.is_ascii_alphanumeric() || ".+-".contains(*it);
+    let version = |it: String| -> Option<String> {
+        let word = it.split_whitespace().next()?;
+        let word: String = word.chars().filter(is_version).take(VERSION_MAX).collect();
+        (!word.is_empty()).then_some(word)
+    };
+    FarHealth {
+        platform: words(&health.platform),
+        claude: health.claude.filter(|it| is_absolute(it)),
+        version: health.version.and_then(version),
+        branch: health.branch.map(|it| words(&it)),
+        unconfined: health.unconfined.map(|it| words(&it)),
+        ..health
+    }
 }
 
 fn overlap_of(told: FolderOverlap) -> Overlap {

@@ -5,11 +5,13 @@
 //! that a carrier makes, a [`LinkLauncher`] gives the driver the pipes it knows, and a [`LinkLook`] asks what there is. What they say to each other are the
 //! frames of `tinyclaw_domain::frame`.
 
+mod account;
 mod answers;
 mod carrier;
 mod connection;
 mod dial;
 mod frames;
+mod health;
 mod hold;
 mod hub;
 mod journal;
@@ -20,6 +22,7 @@ mod look;
 mod running;
 mod runs;
 mod spool;
+mod ssh;
 mod warden;
 
 use std::ffi::OsString;
@@ -32,6 +35,8 @@ pub use known::KnownRuns;
 pub(crate) use known::Note;
 pub use launcher::{Lease, LinkLauncher};
 pub use look::LinkLook;
+pub(crate) use ssh::SshCarrier;
+pub use ssh::{DevboxWay, Devboxes};
 pub use warden::WardenCarrier;
 
 /// The helper's `main` for a command line that begins with one of its own words; `None`: it is a leash's.
@@ -39,6 +44,7 @@ pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<i32> {
     let run = match args.nth(1)?.to_str()? {
         "hub" => hub::run,
         "hold" => |_| hold::run(),
+        "env" => return Some(account::tell_environment()),
         _ => return None,
     };
     // A hold outlives whoever started its hub: it keeps nothing of theirs open, no lock and no pipe.

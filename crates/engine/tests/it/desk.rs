@@ -63,7 +63,11 @@ impl Desk {
 
     /// What everybody would find there: the lock of this desk's session.
     pub(crate) fn lock(&self) -> PathBuf {
-        self.path(&format!("state/locks/session-{}", self.spec.thread))
+        let name = format!("locks/session-{}", self.spec.thread);
+        match self.spec.place.is_here() {
+            true => self.path("state").join(name),
+            false => crate::devbox::state(&self.config).join(name),
+        }
     }
 
     /// What a look for its session is about.

@@ -19,19 +19,19 @@ use tokio::task::JoinSet;
 use crate::desk::{Desk, alive, eventually, until};
 
 type Change = fn(&mut EngineConfig);
-type Make = fn(EngineConfig) -> Engine;
+type Make = fn(&mut Desk);
 
 const ORPHAN: &str = "[demo: spawn 600s] [demo: hang]";
 const DEAF_ORPHAN: &str = "[demo: spawn 600s] [demo: deaf]";
 const NOTHING: Change = |_| {};
 
-fn here(config: EngineConfig) -> Engine {
-    Engine::new(config)
+fn here(desk: &mut Desk) {
+    desk.engine = Engine::new(desk.config.clone());
 }
 
-fn linked(config: EngineConfig) -> Engine {
-    let carrier = Arc::new(ChildCarrier::of(&config));
-    linked_by(config, carrier)
+fn linked(desk: &mut Desk) {
+    let carrier = Arc::new(ChildCarrier::of(&desk.config));
+    desk.engine = linked_by(desk.config.clone(), carrier);
 }
 
 /// Claude at the far end of a link to this machine.
@@ -46,7 +46,7 @@ fn linked_by(config: EngineConfig, carrier: Arc<dyn Carrier>) -> Engine {
 
 fn desk(make: Make, change: Change) -> Desk {
     let mut desk = Desk::demo_with(change);
-    desk.engine = make(desk.config.clone());
+    make(&mut desk);
     desk
 }
 
@@ -57,6 +57,13 @@ macro_rules! for_each_launcher {
         }
         mod linked {
             $(#[tokio::test] async fn $name() { super::$name(super::linked).await; })*
+        }
+        mod devbox {
+            $(#[tokio::test] async fn $name() {
+                if crate::devbox::can_be_had(stringify!($name)) {
+                    super::$name(crate::devbox::move_there).await;
+                }
+            })*
         }
     };
 }
@@ -69,8 +76,18 @@ for_each_launcher!(
     nothing_survives_a_stop_that_had_to_go_to_the_end,
     a_stop_is_heard,
     a_directory_has_the_last_of_its_owners,
-    what_may_not_be_given_is_refused,
 );
+
+// Elsewhere the office's state is a folder like any other.
+#[tokio::test]
+async fn what_may_not_be_given_is_refused_here() {
+    what_may_not_be_given_is_refused(here).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_given_is_refused_over_a_link() {
+    what_may_not_be_given_is_refused(linked).await;
+}
 
 async fn spawned(turn: &mut Turn) {
     until(turn, |it| matches!(it, TurnEvent::ToolFinished { .. }).then_some(())).await;
@@ -145,7 +162,8 @@ async fn a_directory_has_the_last_of_its_owners(make: Make) {
     let mut first = desk.ask(ORPHAN);
     spawned(&mut first).await;
     let mut other = Desk::demo();
-    other.engine = make(desk.config.clone());
+    other.config = desk.config.clone();
+    make(&mut other);
     other.spec = desk.spec.clone();
     assert_eq!(other.say("mine now").await.outcome, TurnOutcome::Answered);
     let lost = first.end().await.unwrap();

@@ -45,6 +45,13 @@ macro_rules! for_each_look {
                 super::looks::$name(&ground).await;
             })*
         }
+        mod devbox {
+            $(#[tokio::test] async fn $name() {
+                if let Some((_desk, ground)) = crate::devbox::ground(stringify!($name)) {
+                    super::looks::$name(&ground).await;
+                }
+            })*
+        }
     };
 }
 

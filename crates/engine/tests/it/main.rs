@@ -12,6 +12,7 @@ mod breaks;
 mod claude;
 mod demo;
 mod desk;
+mod devbox;
 mod elsewhere;
 mod hand;
 mod home;

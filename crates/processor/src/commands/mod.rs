@@ -1,6 +1,8 @@
 //! Orders about a thread: open, reset, another directory, another model. Carried out in the thread's own lane, so in
 //! order with its messages. Each answers with what is true now.
 
+#[cfg(feature = "devboxes")]
+mod devbox;
 mod go_on;
 mod mcp;
 mod open;
@@ -23,6 +25,8 @@ use crate::availability::notices::notice;
 use crate::availability::pause::Availability;
 use crate::desks::sessions::Sessions;
 use crate::desks::{Desks, trust};
+#[cfg(feature = "devboxes")]
+use crate::devboxes::Fleet;
 use crate::tools::servers::Servers;
 use crate::tools::skills::Skills;
 
@@ -37,6 +41,8 @@ pub(crate) struct Commands {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) servers: Arc<Servers>,
     pub(crate) skills: Arc<Skills>,
+    #[cfg(feature = "devboxes")]
+    pub(crate) fleet: Arc<Fleet>,
 }
 
 impl Commands {
@@ -47,7 +53,17 @@ impl Commands {
         let is_silent =
             message.source == Source::System || matches!(command, Command::Rename { .. });
         let said = match self.desks.get_or_open(id, message.topic_name.as_deref()).await {
-            Ok(thread) => self.obey(id, &thread, command).await,
+            Ok(thread) => match command {
+                #[cfg(feature = "devboxes")]
+                Command::Devbox { order, admin } => {
+                    self.devbox(message, &thread, order, *admin).await
+                }
+                #[cfg(not(feature = "devboxes"))]
+                Command::Devbox { .. } => Err(Refusal::Plain(
+                    "This TinyClaw was built without devboxes, as for the demo: build it with the feature `devboxes` of tinyclaw-processor.".to_owned(),
+                )),
+                command => self.obey(id, &thread, command).await,
+            },
             Err(err) => Err(match err.downcast::<ThreadsError>() {
                 Ok(err) => Refusal::Threads(err),
                 Err(err) => Refusal::Plain(format!(
@@ -170,6 +186,7 @@ impl Commands {
             | Command::Permission { .. }
             | Command::Choose { .. }
             | Command::Change { .. }
+            | Command::Devbox { .. }
             | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }

@@ -7,7 +7,7 @@ use tinyclaw_domain::{Channel, Command, Key, Message, Reply, Source, StateDir, T
 use tinyclaw_engine::testing::FakePlace;
 use tinyclaw_engine::{Engine, EngineConfig, Launchers};
 use tinyclaw_ledger::read_threads;
-use tinyclaw_processor::{Ground, serve};
+use tinyclaw_processor::{Fleet, Ground, serve};
 use tinyclaw_queue::{Durability, Memory, Options, Place, Queue, Seen, Side};
 use tinyclaw_service::settings::{Environment, Store};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
@@ -98,7 +98,9 @@ impl Office {
         let launchers = Launchers::here(std::sync::Arc::new(self.claude.clone()))
             .with_devboxes(std::sync::Arc::new(self.devbox.clone()));
         self.shutdown = Shutdown::default();
+        let fleet = Fleet::new(self.state.clone(), settings.clone(), self.vitals.clone());
         self.served = Some(tokio::spawn(serve(Ground {
+            fleet,
             state: self.state.clone(),
             settings,
             vitals: self.vitals.clone(),

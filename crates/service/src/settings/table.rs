@@ -308,6 +308,24 @@ settings! {
         proc: Option<PathBuf> as Optional<PathTo> = "dashboard.proc", ["DASHBOARD_PROC"], [], "";
     }
 
+    /// Devboxes: remote machines on which Claude works, a thread each, over SSH (docs/DEVBOX.md).
+    Devboxes / devbox {
+        /// Whether there may be any.
+        enabled: bool as Flag = "devbox.enabled", ["ENABLE_DEVBOX"], [], "false";
+        /// The office's private key for all of them: its own file, which nobody else may read, without a passphrase.
+        ssh_key: Option<PathBuf> as Optional<PathTo> = "devbox.sshKey", ["DEVBOX_SSH_KEY_PATH"], [], "";
+        /// Who is logged in as where `/devbox add` does not say it.
+        ssh_user: String as Text = "devbox.sshUser", ["DEVBOX_SSH_DEFAULT_USER"], [], "root";
+        /// The directory there where `/devbox add` does not say it.
+        dir: String as Text = "devbox.dir", ["DEVBOX_DEFAULT_WORK_DIR"], [], "/app";
+        /// An ssh configuration with Host blocks, for jumps and odd options; `/devbox add` names their aliases.
+        ssh_config: Option<PathBuf> as Optional<PathTo> = "devbox.sshConfig", [], [], "";
+        /// How long a Claude there goes on without a word from here. Then it ends with its turn, and half an hour later in any case.
+        lease: Duration as Span<MINUTE, { 7 * DAY }> = "devbox.lease", [], [], "15m";
+        /// Whether `/devbox add NAME local` may make this machine one, under this service's own user, to try things out.
+        allow_local: bool as Flag = "devbox.allowLocal", [], [], "false";
+    }
+
     /// The gateway: the event bus over HTTP. Without a token (`tinyclaw token new`) it answers nobody.
     Gateway / gateway {
         /// Where it listens. Keep it on loopback; a tunnel or an ingress is the way in.
@@ -380,7 +398,9 @@ trait Check {
 macro_rules! nothing_more_to_check {
     ($($Group:ident),*) => { $(impl Check for $Group { fn check(&self, _: &mut Reader<'_>) {} })* };
 }
-nothing_more_to_check!(Telegram, Models, Mcp, GitHub, Budget, Heartbeat, Memory, Retention);
+nothing_more_to_check!(
+    Telegram, Models, Mcp, GitHub, Budget, Heartbeat, Memory, Retention, Devboxes
+);
 
 impl Check for Office {
     fn check(&self, from: &mut Reader<'_>) {

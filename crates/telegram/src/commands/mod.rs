@@ -8,6 +8,7 @@ mod again;
 mod close;
 mod cost;
 mod current;
+mod devbox;
 mod export;
 mod mcp;
 mod mode;
@@ -143,6 +144,7 @@ impl Given<'_> {
             "effort" => self.effort(rest).await,
             "haiku" | "sonnet" | "opus" | "fable" => Some(usage(&spoken.name)),
             "mcp" => self.mcp(rest).await,
+            "devbox" => self.devbox(rest).await,
             "skills" => self.order(Command::Skills {}).await,
             "trust" => self.trust(rest).await,
             "prompt" => self.prompt(rest).await,

@@ -57,6 +57,12 @@ const TABLE: &[Entry] = &[
     entry("clear", "", "the same as /reset", "/clear"),
     entry("mode", "plan|ask|edits|bypass", "what Claude may do without asking", "/mode plan"),
     entry(
+        "devbox",
+        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|forget key|key …",
+        "remote machines on which Claude works",
+        "/devbox add api 10.0.0.7 deploy /srv/api",
+    ),
+    entry(
         "mcp",
         "[add NAME COMMAND|add NAME URL|remove NAME|allow NAME TOOLS|reconnect]",
         "tools that others give to Claude here",

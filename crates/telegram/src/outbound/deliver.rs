@@ -24,6 +24,7 @@ use crate::bot::rate_limit::Priority;
 use crate::origin::{Origin, arrival};
 use crate::outbound::plan::{Piece, plan};
 use crate::outbound::send::Sending;
+use crate::outbound::topic_change;
 use crate::publish::{Notice, Publisher};
 use crate::settings::Timing;
 use crate::status::cleanup::{Cleanup, Ending};
@@ -174,6 +175,9 @@ impl Delivery<'_> {
                 instead: None,
             };
             self.send(sending).await?;
+        }
+        if let Some(change) = self.message.reply.as_ref().and_then(|it| it.topic.as_ref()) {
+            topic_change::change(&self.deliverer.bot, change).await;
         }
         Ok(())
     }

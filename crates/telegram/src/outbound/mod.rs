@@ -5,3 +5,4 @@ pub(crate) mod deliver;
 mod outgoing_files;
 mod plan;
 mod send;
+mod topic_change;

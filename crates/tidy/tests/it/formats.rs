@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tinyclaw_domain::{
-    Command, ConversationLine, Decision, Envs, Health, HistoryLine, JobLine, Message, OutcomeLine,
-    PlanUse, Progress, PromptLine, Reply, RoutingLine, Threads, Tokens,
+    Command, ConversationLine, Decision, DevboxViews, Envs, Health, HistoryLine, JobLine, Message,
+    OutcomeLine, PlanUse, Progress, PromptLine, Reply, RoutingLine, Threads, Tokens,
 };
 use tinyclaw_tidy::read;
 
@@ -34,13 +34,14 @@ fn round(name: &str, example: &Value) -> Result<Value, String> {
         "Envs" => through::<Envs>(example),
         "Health" => through::<Health>(example),
         "PlanUse" => through::<PlanUse>(example),
+        "DevboxViews" => through::<DevboxViews>(example),
         "Value" => through::<Value>(example),
         _ => Err("no type of that name is known to the test".to_owned()),
     }
 }
 
 /// Types that cross the disk and must have an example.
-const MUST_HAVE: [&str; 14] = [
+const MUST_HAVE: [&str; 15] = [
     "Message",
     "Command",
     "Threads",
@@ -55,6 +56,7 @@ const MUST_HAVE: [&str; 14] = [
     "Envs",
     "Health",
     "PlanUse",
+    "DevboxViews",
 ];
 
 #[test]

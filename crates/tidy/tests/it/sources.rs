@@ -107,6 +107,8 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/gateway/src/access/", "tokens and keys, which the operator names"),
     ("crates/service/src/settings/", "settings and secrets, which the operator names"),
     ("crates/processor/src/work/routing.rs", "`router.toml`, which the operator writes"),
+    ("crates/devbox/src/helper.rs", "the helper, which lies beside this program"),
+    ("crates/engine/src/link/health.rs", "the system's own settings, at the far end"),
     ("crates/cli/", "a person's own command, on files that this person names and the state folder"),
     ("crates/engine/src/bin/", "it stands in for Claude"),
     ("crates/engine/src/leash/", "a process for each desk: who makes it wait holds up nobody else"),

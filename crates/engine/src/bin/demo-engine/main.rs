@@ -10,6 +10,7 @@ mod pipe;
 mod play;
 mod session;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,8 +39,12 @@ struct Options {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|it| it == "--version" || it == "-v") {
-        pipe::complain(&format!("{} (TinyClaw demo engine)", env!("CARGO_PKG_VERSION")));
-        return ExitCode::SUCCESS;
+        // Where Claude says it, too.
+        let version = env!("CARGO_PKG_VERSION");
+        return match writeln!(std::io::stdout(), "{version} (TinyClaw demo engine)") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     }
     match options(&args) {
         Ok(options) => serve(options),

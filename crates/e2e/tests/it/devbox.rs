@@ -1,0 +1,176 @@
+//! A devbox from the first word to the last, as the people of a forum see it: `devbox.txt`. The machine is this one, over a real
+//! sshd with a HOME of its own; everything is real but Telegram and the model.
+
+use std::path::Path;
+
+use expect_test::expect_file;
+use tinyclaw_e2e::{Forum, program};
+use tinyclaw_testkit::sshd::Sshd;
+use tinyclaw_testkit::telegram::{ADA, FORUM};
+
+use crate::day::{as_read, until_still};
+
+/// A machine with a Claude, which is the demo engine, and a directory to work in.
+struct Machine {
+    sshd: Sshd,
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn open(test: &str) -> Option<Machine> {
+        let dir = tempfile::Builder::new().prefix("tinyclaw-devbox-").tempdir().expect("folder");
+        let home = dir.path().join("home");
+        for below in ["home/.local/bin", "srv"] {
+            std::fs::create_dir_all(dir.path().join(below)).expect("folder");
+        }
+        std::os::unix::fs::symlink(program("tinyclaw-demo-engine"), home.join(".local/bin/claude"))
+            .expect("claude");
+        std::fs::create_dir(home.join(".claude")).expect("folder");
+        std::fs::write(home.join(".claude/.credentials.json"), "{}").expect("a login");
+        // Before any Claude that this machine may have.
+        let path = "PATH=\"$HOME/.local/bin:$PATH\"\n";
+        std::fs::write(home.join(".profile"), path).expect("profile");
+        std::fs::write(dir.path().join("srv/notes.txt"), "buy figs\n").expect("a file");
+        Some(Machine { sshd: Sshd::start(test, &home)?, dir })
+    }
+
+    fn dir(&self) -> String {
+        self.dir.path().join("srv").display().to_string()
+    }
+
+    fn order(&self, name: &str) -> String {
+        format!(
+            "/devbox add {name} 127.0.0.1:{} {} {}",
+            self.sshd.port(),
+            self.sshd.user(),
+            self.dir()
+        )
+    }
+
+    fn variables(&self) -> [(String, String); 2] {
+        let key = self.sshd.key().display().to_string();
+        [("ENABLE_DEVBOX".to_owned(), "true".to_owned()), ("DEVBOX_SSH_KEY_PATH".to_owned(), key)]
+    }
+
+    /// A transcript without what differs from machine to machine.
+    fn anywhere(&self, text: &str) -> String {
+        let fingerprint = |line: &str| -> String {
+            let words =
+                line.split(' ').map(|it| match it.trim_start_matches('`').starts_with("SHA256:") {
+                    true => "SHA256:…",
+                    false => it,
+                });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let text = text
+            .replace(&self.dir(), "/srv/api")
+            .replace(&format!("127.0.0.1:{}", self.sshd.port()), "127.0.0.1:22")
+            .replace(&format!("{}@", self.sshd.user()), "deploy@")
+            .replace(&format!(" {} /srv", self.sshd.user()), " deploy /srv");
+        text.lines().map(|it| format!("{}\n", fingerprint(it))).collect()
+    }
+
+    /// What of the helper runs there.
+    fn processes(&self) -> Vec<String> {
+        let root = self.dir.path().display().to_string();
+        let found = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let of_it = |pid: &Path| {
+            let line = std::fs::read(pid.join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let exe = std::fs::read_link(pid.join("exe")).ok()?;
+            (line.contains(&root) || exe.starts_with(&root)).then_some(line)
+        };
+        found.filter_map(|it| of_it(&it.path())).collect()
+    }
+}
+
+#[test]
+fn a_devbox_is_added_worked_on_cut_off_and_removed() {
+    let Some(machine) = Machine::open("a_devbox_is_added_worked_on_cut_off_and_removed") else {
+        return;
+    };
+    let variables = machine.variables();
+    let mut env: Vec<(&str, &str)> =
+        variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    env.push(("TINYCLAW_TELEGRAM_COST_LINE", "never"));
+    let admin = ADA.to_string();
+    env.push(("TINYCLAW_ADMINS", admin.as_str()));
+    let mut forum = Forum::open_with(&env);
+
+    // Not everybody's.
+    forum.bob(None, &machine.order("box"));
+    forum.until("Only admins may");
+
+    // Whose key is that?
+    forum.ada(None, &machine.order("box"));
+    let number = forum.found("the topic", |it| it.topic_named(FORUM, "devbox: box"));
+    let topic = Some(number);
+    forum.until("Is this box?");
+    assert!(!machine.dir.path().join("home/.local/share").exists(), "nothing was sent to it yet");
+    forum.press("It is");
+    forum.until("Ready. Write here, and Claude on box answers.");
+    // Added twice, it is one.
+    forum.ada(None, &machine.order("box"));
+    forum.until("There is a devbox box already");
+
+    // A question, its answer.
+    forum.ada(topic, "Good morning. [demo: say Good morning, Ada. I am on box.]");
+    forum.until("    Good morning, Ada. I am on box.");
+
+    // Watch it, stop it.
+    forum.ada(topic, "Tell me everything about this machine. [demo: hang]");
+    forum.until("[ Stop ]");
+    forum.press("Stop");
+    forum.until("The session is kept.");
+
+    // May I?
+    forum.ada(topic, "Clean up the build folder. [demo: ask]");
+    forum.until("[ Allow ] [ Always here ] [ Deny ]");
+    forum.press("Deny");
+    forum.until_gone("[ Allow ]");
+    until_still(&forum);
+
+    // A file of that machine.
+    forum.ada(topic, "Send me the notes. [demo: call send_file {\"path\":\"notes.txt\"}]");
+    forum.until("notes.txt>");
+
+    // Cut off in the middle of an answer.
+    let dials = machine.sshd.accepted();
+    forum.ada(
+        topic,
+        "Count the files. [demo: slow 4s] [demo: say There are three files here, I think.]",
+    );
+    forum.until("There are");
+    machine.sshd.cut();
+    forum.until("    There are three files here, I think.\n");
+    forum.found("another connection", |_| (machine.sshd.accepted() > dials).then_some(()));
+
+    // The bot dies in the middle of one, and goes on with it.
+    forum.ada(topic, "And the folders? [demo: slow 4s] [demo: say There is one folder only.]");
+    forum.until("There is one");
+    forum.office.kill();
+    forum.office.start();
+    forum.until("    There is one folder only.\n");
+    until_still(&forum);
+
+    // Gone again.
+    forum.ada(topic, "/devbox remove box");
+    forum.until("[ Remove ] [ Keep ]");
+    forum.press("Remove");
+    forum.until("Removed.");
+    until_still(&forum);
+    forum.ada(None, "/devbox list");
+    forum.until("No devboxes yet");
+    until_still(&forum);
+    forum.found("the last reactions", |it| (!it.transcript(FORUM).contains("👀")).then_some(()));
+    let base = forum.office.path("").display().to_string();
+    let read = as_read(&forum.transcript(), base.trim_end_matches('/'));
+    expect_file!["./devbox.txt"].assert_eq(&machine.anywhere(&read));
+    forum.close();
+    machine.sshd.cut();
+    assert!(
+        machine.processes().iter().all(|it| !it.contains("/claude")),
+        "{:?}",
+        machine.processes()
+    );
+}

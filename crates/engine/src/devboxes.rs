@@ -1,0 +1,197 @@
+//! Claude on devboxes: a link to each, dialled when there is something to ask.
+//!
+//! Where a devbox is and whose key it has to show is said anew before each connection by whoever keeps the registry; nothing
+//! of it is kept here. What a devbox says reaches the thread that asked, and no other.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tinyclaw_devbox::Helper;
+use tinyclaw_domain::look::FarHealth;
+use tinyclaw_domain::{DevboxName, Place, SessionId, ThreadId};
+use tokio::sync::Semaphore;
+
+use crate::config::Landlock;
+use crate::launch::{AdoptFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher};
+use crate::link::{Carrier, Devboxes, KnownRuns, Lease, LinkLauncher, LinkLook, SshCarrier};
+use crate::look::{Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
+use crate::overlap::Overlap;
+use crate::transcript::Trace;
+
+/// So many devboxes are dialled at once: a machine that wakes up is not flooded.
+const DIALS: usize = 4;
+
+/// Starts Claude on devboxes, and looks around there.
+pub struct DevboxLauncher {
+    devboxes: Arc<dyn Devboxes>,
+    helper: Arc<Helper>,
+    landlock: Landlock,
+    lease: Lease,
+    known: Arc<KnownRuns>,
+    dials: Arc<Semaphore>,
+    links: Mutex<HashMap<DevboxName, Arc<Link>>>,
+}
+
+/// The link to one devbox.
+#[derive(Debug)]
+struct Link {
+    launcher: LinkLauncher,
+    look: Arc<LinkLook>,
+}
+
+impl fmt::Debug for DevboxLauncher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DevboxLauncher").field("devboxes", &self.devboxes).finish_non_exhaustive()
+    }
+}
+
+impl DevboxLauncher {
+    /// Of these devboxes, on which this helper is put. Its runs are kept in this file.
+    pub fn new(
+        devboxes: Arc<dyn Devboxes>,
+        helper: PathBuf,
+        landlock: Landlock,
+        lease: Lease,
+        known_runs: PathBuf,
+    ) -> DevboxLauncher {
+        DevboxLauncher {
+            devboxes,
+            helper: Arc::new(Helper::new(helper)),
+            landlock,
+            lease,
+            known: Arc::new(KnownRuns::open(known_runs)),
+            dials: Arc::new(Semaphore::new(DIALS)),
+            links: Mutex::default(),
+        }
+    }
+
+    /// How a devbox is, and whether Claude could work in this directory of it.
+    pub async fn health(&self, name: &DevboxName, dir: &Path) -> Result<FarHealth, LookError> {
+        let place = Place::Devbox(name.clone());
+        self.link(&place)?.look.health(&place, dir).await
+    }
+
+    /// Lets go of the connections to a devbox that is called otherwise now, or is none of ours any more. What runs there goes on
+    /// until its lease ends.
+    pub fn forget(&self, name: &DevboxName) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn link(&self, place: &Place) -> Result<Arc<Link>, OutOfReach> {
+        let Place::Devbox(name) = place else {
+            let why = "it is no devbox".to_owned();
+            return Err(OutOfReach { place: place.clone(), why });
+        };
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = links.entry(name.clone()).or_insert_with(|| {
+            let carrier: Arc<dyn Carrier> = Arc::new(SshCarrier {
+                name: name.clone(),
+                devboxes: self.devboxes.clone(),
+                helper: self.helper.clone(),
+                landlock: self.landlock,
+                dials: self.dials.clone(),
+            });
+            let office = self.known.office();
+            let look = Arc::new(LinkLook::new(&office, carrier.clone(), None));
+            let known = self.known.clone();
+            let launcher =
+                LinkLauncher::new(place.clone(), &office, carrier, look.clone(), self.lease, known);
+            Arc::new(Link { launcher, look })
+        });
+        Ok(link.clone())
+    }
+}
+
+impl Launcher for DevboxLauncher {
+    fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
+        Box::pin(async move {
+            let link = self.link(&spec.place).map_err(LaunchError::OutOfReach)?;
+            link.launcher.launch(spec).await
+        })
+    }
+
+    fn look(&self) -> &dyn Look {
+        self
+    }
+
+    fn adopt<'a>(&'a self, thread: &'a ThreadId, turn_uuid: &'a str) -> AdoptFuture<'a> {
+        Box::pin(async move {
+            let Some(name) = self.devboxes.of_thread(thread) else { return Ok(None) };
+            let link = self.link(&Place::Devbox(name))?;
+            link.launcher.adopt(thread, turn_uuid).await
+        })
+    }
+}
+
+/// Each question is asked of the devbox that it is about.
+impl Look for DevboxLauncher {
+    fn has_session<'a>(&'a self, desk: &'a Desk, session: &'a SessionId) -> LookFuture<'a, bool> {
+        Box::pin(async move { self.link(&desk.place)?.look.has_session(desk, session).await })
+    }
+
+    fn trace<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: &'a SessionId,
+        turn_uuid: &'a str,
+    ) -> LookFuture<'a, Trace> {
+        Box::pin(async move { self.link(&desk.place)?.look.trace(desk, session, turn_uuid).await })
+    }
+
+    fn copy_session<'a>(
+        &'a self,
+        from: &'a Desk,
+        to: &'a Path,
+        session: &'a SessionId,
+    ) -> LookFuture<'a, bool> {
+        Box::pin(async move { self.link(&from.place)?.look.copy_session(from, to, session).await })
+    }
+
+    fn real_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move { self.link(&desk.place)?.look.real_dir(desk).await })
+    }
+
+    fn check_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, ()> {
+        Box::pin(async move { self.link(&desk.place)?.look.check_dir(desk).await })
+    }
+
+    fn overlaps<'a>(
+        &'a self,
+        desk: &'a Desk,
+        others: &'a [PathBuf],
+    ) -> LookFuture<'a, Vec<Overlap>> {
+        Box::pin(async move { self.link(&desk.place)?.look.overlaps(desk, others).await })
+    }
+
+    fn own_folder<'a>(&'a self, place: &'a Place, thread: &'a ThreadId) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move { self.link(place)?.look.own_folder(place, thread).await })
+    }
+
+    fn find_file<'a>(&'a self, desk: &'a Desk, path: &'a Path) -> LookFuture<'a, FoundFile> {
+        Box::pin(async move { self.link(&desk.place)?.look.find_file(desk, path).await })
+    }
+
+    fn get<'a>(
+        &'a self,
+        desk: &'a Desk,
+        below: &'a Path,
+        bytes_max: u64,
+    ) -> LookFuture<'a, Vec<u8>> {
+        Box::pin(async move { self.link(&desk.place)?.look.get(desk, below, bytes_max).await })
+    }
+
+    fn put<'a>(
+        &'a self,
+        desk: &'a Desk,
+        root: &'a Path,
+        below: &'a Path,
+    ) -> LookFuture<'a, PathBuf> {
+        Box::pin(async move { self.link(&desk.place)?.look.put(desk, root, below).await })
+    }
+
+    fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>> {
+        Box::pin(async move { self.link(place)?.look.unconfined(place).await })
+    }
+}

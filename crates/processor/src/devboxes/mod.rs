@@ -1,0 +1,356 @@
+//! The devboxes of the office: the one owner of their registry, and who tells the engine how to reach each.
+//!
+//! A registry that cannot be used holds up the threads of devboxes, with its reason, and nothing else. What is public of it is
+//! written to `devboxes.json` with every change.
+
+mod words;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tinyclaw_devbox::{Devbox, HostKey, Kind, NewDevbox, Registry, RegistryError, Route, Trouble};
+use tinyclaw_disk::{Flush, replace};
+use tinyclaw_domain::{
+    DevboxName, DevboxStatus, DevboxView, DevboxViews, Fingerprint, StateDir, ThreadId,
+};
+use tinyclaw_engine::link::Lease;
+use tinyclaw_engine::{DevboxLauncher, DevboxWay, Devboxes, Landlock, find_sibling};
+use tinyclaw_service::settings::{self, EngineKind, Settings, Store};
+use tinyclaw_service::{Vitals, now_ms};
+
+use crate::blocking::{lock, on_disk};
+
+pub(crate) use words::{health_lines, listed, readiness, shown_status};
+
+/// Under which name trouble with the registry is told.
+const CONCERN: &str = "devboxes";
+/// Everything that is left of a run ends this long after its stdin was closed.
+const LEASE_END: Duration = Duration::from_secs(30 * 60);
+/// Said while they are not switched on.
+pub(crate) const OFF: &str = "Devboxes are off: set devbox.enabled and devbox.sshKey.";
+
+/// All devboxes.
+#[derive(Debug)]
+pub struct Fleet {
+    state: StateDir,
+    settings: Store<Settings>,
+    vitals: Vitals,
+    /// Guards the registry, once it was opened. Held for one look or change, and nothing is locked within it.
+    registry: Mutex<Option<Registry>>,
+    /// Guards about which devboxes it was asked whether to remove them. Held for a look or a change, and nothing is locked
+    /// within it.
+    asked: Mutex<BTreeSet<DevboxName>>,
+    /// Guards who starts Claude there. Held for a look or a change, and nothing is locked within it.
+    launcher: Mutex<Weak<DevboxLauncher>>,
+}
+
+impl Fleet {
+    /// Those of this state folder. Opens nothing until one is asked about.
+    pub fn new(state: StateDir, settings: Store<Settings>, vitals: Vitals) -> Arc<Fleet> {
+        let (registry, asked, launcher) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Fleet { state, settings, vitals, registry, asked, launcher })
+    }
+
+    /// Who starts Claude on them: one for as long as an engine has it. `None`: a program of ours is missing.
+    pub(crate) fn launcher(self: &Arc<Fleet>) -> Option<Arc<DevboxLauncher>> {
+        let mut launcher = lock(&self.launcher);
+        if let Some(known) = launcher.upgrade() {
+            return Some(known);
+        }
+        let settings = self.settings.current();
+        let landlock = match settings.engine.landlock {
+            settings::Landlock::Auto => Landlock::Auto,
+            settings::Landlock::On => Landlock::On,
+            settings::Landlock::Off => Landlock::Off,
+        };
+        let lease = Lease { close: settings.devbox.lease, end: LEASE_END };
+        let (helper, known) = (find_sibling("tinyclaw-leash")?, self.state.devbox_runs());
+        let made = Arc::new(DevboxLauncher::new(self.clone(), helper, landlock, lease, known));
+        *launcher = Arc::downgrade(&made);
+        Some(made)
+    }
+
+    /// It was asked whether to remove one.
+    pub(crate) fn ask(&self, name: &DevboxName) {
+        lock(&self.asked).insert(name.clone());
+    }
+
+    /// Whether that was asked; from now on it is not.
+    pub(crate) fn take_question(&self, name: &DevboxName) -> bool {
+        lock(&self.asked).remove(name)
+    }
+
+    /// Whether there may be any.
+    pub(crate) fn is_on(&self) -> bool {
+        self.settings.current().devbox.enabled
+    }
+
+    /// Looks at the registry, or changes it. An error is a sentence for a person.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, RegistryError>,
+    ) -> Result<T, String> {
+        if !self.is_on() {
+            return Err(OFF.to_owned());
+        }
+        let done = on_disk(|| {
+            let mut registry = lock(&self.registry);
+            if registry.is_none() {
+                *registry = Some(Registry::open(&self.state.devboxes())?);
+            }
+            match &*registry {
+                Some(registry) => work(registry),
+                None => unreachable!("it was opened just now"),
+            }
+        });
+        let trouble = done.as_ref().err().filter(|it| !matches!(it, RegistryError::Taken));
+        self.vitals.concern(CONCERN, trouble.map(|it| format!("{it}: devboxes wait.")));
+        done.map_err(|err| match err {
+            RegistryError::Taken => "There is a devbox of this name or thread already.".to_owned(),
+            other => {
+                let source = std::error::Error::source(&other).map(|it| format!(": {it}"));
+                tracing::error!("{other}{}", source.unwrap_or_default());
+                format!("The registry of devboxes cannot be used: {other}.")
+            }
+        })
+    }
+
+    /// The same for what changes what everybody may know.
+    fn change<T>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, RegistryError>,
+    ) -> Result<T, String> {
+        let done = self.with(work)?;
+        self.publish();
+        Ok(done)
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, name: &DevboxName) -> Result<Option<Devbox>, String> {
+        self.with(|it| it.get(name))
+    }
+
+    /// All of them; with those that were removed, if they are asked for.
+    pub(crate) fn all(&self, with_removed: bool) -> Result<Vec<Devbox>, String> {
+        self.with(|it| it.all(with_removed))
+    }
+
+    /// A new one, and who added it.
+    pub(crate) fn add(&self, new: &NewDevbox) -> Result<Devbox, String> {
+        let detail = new.host.as_ref().map_or_else(|| "local".to_owned(), ToString::to_string);
+        let by = new.owner.as_deref();
+        self.change(|it| {
+            it.add(new, now_ms())?;
+            let added = it.get(&new.name)?.ok_or(RegistryError::Taken)?;
+            it.event(now_ms(), Some(added.id), by, "add", &detail)?;
+            Ok(added)
+        })
+    }
+
+    /// Asks one for its key, which from then on can be approved.
+    pub(crate) async fn learn(&self, devbox: &Devbox) -> Result<Result<HostKey, Trouble>, String> {
+        let Some(route) = self.route(devbox) else { return Err(OFF.to_owned()) };
+        let learned = HostKey::learn(&route).await;
+        match &learned {
+            Ok(key) => self.with(|it| it.see_key(devbox.id, &key.to_text()))?,
+            Err(trouble) => self.note(devbox.id, Err(trouble)),
+        }
+        Ok(learned)
+    }
+
+    /// Keeps the key that was shown, if it is the one that a person means.
+    pub(crate) fn approve(
+        &self,
+        devbox: &Devbox,
+        fingerprint: &Fingerprint,
+        by: Option<&str>,
+    ) -> Result<bool, String> {
+        let seen = devbox.seen_key.as_deref().and_then(|it| it.parse::<HostKey>().ok());
+        let Some(key) = seen.filter(|it| it.fingerprint().as_ref() == Some(fingerprint)) else {
+            return Ok(false);
+        };
+        self.change(|it| {
+            it.approve_key(devbox.id, &key.to_text(), by, now_ms())?;
+            it.event(now_ms(), Some(devbox.id), by, "approve", fingerprint.as_str())
+        })?;
+        Ok(true)
+    }
+
+    /// Forgets whose key it was.
+    pub(crate) fn forget_key(&self, devbox: &Devbox, by: Option<&str>) -> Result<(), String> {
+        self.change(|it| {
+            it.forget_key(devbox.id)?;
+            it.event(now_ms(), Some(devbox.id), by, "forget key", "")
+        })
+    }
+
+    /// Calls one something else.
+    pub(crate) fn rename(
+        &self,
+        devbox: &Devbox,
+        to: &DevboxName,
+        by: Option<&str>,
+    ) -> Result<(), String> {
+        self.change(|it| {
+            it.rename(devbox.id, to)?;
+            it.event(now_ms(), Some(devbox.id), by, "rename", to.as_str())
+        })
+    }
+
+    /// Lets go of one.
+    pub(crate) fn remove(&self, devbox: &Devbox, by: Option<&str>) -> Result<(), String> {
+        self.change(|it| {
+            it.remove(devbox.id, now_ms())?;
+            it.event(now_ms(), Some(devbox.id), by, "remove", "")
+        })?;
+        let _ = on_disk(|| std::fs::remove_file(self.known_hosts(&devbox.name)));
+        Ok(())
+    }
+
+    /// What Claude said there of its version.
+    pub(crate) fn note_version(&self, devbox: &Devbox, version: &str) {
+        if devbox.claude_version.as_deref() != Some(version)
+            && let Err(why) = self.change(|it| it.note_version(devbox.id, version))
+        {
+            tracing::warn!("{why}");
+        }
+    }
+
+    fn note(&self, id: i64, dialled: Result<Duration, &Trouble>) {
+        let noted = self.change(|it| match dialled {
+            Ok(time) => {
+                let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                it.reached(id, ms, now_ms())
+            }
+            Err(trouble) => {
+                let status = match trouble.kind {
+                    Kind::KeyChanged => DevboxStatus::KeyChanged,
+                    Kind::KeyUnknown => DevboxStatus::New,
+                    _ => DevboxStatus::Unreachable,
+                };
+                it.missed(id, status, &trouble.text, now_ms())
+            }
+        });
+        if let Err(why) = noted {
+            tracing::warn!("{why}");
+        }
+    }
+
+    fn known_hosts(&self, name: &DevboxName) -> PathBuf {
+        self.state.devbox_keys().join(name.as_str())
+    }
+
+    /// How ssh reaches one; `None` without a key of our own, and for one on this machine.
+    fn route(&self, devbox: &Devbox) -> Option<Route> {
+        let settings = self.settings.current();
+        Some(Route {
+            name: devbox.name.clone(),
+            host: devbox.host.clone()?,
+            user: devbox.user.clone(),
+            key: settings.devbox.ssh_key.clone()?,
+            config: settings.devbox.ssh_config.clone(),
+            known_hosts: self.known_hosts(&devbox.name),
+        })
+    }
+
+    /// Whether one may be added on this machine.
+    pub(crate) fn may_be_local(&self) -> bool {
+        let settings = self.settings.current();
+        settings.devbox.allow_local || settings.engine.kind == EngineKind::Demo
+    }
+
+    fn publish(&self) {
+        let Ok(all) = self.all(false) else { return };
+        let devboxes = all.iter().map(view).collect();
+        let written = serde_json::to_vec_pretty(&DevboxViews { devboxes })
+            .map_err(|err| err.to_string())
+            .and_then(|bytes| {
+                on_disk(|| replace(&self.state.devbox_views(), &bytes, Flush::None))
+                    .map_err(|err| err.to_string())
+            });
+        if let Err(why) = written {
+            tracing::warn!("devboxes.json is not written: {why}");
+        }
+    }
+}
+
+/// `deploy@api.example.org:22`.
+pub(crate) fn at(devbox: &Devbox) -> String {
+    match &devbox.host {
+        Some(host) => format!("{}@{}", devbox.user, host.with_port()),
+        None => "this machine".to_owned(),
+    }
+}
+
+fn view(devbox: &Devbox) -> DevboxView {
+    let key = devbox.host_key.as_deref().and_then(|it| it.parse::<HostKey>().ok());
+    DevboxView {
+        name: devbox.name.clone(),
+        at: at(devbox),
+        dir: devbox.dir.clone(),
+        thread: devbox.thread.clone(),
+        status: devbox.status,
+        host_key: key.and_then(|it| it.fingerprint()),
+        ping_ms: devbox.ping_ms,
+        claude: devbox.claude_version.clone(),
+        last_error: devbox.last_error.clone(),
+        last_error_at: devbox.last_error_at,
+        last_used_at: devbox.last_used_at,
+    }
+}
+
+impl Devboxes for Fleet {
+    fn way(&self, name: &DevboxName) -> Result<DevboxWay, String> {
+        let plain = |it: String| it.trim_end_matches('.').to_owned();
+        let Some(devbox) = self.get(name).map_err(plain)? else {
+            return Err(format!("there is no devbox {name}"));
+        };
+        if devbox.host.is_none() {
+            if !self.may_be_local() {
+                return Err("devboxes on this machine are off (devbox.allowLocal)".to_owned());
+            }
+            let settings = self.settings.current();
+            let home = settings
+                .engine
+                .home
+                .clone()
+                .or_else(|| std::env::var_os("HOME").map(PathBuf::from));
+            let home = home.ok_or_else(|| "HOME is not set".to_owned())?;
+            let claude = match settings.engine.kind {
+                EngineKind::Demo => find_sibling("tinyclaw-demo-engine"),
+                EngineKind::Claude => None,
+            };
+            return Ok(DevboxWay::Local { home, claude });
+        }
+        let key = devbox.host_key.as_deref().and_then(|it| it.parse::<HostKey>().ok());
+        let key = key.ok_or_else(|| {
+            format!("nobody has approved the key of {name} (/devbox doctor {name} shows it)")
+        })?;
+        let route = self.route(&devbox).ok_or_else(|| plain(OFF.to_owned()))?;
+        let text = key.known_hosts(name);
+        on_disk(|| {
+            std::fs::create_dir_all(self.state.devbox_keys()).map_err(|err| err.to_string())?;
+            replace(&route.known_hosts, text.as_bytes(), Flush::None).map_err(|err| err.to_string())
+        })
+        .map_err(|why| format!("its key cannot be written for ssh: {why}"))?;
+        Ok(DevboxWay::Ssh(Box::new(route)))
+    }
+
+    fn of_thread(&self, thread: &ThreadId) -> Option<DevboxName> {
+        if !self.is_on() {
+            return None;
+        }
+        let all = self.all(false).ok()?;
+        all.into_iter().find(|it| it.thread == *thread).map(|it| it.name)
+    }
+
+    fn note_dial(&self, name: &DevboxName, dialled: Result<Duration, &Trouble>) {
+        match self.get(name) {
+            Ok(Some(devbox)) => self.note(devbox.id, dialled),
+            Ok(None) => {}
+            Err(why) => tracing::warn!("{why}"),
+        }
+    }
+}

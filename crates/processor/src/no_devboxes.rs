@@ -1,0 +1,25 @@
+//! An office that was built without devboxes: their registry is SQLite, which takes longer to compile than all the rest. It
+//! reaches none, and says so.
+
+use std::sync::Arc;
+
+use tinyclaw_domain::StateDir;
+use tinyclaw_engine::DevboxLauncher;
+use tinyclaw_service::Vitals;
+use tinyclaw_service::settings::{Settings, Store};
+
+/// No devboxes.
+#[derive(Debug)]
+pub struct Fleet;
+
+impl Fleet {
+    /// None of this office's either.
+    pub fn new(_: StateDir, _: Store<Settings>, _: Vitals) -> Arc<Fleet> {
+        Arc::new(Fleet)
+    }
+
+    /// Nobody starts Claude there.
+    pub(crate) fn launcher(self: &Arc<Fleet>) -> Option<Arc<DevboxLauncher>> {
+        None
+    }
+}
