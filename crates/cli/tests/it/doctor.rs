@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -389,10 +390,16 @@ fn wrong(found: &Value) -> Vec<String> {
 fn a_deep_look_reads_every_file_and_names_what_is_wrong() {
     let mut office = Office::open();
     office.run(&["send", "--wait", "hello"]).ok();
+    // Told to stop, it ends the Claude that waits for the next message, too.
     let mut processor = office.processor.take().expect("a processor");
-    processor.kill().expect("kill");
+    kill_process(Pid::from_child(&processor), Signal::TERM).expect("a signal");
     processor.wait().expect("wait");
     let state = |below: &str| office.place.path("state").join(below);
+    fs::create_dir_all(state("runs/held")).expect("folder");
+    let listening = UnixListener::bind(state("runs/held/s")).expect("a socket");
+    assert_eq!(deep(&office).1, Some(0), "where a hold listens nothing is wrong");
+    drop(listening);
+    fs::remove_dir_all(state("runs/held")).expect("gone");
     let (found, code) = deep(&office);
     assert_eq!((wrong(&found), code), (vec![], Some(0)), "{found:#}");
     assert_eq!(found["files"], office.place.files().len());
