@@ -73,7 +73,11 @@ impl Jobs {
         let is_same = is_job(&seen) && seen.message.job.as_ref().is_some_and(|it| it.sum == sum);
         if !is_same {
             let detail = "something else was asked under this Idempotency-Key; use another one";
-            return Err(Problem::new(StatusCode::CONFLICT, "idempotency_reuse", detail));
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_reuse",
+                detail,
+            ));
         }
         let (key, thread) = (seen.message.key, seen.message.thread_id);
         // It may have been killed between the queue and the list.

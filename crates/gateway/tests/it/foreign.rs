@@ -66,6 +66,7 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
     let desk = Desk::at(&rig);
     let (_office, _hears) = (desk.serve(), desk.hear(|_| None));
     let here = tempfile::tempdir().unwrap();
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/hooks.py");
     let mut command = Command::new(program);
     command
         .args(["run", &rig.url("/openapi.json"), "--seed", "2026", "--max-examples", "40"])
@@ -74,6 +75,7 @@ async fn real_foreign_schemathesis_finds_nothing_that_the_document_does_not_tell
         .args(["--request-timeout", "75", "--exclude-path", "/ws", "--no-color"])
         .args(["--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all"])
         .args(["--generation-database", "none", "--continue-on-failure"])
+        .env("SCHEMATHESIS_HOOKS", hooks)
         .env("NO_PROXY", "127.0.0.1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(here.path());

@@ -176,7 +176,13 @@ async fn fifty_equal_keys_at_once_are_one_job_also_after_a_restart() {
     assert_eq!(json_of(request.send().await.unwrap()).await["output"], "You said: once");
     let other = execute(&rig, &prompt("twice")).header("idempotency-key", "run 12");
     let (status, code, _) = problem(other).await;
-    assert_eq!((status, &*code), (409, "idempotency_reuse"));
+    assert_eq!((status, &*code), (422, "idempotency_reuse"));
+    let asked =
+        json!({ "model": "dev/auto", "messages": [{ "role": "user", "content": "twice" }] });
+    let other = rig.post("/v1/chat/completions").header("idempotency-key", "run 12").json(&asked);
+    let response = other.send().await.unwrap();
+    assert_eq!(response.status(), 422);
+    assert_eq!(json_of(response).await["error"]["code"], "idempotency_reuse");
     assert_eq!(desk.queue.view().depth().unwrap().incoming, 0);
 }
 
