@@ -82,15 +82,18 @@ impl Desks {
             });
         }
         let settings = self.settings.current();
-        let mut extra = numbers::entry(&self.engine, id);
-        let cwd = match env.as_ref().and_then(|it| it.cwd.clone()) {
-            Some(dir) => {
-                extra.insert(BY_ADMIN.to_owned(), true.into());
-                dir
-            }
+        let by_operator = env.as_ref().and_then(|it| it.cwd.clone());
+        let is_by_operator = by_operator.is_some();
+        let cwd = match by_operator {
+            Some(dir) => dir,
             None => own(self, id).await?,
         };
         let cwd = cwd.display().to_string();
+        // Making its folder gives a desk that is a user its number.
+        let mut extra = numbers::entry(&self.engine, id);
+        if is_by_operator {
+            extra.insert(BY_ADMIN.to_owned(), true.into());
+        }
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
             cwd,
