@@ -19,7 +19,7 @@ use crate::{client, place, terminal};
 /// A helper is brought over a slow line, and looked at: it takes no longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Remote machines on which Claude works: add NAME HOST[:PORT] [USER] [DIR], list, status, doctor, key, approve, rename,
+/// Remote machines on which Claude works: `add NAME HOST[:PORT] [USER] [DIR]`, list, status, doctor, key, approve, rename,
 /// forget key, remove.
 #[derive(Debug, Args)]
 pub(crate) struct Devbox {
