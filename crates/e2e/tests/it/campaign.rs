@@ -15,9 +15,10 @@ fn campaign_fifty_kills_of_the_whole_loop() {
     assert!(report.contains("\"lost\":0,\"askedAgain\":0,\"reordered\":0"), "{report}");
 }
 
+/// Without the link; over it the turn goes on (`adopted::`).
 #[test]
 fn campaign_a_turn_that_does_not_end_is_put_back_when_the_processor_is_told_to_leave() {
-    let mut office = Office::open();
+    let mut office = Office::open_with(&[("TINYCLAW_ENGINE_LINK", "false")]);
     office.ask("7", "hello");
     let key = office.say("7", "[demo: slow 100s] a long story");
     let waiting = office.say("7", "and then?");
