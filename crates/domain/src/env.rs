@@ -36,9 +36,6 @@ pub struct LocalEnv {
     /// What Claude may do there without asking. None: what the office's settings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission: Option<PermissionMode>,
-    /// What it may cost in a day, in US dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget_per_day: Option<f64>,
 }
 
 impl Env {
@@ -181,6 +178,8 @@ mod tests {
         assert_eq!(here.permission, Some(PermissionMode::Ask));
         for bad in [
             r#"{"here":{"isolation":"none","permision":"ask"}}"#,
+            // A limit that nobody keeps would be worse than none.
+            r#"{"here":{"isolation":"none","budgetPerDay":5}}"#,
             r#"{"here":{"cwd":"/srv"}}"#,
             r#"{"here":{"isolation":"vm"}}"#,
             r#"{"../here":{"isolation":"none"}}"#,
