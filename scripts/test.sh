@@ -30,7 +30,7 @@ about() {
         shell) echo "shellcheck finds nothing in any shell file" ;;
         files) echo "Dockerfiles, compose file, systemd unit and workflow are sound" ;;
         deploy) echo "the units are sound and closed, packages come out the same twice, and are installed" ;;
-        tofu) echo "the plan's variables refuse what is wrong, and cloud-init is what it may be" ;;
+        tofu) echo "the workflow's own commands plan and make the droplet, at a DigitalOcean that is not there; cloud-init is what it may be" ;;
         k8s) echo "the manifests build, and Kubernetes knows every field of them" ;;
         lock) echo "Cargo.lock is what the manifests ask for" ;;
         clippy) echo "clippy finds nothing in any target" ;;
@@ -162,21 +162,16 @@ stage_k8s() {
         kubectl kustomize "k8s/overlays/$it" >"$run/$it.yaml"
     done
     kubectl kustomize k8s/flux >/dev/null
-    from_apt python3 python3 python3-venv || skip "python3 is missing; $advice"
-    tools="$cache/kubernetes"
-    if [ ! -x "$tools/bin/kubernetes-validate" ]; then
-        python3 -m venv "$tools" || skip "python3 has no venv; sudo apt-get install python3-venv"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement scripts/kubernetes-tools.txt \
-            || { rm -rf "$tools"; skip "kubernetes-validate cannot be had; pip install --requirement scripts/kubernetes-tools.txt"; }
-    fi
+    from_requirements kubernetes scripts/kubernetes-tools.txt || skip "kubernetes-validate cannot be had; $advice"
+    tools="$found"
     for version in 1.33.0 1.37.0; do
         for it in production staging; do
-            "$tools/bin/kubernetes-validate" --strict --quiet -k "$version" "$run/$it.yaml"
+            "$tools/kubernetes-validate" --strict --quiet -k "$version" "$run/$it.yaml"
         done
     done
     # A check that cannot fail checks nothing.
     sed 's/terminationGracePeriodSeconds/terminationGracePeriod/' "$run/production.yaml" >"$run/wrong.yaml"
-    ! "$tools/bin/kubernetes-validate" --strict --quiet -k 1.33.0 "$run/wrong.yaml" >/dev/null 2>&1 \
+    ! "$tools/kubernetes-validate" --strict --quiet -k 1.33.0 "$run/wrong.yaml" >/dev/null 2>&1 \
         || fail "kubernetes-validate knows a field that there is not"
     echo "$(grep -c '^kind:' "$run/production.yaml") objects of production, $(grep -c '^kind:' "$run/staging.yaml") of staging, as 1.33 and 1.37 know them"
 }

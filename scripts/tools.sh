@@ -88,3 +88,16 @@ from_pip() {
     "$cache/python/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
         --requirement "$cache/python/wanted" && [ -x "$found" ]
 }
+
+# from_requirements NAME FILE: a Python of its own in the cache with exactly what FILE names, by its hashes. Puts the folder of its
+# programs into `found`.
+from_requirements() {
+    found="$cache/$1/bin"
+    ! cmp -s "$2" "$cache/$1/wanted" || return 0
+    from_apt python3 python3 python3-venv || return 1
+    rm -rf "${cache:?}/$1"
+    mkdir -p "$cache"
+    python3 -m venv "$cache/$1" 2>/dev/null || { install_packages python3-venv && python3 -m venv "$cache/$1"; } || return 1
+    advice="python3 -m venv /tmp/x && /tmp/x/bin/pip install --require-hashes --requirement $2"
+    "$found/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement "$2" && cp "$2" "$cache/$1/wanted"
+}
