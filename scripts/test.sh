@@ -328,9 +328,10 @@ real() {
     [ -z "$why" ] || skip "$why"
 }
 
-# The programs that scenarios start: cargo builds a package's for its own tests only.
+# The programs that scenarios start: cargo builds a package's for its own tests only. With everything else that the tests
+# are made of: by themselves the programs would be compiled with other features, and so twice.
 build_programs() {
-    cargo build --workspace --bins
+    cargo build --workspace --all-targets
 }
 
 # with_log COMMAND...: keeps what it prints for the summary, and its exit code.

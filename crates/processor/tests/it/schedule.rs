@@ -122,8 +122,9 @@ async fn a_summary_is_paid_for_by_its_thread() {
     assert!(reply.text.contains("$2.00 of $1.00"), "{}", reply.text);
 }
 
+/// Heartbeats at any time of day: null would be the hours that are quiet without a word from anybody.
 fn beats() -> serde_json::Value {
-    json!({ "heartbeat": { "enabled": true, "quietHours": null }, "memory": { "dailyReset": false } })
+    json!({ "heartbeat": { "enabled": true, "quietHours": "00:00-00:00" }, "memory": { "dailyReset": false } })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

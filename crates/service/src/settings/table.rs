@@ -275,7 +275,7 @@ settings! {
         interval: Duration as Span<MINUTE, { 7 * DAY }> = "heartbeat.interval", [], ["heartbeat_interval"], "1h";
         /// Another interval for some threads, or none.
         threads: BTreeMap<String, Option<Duration>> as MapOf<OrOff<Span<MINUTE, { 7 * DAY }>>> = "heartbeat.threads", [], [], "";
-        /// When nobody wants to hear of anything, in the office's time zone.
+        /// When nobody wants to hear of anything, in the office's time zone. The same time twice: there are no such hours.
         quiet_hours: Option<QuietHours> as Optional<QuietHoursOf> = "heartbeat.quietHours", [], [], "22:00-07:00";
     }
 

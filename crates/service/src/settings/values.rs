@@ -529,6 +529,12 @@ mod tests {
     }
 
     #[test]
+    fn the_same_time_twice_is_no_quiet_hour() {
+        let none = read::<QuietHoursOf>("00:00-00:00").unwrap();
+        assert!((0..24).all(|hour| !none.contains(Time::constant(hour, 0, 0, 0))));
+    }
+
+    #[test]
     fn addresses_lose_their_last_slash_and_need_a_host() {
         assert_eq!(read::<Url>("http://broker:3000/").as_deref(), Some("http://broker:3000"));
         for text in ["broker:3000", "http://", "ftp://x", "http://a b"] {
