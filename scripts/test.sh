@@ -45,7 +45,7 @@ about() {
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the gateway and the fake Telegram hold for programs of others: TypeScript, schemathesis, aiogram, python-telegram-bot" ;;
         containers) echo "the three containers: built, talked to, killed, stopped" ;;
-        boot) echo "the package in a machine of its own: installed, killed, upgraded, backed up, started again (as root)" ;;
+        boot) echo "the package in a machine of its own: installed, killed, upgraded, started again; and a machine without tools (as root)" ;;
     esac
 }
 
@@ -177,7 +177,7 @@ stage_k8s() {
 }
 
 stage_lock() {
-    need_cargo
+    have cargo || fail "cargo is missing; install Rust from https://rustup.rs, then open a new shell"
     cargo metadata --locked --format-version 1 >/dev/null \
         || fail "Cargo.lock does not fit the manifests; cargo metadata >/dev/null, then commit Cargo.lock"
 }
@@ -185,8 +185,9 @@ stage_lock() {
 stage_clippy() {
     need_cargo
     cargo clippy --workspace --all-targets -- -D warnings
-    # The dashboard as the demo builds it.
-    cargo clippy --package tinyclaw-dashboard --no-default-features --all-targets -- -D warnings
+    # As the demo builds them.
+    cargo clippy --no-default-features --all-targets -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard \
+        -- -D warnings
 }
 
 stage_docs() {

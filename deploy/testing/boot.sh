@@ -1,8 +1,8 @@
 #!/bin/sh
 # The package in a machine of its own: systemd as PID 1, Debian 12, nothing of ours before. Installed, asked, killed, upgraded,
-# backed up, restored, started again, removed.
+# backed up, restored, started again, removed. And in another one, with a network: the stages that fetch their tools, and Claude.
 #
-#   deploy/testing/boot.sh
+#   deploy/testing/boot.sh [office | bare | cloud]...      all, when none is named
 #
 # Needs root, for systemd-nspawn. What is made once (the root filesystem, 490 MB) lies in the cache. TINYCLAW_PROGRAMS=DIR has
 # programs that were built before, which need no library that Debian 12 has not; TINYCLAW_KEEP=yes keeps what was written.
@@ -19,6 +19,12 @@ skip() {
     exit 77
 }
 
+wanted="${*:-office bare cloud}"
+wants() {
+    case " $wanted " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
 [ "$(uname -s)" = Linux ] || skip "systemd-nspawn needs Linux"
 [ "$(id -u)" = 0 ] || skip "systemd-nspawn needs root; sudo ./tinyclaw.sh test boot"
 from_apt systemd-nspawn systemd-container || skip "systemd-nspawn is missing; $advice"
@@ -27,7 +33,7 @@ from_apt mmdebstrap mmdebstrap || skip "mmdebstrap is missing; $advice"
 run="$(mktemp -d)"
 cleanup() {
     trap '' INT TERM
-    ! mountpoint -q "$run/root" || umount "$run/root"
+    for it in "$run/root" "$run/bare/root"; do ! mountpoint -q "$it" || umount "$it"; done
     if [ -n "${TINYCLAW_KEEP:-}" ]; then echo "kept: $run"; else rm -rf "$run"; fi
 }
 trap cleanup EXIT
@@ -96,6 +102,34 @@ boot() {
     [ -e "$run/out/done" ] || { echo "  FAILED: the scenario did not come to its end"; echo 1 >>"$run/out/failures"; }
 }
 
+# bare: the same Debian with this machine's network, certificates and Rust, and nothing else of it. Says what it did in its own log.
+bare() {
+    mkdir -p "$run/bare/root" "$run/bare/upper/src" "$run/bare/work"
+    { git ls-files --cached --others --exclude-standard 2>/dev/null || find . -type f -not -path './target/*' -not -path './.git/*'; } \
+        | tar -cf - -T - 2>/dev/null | tar -C "$run/bare/upper/src" -xf -
+    mount -t overlay overlay -o "lowerdir=$base,upperdir=$run/bare/upper,workdir=$run/bare/work" "$run/bare/root" || return 1
+    rm -f "$run/bare/root/usr/sbin/policy-rc.d"
+    mkdir -p "$run/bare/root/root/.cargo/registry"
+    sysroot="$(rustc --print sysroot)"
+    registry="$(npm config get registry 2>/dev/null || true)"
+    set -- --bind-ro="$sysroot" --setenv=PATH="$sysroot/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+        --setenv=CI=true --setenv=HOME=/root --setenv=NPM_CONFIG_REGISTRY="${NPM_CONFIG_REGISTRY:-$registry}" \
+        --setenv=TINYCLAW_FAILURES=/out/bare.failures
+    # How this machine reaches what is outside.
+    for it in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
+        if [ -e "$it" ]; then set -- "$@" --bind-ro="$it"; fi
+    done
+    for it in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_CERT PIP_INDEX_URL; do
+        value="$(printenv "$it" || true)"
+        if [ -n "$value" ]; then set -- "$@" --setenv="$it=$value"; fi
+    done
+    # The sources of the crates, read only: four hundred downloads that say nothing here.
+    crates="${CARGO_HOME:-$HOME/.cargo}/registry"
+    if [ -d "$crates" ]; then set -- "$@" --overlay="$crates::/root/.cargo/registry"; fi
+    timeout --kill-after=10 600 systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --directory="$run/bare/root" --resolv-conf=copy-host \
+        --bind-ro="$run/in:/in" --bind="$run/out:/out" "$@" /bin/sh /in/bare.sh </dev/null >"$run/out/bare.log" 2>&1 || true
+}
+
 # --- the packages -------------------------------------------------------------------------------------------------------
 
 programs="${TINYCLAW_PROGRAMS:-}"
@@ -112,36 +146,56 @@ pack() {
 began="$(date +%s%N)"
 pack now 2026.11.0 "$programs"
 echo "packed: $(du -h "$run"/in/now/*.deb | cut -f1) in $((($(date +%s%N) - began) / 1000000)) ms"
-pack later 2026.11.1 "$programs"
-# One whose telegram does not start.
-mkdir "$run/bad"
-for it in "$programs"/*; do if [ -f "$it" ] && [ -x "$it" ]; then ln -s "$(realpath "$it")" "$run/bad/"; fi; done
-rm "$run/bad/tinyclaw-telegram"
-printf '#!/bin/sh\nexit 1\n' >"$run/bad/tinyclaw-telegram"
-chmod +x "$run/bad/tinyclaw-telegram"
-pack bad 2026.11.2 "$run/bad"
+if wants office; then
+    pack later 2026.11.1 "$programs"
+    # One whose telegram does not start.
+    mkdir "$run/bad"
+    for it in "$programs"/*; do if [ -f "$it" ] && [ -x "$it" ]; then ln -s "$(realpath "$it")" "$run/bad/"; fi; done
+    rm "$run/bad/tinyclaw-telegram"
+    printf '#!/bin/sh\nexit 1\n' >"$run/bad/tinyclaw-telegram"
+    chmod +x "$run/bad/tinyclaw-telegram"
+    pack bad 2026.11.2 "$run/bad"
+fi
 install -m 0755 "$programs/fake-telegram" "$run/in/fake-telegram"
 
 # --- what happens in it ---------------------------------------------------------------------------------------------------
 
-fresh_machine
-boot office
-boot again
+if wants office; then
+    fresh_machine
+    boot office
+fi
+# Beside what prints no times.
+apart=""
+if wants bare; then
+    cp deploy/testing/bare.sh deploy/testing/holds.sh "$run/in/"
+    bare &
+    apart=$!
+fi
+if wants office; then boot again; fi
 
 # cloud-init as the plan fills it in, but for what is not here: the release's place, and the tailnet.
-code=0
-TINYCLAW_USER_DATA="$run/user-data" deploy/testing/tofu.sh >"$run/tofu" 2>&1 || code=$?
-if [ "$code" = 0 ]; then
-    fresh_machine
-    package="$(find "$run/in/now" -name '*.deb')"
-    seed="$run/root/var/lib/cloud/seed/nocloud"
-    mkdir -p "$seed"
-    echo "instance-id: one" >"$seed/meta-data"
-    sed "/Its state is on the volume/,/the tailnet calls this machine/d; s|'https://[^']*_amd64.deb'|'file:///in/now/$(basename "$package")'|; \
-        s|'[0-9a-f]\{64\}'|'$(sha256sum "$package" | cut -d' ' -f1)'|; /^package_update/d; s/^packages:.*/packages: []/" "$run/user-data" >"$seed/user-data"
-    boot cloud
-else
-    echo "not tried: cloud-init ($(tail -n 1 "$run/tofu"))"
+if wants cloud; then
+    code=0
+    TINYCLAW_USER_DATA="$run/user-data" deploy/testing/tofu.sh >"$run/tofu" 2>&1 || code=$?
+    if [ "$code" = 0 ]; then
+        fresh_machine
+        package="$(find "$run/in/now" -name '*.deb')"
+        seed="$run/root/var/lib/cloud/seed/nocloud"
+        mkdir -p "$seed"
+        echo "instance-id: one" >"$seed/meta-data"
+        sed "/Its state is on the volume/,/the tailnet calls this machine/d; s|'https://[^']*_amd64.deb'|'file:///in/now/$(basename "$package")'|; \
+            s|'[0-9a-f]\{64\}'|'$(sha256sum "$package" | cut -d' ' -f1)'|; /^package_update/d; s/^packages:.*/packages: []/" "$run/user-data" >"$seed/user-data"
+        boot cloud
+    else
+        echo "not tried: cloud-init ($(tail -n 1 "$run/tofu"))"
+    fi
+fi
+if [ -n "$apart" ]; then
+    wait "$apart" || echo "an overlay cannot be mounted for it" >>"$run/out/bare.log"
+    # What nspawn says of a mount of its own when it is over is no news.
+    grep -v "^Attempted to remove disk file system" "$run/out/bare.log"
+    [ -e "$run/out/bare.done" ] || echo "nothing installed before: it did not come to its end" >>"$run/out/failures"
+    [ ! -s "$run/out/bare.failures" ] || cat "$run/out/bare.failures" >>"$run/out/failures"
 fi
 if [ -s "$run/out/failures" ]; then
     echo "$(wc -l <"$run/out/failures") claims did not hold"

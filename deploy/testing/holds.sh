@@ -2,6 +2,7 @@
 # Claims about the machine that this runs in: each is said with how it went. Read in by the scenarios; does nothing by itself.
 
 log=/tmp/holds
+failures="${TINYCLAW_FAILURES:-/out/failures}"
 
 # holds CLAIM COMMAND...
 holds() {
@@ -12,7 +13,7 @@ holds() {
     else
         echo "  FAILED: $claim"
         tail -n 12 "$log" | cut -c1-300 | sed 's/^/      /'
-        echo "$claim" >>/out/failures
+        echo "$claim" >>"$failures"
     fi
 }
 
