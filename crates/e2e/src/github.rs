@@ -74,6 +74,12 @@ impl GitHub {
         self.bring(repo, file);
     }
 
+    /// Adds whatever is put into its folder.
+    pub fn push_all(&self, repo: &str, put: impl FnOnce(&Path)) {
+        put(&self.folder.path().join("work").join(repo));
+        self.bring(repo, ".");
+    }
+
     /// Pushes a link.
     pub fn push_link(&self, repo: &str, link: &str, to: &str) {
         let path = self.folder.path().join("work").join(repo).join(link);

@@ -2,6 +2,7 @@
 
 pub mod claude;
 pub mod hostile;
+pub mod hostile_repository;
 pub mod messages_api;
 pub mod sshd;
 pub mod state;

@@ -16,5 +16,6 @@ mod restart;
 mod settings;
 mod telegram;
 mod threads;
+mod today;
 mod turns;
 mod upgrade;

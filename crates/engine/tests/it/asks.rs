@@ -55,20 +55,19 @@ async fn real_claude_proposes_a_plan_is_told_to_go_on_and_edits() {
     let (mut desk, _api) = real!();
     desk.spec.permission_mode = PermissionMode::Plan;
     let file = desk.spec.cwd.join("planned.txt");
-    let plan = |text: &str| format!("[api: tool ExitPlanMode {}]", json!({ "plan": text }));
     let write =
         format!("[api: tool Write {}]", json!({ "file_path": file, "content": "as planned" }));
-    let mut turn = desk.ask(&format!("{} [api: say I think again.]", plan("# First")));
+    let mut turn = desk.ask("[api: plan # First] [api: say I think again.]");
     let ask = asked(&mut turn).await;
-    assert_eq!(ask.tool, PLANS);
+    assert_eq!((ask.tool.as_str(), &ask.input["plan"]), (PLANS, &json!("# First")));
     let note = Some("Use one file.".to_owned());
     turn.control().answer_permission_with(&ask.request_id, PermissionAnswer::Deny, note);
     assert_eq!(turn.end().await.unwrap().text, "I think again.");
 
     // Still in the mode in which it plans; the go-ahead holds for what comes after it in the same turn.
-    let mut turn = desk.ask(&format!("{} {write} [api: say Done.]", plan("# Second")));
+    let mut turn = desk.ask(&format!("[api: plan # Second] {write} [api: say Done.]"));
     let ask = asked(&mut turn).await;
-    assert_eq!(ask.tool, PLANS);
+    assert_eq!((ask.tool.as_str(), &ask.input["plan"]), (PLANS, &json!("# Second")));
     assert!(!file.exists());
     turn.control().answer_permission(&ask.request_id, PermissionAnswer::Always);
     let end = turn.end().await.unwrap();
@@ -81,10 +80,9 @@ async fn real_claude_goes_on_with_a_plan_and_asks_about_each_change() {
     let (mut desk, _api) = real!();
     desk.spec.permission_mode = PermissionMode::Plan;
     let file = desk.spec.cwd.join("planned.txt");
-    let plan = format!("[api: tool ExitPlanMode {}]", json!({ "plan": "# Plan" }));
     let write =
         format!("[api: tool Write {}]", json!({ "file_path": file, "content": "as planned" }));
-    let mut turn = desk.ask(&format!("{plan} {write} [api: say Done.]"));
+    let mut turn = desk.ask(&format!("[api: plan # Plan] {write} [api: say Done.]"));
     let ask = asked(&mut turn).await;
     turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
     let ask = asked(&mut turn).await;

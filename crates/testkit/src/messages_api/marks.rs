@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Asked;
 
@@ -91,6 +91,16 @@ pub(super) fn plan(asked: &Asked, times: u32) -> Plan {
                     .unwrap_or_else(|_| Value::Object(Default::default()));
                 return Plan::Tool { name: first.to_owned(), input };
             }
+            "plan" if tools > 1 => tools -= 2,
+            "plan" if tools == 1 => {
+                let input = Value::Object(Default::default());
+                return Plan::Tool { name: "ExitPlanMode".to_owned(), input };
+            }
+            "plan" => {
+                let path = plan_file(&asked.messages);
+                let input = json!({ "file_path": path, "content": rest });
+                return Plan::Tool { name: "Write".to_owned(), input };
+            }
             "say" => return Plan::Say { text: rest.to_owned(), pause: quick },
             "words" => {
                 let words: usize = first.parse().unwrap_or(10);
@@ -126,6 +136,15 @@ pub(super) fn plan(asked: &Asked, times: u32) -> Plan {
     Plan::Say { text, pause: quick }
 }
 
+/// The file in which the CLI wants a plan: what is shown to people is what stands there.
+fn plan_file(messages: &str) -> Option<&str> {
+    let is_end = |it: char| it.is_whitespace() || matches!(it, '"' | '`' | '\\' | '(' | ')');
+    let at = messages.rfind("/plans/")?;
+    let begin = messages[..at].rfind(is_end)? + 1;
+    let end = messages[at..].find(is_end)? + at;
+    Some(messages[begin..end].trim_end_matches('.'))
+}
+
 fn find(prompt: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut rest = prompt;
@@ -155,8 +174,6 @@ fn closing(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn request(messages: Value) -> Asked {
@@ -180,6 +197,24 @@ mod tests {
         let last =
             request(json!([{ "role": "user", "content": prompt }, tool, result, tool, result]));
         assert!(matches!(plan(&last, 1), Plan::Say { text, .. } if text == "The tool said: ok"));
+    }
+
+    #[test]
+    fn a_plan_is_written_where_it_is_wanted_and_then_proposed() {
+        let wanted = "create your plan at /home/a/.claude/plans/one.md using the Write tool";
+        let prompt = json!({ "role": "user", "content": format!("{wanted}\n[api: plan # One] [api: say Done.]") });
+        let result =
+            json!({ "role": "user", "content": [{ "type": "tool_result", "content": "ok" }] });
+        let tool = json!({ "role": "assistant", "content": [] });
+        let input = json!({ "file_path": "/home/a/.claude/plans/one.md", "content": "# One" });
+        assert_eq!(
+            plan(&request(json!([prompt])), 1),
+            Plan::Tool { name: "Write".to_owned(), input }
+        );
+        let second = request(json!([prompt, tool, result]));
+        assert!(matches!(plan(&second, 1), Plan::Tool { name, .. } if name == "ExitPlanMode"));
+        let last = request(json!([prompt, tool, result, tool, result]));
+        assert!(matches!(plan(&last, 1), Plan::Say { text, .. } if text == "Done."));
     }
 
     #[test]
