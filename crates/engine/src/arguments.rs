@@ -20,7 +20,10 @@ const SETTINGS: &str = r#"{"crossSessionInbound":"refuse"}"#;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Turns,
+    /// To see whether it answers.
     Probe,
+    /// To be asked how far its plan is used; it answers no prompt.
+    PlanWindows,
 }
 
 /// Claude's command line. Values are joined to their flags, so that none can pass for a flag.
@@ -80,7 +83,7 @@ pub(crate) fn arguments(
     if let Some(most) = config.turns_max {
         flag("max-turns", &most.to_string());
     }
-    if purpose == Purpose::Probe {
+    if purpose != Purpose::Turns {
         flag("tools", "");
         args.push("--no-session-persistence".to_owned());
     }

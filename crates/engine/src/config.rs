@@ -16,6 +16,9 @@ use crate::home::CLAUDE_DIR;
 use crate::launch::Access;
 use crate::users::Users;
 
+/// The variable that keeps the CLI from whatever it does not need for an answer.
+pub(crate) const QUIET: &str = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC";
+
 /// Everything an engine has to know.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -222,7 +225,7 @@ impl EngineConfig {
             env.entry(name.to_owned()).or_insert(value);
         };
         for it in [
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+            QUIET,
             "DISABLE_TELEMETRY",
             "DISABLE_ERROR_REPORTING",
             "DISABLE_AUTOUPDATER",

@@ -25,7 +25,7 @@ use crate::local::LocalLauncher;
 use crate::look::{Desk, Look, LookError, OutOfReach};
 use crate::pool::Pool;
 use crate::transcript::Trace;
-use crate::turn::{Background, Reconnected, Turn, TurnControl, TurnRequest};
+use crate::turn::{Background, RateWindow, Reconnected, Turn, TurnControl, TurnRequest};
 use crate::user_links::UsersLauncher;
 use crate::users::Users;
 
@@ -249,6 +249,12 @@ impl Engine {
             Ok(()) => Probe::Ready,
             Err(failure) => Probe::NotReady(failure),
         }
+    }
+
+    /// How far the plan of this machine's login is used, asked of a Claude of its own, which no prompt is sent to. Empty where
+    /// Claude has no such login, or says nothing of it.
+    pub async fn plan_windows(&self) -> Result<Vec<RateWindow>, TurnFailure> {
+        self.0.plan_windows().await
     }
 
     /// Which CLI runs at a place, and which was tested.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use tinyclaw_domain::{Effort, PermissionMode, StateDir, Trust};
 
 use crate::arguments::{Purpose, arguments};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, QUIET};
 use crate::home::{CLAUDE_DIR, Home, HomeError};
 use crate::launch::{Access, LaunchError};
 use crate::turn::SessionSpec;
@@ -70,7 +70,7 @@ pub(crate) fn surroundings(
             config.environment(home.root(), spec.trust)
         }
         // The office's own: there the login is renewed. It has no tools, and no agent's word in it.
-        Purpose::Probe => {
+        Purpose::Probe | Purpose::PlanWindows => {
             let claude_dir = config.claude_home.join(CLAUDE_DIR);
             std::fs::create_dir_all(&claude_dir).map_err(|source| LaunchError::Step {
                 step: "make",
@@ -81,6 +81,10 @@ pub(crate) fn surroundings(
             config.environment(&config.claude_home, spec.trust)
         }
     };
+    if purpose == Purpose::PlanWindows && !config.env.contains_key(QUIET) {
+        // To the CLI the plan's windows are something that nobody needs.
+        env.remove(QUIET);
+    }
     if spec.permission_mode == PermissionMode::Bypass && nix::unistd::geteuid().is_root() {
         // Claude does not work unasked as root unless told that it sits in a sandbox. It does: the leash's.
         env.insert("IS_SANDBOX".to_owned(), "1".to_owned());

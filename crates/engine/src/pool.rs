@@ -3,6 +3,7 @@
 //! A thread's lane is held for as long as its turn runs; whoever wants to close a process needs the lane, so a busy one is
 //! never evicted. Processes elsewhere are not counted: it is this machine's memory that they would fill.
 
+mod probe;
 mod renewal;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,10 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tinyclaw_domain::{Effort, PermissionMode, Place, SessionId, ThreadId, Trust};
+use tinyclaw_domain::{Effort, Place, SessionId, ThreadId};
 use tokio::sync::{Mutex as Lane, MutexGuard as LaneGuard, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 use crate::adopted::AdoptedTurns;
 use crate::arguments::{Purpose, arguments};
@@ -24,15 +24,12 @@ use crate::content::Content;
 use crate::driver::{Driver, Setup, Shared, TurnOrder};
 use crate::failure::TurnFailure;
 use crate::home::Home;
-use crate::launch::{LaunchError, LaunchSpec, PROBE};
+use crate::launch::{LaunchError, LaunchSpec};
 use crate::launchers::Launchers;
 use crate::login::Token;
-use crate::look::{Desk, LookError};
-use crate::outfit::{CAPABILITY, Outfit, alike, home_failed, surroundings, with_source};
-use crate::turn::{
-    Background, Control, Reconnected, SessionSpec, Turn, TurnControl, TurnEvent, TurnOutcome,
-    TurnRequest,
-};
+use crate::look::Desk;
+use crate::outfit::{CAPABILITY, Outfit, alike, home_failed, surroundings};
+use crate::turn::{Background, Control, Reconnected, SessionSpec, TurnEvent, TurnRequest};
 
 /// How often idle processes are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
@@ -401,7 +398,7 @@ impl Pool {
                 .has_session(&spec.desk(), &spec.id)
                 .await
                 .map_err(|err| LaunchError::of_look(err, &spec.cwd))?,
-            Purpose::Probe => false,
+            Purpose::Probe | Purpose::PlanWindows => false,
         };
         let launched = launcher.launch(LaunchSpec {
             thread: spec.thread.clone(),
@@ -494,72 +491,6 @@ impl Pool {
                     members.remove(&thread);
                 }
             }
-        }
-    }
-
-    /// See [`Engine::probe`](crate::Engine::probe).
-    pub(crate) async fn probe(&self, place: &Place) -> Result<(), TurnFailure> {
-        let broken = |detail: String| TurnFailure::NotStarted { detail, lasting: true };
-        let name = match place {
-            Place::Here => PROBE.to_owned(),
-            Place::Devbox(name) => format!("{PROBE}-devbox-{name}"),
-            Place::Env(name) => format!("{PROBE}-env-{name}"),
-        };
-        let thread: ThreadId = name.parse().map_err(|it| broken(format!("{it}")))?;
-        let id: SessionId =
-            Uuid::new_v4().to_string().parse().map_err(|it| broken(format!("{it}")))?;
-        let config = self.config();
-        let launcher = self.launchers.of(place).map_err(TurnFailure::OutOfReach)?;
-        let cwd = launcher.look().own_folder(place, &thread).await.map_err(|err| match err {
-            LookError::OutOfReach(err) => TurnFailure::OutOfReach(err),
-            other => broken(with_source(&other)),
-        })?;
-        let spec = SessionSpec {
-            thread,
-            place: place.clone(),
-            id: id.clone(),
-            cwd,
-            permission_mode: PermissionMode::Ask,
-            system_prompt: String::new(),
-            tools: Arc::new([]),
-            servers: Arc::default(),
-            model: config.catalogue.tiers().simple,
-            effort: Effort::Low,
-            trust: Trust::None,
-            skills: None,
-            is_attended: false,
-        };
-        let member = self.member(&spec.thread);
-        let _lane = member.lane.lock().await;
-        let driver = self
-            .launch(&config, &spec, Purpose::Probe, None)
-            .await
-            .map_err(|it| TurnFailure::from(&it))?;
-        member.keep(&driver, &spec, config.clone(), None);
-        let (events_to, events) = mpsc::unbounded_channel();
-        let (to, controls) = mpsc::unbounded_channel();
-        let order = Box::new(TurnOrder {
-            key: "probe".parse().map_err(|it| broken(format!("{it}")))?,
-            uuid: Uuid::new_v4().to_string(),
-            model: self.config().model_name(spec.model),
-            effort: spec.effort,
-            content: "Answer with the single word: ready".into(),
-            begun: Instant::now(),
-            session: id,
-            events: events_to,
-            controls,
-            done: None,
-            is_ended: false,
-        });
-        if let Err(order) = driver.turn(order) {
-            order.fail(broken("it ended at once".to_owned()));
-        }
-        let end = Turn { events, control: TurnControl { to } }.end().await;
-        driver.close(false).await;
-        match end.map(|it| it.outcome) {
-            Some(TurnOutcome::Answered) => Ok(()),
-            Some(TurnOutcome::Failed(failure)) => Err(failure),
-            Some(TurnOutcome::Interrupted) | None => Err(TurnFailure::Closing),
         }
     }
 }

@@ -167,6 +167,7 @@ impl Service {
             notices.clone(),
         ));
         let plan = Plan::open(state.clone(), settings.clone(), vitals.clone(), notices.clone());
+        let plan = Arc::new(plan);
         let history = Arc::new(History::open(
             state.clone(),
             settings.clone(),
@@ -197,6 +198,7 @@ impl Service {
             notices: notices.clone(),
             availability: availability.clone(),
             budgets: budgets.clone(),
+            plan: plan.clone(),
             history: history.clone(),
             routing: routing.clone(),
             slots: slots.clone(),

@@ -25,7 +25,7 @@ use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
 use crate::look::OutOfReach;
 use crate::skill::SkillSource;
-use crate::turn::{Control, McpAnswer, McpState, Skill, TurnEvent, TurnOutcome};
+use crate::turn::{Control, McpAnswer, McpState, RateWindow, Skill, TurnEvent, TurnOutcome};
 use crate::wire::{HostRequest, Line, ResultLine, out};
 
 /// One process at work.
@@ -66,6 +66,8 @@ pub(super) struct Actor {
     pub(super) output_seen: BTreeMap<String, u64>,
     pub(super) diary: Diary,
     pub(super) reconnecting: Option<Reconnecting>,
+    /// Who waits to hear how far the plan is used.
+    pub(super) plan_windows: Option<oneshot::Sender<Vec<RateWindow>>>,
 }
 
 const INITIALIZE: &str = "initialize";
@@ -110,6 +112,7 @@ impl Actor {
             output_seen: BTreeMap::new(),
             diary,
             reconnecting: None,
+            plan_windows: None,
             setup,
         }
     }
@@ -174,6 +177,7 @@ impl Actor {
             }
             Some(Order::Close { at_once: false }) => self.leave(),
             Some(Order::Reconnect(done)) => self.reconnect(done),
+            Some(Order::PlanWindows(done)) => self.ask_plan_windows(done),
             Some(Order::Leave(done)) => {
                 if self.turn_can_be_left() {
                     self.left = Some(done);
@@ -282,10 +286,11 @@ impl Actor {
             Line::Result(result) => self.on_result(&result),
             Line::Request { id, request } => self.on_request(id, request),
             Line::Cancel { id } => self.with_turn(|turn| turn.ask_closed(&id, false)),
-            Line::Response { id, error, skills, servers } => {
+            Line::Response { id, error, skills, servers, windows } => {
                 if id == INITIALIZE {
                     self.skills = skills;
                 }
+                self.on_plan_windows(&id, windows);
                 if !self.on_servers_response(&id, servers) {
                     self.on_response(&id, error);
                 }

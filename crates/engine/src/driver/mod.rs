@@ -9,6 +9,7 @@ mod background;
 mod diary;
 mod ladder;
 mod pipes;
+mod plan_windows;
 mod running;
 mod servers;
 
@@ -26,12 +27,16 @@ use self::actor::{Actor, Bill, Wake};
 use crate::config::{Mode, Times};
 use crate::failure::TurnFailure;
 use crate::launch::Leashed;
-use crate::turn::{Background, Control, McpState, ToolSpec, TurnEnd, TurnEvent, TurnOutcome};
+use crate::turn::{
+    Background, Control, McpState, RateWindow, ToolSpec, TurnEnd, TurnEvent, TurnOutcome,
+};
 
 /// Types of unknown lines that are told apart.
 const KINDS_MAX: usize = 32;
 /// The CLI gives up on a server after 30 s, and asks all of them at once.
 const RECONNECT: Duration = Duration::from_secs(45);
+/// It begins, and asks the API, which it gives some seconds.
+const PLAN_WINDOWS: Duration = Duration::from_secs(30);
 /// A type is a word or two.
 const KIND_CHARS_MAX: usize = 60;
 
@@ -150,6 +155,8 @@ enum Order {
     },
     /// Connect to each MCP server anew, and say how they are then. Dropped when that cannot be.
     Reconnect(oneshot::Sender<Vec<McpState>>),
+    /// Say how far the plan is used.
+    PlanWindows(oneshot::Sender<Vec<RateWindow>>),
     /// Dropped when it is done, or when there is nothing to leave.
     Leave(oneshot::Sender<()>),
 }
@@ -205,7 +212,7 @@ impl Driver {
     pub(crate) fn turn(&self, order: Box<TurnOrder>) -> Result<(), Box<TurnOrder>> {
         self.orders.send(Order::Turn(order)).map_err(|it| match it.0 {
             Order::Turn(order) => order,
-            Order::Close { .. } | Order::Leave(_) | Order::Reconnect(_) => {
+            Order::Close { .. } | Order::Leave(_) | Order::Reconnect(_) | Order::PlanWindows(_) => {
                 unreachable!("a turn was sent")
             }
         })
@@ -236,6 +243,13 @@ impl Driver {
         let (done_to, done) = oneshot::channel();
         let _ = self.orders.send(Order::Reconnect(done_to));
         timeout(RECONNECT, done).await.ok()?.ok()
+    }
+
+    /// How far the plan is used. `None`: the process does not answer.
+    pub(crate) async fn plan_windows(&self) -> Option<Vec<RateWindow>> {
+        let (done_to, done) = oneshot::channel();
+        let _ = self.orders.send(Order::PlanWindows(done_to));
+        timeout(PLAN_WINDOWS, done).await.ok()?.ok()
     }
 
     /// Leaves the process to another one of ours, if it is in a turn that can be gone on with; else it stays. The turn ends

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tinyclaw_domain::Usage;
 
@@ -61,6 +62,7 @@ pub(crate) enum Line {
         error: Option<String>,
         skills: BTreeMap<String, SkillSource>,
         servers: Vec<McpState>,
+        windows: Vec<RateWindow>,
     },
     /// The CLI takes a request back.
     Cancel { id: String },
@@ -365,6 +367,22 @@ fn windows(info: &Value) -> Vec<RateWindow> {
     }
 }
 
+/// The windows as the CLI tells them when it is asked: in percent, with times in words; and those of single models.
+fn asked_windows(limits: &Value) -> Vec<RateWindow> {
+    let window = |name: String, it: &Value| {
+        let used = it.get("utilization").and_then(Value::as_f64)? / 100.0;
+        let ends = it.get("resets_at").and_then(Value::as_str)?.parse::<Timestamp>().ok()?;
+        Some(RateWindow { name, used, resets_at: ends.as_second().try_into().ok()? })
+    };
+    let plain = limits.as_object().into_iter().flatten();
+    let plain = plain.filter_map(|(name, it)| window(name.clone(), it));
+    let of_models = list(limits, "model_scoped").iter().filter_map(|it| {
+        let model = text(it, "display_name")?.to_lowercase();
+        window(format!("seven_day_{}", model.replace(|it: char| !it.is_alphanumeric(), "_")), it)
+    });
+    plain.chain(of_models).collect()
+}
+
 fn request(value: &Value) -> Line {
     let Some(id) = text(value, "request_id") else {
         return Line::Unknown("control_request".to_owned());
@@ -400,7 +418,8 @@ fn response(value: &Value) -> Line {
                 failed.then(|| text(response, "error").unwrap_or_else(|| "no reason".to_owned()));
             let inner = response.get("response").unwrap_or(&Value::Null);
             let servers = servers(inner, "mcpServers");
-            Line::Response { id, error, skills: sources(response), servers }
+            let windows = inner.get("rate_limits").map(asked_windows).unwrap_or_default();
+            Line::Response { id, error, skills: sources(response), servers, windows }
         }
         None => Line::Unknown("control_response".to_owned()),
     }
@@ -529,6 +548,31 @@ mod tests {
             panic!("the question is lost")
         };
         assert_eq!(input["command"], "echo \u{fffd} \u{1f600} \\ud83d \u{fffd}");
+    }
+
+    #[test]
+    fn windows_of_the_plan_are_read_as_they_are_told_when_asked() {
+        let line = r#"{"type":"control_response","response":{"subtype":"success","request_id":"u","response":{
+            "rate_limits_available":true,"rate_limits":{
+                "five_hour":{"utilization":31,"resets_at":"2026-12-01T02:00:00+00:00"},
+                "seven_day":{"utilization":82.5,"resets_at":"2026-12-04T03:00:00+01:00"},
+                "seven_day_opus":{"utilization":5,"resets_at":null},"seven_day_sonnet":null,
+                "model_scoped":[{"display_name":"Fable","utilization":7,"resets_at":"2026-12-01T02:00:00Z"}],
+                "extra_usage":{"is_enabled":false,"utilization":null}}}}}"#;
+        let Line::Response { windows, .. } = parse(line) else { panic!("no answer") };
+        let window =
+            |name: &str, used, resets_at| RateWindow { name: name.to_owned(), used, resets_at };
+        assert_eq!(
+            windows,
+            [
+                window("five_hour", 0.31, 1_796_090_400),
+                window("seven_day", 0.825, 1_796_349_600),
+                window("seven_day_fable", 0.07, 1_796_090_400),
+            ]
+        );
+        let nothing = r#"{"type":"control_response","response":{"subtype":"success","request_id":"u",
+            "response":{"rate_limits_available":false,"rate_limits":null}}}"#;
+        assert!(matches!(parse(nothing), Line::Response { windows, .. } if windows.is_empty()));
     }
 
     #[test]

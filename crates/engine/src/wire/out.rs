@@ -76,6 +76,11 @@ pub(crate) fn mcp_reconnect(id: &str, name: &str) -> Value {
     control(id, json!({ "subtype": "mcp_reconnect", "serverName": name }))
 }
 
+/// How far is the plan used? What the office's transcripts say of it is not asked: that is a search through all of them.
+pub(crate) fn get_usage(id: &str) -> Value {
+    control(id, json!({ "subtype": "get_usage", "skip_behaviors": true }))
+}
+
 /// An answer to a request of the CLI.
 pub(crate) fn success(request_id: &str, response: Value) -> Value {
     json!({

@@ -23,5 +23,6 @@ mod leash;
 mod link;
 mod looks;
 mod pins;
+mod plan_windows;
 mod real;
 mod skills;

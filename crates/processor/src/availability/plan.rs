@@ -1,18 +1,25 @@
 //! The windows of Claude's plan: kept as they are told, shown by `/cost`, and warned of once when most of one is used.
 //!
+//! With most answers the API tells them. Where it does not, Claude is asked, at the start and then after work only.
+//!
 //! Whom a window was told of is kept with it in `plan.json`, so a restart warns nobody again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tinyclaw_disk::Flush;
 use tinyclaw_domain::{Key, PlanUse, StateDir};
-use tinyclaw_engine::RateWindow;
+use tinyclaw_engine::{Engine, RateWindow};
 use tinyclaw_ledger::plan;
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::availability::notices::Notices;
 use crate::blocking::{lock, on_disk};
+
+/// What is as old as this is asked for: a window of five hours is told to the percent by then.
+const ASK_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// How far the plan of this machine's login is used.
 pub(crate) struct Plan {
@@ -22,6 +29,10 @@ pub(crate) struct Plan {
     notices: Arc<Notices>,
     /// Guards what was told last. Held while it is changed and written; nothing else is locked within it.
     kept: Mutex<PlanUse>,
+    /// When Claude was asked last. Guards nothing else.
+    asked: Mutex<Option<Instant>>,
+    /// A turn has ended since.
+    has_worked: AtomicBool,
 }
 
 impl Plan {
@@ -37,7 +48,31 @@ impl Plan {
             PlanUse::default()
         });
         vitals.set("planWindows", serde_json::json!(kept.windows));
-        Plan { state, settings, vitals, notices, kept: Mutex::new(kept) }
+        let (kept, asked) = (Mutex::new(kept), Mutex::new(None));
+        Plan { state, settings, vitals, notices, kept, asked, has_worked: AtomicBool::new(true) }
+    }
+
+    /// A turn of this machine's login has ended.
+    pub(crate) fn worked(&self) {
+        self.has_worked.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks Claude where it was not told for a while, and something was used meanwhile. A second one at the same time does
+    /// nothing.
+    pub(crate) async fn ask(&self, engine: &Engine) {
+        let told = Duration::from_millis(now_ms().saturating_sub(lock(&self.kept).at));
+        {
+            let mut asked = lock(&self.asked);
+            let is_recent = told < ASK_AFTER || asked.is_some_and(|it| it.elapsed() < ASK_AFTER);
+            if is_recent || !self.has_worked.swap(false, Ordering::Relaxed) {
+                return;
+            }
+            *asked = Some(Instant::now());
+        }
+        match engine.plan_windows().await {
+            Ok(windows) => self.saw(&windows),
+            Err(failure) => tracing::warn!("how far claude's plan is used is not known: {failure}"),
+        }
     }
 
     /// Keeps what Claude told of its plan, and warns of each window once when most of it is used.

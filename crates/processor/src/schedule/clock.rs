@@ -12,6 +12,7 @@ use tinyclaw_service::settings::{Settings, Store};
 use crate::availability::budget::Budgets;
 use crate::availability::notices::Notices;
 use crate::availability::pause::Availability;
+use crate::availability::plan::Plan;
 use crate::desks::Desks;
 use crate::history::History;
 use crate::work::routing::Routing;
@@ -29,6 +30,7 @@ pub(crate) struct Clock {
     pub(crate) notices: Arc<Notices>,
     pub(crate) availability: Arc<Availability>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) history: Arc<History>,
     pub(crate) routing: Arc<Routing>,
     pub(crate) slots: Arc<Slots>,

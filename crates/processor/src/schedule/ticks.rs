@@ -36,6 +36,11 @@ impl Clock {
         if due.is("broker", Duration::from_secs(15)) {
             broker::look_after(self);
         }
+        if due.is("plan", Duration::from_secs(30)) {
+            // The clock does not stand still for a Claude that begins.
+            let clock = self.clone();
+            tokio::spawn(async move { clock.plan.ask(&clock.engine).await });
+        }
         if due.is("reset", Duration::from_secs(30)) {
             daily_reset::order(self);
         }

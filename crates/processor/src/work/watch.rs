@@ -150,6 +150,9 @@ pub(crate) async fn watch(
                 worker.plan.saw(&windows)
             }
             TurnEvent::Ended(mut end) => {
+                if thread.place().0.is_here() {
+                    worker.plan.worked();
+                }
                 // Claude's last word on an overloaded API has no status; its retries had.
                 if let TurnOutcome::Failed(TurnFailure::Unavailable { status, .. }) =
                     &mut end.outcome

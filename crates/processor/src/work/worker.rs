@@ -41,7 +41,7 @@ pub(crate) struct Worker {
     pub(crate) notices: Arc<Notices>,
     pub(crate) availability: Arc<Availability>,
     pub(crate) budgets: Arc<Budgets>,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) history: Arc<History>,
     pub(crate) routing: Arc<Routing>,
     pub(crate) control: Arc<Control>,

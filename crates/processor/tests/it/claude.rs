@@ -76,6 +76,8 @@ struct Script {
     starts: usize,
     /// What the last one was started with: its command line and its environment.
     started_with: (Vec<String>, BTreeMap<String, String>),
+    /// What it says of its plan when it is asked.
+    plan: Value,
 }
 
 /// Every Claude of an office.
@@ -113,6 +115,11 @@ impl Claude {
     /// The prompts of messages with these words.
     pub(crate) fn prompts_of(&self, words: &str) -> Vec<Prompt> {
         self.prompts().into_iter().filter(|it| said_in(it).contains(words)).collect()
+    }
+
+    /// What it says of its plan from now on when it is asked.
+    pub(crate) fn has_plan(&self, limits: Value) {
+        self.script.lock().unwrap().plan = limits;
     }
 
     pub(crate) fn starts(&self) -> usize {
@@ -242,8 +249,12 @@ impl Process {
         if let Some(model) = request["model"].as_str() {
             self.model = model.to_owned();
         }
+        let reply = match request["subtype"] == "get_usage" {
+            true => json!({ "rate_limits": self.claude.script.lock().unwrap().plan }),
+            false => json!({}),
+        };
         let response =
-            json!({ "subtype": "success", "request_id": line["request_id"], "response": {} });
+            json!({ "subtype": "success", "request_id": line["request_id"], "response": reply });
         self.say(json!({ "type": "control_response", "response": response })).await;
         match request["subtype"] == "interrupt" {
             true => Err(Stop::Interrupted),

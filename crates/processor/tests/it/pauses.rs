@@ -156,3 +156,30 @@ async fn most_of_a_plan_window_is_told_once_also_after_a_restart() {
     let told = office.notices("1").into_iter().filter(|it| it.contains("nearly used up"));
     assert_eq!(told.count(), 1);
 }
+
+/// The API tells it with most answers to a login's requests, and with none to others'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_no_answer_told_of_is_asked_for_where_somebody_logged_in() {
+    let mut office = Office::closed(json!({}));
+    let login = json!({ "claudeAiOauth": { "accessToken": "short", "expiresAt": u64::MAX / 2 } });
+    let claude_dir = office.place.home().join(".claude");
+    std::fs::create_dir_all(&claude_dir).unwrap();
+    let file = claude_dir.join(".credentials.json");
+    tinyclaw_disk::replace(&file, login.to_string().as_bytes(), tinyclaw_disk::Flush::None)
+        .unwrap();
+    let end = i64::try_from(now_ms() / 1_000 + 3_000).unwrap();
+    let at = jiff::Timestamp::from_second(end).unwrap().to_string();
+    office.claude.has_plan(json!({
+        "five_hour": { "utilization": 84, "resets_at": at },
+        "seven_day": { "utilization": 12, "resets_at": at },
+    }));
+    office.begin();
+    office.notice("1", "Claude's plan is nearly used up: 84 % of 5 hours (new ").await;
+    let windows = tinyclaw_ledger::plan::read(&office.state).unwrap().windows;
+    assert_eq!((windows["five_hour"].used, windows["seven_day"].used), (0.84, 0.12));
+    assert!(office.claude.prompts().is_empty(), "and nothing was said to the model");
+    // What has just been told is not asked for.
+    let began = office.claude.starts();
+    office.ask("7", "hello").await;
+    assert_eq!(office.claude.starts(), began + 1);
+}

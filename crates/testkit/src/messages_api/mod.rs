@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -53,6 +53,8 @@ struct Memory {
     times: Mutex<HashMap<String, u32>>,
     /// What every request gets, whatever its marks say.
     always: Mutex<Option<marks::Plan>>,
+    /// How far the plan of whoever asks is used.
+    usage: Mutex<Value>,
 }
 
 impl MessagesApi {
@@ -69,6 +71,7 @@ impl MessagesApi {
         let app = Router::new()
             .route("/v1/messages", post(messages))
             .route("/v1/messages/count_tokens", post(count))
+            .route("/api/oauth/usage", get(usage))
             .fallback(anything)
             .with_state(memory.clone());
         let server = tokio::spawn(async move {
@@ -77,6 +80,11 @@ impl MessagesApi {
             let _ = axum::serve(listener, app).await;
         });
         Ok(MessagesApi { address, memory, server })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// For `ANTHROPIC_BASE_URL`.
@@ -93,6 +101,11 @@ impl MessagesApi {
     pub fn answer_always(&self, status: Option<u16>) {
         *self.memory.always.lock().unwrap_or_else(PoisonError::into_inner) =
             status.map(marks::Plan::Status);
+    }
+
+    /// From now on whoever is logged in is told this of their plan.
+    pub fn has_plan(&self, usage: Value) {
+        *self.memory.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
     }
 
     /// From now on every answer stops because it is as long as may be, and so does whatever is to complete it.
@@ -137,6 +150,17 @@ async fn messages(State(memory): State<Arc<Memory>>, Json(request): Json<Value>)
 
 async fn count() -> Json<Value> {
     Json(json!({ "input_tokens": 7 }))
+}
+
+async fn usage(State(memory): State<Arc<Memory>>, headers: HeaderMap) -> Response {
+    let is_logged_in = headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|it| it.to_str().is_ok_and(|it| it.starts_with("Bearer ")));
+    if !is_logged_in {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let usage = memory.usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Json(usage).into_response()
 }
 
 async fn anything(uri: Uri) -> Response {
