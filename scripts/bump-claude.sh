@@ -3,9 +3,10 @@
 #
 #   scripts/bump-claude.sh VERSION
 #
-# Writes the version and npm's sha512 of each platform's package into scripts/claude.pins and PINNED_VERSION, fetches the
-# one for this machine and checks it, records anew what that version speaks, shows what changed of it, and runs the tests
-# that need the real CLI. What is committed then, a person decides.
+# Fetches each platform's package, which npm checks by the registry's own sum, and writes the version and the sha256 of each into
+# scripts/claude.pins and PINNED_VERSION. A version that is pinned there already must have the sums that it had. Then it
+# installs the one for this machine, records anew what that version speaks, shows what changed of it (flags, hook events,
+# kinds of lines and requests, fields), and runs the tests that need the real CLI. What is committed then, a person decides.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -21,32 +22,40 @@ command -v npm >/dev/null || {
     exit 1
 }
 
+# It names another program for the tests.
+unset TINYCLAW_TEST_CLAUDE
 pins=scripts/claude.pins
 inventory=crates/engine/tests/wire-inventory.txt
 before="$(sed -n 's/^pinned //p' "$pins")"
 oldest="$(sed -n 's/^oldest //p' "$pins")"
-new="$(mktemp)"
-trap 'rm -f "$new"' EXIT
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
 
-{
-    grep '^#' "$pins"
-    echo "pinned $version"
-    echo "oldest $oldest"
-    for platform in linux-x64 linux-arm64 linux-x64-musl linux-arm64-musl; do
-        integrity="$(npm view "@anthropic-ai/claude-code-$platform@$version" dist.integrity)"
-        case "$integrity" in
-            sha512-*) ;;
-            *)
-                echo "bump-claude: the registry has no sha512 of claude $version for $platform" >&2
-                exit 1
-                ;;
-        esac
-        # npm writes it in base64, sha512sum in hexadecimal.
-        echo "$version $platform $(echo "${integrity#sha512-}" | base64 --decode | od -An -v -tx1 | tr -d ' \n')"
-    done
-    if [ "$version" != "$oldest" ]; then grep "^$oldest " "$pins"; fi
-} >"$new"
-cp "$new" "$pins"
+grep '^#' "$pins" >"$work/pins"
+echo "pinned $version" >>"$work/pins"
+echo "oldest $oldest" >>"$work/pins"
+for platform in linux-x64 linux-arm64 linux-x64-musl linux-arm64-musl; do
+    package="@anthropic-ai/claude-code-$platform@$version"
+    echo "fetching $package"
+    if ! npm pack --silent --pack-destination "$work" "$package" >/dev/null 2>"$work/why"; then
+        sed 's/^/  /' "$work/why" >&2
+        echo "bump-claude: npm cannot fetch $package" >&2
+        exit 1
+    fi
+    archive="$(find "$work" -name '*.tgz')"
+    sum="$(sha256sum "$archive" | cut -d ' ' -f 1)"
+    rm "$archive"
+    known="$(sed -n "s/^$version $platform //p" "$pins")"
+    if [ -n "$known" ] && [ "$sum" != "$known" ]; then
+        echo "bump-claude: $package is not the one that $pins knows" >&2
+        echo "  its sha256 is $sum" >&2
+        echo "  and must be   $known" >&2
+        exit 1
+    fi
+    echo "$version $platform $sum" >>"$work/pins"
+done
+if [ "$version" != "$oldest" ]; then grep "^$oldest " "$pins" >>"$work/pins"; fi
+cp "$work/pins" "$pins"
 sed -i "s/^pub const PINNED_VERSION: &str = \".*\";/pub const PINNED_VERSION: \&str = \"$version\";/" crates/engine/src/engine.rs
 scripts/install-claude.sh "$version"
 

@@ -5,7 +5,7 @@
 #   scripts/install-claude.sh VERSION       another one that scripts/claude.pins has
 #   scripts/install-claude.sh --any VERSION one that it has not: npm's own check is all there is
 #
-# Prints the path of the program. A package whose sha512 is not the committed one is refused, and nothing is installed.
+# Prints the path of the program. A package whose sha256 is not the committed one is refused, and nothing is installed.
 # Without a registry it says so and fails; the tests then skip by name.
 # TINYCLAW_TEST_CACHE moves the cache, by default ~/.cache/tinyclaw.
 set -eu
@@ -46,7 +46,7 @@ if ldd --version 2>&1 | grep -qi musl; then platform="$platform-musl"; fi
 package="@anthropic-ai/claude-code-$platform@$version"
 wanted="$(sed -n "s/^$version $platform //p" "$pins")"
 if [ -z "$wanted" ] && [ -z "$is_any" ]; then
-    echo "install-claude: scripts/claude.pins has no sha512 of $package" >&2
+    echo "install-claude: scripts/claude.pins has no sha256 of $package" >&2
     echo "  → scripts/bump-claude.sh $version, or scripts/install-claude.sh --any $version" >&2
     exit 1
 fi
@@ -66,10 +66,10 @@ if ! npm pack --silent --pack-destination "$half" "$package" >/dev/null 2>"$half
     exit 1
 fi
 archive="$(find "$half" -name '*.tgz' | head -n 1)"
-got="$(sha512sum "$archive" | cut -d ' ' -f 1)"
+got="$(sha256sum "$archive" | cut -d ' ' -f 1)"
 if [ -n "$wanted" ] && [ "$got" != "$wanted" ]; then
     echo "install-claude: $package is not the one that was tested; nothing is installed" >&2
-    echo "  its sha512 is $got" >&2
+    echo "  its sha256 is $got" >&2
     echo "  and must be   $wanted (scripts/claude.pins)" >&2
     exit 1
 fi
