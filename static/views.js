@@ -526,7 +526,8 @@ views.system = {
       up.map(([name, ms, cls, state], at) => { const one = it.services[at - 1];
       return tr(td(name), h('td', { class: cls }, state || 'ok'), td(ms ? span(ms) : 'n/a'),
       h('td', 'mono', runs(one?.health)), h('td', 'mono', one?.health ? one.health.pid : ''),
-      h('td', 'dim', one?.ageMs != null ? one.ageMs ? span(one.ageMs) + ' ago' : 'now' : '')); }))));
+      h('td', 'dim', one?.ageMs != null ? one.ageMs ? span(one.ageMs) + ' ago' : 'now' : '')); }))),
+      it.services.flatMap(one => ofClaude(one.health)));
   },
 };
 
