@@ -22,6 +22,7 @@ mod place;
 mod plan;
 mod progress;
 mod quoted;
+mod set_now;
 mod state_dir;
 mod steer;
 mod thread;
@@ -61,6 +62,7 @@ pub use progress::{
     Ask, Progress, TOOL_SPANS_MAX, Todo, TodoState, ToolSpan, ToolUse, TurnState, left_to_do,
 };
 pub use quoted::{Quote, quoted};
+pub use set_now::set_now;
 pub use state_dir::StateDir;
 pub use steer::{Handed, for_the_running_turn};
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads, Trust};

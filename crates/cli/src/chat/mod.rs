@@ -4,6 +4,7 @@
 //! is lost when it is left in the middle of a turn.
 
 mod keys;
+mod later;
 mod marks;
 mod screen;
 mod shown;
@@ -16,13 +17,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tinyclaw_client::Client;
-use tinyclaw_domain::{Command, Key, Message, PermissionAnswer, ThreadId, for_the_running_turn};
+use tinyclaw_domain::{
+    Command, Key, Message, PermissionAnswer, ThreadId, for_the_running_turn, set_now,
+};
 use tinyclaw_ledger::{Costs, Progresses, StateDir, plan, read_threads, recent_history};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
 use tokio::sync::mpsc;
 
 use self::keys::Editor;
+use self::later::SaidLater;
 use self::screen::Screen;
 use self::turns::{Pending, Question};
 use self::words::Typed;
@@ -32,6 +36,8 @@ use crate::{client, place, terminal};
 
 /// The status row is looked at this often while a turn runs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// And what is said with no message in flight this often.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// A second Ctrl-C within this time leaves.
 const TWICE: Duration = Duration::from_secs(2);
 /// So many lines of a thread's history are shown on entering it.
@@ -63,6 +69,7 @@ pub(crate) struct Chat {
     is_alone: bool,
     /// Something moved in the queue since it was last looked at.
     has_moved: bool,
+    later: SaidLater,
 }
 
 impl Chat {
@@ -87,6 +94,7 @@ impl Chat {
             interrupted: None,
             is_alone: false,
             has_moved: true,
+            later: SaidLater::from_now(),
         };
         chat.learn_name();
         Ok(chat)
@@ -99,6 +107,8 @@ impl Chat {
         let mut changed = Box::pin(watch.changed());
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut listen = tokio::time::interval(LISTEN_EVERY);
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             self.look()?;
             if self.is_over {
@@ -118,6 +128,7 @@ impl Chat {
                     self.has_moved = true;
                 }
                 _ = tick.tick(), if !self.pending.is_empty() => {}
+                _ = listen.tick() => {}
             }
         }
         let left = self.pending.iter().filter(|it| !it.is_order).count();
@@ -242,6 +253,12 @@ impl Chat {
                     self.enter(thread?)?;
                 }
                 self.order(Command::Devbox { order, admin: true })?;
+            }
+            Typed::SetNow { verb, usage } => {
+                let now = read_threads(&self.state)?.remove(&self.thread);
+                let now = now.and_then(|it| set_now(&it, verb));
+                let now = now.map(|it| format!("{it}\n\n")).unwrap_or_default();
+                self.screen.print(&format!("{now}{usage}"))?;
             }
             Typed::Cost => self.cost()?,
             Typed::Help => self.screen.print(&words::help())?,

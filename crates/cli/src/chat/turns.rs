@@ -70,6 +70,7 @@ impl Chat {
             self.look_for_endings()?;
         }
         self.look_at_turns()?;
+        self.look_for_said_later()?;
         self.look_for_somebody()?;
         if !self.screen.is_terminal() {
             self.say_lines()?;

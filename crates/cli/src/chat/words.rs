@@ -26,6 +26,8 @@ pub(crate) enum Typed {
     New { name: String, repo: Option<String> },
     /// A new devbox, in a thread of its own.
     Devbox(DevboxOrder),
+    /// What is set in this thread of what this verb sets, and how it is changed.
+    SetNow { verb: &'static str, usage: String },
     /// What today cost.
     Cost,
     /// What can be said here.
@@ -131,6 +133,10 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
         _ => wrong(verb),
     };
     match verb {
+        "model" if rest.is_empty() => set_now("model"),
+        "effort" if rest.is_empty() => set_now("effort"),
+        "mode" if rest.is_empty() => set_now("mode"),
+        "trust" if rest.is_empty() => set_now("trust"),
         "stop" => Typed::Stop,
         "threads" | "sessions" => Typed::Threads,
         "thread" if !rest.is_empty() => Typed::Thread(rest.to_owned()),
@@ -145,7 +151,7 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
         "effort" => match rest.parse() {
             Ok(effort) => Typed::Order(Command::Effort { effort: Some(effort) }),
             Err(_) if rest == "auto" => Typed::Order(Command::Effort { effort: None }),
-            Err(_) => wrong(verb),
+            Err(err) => wrong_because("effort", &err),
         },
         "skills" => plain(Command::Skills {}),
         "trust" => match Trust::named(rest) {
@@ -172,10 +178,7 @@ pub(crate) fn parse(line: &str, catalogue: &Catalogue) -> Typed {
         }
         "mcp" => match rest.parse::<McpOrder>() {
             Ok(order) => Typed::Order(Command::Mcp { order, admin: true }),
-            Err(err) => match wrong(verb) {
-                Typed::Wrong(usage) => Typed::Wrong(format!("This will not do: {err}.\n{usage}")),
-                other => other,
-            },
+            Err(err) => Typed::Wrong(format!("This will not do: {err}.\n{}", usage(verb))),
         },
         "devbox" => match rest.parse::<DevboxOrder>() {
             Ok(order @ DevboxOrder::Add { .. }) => Typed::Devbox(order),
@@ -205,7 +208,6 @@ fn model(rest: &str, catalogue: &Catalogue) -> Typed {
             Ok(tier) => (Some(tier), word.trim()),
             Err(err) => return wrong_because("model", &err),
         },
-        None if rest.is_empty() => return wrong("model"),
         None => (None, rest),
     };
     let model = match word {
@@ -222,22 +224,27 @@ fn model(rest: &str, catalogue: &Catalogue) -> Typed {
 }
 
 fn wrong_because(verb: &str, err: &dyn std::error::Error) -> Typed {
-    match wrong(verb) {
-        Typed::Wrong(usage) => Typed::Wrong(format!("{usage}\n{err}.")),
-        other => other,
-    }
+    Typed::Wrong(format!("{}\n{err}.", usage(verb)))
+}
+
+fn set_now(verb: &'static str) -> Typed {
+    Typed::SetNow { verb, usage: usage(verb) }
 }
 
 fn wrong(verb: &str) -> Typed {
+    Typed::Wrong(usage(verb))
+}
+
+fn usage(verb: &str) -> String {
     let known = match verb {
         "cd" | "setdir" => "dir",
         "sonnet" | "opus" | "fable" => "haiku",
         it => it,
     };
-    Typed::Wrong(match TABLE.iter().find(|(name, ..)| *name == known) {
+    match TABLE.iter().find(|(name, ..)| *name == known) {
         Some((name, takes, _, example)) => format!("Usage: /{name} {takes}\nExample: {example}"),
         None => format!("There is no /{verb}. /help lists what can be said here."),
-    })
+    }
 }
 
 /// The id of a new thread of this name that none of `taken` has.
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_verb_in_the_wrong_shape_says_its_usage_and_one_example() {
-        for line in ["/model gpt", "/mode", "/dir", "/thread", "/new", "/close now", "/opus"] {
+        for line in ["/model gpt", "/mode all", "/dir", "/thread", "/new", "/close now", "/opus"] {
             let Typed::Wrong(says) = parse(line, &Catalogue::default()) else { panic!("{line}") };
             assert!(
                 says.starts_with("Usage: /") && says.contains("\nExample: /"),

@@ -1,7 +1,7 @@
 //! Conversations: through a pipe, as a script has them, and in a terminal, as a person does.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -91,6 +91,37 @@ fn a_plan_is_changed_by_a_line_and_gone_on_with_by_a_letter() {
     assert!(out.contains("They say: another one, please"), "{out}");
     assert!(out.contains("You said go: I work in the mode default now."), "{out}");
     assert!(out.contains("- Claude asks\n"), "{out}");
+}
+
+#[test]
+fn a_setting_without_a_word_says_what_is_set_as_in_telegram() {
+    let office = Office::open();
+    let out =
+        office.run_with(&["chat"], "/mode\nhello\n/mode plan\n/mode\n/trust\n/effort\n/model\n");
+    let out = out.ok();
+    assert!(
+        out.starts_with("Usage: /mode plan|ask|edits|bypass\n"),
+        "a thread of nobody's yet: {out}"
+    );
+    assert!(out.contains("- `plan` (now): Claude looks around"), "{out}");
+    assert!(out.contains("Nothing was said here: `text` counts,"), "{out}");
+    assert!(out.contains("How hard Claude thinks here depends on the message.\n"), "{out}");
+    assert!(out.contains("The router chooses the model for each message here.\n"), "{out}");
+}
+
+#[test]
+fn what_a_background_task_came_to_is_told() {
+    let office = Office::open();
+    let mut child = office.command(&["chat"]).stdin(Stdio::piped()).spawn().expect("tinyclaw runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    writeln!(stdin, "[demo: background 1s The build is green.]").expect("write");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let mut said = lines.by_ref().map_while(Result::ok);
+    assert!(said.any(|it| it == "*`wait for the build` has ended:*"));
+    assert!(said.any(|it| it == "The build is green."));
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(lines.map_while(Result::ok).count(), 0, "it is told once");
 }
 
 #[test]
