@@ -284,6 +284,7 @@ impl Dashboard {
             queue: self.office.depth(),
             threads: threads.collect(),
             threads_error,
+            devboxes: self.office.devboxes(),
             turns: self.office.turns(),
             messages: self.rates(midnight),
             logs: self.tail_state(),

@@ -195,6 +195,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     tier: Option<Cow<'a, str>>,
     cost_usd: Option<f64>,
+    /// Of a thread on a devbox.
+    devbox: Option<IgnoredAny>,
     upgraded: Option<bool>,
     /// Of a turn that was raised: a second decision, and not the first one again.
     evidence: Option<IgnoredAny>,
@@ -267,6 +269,8 @@ impl Reader {
         };
         let value = match self.name {
             LogName::Prompts => fields.prompt_length.unwrap_or(0).min(u64::from(u32::MAX)) as u32,
+            // A devbox pays with its own login, and says what it likes: it is no part of the office's sums.
+            _ if fields.devbox.is_some() => 0,
             _ => (fields.cost_usd.unwrap_or(0.0).max(0.0) * 1e6).round() as u32,
         };
         let seconds = (fields.timestamp.unwrap_or(0.0) / 1000.0) as u32;
@@ -302,6 +306,17 @@ mod tests {
     fn read(name: LogName, line: &str) -> Meta {
         Reader::new(name, Models::new(Catalogue::default()))
             .read(line.as_bytes(), &mut Tables::default())
+    }
+
+    #[test]
+    fn what_a_devbox_spends_is_no_part_of_the_offices_sums() {
+        let line = |devbox: &str| {
+            let line = format!(
+                r#"{{"timestamp":1771234567890,"key":"tg-1","threadId":42,"direction":"out","costUsd":2.5{devbox}}}"#
+            );
+            read(LogName::Messages, &line).value
+        };
+        assert_eq!((line(""), line(r#","devbox":"api""#)), (2_500_000, 0));
     }
 
     #[test]

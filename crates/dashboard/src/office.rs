@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use tinyclaw_disk::foreign;
-use tinyclaw_domain::{HistoryLine, Key, Message, OutcomeLine, Progress, Threads};
-use tinyclaw_ledger::{Progresses, StateDir, health, log, read_threads};
+use tinyclaw_domain::{
+    DevboxView, DevboxViews, HistoryLine, Key, Message, OutcomeLine, Progress, Threads,
+};
+use tinyclaw_ledger::{Progresses, StateDir, health, load, log, read_threads};
 use tinyclaw_queue::{Depth, Place, View};
 use tinyclaw_service::now_ms;
 
@@ -61,6 +63,12 @@ impl OfficeReader {
     /// `threads.json`; empty when it is not there yet.
     pub(crate) fn threads(&self) -> Result<Threads, String> {
         read_threads(&self.state).map_err(|it| format!("{:#}", anyhow::Error::new(it)))
+    }
+
+    /// What everybody may know of the devboxes.
+    pub(crate) fn devboxes(&self) -> Vec<DevboxView> {
+        let views = load::<DevboxViews>(&self.state.devbox_views());
+        views.ok().flatten().unwrap_or_default().devboxes
     }
 
     /// Where the gateway keeps its events, if there is one.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tinyclaw_disk::follow::GapCause;
-use tinyclaw_domain::{Direction, Family, Health, HistoryLine, Model, Progress, Thread, ThreadId};
+use tinyclaw_domain::{
+    DevboxView, Direction, Family, Health, HistoryLine, Model, Progress, Thread, ThreadId,
+};
 use tinyclaw_ledger::health;
 use tinyclaw_queue::Depth;
 
@@ -37,6 +39,9 @@ pub(crate) struct Status {
     /// Why the desks cannot be read, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads_error: Option<String>,
+    /// The devboxes, by name; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devboxes: Vec<DevboxView>,
     /// Turns that are running.
     pub(crate) turns: Vec<Progress>,
     /// Messages and money.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod certificate;
 mod helper;
 mod host_key;
 mod key_file;
@@ -14,4 +15,4 @@ pub use key_file::{KeyFault, KeyFile};
 #[cfg(feature = "registry")]
 pub use registry::{Devbox, NewDevbox, Registry, RegistryError};
 pub use ssh::Route;
-pub use trouble::{Kind, Said, Trouble};
+pub use trouble::{Kind, Said, Trouble, plain_words};

@@ -10,11 +10,11 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tinyclaw_domain::{
-    BadDevbox, DevboxDir, DevboxHost, DevboxName, DevboxStatus, DevboxUser, ThreadId,
+    BadDevbox, DevboxDir, DevboxHost, DevboxName, DevboxStatus, DevboxTrust, DevboxUser, ThreadId,
 };
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// A person with a shell may hold it for a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,8 +51,20 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
+/// What each version added to the one before.
+const STEPS: [&str; VERSION as usize] = [
+    TABLES,
+    "ALTER TABLE devboxes ADD COLUMN trust TEXT NOT NULL DEFAULT 'own';
+     CREATE TABLE probes(devbox INTEGER NOT NULL, at INTEGER NOT NULL, ms INTEGER, why TEXT) STRICT;
+     CREATE INDEX probes_of ON probes(devbox, at);",
+];
+/// What a devbox answered is kept so long.
+const PROBES_KEPT_MS: u64 = 24 * 3_600 * 1_000;
+/// So many of them are shown, the last ones.
+const PROBES_SHOWN: u32 = 60;
+
 const COLUMNS: &str = "id, name, host, user, dir, thread, status, host_key, seen_key, \
-     claude_version, last_error, last_error_at, ping_ms, last_used_at";
+     claude_version, last_error, last_error_at, ping_ms, last_used_at, trust";
 
 /// One devbox, as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +97,8 @@ pub struct Devbox {
     pub ping_ms: Option<u64>,
     /// When that was, in ms since 1970.
     pub last_used_at: Option<u64>,
+    /// Which of our tools its Claude gets.
+    pub trust: DevboxTrust,
 }
 
 /// What is to be known of a new one.
@@ -159,9 +173,15 @@ impl Registry {
             let why = rusqlite::Error::ToSqlConversionFailure(check.into());
             return Err(fail("trust")(why));
         }
-        if version == 0 {
-            let made =
-                format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
+        if version < VERSION {
+            if version > 0 {
+                keep_copy(&db, path, version).map_err(fail("copy"))?;
+            }
+            let steps = STEPS.iter().skip(usize::try_from(version).unwrap_or(0));
+            let made = format!(
+                "BEGIN IMMEDIATE; {} PRAGMA user_version = {VERSION}; COMMIT;",
+                steps.copied().collect::<String>()
+            );
             db.execute_batch(&made).map_err(fail("make tables in"))?;
         }
         private(path);
@@ -248,7 +268,39 @@ impl Registry {
              WHERE id = ?1 AND status <> 'removed'",
             params![id, ping_ms, at],
         );
-        changed.map(drop).map_err(self.fail("write"))
+        changed.map_err(self.fail("write"))?;
+        self.probe(id, Some(ping_ms), None, at)
+    }
+
+    fn probe(
+        &self,
+        id: i64,
+        ms: Option<u64>,
+        why: Option<&str>,
+        at: u64,
+    ) -> Result<(), RegistryError> {
+        let until = at.saturating_sub(PROBES_KEPT_MS);
+        let gone = self.db.execute("DELETE FROM probes WHERE at < ?1", [until]);
+        gone.map_err(self.fail("write"))?;
+        let added = self.db.execute(
+            "INSERT INTO probes(devbox, at, ms, why) VALUES(?1, ?2, ?3, ?4)",
+            params![id, at, ms, why],
+        );
+        added.map(drop).map_err(self.fail("write"))
+    }
+
+    /// How long each of the last answers took, oldest first; `None` where there was none.
+    pub fn probes(&self, id: i64) -> Result<Vec<Option<u64>>, RegistryError> {
+        let sql = "SELECT ms FROM probes WHERE devbox = ?1 ORDER BY at DESC, rowid DESC LIMIT ?2";
+        let mut listed = self.db.prepare(sql).map_err(self.fail("read"))?;
+        let rows = listed.query_map(params![id, PROBES_SHOWN], |row| row.get(0));
+        let rows = rows.map_err(self.fail("read"))?.collect::<Result<Vec<_>, _>>();
+        rows.map(|it| it.into_iter().rev().collect()).map_err(self.fail("read"))
+    }
+
+    /// Which of our tools its Claude gets from now on.
+    pub fn trust(&self, id: i64, trust: DevboxTrust) -> Result<(), RegistryError> {
+        self.set(id, "trust = ?2", trust.as_str().to_owned().into())
     }
 
     /// It did not, for this reason.
@@ -264,7 +316,8 @@ impl Registry {
              WHERE id = ?1 AND status <> 'removed'",
             params![id, word(status), why, at],
         );
-        changed.map(drop).map_err(self.fail("write"))
+        changed.map_err(self.fail("write"))?;
+        self.probe(id, None, Some(why), at)
     }
 
     /// What Claude says of its version there.
@@ -309,6 +362,16 @@ impl Registry {
         let sql = format!("UPDATE devboxes SET {what} WHERE id = ?1");
         self.db.execute(&sql, params![id, value]).map(drop).map_err(self.fail("write"))
     }
+}
+
+/// The registry as an earlier version left it, for whoever goes back to that.
+fn keep_copy(db: &Connection, path: &Path, version: i64) -> rusqlite::Result<()> {
+    let copy = path.with_extension(format!("db.v{version}"));
+    if !copy.exists() {
+        db.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+        private(&copy);
+    }
+    Ok(())
 }
 
 /// Nobody else reads who is where. What SQLite keeps beside the file has the file's own rights.
@@ -367,6 +430,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Devbox> {
         last_error_at: row.get(11)?,
         ping_ms: row.get(12)?,
         last_used_at: row.get(13)?,
+        trust: typed(row, 14)?,
     })
 }
 
@@ -383,6 +447,45 @@ mod tests {
             thread: thread.parse().unwrap(),
             owner: Some("42".to_owned()),
         }
+    }
+
+    #[test]
+    fn a_registry_of_an_earlier_version_is_taken_over_and_its_copy_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("devboxes.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!("{TABLES} PRAGMA user_version = 1;")).unwrap();
+        old.execute_batch(
+            "INSERT INTO devboxes(name, user, dir, thread, status, created_at)
+             VALUES('api', 'deploy', '/srv/api', '7', 'active', 1)",
+        )
+        .unwrap();
+        drop(old);
+        let registry = Registry::open(&path).unwrap();
+        let api = registry.get(&"api".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(api.trust, DevboxTrust::Own);
+        registry.trust(api.id, DevboxTrust::Office).unwrap();
+        let api = registry.get(&api.name).unwrap().unwrap();
+        assert_eq!(api.trust, DevboxTrust::Office);
+        drop(registry);
+        let copy = Connection::open(dir.path().join("devboxes.db.v1")).unwrap();
+        let version: i64 = copy.pragma_query_value(None, "user_version", |it| it.get(0)).unwrap();
+        assert_eq!(version, 1);
+        Registry::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_devbox_answered_is_kept_for_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(&dir.path().join("devboxes.db")).unwrap();
+        registry.add(&new("api", "7"), 1).unwrap();
+        let id = registry.get(&"api".parse().unwrap()).unwrap().unwrap().id;
+        registry.reached(id, 38, 1_000).unwrap();
+        registry.missed(id, DevboxStatus::Unreachable, "x", 2_000).unwrap();
+        registry.reached(id, 40, 3_000).unwrap();
+        assert_eq!(registry.probes(id).unwrap(), [Some(38), None, Some(40)]);
+        registry.reached(id, 41, PROBES_KEPT_MS + 2_500).unwrap();
+        assert_eq!(registry.probes(id).unwrap(), [Some(40), Some(41)]);
     }
 
     #[test]

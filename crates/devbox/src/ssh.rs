@@ -24,6 +24,8 @@ pub struct Route {
     pub config: Option<PathBuf>,
     /// The file with the approved host key, and no other.
     pub known_hosts: PathBuf,
+    /// The operator's command that makes a certificate for each dial, if there is one.
+    pub cert_command: Option<String>,
 }
 
 /// What holds for every connection.
@@ -61,8 +63,21 @@ impl Route {
         {
             args.extend(["-o".into(), option]);
         }
+        if let Some(certificate) = self.certificate().filter(|_| self.cert_command.is_some()) {
+            let mut file = OsString::from("CertificateFile=");
+            file.push(quoted(&certificate));
+            args.extend(["-o".into(), file]);
+        }
         args.extend(["--".into(), self.host.host().into(), command.into()]);
         args
+    }
+
+    /// Where a certificate lies, beside the host key.
+    pub(crate) fn certificate(&self) -> Option<PathBuf> {
+        Some(
+            self.known_hosts
+                .with_file_name(format!("{}-cert.pub", self.known_hosts.file_name()?.to_str()?)),
+        )
     }
 
     /// The arguments of `ssh` that keep the key it shows in an empty file, and offer no credential.
@@ -117,6 +132,7 @@ mod tests {
             key: "/secrets/devbox/id 1%".into(),
             config: None,
             known_hosts: "/state/devbox-keys/api".into(),
+            cert_command: None,
         }
     }
 
@@ -139,6 +155,15 @@ mod tests {
         );
         assert!(learning.contains("StrictHostKeyChecking=accept-new"));
         assert!(learning.ends_with("-- api.example.org exit"), "{learning}");
+    }
+
+    #[test]
+    fn a_certificate_is_offered_where_one_is_made_for_each_dial() {
+        let plain = line(&route().arguments("x"));
+        assert!(!plain.contains("CertificateFile"));
+        let signed = Route { cert_command: Some("/usr/bin/sign".to_owned()), ..route() };
+        let line = line(&signed.arguments("x"));
+        assert!(line.contains("CertificateFile=\"/state/devbox-keys/api-cert.pub\""), "{line}");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Kind {
     NotLetIn,
     /// Our own key file is not as it should be.
     OwnKey,
+    /// No certificate was made for our key.
+    NoCertificate,
     /// It waits for a person.
     WantsPerson,
     /// It opens no session.
@@ -145,9 +147,10 @@ impl Trouble {
             _ => {}
         }
         match (said.code, first_line(said.stdout)) {
-            (Some(code), Some(line)) if code != 255 => {
-                let text = format!("there is no shell for {}: `{line}`", route.user);
-                Trouble::new(Kind::NoShell, text)
+            (Some(code), line) if code != 255 => {
+                let line = line.or_else(|| last_line(said.stderr));
+                let line = line.map_or_else(String::new, |it| format!(": `{it}`"));
+                Trouble::new(Kind::NoShell, format!("there is no shell for {}{line}", route.user))
             }
             (None, Some(line)) => {
                 Trouble::new(Kind::WantsPerson, format!("{name} wants a person: `{line}`"))
@@ -182,12 +185,18 @@ fn last_line(text: &str) -> Option<String> {
 
 /// One line of a stranger's, fit to be shown between backticks.
 fn plain(line: &str) -> String {
+    plain_words(line, SHOWN_MAX)
+}
+
+/// A stranger's words, fit to be shown between backticks: so many letters at most, and nothing that is hidden or that changes
+/// how the rest is shown.
+pub fn plain_words(text: &str, letters_max: usize) -> String {
     let is_hidden = |it: &char| {
         it.is_control()
             || *it == '`'
-            || matches!(*it, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            || matches!(*it, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    line.chars().filter(|it| !is_hidden(it)).take(SHOWN_MAX).collect::<String>().trim().to_owned()
+    text.chars().filter(|it| !is_hidden(it)).take(letters_max).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -205,6 +214,7 @@ mod tests {
             key: "/key".into(),
             config: None,
             known_hosts: "/known".into(),
+            cert_command: None,
         };
         let Trouble { kind, text } = Trouble::of(&route, &Said { stderr, stdout, code });
         let way = if kind.is_lasting() { "H" } else { "W" };

@@ -36,7 +36,7 @@ pub use decision::{
 };
 pub use devbox::{
     BadDevbox, DEVBOX_VERBS, DevboxAddress, DevboxDir, DevboxHost, DevboxOrder, DevboxStatus,
-    DevboxUser, DevboxView, DevboxViews, Fingerprint,
+    DevboxTrust, DevboxUser, DevboxView, DevboxViews, Fingerprint, MoveTo,
 };
 pub use effort::{ChosenEffort, Effort, EffortFrom, Efforts, UnknownEffort};
 pub use env::{ApiJob, Env, EnvSession, Envs, LocalEnv, SessionUlid};

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Channel, Decision, Key, Message, Model, SessionId, Source, ThreadId, Tier, ToolSpan, Usage,
+    Channel, Decision, DevboxName, Key, Message, Model, SessionId, Source, ThreadId, Tier,
+    ToolSpan, Usage,
 };
 
 /// One line of `message-history.jsonl`: a message in, or an answer out.
@@ -55,6 +56,9 @@ pub struct HistoryLine {
     /// The tools the turn used, for answers: oldest first, at most [`TOOL_SPANS_MAX`](crate::TOOL_SPANS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpan>,
+    /// The devbox that its thread works on. What it cost is that machine's own account, and its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devbox: Option<DevboxName>,
 }
 
 impl HistoryLine {
@@ -79,6 +83,7 @@ impl HistoryLine {
             usage: None,
             context_tokens: None,
             tools: Vec::new(),
+            devbox: None,
         }
     }
 }

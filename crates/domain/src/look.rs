@@ -16,6 +16,9 @@ pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest file that is brought.
 pub const PUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The most that goes along when a thread moves: what git has, and the session.
+pub const MOVE_BYTES_MAX: usize = 200 * 1024 * 1024;
+
 /// Where the transcripts of a thread's sessions lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +110,29 @@ pub enum Question {
         /// Under which name.
         name: String,
     },
+    /// What goes along when a thread moves. Answered by [`Answer::Packed`], and the bundle and the transcript follow.
+    PackUp {
+        /// Whose transcripts.
+        of: Transcripts,
+        /// The directory that Claude works in.
+        dir: PathBuf,
+        /// Which session, if there is one.
+        session: Option<SessionId>,
+    },
+    /// Lays out the bundle and the transcript that follow. Answered by [`Answer::Done`].
+    LayOut {
+        /// Whose transcripts.
+        of: Transcripts,
+        /// The directory that Claude will work in.
+        dir: PathBuf,
+        /// Which session, if there is one.
+        session: Option<SessionId>,
+        /// What git has of it.
+        git: Option<PackedGit>,
+    },
+    /// Removes what helpers of this user keep, and the helpers, where nothing runs below one. Answered by [`Answer::Is`]:
+    /// whether it is gone.
+    Clean {},
     /// What the leash cannot promise there. Answered by [`Answer::Unconfined`].
     Unconfined {},
     /// All that an answer from there takes. Answered by [`Answer::Health`].
@@ -114,6 +140,21 @@ pub enum Question {
         /// The directory that Claude would work in.
         dir: PathBuf,
     },
+}
+
+/// A directory as git has it, without its bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackedGit {
+    /// The commit that is checked out.
+    pub head: String,
+    /// Its branch, if it is on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// How many files are changed beside it.
+    pub changed: u64,
+    /// How many of the bytes that follow are the bundle; the rest is the transcript.
+    pub bundle: u64,
 }
 
 /// How a machine is, as its helper says.
@@ -182,6 +223,11 @@ pub enum Answer {
         below: PathBuf,
         /// How large it is.
         size: u64,
+    },
+    /// What goes along.
+    Packed {
+        /// What git has; none where there is no repository.
+        git: Option<PackedGit>,
     },
     /// What the leash cannot promise.
     Unconfined {
@@ -257,6 +303,11 @@ pub enum LookFault {
     InState {},
     /// The directory may not be given: the helper's own state lies in it.
     HoldsState {},
+    /// The key that the question came by is pinned to something else.
+    Pinned {
+        /// In words.
+        why: String,
+    },
     /// A step failed.
     Step {
         /// In words.

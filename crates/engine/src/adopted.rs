@@ -61,8 +61,13 @@ impl AdoptedTurns {
     }
 }
 
-/// Ends what earlier processes left on this machine, but the Claudes with these turns.
+/// Ends what earlier processes left, but the Claudes with these turns. What is elsewhere is not waited for: a machine may be
+/// out of reach.
 pub(crate) async fn end_all_but(launchers: &Launchers, turns: &[String]) {
+    if let Some(there) = launchers.devboxes() {
+        let turns = turns.to_vec();
+        tokio::spawn(async move { there.end_all_but(&turns).await });
+    }
     if let Ok(launcher) = launchers.of(&Place::Here) {
         launcher.end_all_but(turns).await;
     }

@@ -352,6 +352,8 @@ pub struct Times {
     pub duplicate: Duration,
     /// For an idle process to leave after end of file.
     pub close: Duration,
+    /// Without its link, before whoever waits for the turn is told. All other patience stands still meanwhile.
+    pub lost: Duration,
 }
 
 impl Default for Times {
@@ -367,6 +369,7 @@ impl Default for Times {
             sigint: s(10),
             duplicate: s(10),
             close: s(5),
+            lost: s(30),
         }
     }
 }

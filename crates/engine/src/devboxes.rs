@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tinyclaw_devbox::Helper;
 use tinyclaw_domain::look::FarHealth;
@@ -14,9 +15,12 @@ use tinyclaw_domain::{DevboxName, Place, SessionId, ThreadId};
 use tokio::sync::Semaphore;
 
 use crate::config::Landlock;
-use crate::launch::{AdoptFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher};
+use crate::launch::{
+    AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leashed,
+};
 use crate::link::{Carrier, Devboxes, KnownRuns, Lease, LinkLauncher, LinkLook, SshCarrier};
 use crate::look::{Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
+use crate::moving::Parcel;
 use crate::overlap::Overlap;
 use crate::transcript::Trace;
 
@@ -73,6 +77,32 @@ impl DevboxLauncher {
         self.link(&place)?.look.health(&place, dir).await
     }
 
+    /// How long a question takes there and back, over a connection that stands: the middle one of five.
+    pub async fn ping(&self, name: &DevboxName) -> Result<Duration, LookError> {
+        let place = Place::Devbox(name.clone());
+        let link = self.link(&place)?;
+        let mut all = [Duration::ZERO; 5];
+        for time in &mut all {
+            let begun = Instant::now();
+            link.look.unconfined(&place).await?;
+            *time = begun.elapsed();
+        }
+        all.sort();
+        Ok(all[all.len() / 2])
+    }
+
+    /// Removes what we keep on a devbox: helpers, spools, files that were put there. `false`: something runs there.
+    pub async fn clean(&self, name: &DevboxName) -> Result<bool, LookError> {
+        let place = Place::Devbox(name.clone());
+        self.link(&place)?.look.clean(&place).await
+    }
+
+    /// The helper on this machine, and what it is called below the HOME of a devbox. An error is a sentence.
+    pub async fn helper(&self) -> Result<(PathBuf, String), String> {
+        let loaded = self.helper.load().await.map_err(|err| format!("{err}."))?;
+        Ok((self.helper.path().to_owned(), loaded.file()))
+    }
+
     /// Lets go of the connections to a devbox that is called otherwise now, or is none of ours any more. What runs there goes on
     /// until its lease ends.
     pub fn forget(&self, name: &DevboxName) {
@@ -82,7 +112,7 @@ impl DevboxLauncher {
     fn link(&self, place: &Place) -> Result<Arc<Link>, OutOfReach> {
         let Place::Devbox(name) = place else {
             let why = "it is no devbox".to_owned();
-            return Err(OutOfReach { place: place.clone(), why });
+            return Err(OutOfReach { place: place.clone(), why, is_held: false });
         };
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let link = links.entry(name.clone()).or_insert_with(|| {
@@ -108,7 +138,7 @@ impl Launcher for DevboxLauncher {
     fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
         Box::pin(async move {
             let link = self.link(&spec.place).map_err(LaunchError::OutOfReach)?;
-            link.launcher.launch(spec).await
+            link.launcher.launch(spec).await.map(of_stranger)
         })
     }
 
@@ -120,9 +150,30 @@ impl Launcher for DevboxLauncher {
         Box::pin(async move {
             let Some(name) = self.devboxes.of_thread(thread) else { return Ok(None) };
             let link = self.link(&Place::Devbox(name))?;
-            link.launcher.adopt(thread, turn_uuid).await
+            let adopted = link.launcher.adopt(thread, turn_uuid).await?;
+            Ok(adopted.map(of_stranger))
         })
     }
+
+    fn may_adopt(&self, thread: &ThreadId, turn_uuid: &str) -> bool {
+        self.known.waits(thread, turn_uuid)
+    }
+
+    /// Each on the devbox of its thread. What is on one that does not answer ends with its lease.
+    fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {
+        Box::pin(async move {
+            for thread in self.known.waiting() {
+                let Some(name) = self.devboxes.of_thread(&thread) else { continue };
+                if let Ok(link) = self.link(&Place::Devbox(name)) {
+                    link.launcher.end_others(Some(&thread), turns).await;
+                }
+            }
+        })
+    }
+}
+
+fn of_stranger(leashed: Leashed) -> Leashed {
+    Leashed { leash: leashed.leash.of_stranger(), ..leashed }
 }
 
 /// Each question is asked of the devbox that it is about.
@@ -189,6 +240,23 @@ impl Look for DevboxLauncher {
         below: &'a Path,
     ) -> LookFuture<'a, PathBuf> {
         Box::pin(async move { self.link(&desk.place)?.look.put(desk, root, below).await })
+    }
+
+    fn pack_up<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+    ) -> LookFuture<'a, Parcel> {
+        Box::pin(async move { self.link(&desk.place)?.look.pack_up(desk, session).await })
+    }
+
+    fn lay_out<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+        parcel: &'a Parcel,
+    ) -> LookFuture<'a, ()> {
+        Box::pin(async move { self.link(&desk.place)?.look.lay_out(desk, session, parcel).await })
     }
 
     fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>> {

@@ -14,10 +14,10 @@ use std::pin::Pin;
 
 use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::link::Journal;
-use crate::look::{Look, LookError, OutOfReach};
+use crate::look::{LinkLost, Look, LookError, OutOfReach};
 
 /// Whose desk the probe has on this machine.
 pub(crate) const PROBE: &str = "probe";
@@ -116,6 +116,8 @@ pub struct Leash {
     orders: mpsc::UnboundedSender<LeashOrder>,
     exit: oneshot::Receiver<Result<Exit, OutOfReach>>,
     journal: Option<Journal>,
+    link: Option<watch::Receiver<Option<LinkLost>>>,
+    is_stranger: bool,
 }
 
 /// The launcher's end of a [`Leash`].
@@ -144,12 +146,34 @@ impl Leash {
     pub fn pair() -> (Leash, LeashHand) {
         let (orders_to, orders) = mpsc::unbounded_channel();
         let (exit_to, exit) = oneshot::channel();
-        (Leash { orders: orders_to, exit, journal: None }, LeashHand { orders, exit: exit_to })
+        let leash =
+            Leash { orders: orders_to, exit, journal: None, link: None, is_stranger: false };
+        (leash, LeashHand { orders, exit: exit_to })
     }
 
     /// Of a Claude that another process can go on with.
     pub(crate) fn with_journal(self, journal: Journal) -> Leash {
         Leash { journal: Some(journal), ..self }
+    }
+
+    /// Of a Claude at the far end of a link, which may be lost for a while.
+    pub(crate) fn with_link(self, link: watch::Receiver<Option<LinkLost>>) -> Leash {
+        Leash { link: Some(link), ..self }
+    }
+
+    /// Of a Claude on a machine that is not ours: what it says has limits.
+    pub(crate) fn of_stranger(self) -> Leash {
+        Leash { is_stranger: true, ..self }
+    }
+
+    /// Whether it is one.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger
+    }
+
+    /// How that link is.
+    pub(crate) fn take_link(&mut self) -> Option<watch::Receiver<Option<LinkLost>>> {
+        self.link.take()
     }
 
     /// Where the driver keeps how its turn is.

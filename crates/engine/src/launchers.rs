@@ -31,6 +31,10 @@ impl Launchers {
         Launchers { envs: Some(launcher), ..self }
     }
 
+    pub(crate) fn devboxes(&self) -> Option<Arc<dyn Launcher>> {
+        self.devboxes.clone()
+    }
+
     pub(crate) fn of(&self, place: &Place) -> Result<&Arc<dyn Launcher>, OutOfReach> {
         let (launcher, kind) = match place {
             Place::Here => return Ok(&self.here),
@@ -40,6 +44,7 @@ impl Launchers {
         let none = || OutOfReach {
             place: place.clone(),
             why: format!("this version of TinyClaw reaches no {kind}"),
+            is_held: false,
         };
         launcher.as_ref().ok_or_else(none)
     }

@@ -5,6 +5,7 @@
 //! a descriptor: between here and there no path is resolved again.
 
 mod look;
+mod moving;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -98,13 +99,18 @@ impl LocalLauncher {
         LocalLauncher { home: Some(home), ..self }
     }
 
+    /// The same with another leash.
+    pub(crate) fn with_leash(self, leash: PathBuf) -> LocalLauncher {
+        LocalLauncher { leash, ..self }
+    }
+
     /// The same of another program.
     pub(crate) fn of_program(self, program: PathBuf) -> LocalLauncher {
         LocalLauncher { program, ..self }
     }
 
     /// A thread's own folder in the state folder.
-    fn files(&self, thread: &ThreadId) -> PathBuf {
+    pub(crate) fn files(&self, thread: &ThreadId) -> PathBuf {
         StateDir::new(&self.state).files(thread)
     }
 

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use tinyclaw_disk::foreign::ForeignError;
 use tinyclaw_domain::{Place, SessionId, Thread, ThreadId};
 
+use crate::moving::Parcel;
 use crate::overlap::Overlap;
 use crate::transcript::Trace;
 
@@ -120,8 +121,33 @@ pub trait Look: Send + Sync + fmt::Debug + 'static {
         below: &'a Path,
     ) -> LookFuture<'a, PathBuf>;
 
+    /// What goes along when the thread moves elsewhere. Its Claude is gone, and nothing is changed here.
+    fn pack_up<'a>(
+        &'a self,
+        desk: &'a Desk,
+        _session: Option<&'a SessionId>,
+    ) -> LookFuture<'a, Parcel> {
+        Box::pin(async move { Err(moves_nothing(&desk.place)) })
+    }
+
+    /// Lays out in the desk's directory what was packed up elsewhere, and makes its session known there. What is in the
+    /// way is not touched: then nothing is done.
+    fn lay_out<'a>(
+        &'a self,
+        desk: &'a Desk,
+        _session: Option<&'a SessionId>,
+        _parcel: &'a Parcel,
+    ) -> LookFuture<'a, ()> {
+        Box::pin(async move { Err(moves_nothing(&desk.place)) })
+    }
+
     /// What the leash cannot promise of any Claude there, in words; `None` when it keeps them all.
     fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>>;
+}
+
+/// Of a place from which, or to which, no thread moves.
+fn moves_nothing(place: &Place) -> LookError {
+    LookError::Nonsense { place: place.clone(), why: "no thread moves from there, or to it" }
 }
 
 impl dyn Look + '_ {
@@ -153,6 +179,15 @@ pub struct OutOfReach {
     pub place: Place,
     /// Why, in words for a person: `api:22 refuses connections`.
     pub why: String,
+    /// Whether it lasts until a person does something about it: to ask again by ourselves changes nothing.
+    pub is_held: bool,
+}
+
+/// The connection is lost: since when, in ms since 1970, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkLost {
+    pub(crate) at: u64,
+    pub(crate) why: String,
 }
 
 /// A question about a place has no answer.
@@ -187,6 +222,14 @@ impl LookError {
 /// A directory that no thread may have.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDir {
+    /// Whoever keeps the far end of a link refuses it.
+    #[error("{} is refused there: {why}", dir.display())]
+    Refused {
+        /// The directory.
+        dir: PathBuf,
+        /// In the words of the far end.
+        why: String,
+    },
     /// It is not there.
     #[error("{} is not a directory", .0.display())]
     Missing(PathBuf),

@@ -53,6 +53,8 @@ struct Link {
     /// How often it went away, and why the last time. What was cut stays cut, also when the place is back.
     cuts: u64,
     why: String,
+    /// Whether it stays away until a person acts.
+    is_held: bool,
 }
 
 /// What it says whatever is true.
@@ -100,7 +102,14 @@ impl FakePlace {
             it.is_away = true;
             it.cuts += 1;
             it.why = why.to_owned();
+            it.is_held = false;
         });
+    }
+
+    /// The same, until a person does something about it.
+    pub fn wants_a_person(&self, why: &str) {
+        self.go_away(why);
+        self.0.link.send_modify(|it| it.is_held = true);
     }
 
     /// It answers again.
@@ -145,8 +154,8 @@ impl FakePlace {
         let mut link = self.0.link.subscribe();
         // The sender is ours.
         let link = link.wait_for(|it| !it.is_slow || it.is_away).await.map(|it| it.clone());
-        if let Some(Link { why, .. }) = link.ok().filter(|it| it.is_away) {
-            return Err(OutOfReach { place: place.clone(), why });
+        if let Some(Link { why, is_held, .. }) = link.ok().filter(|it| it.is_away) {
+            return Err(OutOfReach { place: place.clone(), why, is_held });
         }
         Ok(self.0.lie.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -263,7 +272,7 @@ async fn hold(mut leash: Leash, mut hand: LeashHand, mut cut: Cut, place: Place)
             // How it ends after the cut is not heard of, nor what is ordered then.
             ended = leash.ended() => {
                 let heard = match cut.is_made() {
-                    true => Err(OutOfReach { place, why: cut.made().await }),
+                    true => Err(OutOfReach { place, why: cut.made().await, is_held: false }),
                     false => ended,
                 };
                 let _ = hand.exit.send(heard);
@@ -276,7 +285,7 @@ async fn hold(mut leash: Leash, mut hand: LeashHand, mut cut: Cut, place: Place)
             },
         }
     };
-    let _ = hand.exit.send(Err(OutOfReach { place, why }));
+    let _ = hand.exit.send(Err(OutOfReach { place, why, is_held: false }));
     let _ = leash.ended().await;
 }
 

@@ -142,6 +142,19 @@ impl Transcript {
         Ok(turn.map_or(Trace::Unseen, TurnSeen::end))
     }
 
+    /// All of it, up to so many bytes; nothing where there is none.
+    pub(crate) fn read(&self, bytes_max: u64) -> Result<Vec<u8>, ForeignError> {
+        match foreign::read_below(&self.root, &self.file, bytes_max) {
+            Err(err) if err.is_missing() => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Puts these bytes in its place.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), ForeignError> {
+        foreign::replace_below(&self.root, &self.file, bytes, 0o600)
+    }
+
     /// Copies it to where Claude looks for it in another directory. `false`: there is nothing to copy.
     pub(crate) fn copy_to(&self, to: &Transcript) -> Result<bool, ForeignError> {
         if self == to {

@@ -225,6 +225,17 @@ pub enum TurnEvent {
     McpServers(Vec<McpState>),
     /// At the beginning of a turn: the skills that Claude has.
     Skills(Vec<Skill>),
+    /// The link to where Claude runs is lost for a while; it goes on there, and so does the turn.
+    LinkLost {
+        /// Since when, in ms since 1970.
+        at: u64,
+        /// Why, in words for a person.
+        why: String,
+        /// Whether the turn was to be stopped, which will be heard there later.
+        is_stopping: bool,
+    },
+    /// The link is there again.
+    LinkBack,
     /// The turn is over.
     Ended(Box<TurnEnd>),
 }

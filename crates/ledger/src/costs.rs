@@ -1,14 +1,15 @@
-//! What was spent today: by the whole office, and by each thread. Read from the history at the start, kept in memory.
+//! What was spent today: by the whole office, by each devbox, and by each thread. What a devbox spends it pays itself, and is
+//! its own word: it is no part of the office's sum. Read from the history at the start, kept in memory.
 //!
 //! A day is the office's day, in its time zone. Nothing here decides what may be spent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tinyclaw_disk::DiskError;
-use tinyclaw_domain::{Direction, HistoryLine, Key, ThreadId};
+use tinyclaw_domain::{DevboxName, Direction, HistoryLine, Key, ThreadId};
 
 use crate::history::OVERLAP_MS;
 use crate::{StateDir, log};
@@ -28,6 +29,7 @@ pub struct Costs {
     zone: TimeZone,
     day: Date,
     office: Spent,
+    devboxes: BTreeMap<DevboxName, Spent>,
     threads: HashMap<ThreadId, Spent>,
     counted: HashSet<(Key, u32)>,
 }
@@ -72,6 +74,7 @@ impl Costs {
             zone,
             day,
             office: Spent::default(),
+            devboxes: BTreeMap::new(),
             threads: HashMap::new(),
             counted: HashSet::new(),
         }
@@ -88,7 +91,23 @@ impl Costs {
         self.count(line);
     }
 
-    /// What the office spent today.
+    /// What a devbox says that it spent today.
+    pub fn devbox(&mut self, name: &DevboxName, now_ms: u64) -> Spent {
+        self.turn_over(now_ms);
+        self.devboxes.get(name).copied().unwrap_or_default()
+    }
+
+    /// The same of all devboxes together.
+    pub fn devboxes(&mut self, now_ms: u64) -> Spent {
+        self.turn_over(now_ms);
+        let all = self.devboxes.values();
+        all.fold(Spent::default(), |sum, it| Spent {
+            usd: sum.usd + it.usd,
+            turns: sum.turns + it.turns,
+        })
+    }
+
+    /// What the office spent today, without its devboxes.
     pub fn office(&mut self, now_ms: u64) -> Spent {
         self.turn_over(now_ms);
         self.office
@@ -120,8 +139,11 @@ impl Costs {
             && is_today
             && self.counted.insert((line.key.clone(), line.attempt));
         if is_new {
-            for spent in [&mut self.office, self.threads.entry(line.thread_id.clone()).or_default()]
-            {
+            let payer = match &line.devbox {
+                Some(name) => self.devboxes.entry(name.clone()).or_default(),
+                None => &mut self.office,
+            };
+            for spent in [payer, self.threads.entry(line.thread_id.clone()).or_default()] {
                 spent.usd += usd;
                 spent.turns += 1;
             }

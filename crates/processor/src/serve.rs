@@ -147,6 +147,7 @@ impl Service {
         }
         let desks = Desks::open(state.clone(), settings.clone(), vitals.clone(), engine.clone())?;
         let desks = Arc::new(desks);
+        ground.fleet.follow(&desks);
         let progresses = Progresses::new(&state);
         let trouble = progresses.sweep().err();
         vitals.concern("progress", trouble.map(|err| format!("progress/ cannot be swept: {err}.")));
@@ -226,6 +227,7 @@ impl Service {
                 engine: engine.clone(),
                 desks: desks.clone(),
                 notices: notices.clone(),
+                fleet: ground.fleet.clone(),
             },
             prompts: Prompts {
                 state: state.clone(),

@@ -154,6 +154,17 @@ impl Sshd {
         self.sessions.cut();
     }
 
+    /// Stops every connection that there is where it stands, without a word, or lets them go on.
+    pub fn stall(&self, is_stalled: bool) {
+        let signal = if is_stalled { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let mut children = self.sessions.children.lock().unwrap_or_else(PoisonError::into_inner);
+        for child in children.iter_mut() {
+            if let Ok(None) = child.try_wait() {
+                let _ = killpg(Pid::from_raw(child.id().cast_signed()), signal);
+            }
+        }
+    }
+
     /// From now on whoever comes is sent away before a word, and who is there is cut; or not any more.
     pub fn shut(&self, is_shut: bool) {
         self.sessions.is_shut.store(is_shut, Ordering::SeqCst);

@@ -433,6 +433,7 @@ impl Chat {
         let zone = place::settings::<Office>(&self.state)?.timezone.clone();
         let mut costs = Costs::read(&self.state, zone.clone(), now_ms())?;
         let (office, here) = (costs.office(now_ms()), costs.thread(&self.thread, now_ms()));
+        let there = costs.devboxes(now_ms());
         self.screen.print(&format!(
             "today: ${:.2} in {} here, ${:.2} in {} in all threads",
             here.usd,
@@ -440,6 +441,13 @@ impl Chat {
             office.usd,
             terminal::count(office.turns as usize, "answer"),
         ))?;
+        if there.turns > 0 {
+            self.screen.print(&format!(
+                "devboxes, which pay themselves: ${:.2} in {}, by their own word",
+                there.usd,
+                terminal::count(there.turns as usize, "answer"),
+            ))?;
+        }
         if let Some(plan) = plan::sentence(&plan::read(&self.state)?, &zone, now_ms()) {
             self.screen.print(&plan)?;
         }

@@ -4,6 +4,7 @@
 //! that are gone again. It works with nothing running, in the bot's container, and beside a running office.
 
 pub(crate) mod deep;
+mod devboxes;
 mod facts;
 mod folder;
 pub(crate) mod numbers;
@@ -118,6 +119,9 @@ impl Patient {
         found.extend(tools::look(self, settings.as_ref()));
         if let Some(settings) = &settings {
             found.extend(office::day(self, settings));
+            if has_folder {
+                found.extend(devboxes::look(self, settings));
+            }
         }
         if self.in_container {
             // These write `.env` and ask Docker, and are typed on the host.
@@ -128,6 +132,14 @@ impl Patient {
             }
         }
         found
+    }
+
+    /// Whether what the bot reads is to be seen from here: it is the same machine, and as many rights.
+    fn is_where_the_bot_is(&self) -> bool {
+        let is_ours = std::fs::metadata(self.state.root()).is_ok_and(|it| {
+            std::os::unix::fs::MetadataExt::uid(&it) == rustix::process::geteuid().as_raw()
+        });
+        self.in_container || is_ours && !std::path::Path::new("/.dockerenv").exists()
     }
 
     /// A command of this program, as one types it where one sits.

@@ -20,7 +20,7 @@ use crate::{client, place, terminal};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Remote machines on which Claude works: `add NAME HOST[:PORT] [USER] [DIR]`, list, status, doctor, key, approve, rename,
-/// forget key, remove.
+/// move, trust, forget key, remove.
 #[derive(Debug, Args)]
 pub(crate) struct Devbox {
     /// What is to be done, in the words of `/devbox`. Without any: list.
@@ -30,9 +30,13 @@ pub(crate) struct Devbox {
     #[arg(long, value_name = "SHA256:…")]
     fingerprint: Option<String>,
 
-    /// Do not ask whether to remove.
+    /// Do not ask whether to remove, or to move.
     #[arg(long)]
     yes: bool,
+
+    /// The thread that moves.
+    #[arg(long, value_name = "ID")]
+    thread: Option<ThreadId>,
 
     /// Print JSON.
     #[arg(long)]
@@ -70,9 +74,14 @@ impl Devbox {
                 "a new devbox's key has to be approved: give its --fingerprint SHA256:…, or do this at a terminal"
             );
         }
-        let thread = match thread_of(&order) {
-            Some(thread) => thread?,
-            None => "cli".parse()?,
+        let thread = match (thread_of(&order), &self.thread) {
+            (Some(thread), _) => thread?,
+            (None, Some(thread)) => thread.clone(),
+            (None, None) if matches!(order, DevboxOrder::Move { .. }) => {
+                writeln!(std::io::stderr(), "tinyclaw: which thread moves? give its --thread")?;
+                return Ok(ExitCode::from(2));
+            }
+            (None, None) => "cli".parse()?,
         };
         let office = client::open(&state)?;
         if !office.is_staffed(now_ms()) {
@@ -123,7 +132,7 @@ impl Devbox {
             terminal::Table::new(&["devbox", "where", "status", "ping", "claude", "last"]);
         for it in views.devboxes {
             let status = serde_json::to_value(it.status)?;
-            let last = it.last_used_at.map(|at| terminal::ago(now_ms().saturating_sub(at)));
+            let last = it.last_used_at.map(terminal::ago);
             table.row(vec![
                 it.name.to_string(),
                 terminal::one_line(&format!("{}:{}", it.at, it.dir)),

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use order::{DEVBOX_VERBS, DevboxAddress, DevboxOrder};
+pub use order::{DEVBOX_VERBS, DevboxAddress, DevboxOrder, MoveTo};
 pub use view::{DevboxStatus, DevboxView, DevboxViews};
 
 const HOST_BYTES_MAX: usize = 253;
@@ -128,6 +128,42 @@ impl FromStr for DevboxUser {
             return Ok(DevboxUser(text.into()));
         }
         Err(BadDevbox(format!("`{}` is no user's name; write one such as `deploy`.", shown(text))))
+    }
+}
+
+/// Which of the office's tools the Claude of a devbox gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DevboxTrust {
+    /// Those that concern its own thread: `send_file` and `note`.
+    #[default]
+    Own,
+    /// All of them, other threads' too.
+    Office,
+}
+
+impl DevboxTrust {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DevboxTrust::Own => "own",
+            DevboxTrust::Office => "office",
+        }
+    }
+}
+
+impl FromStr for DevboxTrust {
+    type Err = BadDevbox;
+
+    fn from_str(text: &str) -> Result<DevboxTrust, BadDevbox> {
+        match text {
+            "own" => Ok(DevboxTrust::Own),
+            "office" => Ok(DevboxTrust::Office),
+            other => Err(BadDevbox(format!(
+                "`{}` is neither `own` nor `office`: with `own` its Claude sends files and notes in its own thread, with `office` it has all our tools.",
+                shown(other)
+            ))),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadDevbox, DevboxDir, DevboxHost, DevboxUser, Fingerprint, shown};
+use super::{BadDevbox, DevboxDir, DevboxHost, DevboxTrust, DevboxUser, Fingerprint, shown};
 use crate::DevboxName;
 
 /// Where a devbox is.
@@ -15,6 +15,16 @@ pub enum DevboxAddress {
     Ssh(DevboxHost),
     /// On this machine, as a child of the office.
     Local,
+}
+
+/// Where a thread goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MoveTo {
+    /// On the office's own machine.
+    Here,
+    /// On this devbox.
+    Devbox(DevboxName),
 }
 
 /// What is to be done about devboxes.
@@ -88,6 +98,21 @@ pub enum DevboxOrder {
     },
     /// Show the office's own public key.
     Key {},
+    /// Ask whether this thread is to go on elsewhere.
+    Move {
+        /// Where.
+        to: MoveTo,
+        /// In which directory there; none for the one of the same name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<DevboxDir>,
+    },
+    /// Which of our tools the Claude of one gets.
+    Trust {
+        /// Whose.
+        name: DevboxName,
+        /// Which.
+        trust: DevboxTrust,
+    },
 }
 
 impl DevboxOrder {
@@ -98,12 +123,14 @@ impl DevboxOrder {
 }
 
 /// Every verb, what follows it, and what it does.
-pub const DEVBOX_VERBS: [(&str, &str, &str); 11] = [
+pub const DEVBOX_VERBS: [(&str, &str, &str); 13] = [
     ("add", "NAME HOST[:PORT] [USER] [DIR]", "a new devbox, with a topic of its own"),
     ("list", "[all]", "all devboxes, and how they are"),
     ("status", "[NAME]", "ask one whether it answers"),
     ("doctor", "[NAME]", "look at all that an answer from there takes"),
     ("key", "", "our public key, for authorized_keys there"),
+    ("move", "NAME|here [DIR]", "this thread goes on there, after a question"),
+    ("trust", "NAME own|office", "which of our tools its Claude gets"),
     ("approve", "NAME FINGERPRINT", "the key that was shown is its own"),
     ("rename", "NAME NEW", "call it something else"),
     ("forget", "key NAME", "forget its key: the next connection asks again"),
@@ -187,6 +214,19 @@ impl FromStr for DevboxOrder {
                 }
                 DevboxOrder::ForgetKey { name: name(1)? }
             }
+            "move" => {
+                most(2)?;
+                let to = match words.first().copied() {
+                    Some("here") => MoveTo::Here,
+                    _ => MoveTo::Devbox(name(0)?),
+                };
+                DevboxOrder::Move { to, dir: words.get(1).map(|it| it.parse()).transpose()? }
+            }
+            "trust" => {
+                most(2)?;
+                let trust = words.get(1).copied().unwrap_or_default().parse()?;
+                DevboxOrder::Trust { name: name(0)?, trust }
+            }
             "key" => {
                 most(0)?;
                 DevboxOrder::Key {}
@@ -254,6 +294,10 @@ mod tests {
             ("forget api", "Only a key can be forgotten"),
             ("list some", "takes `all` or nothing"),
             ("key api", "one word too many"),
+            ("move", "is no name for a devbox"),
+            ("move api srv", "is no directory"),
+            ("trust api", "`` is neither `own` nor `office`"),
+            ("trust api all", "`all` is neither `own` nor `office`"),
         ] {
             assert!(said(rest).contains(says), "{rest}: {}", said(rest));
         }
@@ -265,7 +309,16 @@ mod tests {
     fn everybody_may_look_and_only_admins_may_change() {
         let is_for_all = |rest: &str| rest.parse::<DevboxOrder>().unwrap().is_for_all();
         assert!(is_for_all("") && is_for_all("status api"));
-        for rest in ["list all", "doctor", "remove api", "key", "rename api box", "yes api"] {
+        for rest in [
+            "move here",
+            "trust api own",
+            "list all",
+            "doctor",
+            "remove api",
+            "key",
+            "rename api box",
+            "yes api",
+        ] {
             assert!(!is_for_all(rest), "{rest}");
         }
     }

@@ -51,6 +51,9 @@ pub struct DevboxView {
     /// When that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error_at: Option<u64>,
+    /// How long each of the last answers took, in ms, oldest first; null where there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pings: Vec<Option<u64>>,
     /// When it answered last, in ms since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<u64>,

@@ -117,6 +117,17 @@ fn a_devbox_is_added_worked_on_cut_off_and_removed() {
     forum.ada(topic, "Good morning. [demo: say Good morning, Ada. I am on box.]");
     forum.until("    Good morning, Ada. I am on box.");
 
+    // Another key: set up anew, or somebody stands between. Nothing runs there until a person has said which.
+    machine.sshd.change_host_key().expect("another key");
+    machine.sshd.cut();
+    forum.ada(topic, "Are you still there? [demo: say I am, with another key.]");
+    forum.until("box waits for a person: the key of box has changed");
+    forum.press("Try again");
+    forum.until("The key of box has changed.");
+    forum.press("Trust it");
+    forum.until("    I am, with another key.");
+    until_still(&forum);
+
     // Watch it, stop it.
     forum.ada(topic, "Tell me everything about this machine. [demo: hang]");
     forum.until("[ Stop ]");

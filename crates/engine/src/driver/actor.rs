@@ -13,13 +13,14 @@ use tinyclaw_domain::{Effort, PermissionAnswer, PermissionMode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::away::Away;
 use super::background::{Aside, Task};
 use super::diary::Diary;
 use super::ladder::{self, Alarm};
 use super::pipes::{self, Pen, Tail};
 use super::running::{self, Running, Why};
 use super::servers::Reconnecting;
-use super::{Order, Setup, Signs};
+use super::{Order, Setup, Signs, stranger};
 use crate::config::Mode;
 use crate::failure::TurnFailure;
 use crate::launch::{Exit, Leash, LeashOrder, Leashed};
@@ -68,6 +69,9 @@ pub(super) struct Actor {
     pub(super) reconnecting: Option<Reconnecting>,
     /// Who waits to hear how far the plan is used.
     pub(super) plan_windows: Option<oneshot::Sender<Vec<RateWindow>>>,
+    pub(super) away: Away,
+    /// Whether it runs on a machine that is not ours.
+    pub(super) is_stranger: bool,
 }
 
 const INITIALIZE: &str = "initialize";
@@ -83,8 +87,11 @@ impl Actor {
     ) -> Actor {
         let (answers_to, answers) = mpsc::unbounded_channel();
         let (diary, heard, written) = Diary::of(&mut leashed.leash);
+        let away = Away::of(leashed.leash.take_link());
+        let is_stranger = leashed.leash.is_stranger();
+        let line_max = if is_stranger { stranger::LINE_BYTES_MAX } else { pipes::LINE_BYTES_MAX };
         Actor {
-            lines: pipes::read(leashed.stdout, heard),
+            lines: pipes::read(leashed.stdout, heard, line_max),
             heard,
             pen: Pen::new(leashed.stdin, written),
             stderr: pipes::tail(leashed.stderr),
@@ -113,6 +120,8 @@ impl Actor {
             diary,
             reconnecting: None,
             plan_windows: None,
+            away,
+            is_stranger,
             setup,
         }
     }
@@ -142,6 +151,7 @@ impl Actor {
                 Some(answer) = self.answers.recv() => self.on_mcp_answer(&answer),
                 heard = running::heard(&mut self.turn) => self.on_control(heard),
                 order = self.orders.recv(), if self.hears_orders => self.on_order(order),
+                () = self.away.changed() => self.on_link(),
                 () = sleep_until(alarm.at) => self.on_alarm(alarm.what),
             }
         };
@@ -253,7 +263,11 @@ impl Actor {
     }
 
     fn on_line(&mut self, line: Line, end: u64) {
+        let bytes = end.saturating_sub(self.heard);
         self.heard = end;
+        if self.is_too_much(&line, bytes) {
+            return;
+        }
         if let Some(turn) = &mut self.turn {
             turn.last_line = Instant::now();
         }

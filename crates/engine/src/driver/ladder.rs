@@ -35,6 +35,8 @@ pub(super) enum Alarm {
     Watchdog(Watchdog),
     /// The prompt came back and nothing else.
     Duplicate,
+    /// Nothing is heard of it for a while.
+    Lost,
     /// Nothing to wake up for.
     Never,
 }
@@ -76,6 +78,9 @@ impl Running {
 
 impl Actor {
     pub(super) fn alarm(&self) -> Wake {
+        if let Some(wake) = self.alarm_while_away() {
+            return wake;
+        }
         let times = &self.setup.times;
         let (at, what) = match (&self.turn, self.close_at) {
             (None, Some(at)) => (at, Alarm::Close),
@@ -110,6 +115,7 @@ impl Actor {
                 self.stop(Why::Watchdog(watchdog));
             }
             Alarm::Duplicate => self.on_duplicate(),
+            Alarm::Lost => self.tell_lost(),
         }
     }
 
@@ -138,6 +144,8 @@ impl Actor {
         if matches!(why, Why::Asked) {
             self.note_stop();
         }
+        // It cannot be heard there now.
+        self.tell_lost();
         if has_words {
             self.close();
             return self.leash.order(LeashOrder::End);
@@ -226,6 +234,21 @@ mod tests {
         assert_eq!(after(&turn).await, (120, Alarm::Watchdog(Watchdog::Silence)));
         turn.last_line = turn.over_at - Duration::from_secs(10);
         assert_eq!(after(&turn).await, (1800, Alarm::Watchdog(Watchdog::Turn)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_late_that_could_not_be_heard() {
+        let mut turn = running();
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(after(&turn).await, (20, Alarm::Watchdog(Watchdog::Silence)));
+        // An hour without a link.
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        turn.put_off(Duration::from_secs(3600));
+        assert_eq!(after(&turn).await, (20, Alarm::Watchdog(Watchdog::Silence)));
+        turn.stop(Why::Asked, Step::Interrupted);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        turn.put_off(Duration::from_secs(60));
+        assert_eq!(after(&turn).await, (10, Alarm::Ladder));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //! it cannot wait for each other, and it is done only when the launcher says that every descendant is gone.
 
 mod actor;
+mod away;
 mod background;
 mod diary;
 mod ladder;
@@ -12,6 +13,7 @@ mod pipes;
 mod plan_windows;
 mod running;
 mod servers;
+mod stranger;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

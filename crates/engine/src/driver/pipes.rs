@@ -10,16 +10,18 @@ use tokio::sync::mpsc;
 use crate::wire::Line;
 
 /// A longer line is dropped: a picture in a tool's result can be large, but not like this.
-const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Lines read ahead of the driver.
 const LINES_AHEAD: usize = 256;
 /// How much of stderr is kept.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 
-/// Reads and understands lines until the end, each with where it ends in the output; the first byte has this offset.
+/// Reads and understands lines until the end, each with where it ends in the output; the first byte has this offset. A line
+/// that is longer than `line_max` is dropped.
 pub(super) fn read(
     from: Box<dyn AsyncRead + Send + Unpin>,
     mut offset: u64,
+    line_max: usize,
 ) -> mpsc::Receiver<(Line, u64)> {
     let (to, lines) = mpsc::channel(LINES_AHEAD);
     tokio::spawn(async move {
@@ -33,7 +35,7 @@ pub(super) fn read(
             }
             let end = chunk.iter().position(|it| *it == b'\n');
             let used = end.map_or(chunk.len(), |it| it + 1);
-            if line.len() + used > LINE_BYTES_MAX {
+            if line.len() + used > line_max {
                 is_too_long = true;
                 line.clear();
             }
@@ -153,12 +155,30 @@ mod tests {
             "{{\"type\":\"user\",\"isReplay\":true,\"uuid\":\"{text}\"}}\nnoise\n{{\"type\":\"a\"}}"
         );
         let length = wire.len() as u64;
-        let mut lines = read(Box::new(std::io::Cursor::new(wire.into_bytes())), 100);
+        let mut lines =
+            read(Box::new(std::io::Cursor::new(wire.into_bytes())), 100, LINE_BYTES_MAX);
         let (first, end) = lines.recv().await.unwrap();
         assert_eq!((first, end > 300_100), (Line::Replay { uuid: Some(text) }, true));
         let torn = "{\"type\":\"a\"}".len() as u64;
         assert_eq!(lines.recv().await, Some((Line::Garbage, 100 + length - torn)));
         // The torn last line of a process that died is not one.
+        assert_eq!(lines.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_a_devbox_says_in_one_line_has_a_limit() {
+        const MOST: usize = 256 * 1024;
+        let endless = [vec![b'x'; 10 * MOST], b"\n".to_vec()].concat();
+        let odd = b"\xff\xfe\0 no JSON\n".to_vec();
+        let known = b"{\"type\":\"user\",\"isReplay\":true,\"uuid\":\"u\"}\n".to_vec();
+        let all = [endless, odd, known].concat();
+        let length = all.len() as u64;
+        let mut lines = read(Box::new(std::io::Cursor::new(all)), 7, MOST);
+        let (first, _) = lines.recv().await.unwrap();
+        assert_eq!(first, Line::Unknown("too long".to_owned()));
+        assert_eq!(lines.recv().await.map(|it| it.0), Some(Line::Garbage));
+        let heard = (Line::Replay { uuid: Some("u".to_owned()) }, length + 7);
+        assert_eq!(lines.recv().await, Some(heard), "what comes after it is heard");
         assert_eq!(lines.recv().await, None);
     }
 }

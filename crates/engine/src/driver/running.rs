@@ -31,6 +31,8 @@ pub(super) struct Running {
     /// How much the model was given for the last message it began.
     pub(super) context_tokens: Option<u64>,
     pub(super) last_line: Instant,
+    /// How much was heard in it of what is kept.
+    pub(super) heard_bytes: u64,
     /// When the whole turn must be over; put off by the time that questions were open.
     pub(super) over_at: Instant,
     /// When our prompt was echoed before anything else came.
@@ -79,6 +81,8 @@ pub(super) enum Why {
     Duplicate,
     NotReady,
     Closing,
+    /// Its machine says more than a turn may say.
+    Flood,
 }
 
 /// What a turn's caller wants next; `None`: nobody listens any more. Never returns when there is no turn.
@@ -106,6 +110,7 @@ impl Running {
             model: None,
             context_tokens: None,
             last_line: now,
+            heard_bytes: 0,
             echoed: None,
             stopping: None,
             asks: BTreeMap::new(),
@@ -377,6 +382,9 @@ impl Why {
                 lasting: false,
             },
             Why::Closing => TurnFailure::Closing,
+            Why::Flood => {
+                TurnFailure::Other { detail: "it says more than a turn may say".to_owned() }
+            }
         })
     }
 }

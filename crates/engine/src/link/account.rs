@@ -21,6 +21,8 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::runs::Runs;
+
 /// How long a login shell may take to read what it reads.
 const LOGIN: Duration = Duration::from_secs(5);
 /// What it says up to there, with the environment.
@@ -82,6 +84,22 @@ impl Account {
     /// Where hubs and holds of this user keep what they keep.
     pub(super) fn state(&self) -> PathBuf {
         self.home.join(".local/state/tinyclaw")
+    }
+
+    /// Removes what helpers keep in this account, and the helpers themselves. `false`: something runs below one, of whichever
+    /// office, and all stays.
+    pub(super) fn clean(&self) -> io::Result<bool> {
+        let runs = Runs::open(&self.state())?;
+        if runs.all()?.iter().any(|it| runs.dir(it).lives()) {
+            return Ok(false);
+        }
+        for below in [".local/state/tinyclaw", ".local/share/tinyclaw"] {
+            match std::fs::remove_dir_all(self.home.join(below)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(true)
     }
 
     /// The variables of a login shell; of this process where there is none that answers.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use tinyclaw_disk::foreign::{ForeignError, replace_below};
 use tinyclaw_domain::frame::{Told, encode};
 use tinyclaw_domain::look::{
-    ANSWER_BYTES_MAX, Answer, FolderOverlap, LookFault, PUT_BYTES_MAX, QUESTION_BYTES_MAX,
-    Question, Transcripts, TurnTrace,
+    ANSWER_BYTES_MAX, Answer, FolderOverlap, LookFault, MOVE_BYTES_MAX, PackedGit,
+    QUESTION_BYTES_MAX, Question, Transcripts, TurnTrace,
 };
 use tinyclaw_domain::{Place, ThreadId};
 use tokio::sync::mpsc;
@@ -21,9 +21,11 @@ use tokio::task::JoinSet;
 use super::account::Account;
 use super::frames::parts;
 use super::health::health;
+use super::pin::Pin;
 use crate::leash;
 use crate::local::LocalLauncher;
 use crate::look::{BadDir, Desk, Look, LookError};
+use crate::moving::{GitState, Parcel, is_branch, is_commit};
 use crate::overlap::Overlap;
 use crate::transcript::{FinishedReply, Trace};
 
@@ -35,6 +37,8 @@ pub(super) struct Answers {
     looks: LocalLauncher,
     /// Whose machine it is, if it is not the office's.
     account: Option<Arc<Account>>,
+    /// What the key is pinned to that the questions came by.
+    pinned: Option<Arc<Pin>>,
     out: mpsc::Sender<Vec<u8>>,
     /// The question that is not whole yet.
     half: Option<(u64, Vec<u8>)>,
@@ -46,9 +50,10 @@ impl Answers {
     pub(super) fn new(
         looks: LocalLauncher,
         account: Option<Arc<Account>>,
+        pinned: Option<Arc<Pin>>,
         out: mpsc::Sender<Vec<u8>>,
     ) -> Answers {
-        Answers { looks, account, out, half: None, answering: JoinSet::new() }
+        Answers { looks, account, pinned, out, half: None, answering: JoinSet::new() }
     }
 
     /// Takes a part of a question, and answers it when it is whole. An error is a question that no office asks.
@@ -58,7 +63,7 @@ impl Answers {
             return Err(io::Error::other(format!("question {ask} within question {number}")));
         }
         asked.extend_from_slice(part);
-        if asked.len() > QUESTION_BYTES_MAX + PUT_BYTES_MAX {
+        if asked.len() > QUESTION_BYTES_MAX + MOVE_BYTES_MAX {
             return Err(io::Error::other("a question without end"));
         }
         if more {
@@ -66,6 +71,12 @@ impl Answers {
             return Ok(());
         }
         let (question, file) = parse(&asked)?;
+        if self.pinned.as_ref().is_some_and(|it| !it.allows(&question)) {
+            let why = "the key is pinned to another directory".to_owned();
+            let fault = Answer::Fault { fault: LookFault::Pinned { why } };
+            tell(&self.out, ask, &fault, b"").await;
+            return Ok(());
+        }
         let file = file.to_vec();
         while self.answering.len() >= AT_ONCE {
             self.answering.join_next().await;
@@ -161,6 +172,31 @@ async fn answer(
             return Ok((Answer::Done {}, bytes));
         }
         Question::Put { thread, name } => path(put(&looks, &thread, name, file).await?),
+        Question::Clean {} => match account {
+            Some(account) => Answer::Is { yes: on_disk(move || account.clean()).await? },
+            None => step("that is asked of devboxes"),
+        },
+        Question::PackUp { of, dir, session } => {
+            let (looks, desk) = at(with_leash(looks), of, dir);
+            let Parcel { git, transcript } = looks.pack_up(&desk, session.as_ref()).await?;
+            let told = git.as_ref().map(|it| PackedGit {
+                head: it.head.clone(),
+                branch: it.branch.clone(),
+                changed: it.changed,
+                bundle: it.bundle.len() as u64,
+            });
+            let mut bytes = git.map_or_else(Vec::new, |it| it.bundle);
+            bytes.extend_from_slice(&transcript);
+            return Ok((Answer::Packed { git: told }, bytes));
+        }
+        Question::LayOut { of, dir, session, git } => {
+            let (looks, desk) = at(with_leash(looks), of, dir);
+            let Some(parcel) = parcel(git, &file) else {
+                return Ok((step("that is no parcel"), Vec::new()));
+            };
+            looks.lay_out(&desk, session.as_ref(), &parcel).await?;
+            Answer::Done {}
+        }
         Question::Unconfined {} => {
             Answer::Unconfined { why: looks.unconfined(&Place::Here).await? }
         }
@@ -172,6 +208,32 @@ async fn answer(
         },
     };
     Ok((answer, Vec::new()))
+}
+
+async fn on_disk(
+    work: impl FnOnce() -> io::Result<bool> + Send + 'static,
+) -> Result<bool, LookError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    let path = PathBuf::from("the helper's own folders");
+    done.map_err(|source| ForeignError::Io { step: "remove", path, source }.into())
+}
+
+/// What starts a program there: this one is a leash as well.
+fn with_leash(looks: LocalLauncher) -> LocalLauncher {
+    looks.with_leash("/proc/self/exe".into())
+}
+
+/// What came with an order or an answer; `None` where it does not fit together.
+pub(super) fn parcel(git: Option<PackedGit>, bytes: &[u8]) -> Option<Parcel> {
+    let Some(git) = git else { return Some(Parcel { git: None, transcript: bytes.to_vec() }) };
+    let at = usize::try_from(git.bundle).ok().filter(|it| *it <= bytes.len())?;
+    let (bundle, transcript) = bytes.split_at(at);
+    let branch = git.branch.filter(|it| is_branch(it));
+    let PackedGit { head, changed, .. } = git;
+    is_commit(&head).then(|| Parcel {
+        git: Some(GitState { head, branch, changed, bundle: bundle.to_vec() }),
+        transcript: transcript.to_vec(),
+    })
 }
 
 /// The looks into one thread's transcripts, and its desk.

@@ -10,20 +10,46 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 
+use tinyclaw_domain::Place;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::frames::{Reader, Writer};
 use crate::config::{EngineConfig, Landlock};
+use crate::look::OutOfReach;
 
 /// Reaches a place. It knows nothing of what is said over the link.
 pub trait Carrier: Send + Sync + fmt::Debug + 'static {
-    /// Starts a hub there. An error says, in words for a person, why the place is out of reach.
+    /// Starts a hub there.
     fn connect(&self) -> CarrierFuture<'_>;
 }
 
 /// What [`Carrier::connect`] returns.
-pub type CarrierFuture<'a> = Pin<Box<dyn Future<Output = Result<Connection, String>> + Send + 'a>>;
+pub type CarrierFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Connection, Unreached>> + Send + 'a>>;
+
+/// Why a place was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// In words for a person.
+    pub why: String,
+    /// Whether it lasts until a person does something about it.
+    pub is_held: bool,
+}
+
+/// What passes by itself.
+impl From<String> for Unreached {
+    fn from(why: String) -> Unreached {
+        Unreached { why, is_held: false }
+    }
+}
+
+impl Unreached {
+    /// As it is told of that place.
+    pub(crate) fn at(self, place: &Place) -> OutOfReach {
+        OutOfReach { place: place.clone(), why: self.why, is_held: self.is_held }
+    }
+}
 
 /// A hub that was started. Dropping it ends the hub, and no run.
 pub struct Connection {
@@ -89,7 +115,7 @@ impl Carrier for ChildCarrier {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
             let leash = self.leash.display();
-            self.start().map_err(|err| format!("the helper {leash} does not start: {err}"))
+            self.start().map_err(|err| format!("the helper {leash} does not start: {err}").into())
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::carrier::{Carrier, Connection};
+use super::carrier::{Carrier, Connection, Unreached};
 use super::frames::{Incoming, Reader};
 
 /// How long a hub has for its first word.
@@ -16,22 +16,23 @@ const HELLO: Duration = Duration::from_secs(10);
 /// What may come before it: a shell's noise.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
 
-/// Connects, and waits for the hub's first line. An error says why the place is out of reach.
+/// Connects, and waits for the hub's first line.
 pub(super) async fn dial(
     carrier: &dyn Carrier,
     office: &str,
-) -> Result<(Connection, Incoming<Reader>), String> {
+) -> Result<(Connection, Incoming<Reader>), Unreached> {
     let mut connection = carrier.connect().await?;
     let nonce = Uuid::new_v4().simple().to_string();
     let hello = Call::Hello { v: LINK_VERSION, nonce: nonce.clone(), office: office.to_owned() };
     let greeted = async {
-        connection.to.write_all(&encode(&hello, b"")).await.map_err(|err| err.to_string())?;
-        connection.to.flush().await.map_err(|err| err.to_string())?;
+        let lost = |err: std::io::Error| Unreached::from(err.to_string());
+        connection.to.write_all(&encode(&hello, b"")).await.map_err(lost)?;
+        connection.to.flush().await.map_err(lost)?;
         greeting(&mut connection.from, &nonce).await
     };
     match timeout(HELLO, greeted).await {
         Ok(greeted) => greeted?,
-        Err(_) => return Err("the helper says nothing".to_owned()),
+        Err(_) => return Err("the helper says nothing".to_owned().into()),
     }
     let nothing: Reader = Box::new(tokio::io::empty());
     let from = std::mem::replace(&mut connection.from, nothing);
@@ -46,12 +47,12 @@ struct Greeting {
 }
 
 /// Reads up to the hub's first line, past a shell's noise, and no byte further.
-async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
+async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), Unreached> {
     let (mut noise, mut line) = (Vec::new(), None::<Vec<u8>>);
     loop {
         let byte = match from.read_u8().await {
             Ok(it) => it,
-            Err(_) => return Err(ended(&noise)),
+            Err(_) => return Err(ended(&noise).into()),
         };
         match &mut line {
             None if byte == 0x1e => line = Some(Vec::new()),
@@ -59,8 +60,13 @@ async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
             Some(said) if byte == b'\n' => {
                 match serde_json::from_slice::<Greeting>(said) {
                     Ok(it) if it.nonce == nonce && it.tinyclaw == LINK_VERSION => return Ok(()),
+                    // One that was put there by hand, and is to be put there again.
                     Ok(it) if it.nonce == nonce => {
-                        return Err(format!("the helper speaks version {}", it.tinyclaw));
+                        let why = format!(
+                            "the helper there speaks version {} and this office {LINK_VERSION}; put this office's there (/devbox key says how)",
+                            it.tinyclaw
+                        );
+                        return Err(Unreached { why, is_held: true });
                     }
                     // Not it: the hub comes later.
                     _ => noise.append(said),
@@ -71,7 +77,7 @@ async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), String> {
         }
         let is_long = line.as_ref().is_some_and(|it| it.len() > HEAD_BYTES_MAX);
         if noise.len() > NOISE_BYTES_MAX || is_long {
-            return Err("something answers there that is no helper".to_owned());
+            return Err("something answers there that is no helper".to_owned().into());
         }
     }
 }
@@ -91,7 +97,7 @@ fn ended(noise: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    async fn greet(said: &str) -> Result<(), String> {
+    async fn greet(said: &str) -> Result<(), Unreached> {
         let mut from: Reader = Box::new(std::io::Cursor::new(said.to_owned().into_bytes()));
         greeting(&mut from, "n1").await
     }
@@ -105,9 +111,9 @@ mod tests {
         let other = hello.replace("n1", "n2");
         assert_eq!(greet(&format!("{other}{hello}")).await, Ok(()), "somebody replays an old one");
         let err = greet("bash: leash: command not found\n").await.unwrap_err();
-        assert_eq!(err, "the helper did not start: bash: leash: command not found");
+        assert_eq!(err.why, "the helper did not start: bash: leash: command not found");
         let err = greet(&hello.replace(":1", ":2")).await.unwrap_err();
-        assert_eq!(err, "the helper speaks version 2");
+        assert!(err.is_held && err.why.contains("speaks version 2 and this office 1"), "{err:?}");
         assert!(greet(&"x".repeat(NOISE_BYTES_MAX + 2)).await.is_err());
     }
 }

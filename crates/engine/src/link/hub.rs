@@ -29,6 +29,7 @@ use super::answers::Answers;
 use super::connection;
 use super::frames::{self, Incoming, Writer};
 use super::hold::{Answer, Directories, Job};
+use super::pin::Pin;
 use super::runs::{RunDir, Runs};
 use super::spool;
 use super::ssh::Wish;
@@ -61,8 +62,8 @@ enum Options {
         claude: Option<Claude>,
         directories: Directories,
     },
-    /// Of whoever is logged in on a machine of its own, where offices meet.
-    Account,
+    /// Of whoever is logged in on a machine of its own, where offices meet. `Some`: for a key that may do no more.
+    Account(Option<Pin>),
 }
 
 /// What runs are started as.
@@ -79,7 +80,12 @@ impl Options {
     fn parse(args: impl Iterator<Item = OsString>) -> Result<Options, String> {
         let mut args = args.peekable();
         if args.peek().is_none() {
-            return Ok(Options::Account);
+            return Ok(Options::Account(None));
+        }
+        if args.next_if(|it| it == "--pinned").is_some() {
+            let pin =
+                Pin::parse(args).ok_or_else(|| format!("usage: tinyclaw-leash {}", Pin::USAGE))?;
+            return Ok(Options::Account(Some(pin)));
         }
         let usage = "usage: tinyclaw-leash hub [--state DIR (--told | --program FILE [--landlock auto|on|off]) [--directories alone|shared]]";
         let (mut state, mut program, mut landlock) = (None, None, Landlock::Auto);
@@ -137,7 +143,7 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
 
 async fn serve(options: Options) -> io::Result<()> {
     let mut stdout = frames::stdout()?;
-    if matches!(options, Options::Account) {
+    if matches!(options, Options::Account(_)) {
         // Whoever brought us here is told that no more has to be brought.
         stdout.write_all(&Asked::here()).await?;
         stdout.flush().await?;
@@ -146,6 +152,7 @@ async fn serve(options: Options) -> io::Result<()> {
     }
     let mut incoming = Incoming::new(frames::stdin()?);
     let nobody = || io::Error::other("nobody said what to run");
+    let mut pinned = None;
     let (state, claude, directories, account) = match options {
         Options::Office { state, claude: Some(claude), directories } => {
             (state, claude, directories, None)
@@ -155,9 +162,14 @@ async fn serve(options: Options) -> io::Result<()> {
             let Ok(Ok(Some((claude, _)))) = said else { return Err(nobody()) };
             (state, claude, directories, None)
         }
-        Options::Account => {
+        Options::Account(pin) => {
             let said = timeout(HELLO, incoming.next::<Wish>()).await;
-            let Ok(Ok(Some((Wish { claude, landlock }, _)))) = said else { return Err(nobody()) };
+            let Ok(Ok(Some((wish, _)))) = said else { return Err(nobody()) };
+            let Wish { claude, landlock } = match &pin {
+                Some(_) => Wish { claude: None, landlock: Landlock::Auto },
+                None => wish,
+            };
+            pinned = pin.map(Arc::new);
             let account = Arc::new(Account::of_this_process(claude)?);
             // Which program that is, is looked for when one is to start.
             let claude = Claude { program: PathBuf::from("claude"), landlock, is_errand: false };
@@ -193,9 +205,20 @@ async fn serve(options: Options) -> io::Result<()> {
         Some(account) => looks.with_home(account.home().to_owned()),
         None => looks,
     };
-    let answers = Answers::new(looks, account.clone(), out.clone());
-    let mut hub =
-        Hub { state, claude, directories, account, runs, office, out, pumps, forgetting, answers };
+    let answers = Answers::new(looks, account.clone(), pinned.clone(), out.clone());
+    let mut hub = Hub {
+        state,
+        claude,
+        directories,
+        account,
+        pinned,
+        runs,
+        office,
+        out,
+        pumps,
+        forgetting,
+        answers,
+    };
     let served = hub.listen(incoming).await;
     if let Err(err) = &served {
         let _ = hub.out.send(encode(&Told::Bad { why: err.to_string() }, b"")).await;
@@ -221,6 +244,8 @@ struct Hub {
     claude: Claude,
     directories: Directories,
     account: Option<Arc<Account>>,
+    /// What the key is pinned to that this connection came by.
+    pinned: Option<Arc<Pin>>,
     runs: Runs,
     office: String,
     out: mpsc::Sender<Vec<u8>>,
@@ -320,13 +345,15 @@ impl Hub {
             start,
         });
         let (runs, out, is_errand) = (self.runs.clone(), self.out.clone(), self.claude.is_errand);
-        let account = self.account.clone();
+        let (account, pinned) = (self.account.clone(), self.pinned.clone());
         tokio::spawn(async move {
             let begun = match job {
-                Ok(mut job) => match settle(account.as_deref(), &mut job).await {
-                    Ok(()) => begin(&runs, job, is_errand).await,
-                    Err(why) => Err(why),
-                },
+                Ok(mut job) => {
+                    match settle(account.as_deref(), pinned.as_deref(), &mut job).await {
+                        Ok(()) => begin(&runs, job, is_errand).await,
+                        Err(why) => Err(why),
+                    }
+                }
                 Err(err) => Err(Refusal::Step { why: format!("cannot read what to start: {err}") }),
             };
             let told = match begun {
@@ -373,7 +400,14 @@ async fn end(dir: &RunDir, run: &RunId, token: &RunToken) -> io::Result<()> {
 }
 
 /// Makes a job one of the account that it is to run in.
-async fn settle(account: Option<&Account>, job: &mut Job) -> Result<(), Refusal> {
+async fn settle(
+    account: Option<&Account>,
+    pinned: Option<&Pin>,
+    job: &mut Job,
+) -> Result<(), Refusal> {
+    if let Some(pin) = pinned {
+        pin.settle(&mut job.start, &job.state)?;
+    }
     if let Some(account) = account {
         job.program = account.settle(&mut job.start).await?;
     }

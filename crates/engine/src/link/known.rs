@@ -5,7 +5,7 @@
 //! is to be known about the turn. Nothing is flushed: a machine that loses its power loses its runs as well. A file that
 //! cannot be read names no runs; their leases end them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -159,12 +159,19 @@ impl KnownRuns {
     }
 
     /// Whether an earlier process began this turn of a thread in a run that waits to be gone on with.
-    pub(super) fn waits(&self, thread: &ThreadId, uuid: &str) -> bool {
+    pub(crate) fn waits(&self, thread: &ThreadId, uuid: &str) -> bool {
         let inner = self.lock();
         let is_it = |it: &KnownRun| {
             it.thread == *thread && it.turn.as_ref().is_some_and(|turn| turn.uuid == uuid)
         };
         inner.unclaimed.iter().any(|run| inner.kept.runs.get(run).is_some_and(is_it))
+    }
+
+    /// Whose runs an earlier process began that nobody has taken up.
+    pub(crate) fn waiting(&self) -> BTreeSet<ThreadId> {
+        let inner = self.lock();
+        let runs = inner.unclaimed.iter().filter_map(|run| inner.kept.runs.get(run));
+        runs.map(|it| it.thread.clone()).collect()
     }
 
     /// All runs of an earlier process for which this holds. They are given away once.

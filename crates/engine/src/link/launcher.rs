@@ -12,10 +12,10 @@ use std::time::Duration;
 use tinyclaw_domain::frame::{BODY_BYTES_MAX, Refusal, RunId, RunOrder, RunToken, StartRun};
 use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Unreached};
 use super::journal::{Adopted, Journal};
 use super::known::{KnownRun, KnownRuns, Note};
 use super::line::{Beginning, Begun, LinkLine, NotStarted, Request, RunEnd};
@@ -23,7 +23,7 @@ use crate::launch::{
     AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand,
     LeashOrder, Leashed,
 };
-use crate::look::{Look, OutOfReach};
+use crate::look::{LinkLost, Look, OutOfReach};
 
 /// What is between the driver and the link in each direction, at most.
 const PIPE_BYTES: usize = BODY_BYTES_MAX;
@@ -64,6 +64,7 @@ pub struct LinkLauncher {
     lease: Lease,
     known: Arc<KnownRuns>,
     line: mpsc::UnboundedSender<Request>,
+    lost: watch::Receiver<Option<LinkLost>>,
     /// The one thread whose runs are there; `None`: any thread's.
     thread: Option<ThreadId>,
 }
@@ -86,9 +87,10 @@ impl LinkLauncher {
         known: Arc<KnownRuns>,
     ) -> LinkLauncher {
         let (line, requests) = mpsc::unbounded_channel();
-        let (at, runs) = (place.clone(), known.clone());
-        tokio::spawn(LinkLine::new(at, office.to_owned(), carrier, requests, runs).run());
-        LinkLauncher { place, look, lease, known, line, thread: None }
+        let (tell, lost) = watch::channel(None);
+        let (at, runs, office) = (place.clone(), known.clone(), office.to_owned());
+        tokio::spawn(LinkLine::new(at, office, carrier, requests, runs, tell).run());
+        LinkLauncher { place, look, lease, known, line, lost, thread: None }
     }
 
     /// The same for a place where runs of this thread are, and of no other: those of others in `known` are not ended there.
@@ -118,7 +120,7 @@ impl LinkLauncher {
         self.known.add(&run, &token, &thread);
         match self.begin(run, token, Beginning::Start(body), None).await {
             Ok((leashed, _)) => Ok(leashed),
-            Err(NotStarted::OutOfReach(why)) => Err(self.out_of_reach(why)),
+            Err(NotStarted::OutOfReach(why)) => Err(LaunchError::OutOfReach(why.at(&self.place))),
             Err(NotStarted::Refused(why)) => Err(refused(why, dir)),
         }
     }
@@ -142,7 +144,7 @@ impl LinkLauncher {
         let (reply, started) = oneshot::channel();
         let inputs = Arc::new(Semaphore::new(UNACKED_BYTES_MAX));
         let end = RunEnd::new(token, beginning, reply, out, err, exit, inputs.clone());
-        let gone = || NotStarted::OutOfReach("the link is closed".to_owned());
+        let gone = || NotStarted::OutOfReach(Unreached::from("the link is closed".to_owned()));
         self.line.send(Request::Start { run: run.clone(), end }).map_err(|_| gone())?;
         let begun = started.await.map_err(|_| gone())??;
         let keep = Arc::new(AtomicU64::new(turn.as_ref().map_or(KEEP_NOTHING, |it| it.at)));
@@ -159,7 +161,7 @@ impl LinkLauncher {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
             stderr: Box::new(stderr),
-            leash: leash.with_journal(journal),
+            leash: leash.with_journal(journal).with_link(self.lost.clone()),
         };
         Ok((leashed, begun))
     }
@@ -174,8 +176,7 @@ impl LinkLauncher {
             Ok(_) => Ok(None),
             Err(NotStarted::OutOfReach(why)) => {
                 self.known.give_back(run);
-                let (place, why) = (self.place.clone(), why);
-                Err(OutOfReach { place, why })
+                Err(why.at(&self.place))
             }
             Err(NotStarted::Refused(why)) => {
                 tracing::warn!(thread.id = %thread, "a turn of thread {thread} is not gone on with: {why}");
@@ -185,9 +186,10 @@ impl LinkLauncher {
         }
     }
 
-    async fn end_others(&self, turns: &[String]) {
+    /// Ends what an earlier process left of this thread, or of all of them, but the runs with these turns.
+    pub(crate) async fn end_others(&self, of: Option<&ThreadId>, turns: &[String]) {
         let is_other = |it: &KnownRun| {
-            self.thread.as_ref().is_none_or(|thread| *thread == it.thread)
+            of.is_none_or(|thread| *thread == it.thread)
                 && it.turn.as_ref().is_none_or(|turn| !turns.contains(&turn.uuid))
         };
         for (run, known) in self.known.claim_all(is_other) {
@@ -196,7 +198,7 @@ impl LinkLauncher {
                 // Had, and dropped: that ends it.
                 Ok(_) => {}
                 Err(NotStarted::OutOfReach(why)) => {
-                    tracing::warn!("a run that nobody waits for is not ended: {why}");
+                    tracing::warn!("a run that nobody waits for is not ended: {}", why.why);
                     self.known.give_back(run);
                 }
                 // What it wrote is not there from that place on.
@@ -205,10 +207,6 @@ impl LinkLauncher {
                 }
             }
         }
-    }
-
-    fn out_of_reach(&self, why: String) -> LaunchError {
-        LaunchError::OutOfReach(OutOfReach { place: self.place.clone(), why })
     }
 }
 
@@ -230,7 +228,7 @@ impl Launcher for LinkLauncher {
     }
 
     fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {
-        Box::pin(self.end_others(turns))
+        Box::pin(self.end_others(self.thread.as_ref(), turns))
     }
 }
 

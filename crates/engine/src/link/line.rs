@@ -11,21 +11,23 @@ use std::time::Duration;
 use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{Call, Refusal, RunId, RunOrder, RunToken, Told, encode};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, sleep};
 use uuid::Uuid;
 
-use super::carrier::{Carrier, Connection};
+use super::carrier::{Carrier, Connection, Unreached};
 use super::dial::dial;
 use super::frames::{Incoming, Reader, Writer};
 use super::known::KnownRuns;
 use crate::launch::Exit;
-use crate::look::OutOfReach;
+use crate::look::{LinkLost, OutOfReach};
 
 /// Renews the leases, and shows that somebody is there.
 const PING: Duration = Duration::from_secs(5);
 /// Without a frame for this long the connection is lost.
 const SILENCE: Duration = Duration::from_secs(15);
+/// What cannot be is said so often by the far end, and nothing more is heard of its runs until a person looks.
+const NONSENSE_MAX: u32 = 3;
 /// A connection that did not live longer is not made anew at once.
 const BRIEF: Duration = Duration::from_millis(200);
 /// The longest pause between two dials.
@@ -61,9 +63,16 @@ pub(super) enum Request {
     },
 }
 
+/// Why a connection is over.
+enum ConnectionEnd {
+    Lost(String),
+    /// The far end said what cannot be.
+    Nonsense(String),
+}
+
 /// Why a run did not start.
 pub(super) enum NotStarted {
-    OutOfReach(String),
+    OutOfReach(Unreached),
     Refused(Refusal),
 }
 
@@ -158,6 +167,8 @@ pub(super) struct LinkLine {
     requests: mpsc::UnboundedReceiver<Request>,
     runs: HashMap<RunId, RunEnd>,
     known: Arc<KnownRuns>,
+    /// Whether the connection is lost, for whoever waits for what a run says.
+    lost: watch::Sender<Option<LinkLost>>,
 }
 
 impl LinkLine {
@@ -167,17 +178,19 @@ impl LinkLine {
         carrier: Arc<dyn Carrier>,
         requests: mpsc::UnboundedReceiver<Request>,
         known: Arc<KnownRuns>,
+        lost: watch::Sender<Option<LinkLost>>,
     ) -> LinkLine {
-        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known }
+        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known, lost }
     }
 
     /// Until nobody can ask for anything any more.
     pub(super) async fn run(mut self) {
-        // Dials since somebody answered.
-        let mut failed = 0;
+        // Dials since somebody answered, and connections that ended with what cannot be.
+        let (mut failed, mut nonsense) = (0, 0);
         loop {
             if self.runs.is_empty() {
                 failed = 0;
+                self.lost.send_replace(None);
                 let Some(request) = self.requests.recv().await else { return };
                 self.keep(request);
                 continue;
@@ -186,18 +199,32 @@ impl LinkLine {
             let why = match dial(&*self.carrier, &self.office).await {
                 Ok((connection, incoming)) => {
                     let since = Instant::now();
-                    let Some(why) = self.serve(connection, incoming).await else { return };
+                    self.lost.send_replace(None);
+                    let Some(end) = self.serve(connection, incoming).await else { return };
+                    let why = match end {
+                        ConnectionEnd::Lost(why) => why,
+                        ConnectionEnd::Nonsense(why) => {
+                            nonsense += 1;
+                            why
+                        }
+                    };
+                    if nonsense >= NONSENSE_MAX {
+                        nonsense = 0;
+                        self.give_up(&why);
+                        continue;
+                    }
                     // Lost, and most often only for a moment.
                     failed = 0;
                     pause = if since.elapsed() < BRIEF { BRIEF } else { Duration::ZERO };
-                    why
+                    Unreached::from(why)
                 }
                 Err(why) => {
                     failed += 1;
                     why
                 }
             };
-            tracing::warn!("{} is out of reach: {why}", self.place);
+            tracing::warn!("{} is out of reach: {}", self.place, why.why);
+            self.lose_link(&why.why);
             self.fail_starts(&why);
             let until = sleep(pause);
             tokio::pin!(until);
@@ -219,14 +246,37 @@ impl LinkLine {
     }
 
     /// Whoever waits for the start of a run hears why there is none. What was started may run: its lease ends it.
-    fn fail_starts(&mut self, why: &str) {
+    fn fail_starts(&mut self, why: &Unreached) {
         self.runs.retain(|_, end| match end.starting.take() {
             Some((_, reply)) => {
-                let _ = reply.send(Err(NotStarted::OutOfReach(why.to_owned())));
+                let _ = reply.send(Err(NotStarted::OutOfReach(why.clone())));
                 false
             }
             None => true,
         });
+    }
+
+    /// Whoever waits for what a run says hears that nothing comes: why now, and since when.
+    fn lose_link(&self, why: &str) {
+        self.lost.send_modify(|lost| {
+            let at = lost.as_ref().map_or_else(now_ms, |it| it.at);
+            *lost = Some(LinkLost { at, why: why.to_owned() });
+        });
+    }
+
+    /// Nothing more is heard of any run: whoever speaks there says what cannot be.
+    fn give_up(&mut self, why: &str) {
+        let why = format!("what it says of its runs cannot be: {why}");
+        tracing::error!("{} is not heard any more: {why}", self.place);
+        let lost = Unreached { why, is_held: true };
+        for (_, mut end) in self.runs.drain() {
+            if let Some(to) = end.exit.take() {
+                let _ = to.send(Err(lost.clone().at(&self.place)));
+            }
+            if let Some((_, reply)) = end.starting.take() {
+                let _ = reply.send(Err(NotStarted::OutOfReach(lost.clone())));
+            }
+        }
     }
 
     /// Serves all runs over one connection, until it is lost: why. `None`: nobody asks for anything any more.
@@ -234,7 +284,7 @@ impl LinkLine {
         &mut self,
         connection: Connection,
         mut incoming: Incoming<Reader>,
-    ) -> Option<String> {
+    ) -> Option<ConnectionEnd> {
         let Connection { to, guard, .. } = connection;
         // Written by a task of its own: whoever waits to be heard would not hear.
         let (frames, to_write) = mpsc::unbounded_channel();
@@ -250,11 +300,11 @@ impl LinkLine {
                     Ok(Some((told, body))) => {
                         heard = Instant::now();
                         if let Err(why) = self.hear(told, body, &frames) {
-                            break why;
+                            break ConnectionEnd::Nonsense(why);
                         }
                     }
-                    Ok(None) => break "the connection was closed".to_owned(),
-                    Err(err) => break err.to_string(),
+                    Ok(None) => break ConnectionEnd::Lost("the connection was closed".to_owned()),
+                    Err(err) => break ConnectionEnd::Lost(err.to_string()),
                 },
                 request = self.requests.recv() => match request {
                     Some(request) => self.say(request, &frames),
@@ -262,7 +312,7 @@ impl LinkLine {
                 },
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
-                        break format!("no word for {} s", SILENCE.as_secs());
+                        break ConnectionEnd::Lost(format!("no word for {} s", SILENCE.as_secs()));
                     }
                     let _ = frames.send(encode(&Call::Ping {}, b""));
                 }
@@ -432,12 +482,12 @@ impl LinkLine {
     /// A run that cannot be followed any more.
     fn lose(&mut self, run: &RunId, why: &str) -> Result<(), String> {
         if let Some(mut end) = self.runs.remove(run) {
-            let lost = OutOfReach { place: self.place.clone(), why: why.to_owned() };
+            let lost = Unreached::from(why.to_owned());
             if let Some(to) = end.exit.take() {
-                let _ = to.send(Err(lost.clone()));
+                let _ = to.send(Err(lost.clone().at(&self.place)));
             }
             if let Some((_, reply)) = end.starting.take() {
-                let _ = reply.send(Err(NotStarted::OutOfReach(lost.why)));
+                let _ = reply.send(Err(NotStarted::OutOfReach(lost)));
             }
         }
         Ok(())
@@ -468,6 +518,11 @@ async fn write(mut to: Writer, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
             return;
         }
     }
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// 1, 2, 4 … 30 s, a fifth more or less, so that many offices do not come at once.

@@ -7,22 +7,24 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tinyclaw_devbox::plain_words;
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::frame::{Call, Told, encode};
 use tinyclaw_domain::look::{
-    ANSWER_BYTES_MAX, Answer, FarHealth, FolderOverlap, LookFault, PUT_BYTES_MAX, Question,
-    Transcripts, TurnTrace,
+    ANSWER_BYTES_MAX, Answer, FarHealth, FolderOverlap, LookFault, MOVE_BYTES_MAX, PUT_BYTES_MAX,
+    PackedGit, Question, Transcripts, TurnTrace,
 };
 use tinyclaw_domain::{Place, SessionId, ThreadId};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::answers::line_of;
-use super::carrier::{Carrier, Connection};
+use super::answers::{line_of, parcel};
+use super::carrier::{Carrier, Connection, Unreached};
 use super::dial::dial;
 use super::frames::{Incoming, Reader, parts};
-use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
+use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture};
+use crate::moving::Parcel;
 use crate::overlap::Overlap;
 use crate::transcript::{FinishedReply, Trace};
 
@@ -32,6 +34,8 @@ const AT_ONCE: usize = 4;
 const SILENCE: Duration = Duration::from_secs(20);
 /// No answer takes longer, however slowly it comes.
 const ANSWER: Duration = Duration::from_secs(120);
+/// The same of what a thread takes along: git packs and unpacks it, and it may be much.
+const MOVE: Duration = Duration::from_secs(600);
 /// A connection is kept this long for the next question: they come in groups.
 const KEPT: Duration = Duration::from_secs(5);
 /// What a place says in words is cut after so many letters.
@@ -89,6 +93,11 @@ impl LinkLook {
         }
     }
 
+    /// Removes there what our helpers keep, and the helpers. `false`: something runs below one.
+    pub(crate) async fn clean(&self, place: &Place) -> Result<bool, LookError> {
+        self.ask_is(place, &Question::Clean {}, Path::new("")).await
+    }
+
     fn transcripts(&self, desk: &Desk) -> Transcripts {
         Transcripts { thread: desk.thread.clone(), home: self.home.clone() }
     }
@@ -104,29 +113,31 @@ impl LinkLook {
         about: &Path,
     ) -> Result<(Answer, Vec<u8>), LookError> {
         let nonsense = |why| LookError::Nonsense { place: place.clone(), why };
-        let out_of_reach = |why| OutOfReach { place: place.clone(), why };
         let line = line_of(question).map_err(|_| nonsense("a path that is not text"))?;
         let limit = ANSWER_BYTES_MAX as u64 + bytes_max;
+        let is_move = matches!(question, Question::PackUp { .. } | Question::LayOut { .. });
+        let (silence, whole) = if is_move { (MOVE, MOVE) } else { (SILENCE, ANSWER) };
         let answered = async {
             // A semaphore that is closed: nobody closes it.
             let _one = self.at_once.acquire().await;
             // A hub that waited may be gone by now. All that is asked may be asked twice.
             if let Some(mut open) = self.waiting()
-                && let Ok(answered) = open.ask(&line, file, limit).await
+                && let Ok(answered) = open.ask(&line, file, limit, silence).await
             {
                 self.keep(open);
                 return Ok(answered);
             }
             let (connection, incoming) = dial(&*self.carrier, &self.office).await?;
             let mut open = Open { connection, incoming, asked: 0 };
-            let answered = open.ask(&line, file, limit).await?;
+            let answered = open.ask(&line, file, limit, silence).await?;
             self.keep(open);
-            Ok::<_, String>(answered)
+            Ok::<_, Unreached>(answered)
         };
-        let answered = match timeout(ANSWER, answered).await {
-            Ok(answered) => answered.map_err(|why| out_of_reach(words(&why)))?,
-            Err(_) => return Err(out_of_reach("it does not come to an end".to_owned()).into()),
+        let answered = match timeout(whole, answered).await {
+            Ok(answered) => answered,
+            Err(_) => Err("it does not come to an end".to_owned().into()),
         };
+        let answered = answered.map_err(|it| Unreached { why: words(&it.why), ..it }.at(place))?;
         let end = answered.iter().position(|it| *it == b'\n');
         let end = end.filter(|it| *it <= ANSWER_BYTES_MAX).ok_or_else(|| nonsense("no line"))?;
         let answer = serde_json::from_slice(&answered[..end]);
@@ -200,19 +211,25 @@ impl LinkLook {
 
 impl Open {
     /// Asks one question and reads all that is answered. After an error the connection is of no use.
-    async fn ask(&mut self, line: &[u8], file: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+    async fn ask(
+        &mut self,
+        line: &[u8],
+        file: &[u8],
+        limit: u64,
+        silence: Duration,
+    ) -> Result<Vec<u8>, String> {
         self.asked += 1;
         let number = self.asked;
         let parts = parts(line, file);
         for (index, part) in parts.iter().enumerate() {
             let more = index + 1 < parts.len();
             let frame = encode(&Call::Look { ask: number, more }, part);
-            heard(self.connection.to.write_all(&frame)).await?;
+            heard(silence, self.connection.to.write_all(&frame)).await?;
         }
-        heard(self.connection.to.flush()).await?;
+        heard(silence, self.connection.to.flush()).await?;
         let mut answered = Vec::new();
         loop {
-            let Some((told, part)) = heard(self.incoming.next::<Told>()).await? else {
+            let Some((told, part)) = heard(silence, self.incoming.next::<Told>()).await? else {
                 return Err("the connection was closed".to_owned());
             };
             match told {
@@ -236,10 +253,13 @@ impl Open {
 }
 
 /// Waits for the hub, and not for ever.
-async fn heard<T>(what: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
-    match timeout(SILENCE, what).await {
+async fn heard<T>(
+    silence: Duration,
+    what: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, String> {
+    match timeout(silence, what).await {
         Ok(done) => done.map_err(|err| err.to_string()),
-        Err(_) => Err(format!("no word for {} s", SILENCE.as_secs())),
+        Err(_) => Err(format!("no word for {} s", silence.as_secs())),
     }
 }
 
@@ -379,6 +399,56 @@ impl Look for LinkLook {
         })
     }
 
+    fn pack_up<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+    ) -> LookFuture<'a, Parcel> {
+        Box::pin(async move {
+            let (of, dir) = (self.transcripts(desk), desk.dir.clone());
+            let question = Question::PackUp { of, dir, session: session.cloned() };
+            let most = MOVE_BYTES_MAX as u64;
+            match self.ask(&desk.place, &question, b"", most, &desk.dir).await? {
+                (Answer::Packed { git }, bytes) => {
+                    let nonsense = || LookError::Nonsense {
+                        place: desk.place.clone(),
+                        why: "a parcel that does not fit together",
+                    };
+                    parcel(git, &bytes).ok_or_else(nonsense)
+                }
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
+    fn lay_out<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+        parcel: &'a Parcel,
+    ) -> LookFuture<'a, ()> {
+        Box::pin(async move {
+            let (of, dir) = (self.transcripts(desk), desk.dir.clone());
+            let git = parcel.git.as_ref().map(|it| PackedGit {
+                head: it.head.clone(),
+                branch: it.branch.clone(),
+                changed: it.changed,
+                bundle: it.bundle.len() as u64,
+            });
+            let mut bytes = parcel.git.as_ref().map_or_else(Vec::new, |it| it.bundle.clone());
+            bytes.extend_from_slice(&parcel.transcript);
+            if bytes.len() > MOVE_BYTES_MAX {
+                let (path, bytes_max) = (desk.dir.clone(), MOVE_BYTES_MAX as u64);
+                return Err(ForeignError::TooLarge { path, bytes_max }.into());
+            }
+            let question = Question::LayOut { of, dir, session: session.cloned(), git };
+            match self.ask(&desk.place, &question, &bytes, 0, &desk.dir).await?.0 {
+                Answer::Done {} => Ok(()),
+                _ => Err(another(&desk.place)),
+            }
+        })
+    }
+
     fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>> {
         Box::pin(async move {
             match self.ask_for(place, &Question::Unconfined {}, Path::new("")).await? {
@@ -420,7 +490,7 @@ fn is_shown(path: &Path) -> bool {
 
 /// What a stranger says, fit to be shown.
 fn words(text: &str) -> String {
-    text.chars().filter(|it| !it.is_control()).take(WORDS_MAX).collect()
+    plain_words(text, WORDS_MAX)
 }
 
 /// What is told of a machine, fit to be shown.
@@ -466,6 +536,7 @@ fn fault_about(fault: LookFault, about: &Path, bytes_max: u64) -> LookError {
         LookFault::LinkedDir {} => BadDir::Linked(path).into(),
         LookFault::InState {} => BadDir::InState { dir: path, state }.into(),
         LookFault::HoldsState {} => BadDir::HoldsState { dir: path, state }.into(),
+        LookFault::Pinned { why } => BadDir::Refused { dir: path, why: words(&why) }.into(),
         LookFault::Step { why } => failed(&path, &words(&why)),
     }
 }

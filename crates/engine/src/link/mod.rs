@@ -19,6 +19,7 @@ mod known;
 mod launcher;
 mod line;
 mod look;
+mod pin;
 mod running;
 mod runs;
 mod spool;
@@ -29,7 +30,7 @@ use std::ffi::OsString;
 
 use crate::leash;
 
-pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection};
+pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection, Unreached};
 pub(crate) use journal::{Adopted, Journal};
 pub use known::KnownRuns;
 pub(crate) use known::Note;

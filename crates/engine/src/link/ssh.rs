@@ -20,7 +20,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::carrier::{Carrier, CarrierFuture, Connection};
+use super::carrier::{Carrier, CarrierFuture, Connection, Unreached};
 use crate::config::Landlock;
 
 /// A login, with a person's jumps in between, takes no longer; ssh itself gives a machine ten seconds to answer.
@@ -38,8 +38,8 @@ const STDERR_BYTES_MAX: usize = 16 * 1024;
 
 /// Who knows the devboxes.
 pub trait Devboxes: Send + Sync + fmt::Debug + 'static {
-    /// How to reach one now. An error says, in words for a person, why it is not dialled at all.
-    fn way(&self, name: &DevboxName) -> Result<DevboxWay, String>;
+    /// How to reach one now. An error says why it is not dialled at all.
+    fn way(&self, name: &DevboxName) -> Result<DevboxWay, Trouble>;
 
     /// Which one works for this thread.
     fn of_thread(&self, thread: &ThreadId) -> Option<DevboxName>;
@@ -90,13 +90,14 @@ impl fmt::Debug for SshCarrier {
 impl Carrier for SshCarrier {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
-            let way = self.devboxes.way(&self.name)?;
+            let out = |it: Trouble| Unreached { is_held: it.kind.is_lasting(), why: it.text };
+            let way = self.devboxes.way(&self.name).map_err(out)?;
             // Nobody closes it.
             let _one = self.dials.acquire().await;
             let begun = Instant::now();
             let dialled = self.dial(&way).await;
             self.devboxes.note_dial(&self.name, dialled.as_ref().map(|_| begun.elapsed()));
-            dialled.map_err(|it| it.text)
+            dialled.map_err(out)
         })
     }
 }
@@ -105,6 +106,9 @@ impl SshCarrier {
     async fn dial(&self, way: &DevboxWay) -> Result<Connection, Trouble> {
         let helper = self.helper.load().await;
         let helper = helper.map_err(|err| Trouble::new(Kind::NoHelper, err.to_string()))?;
+        if let DevboxWay::Ssh(route) = way {
+            route.certify().await?;
+        }
         let (mut child, route, claude) = match way {
             DevboxWay::Ssh(route) => (self.over_ssh(route, helper)?, Some(&**route), None),
             DevboxWay::Local { home, claude } => (self.beside_us(home)?, None, claude.clone()),

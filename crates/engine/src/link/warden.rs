@@ -71,7 +71,7 @@ impl Carrier for WardenCarrier {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
             let desk = self.desk;
-            self.start().await.map_err(|why| format!("desk {desk} has no hub: {why}"))
+            self.start().await.map_err(|why| format!("desk {desk} has no hub: {why}").into())
         })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
 use tinyclaw_disk::foreign::{self, ForeignError};
+use tinyclaw_domain::look::MOVE_BYTES_MAX;
 use tinyclaw_domain::{Place, SessionId, ThreadId};
 
 use super::LocalLauncher;
@@ -13,6 +14,7 @@ use crate::home::{CLAUDE_DIR, Home};
 use crate::leash::folders::{self, Relation};
 use crate::leash::{Promise, missing_promises};
 use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture};
+use crate::moving::Parcel;
 use crate::overlap::{Overlap, overlap};
 use crate::transcript::{Trace, Transcript};
 
@@ -110,6 +112,23 @@ impl Look for LocalLauncher {
         Box::pin(async move { Ok(path) })
     }
 
+    fn pack_up<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+    ) -> LookFuture<'a, Parcel> {
+        Box::pin(LocalLauncher::pack_up(self, desk, session))
+    }
+
+    fn lay_out<'a>(
+        &'a self,
+        desk: &'a Desk,
+        session: Option<&'a SessionId>,
+        parcel: &'a Parcel,
+    ) -> LookFuture<'a, ()> {
+        Box::pin(LocalLauncher::lay_out(self, desk, session, parcel))
+    }
+
     fn unconfined<'a>(&'a self, _: &'a Place) -> LookFuture<'a, Option<String>> {
         let landlock = self.landlock;
         Box::pin(async move {
@@ -124,6 +143,33 @@ impl Look for LocalLauncher {
 }
 
 impl LocalLauncher {
+    /// A session's transcript, all of it; nothing where there is none.
+    pub(crate) fn read_transcript(
+        &self,
+        desk: &Desk,
+        session: &SessionId,
+    ) -> Result<Vec<u8>, LookError> {
+        Ok(self.transcript(desk, session)().read(MOVE_BYTES_MAX as u64)?)
+    }
+
+    /// Puts one where Claude looks for it.
+    pub(crate) fn write_transcript(
+        &self,
+        desk: &Desk,
+        session: &SessionId,
+        bytes: &[u8],
+    ) -> Result<(), LookError> {
+        if self.home.is_none() {
+            // A thread that comes from elsewhere never had one here.
+            let home = Home::new(&self.state, &self.claude_home, &desk.thread);
+            home.make().map_err(|err| {
+                let (path, source) = (desk.dir.clone(), io::Error::other(err));
+                ForeignError::Io { step: "make a home for who works in", path, source }
+            })?;
+        }
+        Ok(self.transcript(desk, session)().write(bytes)?)
+    }
+
     /// The transcript of a session in the desk's directory; it is looked for when it is called.
     fn transcript(&self, desk: &Desk, session: &SessionId) -> impl Fn() -> Transcript + use<> {
         let (dir, session) = (desk.dir.clone(), session.clone());

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tinyclaw_devbox::{HostKey, Kind, Route, Trouble};
-use tinyclaw_domain::{DevboxName, Place, ThreadId};
+use tinyclaw_domain::{DevboxName, PermissionAnswer, Place, ThreadId};
 use tinyclaw_engine::link::Lease;
 use tinyclaw_engine::testing::looks::Ground;
 use tinyclaw_engine::{
-    DevboxLauncher, DevboxWay, Devboxes, Engine, EngineConfig, Turn, TurnEvent, TurnFailure,
-    TurnOutcome,
+    DevboxLauncher, DevboxWay, Devboxes, Engine, EngineConfig, Launcher as _, Trace, Turn,
+    TurnEvent, TurnFailure, TurnOutcome, TurnRequest,
 };
 use tinyclaw_testkit::sshd::Sshd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::claude::real;
 use crate::desk::{Desk, alive, eventually, until};
 
 /// The one devbox of a test.
@@ -27,7 +29,7 @@ pub(crate) struct Box {
 }
 
 impl Devboxes for Box {
-    fn way(&self, _name: &DevboxName) -> Result<DevboxWay, String> {
+    fn way(&self, _name: &DevboxName) -> Result<DevboxWay, Trouble> {
         Ok(DevboxWay::Ssh(std::boxed::Box::new(self.route.lock().unwrap().clone())))
     }
 
@@ -71,9 +73,9 @@ pub(crate) fn can_be_had(test: &str) -> bool {
 }
 
 /// A devbox whose HOME is this desk's, with the desk's program as its Claude.
-fn found(desk: &Desk) -> Option<Arc<Box>> {
+fn found(desk: &Desk, more: &str) -> Option<Arc<Box>> {
     let home = &desk.config.claude_home;
-    let sshd = Sshd::start("a devbox", home)?;
+    let sshd = Sshd::start_with("a devbox", home, more)?;
     let bin = home.join(".local/bin");
     std::fs::create_dir_all(&bin).unwrap();
     let claude = bin.join("claude");
@@ -88,6 +90,7 @@ fn found(desk: &Desk) -> Option<Arc<Box>> {
         key: sshd.key(),
         config: None,
         known_hosts: desk.path("known_hosts"),
+        cert_command: None,
     };
     let key: HostKey = sshd.host_key().parse().unwrap();
     std::fs::write(&route.known_hosts, key.known_hosts(&route.name)).unwrap();
@@ -106,7 +109,12 @@ fn launcher(desk: &Desk, devbox: &Arc<Box>) -> DevboxLauncher {
 
 /// Has a desk work on a devbox from now on.
 fn moved(desk: &mut Desk) -> Option<Arc<Box>> {
-    let devbox = found(desk)?;
+    moved_by(desk, "")
+}
+
+/// The same with more lines for the server.
+fn moved_by(desk: &mut Desk, more: &str) -> Option<Arc<Box>> {
+    let devbox = found(desk, more)?;
     let there = Arc::new(launcher(desk, &devbox));
     desk.engine = Engine::reaching(desk.config.clone(), false, Some(there));
     desk.spec.place = Place::Devbox(name());
@@ -136,12 +144,57 @@ pub(crate) fn ground(test: &str) -> Option<(Desk, Ground)> {
 }
 
 fn with_devbox(test: &str) -> Option<(Desk, Arc<Box>)> {
+    with_devbox_by(test, |_| String::new())
+}
+
+/// The same with more lines for the server.
+fn with_devbox_by(test: &str, more: impl Fn(&Desk) -> String) -> Option<(Desk, Arc<Box>)> {
     if !can_be_had(test) {
         return None;
     }
     let mut desk = Desk::demo();
-    let devbox = moved(&mut desk)?;
+    let more = more(&desk);
+    let devbox = moved_by(&mut desk, &more)?;
     Some((desk, devbox))
+}
+
+/// A file system in memory, gone when dropped. `None`: only root can have one.
+struct Memory(PathBuf);
+
+impl Memory {
+    fn mount(at: &Path, options: &str) -> Option<Memory> {
+        std::fs::create_dir_all(at).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at)
+            .output();
+        let is_mounted = mounted.is_ok_and(|it| it.status.success());
+        if !is_mounted {
+            eprintln!("skipped {}: no file system can be mounted here", name_of_test());
+        }
+        is_mounted.then(|| Memory(at.to_owned()))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
+
+fn name_of_test() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let done = std::process::Command::new("git")
+        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 fn out_of_reach(outcome: &TurnOutcome) -> &str {
@@ -300,4 +353,362 @@ async fn how_a_machine_is_is_asked_in_one_question() {
     assert_eq!(health.branch.as_deref(), Some("main"), "what is told is fit to be shown");
     let gone = launcher(&desk, &devbox).health(&name(), Path::new("/nowhere")).await.unwrap();
     assert!(!gone.has_dir && gone.branch.is_none());
+}
+
+/// Whoever has the key runs Claude in one directory there, and nothing else.
+#[tokio::test]
+async fn a_pinned_devbox_works_in_its_directory_alone_and_gets_no_helper() {
+    let forced = |desk: &Desk| {
+        let (leash, dir) = (desk.config.leash.display(), desk.spec.cwd.display());
+        format!("ForceCommand {leash} hub --pinned --dir {dir} --mode ask")
+    };
+    let Some((mut desk, devbox)) = with_devbox_by("a_pinned_devbox_works", forced) else { return };
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    assert!(helpers(&desk).is_empty(), "{:?}", helpers(&desk));
+    let there = launcher(&desk, &devbox);
+    let refused = there.health(&name(), Path::new("/")).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("pinned to another directory"), "{refused:?}");
+    assert!(there.clean(&name()).await.is_err(), "it was put there by hand");
+    desk.spec.cwd = desk.path("other");
+    std::fs::create_dir_all(&desk.spec.cwd).unwrap();
+    let end = desk.say("hello").await;
+    assert!(format!("{end:?}").contains("pinned to another directory"), "{end:?}");
+    desk.engine.close().await;
+}
+
+#[tokio::test]
+async fn a_home_without_room_or_from_which_nothing_runs_is_named() {
+    let Some((desk, devbox)) = with_devbox("a_home_without_room") else { return };
+    for (options, says) in [("size=600k", "its disk is full"), ("noexec", "(noexec)")] {
+        let share = desk.config.claude_home.join(".local/share");
+        let Some(_mounted) = Memory::mount(&share, options) else { return };
+        let end = desk.say("hello").await;
+        assert!(out_of_reach(&end.outcome).contains(says), "{end:?}");
+        assert_eq!(devbox.kind(), Some(Kind::NoHelper));
+    }
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.close().await;
+}
+
+#[tokio::test]
+async fn a_machine_of_another_kind_gets_nothing() {
+    let other = |desk: &Desk| {
+        let bin = desk.path("other-bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let uname = bin.join("uname");
+        std::fs::write(&uname, "#!/bin/sh\necho Linux riscv64\n").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&uname, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let home = desk.config.claude_home.display();
+        format!("SetEnv HOME={home} PATH={}:/usr/bin:/bin", bin.display())
+    };
+    let Some((desk, devbox)) = with_devbox_by("a_machine_of_another_kind", other) else { return };
+    let end = desk.say("hello").await;
+    let says = format!("the helper runs on {} and not on Linux riscv64", std::env::consts::ARCH);
+    assert!(out_of_reach(&end.outcome).contains(&says), "{end:?}");
+    assert_eq!(devbox.kind(), Some(Kind::NoHelper));
+    assert!(helpers(&desk).is_empty());
+}
+
+#[tokio::test]
+async fn a_shell_that_talks_without_end_is_not_listened_to_for_ever() {
+    let noise =
+        |_: &Desk| "ForceCommand head -c 300000 /dev/zero | tr '\\000' x; sleep 600".to_owned();
+    let Some((desk, _devbox)) = with_devbox_by("a_shell_that_talks_without_end", noise) else {
+        return;
+    };
+    let end = desk.say("hello").await;
+    let why = out_of_reach(&end.outcome);
+    assert!(why.contains("wants a person") && why.len() < 300, "{why}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_in_a_cut_is_heard_once() {
+    let Some((desk, devbox)) = with_devbox("an_answer_that_was_given_in_a_cut") else { return };
+    let mut turn = desk.ask("[demo: ask]");
+    let asking = |it| match it {
+        TurnEvent::Asking { ask } => Some(ask.request_id),
+        _ => None,
+    };
+    let id = until(&mut turn, asking).await;
+    devbox.sshd.shut(true);
+    turn.control().answer_permission(&id, PermissionAnswer::Allow);
+    eventually("it was dialled in vain", || devbox.kind() == Some(Kind::NotSsh)).await;
+    devbox.sshd.shut(false);
+    let end = turn.end().await.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+    assert!(end.denials.is_empty(), "{end:?}");
+    desk.engine.close().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_is_its_threads_trouble_alone() {
+    let Some((desk, devbox)) = with_devbox("a_directory_that_is_gone") else { return };
+    std::fs::remove_dir_all(&desk.spec.cwd).unwrap();
+    let end = desk.say("hello").await;
+    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::NoDesk { .. })), "{end:?}");
+    assert!(devbox.last().unwrap().is_ok(), "the machine answers");
+}
+
+/// Claude waits while what it writes cannot be kept.
+#[tokio::test]
+async fn a_turn_waits_for_room_on_the_disk_there_and_goes_on() {
+    let Some((desk, _devbox)) = with_devbox("a_turn_waits_for_room") else { return };
+    let state = state(&desk.config);
+    let Some(_mounted) = Memory::mount(&state, "size=48m") else { return };
+    let free = || nix::sys::statvfs::statvfs(&state).unwrap().blocks_available();
+    let filler = state.join("filler");
+    // The run begins, and then there is no room.
+    let mut turn = desk.ask("[demo: spawn 600s] [demo: sleep 1s] [demo: long 300000]");
+    spawned(&mut turn).await;
+    let _ = std::fs::write(&filler, vec![0; 64 * 1024 * 1024]);
+    assert_eq!(free(), 0);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    std::fs::remove_file(&filler).unwrap();
+    let end = turn.end().await.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+    assert!(end.text.len() >= 300_000, "{}", end.text.len());
+    desk.engine.close().await;
+}
+
+/// A machine that wakes up, or a network, is not flooded.
+#[tokio::test]
+async fn many_devboxes_are_dialled_four_at_a_time() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let Some((desk, devbox)) = with_devbox("many_devboxes_are_dialled") else { return };
+    let port = listener.local_addr().unwrap().port();
+    devbox.change(|it| it.host = format!("127.0.0.1:{port}").parse().unwrap());
+    let there = Arc::new(launcher(&desk, &devbox));
+    let mut asked = tokio::task::JoinSet::new();
+    const MANY: usize = 12;
+    for number in 0..MANY {
+        let there = there.clone();
+        let name: DevboxName = format!("box{number}").parse().unwrap();
+        asked.spawn(async move { there.health(&name, Path::new("/")).await.is_err() });
+    }
+    // Each is held until as many are there as come at once, and then all of them are let go.
+    let (mut most, mut all) = (0, 0);
+    while all < MANY {
+        let mut held = Vec::new();
+        while held.len() < 4 {
+            held.push(listener.accept().await.unwrap());
+        }
+        let another = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        held.extend(another.ok().and_then(Result::ok));
+        (most, all) = (most.max(held.len()), all + held.len());
+    }
+    assert_eq!((most, all), (4, MANY));
+    while let Some(failed) = asked.join_next().await {
+        assert!(failed.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_thread_moves_with_what_git_has_what_is_changed_and_its_session() {
+    let Some((desk, devbox)) = with_devbox("a_thread_moves") else { return };
+    let from = &desk.spec.cwd;
+    git(from, &["init", "-q", "-b", "main"]);
+    std::fs::write(from.join("a.txt"), "one\n").unwrap();
+    std::fs::write(from.join("gone.txt"), "x\n").unwrap();
+    git(from, &["add", "-A"]);
+    git(from, &["commit", "-q", "-m", "first"]);
+    std::fs::write(from.join("a.txt"), "two\n").unwrap();
+    std::fs::write(from.join("new.txt"), "new\n").unwrap();
+    std::fs::remove_file(from.join("gone.txt")).unwrap();
+    // What the agent left for git reaches no further than the agent.
+    let outside = desk.path("outside");
+    std::fs::write(from.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
+    git(
+        from,
+        &["config", "filter.evil.clean", &format!("sh -c 'touch {}; cat'", outside.display())],
+    );
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.evict(&desk.spec.thread).await;
+
+    let there = launcher(&desk, &devbox);
+    let before = git(from, &["status", "--porcelain"]);
+    // Whoever runs git there as they are does what the agent left.
+    std::fs::remove_file(&outside).unwrap();
+    let parcel = there.look().pack_up(&desk.at(), Some(&desk.spec.id)).await.unwrap();
+    let packed = parcel.git.as_ref().unwrap();
+    assert_eq!((packed.branch.as_deref(), packed.changed), (Some("main"), 4));
+    assert!(!parcel.transcript.is_empty());
+    let is_confined = there.look().unconfined(&desk.spec.place).await.unwrap().is_none();
+    assert!(!is_confined || !outside.exists());
+    assert_eq!(git(from, &["status", "--porcelain"]), before, "there all is as it was");
+
+    // Elsewhere on the same machine, as if it were another one.
+    let target = desk.path("target");
+    std::fs::create_dir_all(&target).unwrap();
+    let to = desk.at().with_dir(&target);
+    there.look().lay_out(&to, Some(&desk.spec.id), &parcel).await.unwrap();
+    assert_eq!(std::fs::read_to_string(target.join("a.txt")).unwrap(), "two\n");
+    assert!(target.join("new.txt").exists() && !target.join("gone.txt").exists());
+    assert_eq!(git(&target, &["symbolic-ref", "--short", "HEAD"]), "main");
+    assert_eq!(git(&target, &["rev-parse", "HEAD"]), packed.head);
+    assert_eq!(git(&target, &["status", "--porcelain"]).lines().count(), 4);
+    assert!(there.look().has_session(&to, &desk.spec.id).await.unwrap());
+
+    // To this machine, where the thread never had a home.
+    let (here, own) = (desk.engine.look(&Place::Here).unwrap(), desk.path("own"));
+    std::fs::create_dir_all(&own).unwrap();
+    let at_home = tinyclaw_engine::Desk { place: Place::Here, ..to.with_dir(&own) };
+    here.lay_out(&at_home, Some(&desk.spec.id), &parcel).await.unwrap();
+    assert!(here.has_session(&at_home, &desk.spec.id).await.unwrap());
+    assert_eq!(std::fs::read_to_string(own.join("a.txt")).unwrap(), "two\n");
+
+    // What is in the way stays.
+    let refused = there.look().lay_out(&to, Some(&desk.spec.id), &parcel).await.unwrap_err();
+    assert!(format!("{:?}", refused).contains("there are changed files in that repository"));
+    let full = desk.path("full");
+    std::fs::create_dir_all(&full).unwrap();
+    std::fs::write(full.join("mine"), "mine").unwrap();
+    let refused = there.look().lay_out(&to.with_dir(&full), None, &parcel).await.unwrap_err();
+    assert!(format!("{:?}", refused).contains("not empty"), "{refused:?}");
+    assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
+    // Without git the session goes alone.
+    let plain = desk.path("plain");
+    std::fs::create_dir_all(&plain).unwrap();
+    let alone = there.look().pack_up(&desk.at().with_dir(&plain), None).await.unwrap();
+    assert_eq!(alone, tinyclaw_engine::Parcel::default());
+    desk.engine.close().await;
+}
+
+#[tokio::test]
+async fn what_we_keep_there_goes_with_the_devbox_unless_something_runs() {
+    let Some((desk, devbox)) = with_devbox("what_we_keep_there_goes") else { return };
+    let there = launcher(&desk, &devbox);
+    let mut turn = desk.ask("[demo: spawn 600s] [demo: hang]");
+    spawned(&mut turn).await;
+    assert!(!there.clean(&name()).await.unwrap(), "a Claude runs there");
+    assert!(!helpers(&desk).is_empty());
+    turn.control().interrupt();
+    turn.end().await.unwrap();
+    desk.engine.evict(&desk.spec.thread).await;
+    assert!(there.clean(&name()).await.unwrap());
+    let home = &desk.config.claude_home;
+    assert!(!home.join(".local/share/tinyclaw").exists() && !state(&desk.config).exists());
+    assert!(home.join(".local/bin/claude").exists(), "what is not ours stays");
+}
+
+/// A helper is named by its bytes, so an update puts another one beside it, and what runs below the old one goes on.
+#[tokio::test]
+async fn a_turn_below_an_older_helper_is_gone_on_with_after_an_update() {
+    let Some((mut desk, devbox)) = with_devbox("a_turn_below_an_older_helper") else { return };
+    let request = desk.request("[demo: ask]");
+    let mut turn = desk.engine.turn(request.clone());
+    let asking = |it| match it {
+        TurnEvent::Asking { ask } => Some(ask.request_id),
+        _ => None,
+    };
+    until(&mut turn, asking).await;
+    desk.engine.leave().await;
+    drop(turn);
+    let newer = desk.path("newer-leash");
+    let mut bytes = std::fs::read(&desk.config.leash).unwrap();
+    bytes.push(0);
+    std::fs::write(&newer, bytes).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&newer, std::fs::Permissions::from_mode(0o755)).unwrap();
+    desk.config.leash = newer;
+    let there = Arc::new(launcher(&desk, &devbox));
+    let engine = Engine::reaching(desk.config.clone(), false, Some(there));
+    let trace = engine.trace(&desk.at(), &desk.spec.id, &request.uuid).await.unwrap();
+    assert_eq!(trace, Trace::Running);
+    let mut turn = engine.turn(TurnRequest { content: Vec::new(), ..request });
+    let id = until(&mut turn, asking).await;
+    turn.control().answer_permission(&id, PermissionAnswer::Allow);
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
+    assert_eq!(helpers(&desk).len(), 2, "{:?}", helpers(&desk));
+    engine.close().await;
+}
+
+/// What an earlier process left, and nobody waits for.
+#[tokio::test]
+async fn runs_that_nobody_waits_for_are_ended_at_the_next_start() {
+    let Some((mut desk, devbox)) = with_devbox("runs_that_nobody_waits_for") else { return };
+    let mut turn = desk.ask("[demo: spawn 600s] [demo: hang]");
+    spawned(&mut turn).await;
+    desk.engine.leave().await;
+    drop(turn);
+    assert!(!alive(&desk.lock()).is_empty(), "it goes on there");
+    let there = Arc::new(launcher(&desk, &devbox));
+    desk.engine = Engine::reaching(desk.config.clone(), false, Some(there));
+    desk.engine.end_all_but(&[]).await;
+    let lock = desk.lock();
+    eventually("nobody is left", || alive(&lock).is_empty()).await;
+}
+
+/// Two hundred milliseconds there and back.
+#[tokio::test]
+async fn a_slow_line_costs_time_and_nothing_else() {
+    const ONE_WAY: Duration = Duration::from_millis(100);
+    let Some((desk, devbox)) = with_devbox("a_slow_line_costs_time") else { return };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (near, far) = (listener.local_addr().unwrap().port(), devbox.sshd.port());
+    devbox.change(|it| it.host = format!("127.0.0.1:{near}").parse().unwrap());
+    async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+        let (pieces, mut late) =
+            tokio::sync::mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(4096);
+        let read = async move {
+            let mut chunk = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = from.read(&mut chunk).await {
+                let due = tokio::time::Instant::now() + ONE_WAY;
+                if pieces.send((due, chunk[..read].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let write = async move {
+            while let Some((due, piece)) = late.recv().await {
+                tokio::time::sleep_until(due).await;
+                if to.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+            let _ = to.shutdown().await;
+        };
+        tokio::join!(read, write);
+    }
+    let relay = tokio::spawn(async move {
+        loop {
+            let (ours, _) = listener.accept().await.unwrap();
+            let theirs = tokio::net::TcpStream::connect(("127.0.0.1", far)).await.unwrap();
+            let ((our_in, our_out), (their_in, their_out)) =
+                (ours.into_split(), theirs.into_split());
+            tokio::spawn(carry(our_in, their_out));
+            tokio::spawn(carry(their_in, our_out));
+        }
+    });
+    let end = desk.say("[demo: long 100000]").await;
+    assert_eq!(end.outcome, TurnOutcome::Answered);
+    assert!(end.text.len() >= 100_000, "{}", end.text.len());
+    desk.engine.close().await;
+    relay.abort();
+}
+
+/// With a key of its own there, as a person would have set it up, and nothing of the office's.
+#[tokio::test]
+async fn real_claude_answers_on_a_devbox_over_a_cut_and_hears_a_stop() {
+    let (mut desk, api) = real!();
+    if !can_be_had("real_claude_answers_on_a_devbox") {
+        return;
+    }
+    let Some(devbox) = moved(&mut desk) else { return };
+    let profile = format!(
+        "PATH=\"$HOME/.local/bin:$PATH\"\nexport ANTHROPIC_API_KEY=of-the-devbox ANTHROPIC_BASE_URL={}\n",
+        api.url()
+    );
+    std::fs::write(desk.config.claude_home.join(".profile"), profile).unwrap();
+    let first = desk.say("hello").await;
+    assert_eq!(first.outcome, TurnOutcome::Answered, "{first:?}");
+    assert_eq!(first.text, "You said: hello");
+    devbox.sshd.cut();
+    let second = desk.say("[api: say short]").await;
+    assert_eq!((second.text.as_str(), second.resumed), ("short", true), "{second:?}");
+    let mut turn = desk.ask("[api: words 400 20ms]");
+    until(&mut turn, |it| matches!(it, TurnEvent::TextDelta(_)).then_some(())).await;
+    turn.control().interrupt();
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    desk.engine.close().await;
 }

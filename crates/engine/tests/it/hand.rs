@@ -178,6 +178,7 @@ async fn a_turn_whose_place_goes_out_of_reach_says_so_and_not_that_it_crashed() 
     let lost = OutOfReach {
         place: Place::Devbox("api".parse().unwrap()),
         why: "api:22 refuses connections".to_owned(),
+        is_held: false,
     };
     let _ = hand.leash.exit.send(Err(lost.clone()));
     let end = turn.end().await.unwrap();

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tinyclaw_domain::Place;
+use tinyclaw_domain::frame::{Call, Decoder, Told, encode};
 use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
@@ -13,7 +15,9 @@ use tinyclaw_engine::{
     Access, Engine, EngineConfig, LaunchSpec, Launcher, Launchers, LocalLauncher, Turn, TurnEvent,
     TurnFailure, TurnOutcome,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy, duplex, split};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy, duplex, split,
+};
 use tokio::task::JoinSet;
 
 use crate::desk::{Desk, alive, eventually, until};
@@ -264,7 +268,7 @@ impl Carrier for Cuttable {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
             if let Some(why) = &self.state.lock().unwrap().out_of_order {
-                return Err(why.clone());
+                return Err(why.clone().into());
             }
             let Connection { to, from, guard } = self.inner.connect().await?;
             let (ours, theirs) = duplex(16 * 1024);
@@ -336,6 +340,155 @@ async fn a_place_that_cannot_be_reached_is_out_of_reach_and_its_reason_is_told()
     carrier.break_down(None);
     assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
     desk.engine.close().await;
+}
+
+/// A far end that begins a run and says nothing more.
+#[derive(Debug, Default)]
+struct Silent {
+    dials: AtomicUsize,
+}
+
+impl Carrier for Silent {
+    fn connect(&self) -> CarrierFuture<'_> {
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        let is_first = self.dials.load(Ordering::SeqCst) == 1;
+        Box::pin(async move {
+            let (ours, theirs) = duplex(1024 * 1024);
+            tokio::spawn(begin_and_be_silent(theirs, is_first));
+            let (from, to) = split(ours);
+            Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
+        })
+    }
+}
+
+async fn begin_and_be_silent(mut stream: DuplexStream, is_first: bool) {
+    let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
+    while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+        decoder.push(&chunk[..read]);
+        while let Ok(Some((call, _))) = decoder.frame::<Call>() {
+            let said = match call {
+                Call::Hello { nonce, .. } => {
+                    format!("\x1e{{\"tinyclaw\":1,\"nonce\":\"{nonce}\"}}\n").into_bytes()
+                }
+                Call::Start { run, .. } if is_first => encode(&Told::Started { run }, b""),
+                Call::Attach { run, .. } if is_first => {
+                    let (at, kept, seq, taken, torn) = (0, 0, 0, 0, false);
+                    encode(&Told::Adopted { run, at, kept, seq, taken, torn }, b"")
+                }
+                _ => continue,
+            };
+            stream.write_all(&said).await.unwrap();
+        }
+    }
+}
+
+/// By the clock of the test, which stands still while anything is done.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_silent_is_made_anew() {
+    let place = tinyclaw_testkit::state::Place::new().unwrap();
+    let config = EngineConfig::new("/nowhere", "/nowhere", place.state(), place.home());
+    let (carrier, look) = (Arc::new(Silent::default()), Arc::new(LocalLauncher::of(&config)));
+    let lease = Lease { close: Duration::from_secs(20), end: Duration::from_secs(5) };
+    let known = Arc::new(KnownRuns::unkept());
+    let launcher = LinkLauncher::new(Place::Here, "ada", carrier.clone(), look, lease, known);
+    let spec = LaunchSpec {
+        thread: "7".parse().unwrap(),
+        place: Place::Here,
+        cwd: place.work(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        access: Access::default(),
+    };
+    let _held = launcher.launch(spec).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    while carrier.dials.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let noticed = begun.elapsed().as_secs();
+    assert!((15..=21).contains(&noticed), "{noticed} s");
+}
+
+/// A far end that says of each piece of output that it is from elsewhere.
+#[derive(Debug)]
+struct Tampering(ChildCarrier);
+
+impl Carrier for Tampering {
+    fn connect(&self) -> CarrierFuture<'_> {
+        Box::pin(async move {
+            let Connection { to, from, guard } = self.0.connect().await?;
+            let (ours, theirs) = duplex(1024 * 1024);
+            let (read, write) = split(ours);
+            tokio::spawn(async move {
+                let _guard = guard;
+                tokio::select! {
+                    () = pump(read, to) => {}
+                    () = tamper(from, write) => {}
+                }
+            });
+            let (from, to) = split(theirs);
+            Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
+        })
+    }
+}
+
+async fn tamper(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    while let Ok(byte) = from.read_u8().await {
+        let _ = to.write_u8(byte).await;
+        if byte == b'\n' {
+            break;
+        }
+    }
+    let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        decoder.push(&chunk[..read]);
+        while let Ok(Some((told, body))) = decoder.frame::<Told>() {
+            let told = match told {
+                Told::Out { run, at } => Told::Out { run, at: at + 1 },
+                told => told,
+            };
+            let _ = to.write_all(&encode(&told, &body)).await;
+        }
+    }
+}
+
+/// Nothing is guessed and nothing put together; and whoever says it again and again is left to a person.
+#[tokio::test]
+async fn output_that_is_not_the_next_is_not_taken_and_after_three_times_nobody_listens() {
+    let mut desk = Desk::demo();
+    let carrier = Arc::new(Tampering(ChildCarrier::of(&desk.config)));
+    desk.engine = linked_by(desk.config.clone(), carrier);
+    let end = desk.say("hello").await;
+    let TurnOutcome::Failed(TurnFailure::OutOfReach(why)) = &end.outcome else { panic!("{end:?}") };
+    assert!(
+        why.is_held && why.why.contains("cannot be: output from 1 on, where 0 is next"),
+        "{why:?}"
+    );
+    assert!(end.text.is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_link_is_told_of_and_so_is_a_stop_that_nobody_hears_there() {
+    let (mut desk, carrier) = cuttable();
+    desk.config.times.lost = Duration::from_millis(50);
+    desk.engine = linked_by(desk.config.clone(), carrier.clone());
+    let mut turn = desk.ask("[demo: spawn 600s] [demo: hang]");
+    spawned(&mut turn).await;
+    carrier.break_down(Some("api:22 refuses connections"));
+    carrier.cut();
+    let lost = |it| match it {
+        TurnEvent::LinkLost { at, why, is_stopping } => Some((at, why, is_stopping)),
+        _ => None,
+    };
+    let (at, why, is_stopping) = until(&mut turn, lost).await;
+    assert!(at > 0 && !is_stopping && !why.is_empty(), "{why}");
+    turn.control().interrupt();
+    let (again, _, is_stopping) = until(&mut turn, lost).await;
+    assert!(is_stopping && again == at, "one loss, however often it is told of");
+    carrier.break_down(None);
+    until(&mut turn, |it| matches!(it, TurnEvent::LinkBack).then_some(())).await;
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
 }
 
 #[tokio::test]

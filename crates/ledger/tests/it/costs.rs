@@ -67,6 +67,23 @@ fn an_answer_that_cost_nothing_is_counted_and_a_notice_is_not() {
     assert_eq!((cents(costs.office(now).usd), costs.office(now).turns), (0, 1));
 }
 
+/// It says what it likes, and pays it itself.
+#[test]
+fn what_a_devbox_spends_is_its_own_and_never_the_offices() {
+    let (_dir, state) = state();
+    let journal = Journal::new(&state, Keep::default());
+    let now = ms("2026-11-21T12:00:00Z");
+    let api = Some("api".parse().unwrap());
+    journal.history(&answer("a", "7", now, 0.25)).unwrap();
+    journal.history(&HistoryLine { devbox: api, ..answer("b", "8", now, 99.0) }).unwrap();
+    let mut costs = Costs::read(&state, TimeZone::UTC, now).unwrap();
+    assert_eq!((cents(costs.office(now).usd), costs.office(now).turns), (25, 1));
+    assert_eq!(cents(costs.devbox(&"api".parse().unwrap(), now).usd), 9900);
+    assert_eq!(cents(costs.devbox(&"lab".parse().unwrap(), now).usd), 0);
+    assert_eq!((cents(costs.devboxes(now).usd), costs.devboxes(now).turns), (9900, 1));
+    assert_eq!(cents(costs.thread(&thread("8"), now).usd), 9900);
+}
+
 #[test]
 fn midnight_begins_anew_and_a_clock_that_steps_back_changes_nothing() {
     let mut costs = Costs::new(TimeZone::UTC, ms("2026-11-21T12:00:00Z"));

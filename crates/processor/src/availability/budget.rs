@@ -1,4 +1,5 @@
-//! Budgets: what a day may cost, for the office and for a thread. Warned of at 80 %; when spent, a question comes
+//! Budgets: what a day may cost, for the office, for a devbox and for a thread. What a devbox says that it spends is held
+//! against its own budget, and never against the office's. Warned of at 80 %; when spent, a question comes
 //! instead of a turn.
 //!
 //! What was asked about and whether a person said to go on is kept with the thread, so a restart forgets neither.
@@ -7,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tinyclaw_domain::{
-    ButtonPress, Command, HistoryLine, Key, ReplyButton, StateDir, Thread, ThreadId,
+    ButtonPress, Command, DevboxName, HistoryLine, Key, Place, ReplyButton, StateDir, Thread,
+    ThreadId,
 };
 use tinyclaw_ledger::{Costs, Spent, ThreadsError};
 use tinyclaw_service::settings::{Settings, Store};
@@ -46,15 +48,25 @@ pub(crate) fn asked(thread: &Thread) -> Vec<Key> {
 
 /// One budget of one day.
 struct Budget {
-    /// The thread it is for; none for the office.
-    of: Option<ThreadId>,
+    of: Of,
     spent: f64,
     limit: f64,
 }
 
+/// Whose budget it is.
+enum Of {
+    Office,
+    Devbox(DevboxName),
+    Thread,
+}
+
 impl Budget {
     fn name(&self) -> String {
-        self.of.as_ref().map_or_else(|| "the office's".to_owned(), |_| "this thread's".to_owned())
+        match &self.of {
+            Of::Office => "the office's".to_owned(),
+            Of::Devbox(name) => format!("the devbox {name}'s"),
+            Of::Thread => "this thread's".to_owned(),
+        }
     }
 }
 
@@ -110,19 +122,33 @@ impl Budgets {
         self.warn(&line.thread_id);
     }
 
+    /// The devbox that a thread works on.
+    pub(crate) fn devbox_of(&self, thread: &ThreadId) -> Option<DevboxName> {
+        match self.desks.get(thread)?.place().0 {
+            Place::Devbox(name) => Some(name),
+            Place::Here | Place::Env(_) => None,
+        }
+    }
+
     fn all(&self, thread: &ThreadId) -> Vec<Budget> {
         let settings = self.settings.current();
-        let office = settings.budget.office_a_day.map(|limit| Budget {
-            of: None,
-            spent: self.of_office().usd,
-            limit,
-        });
+        let payer = match self.devbox_of(thread) {
+            Some(name) => settings.devbox.budget_a_day.map(|limit| {
+                let spent = lock(&self.costs).devbox(&name, now_ms()).usd;
+                Budget { of: Of::Devbox(name), spent, limit }
+            }),
+            None => settings.budget.office_a_day.map(|limit| Budget {
+                of: Of::Office,
+                spent: self.of_office().usd,
+                limit,
+            }),
+        };
         let own = settings.budget.thread_a_day.map(|limit| Budget {
-            of: Some(thread.clone()),
+            of: Of::Thread,
             spent: self.of_thread(thread).usd,
             limit,
         });
-        office.into_iter().chain(own).collect()
+        payer.into_iter().chain(own).collect()
     }
 
     /// The question to ask instead of a turn, when a budget is spent and nobody here said to go on.
@@ -172,7 +198,11 @@ impl Budgets {
             if budget.spent < WARN_AT * budget.limit {
                 continue;
             }
-            let cause = format!("budget-{today}-{}", budget.limit);
+            let of = match &budget.of {
+                Of::Devbox(name) => format!("{name}-"),
+                Of::Office | Of::Thread => String::new(),
+            };
+            let cause = format!("budget-{of}{today}-{}", budget.limit);
             let nearly = if budget.spent < budget.limit { "nearly " } else { "" };
             let text = format!(
                 "{} budget for today is {nearly}spent: ${:.2} of ${:.2}.",
@@ -180,7 +210,10 @@ impl Budgets {
                 budget.spent,
                 budget.limit
             );
-            let readers = budget.of.map_or_else(|| self.notices.operators(), |it| vec![it]);
+            let readers = match budget.of {
+                Of::Office => self.notices.operators(),
+                Of::Devbox(_) | Of::Thread => vec![thread.clone()],
+            };
             for to in readers.iter().filter(|it| self.notices.is_news(Some(it), &cause)) {
                 self.notices.say(to, Key::hashed("n", &format!("{cause}-{to}")), &text);
             }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
-use tinyclaw_domain::{ARRIVAL_OF, Channel, Key, Message, Outcome, Reply, Source, ThreadId};
+use tinyclaw_domain::{
+    ARRIVAL_OF, Channel, Key, Message, Outcome, Reply, ReplyButton, Source, ThreadId,
+};
 use tinyclaw_engine::Engine;
 use tinyclaw_queue::{Durability, Place, Queue, Side};
 use tinyclaw_service::settings::{Settings, Store};
@@ -46,6 +48,10 @@ impl Notices {
 
     /// The same; `arrived` is the message from another thread that it shows.
     pub(crate) fn say_of(&self, thread: &ThreadId, key: Key, text: &str, arrived: Option<&Key>) {
+        self.say_reply(thread, key, notice(conceal(text)), arrived);
+    }
+
+    fn say_reply(&self, thread: &ThreadId, key: Key, reply: Reply, arrived: Option<&Key>) {
         if !self.is_in_telegram(thread) {
             return;
         }
@@ -54,7 +60,7 @@ impl Notices {
         if let Some(arrived) = arrived {
             said.extra.insert(ARRIVAL_OF.to_owned(), arrived.as_str().into());
         }
-        said.reply = Some(notice(conceal(text)));
+        said.reply = Some(reply);
         if let Err(err) = on_disk(|| self.queue.publish(Side::Send, said, Durability::Strict)) {
             tracing::error!(thread.id = %thread, "cannot tell thread {thread}: {err}");
         }
@@ -62,8 +68,20 @@ impl Notices {
 
     /// Says something in a thread unless it was said already and not cured since.
     pub(crate) fn say_once(&self, thread: &ThreadId, cause: &str, text: &str) {
+        self.say_once_with(thread, cause, text, Vec::new());
+    }
+
+    /// The same, with what a person can do about it.
+    pub(crate) fn say_once_with(
+        &self,
+        thread: &ThreadId,
+        cause: &str,
+        text: &str,
+        buttons: Vec<ReplyButton>,
+    ) {
         if self.is_news(Some(thread), cause) {
-            self.say(thread, Key::hashed("n", &format!("{cause}-{thread}-{}", now_ms())), text);
+            let key = Key::hashed("n", &format!("{cause}-{thread}-{}", now_ms()));
+            self.say_reply(thread, key, Reply { buttons, ..notice(conceal(text)) }, None);
         }
     }
 

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinyclaw_domain::{Key, Message, Place, ThreadId};
+use tinyclaw_domain::{
+    ButtonPress, Command, DevboxName, DevboxOrder, Key, Message, Place, ReplyButton, ThreadId,
+};
 use tinyclaw_engine::{Engine, OutOfReach};
 use tinyclaw_service::Vitals;
 use tinyclaw_service::settings::{Settings, Store};
@@ -22,12 +24,16 @@ const OUTAGE: &str = "api";
 const PAUSE: &str = "pause";
 /// The concern that a place does not answer, and what a thread is told of it.
 const AWAY: &str = "out of reach";
+/// The same of one that a person has to do something about.
+const HELD: &str = "held";
 /// The concern that a leash does not promise everything.
 const LEASH: &str = "leash";
 /// An outage is worth a word from then on.
 const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(120);
 /// A link that is cut is mended within seconds, as a rule: before this nobody is told.
 const AWAY_TOLD_AFTER: Duration = Duration::from_secs(30);
+/// What is held looks so often whether a person has acted. Nobody is asked for it.
+pub(crate) const HELD_LOOK: Duration = Duration::from_secs(3);
 
 /// Whether turns can run, place by place. Operators are told of this machine; of another place its own threads are, and
 /// `health/` says it.
@@ -67,6 +73,19 @@ impl Availability {
             Some(until) => format!("{} until {}.", pause.why, self.clock_time(until)),
             None => format!("{}.", pause.why),
         }
+    }
+
+    /// `api is out of reach since 12:03; Claude goes on there.` To be said of a turn that runs.
+    pub(crate) fn lost_in_a_turn(&self, place: &Place, at: u64, is_stopping: bool) -> String {
+        if is_stopping {
+            return format!("Stopping when {place} is back in reach.");
+        }
+        format!("{place} is out of reach since {}; Claude goes on there.", self.clock_time_of(at))
+    }
+
+    /// `12:03`, of a time in ms since 1970.
+    pub(crate) fn clock_time_of(&self, at: u64) -> String {
+        self.clock_time(jiff::Timestamp::from_millisecond(at.cast_signed()).unwrap_or_default())
     }
 
     fn clock_time(&self, at: jiff::Timestamp) -> String {
@@ -175,21 +194,49 @@ impl Availability {
     /// A message waits because its place does not answer; its thread is told once that has lasted. When to try again, and
     /// the words.
     pub(crate) fn note_away(&self, message: &Message, err: &OutOfReach) -> (Duration, String) {
-        let OutOfReach { place, why } = err;
+        let OutOfReach { place, why, is_held } = err;
         let away = self.places.lose(place);
         let thread = &message.thread_id;
+        if *is_held {
+            tracing::warn!(thread.id = %thread, key = %message.key, "message {} is held: {err}", message.key);
+            let text = held_sentence(place, why);
+            self.places.hold(place, &text);
+            return (HELD_LOOK, self.tell_held(place, thread, &text));
+        }
         tracing::warn!(
             thread.id = %thread, key = %message.key, away_s = away.since.as_secs(),
             "message {} waits: {err}", message.key
         );
-        let at = jiff::Timestamp::from_millisecond(away.at as i64).unwrap_or_default();
-        let what = format!("{place} is out of reach since {}: {why}.", self.clock_time(at));
+        let what = format!("{place} is out of reach since {}: {why}.", self.clock_time_of(away.at));
         let text = format!("{what} This message waits and is answered when {place} is back.");
         if away.since >= AWAY_TOLD_AFTER {
             self.vitals.concern(&cause(AWAY, place), Some(what));
             self.notices.say_once(thread, &cause(AWAY, place), &text);
         }
         (away.after, text)
+    }
+
+    /// What a person has to do about a place, while everything of it waits for that.
+    pub(crate) fn held(&self, place: &Place) -> Option<String> {
+        self.places.held(place)
+    }
+
+    /// Tells a thread of it, once, and at once: nothing goes on by itself. The words.
+    pub(crate) fn tell_held(&self, place: &Place, thread: &ThreadId, text: &str) -> String {
+        self.vitals.concern(&cause(HELD, place), Some(text.to_owned()));
+        let buttons = match place {
+            Place::Devbox(name) => vec![try_again(name)],
+            _ => Vec::new(),
+        };
+        self.notices.say_once_with(thread, &cause(HELD, place), text, buttons);
+        text.to_owned()
+    }
+
+    /// A person did something about a place: what waits there is tried again.
+    pub(crate) fn let_go(&self, place: &Place) {
+        self.places.let_go(place);
+        self.vitals.concern(&cause(HELD, place), None);
+        self.notices.forget_in_threads(&[&cause(HELD, place)]);
     }
 
     /// A place answered: whoever was told of the contrary may be told again another time. The first time it is asked what
@@ -199,7 +246,8 @@ impl Availability {
         if reached.was_away {
             tracing::info!("{place} is in reach again");
             self.vitals.concern(&cause(AWAY, place), None);
-            self.notices.forget_in_threads(&[&cause(AWAY, place)]);
+            self.vitals.concern(&cause(HELD, place), None);
+            self.notices.forget_in_threads(&[&cause(AWAY, place), &cause(HELD, place)]);
         }
         if reached.is_first && !place.is_here() {
             self.note_confinement(place).await;
@@ -219,6 +267,23 @@ impl Availability {
     pub(crate) fn is_away(&self, place: &Place) -> bool {
         self.places.is_away(place)
     }
+}
+
+fn held_sentence(place: &Place, why: &str) -> String {
+    let ways = match place {
+        Place::Devbox(name) => format!(", and /devbox doctor {name} tries it at once"),
+        _ => String::new(),
+    };
+    format!(
+        "{place} waits for a person: {why}. This message is kept; it goes on when that is done{ways}."
+    )
+}
+
+fn try_again(name: &DevboxName) -> ReplyButton {
+    // Whoever presses it is looked at then.
+    let order = DevboxOrder::Doctor { name: Some(name.clone()) };
+    let press = ButtonPress::Command(Command::Devbox { order, admin: false });
+    ReplyButton { label: "Try again".to_owned(), press }
 }
 
 /// Under which name something is a concern of a place.

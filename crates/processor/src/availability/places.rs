@@ -56,7 +56,12 @@ struct Standing {
     away: Option<(Instant, u64)>,
     /// Whether it has answered at all.
     is_known: bool,
+    /// What a person has to do about it, as people are told, and when it is tried again all the same.
+    held: Option<(String, Instant)>,
 }
+
+/// What a person has to mend there is looked at so often all the same: it may have been mended without a word.
+const HELD_LOOK: Duration = Duration::from_secs(10 * 60);
 
 /// What it means for a place that it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,11 +147,27 @@ impl Places {
         Away { after: since.clamp(ASK_AGAIN, ASK_AGAIN_MAX), since, at }
     }
 
+    /// A person has to do something about a place, and nothing is asked of it until then.
+    pub(crate) fn hold(&self, place: &Place, told: &str) {
+        self.with(place, |it| it.held = Some((told.to_owned(), Instant::now() + HELD_LOOK)));
+    }
+
+    /// What people were told that they have to do about it, while nothing is asked of it.
+    pub(crate) fn held(&self, place: &Place) -> Option<String> {
+        let now = Instant::now();
+        self.with(place, |it| it.held.clone().filter(|it| now < it.1).map(|it| it.0))
+    }
+
+    /// A person did something about it: it is tried again.
+    pub(crate) fn let_go(&self, place: &Place) {
+        self.with(place, |it| it.held = None);
+    }
+
     /// The place answers.
     pub(crate) fn reach(&self, place: &Place) -> Reached {
         self.with(place, |it| Reached {
             is_first: !std::mem::replace(&mut it.is_known, true),
-            was_away: it.away.take().is_some(),
+            was_away: it.held.take().is_some() | it.away.take().is_some(),
         })
     }
 
@@ -175,6 +196,19 @@ mod tests {
         assert_eq!(places.reach(&api), Reached { is_first: true, was_away: true });
         assert_eq!(places.reach(&api), Reached { is_first: false, was_away: false });
         assert!(!places.is_away(&api));
+    }
+
+    #[test]
+    fn a_place_is_held_until_a_person_acts_or_it_answers() {
+        let (places, api, lab) = (Places::default(), devbox("api"), devbox("lab"));
+        assert_eq!(places.held(&api), None);
+        places.hold(&api, "the key of api has changed");
+        assert_eq!(places.held(&api).as_deref(), Some("the key of api has changed"));
+        assert_eq!(places.held(&lab), None);
+        places.let_go(&api);
+        assert_eq!(places.held(&api), None);
+        places.hold(&api, "x");
+        assert!(places.reach(&api).was_away && places.held(&api).is_none());
     }
 
     #[test]

@@ -1,18 +1,30 @@
 //! `/devbox`: remote machines on which Claude works. Everybody who may speak may ask how they are; all else is for admins.
 
-use std::path::Path;
-use std::time::Instant;
+mod moving;
 
-use tinyclaw_devbox::{Devbox, KeyFile, NewDevbox};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tinyclaw_devbox::{Devbox, HostKey, KeyFile, NewDevbox};
+use tinyclaw_domain::look::FarHealth;
 use tinyclaw_domain::{
-    ButtonPress, Command, DevboxAddress, DevboxDir, DevboxHost, DevboxName, DevboxOrder,
-    DevboxUser, Message, Place, Reply, ReplyButton, Thread, ThreadId, ThreadStatus, TopicChange,
+    ButtonPress, Channel, Command, DevboxAddress, DevboxDir, DevboxHost, DevboxName, DevboxOrder,
+    DevboxStatus, DevboxTrust, DevboxUser, Key, Message, Place, Reply, ReplyButton, Source, Thread,
+    ThreadId, ThreadStatus, TopicChange,
 };
-use tinyclaw_engine::DevboxLauncher;
+use tinyclaw_engine::{DevboxLauncher, LookError};
+use tinyclaw_queue::{Durability, Side};
+use tinyclaw_service::{now_ms, words};
 
 use crate::availability::notices::notice;
+use crate::blocking::on_disk;
 use crate::commands::{Commands, Refusal};
-use crate::devboxes::{self, OFF, health_lines, listed, readiness, shown_status};
+use crate::devboxes::{self, OFF, Question, fault, health_lines, listed, shown_status};
+
+/// The ladder of a stop, and some for a slow machine.
+const STOP: Duration = Duration::from_secs(30);
+/// So often it is looked whether a turn is over.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Commands {
     pub(super) async fn devbox(
@@ -42,65 +54,89 @@ impl Commands {
                         "That is not the key that was shown. /devbox doctor {name} shows the one it has now."
                     )));
                 }
+                // Whatever speaks with it goes by the key of before.
+                self.let_go(name);
+                self.availability.let_go(&Place::Devbox(name.clone()));
                 let devbox = self.known(name)?;
                 let reply = self.ready(&devbox).await?;
                 let text = format!("The key is kept.\n\n{}", reply.text);
                 Ok(Reply { text, ..reply })
             }
             DevboxOrder::List { all } => {
-                Ok(notice(listed(&self.fleet.all(*all).map_err(plain)?, admin)))
+                let all = self.fleet.all(*all).map_err(plain)?;
+                Ok(notice(listed(&all, admin, |it| self.is_at_work(it))))
             }
-            DevboxOrder::Status { name } => self.devbox_status(name.as_ref(), thread).await,
+            DevboxOrder::Status { name } => self.devbox_status(name.as_ref(), thread, admin).await,
             DevboxOrder::Doctor { name } => {
                 let devbox = self.meant(name.as_ref(), thread)?;
-                if devbox.host.is_some() && devbox.host_key.is_none() {
+                let is_asked =
+                    devbox.host_key.is_none() || devbox.status == DevboxStatus::KeyChanged;
+                if devbox.host.is_some() && is_asked {
                     return self.card(&devbox).await;
                 }
                 self.doctor(&devbox).await
             }
             DevboxOrder::Remove { name } => {
                 let devbox = self.known(name)?;
+                let is_at_work = self.is_at_work(&devbox);
+                let (at_work, label) = match is_at_work {
+                    true => ("Claude is at work there, and is stopped. ", "Stop and remove"),
+                    false => ("", "Remove"),
+                };
                 let text = format!(
-                    "Remove `{name}`? Its thread is closed; {} and Claude's sessions stay there.\n\n`/devbox yes {name}` or `/devbox keep {name}`.",
-                    devbox.dir
+                    "Remove `{name}`? {at_work}Its topic is archived, our files there go; {} and Claude's sessions stay.\n\n`/devbox yes {name}` or `/devbox keep {name}`.",
+                    self.dir_of(&devbox)
                 );
                 let buttons = vec![
-                    button("Remove", DevboxOrder::Yes { name: name.clone() }),
+                    button(label, DevboxOrder::Yes { name: name.clone() }),
                     button("Keep", DevboxOrder::Keep { name: name.clone() }),
                 ];
-                self.fleet.ask(name);
+                self.fleet.ask(name, Question::Remove);
                 Ok(Reply { buttons, ..notice(text) })
             }
             DevboxOrder::Yes { name } => {
                 let devbox = self.known(name)?;
-                if !self.fleet.take_question(name) {
-                    return Err(plain(format!("Nothing was asked about {name}.")));
+                match self.fleet.take_question(name) {
+                    None => Err(plain(format!("Nothing was asked about {name}."))),
+                    Some(Question::Remove) => self.remove_devbox(&devbox, by).await,
+                    Some(Question::Move { thread, to, dir }) => {
+                        self.move_thread(&thread, &to, dir.as_ref(), by).await
+                    }
                 }
-                self.remove_devbox(&devbox, by).await
             }
             DevboxOrder::Keep { name } => {
                 let devbox = self.known(name)?;
-                let was_asked = self.fleet.take_question(name);
-                Ok(notice(match devbox.host_key.is_none() && !was_asked {
-                    true => "Not trusted; nothing was sent.",
-                    false => "All stays as it is.",
+                let was_asked = self.fleet.take_question(name).is_some();
+                Ok(notice(match (was_asked, devbox.host_key.is_none(), devbox.status) {
+                    (false, true, _) => "Not trusted; nothing was sent.",
+                    (false, false, DevboxStatus::KeyChanged) => {
+                        "The new key is not trusted; nothing runs there."
+                    }
+                    _ => "All stays as it is.",
                 }))
             }
-            DevboxOrder::Rename { from, to } => self.rename_devbox(from, to, by),
+            DevboxOrder::Rename { from, to } => self.rename_devbox(from, to, by).await,
             DevboxOrder::ForgetKey { name } => {
                 let devbox = self.known(name)?;
                 self.fleet.forget_key(&devbox, by).map_err(plain)?;
                 self.let_go(name);
+                self.availability.let_go(&Place::Devbox(name.clone()));
                 Ok(notice(
                     "The key is forgotten; the next connection asks again. /devbox doctor shows the key it has now.",
                 ))
             }
+            DevboxOrder::Move { to, dir } => self.ask_to_move(here, thread, to, dir.as_ref()).await,
+            DevboxOrder::Trust { name, trust } => {
+                self.fleet.trust(&self.known(name)?, *trust, by).map_err(plain)?;
+                Ok(notice(match trust {
+                    DevboxTrust::Own => format!("{name} gets send_file and note."),
+                    DevboxTrust::Office => format!("{name} gets all our tools."),
+                }))
+            }
             DevboxOrder::Key {} => {
                 let key = self.own_key().await?;
-                Ok(notice(format!(
-                    "Our public key, for `~/.ssh/authorized_keys` of the user on the devbox:\n\n```\nrestrict {}\n```\n\n`restrict` takes from it all but running the helper: no forwarding, no terminal.",
-                    key.public()
-                )))
+                let (path, helper) = self.launcher()?.helper().await.map_err(plain)?;
+                Ok(notice(key_lines(key.public(), &path.display().to_string(), &helper)))
             }
         }
     }
@@ -198,6 +234,22 @@ impl Commands {
         let Some(fingerprint) = key.fingerprint() else {
             return Ok(not_ready(name, "its key is of no known kind"));
         };
+        let kept = devbox.host_key.as_deref().and_then(|it| it.parse::<HostKey>().ok());
+        if let Some(was) = kept.as_ref().and_then(HostKey::fingerprint) {
+            if was == fingerprint {
+                return self.doctor(devbox).await;
+            }
+            let text = format!(
+                "**The key of `{name}` has changed.** It was set up anew, or somebody stands between. Was `{was}`, is `{fingerprint}` ({}). On the machine: `ssh-keygen -lf {}`. Nothing runs there until you say that it is its own.\n\n`/devbox approve {name} {fingerprint}` or `/devbox keep {name}`.",
+                key.kind(),
+                key.usual_file(),
+            );
+            let buttons = vec![
+                button("Trust it", DevboxOrder::Approve { name: name.clone(), fingerprint }),
+                button("Leave it", DevboxOrder::Keep { name: name.clone() }),
+            ];
+            return Ok(Reply { buttons, ..notice(text) });
+        }
         let text = format!(
             "**Is this `{name}`?** {} shows `{fingerprint}` ({}). On the machine: `ssh-keygen -lf {}`. Nothing was sent to it yet.\n\n`/devbox approve {name} {fingerprint}` or `/devbox keep {name}`.",
             devboxes::at(devbox),
@@ -227,34 +279,48 @@ impl Commands {
 
     async fn ready(&self, devbox: &Devbox) -> Result<Reply, Refusal> {
         let dir = self.dir_of(devbox);
-        match self.launcher()?.health(&devbox.name, Path::new(&dir)).await {
-            Ok(health) => {
-                if let Some(version) = &health.version {
-                    self.fleet.note_version(devbox, version);
+        Ok(match self.look_at(devbox, &dir).await? {
+            Ok(health) => match fault(devbox, &dir, &health) {
+                None => {
+                    notice(format!("Ready. Write here, and Claude on {} answers.", devbox.name))
                 }
-                Ok(notice(readiness(devbox, &dir, &health)))
-            }
-            Err(err) => Ok(not_ready(&devbox.name, &err.to_string())),
-        }
+                Some(fault) => not_ready(&devbox.name, &fault),
+            },
+            Err(why) => not_ready(&devbox.name, &why),
+        })
     }
 
     async fn doctor(&self, devbox: &Devbox) -> Result<Reply, Refusal> {
         let (dir, begun) = (self.dir_of(devbox), Instant::now());
-        match self.launcher()?.health(&devbox.name, Path::new(&dir)).await {
-            Ok(health) => {
-                if let Some(version) = &health.version {
-                    self.fleet.note_version(devbox, version);
-                }
-                Ok(notice(health_lines(devbox, &dir, &health, begun.elapsed())))
-            }
-            Err(err) => Ok(not_ready(&devbox.name, &err.to_string())),
+        Ok(match self.look_at(devbox, &dir).await? {
+            Ok(health) => notice(health_lines(devbox, &dir, &health, begun.elapsed())),
+            Err(why) => not_ready(&devbox.name, &why),
+        })
+    }
+
+    /// Asks a devbox how it is. Once it answers, what waited for a person goes on. Within: why it does not.
+    async fn look_at(
+        &self,
+        devbox: &Devbox,
+        dir: &str,
+    ) -> Result<Result<FarHealth, String>, Refusal> {
+        let health = self.launcher()?.health(&devbox.name, Path::new(dir)).await;
+        let health = match health {
+            Ok(health) => health,
+            Err(err) => return Ok(Err(err.to_string())),
+        };
+        if let Some(version) = &health.version {
+            self.fleet.note_version(devbox, version);
         }
+        self.availability.note_reached(&Place::Devbox(devbox.name.clone())).await;
+        Ok(Ok(health))
     }
 
     async fn devbox_status(
         &self,
         name: Option<&DevboxName>,
         thread: &Thread,
+        admin: bool,
     ) -> Result<Reply, Refusal> {
         let is_of_none = name.is_none() && !matches!(thread.place().0, Place::Devbox(_));
         let asked = match is_of_none {
@@ -263,55 +329,81 @@ impl Commands {
         };
         let mut lines = Vec::new();
         for devbox in &asked {
-            let (dir, begun) = (self.dir_of(devbox), Instant::now());
-            let trouble = devbox
-                .last_error
-                .as_ref()
-                .map_or_else(String::new, |it| format!("; last trouble: {it}"));
-            let health = self.launcher()?.health(&devbox.name, Path::new(&dir)).await;
-            lines.push(match health {
+            let dir = self.dir_of(devbox);
+            // Where it is and who is logged in as stands in such a sentence: that is for admins.
+            let trouble = if admin { self.last_trouble(devbox) } else { String::new() };
+            lines.push(match self.look_at(devbox, &dir).await? {
                 Ok(health) => {
                     let claude = health
                         .version
                         .map_or_else(|| "no claude".to_owned(), |it| format!("claude {it}"));
-                    format!(
-                        "`{}`: ready, {} ms, {claude}{trouble}.",
-                        devbox.name,
-                        begun.elapsed().as_millis()
-                    )
+                    let ping = self.launcher()?.ping(&devbox.name).await;
+                    let ping = ping.map_or_else(
+                        |_| String::new(),
+                        |it| format!("{} ms, ", it.as_millis().max(1)),
+                    );
+                    let status = if self.is_at_work(devbox) { "working" } else { "ready" };
+                    format!("`{}`: {status}, {ping}{claude}{trouble}.", devbox.name)
                 }
                 Err(_) => {
                     let now = self.known(&devbox.name)?;
-                    let why =
-                        now.last_error.as_ref().map_or_else(String::new, |it| format!(": {it}"));
+                    let why = now.last_error.as_ref().filter(|_| admin);
+                    let why = why.map_or_else(String::new, |it| format!(": {it}"));
                     format!("`{}`: {}{why}.", now.name, shown_status(&now))
                 }
             });
         }
         if lines.is_empty() {
-            lines.push(listed(&[], true));
+            lines.push(listed(&[], true, |_| false));
         }
         Ok(notice(lines.join("\n")))
     }
 
+    /// `; last trouble 12:03: api:22 refuses connections`.
+    fn last_trouble(&self, devbox: &Devbox) -> String {
+        let (Some(what), Some(at)) = (&devbox.last_error, devbox.last_error_at) else {
+            return String::new();
+        };
+        format!("; last trouble {}: {what}", self.availability.clock_time_of(at))
+    }
+
     async fn remove_devbox(&self, devbox: &Devbox, by: Option<&str>) -> Result<Reply, Refusal> {
         let name = &devbox.name;
-        if !self.engine.evict(&devbox.thread).await {
+        let mut guests = self.guests(devbox).into_iter();
+        if let Some((guest, _)) = guests.find(|it| it.1.status != ThreadStatus::Closed) {
             return Err(plain(format!(
-                "Claude is at work on {name}. /stop there first, then /devbox remove {name} again."
+                "Thread {guest} works on {name} as well. Move it away or close it first; nothing was changed."
             )));
         }
+        if !self.stop_there(&devbox.thread).await {
+            return Err(plain(format!(
+                "Claude on {name} cannot be stopped, for nobody hears it there. /devbox remove {name} again when {name} is back, or when {} is over.",
+                words::span(self.settings.current().devbox.lease.as_millis() as u64)
+            )));
+        }
+        let cleaned = match self.fleet.launcher().filter(|_| devbox.host_key.is_some()) {
+            Some(launcher) => launcher.clean(name).await,
+            None => Ok(true),
+        };
         self.fleet.remove(devbox, by).map_err(plain)?;
         self.let_go(name);
+        let is_there = |it: &Thread| it.place().0 == Place::Devbox(name.clone());
+        if !self.desks.get(&devbox.thread).is_some_and(|it| is_there(&it)) {
+            // Its topic's thread went elsewhere.
+            return Ok(notice("Removed. Its topic works elsewhere, and stays."));
+        }
         self.desks.change(&devbox.thread, |it| {
             it.name = format!("archived: {name}");
             it.status = ThreadStatus::Closed;
         })?;
-        let text = match devbox.host {
-            Some(_) => format!(
-                "Removed. On {name} our files stay in ~/.local/share/tinyclaw and ~/.local/state/tinyclaw, until somebody removes them."
-            ),
-            None => "Removed.".to_owned(),
+        let stay = "~/.local/share/tinyclaw and ~/.local/state/tinyclaw stay there";
+        let text = match (&devbox.host, cleaned) {
+            (None, _) | (_, Ok(true)) => "Removed.".to_owned(),
+            (_, Ok(false)) => format!("Removed here; another office has a Claude there: {stay}."),
+            (_, Err(LookError::OutOfReach(_))) => {
+                format!("Removed here; {name} could not be reached: {stay}.")
+            }
+            (_, Err(_)) => format!("Removed here; {name} keeps our files: {stay}."),
         };
         let topic = TopicChange {
             thread: devbox.thread.clone(),
@@ -321,7 +413,7 @@ impl Commands {
         Ok(Reply { topic: Some(topic), ..notice(text) })
     }
 
-    fn rename_devbox(
+    async fn rename_devbox(
         &self,
         from: &DevboxName,
         to: &DevboxName,
@@ -334,15 +426,59 @@ impl Commands {
                 devboxes::at(&known)
             )));
         }
+        let guests: Vec<ThreadId> = self.guests(&devbox).into_iter().map(|it| it.0).collect();
+        for thread in guests.iter().chain([&devbox.thread]) {
+            if !self.engine.evict(thread).await {
+                return Err(plain(format!(
+                    "Claude is at work on {from}. /stop there first, or wait; nothing was changed."
+                )));
+            }
+        }
         let dir = self.dir_of(&devbox);
         self.fleet.rename(&devbox, to, by).map_err(plain)?;
         self.let_go(from);
+        for guest in &guests {
+            self.desks.change(guest, |it| {
+                it.cwd = format!("{to}:{}", it.place().1.display());
+            })?;
+        }
         self.desks.change(&devbox.thread, |it| {
             it.name = title(to);
-            it.cwd = format!("{to}:{dir}");
+            if it.place().0 == Place::Devbox(from.clone()) {
+                it.cwd = format!("{to}:{dir}");
+            }
         })?;
         let topic = TopicChange { thread: devbox.thread.clone(), name: title(to), close: false };
         Ok(Reply { topic: Some(topic), ..notice(format!("{from} is called {to} now.")) })
+    }
+
+    /// Whether Claude is in a turn in its thread.
+    fn is_at_work(&self, devbox: &Devbox) -> bool {
+        let thread = self.desks.get(&devbox.thread);
+        thread.is_some_and(|it| matches!(it.status, ThreadStatus::Working | ThreadStatus::Waiting))
+    }
+
+    /// Stops what runs in a thread, and lets go of its Claude. `false`: it does not hear.
+    async fn stop_there(&self, thread: &ThreadId) -> bool {
+        if self.engine.evict(thread).await {
+            return true;
+        }
+        let key = Key::hashed("n", &format!("stop-{thread}-{}", now_ms()));
+        let mut stop = Message::new(key, Channel::System, thread.clone(), "", now_ms());
+        stop.source = Source::System;
+        stop.command = Some(Command::Stop { key: None });
+        if let Err(err) = on_disk(|| self.queue.publish(Side::Run, stop, Durability::Strict)) {
+            tracing::error!(thread.id = %thread, "a stop is not published: {err}");
+            return false;
+        }
+        let end = Instant::now() + STOP;
+        while Instant::now() < end {
+            if self.engine.evict(thread).await {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
     }
 
     /// Whoever is connected under this name is let go of.
@@ -351,6 +487,14 @@ impl Commands {
             launcher.forget(name);
         }
     }
+}
+
+/// Our public key as `authorized_keys` takes it: for whoever trusts the office with that user, and for whoever pins it down.
+fn key_lines(public: &str, path: &str, helper: &str) -> String {
+    let folder = helper.rsplit_once('/').map_or(helper, |it| it.0);
+    format!(
+        "Our public key, for `~/.ssh/authorized_keys` of the user on the devbox:\n\n```\nrestrict {public}\n```\n\nWith it this office may do there what that user may; it has no forwarding and no terminal. Pinned to one directory it runs Claude there and nothing else:\n\n```\nrestrict,command=\"$HOME/{helper} hub --pinned --dir DIR --mode edits\" {public}\n```\n\n`--mode` is `ask`, `edits` or `bypass`. The helper is then put there by hand, and again after each update of this office:\n\n```\nssh USER@HOST 'mkdir -p {folder}'\nscp {path} USER@HOST:{helper}\n```"
+    )
 }
 
 /// What a devbox's topic is called.

@@ -148,7 +148,7 @@ fn default_name(id: &ThreadId) -> String {
 }
 
 /// A thread's own folder on this machine, made if it is not there: called as the thread, in the folder for new threads.
-pub(super) async fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
+pub(crate) async fn own(desks: &Desks, thread: &ThreadId) -> anyhow::Result<PathBuf> {
     if let Some(users) = desks.engine.users() {
         return numbers::own(&desks.engine, thread, &users).await;
     }

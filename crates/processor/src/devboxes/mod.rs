@@ -5,15 +5,16 @@
 
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use tinyclaw_devbox::{Devbox, HostKey, Kind, NewDevbox, Registry, RegistryError, Route, Trouble};
 use tinyclaw_disk::{Flush, replace};
 use tinyclaw_domain::{
-    DevboxName, DevboxStatus, DevboxView, DevboxViews, Fingerprint, StateDir, ThreadId,
+    DevboxDir, DevboxName, DevboxStatus, DevboxTrust, DevboxView, DevboxViews, Fingerprint, MoveTo,
+    Place, StateDir, ThreadId,
 };
 use tinyclaw_engine::link::Lease;
 use tinyclaw_engine::{DevboxLauncher, DevboxWay, Devboxes, Landlock, find_sibling};
@@ -21,8 +22,9 @@ use tinyclaw_service::settings::{self, EngineKind, Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::blocking::{lock, on_disk};
+use crate::desks::Desks;
 
-pub(crate) use words::{health_lines, listed, readiness, shown_status};
+pub(crate) use words::{fault, health_lines, listed, shown_status};
 
 /// Under which name trouble with the registry is told.
 const CONCERN: &str = "devboxes";
@@ -39,18 +41,42 @@ pub struct Fleet {
     vitals: Vitals,
     /// Guards the registry, once it was opened. Held for one look or change, and nothing is locked within it.
     registry: Mutex<Option<Registry>>,
-    /// Guards about which devboxes it was asked whether to remove them. Held for a look or a change, and nothing is locked
-    /// within it.
-    asked: Mutex<BTreeSet<DevboxName>>,
+    /// Guards what was asked about devboxes and not answered yet. Held for a look or a change, and nothing is locked within it.
+    asked: Mutex<BTreeMap<DevboxName, Question>>,
+    /// The desks, once there are some: they know where each thread works.
+    desks: OnceLock<Weak<Desks>>,
     /// Guards who starts Claude there. Held for a look or a change, and nothing is locked within it.
     launcher: Mutex<Weak<DevboxLauncher>>,
+}
+
+/// What a person is asked about a devbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether to remove it, and Claude's turn with it where one runs.
+    Remove,
+    /// Whether a thread is to move.
+    Move {
+        /// Which.
+        thread: ThreadId,
+        /// Where to.
+        to: MoveTo,
+        /// In which directory there.
+        dir: Option<DevboxDir>,
+    },
 }
 
 impl Fleet {
     /// Those of this state folder. Opens nothing until one is asked about.
     pub fn new(state: StateDir, settings: Store<Settings>, vitals: Vitals) -> Arc<Fleet> {
         let (registry, asked, launcher) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Fleet { state, settings, vitals, registry, asked, launcher })
+        let desks = OnceLock::new();
+        Arc::new(Fleet { state, settings, vitals, registry, asked, desks, launcher })
+    }
+
+    /// From now on these say where each thread works.
+    pub(crate) fn follow(&self, desks: &Arc<Desks>) {
+        // An office that begins a second time in one process follows the first one's; there is none that does.
+        let _ = self.desks.set(Arc::downgrade(desks));
     }
 
     /// Who starts Claude on them: one for as long as an engine has it. `None`: a program of ours is missing.
@@ -72,13 +98,13 @@ impl Fleet {
         Some(made)
     }
 
-    /// It was asked whether to remove one.
-    pub(crate) fn ask(&self, name: &DevboxName) {
-        lock(&self.asked).insert(name.clone());
+    /// Something was asked about one; what was asked before is not any more.
+    pub(crate) fn ask(&self, name: &DevboxName, question: Question) {
+        lock(&self.asked).insert(name.clone(), question);
     }
 
-    /// Whether that was asked; from now on it is not.
-    pub(crate) fn take_question(&self, name: &DevboxName) -> bool {
+    /// What was asked; from now on it is not.
+    pub(crate) fn take_question(&self, name: &DevboxName) -> Option<Question> {
         lock(&self.asked).remove(name)
     }
 
@@ -199,13 +225,47 @@ impl Fleet {
         })
     }
 
+    /// Which of our tools its Claude gets from now on.
+    pub(crate) fn trust(
+        &self,
+        devbox: &Devbox,
+        trust: DevboxTrust,
+        by: Option<&str>,
+    ) -> Result<(), String> {
+        self.change(|it| {
+            it.trust(devbox.id, trust)?;
+            it.event(now_ms(), Some(devbox.id), by, "trust", trust.as_str())
+        })
+    }
+
+    /// Which of our tools the Claude of a devbox gets. Of one that nobody knows: the least.
+    pub(crate) fn trusts(&self, name: &DevboxName) -> DevboxTrust {
+        self.get(name).ok().flatten().map_or(DevboxTrust::Own, |it| it.trust)
+    }
+
+    /// A thread works elsewhere from now on.
+    pub(crate) fn moved(
+        &self,
+        thread: &ThreadId,
+        from: &Place,
+        to: &Place,
+        by: Option<&str>,
+    ) -> Result<(), String> {
+        self.with(|it| {
+            let detail = format!("thread {thread} from {from} to {to}");
+            it.event(now_ms(), None, by, "move", &detail)
+        })
+    }
+
     /// Lets go of one.
     pub(crate) fn remove(&self, devbox: &Devbox, by: Option<&str>) -> Result<(), String> {
         self.change(|it| {
             it.remove(devbox.id, now_ms())?;
             it.event(now_ms(), Some(devbox.id), by, "remove", "")
         })?;
-        let _ = on_disk(|| std::fs::remove_file(self.known_hosts(&devbox.name)));
+        for of_ssh in [devbox.name.to_string(), format!("{}-cert.pub", devbox.name)] {
+            let _ = on_disk(|| std::fs::remove_file(self.state.devbox_keys().join(of_ssh)));
+        }
         Ok(())
     }
 
@@ -252,6 +312,7 @@ impl Fleet {
             key: settings.devbox.ssh_key.clone()?,
             config: settings.devbox.ssh_config.clone(),
             known_hosts: self.known_hosts(&devbox.name),
+            cert_command: settings.devbox.cert_command.clone(),
         })
     }
 
@@ -263,7 +324,8 @@ impl Fleet {
 
     fn publish(&self) {
         let Ok(all) = self.all(false) else { return };
-        let devboxes = all.iter().map(view).collect();
+        let pings = |it: &Devbox| self.with(|registry| registry.probes(it.id)).unwrap_or_default();
+        let devboxes = all.iter().map(|it| DevboxView { pings: pings(it), ..view(it) }).collect();
         let written = serde_json::to_vec_pretty(&DevboxViews { devboxes })
             .map_err(|err| err.to_string())
             .and_then(|bytes| {
@@ -297,19 +359,21 @@ fn view(devbox: &Devbox) -> DevboxView {
         claude: devbox.claude_version.clone(),
         last_error: devbox.last_error.clone(),
         last_error_at: devbox.last_error_at,
+        pings: Vec::new(),
         last_used_at: devbox.last_used_at,
     }
 }
 
 impl Devboxes for Fleet {
-    fn way(&self, name: &DevboxName) -> Result<DevboxWay, String> {
-        let plain = |it: String| it.trim_end_matches('.').to_owned();
-        let Some(devbox) = self.get(name).map_err(plain)? else {
-            return Err(format!("there is no devbox {name}"));
+    fn way(&self, name: &DevboxName) -> Result<DevboxWay, Trouble> {
+        let other = |it: String| Trouble::new(Kind::Other, it.trim_end_matches('.'));
+        let Some(devbox) = self.get(name).map_err(other)? else {
+            return Err(other(format!("there is no devbox {name}")));
         };
         if devbox.host.is_none() {
             if !self.may_be_local() {
-                return Err("devboxes on this machine are off (devbox.allowLocal)".to_owned());
+                let text = "devboxes on this machine are off (devbox.allowLocal)";
+                return Err(other(text.to_owned()));
             }
             let settings = self.settings.current();
             let home = settings
@@ -317,7 +381,7 @@ impl Devboxes for Fleet {
                 .home
                 .clone()
                 .or_else(|| std::env::var_os("HOME").map(PathBuf::from));
-            let home = home.ok_or_else(|| "HOME is not set".to_owned())?;
+            let home = home.ok_or_else(|| other("HOME is not set".to_owned()))?;
             let claude = match settings.engine.kind {
                 EngineKind::Demo => find_sibling("tinyclaw-demo-engine"),
                 EngineKind::Claude => None,
@@ -326,21 +390,31 @@ impl Devboxes for Fleet {
         }
         let key = devbox.host_key.as_deref().and_then(|it| it.parse::<HostKey>().ok());
         let key = key.ok_or_else(|| {
-            format!("nobody has approved the key of {name} (/devbox doctor {name} shows it)")
+            let text =
+                format!("nobody has approved the key of {name} (/devbox doctor {name} shows it)");
+            Trouble::new(Kind::KeyUnknown, text)
         })?;
-        let route = self.route(&devbox).ok_or_else(|| plain(OFF.to_owned()))?;
+        let route = self.route(&devbox).ok_or_else(|| other(OFF.to_owned()))?;
         let text = key.known_hosts(name);
         on_disk(|| {
             std::fs::create_dir_all(self.state.devbox_keys()).map_err(|err| err.to_string())?;
             replace(&route.known_hosts, text.as_bytes(), Flush::None).map_err(|err| err.to_string())
         })
-        .map_err(|why| format!("its key cannot be written for ssh: {why}"))?;
+        .map_err(|why| other(format!("its key cannot be written for ssh: {why}")))?;
         Ok(DevboxWay::Ssh(Box::new(route)))
     }
 
     fn of_thread(&self, thread: &ThreadId) -> Option<DevboxName> {
         if !self.is_on() {
             return None;
+        }
+        // A thread may have moved.
+        if let Some(known) = self.desks.get().and_then(Weak::upgrade).and_then(|it| it.get(thread))
+        {
+            return match known.place().0 {
+                Place::Devbox(name) => Some(name),
+                Place::Here | Place::Env(_) => None,
+            };
         }
         let all = self.all(false).ok()?;
         all.into_iter().find(|it| it.thread == *thread).map(|it| it.name)

@@ -24,7 +24,7 @@ pub(crate) fn shown_status(devbox: &Devbox) -> String {
         DevboxStatus::New if devbox.host.is_some() => "waits for a person".to_owned(),
         DevboxStatus::New | DevboxStatus::Active => "ready".to_owned(),
         DevboxStatus::Unreachable => match devbox.last_error_at {
-            Some(at) => format!("out of reach, {} ago", words::span(now_ms().saturating_sub(at))),
+            Some(at) => format!("out of reach {}", words::span(now_ms().saturating_sub(at))),
             None => "out of reach".to_owned(),
         },
         DevboxStatus::KeyChanged => "key changed".to_owned(),
@@ -33,7 +33,11 @@ pub(crate) fn shown_status(devbox: &Devbox) -> String {
 }
 
 /// A line each.
-pub(crate) fn listed(all: &[Devbox], is_admin: bool) -> String {
+pub(crate) fn listed(
+    all: &[Devbox],
+    is_admin: bool,
+    is_at_work: impl Fn(&Devbox) -> bool,
+) -> String {
     if all.is_empty() {
         return "No devboxes yet: /devbox add NAME HOST [USER] [DIR]".to_owned();
     }
@@ -43,7 +47,14 @@ pub(crate) fn listed(all: &[Devbox], is_admin: bool) -> String {
         let ping = it.ping_ms.map_or_else(String::new, |ms| format!(", {ms} ms"));
         let claude =
             it.claude_version.as_ref().map_or_else(String::new, |v| format!(", claude {v}"));
-        let _ = writeln!(text, "- `{}`{place}: {}{ping}{claude}", it.name, shown_status(it));
+        let status = match it.status == DevboxStatus::Active && is_at_work(it) {
+            true => "working".to_owned(),
+            false => shown_status(it),
+        };
+        let last = it.last_used_at.map_or_else(String::new, |at| {
+            format!(", last {} ago", words::span(now_ms().saturating_sub(at)))
+        });
+        let _ = writeln!(text, "- `{}`{place}: {status}{ping}{claude}{last}", it.name);
     }
     text.trim_end().to_owned()
 }
@@ -66,14 +77,6 @@ pub(crate) fn fault(devbox: &Devbox, dir: &str, health: &FarHealth) -> Option<St
         ));
     }
     None
-}
-
-/// Whether it is ready, in a sentence.
-pub(crate) fn readiness(devbox: &Devbox, dir: &str, health: &FarHealth) -> String {
-    match fault(devbox, dir, health) {
-        None => format!("Ready. Write here, and Claude on {} answers.", devbox.name),
-        Some(fault) => format!("Not ready: {fault}."),
-    }
 }
 
 /// Everything that was looked at, a line each: ok, ! for what should be known, x for what keeps Claude from answering.

@@ -30,6 +30,14 @@ use crate::config::keep;
 /// So many messages of a thread are kept at hand for the router: enough that the last answer of each model is among them.
 const RECENT: usize = 24;
 
+/// No turn costs more, whatever a devbox says.
+const CLAIM_USD_MAX: f64 = 100.0;
+
+/// What a devbox says that a turn cost, as far as it is to be believed. What cannot be is nothing.
+pub(crate) fn claimed(usd: f64) -> f64 {
+    if (0.0..=CLAIM_USD_MAX).contains(&usd) { usd } else { 0.0 }
+}
+
 /// The concern that lines cannot be written.
 const HISTORY: &str = "history";
 
@@ -165,12 +173,17 @@ impl History {
         }
     }
 
-    fn write_spent(&self, line: HistoryLine) {
+    fn write_spent(&self, mut line: HistoryLine) {
+        line.devbox = self.budgets.devbox_of(&line.thread_id);
+        if line.devbox.is_some() {
+            line.cost_usd = line.cost_usd.map(claimed);
+        }
         self.budgets.spend(&line);
         self.write(line);
     }
 
-    fn write(&self, line: HistoryLine) {
+    fn write(&self, mut line: HistoryLine) {
+        line.devbox = self.budgets.devbox_of(&line.thread_id);
         let written = self.journal.history(&line);
         if let Err(err) = &written {
             tracing::error!("cannot write the history: {err}");

@@ -402,7 +402,7 @@ mod tests {
         let api = Place::Devbox("api".parse().unwrap());
         let why = "api:22 refuses connections".to_owned();
         let all = [
-            TurnFailure::OutOfReach(OutOfReach { place: api.clone(), why }),
+            TurnFailure::OutOfReach(OutOfReach { place: api.clone(), why, is_held: false }),
             TurnFailure::NotLoggedIn { status: Some(401) },
             TurnFailure::PlanLimit { resets_at: Some(NOW_S + 30) },
             TurnFailure::Unavailable { status: Some(529), garbled: false },
@@ -410,7 +410,7 @@ mod tests {
         ];
         let rows = all.iter().map(|it| told(judge(&Case { place: &api, ..case(it) })) + "\n");
         expect![[r#"
-            Unreached(OutOfReach { place: Devbox(DevboxName(api)), why: "api:22 refuses connections" })
+            Unreached(OutOfReach { place: Devbox(DevboxName(api)), why: "api:22 refuses connections", is_held: false })
             pause until None, look in 60s, by a start: true
             Claude on api is not logged in; there: claude, /login
             pause until Some(1000030), look in 30s, by a start: false

@@ -11,15 +11,19 @@ mod threads;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{Message, StateDir, Thread, ThreadId};
+use tinyclaw_domain::{DevboxTrust, Message, Place, StateDir, Thread, ThreadId};
 use tinyclaw_engine::{Engine, ToolSpec};
 use tinyclaw_memory::Memory;
 use tinyclaw_service::settings::{Settings, Store};
 
+use crate::Fleet;
 use crate::availability::notices::Notices;
 use crate::config::now;
 use crate::desks::{Desks, may_read_others};
 use crate::tools::outbox::Outbox;
+
+/// Those that concern a thread and nobody else.
+const OWN: [&str; 2] = ["send_file", "note"];
 
 /// What the tools look at. They change nothing but the turn's [`Outbox`], the thread's notes, and its folder of files.
 pub(crate) struct Tools {
@@ -29,14 +33,30 @@ pub(crate) struct Tools {
     pub(crate) engine: Engine,
     pub(crate) desks: Arc<Desks>,
     pub(crate) notices: Arc<Notices>,
+    pub(crate) fleet: Arc<Fleet>,
 }
 
 impl Tools {
     /// The tools, as this thread's Claude is told of them.
     pub(crate) fn specs(&self, thread: &Thread) -> Arc<[ToolSpec]> {
-        static SPECS: OnceLock<[Arc<[ToolSpec]>; 2]> = OnceLock::new();
-        let all = SPECS.get_or_init(|| [make_specs(false).into(), make_specs(true).into()]);
-        all[usize::from(self.may_read(thread))].clone()
+        static SPECS: OnceLock<[Arc<[ToolSpec]>; 3]> = OnceLock::new();
+        let all = SPECS.get_or_init(|| {
+            let mut own = make_specs(false);
+            own.retain(|it| OWN.contains(&it.name.as_str()));
+            [make_specs(false).into(), make_specs(true).into(), own.into()]
+        });
+        match self.is_kept_to_itself(thread) {
+            true => all[2].clone(),
+            false => all[usize::from(self.may_read(thread))].clone(),
+        }
+    }
+
+    /// Whether its Claude is on a machine that is trusted with nothing but its own thread.
+    fn is_kept_to_itself(&self, thread: &Thread) -> bool {
+        match thread.place().0 {
+            Place::Devbox(name) => self.fleet.trusts(&name) == DevboxTrust::Own,
+            Place::Here | Place::Env(_) => false,
+        }
     }
 
     /// Answers one call. An error is for Claude to read, and says what would work.
@@ -53,6 +73,9 @@ impl Tools {
                 input.get(name).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
             given.ok_or_else(|| format!("{name} is missing or empty"))
         };
+        if !OWN.contains(&tool) && self.is_kept_to_itself(thread) {
+            return Err(format!("there is no tool {tool} on this machine"));
+        }
         match tool {
             "send_message" => self.send_message(message, thread, outbox, input, text("message")?),
             "list_threads" => Ok(self.list_threads(&message.thread_id, self.may_read(thread))),

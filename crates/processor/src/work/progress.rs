@@ -90,6 +90,12 @@ impl<'a> LiveProgress<'a> {
         self.write();
     }
 
+    /// Nothing is heard of the turn, in these words, or it is heard again.
+    pub(crate) fn lose_link(&mut self, told: Option<String>) {
+        self.progress.trouble = told.or_else(|| self.raised.clone());
+        self.write();
+    }
+
     /// Claude took a message while it worked on this one.
     pub(crate) fn steered(&mut self, message: &Message) {
         let tool = ToolUse {

@@ -12,6 +12,7 @@ use tinyclaw_service::now_ms;
 
 use crate::availability::budget;
 use crate::availability::notices::notice;
+use crate::availability::pause::HELD_LOOK;
 use crate::blocking::on_disk;
 use crate::desks::{capability, directories, may_read_others, trust};
 use crate::history::Decided;
@@ -127,6 +128,12 @@ fn not_now(
     let id = &message.thread_id;
     if thread.status == ThreadStatus::Closed {
         return Some(Ended::notice("This thread is closed. /reopen opens it again."));
+    }
+    if let Some(text) = worker.availability.held(place) {
+        let mut progress = begun(message, attempt, None);
+        progress.trouble = Some(worker.availability.tell_held(place, id, &text));
+        let _ = worker.progresses.write(&progress);
+        return Some(Unanswered::Wait(HELD_LOOK).into());
     }
     if let Some(paused) = worker.availability.paused(place) {
         let (_, waiting) = worker.queue.waiting_in(id);

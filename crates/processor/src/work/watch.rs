@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Progress, Thread, ThreadStatus};
+use tinyclaw_domain::{Place, Progress, Thread, ThreadStatus};
 use tinyclaw_engine::{Desk, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome};
 use tinyclaw_queue::Lease;
 
 use crate::blocking::on_disk;
 use crate::desks::capability;
+use crate::history;
 use crate::history::turn_log::TurnLog;
 use crate::tools::outbox::Outbox;
 use crate::work::progress::LiveProgress;
@@ -145,6 +146,12 @@ pub(crate) async fn watch(
                 }
             }
             TurnEvent::Skills(found) => worker.skills.saw(&id, found),
+            TurnEvent::LinkLost { at, why, is_stopping } => {
+                let place = thread.place().0;
+                tracing::warn!(thread.id = %id, "{place} is out of reach, and the turn of thread {id} goes on there: {why}");
+                shown.lose_link(Some(worker.availability.lost_in_a_turn(&place, at, is_stopping)));
+            }
+            TurnEvent::LinkBack => shown.lose_link(None),
             // Another machine has a login of its own.
             TurnEvent::PlanWindows(windows) if thread.place().0.is_here() => {
                 worker.plan.saw(&windows)
@@ -158,6 +165,17 @@ pub(crate) async fn watch(
                     &mut end.outcome
                 {
                     *status = status.or(shown.status);
+                }
+                let place = thread.place().0;
+                if matches!(place, Place::Devbox(_)) {
+                    let told = end.cost_usd;
+                    end.cost_usd = history::claimed(told);
+                    if told != end.cost_usd {
+                        let text = format!(
+                            "{place} says that this turn cost ${told:.2}, which nobody believes: it counts as nothing."
+                        );
+                        worker.notices.say_once(&id, "cost of a devbox", &text);
+                    }
                 }
                 outbox.tools = shown.spans();
                 return Some(*end);

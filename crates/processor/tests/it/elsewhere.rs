@@ -2,7 +2,9 @@
 //! other thread's trouble.
 
 use serde_json::json;
-use tinyclaw_domain::{Command, FileRef, Key, Progress};
+use tinyclaw_domain::{
+    Command, DevboxAddress, DevboxOrder, FileRef, Key, MoveTo, Outcome, Progress, ThreadStatus,
+};
 use tinyclaw_engine::testing::Lie;
 use tinyclaw_engine::{FinishedReply, Trace};
 use tinyclaw_queue::Place;
@@ -16,6 +18,27 @@ fn office(settings: serde_json::Value) -> Office {
     let mut office = Office::closed(settings);
     office.edit_threads(|it| it["8"] = json!({ "name": "api", "cwd": "api:/srv/api" }));
     office.begin();
+    office
+}
+
+fn by_admin(order: DevboxOrder) -> Command {
+    Command::Devbox { order, admin: true }
+}
+
+/// The same, where the devbox is known, and has thread 10.
+async fn office_with_api() -> Office {
+    let mut office = Office::closed(json!({}));
+    // What is started to look at it finds nothing of whoever runs the tests.
+    let home = office.place.home().display().to_string();
+    let engine = json!({ "kind": "demo", "home": home });
+    office.change(json!({ "devbox": { "enabled": true }, "engine": engine }));
+    office.edit_threads(|it| it["8"] = json!({ "name": "api", "cwd": "api:/srv/api" }));
+    office.begin();
+    let (name, at) = ("api".parse().unwrap(), DevboxAddress::Local);
+    let dir = Some("/srv/other".parse().unwrap());
+    let add = DevboxOrder::Add { name, at, user: None, dir };
+    office.obeyed("10", by_admin(add)).await;
+    std::fs::create_dir_all(office.devbox.on_disk("/srv/other")).unwrap();
     office
 }
 
@@ -89,6 +112,84 @@ async fn a_message_that_its_place_never_got_is_asked_there_once_it_is_back() {
     assert_eq!(office.reply(&key).await.text, "Done.");
     assert_eq!(office.claude.prompts_of("hello").len(), 1);
     assert_eq!(office.find(&key).unwrap().message.attempts.run, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_a_person_is_told_once_asked_of_nobody_meanwhile_and_goes_on_when_they_acted() {
+    let mut office = office_with_api().await;
+    office.devbox.wants_a_person("the key of api has changed");
+    let key = office.send("8", "hello");
+    let said = office.notice("8", "api waits for a person: the key of api has changed.").await;
+    assert!(said.contains("/devbox doctor api"), "{said}");
+    trouble(&office, &key, "api waits for a person").await;
+
+    // Another thread of that devbox is told as well, and the devbox is not asked for it.
+    let asked = office.devbox.asked().len();
+    let other = office.send("10", "hello from another thread");
+    office.notice("10", "api waits for a person").await;
+    assert_eq!(office.devbox.asked().len(), asked);
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    assert_eq!(office.notices("8").len(), 1, "{:?}", office.notices("8"));
+
+    office.devbox.come_back();
+    let forget = DevboxOrder::ForgetKey { name: "api".parse().unwrap() };
+    office.obeyed("7", by_admin(forget)).await;
+    for key in [key, other] {
+        assert_eq!(office.reply(&key).await.text, "Done.");
+        assert_eq!(office.find(&key).unwrap().message.attempts.run, 1, "waiting costs no attempt");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_to_a_devbox_in_a_turn_waits_or_is_refused() {
+    let mut office = office_with_api().await;
+    let api = || "api".parse().unwrap();
+    office.claude.on("deploy", [vec![Step::Say("Half."), Step::Hold]]);
+    let key = office.send("10", "deploy");
+    office.thread_when("10", |it| it.status == ThreadStatus::Working).await;
+    let rename = DevboxOrder::Rename { from: api(), to: "lab".parse().unwrap() };
+    let refused = office.obeyed("7", by_admin(rename)).await.text;
+    assert_eq!(
+        refused,
+        "Claude is at work on api. /stop there first, or wait; nothing was changed."
+    );
+    let moved = DevboxOrder::Move { to: MoveTo::Here, dir: None };
+    let refused = office.obeyed("10", by_admin(moved)).await.text;
+    assert_eq!(refused, "Claude is at work here. /stop first. Nothing was changed.");
+    let forgotten = office.obeyed("7", by_admin(DevboxOrder::ForgetKey { name: api() })).await.text;
+    assert!(forgotten.starts_with("The key is forgotten; the next connection asks again."));
+    let remove = || by_admin(DevboxOrder::Remove { name: api() });
+    let refused = office.obeyed("7", by_admin(DevboxOrder::Yes { name: api() })).await.text;
+    assert_eq!(refused, "Nothing was asked about api.");
+    let asked = office.obeyed("7", remove()).await;
+    assert!(asked.text.starts_with("Remove `api`? Claude is at work there, and is stopped."));
+    assert_eq!(asked.buttons[0].label, "Stop and remove");
+    let refused = office.obeyed("7", by_admin(DevboxOrder::Yes { name: api() })).await.text;
+    assert!(refused.starts_with("Thread 8 works on api as well."), "{refused}");
+    office.obeyed("8", Command::Close {}).await;
+    office.obeyed("7", remove()).await;
+    let removed = office.obeyed("7", by_admin(DevboxOrder::Yes { name: api() })).await.text;
+    assert_eq!(removed, "Removed.");
+    assert_eq!(office.reply(&key).await.outcome, Outcome::Stopped);
+    assert_eq!(office.thread("10").unwrap().status, ThreadStatus::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_devbox_spends_is_its_own_budget_and_never_the_offices() {
+    let mut office =
+        office(json!({ "budget": { "officePerDay": 1.0 }, "devbox": { "budgetPerDay": 3.0 } }));
+    office.claude.on("dear", [vec![Step::Say("Here."), Step::Cost(2.0)], vec![Step::Cost(2.0)]]);
+    office.claude.on("madly", [vec![Step::Say("Here."), Step::Cost(1e12)]]);
+    assert_eq!(office.ask("8", "madly").await.cost_usd, 0.0, "nobody believes that");
+    office.notice("8", "api says that this turn cost $1000000000000.00").await;
+    assert_eq!(office.ask("8", "dear").await.cost_usd, 2.0);
+    assert_eq!(office.ask("7", "hello").await.text, "Done.", "the office has spent nothing");
+    office.ask("8", "dear").await;
+    office.notice("8", "The devbox api's budget for today is spent: $4.00 of $3.00.").await;
+    let reply = office.ask("8", "more").await;
+    assert!(reply.text.starts_with("The devbox api's budget for today is spent"), "{}", reply.text);
+    assert_eq!(office.ask("7", "hello").await.text, "Done.");
+    assert!(office.notices("1").is_empty(), "{:?}", office.notices("1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -320,8 +320,14 @@ settings! {
         dir: String as Text = "devbox.dir", ["DEVBOX_DEFAULT_WORK_DIR"], [], "/app";
         /// An ssh configuration with Host blocks, for jumps and odd options; `/devbox add` names their aliases.
         ssh_config: Option<PathBuf> as Optional<PathTo> = "devbox.sshConfig", [], [], "";
+        /// A command that prints an OpenSSH certificate for the key, before each dial. It is started without a shell, and gets
+        /// the devbox's name, its user, its host and the key's file as its last arguments.
+        cert_command: Option<String> as Optional<Text> = "devbox.certCommand", [], [], "";
         /// How long a Claude there goes on without a word from here. Then it ends with its turn, and half an hour later in any case.
         lease: Duration as Span<MINUTE, { 7 * DAY }> = "devbox.lease", [], [], "15m";
+        /// What each devbox may spend in a day, in US dollars by its own word. It pays with its own login: it is no part of
+        /// `budget.officePerDay`.
+        budget_a_day: Option<f64> as Optional<Number> = "devbox.budgetPerDay", [], [], "";
         /// Whether `/devbox add NAME local` may make this machine one, under this service's own user, to try things out.
         allow_local: bool as Flag = "devbox.allowLocal", [], [], "false";
     }
