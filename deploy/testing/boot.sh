@@ -109,11 +109,11 @@ bare() {
         | tar -cf - -T - 2>/dev/null | tar -C "$run/bare/upper/src" -xf -
     mount -t overlay overlay -o "lowerdir=$base,upperdir=$run/bare/upper,workdir=$run/bare/work" "$run/bare/root" || return 1
     rm -f "$run/bare/root/usr/sbin/policy-rc.d"
-    mkdir -p "$run/bare/root/root/.cargo/registry"
+    mkdir -p "$run/bare/root/opt/cargo/registry"
     sysroot="$(rustc --print sysroot)"
     registry="$(npm config get registry 2>/dev/null || true)"
     set -- --bind-ro="$sysroot" --setenv=PATH="$sysroot/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
-        --setenv=CI=true --setenv=HOME=/root --setenv=NPM_CONFIG_REGISTRY="${NPM_CONFIG_REGISTRY:-$registry}" \
+        --setenv=CI=true --setenv=HOME=/root --setenv=CARGO_HOME=/opt/cargo --setenv=NPM_CONFIG_REGISTRY="${NPM_CONFIG_REGISTRY:-$registry}" \
         --setenv=TINYCLAW_FAILURES=/out/bare.failures
     # How this machine reaches what is outside.
     for it in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
@@ -125,7 +125,7 @@ bare() {
     done
     # The sources of the crates, read only: four hundred downloads that say nothing here.
     crates="${CARGO_HOME:-$HOME/.cargo}/registry"
-    if [ -d "$crates" ]; then set -- "$@" --overlay="$crates::/root/.cargo/registry"; fi
+    if [ -d "$crates" ]; then set -- "$@" --overlay="$crates::/opt/cargo/registry"; fi
     timeout --kill-after=10 600 systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --directory="$run/bare/root" --resolv-conf=copy-host \
         --bind-ro="$run/in:/in" --bind="$run/out:/out" "$@" /bin/sh /in/bare.sh </dev/null >"$run/out/bare.log" 2>&1 || true
 }
