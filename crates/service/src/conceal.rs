@@ -31,6 +31,9 @@ const BOT_TOKEN_TAIL: usize = 35;
 /// Each of the three parts of a signed token.
 const JWT_PART_MIN: usize = 8;
 const AWS_TAIL: usize = 16;
+/// The secret half of a token of the gateway, `tc_<id>_<secret>`, and at least so much of a webhook's.
+const GATEWAY_TAIL: usize = 43;
+const WEBHOOK_TAIL_MIN: usize = 24;
 const BEARER_MIN: usize = 20;
 /// The end of a private key is looked for so far; the longest are a fourth of it.
 const KEY_BYTES_MAX: usize = 16 << 10;
@@ -165,7 +168,9 @@ impl Iterator for Lookalikes<'_> {
         let from = self.at;
         while self.at < self.text.len() {
             let found = match self.text[self.at] {
-                b'g' | b's' | b't' | b'x' => self.prefixed(),
+                b'g' | b's' | b'x' => self.prefixed(),
+                b't' => self.prefixed().or_else(|| self.gateway()),
+                b'w' => self.webhook(),
                 b'A' => self.aws(),
                 b'e' => self.jwt(),
                 b'B' | b'b' => self.bearer().or_else(|| self.broker()),
@@ -211,6 +216,20 @@ impl Lookalikes<'_> {
             len -= 1;
         }
         (len - prefix.len() >= TOKEN_TAIL_MIN).then(|| self.found(len, kind))
+    }
+
+    fn gateway(&self) -> Option<Lookalike> {
+        let tail = self.rest().strip_prefix(b"tc_")?;
+        let id = run(tail, |it| it.is_ascii_alphanumeric());
+        let secret = tail[id..].strip_prefix(b"_").filter(|_| id > 0)?;
+        let len = run(secret, is_token);
+        (len >= GATEWAY_TAIL).then(|| self.found("tc__".len() + id + len, "gateway token"))
+    }
+
+    fn webhook(&self) -> Option<Lookalike> {
+        let tail = self.rest().strip_prefix(b"whsec_")?;
+        let len = run(tail, |it| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'='));
+        (len >= WEBHOOK_TAIL_MIN).then(|| self.found("whsec_".len() + len, "webhook secret"))
     }
 
     fn aws(&self) -> Option<Lookalike> {
@@ -353,6 +372,7 @@ mod tests {
             "ghost, the bearer of news, eyJ, 100:1, 1-0a1b2c3d:5120",
             "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE",
             "-----BEGIN CERTIFICATE-----",
+            "tc_qdisc_add, tc_k3v9_ and whsec_ are no secrets",
             "the format is tcap1.HEX.HEX, and tcap1.HEX(payload).HEX(hmac)",
         ] {
             assert_eq!(conceal(text), text);
@@ -374,6 +394,8 @@ mod tests {
             (format!("Bearer {}", &body[..24]), "bearer token"),
             (format!("BROKER_SECRET={body}"), "broker secret"),
             (format!("AKIA{}", &"A1".repeat(8)), "aws key"),
+            (format!("tc_k3v9_{}-_{}", &body[..21], &body[..20]), "gateway token"),
+            (format!("whsec_{}/+{}==", &body[..16], &body[..14]), "webhook secret"),
             (
                 format!("-----{begin} KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"),
                 "private key",
