@@ -160,7 +160,7 @@ impl Feed {
             self.ready.extend(wanted.map(Told::Event));
             return;
         }
-        match self.store.page(&self.filter, self.place.seq, PAGE_ROWS).await {
+        match self.store.page_of_feed(&self.filter, self.place.seq).await {
             Ok(page) if page.head.epoch == self.place.epoch => {
                 let missing = page.first.saturating_sub(self.place.seq + 1);
                 if missing > 0 {

@@ -106,8 +106,11 @@ async fn wait_for(app: &App, question: &Question, until: Instant) -> Result<Page
         if !page.frames.is_empty() || has_gap || is_over {
             return Ok(page);
         }
-        // Only what comes now has to be looked at.
         question.after = Some(Cursor { seq: page.next, ..page.head });
+        // Not everything was looked at yet; else only what comes now has to be.
+        if page.next < page.head.seq {
+            continue;
+        }
         tokio::select! {
             changed = timeout_at(until, heads.changed()) => if changed.is_err() { continue },
             () = app.shutdown.begun() => {}

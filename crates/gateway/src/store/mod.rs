@@ -25,14 +25,21 @@ use tinyclaw_service::Vitals;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::frame::Frame;
+use self::page::Most;
 pub use self::page::{Page, TypeCount};
 use self::ring::Ring;
 use self::writer::{Order, Writer};
 use crate::event::{Cursor, Epoch, NewEvent};
 use crate::filter::Filter;
 
-/// So many rows are read from the database at once.
+/// So many rows are read from the database at once for a subscriber,
 pub const PAGE_ROWS: usize = 256;
+/// and so many bytes: they are what one that does not read costs.
+const SUBSCRIBER_BYTES: usize = 512 << 10;
+/// So many events are looked at for one answer where no index leads to what is asked for: about a second's work.
+const LOOK_EVENTS: u64 = 500_000;
+/// So much of events is in one answer. An event may have 256 KiB.
+const ANSWER_BYTES: usize = 8 << 20;
 /// So much may wait to be written; who brings more waits.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// So many connections read at once; each keeps a page cache.
@@ -201,35 +208,52 @@ impl Store {
         self.shared.head.subscribe()
     }
 
-    /// The events after `after`, at most `limit`, if all of them up to the head are still in memory.
+    /// The events after `after`, at most `limit` and no more than a subscriber may cost, if all of them up to the head are
+    /// still in memory.
     pub(crate) fn recent(&self, after: Cursor, limit: usize) -> Option<Vec<Arc<Frame>>> {
-        self.shared.ring.after(after, limit)
+        self.shared.ring.after(after, limit, SUBSCRIBER_BYTES)
     }
 
-    /// The events that pass the filter after `after`, oldest first, at most `limit` of them.
+    /// The events that pass the filter after `after`, oldest first: at most `limit` of them, and fewer where they are large.
+    /// [`Page::next`] says how far that is.
     pub async fn page(
         &self,
         filter: &Filter,
         after: u64,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let filter = filter.clone();
-        self.read(move |connection| page::after(connection, &filter, after, limit)).await
+        let (filter, most) =
+            (filter.clone(), Most { rows: limit, bytes: ANSWER_BYTES, look: LOOK_EVENTS });
+        self.read(move |connection| page::after(connection, &filter, after, most)).await
     }
 
-    /// The last `limit` events that pass the filter, oldest first.
+    /// The same for a subscriber, who may keep what it got for long.
+    pub(crate) async fn page_of_feed(
+        &self,
+        filter: &Filter,
+        after: u64,
+    ) -> Result<Page, StoreError> {
+        let (filter, most) =
+            (filter.clone(), Most { rows: PAGE_ROWS, bytes: SUBSCRIBER_BYTES, look: LOOK_EVENTS });
+        self.read(move |connection| page::after(connection, &filter, after, most)).await
+    }
+
+    /// The last events that pass the filter, oldest first: at most `limit` of them, and fewer where they are large. By their
+    /// source alone they are looked for among the newest only.
     pub async fn last(&self, filter: &Filter, limit: usize) -> Result<Page, StoreError> {
-        let filter = filter.clone();
-        self.read(move |connection| page::last(connection, &filter, limit)).await
+        let (filter, most) =
+            (filter.clone(), Most { rows: limit, bytes: ANSWER_BYTES, look: LOOK_EVENTS });
+        self.read(move |connection| page::last(connection, &filter, most)).await
     }
 
-    /// The events about any of these, in their order, at most `limit` of them.
+    /// The events about any of these, in their order, at most `limit` of them, and fewer where they are large.
     pub async fn about(
         &self,
         subjects: Vec<String>,
         limit: usize,
     ) -> Result<Vec<Arc<Frame>>, StoreError> {
-        self.read(move |connection| page::about(connection, &subjects, limit)).await
+        let most = Most { rows: limit, bytes: ANSWER_BYTES, look: LOOK_EVENTS };
+        self.read(move |connection| page::about(connection, &subjects, most)).await
     }
 
     /// How many events of each type there are, the most frequent first.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Error, OptionalExtension as _, Row, params, params_from_iter};
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, Rows, params, params_from_iter};
 use serde::Serialize;
 
 use super::{Frame, Head, schema};
@@ -52,12 +52,39 @@ fn range(connection: &Connection) -> rusqlite::Result<(u64, Head)> {
     Ok((first.map_or(seq + 1, i64::unsigned_abs), Cursor { epoch, seq }))
 }
 
+/// How much is read at most: a page ends with the event that reaches one of the two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+    /// So many events are looked at where no index leads to those that pass. There is none of the sources.
+    pub(super) look: u64,
+}
+
+impl Most {
+    /// Whether so many events of so many bytes are a whole page.
+    fn is_reached(self, rows: usize, bytes: usize) -> bool {
+        rows >= self.rows || bytes >= self.bytes
+    }
+
+    /// The first of these that make a page, and whether that is a whole one.
+    fn cut(self, frames: &mut Vec<Arc<Frame>>) -> bool {
+        let mut bytes = 0;
+        let end = frames.iter().enumerate().find_map(|(at, it)| {
+            bytes += it.body().len();
+            self.is_reached(at + 1, bytes).then_some(at + 1)
+        });
+        frames.truncate(end.unwrap_or(usize::MAX));
+        end.is_some()
+    }
+}
+
 /// The events after a place.
 pub(super) fn after(
     connection: &Connection,
     filter: &Filter,
     after: u64,
-    limit: usize,
+    most: Most,
 ) -> rusqlite::Result<Page> {
     let look = connection.unchecked_transaction()?;
     let (first, head) = range(&look)?;
@@ -65,24 +92,31 @@ pub(super) fn after(
     if let Some(since) = filter.since {
         from = from.max(before_time(&look, first, head.seq, since)?);
     }
-    let frames = select(&look, filter, head, Reading { from, limit, is_backwards: false })?;
+    let kinds = kinds(&look, &filter.types)?;
+    let until = match kinds.is_found_by_looking(filter) {
+        true => head.seq.min(from.saturating_add(most.look)),
+        false => head.seq,
+    };
+    let reading = Reading { from, until, most, is_backwards: false };
+    let (frames, is_whole) = select(&look, filter, kinds, head, reading)?;
     let next = match frames.last() {
-        Some(last) if frames.len() == limit => last.cursor.seq,
-        _ => head.seq.max(after),
+        Some(last) if is_whole => last.cursor.seq,
+        _ => until.max(after),
     };
     Ok(Page { frames, next, first, head })
 }
 
 /// The last events.
-pub(super) fn last(
-    connection: &Connection,
-    filter: &Filter,
-    limit: usize,
-) -> rusqlite::Result<Page> {
+pub(super) fn last(connection: &Connection, filter: &Filter, most: Most) -> rusqlite::Result<Page> {
     let look = connection.unchecked_transaction()?;
     let (first, head) = range(&look)?;
-    let mut frames =
-        select(&look, filter, head, Reading { from: head.seq, limit, is_backwards: true })?;
+    let kinds = kinds(&look, &filter.types)?;
+    let from = match kinds.is_found_by_looking(filter) {
+        true => head.seq.saturating_sub(most.look),
+        false => 0,
+    };
+    let reading = Reading { from, until: head.seq, most, is_backwards: true };
+    let (mut frames, _) = select(&look, filter, kinds, head, reading)?;
     frames.reverse();
     Ok(Page { frames, next: head.seq, first, head })
 }
@@ -91,7 +125,7 @@ pub(super) fn last(
 pub(super) fn about(
     connection: &Connection,
     subjects: &[String],
-    limit: usize,
+    most: Most,
 ) -> rusqlite::Result<Vec<Arc<Frame>>> {
     let look = connection.unchecked_transaction()?;
     let (_, head) = range(&look)?;
@@ -99,49 +133,77 @@ pub(super) fn about(
     let mut statement = look.prepare_cached(&question)?;
     let mut found = Vec::new();
     for it in subjects {
-        let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![it, most], |row| frame(row, head.epoch))?;
-        for row in rows {
-            found.push(row?);
-        }
+        let rows = statement.query(params![it, signed(most.rows)])?;
+        found.extend(read(rows, head, most, |_| true)?);
     }
     found.sort_by_key(|it: &Arc<Frame>| it.cursor.seq);
     found.dedup_by_key(|it| it.cursor.seq);
-    found.truncate(limit);
+    most.cut(&mut found);
     Ok(found)
 }
 
 struct Reading {
-    /// After this; backwards: up to this.
+    /// After this,
     from: u64,
-    limit: usize,
+    /// and up to this.
+    until: u64,
+    most: Most,
     is_backwards: bool,
 }
 
+/// Reads what passes, until it is a page.
+fn read(
+    mut rows: Rows<'_>,
+    head: Head,
+    most: Most,
+    admits: impl Fn(&Frame) -> bool,
+) -> rusqlite::Result<Vec<Arc<Frame>>> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while !most.is_reached(found.len(), bytes)
+        && let Some(row) = rows.next()?
+    {
+        let it = frame(row, head.epoch)?;
+        if admits(&it) {
+            bytes += it.body().len();
+            found.push(it);
+        }
+    }
+    Ok(found)
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn place(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// What passes, the nearest first, and whether that is a whole page.
 fn select(
     connection: &Connection,
     filter: &Filter,
+    kinds: Kinds,
     head: Head,
     reading: Reading,
-) -> rusqlite::Result<Vec<Arc<Frame>>> {
-    let kinds = kinds(connection, &filter.types)?;
+) -> rusqlite::Result<(Vec<Arc<Frame>>, bool)> {
     let (condition, values) = filter.condition();
-    let (beyond, order) = if reading.is_backwards { ("<=", "DESC") } else { (">", "ASC") };
+    let order = if reading.is_backwards { "DESC" } else { "ASC" };
     let ask = |kind: Option<&str>| -> rusqlite::Result<Vec<Arc<Frame>>> {
         let of_kind = if kind.is_some() { "type = ? AND " } else { "" };
         let question = format!(
-            "SELECT {COLUMNS} FROM events WHERE {of_kind}seq {beyond} ?{condition} ORDER BY seq {order} LIMIT ?"
+            "SELECT {COLUMNS} FROM events WHERE {of_kind}seq > ? AND seq <= ?{condition} ORDER BY seq {order} LIMIT ?"
         );
         let mut all: Vec<Value> = kind.map(|it| it.to_owned().into()).into_iter().collect();
-        all.push(i64::try_from(reading.from).unwrap_or(i64::MAX).into());
+        all.extend([reading.from, reading.until].map(|it| Value::from(place(it))));
         all.extend(values.iter().cloned());
-        all.push(i64::try_from(reading.limit).unwrap_or(i64::MAX).into());
+        all.push(signed(reading.most.rows).into());
         let mut statement = connection.prepare_cached(&question)?;
-        let rows = statement.query_map(params_from_iter(all), |row| frame(row, head.epoch))?;
-        rows.collect()
+        read(statement.query(params_from_iter(all))?, head, reading.most, |_| true)
     };
     let mut found = match kinds {
-        // Each type has an index in the right order; what they give is put together here.
+        // Each type has an index in the right order; what they give is put together here. One that gave a whole page has
+        // nothing of its own behind the end of the page that all of them make.
         Kinds::These(kinds) => {
             let mut found = Vec::new();
             for kind in &kinds {
@@ -151,14 +213,14 @@ fn select(
             if reading.is_backwards {
                 found.reverse();
             }
-            found.truncate(reading.limit);
             found
         }
         Kinds::All => ask(None)?,
         Kinds::TooMany => sift(connection, filter, head, &reading)?,
     };
+    let is_whole = reading.most.cut(&mut found);
     found.shrink_to_fit();
-    Ok(found)
+    Ok((found, is_whole))
 }
 
 /// Reads everything in its order and keeps what passes.
@@ -168,28 +230,26 @@ fn sift(
     head: Head,
     reading: &Reading,
 ) -> rusqlite::Result<Vec<Arc<Frame>>> {
-    let (beyond, order) = if reading.is_backwards { ("<=", "DESC") } else { (">", "ASC") };
+    let order = if reading.is_backwards { "DESC" } else { "ASC" };
     let question =
-        format!("SELECT {COLUMNS} FROM events WHERE seq {beyond} ? ORDER BY seq {order}");
+        format!("SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq {order}");
     let mut statement = connection.prepare_cached(&question)?;
-    let from = i64::try_from(reading.from).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![from])?;
-    let mut found = Vec::new();
-    while found.len() < reading.limit
-        && let Some(row) = rows.next()?
-    {
-        let it = frame(row, head.epoch)?;
-        if filter.admits(&it) {
-            found.push(it);
-        }
-    }
-    Ok(found)
+    let between = params![place(reading.from), place(reading.until)];
+    read(statement.query(between)?, head, reading.most, |it| filter.admits(it))
 }
 
 enum Kinds {
     All,
     These(Vec<String>),
     TooMany,
+}
+
+impl Kinds {
+    /// Whether events that do not pass may have to be looked at in any number.
+    fn is_found_by_looking(&self, filter: &Filter) -> bool {
+        let has_index = filter.session.is_some() || filter.subject.is_some();
+        matches!(self, Kinds::TooMany) || (filter.source.is_some() && !has_index)
+    }
 }
 
 /// The types there are that a filter's patterns mean. Each step jumps to the next type in the index.

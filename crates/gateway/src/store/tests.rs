@@ -215,6 +215,16 @@ async fn a_filter_says_the_same_of_memory_and_of_the_database() {
         assert_eq!(paged, expected, "{filter:?}");
         let last = store.last(&filter, 7).await.unwrap();
         assert_eq!(numbers(&last), expected[expected.len().saturating_sub(7)..], "{filter:?}");
+        // And where only few events may be looked at for each page.
+        let (mut paged, mut after) = (Vec::new(), 0);
+        while after < 600 {
+            let (filter, most) = (filter.clone(), Most { rows: 7, bytes: usize::MAX, look: 10 });
+            let page = store.read(move |it| page::after(it, &filter, after, most)).await.unwrap();
+            paged.extend(numbers(&page));
+            assert!(page.next > after);
+            after = page.next;
+        }
+        assert_eq!(paged, expected, "{filter:?}");
     }
 }
 
@@ -477,4 +487,52 @@ fn what_readers_are_promised_is_there() {
             "{table}: {have:?}"
         );
     }
+}
+
+/// A page of a thousand events once was up to 256 MB, and whoever did not read kept up to 64 of them.
+#[tokio::test]
+async fn a_page_is_bounded_by_its_bytes_and_goes_on_where_it_ended() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let epoch = store.head().epoch;
+    let large = |it: u64| {
+        let kind = ["a.one", "a.two", "b"][it as usize % 3];
+        event(kind, None, json!({ "n": it, "session": "s1", "x": "y".repeat(200 << 10) }))
+    };
+    for first in [0, 20, 40] {
+        keep(&store, (first..first + 20).map(large).collect()).await;
+    }
+    let bytes = |frames: &[Arc<Frame>]| frames.iter().map(|it| it.body().len()).sum::<usize>();
+    let pattern = |it| Pattern::parse(it).unwrap();
+    let filters = [
+        Filter::default(),
+        Filter { types: vec![pattern("a.*"), pattern("b")], ..Filter::default() },
+        Filter { session: Some("s1".into()), ..Filter::default() },
+    ];
+    for filter in filters {
+        let (mut found, mut after) = (Vec::new(), 0);
+        while after < store.head().seq {
+            let page = store.page(&filter, after, 1_000).await.unwrap();
+            assert!(bytes(&page.frames) <= ANSWER_BYTES + (256 << 10), "{}", bytes(&page.frames));
+            found.extend(page.frames.iter().map(|it| number(it)));
+            after = page.next;
+        }
+        assert_eq!(found, (0..60).collect::<Vec<_>>(), "{filter:?}");
+        let last = store.last(&filter, 1_000).await.unwrap().frames;
+        assert!(bytes(&last) <= ANSWER_BYTES + (256 << 10) && number(&last[last.len() - 1]) == 59);
+    }
+    // A subscriber, from the database and from memory.
+    let mut feed = Feed::after(&store, Filter::default(), Cursor { epoch, seq: 0 });
+    let mut told = Vec::new();
+    while told.len() < 60 {
+        let frames: Vec<Arc<Frame>> = (feed.poll().await.into_iter())
+            .map(|it| match it {
+                Told::Event(it) => it,
+                Told::Gap(gap) => panic!("{gap:?}"),
+            })
+            .collect();
+        assert!(bytes(&frames) <= SUBSCRIBER_BYTES + (256 << 10), "{}", bytes(&frames));
+        told.extend(frames.iter().map(|it| number(it)));
+    }
+    assert_eq!(told, (0..60).collect::<Vec<_>>());
 }
