@@ -26,11 +26,11 @@ pub(super) async fn door(State(app): State<Arc<App>>, request: Request, next: Ne
     let request_id = request_id(&request);
     let path = request.uri().path().to_owned();
     let origin = request.headers().get(header::ORIGIN).cloned();
+    // Also where everybody is answered, and where the name is refused: a page of elsewhere reads none of it.
+    let known_origin = origin.clone().filter(|it| is_known(&app, &request, it));
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let refused = refusal(&app, &request);
-    let is_foreign = refused.as_ref().is_some_and(|it| it.status() == StatusCode::FORBIDDEN);
-    let mut response = match refused {
+    let mut response = match refusal(&app, &request) {
         Some(problem) => problem.into_response(),
         None if is_preflight && origin.is_some() => StatusCode::NO_CONTENT.into_response(),
         None => next.run(request).await,
@@ -59,7 +59,7 @@ pub(super) async fn door(State(app): State<Arc<App>>, request: Request, next: Ne
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = origin.filter(|_| !is_foreign) {
+    if let Some(origin) = known_origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         let mut say = |name, value| headers.insert(name, HeaderValue::from_static(value));
         say(header::ACCESS_CONTROL_EXPOSE_HEADERS, SHOWN_HEADERS);
@@ -92,23 +92,25 @@ fn refusal(app: &App, request: &Request) -> Option<Problem> {
     if matches!(request.uri().path(), "/health" | "/ready") {
         return None;
     }
-    let host = match app.hosts.asked(request.headers(), request.uri()) {
-        Ok(host) => host,
-        Err(host) => {
-            let detail = format!(
-                "this gateway is not known as {host:?}; if it should be, add the name to GATEWAY_HOSTS"
-            );
-            return Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail));
-        }
-    };
-    let origin = request.headers().get(header::ORIGIN)?;
-    let origin = origin.to_str().unwrap_or("?");
-    let is_own = origin.split_once("://").is_some_and(|(_, it)| it == host);
-    if is_own || app.origins.contains(origin) || app.access.knows_origin(origin) {
-        return None;
+    if let Err(host) = app.hosts.asked(request.headers(), request.uri()) {
+        let detail = format!(
+            "this gateway is not known as {host:?}; if it should be, add the name to GATEWAY_HOSTS"
+        );
+        return Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", detail));
     }
+    let origin = request.headers().get(header::ORIGIN).filter(|it| !is_known(app, request, it))?;
+    let origin = origin.to_str().unwrap_or("?");
     let detail = format!(
         "pages of {origin:?} may not use this gateway; if they should, add it to ALLOWED_ORIGINS"
     );
     Some(Problem::new(StatusCode::FORBIDDEN, "origin", detail))
+}
+
+/// Whether pages of this origin may use the gateway: its own, and those that are named.
+fn is_known(app: &App, request: &Request, origin: &HeaderValue) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = app.hosts.asked(request.headers(), request.uri()).ok();
+    let is_own =
+        host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, it)| it == host));
+    is_own || app.origins.contains(origin) || app.access.knows_origin(origin)
 }

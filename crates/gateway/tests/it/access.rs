@@ -171,6 +171,13 @@ async fn pages_and_names_that_are_not_known_are_refused_and_get_no_header() {
         assert_eq!(response.status(), 403);
         assert!(!response.headers().contains_key("access-control-allow-origin"));
     }
+    // Nor does a page of elsewhere read what everybody is answered, or a refusal of another kind.
+    for (path, host) in [("/ready", "bus.example.org"), ("/health", "x"), ("/events", "x")] {
+        let asked = rig.get(path).header("host", host).header("origin", "https://evil.example.org");
+        let response = asked.send().await.unwrap();
+        let header = response.headers().get("access-control-allow-origin");
+        assert_eq!(header, None, "{path} as {host}");
+    }
     let preflight = rig.client.request("OPTIONS".parse().unwrap(), rig.url("/events"));
     let preflight = preflight.header("origin", "https://app.example.org");
     let response = preflight.header("access-control-request-method", "POST").send().await.unwrap();
