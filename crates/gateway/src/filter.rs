@@ -5,6 +5,14 @@
 
 use crate::store::Frame;
 
+/// So many types a filter may name: each is looked up by itself.
+pub const TYPES_MAX: usize = 50;
+
+/// What is told of more.
+pub fn too_many_types() -> String {
+    format!("names more than {TYPES_MAX} types")
+}
+
 /// One type, or all that begin so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {

@@ -236,35 +236,58 @@ impl Stream {
     }
 
     async fn tell(&mut self, told: Told, out: &mut String) {
-        let format = self.telling.format;
-        match told {
-            Told::Line(line) => {
-                self.has_told = true;
-                // What a later version writes is not known here, and told to nobody.
-                if line.event != JobEvent::Unknown {
-                    let json = serde_json::to_value(&line).unwrap_or_default();
-                    out.push_str(&written(format, Some(&line.id().to_string()), &json));
-                }
+        let told = told_of(&self.app, &self.key, &self.thread, self.has_told, told).await;
+        self.has_told = true;
+        for (id, json) in &told.lines {
+            out.push_str(&written(self.telling.format, id.as_deref(), json));
+        }
+        if told.is_over {
+            self.is_over = true;
+            if let Some(tie) = &mut self.telling.tie {
+                tie.let_go();
             }
-            Told::Ended(ending) => {
-                let had_turn = matches!(&ending, Ending::Answered(it) if it.checkpoint.is_some());
-                if had_turn && !self.has_told && !self.app.jobs.has_story(&self.key) {
-                    let gap = json!({ "type": "gap", "reason": "retention" });
-                    out.push_str(&written(format, None, &gap));
-                }
-                let envs = self.app.envs.current();
-                let finished = self.app.jobs.finished(&envs, &self.thread, &self.key, ending).await;
-                let result = finished.map_or(Value::Null, |it| it.to_json());
-                let told = json!({ "type": "result", "result": result });
-                out.push_str(&written(format, Some(END), &told));
-                self.is_over = true;
-                if let Some(tie) = &mut self.telling.tie {
-                    tie.let_go();
-                }
-                self.telling.ticket = None;
-            }
+            self.telling.ticket = None;
         }
     }
+}
+
+/// What readers are told of one step of a story.
+pub(super) struct ToldOf {
+    /// Each with what it is known by, if one can go on behind it.
+    pub(super) lines: Vec<(Option<String>, Value)>,
+    /// Whether nothing more comes.
+    pub(super) is_over: bool,
+}
+
+/// A step of a job's story in the words of its readers; `has_told` is whether they have any of it.
+pub(super) async fn told_of(
+    app: &App,
+    key: &Key,
+    thread: &ThreadId,
+    has_told: bool,
+    told: Told,
+) -> ToldOf {
+    let mut lines = Vec::new();
+    match told {
+        // What a later version writes is not known here, and told to nobody.
+        Told::Line(line) if line.event == JobEvent::Unknown => {}
+        Told::Line(line) => {
+            let json = serde_json::to_value(&line).unwrap_or_default();
+            lines.push((Some(line.id().to_string()), json));
+        }
+        Told::Ended(ending) => {
+            let had_turn = matches!(&ending, Ending::Answered(it) if it.checkpoint.is_some());
+            if had_turn && !has_told && !app.jobs.has_story(key) {
+                lines.push((None, json!({ "type": "gap", "reason": "retention" })));
+            }
+            let envs = app.envs.current();
+            let finished = app.jobs.finished(&envs, thread, key, ending).await;
+            let result = finished.map_or(Value::Null, |it| it.to_json());
+            lines.push((Some(END.to_owned()), json!({ "type": "result", "result": result })));
+            return ToldOf { lines, is_over: true };
+        }
+    }
+    ToldOf { lines, is_over: false }
 }
 
 fn written(format: Format, id: Option<&str>, told: &Value) -> String {

@@ -23,6 +23,7 @@ mod tie;
 mod timeline;
 mod webhooks;
 mod ws;
+mod ws_jobs;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use tinyclaw_service::now_ms;
 
 use crate::event::{Cursor, Timestamp, bad_name, is_name};
-use crate::filter::{Filter, Pattern};
+use crate::filter::{Filter, Pattern, TYPES_MAX, too_many_types};
 use crate::problem::Problem;
 
 /// So many events when nothing is said, and at most.
@@ -48,6 +48,9 @@ impl Question {
             "type" => {
                 for it in value.split(',') {
                     self.filter.types.push(Pattern::parse(it)?);
+                }
+                if self.filter.types.len() > TYPES_MAX {
+                    return Err(too_many_types());
                 }
             }
             // No event has such a one: a filter that nothing can pass is a mistake.
@@ -152,6 +155,7 @@ mod tests {
             "after=x",
             "type=a b",
             "shape=x",
+            &format!("type={}", ["a"; 51].join(",")),
         ] {
             assert_eq!(of(&bad.replace(' ', "%20")).unwrap_err().status(), 422, "{bad}");
         }

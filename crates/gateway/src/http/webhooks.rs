@@ -15,15 +15,14 @@ use tinyclaw_service::now_ms;
 use super::{App, Asking, body};
 use crate::access::Kind;
 use crate::event::{Cursor, Invalid};
-use crate::filter::Pattern;
+use crate::filter::{Pattern, TYPES_MAX, too_many_types};
 use crate::problem::Problem;
 use crate::webhooks::{BadTarget, Webhook, new_secret, table};
 
 /// What a webhook is told with.
 const BODY_BYTES_MAX: usize = 16 << 10;
-/// So many webhooks, and so many types for each.
+/// So many webhooks.
 const WEBHOOKS_MAX: usize = 100;
-const TYPES_MAX: usize = 50;
 /// So long an address may be.
 const URL_BYTES_MAX: usize = 2_048;
 /// So long the secret before signs, too.
@@ -93,8 +92,7 @@ fn checked_url(app: &App, url: &str) -> Result<(), Problem> {
 
 fn checked_types(types: &[String]) -> Result<(), Problem> {
     if types.len() > TYPES_MAX {
-        let detail = format!("has more than {TYPES_MAX} types");
-        return Err(Problem::invalid(Invalid::at("/types", detail)));
+        return Err(Problem::invalid(Invalid::at("/types", too_many_types())));
     }
     for (at, it) in types.iter().enumerate() {
         let pointer = format!("/types/{at}");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | nothing | `init` with the last events, then each `event` as it comes |
 //! | `{"type":"subscribe","after":"k7q2-100","types":["session.*"]}` | what follows that place, if it passes |
+//! | `{"type":"subscribe","job":"api-…","after":"1771234567905-3"}` | beside the events, the story of that job as frames `job` |
 //! | `{"type":"ping"}` | `pong` |
 //! | anything else | `error`, and goes on as before |
 
@@ -22,11 +23,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval_at};
 
 use super::query::Question;
+use super::ws_jobs::Jobs;
 use super::{App, Asking};
 use crate::access::{Caller, Denied, Kind, TicketUse};
-use crate::event::Cursor;
+use crate::event::{Cursor, bad_name, is_name};
 use crate::feed::{Feed, Told};
-use crate::filter::{Filter, Pattern};
+use crate::filter::{Filter, Pattern, TYPES_MAX, too_many_types};
 use crate::problem::Problem;
 
 /// So many events come with the greeting.
@@ -100,9 +102,9 @@ enum End {
 
 /// What a client says.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 enum FromClient {
-    Ping,
+    Ping {},
     Subscribe {
         after: Option<String>,
         #[serde(default)]
@@ -110,6 +112,8 @@ enum FromClient {
         session: Option<String>,
         source: Option<String>,
         subject: Option<String>,
+        /// In place of all but `after`.
+        job: Option<String>,
     },
 }
 
@@ -129,6 +133,7 @@ impl Client {
             Ok(feed) => feed,
             Err(end) => return end,
         };
+        let mut jobs = Jobs::new();
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut heard = Instant::now();
         loop {
@@ -139,10 +144,14 @@ impl Client {
                     self.app.count_gaps(&told);
                     told.iter().map(frame).collect()
                 }
+                told = jobs.next() => vec![Message::Text(told.into())],
                 message = self.socket.recv() => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => vec![self.answer(&text, &mut feed)],
+                        Some(Ok(Message::Text(text))) => {
+                            let (app, caller) = (&self.app, &self.caller);
+                            vec![answer(app, caller, &text, &mut feed, &mut jobs).await]
+                        }
                         Some(Ok(Message::Binary(_))) => vec![error("expected text, with JSON in it")],
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Vec::new(),
                         Some(Err(err)) if is_too_big(&err) => {
@@ -193,31 +202,6 @@ impl Client {
         Ok(Feed::after(&store, question.filter, place))
     }
 
-    /// What a client's word brings.
-    fn answer(&self, text: &str, feed: &mut Feed) -> Message {
-        match serde_json::from_str(text) {
-            Ok(FromClient::Ping) => Message::Text(r#"{"type":"pong"}"#.into()),
-            Ok(FromClient::Subscribe { after, types, session, source, subject }) => {
-                let after = after.map(|it| it.parse::<Cursor>()).transpose();
-                let types: Result<Vec<Pattern>, _> =
-                    types.iter().map(|it| Pattern::parse(it)).collect();
-                match (after, types) {
-                    (Ok(after), Ok(types)) => {
-                        let filter = Filter { types, source, session, subject, since: None };
-                        feed.change(filter, after);
-                        let next = feed.place();
-                        Message::Text(
-                            format!(r#"{{"type":"subscribed","data":{{"next":"{next}"}}}}"#).into(),
-                        )
-                    }
-                    (Err(err), _) => error(&err.to_string()),
-                    (_, Err(err)) => error(err),
-                }
-            }
-            Err(err) => error(&format!("that is not understood: {err}")),
-        }
-    }
-
     /// Sends frames. A client that takes none holds up nobody else, and does not keep its token alive either.
     async fn send(&mut self, frames: Vec<Message>) -> Result<(), End> {
         let access = Arc::clone(&self.app.access);
@@ -233,6 +217,53 @@ impl Client {
             () = access.ended(caller) => Err(End::Gone),
             () = self.app.shutdown.begun() => Err(End::Gone),
         }
+    }
+}
+
+/// What a client's word brings.
+async fn answer(
+    app: &Arc<App>,
+    caller: &Caller,
+    text: &str,
+    feed: &mut Feed,
+    jobs: &mut Jobs,
+) -> Message {
+    match serde_json::from_str(text) {
+        Ok(FromClient::Ping {}) => Message::Text(r#"{"type":"pong"}"#.into()),
+        Ok(FromClient::Subscribe { job: Some(id), after, types, session, source, subject }) => {
+            if !types.is_empty() || session.or(source).or(subject).is_some() {
+                return error(
+                    "a job is subscribed to by itself; types, session, source and subject are of events",
+                );
+            }
+            match jobs.follow(app, caller, &id, after.as_deref()).await {
+                Ok(told) => Message::Text(told.to_string().into()),
+                Err(why) => error(&why),
+            }
+        }
+        Ok(FromClient::Subscribe { job: None, after, types, session, source, subject }) => {
+            let after = after.map(|it| it.parse::<Cursor>()).transpose();
+            let has_too_many = types.len() > TYPES_MAX;
+            let types: Result<Vec<Pattern>, _> =
+                types.iter().map(|it| Pattern::parse(it)).collect();
+            let names = [&session, &source, &subject];
+            match (after, types) {
+                // No event has such a one, as in an address.
+                _ if !names.into_iter().flatten().all(|it| is_name(it)) => error(&bad_name()),
+                _ if has_too_many => error(&too_many_types()),
+                (Ok(after), Ok(types)) => {
+                    let filter = Filter { types, source, session, subject, since: None };
+                    feed.change(filter, after);
+                    let next = feed.place();
+                    Message::Text(
+                        format!(r#"{{"type":"subscribed","data":{{"next":"{next}"}}}}"#).into(),
+                    )
+                }
+                (Err(err), _) => error(&err.to_string()),
+                (_, Err(err)) => error(err),
+            }
+        }
+        Err(err) => error(&format!("that is not understood: {err}")),
     }
 }
 

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tinyclaw_domain::Scope;
+use tinyclaw_domain::{Outcome, Scope};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::desk::Desk;
 use crate::rig::{Rig, entry, json_of};
 
 pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -84,7 +85,11 @@ async fn a_client_may_ask_for_a_place_and_a_filter_and_is_told_what_is_not_under
     let (epoch, _) = head.split_once('-').unwrap();
     socket.say(&json!({ "type": "ping" })).await;
     assert_eq!(socket.next().await["type"], "pong");
-    for wrong in ["not json", "{}", r#"{"type":"dance"}"#, r#"{"type":"subscribe","after":"x"}"#] {
+    // A misspelt filter would show everything, and one with a control character nothing.
+    let misspelt = r#"{"type":"subscribe","sesion":"s1"}"#;
+    let never = r#"{"type":"subscribe","source":"a\nb"}"#;
+    let place = r#"{"type":"subscribe","after":"x"}"#;
+    for wrong in ["not json", "{}", r#"{"type":"dance"}"#, place, misspelt, never] {
         socket.0.send(Message::Text(wrong.into())).await.unwrap();
         assert_eq!(socket.next().await["type"], "error", "{wrong}");
     }
@@ -196,4 +201,45 @@ async fn a_client_that_reads_nothing_for_too_long_is_let_go_and_comes_back_where
     for n in 0..told {
         assert_eq!(again.next().await["data"]["metadata"]["n"], n);
     }
+}
+
+/// A subscription to a job was once taken for one to every event, and nothing was told of the job.
+#[tokio::test]
+async fn a_socket_tells_the_story_of_a_job_from_any_line_on_and_its_result() {
+    let rig = crate::jobs::office(json!({})).await;
+    let desk = Desk::at(&rig);
+    let mut socket = Socket::open(&rig, "/ws").await;
+    socket.next().await;
+    socket.say(&json!({ "type": "subscribe", "types": ["none.*"] })).await;
+    assert_eq!(socket.next().await["type"], "subscribed");
+    let unknown = json!({ "type": "subscribe", "job": "api-nobody" });
+    let both = json!({ "type": "subscribe", "job": "api-nobody", "types": ["a"] });
+    for wrong in [unknown, both] {
+        socket.say(&wrong).await;
+        assert_eq!(socket.next().await["type"], "error", "{wrong}");
+    }
+    let id = crate::jobs::begin(&rig, &json!({ "env": "dev", "prompt": "hello" })).await;
+    socket.say(&json!({ "type": "subscribe", "job": id })).await;
+    let said = socket.next().await;
+    assert_eq!((&said["type"], &said["data"]["job"]), (&json!("subscribed"), &json!(id)));
+    let lease = desk.take().await;
+    let log = desk.begin(&lease);
+    desk.answer(lease, log, Outcome::Answered);
+    let mut story = Vec::new();
+    while story.last().is_none_or(|it: &Value| it["data"]["type"] != "result") {
+        story.push(socket.next().await);
+    }
+    assert!(
+        story.iter().all(|it| it["type"] == "job" && it["data"]["job"] == json!(id)),
+        "{story:?}"
+    );
+    let kinds: Vec<&str> = story.iter().filter_map(|it| it["data"]["type"].as_str()).collect();
+    assert_eq!(kinds, ["begun", "text.done", "end", "result"]);
+    assert_eq!(story[3]["data"]["result"]["output"], "You said: hello");
+    // Another comes behind the second line.
+    let mut again = Socket::open(&rig, "/ws?type=none.*").await;
+    again.next().await;
+    again.say(&json!({ "type": "subscribe", "job": id, "after": story[1]["data"]["id"] })).await;
+    assert_eq!(again.next().await["type"], "subscribed");
+    assert_eq!([again.next().await, again.next().await], story[2..]);
 }
