@@ -38,7 +38,7 @@ pub(crate) async fn run(base: &Path) -> Value {
 
 /// A listener that reads until it saw the event of number `last`. It gives how late the events up to `timed` came, in ms,
 /// and how many came in their order.
-fn listen(
+pub(crate) fn listen(
     mut it: Listener,
     first: u64,
     timed: u64,

@@ -46,7 +46,7 @@ pub(crate) async fn run(count: usize, base: &Path) -> Value {
             .collect();
         // Anywhere in the first tenth of a second, by chance: also before the first commit.
         tokio::time::sleep(Duration::from_micros(rand::random_range(0..100_000))).await;
-        gateway.kill();
+        drop(gateway);
         for it in senders {
             let (own, count) = it.await.expect("a sender");
             acknowledged.extend(own);

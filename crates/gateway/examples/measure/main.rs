@@ -1,6 +1,7 @@
 //! Measures the gateway on a real disk and prints one JSON object: `measure [FOLDER [PART...]]`, of which the parts are ingest,
-//! fan, large and hook. `measure kills [COUNT] [FOLDER]` kills
-//! it while events come in, and counts what is lost, told twice or missing in the numbers.
+//! fan, large and hook; `fill` leaves the database of ten million events in FOLDER for a later `large`. `measure --peers
+//! [FOLDER]` asks others the same beside ours. `measure kills [COUNT] [FOLDER]` kills it while events come in, and counts
+//! what is lost, told twice or missing in the numbers.
 //!
 //! The gateway is a process of its own, as it is installed: build it first, `cargo build --release -p tinyclaw-gateway
 //! --bins`. The clients share the machine with it, so read ratios from one run: `ingest_evs` against `flush_p50_us`,
@@ -16,7 +17,10 @@ mod fan;
 mod ingest;
 mod kills;
 mod large;
+mod peers;
 mod program;
+#[path = "../../tests/program/mod.rs"]
+mod started;
 mod wire;
 
 use std::io::Write as _;
@@ -38,16 +42,26 @@ async fn main() {
         println!("{}", kills::run(count, &folder(2)).await);
         return;
     }
+    if args.first().is_some_and(|it| it == "--peers") {
+        println!("{}", peers::run(&folder(1)).await);
+        return;
+    }
     let base = folder(0);
     let mut told = Map::new();
     told.insert("load_before".to_owned(), load());
     told.insert("flush_p50_us".to_owned(), json!(flush_p50_us(&base)));
     let is_wanted = |part: &str| args.len() < 2 || args[1..].iter().any(|it| it == part);
-    for part in ["ingest", "fan", "large", "hook"].into_iter().filter(|it| is_wanted(it)) {
+    let parts = if args.iter().skip(1).any(|it| it == "fill") {
+        &["fill"][..]
+    } else {
+        &["ingest", "fan", "large", "hook"]
+    };
+    for part in parts.iter().copied().filter(|it| is_wanted(it)) {
         let value = match part {
             "ingest" => ingest::run(&base).await,
             "fan" => fan::run(&base).await,
             "large" => large::run(&base).await,
+            "fill" => large::fill_and_keep(&base).await,
             _ => hook(&base).await,
         };
         eprintln!("{part}: {value}");

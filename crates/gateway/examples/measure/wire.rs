@@ -67,17 +67,24 @@ impl Connection {
     }
 
     /// Makes the connection a stream of events.
-    pub(crate) async fn listen(mut self, kind: Way, query: &str) -> io::Result<Listener> {
-        let (path, more) = match kind {
-            Way::Sse => (format!("/events?{query}"), "Accept: text/event-stream\r\n".to_owned()),
-            Way::WebSocket => (
-                format!("/ws?{query}"),
+    pub(crate) async fn listen(self, kind: Way, query: &str) -> io::Result<Listener> {
+        let path = match kind {
+            Way::Sse => format!("/events?{query}"),
+            Way::WebSocket => format!("/ws?{query}"),
+        };
+        self.listen_at(kind, &path).await
+    }
+
+    /// The same at another path.
+    pub(crate) async fn listen_at(mut self, kind: Way, path: &str) -> io::Result<Listener> {
+        let more = match kind {
+            Way::Sse => "Accept: text/event-stream\r\n",
+            Way::WebSocket => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                    .to_owned(),
-            ),
+            }
         };
-        let head = self.head("GET", &path, &more);
+        let head = self.head("GET", path, more);
         self.stream.write_all(head.as_bytes()).await?;
         let expected: &[u8] = match kind {
             Way::Sse => b"HTTP/1.1 200",
@@ -121,6 +128,11 @@ pub(crate) struct Seen {
 }
 
 impl Listener {
+    /// On a connection that is a stream already.
+    pub(crate) fn of(stream: TcpStream) -> Listener {
+        Listener { stream, rest: Vec::new() }
+    }
+
     /// Reads what there is, and calls `see` with each event. False at the end of the stream.
     pub(crate) async fn read(&mut self, mut see: impl FnMut(Seen)) -> io::Result<bool> {
         let mut buffer = [0; 32 << 10];
@@ -156,11 +168,16 @@ impl Listener {
 
 /// An event of about `bytes`, with its mark.
 pub(crate) fn event(number: u64, clock: Instant, bytes: usize) -> String {
-    let (sent, filler) = (clock.elapsed().as_micros(), "x".repeat(bytes.saturating_sub(200)));
+    let (sent, filler) = (clock.elapsed().as_micros(), filler(bytes));
     format!(
         r#"{{"type":"measure.tick","id":"m-{number}","session":"s{}","metadata":{{"~":[{number},{sent}],"x":"{filler}"}}}}"#,
         number % 50
     )
+}
+
+/// What makes an event about so large.
+pub(crate) fn filler(bytes: usize) -> String {
+    "x".repeat(bytes.saturating_sub(200))
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

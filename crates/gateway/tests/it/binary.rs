@@ -1,52 +1,35 @@
 //! The real program: started, killed while it writes, started again.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tinyclaw_domain::{Scope, Tokens};
+use tinyclaw_domain::{Scope, StateDir};
 
+use crate::program::{self, save};
 use crate::rig::{entry, token};
 
-/// A gateway of its own process, on whichever port is free.
+/// A gateway of its own process, and where it is.
 struct Program {
-    child: Child,
+    running: program::Program,
     url: String,
 }
 
 impl Program {
     fn start(dir: &std::path::Path) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
-            .env_clear()
-            .env("TINYCLAW_DIR", dir)
-            .env("GATEWAY_LISTEN", "127.0.0.1:0")
-            .env("TINYCLAW_GATEWAY_INGEST_PER_SECOND", "1000000")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let up = lines.find(|it| it.as_ref().unwrap().contains("gateway is up")).unwrap().unwrap();
-        // Whoever writes to a pipe that nobody reads would stop.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = up.split("listen=").nth(1).unwrap().split(' ').next().unwrap();
-        Program { child, url: format!("http://{address}") }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let program = env!("CARGO_BIN_EXE_tinyclaw-gateway").as_ref();
+        let more = [("TINYCLAW_GATEWAY_INGEST_PER_SECOND", "1000000")];
+        let running = program::Program::start(program, dir, &more);
+        let url = format!("http://{}", running.address);
+        Program { running, url }
     }
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_before_a_kill_is_there_once_and_the_numbers_have_no_holes() {
     let dir = tempfile::tempdir().unwrap();
-    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
-    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
-        .unwrap();
+    save(&StateDir::new(dir.path()), vec![entry(1, "ada", &Scope::ALL)]);
     let client =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     let mut acknowledged: Vec<String> = Vec::new();
@@ -137,7 +120,7 @@ fn a_second_gateway_on_the_same_folder_waits_and_leaves_the_firsts_health_alone(
         let text = std::fs::read_to_string(&health).ok()?;
         serde_json::from_str::<Value>(&text).ok()?["pid"].as_u64()
     };
-    while pid() != Some(first.child.id().into()) {
+    while pid() != Some(first.running.child.id().into()) {
         std::thread::sleep(Duration::from_millis(10));
     }
     let mut second = Command::new(env!("CARGO_BIN_EXE_tinyclaw-gateway"))
@@ -149,7 +132,7 @@ fn a_second_gateway_on_the_same_folder_waits_and_leaves_the_firsts_health_alone(
         .unwrap();
     let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
     assert!(lines.any(|it| it.unwrap().contains("another gateway serves")));
-    assert_eq!(pid(), Some(first.child.id().into()));
+    assert_eq!(pid(), Some(first.running.child.id().into()));
     drop(first);
     assert!(lines.any(|it| it.unwrap().contains("gateway is up")));
     while pid() != Some(second.id().into()) {
@@ -162,9 +145,7 @@ fn a_second_gateway_on_the_same_folder_waits_and_leaves_the_firsts_health_alone(
 #[tokio::test]
 async fn a_backup_of_a_running_gateway_is_whole_and_can_be_put_back() {
     let dir = tempfile::tempdir().unwrap();
-    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
-    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
-        .unwrap();
+    save(&StateDir::new(dir.path()), vec![entry(1, "ada", &Scope::ALL)]);
     let client =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     let program = Program::start(dir.path());
@@ -215,14 +196,12 @@ async fn no_job_is_lost_or_run_twice_when_the_gateway_is_killed() {
     const JOBS: usize = 120;
     const KILLS: usize = 6;
     let dir = tempfile::tempdir().unwrap();
-    let tokens = Tokens { tokens: vec![entry(1, "ada", &Scope::ALL)] };
-    std::fs::write(dir.path().join("tokens.json"), serde_json::to_string(&tokens).unwrap())
-        .unwrap();
+    save(&StateDir::new(dir.path()), vec![entry(1, "ada", &Scope::ALL)]);
     let envs = json!({ "dev": { "isolation": "none" } });
     std::fs::write(dir.path().join("envs.json"), envs.to_string()).unwrap();
     let settings = json!({ "gateway": { "executePerSecond": 10_000, "readPerSecond": 10_000 } });
     std::fs::write(dir.path().join("settings.json"), settings.to_string()).unwrap();
-    tinyclaw_ledger::create_folders(&tinyclaw_domain::StateDir::new(dir.path())).unwrap();
+    tinyclaw_ledger::create_folders(&StateDir::new(dir.path())).unwrap();
     let client =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     let desk = crate::desk::Desk::on(dir.path());

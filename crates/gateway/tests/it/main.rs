@@ -19,6 +19,8 @@ mod notify;
 mod office;
 mod openai;
 mod openapi;
+#[path = "../program/mod.rs"]
+mod program;
 mod rig;
 mod signed;
 mod sockets;

@@ -1,18 +1,18 @@
 //! A gateway on a folder of its own, and whoever asks it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
-use tinyclaw_domain::{Scope, StateDir, Token, Tokens, token_sum, token_text};
+use tinyclaw_domain::{Scope, StateDir, Token};
 use tinyclaw_gateway::{Config, Server, WebhookConfig};
 use tinyclaw_service::settings::{self, Store};
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::program::{self, save};
 
 pub(crate) struct Rig {
     pub(crate) dir: tempfile::TempDir,
@@ -25,23 +25,11 @@ pub(crate) struct Rig {
 
 /// The text of a token that tests make; its number tells it from others.
 pub(crate) fn token(number: u8) -> String {
-    token_text(&format!("t{number}"), &[number; 32])
+    program::text(&format!("t{number}"), number)
 }
 
 pub(crate) fn entry(number: u8, name: &str, scopes: &[Scope]) -> Token {
-    Token {
-        id: format!("t{number}"),
-        name: name.to_owned(),
-        sum: token_sum(&token(number)),
-        scopes: scopes.iter().copied().collect::<BTreeSet<_>>(),
-        envs: Vec::new(),
-        origins: Vec::new(),
-        budget_per_day: None,
-        created_at: 1,
-        expires_at: None,
-        revoked_at: None,
-        before: None,
-    }
+    program::token(&format!("t{number}"), number, name, scopes)
 }
 
 impl Rig {
@@ -162,14 +150,6 @@ impl Rig {
 fn config(dir: &std::path::Path) -> Config {
     let settings = Store::<settings::Gateway>::open(dir, Default::default()).unwrap();
     Config::new(&StateDir::new(dir), &settings.current())
-}
-
-fn save(state: &StateDir, tokens: Vec<Token>) {
-    // As an editor does: another file in its place.
-    let file: PathBuf = state.tokens();
-    let new = file.with_extension("new");
-    std::fs::write(&new, serde_json::to_string(&Tokens { tokens }).unwrap()).unwrap();
-    std::fs::rename(&new, &file).unwrap();
 }
 
 pub(crate) async fn json_of(response: Response) -> Value {
