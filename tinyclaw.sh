@@ -4,8 +4,9 @@
 #   ./tinyclaw.sh demo [--web] [--no-claude | --claude] [--build]
 #                                     a running office in this terminal, with nothing configured; Ctrl-C ends it. The real
 #                                     claude answers where it is logged in, and costs; --no-claude never spends anything;
-#                                     --web has a chat in the browser, and keeps and shows your Claude Code's hooks. Where
-#                                     this version was released its programs are fetched and checked; --build compiles
+#                                     --web has a chat in the browser, and keeps and shows your Claude Code's hooks; in
+#                                     another terminal it gives them to the demo that runs. Where this version was released
+#                                     its programs are fetched and checked; --build compiles
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn
@@ -63,13 +64,17 @@ verb_demo() {
     have cargo || fail "cargo is missing" "install Rust from https://rustup.rs, then open a new shell"
     have cc || from_apt cc build-essential || fail "a C compiler is missing" "$advice"
     programs="${CARGO_TARGET_DIR:-$here/target}/demo"
-    [ -x "$programs/tinyclaw" ] || echo "building, which takes a minute or two the first time"
     # Only what a demo starts and shows, and not optimised: the rest would take five times as long. The gateway keeps its
     # events in SQLite, and the dashboard's view of them reads it: both are built where they are asked for.
     more="--no-default-features"
     for it in "$@"; do
         if [ "$it" = --web ]; then more="-p tinyclaw-gateway"; fi
     done
+    case "$more" in
+        *gateway) last="tinyclaw-gateway" ;;
+        *) last="tinyclaw" ;;
+    esac
+    [ -x "$programs/$last" ] || echo "building, which takes a minute or two the first time"
     # shellcheck disable=SC2086 # an option and its value
     (cd "$here" && cargo build --profile demo $more --bins \
         -p tinyclaw-cli -p tinyclaw-engine -p tinyclaw-processor -p tinyclaw-dashboard)

@@ -613,15 +613,16 @@ class Told {
   close() { this.closed = true; }
   catchUp() {}
 }
-/* What an event is about, in a line: the words that say most first. */
+/* What an event is about, in a line: the words that say most first. What every hook has says nothing of this one. */
+const EVERY_HOOK = new Set(['session_id', 'transcript_path', 'cwd', 'hook_event_name', 'prompt_id', 'permission_mode', 'hookNumber']);
 function gist({ metadata: it, subject }) {
   const input = it?.tool_input;
   const detail = input && (input.command || input.file_path || input.url || input.pattern || input.description || input.prompt);
   const words = [it?.tool_name, detail, it?.prompt, it?.message, it?.last_assistant_message, it?.error, it?.reason, it?.trigger,
     it?.from && it?.to && `${it.from} → ${it.to}`, it?.threadId != null && threadName(it.threadId), it?.effectiveModel || it?.model, it?.tier]
     .filter(it => typeof it === 'string' && it);
-  const rest = Object.keys(it ?? {}).length ? JSON.stringify(it) : subject || '';
-  return flat((words.length ? words.join('  ') : rest).slice(0, 400)).slice(0, 240);
+  const own = words.length ? words.join('  ') : JSON.stringify(it ?? {}, (key, it) => EVERY_HOOK.has(key) ? undefined : it);
+  return flat((own === '{}' ? subject || '' : own).slice(0, 400)).slice(0, 240);
 }
 /* Letters that turn the order of others around are written out: what is told must stand as it was told. */
 const plain = text => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, it => '\\u' + it.charCodeAt(0).toString(16));

@@ -19,8 +19,8 @@ pub(crate) enum Hook {}
 
 /// Says why there are none.
 pub(crate) fn events(_path: &Path, _wanted: &Wanted) -> Result<String, Refused> {
-    let why = "this dashboard was built for the demo, without the view of events: docs/OPERATIONS.md, \
-        \"The event bus\", starts one that has it";
+    let why = "this demo has no gateway, which keeps events; ./tinyclaw.sh demo --web in another terminal gives it \
+        one, and this view comes alive";
     Err(Refused::new(StatusCode::NOT_IMPLEMENTED, why))
 }
 

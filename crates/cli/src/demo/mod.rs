@@ -3,6 +3,7 @@
 //! It starts the services beside this binary over a state folder of its own, puts a few messages into their queue, and
 //! opens a chat. Whatever ends the chat ends the services. It never touches a folder that is not a demo's.
 
+mod join;
 mod seeds;
 mod services;
 mod web;
@@ -22,6 +23,7 @@ use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::edited;
 
+use self::services::LOOK_EVERY;
 pub(crate) use self::services::Services;
 use crate::chat::Chat;
 use crate::place;
@@ -61,12 +63,15 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Starts everything, talks, and stops everything.
+    /// Starts everything, talks, and stops everything. Where a demo runs already, it is given a gateway instead.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let root = std::path::absolute(&self.dir).context("cannot tell which folder this is")?;
+        if self.web && join::is_running(&root)? {
+            return join::join(&StateDir::new(&root)).await;
+        }
         // From here on a signal is an event, so that nobody is left behind.
         let signals = Signals::listen()?;
         let with_claude = !self.no_claude && (self.claude || is_claude_ready());
-        let root = std::path::absolute(&self.dir).context("cannot tell which folder this is")?;
         let state = fresh(&root)?;
         let mut services = Services::new(&state, own(&root, with_claude)?, with_claude);
         let talked = self.talk(&state, &mut services, signals, with_claude).await;
@@ -97,13 +102,31 @@ impl Demo {
         let mut ends = Vec::new();
         let talked = tokio::select! {
             talked = chat.run(signals) => talked,
-            () = services.keep(|it| ends.push(it)) => Ok(()),
+            () = self.keep(state, services, &mut ends) => Ok(()),
         };
         // Not in the middle of the conversation, whose rows rewrite themselves.
         for end in ends {
-            writeln!(std::io::stderr(), "while the demo ran, {end}; it was started again")?;
+            writeln!(std::io::stderr(), "while the demo ran, {end}")?;
         }
         talked
+    }
+
+    /// Sees that everything runs, and starts the gateway when somebody asks for it, for as long as this is awaited.
+    async fn keep(&self, state: &StateDir, services: &mut Services, ends: &mut Vec<String>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            services.revive(|it| ends.push(format!("{it}; it was started again"))).await;
+            if services.gateway.is_none() && join::is_wanted(state) {
+                // The dashboard that was built without events is not the one that lies there now.
+                let started = self
+                    .start_gateway(state, services)
+                    .and_then(|()| services.restart("dashboard"));
+                if let Err(err) = started {
+                    ends.push(format!("no gateway could be started: {err:#}"));
+                    join::refuse(state);
+                }
+            }
+        }
     }
 
     fn greet(
@@ -135,18 +158,16 @@ impl Demo {
         };
         let gateway = services.gateway.map(|it| format!("http://{}", from_here(self.listen, it)));
         let mut rows = vec![("engine", engine), ("dashboard", &dashboard)];
-        let (chat, hooks);
-        if let Some((url, token)) = gateway.as_ref().zip(token) {
-            // Behind the # nothing is sent: the page takes it from there.
-            chat = format!("{url}/#{token}");
-            let program = std::env::current_exe().context("cannot tell where this program is")?;
-            let (program, root) = (shell_word(&program), shell_word(state.root()));
-            let url_word =
-                if url.ends_with(":3200") { String::new() } else { format!(" --url {url}") };
-            hooks = format!(
-                "TINYCLAW_DIR={root} {program} token new hooks --scope ingest | {program} hook install{url_word}"
-            );
-            rows.extend([("gateway", url.as_str()), ("web chat", &chat), ("hooks", &hooks)]);
+        let told = gateway
+            .zip(token)
+            .map(|(url, token)| web::Told::new(state, url, &token))
+            .transpose()?;
+        if let Some(told) = &told {
+            rows.extend(told.rows());
+        }
+        if told.is_none() {
+            let how = "the same command with --web, in another terminal: your own Claude Code's hooks in the dashboard";
+            rows.push(("events", how));
         }
         rows.extend([
             ("state", folder.as_str()),
@@ -227,13 +248,6 @@ impl Demo {
             bail!("a service did not come up within {seconds} s; see {}", logs.display())
         })
     }
-}
-
-/// A path as a shell takes it for one word.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-+".contains(it);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// What the services see of the demo in place of the caller's settings.
@@ -341,15 +355,6 @@ mod tests {
         std::fs::write(root.join("thesis.txt"), "years").unwrap();
         assert!(fresh(&root).unwrap_err().to_string().contains("left alone"));
         assert_eq!(std::fs::read(root.join("thesis.txt")).unwrap(), b"years");
-    }
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        assert_eq!(shell_word(Path::new("/home/ada/.tinyclaw-demo")), "/home/ada/.tinyclaw-demo");
-        let word = shell_word(Path::new("/tmp/a b/it's $HOME"));
-        let echo = format!("printf %s {word}");
-        let said = std::process::Command::new("sh").args(["-c", &echo]).output().unwrap();
-        assert_eq!(String::from_utf8(said.stdout).unwrap(), "/tmp/a b/it's $HOME");
     }
 
     #[test]

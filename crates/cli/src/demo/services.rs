@@ -23,8 +23,8 @@ use crate::place;
 const GRACE: Duration = Duration::from_secs(1);
 /// Told to leave at once, it has so long before it is killed; and so long have those it leaves behind.
 const LAST_GRACE: Duration = Duration::from_secs(5);
-/// So often it is looked whether a service has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// So often it is looked whether a service has ended, or another is wanted.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The first pause before it is started again; each next one is twice as long,
 const PAUSE: Duration = Duration::from_millis(300);
 /// up to this;
@@ -140,28 +140,36 @@ impl Services {
         format!("{name} ended with {status}: {}", said.lines().last().unwrap_or("it said nothing"))
     }
 
-    /// Starts again whoever ends, for as long as this is awaited. `tell` hears of each end.
-    pub(crate) async fn keep(&mut self, mut tell: impl FnMut(String)) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            for at in 0..self.running.len() {
-                let Some(status) = self.has_ended(at) else { continue };
-                let Running { name, since, falls, .. } = &self.running[at];
-                let (name, program) = (*name, self.running[at].program.clone());
-                let falls = if since.elapsed() > STAYED { 0 } else { *falls };
-                let pause = PAUSE.saturating_mul(1 << falls.min(10)).min(PAUSE_MAX);
-                tell(self.last_word(name, status));
-                tokio::time::sleep(pause).await;
-                match self.spawn(name, &program) {
-                    Ok(child) => {
-                        let (since, falls) = (Instant::now(), falls + 1);
-                        self.running[at] = Running { name, program, child, since, falls };
-                    }
-                    // It is tried again at the next look: its end is still known.
-                    Err(err) => tell(format!("{err:#}")),
+    /// Starts again whoever has ended. `tell` hears of each end.
+    pub(crate) async fn revive(&mut self, mut tell: impl FnMut(String)) {
+        for at in 0..self.running.len() {
+            let Some(status) = self.has_ended(at) else { continue };
+            let Running { name, since, falls, .. } = &self.running[at];
+            let (name, program) = (*name, self.running[at].program.clone());
+            let falls = if since.elapsed() > STAYED { 0 } else { *falls };
+            let pause = PAUSE.saturating_mul(1 << falls.min(10)).min(PAUSE_MAX);
+            tell(self.last_word(name, status));
+            tokio::time::sleep(pause).await;
+            match self.spawn(name, &program) {
+                Ok(child) => {
+                    let (since, falls) = (Instant::now(), falls + 1);
+                    self.running[at] = Running { name, program, child, since, falls };
                 }
+                // It is tried again at the next look: its end is still known.
+                Err(err) => tell(format!("{err:#}")),
             }
         }
+    }
+
+    /// Ends a service that only reads, and starts what its program is now.
+    pub(crate) fn restart(&mut self, name: &'static str) -> anyhow::Result<()> {
+        let Some(at) = self.running.iter().position(|it| it.name == name) else { return Ok(()) };
+        let running = &mut self.running[at];
+        running.child.kill().with_context(|| format!("cannot end {name}"))?;
+        running.child.wait().with_context(|| format!("cannot wait for {name}"))?;
+        let child = self.spawn(name, &self.running[at].program)?;
+        self.running[at].child = child;
+        Ok(())
     }
 
     /// Forgets a service that has ended, so that it may be started anew. False when it runs, or never did.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use tinyclaw_disk::{Flush, Lock, remove, replace};
+use tinyclaw_disk::{Lock, remove};
 
 use super::spool::{Config, Spool};
 
@@ -23,8 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A drainer that got nothing done for so long ends; the next hook starts another.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// How long one answer may take.
+/// How long one answer may take, and how long it may be.
 const ANSWER_TIME: Duration = Duration::from_secs(40);
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What the bus said.
 enum Answer {
@@ -70,10 +71,7 @@ fn bring_all(spool: &Spool) -> anyhow::Result<()> {
                 (pause, done) = (PAUSE, Instant::now());
             }
             Answer::Refused(index, why) if index < paths.len() => {
-                // Kept for a person to look at; its name is no hook's any more.
-                let aside = paths[index].with_extension("refused");
-                replace(&aside, format!("{why}\n{}\n", lines[index]).as_bytes(), Flush::None)?;
-                remove(&paths[index])?;
+                spool.set_aside(&paths[index], &lines[index], &why)?;
             }
             Answer::Refused(_, why) => bail!("the bus refused what was never sent: {why}"),
             Answer::Later(why, after) => {
@@ -119,7 +117,7 @@ fn send(config: &Config, spool: &Spool, lines: &[String]) -> anyhow::Result<Answ
         body.push_str(it);
         body.push('\n');
     }
-    let (status, head, answer) = match post(config, &body) {
+    let (status, head, answer) = match ask(config, "POST", "/events", &body, ANSWER_TIME) {
         Ok(it) => it,
         Err(err) => return Ok(Answer::Later(format!("{err:#}"), None)),
     };
@@ -147,23 +145,32 @@ fn send(config: &Config, spool: &Spool, lines: &[String]) -> anyhow::Result<Answ
     })
 }
 
-/// One request over plain HTTP. The bus is on this machine, or at the near end of a tunnel.
-fn post(config: &Config, body: &str) -> anyhow::Result<(u16, String, String)> {
+/// One request over plain HTTP: the answer's status, head and body. The bus is on this machine, or at the near end of a tunnel.
+pub(super) fn ask(
+    config: &Config,
+    method: &str,
+    path: &str,
+    body: &str,
+    patience: Duration,
+) -> anyhow::Result<(u16, String, String)> {
     let host = host_of(&config.url)?;
     let address = host.to_socket_addrs()?.next().context("that host has no address")?;
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
         .with_context(|| format!("cannot reach {host}"))?;
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
-    stream.set_write_timeout(Some(ANSWER_TIME))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let head = format!(
-        "POST /events HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         config.token,
         body.len()
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
     let mut answer = String::new();
-    stream.take(1 << 20).read_to_string(&mut answer).context("the answer did not come whole")?;
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_string(&mut answer)
+        .context("the answer did not come whole")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("that is no HTTP answer")?;
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
     Ok((status.context("that is no HTTP answer")?, head.to_owned(), body.to_owned()))

@@ -1,13 +1,16 @@
-//! The folder where hooks wait: a file a hook, named so that they sort as they came.
+//! The folder where hooks wait: a file a hook, named by the number that it got when it fired, so that they sort as they came.
+//!
+//! A number is noted before its hook is kept, in a file that is there already: a disk that has become full takes the hook,
+//! and not that it fired.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tinyclaw_disk::{DiskError, Flush, remove, replace};
+use tinyclaw_disk::{DiskError, Flush, Lock, remove, replace};
 
 /// More of a hook is not read.
 const INPUT_BYTES_MAX: u64 = 1 << 20;
@@ -17,6 +20,14 @@ const EVENT_BYTES_MAX: usize = 200 << 10;
 const WAITING_BYTES_MAX: u64 = 50 << 20;
 /// The file that counts what was given up.
 const LOST: &str = "lost.json";
+/// The file with the last number that a hook got. Its lock is held until that hook is kept.
+const NUMBER: &str = "number";
+/// Who holds the lock is done in a moment, unless it was stopped; then a hook goes on without a number after so long.
+const NUMBER_PATIENCE: Duration = Duration::from_millis(500);
+/// Where a hook's number stands in its event's metadata.
+pub(crate) const NUMBER_KEY: &str = "hookNumber";
+/// What the bus refused has this ending.
+const REFUSED: &str = "refused";
 
 /// Where hooks wait, and where they go.
 #[derive(Debug, Clone)]
@@ -35,6 +46,11 @@ pub(crate) struct Config {
     pub(crate) token: String,
     /// Who says so: what tells this machine's hooks from another's.
     pub(crate) source: String,
+    /// The first hook that was meant for this bus, and when that was said, in ms since 1970.
+    #[serde(default)]
+    pub(crate) first_number: u64,
+    #[serde(default)]
+    pub(crate) since: u64,
 }
 
 /// What was given up since it was last told.
@@ -89,6 +105,48 @@ impl Spool {
     /// The lock that the one drainer holds.
     pub(crate) fn lock(&self) -> PathBuf {
         self.dir.join("lock")
+    }
+
+    /// The last number that a hook got; 0 when none ever did. No hook is between its number and the disk just then.
+    pub(crate) fn last_number(&self) -> anyhow::Result<u64> {
+        if !self.dir.is_dir() {
+            return Ok(0);
+        }
+        let lock = Lock::take(&self.dir.join(NUMBER))?;
+        Ok(lock.note()?.parse().unwrap_or(0))
+    }
+
+    /// The next number, noted, with the lock that keeps the one after it waiting.
+    fn next_number(&self) -> Option<(u64, Lock)> {
+        let until = Instant::now() + NUMBER_PATIENCE;
+        let path = self.dir.join(NUMBER);
+        let lock = loop {
+            match Lock::try_take(&path).ok()? {
+                Some(lock) => break lock,
+                None if Instant::now() > until => return None,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let number = lock.note().ok()?.parse().unwrap_or(0_u64) + 1;
+        lock.leave_note(&number.to_string()).ok()?;
+        Some((number, lock))
+    }
+
+    /// What the bus refused.
+    pub(crate) fn refused(&self) -> std::io::Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let paths = entries.flatten().map(|it| it.path());
+        Ok(paths.filter(|it| it.extension().is_some_and(|it| it == REFUSED)).collect())
+    }
+
+    /// Sets aside what the bus refused, with its reason, for a person to look at.
+    pub(crate) fn set_aside(&self, hook: &Path, line: &str, why: &str) -> Result<(), DiskError> {
+        let aside = hook.with_extension(REFUSED);
+        replace(&aside, format!("{why}\n{line}\n").as_bytes(), Flush::None)?;
+        remove(hook)
     }
 
     /// What waits, oldest first, and how much that is.
@@ -149,16 +207,24 @@ pub(crate) fn keep(spool: &Spool, source: &str, input: impl Read) -> anyhow::Res
     let mut text = Vec::new();
     // What was torn is kept as far as it came.
     let _ = input.take(INPUT_BYTES_MAX).read_to_end(&mut text);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{:020}-{}", now.as_nanos(), std::process::id());
-    let event = event(&text, &format!("hook-{name}"), source, now.as_millis() as u64);
     std::fs::create_dir_all(&spool.dir)
         .with_context(|| format!("cannot make {}", spool.dir.display()))?;
+    // Until the hook is on the disk no later one gets its number, so none is seen before it.
+    let (number, _lock) = spool.next_number().unzip();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (first, nanos) = (number.unwrap_or(u64::MAX), now.as_nanos());
+    let name = format!("{first:020}-{nanos:020}-{}", std::process::id());
+    let event = event(&text, &format!("hook-{name}"), source, number, now.as_millis() as u64);
     replace(&spool.dir.join(name), &serde_json::to_vec(&event)?, Flush::None)?;
     Ok(())
 }
 
-fn event(text: &[u8], id: &str, source: &str, at: u64) -> Value {
+/// The number of a hook by the name of its file.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    name.split(['-', '.']).next()?.parse().ok().filter(|it| *it != u64::MAX)
+}
+
+fn event(text: &[u8], id: &str, source: &str, number: Option<u64>, at: u64) -> Value {
     let mut event = Map::from_iter([
         ("id".to_owned(), id.into()),
         ("source".to_owned(), source.into()),
@@ -175,12 +241,15 @@ fn event(text: &[u8], id: &str, source: &str, at: u64) -> Value {
                 let name = hook["hook_event_name"].clone();
                 hook = json!({ "hook_event_name": name, "session_id": hook["session_id"], "tooLarge": text.len() });
             }
+            if let Some(number) = number {
+                hook[NUMBER_KEY] = number.into();
+            }
             event.insert("hook".to_owned(), hook);
         }
         _ => {
             let text: String = String::from_utf8_lossy(text).chars().take(4_096).collect();
             event.insert("type".to_owned(), "claude.unreadable".into());
-            event.insert("metadata".to_owned(), json!({ "text": text }));
+            event.insert("metadata".to_owned(), json!({ "text": text, NUMBER_KEY: number }));
         }
     }
     Value::Object(event)
@@ -206,20 +275,21 @@ mod tests {
     #[test]
     fn a_hook_is_kept_whole_or_as_far_as_it_came_or_fits() {
         let small = br#"{"hook_event_name":"Stop","session_id":"s1"}"#;
-        let kept = event(small, "hook-1", "claude@laptop", 7);
+        let kept = event(small, "hook-1", "claude@laptop", Some(5), 7);
         assert_eq!(kept["hook"]["session_id"], "s1");
         assert_eq!(kept["id"], "hook-1");
+        assert_eq!(kept["hook"][NUMBER_KEY], 5);
         for torn in [&b"{\"hook_event_name\":\"St"[..], b"", b"[]", b"\xff\xfe"] {
-            assert_eq!(event(torn, "hook-1", "x", 7)["type"], "claude.unreadable");
+            assert_eq!(event(torn, "hook-1", "x", None, 7)["type"], "claude.unreadable");
         }
         let large = json!({
             "hook_event_name": "PostToolUse", "session_id": "s1", "tool_response": "ü".repeat(400_000),
         });
-        let kept = event(large.to_string().as_bytes(), "hook-1", "x", 7);
+        let kept = event(large.to_string().as_bytes(), "hook-1", "x", None, 7);
         assert!(kept.to_string().len() < EVENT_BYTES_MAX + 1_000);
         assert!(kept["hook"]["tool_response"].as_str().unwrap().ends_with("(800000 bytes)"));
         let wide = json!({ "hook_event_name": "Stop", "session_id": "s1", "x": vec![7; 300_000] });
-        let kept = event(wide.to_string().as_bytes(), "hook-1", "x", 7);
+        let kept = event(wide.to_string().as_bytes(), "hook-1", "x", None, 7);
         assert_eq!(kept["hook"]["session_id"], "s1");
         assert!(kept.to_string().len() < 1_000);
     }
@@ -239,11 +309,50 @@ mod tests {
             kept["hook"]["n"].as_u64().unwrap()
         };
         assert_eq!(paths.iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        let named = |it: &PathBuf| number_of(it.file_name()?.to_str()?);
+        assert_eq!(paths.iter().filter_map(named).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(spool.last_number().unwrap(), 5);
         // A file of 60 MB in front of them is one too many.
         let filler = spool.dir.join("00000000000000000000-1");
         replace(&filler, &vec![b'x'; 60 << 20], Flush::None).unwrap();
         spool.give_up().unwrap();
         assert_eq!(spool.waiting().unwrap().0.len(), 5);
         assert_eq!(spool.lost().count, 1);
+    }
+
+    #[test]
+    fn hooks_that_fire_at_once_have_numbers_without_a_hole_in_the_order_in_which_they_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().display().to_string();
+        let spool = Spool::of_person(|name| (name == "HOME").then(|| home.clone())).unwrap();
+        let hook = br#"{"hook_event_name":"Stop"}"#;
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| (0..10).for_each(|_| keep(&spool, "x", &hook[..]).unwrap()));
+            }
+        });
+        let numbers: Vec<u64> = (spool.waiting().unwrap().0.iter())
+            .map(|it| {
+                let kept: Value = serde_json::from_slice(&std::fs::read(it).unwrap()).unwrap();
+                kept["hook"][NUMBER_KEY].as_u64().unwrap()
+            })
+            .collect();
+        assert_eq!(numbers, (1..=80).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_hook_that_gets_no_number_in_time_is_kept_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().display().to_string();
+        let spool = Spool::of_person(|name| (name == "HOME").then(|| home.clone())).unwrap();
+        let hook = br#"{"hook_event_name":"Stop"}"#;
+        keep(&spool, "x", &hook[..]).unwrap();
+        let held = Lock::take(&spool.dir.join(NUMBER)).unwrap();
+        keep(&spool, "x", &hook[..]).unwrap();
+        drop(held);
+        keep(&spool, "x", &hook[..]).unwrap();
+        let named = |it: &PathBuf| number_of(it.file_name()?.to_str()?);
+        let numbers: Vec<Option<u64>> = spool.waiting().unwrap().0.iter().map(named).collect();
+        assert_eq!(numbers, [Some(1), Some(2), None]);
     }
 }

@@ -2,15 +2,20 @@
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use tinyclaw_disk::Lock;
 
-use crate::hook::{Config, Installed, Spool, drain, install, keep, remove};
+use tinyclaw_service::now_ms;
+
+use crate::hook::{
+    Account, Config, Installed, Spool, check, drain, install, keep, named, number_of, remove,
+};
 use crate::place;
+use crate::terminal;
 
 /// Claude's own file, which has the name of ours.
 const CLAUDES_SETTINGS: &str = "settings.json";
@@ -30,6 +35,15 @@ enum Verb {
     Remove(Where),
     /// Bring what waits to the bus now, and say what keeps it.
     Drain,
+    /// Say whether every hook that fired here is on the bus: once, and in order. Exit code 1 when one is not, or waits.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The file that holds a token with the scope read, or - for the input; else the one that brings the hooks.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +82,7 @@ impl Hook {
                 return Ok(ExitCode::SUCCESS);
             }
             Some(Verb::Drain) => drain(&spool?)?,
+            Some(Verb::Check(it)) => return it.run(&spool?),
             Some(Verb::Install(it)) => it.run(&spool?)?,
             Some(Verb::Remove(it)) => {
                 let settings = it.settings()?;
@@ -111,12 +126,7 @@ fn own_source() -> String {
 
 impl Install {
     fn run(&self, spool: &Spool) -> anyhow::Result<()> {
-        let token = match &self.token_file {
-            Some(file) => std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?,
-            None => std::io::read_to_string(std::io::stdin()).context("cannot read the token")?,
-        };
-        let token = token.trim().to_owned();
+        let token = token_in(self.token_file.as_deref())?;
         if token.is_empty() || token.contains(char::is_whitespace) {
             bail!(
                 "that is no token; do: tinyclaw token new NAME --scope ingest | tinyclaw hook install"
@@ -124,7 +134,11 @@ impl Install {
         }
         crate::hook::check_url(&self.url)?;
         let source = self.source.clone().unwrap_or_else(own_source);
-        spool.set_config(&Config { url: self.url.clone(), token, source })?;
+        // What waits already goes to this bus, too.
+        let oldest = spool.waiting()?.0.iter().find_map(|it| number_of(it.file_name()?.to_str()?));
+        let first_number = oldest.map_or_else(|| spool.last_number().map(|it| it + 1), Ok)?;
+        let url = self.url.clone();
+        spool.set_config(&Config { url, token, source, first_number, since: now_ms() })?;
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         let settings = self.place.settings()?;
         let what = match install(&settings, &program)? {
@@ -135,6 +149,58 @@ impl Install {
         writeln!(out, "{what} {}, from its next session on", self.url)?;
         writeln!(out, "  → out again: tinyclaw hook remove")?;
         Ok(())
+    }
+}
+
+/// A token from a file; from the input when none is named, or `-`.
+fn token_in(file: Option<&Path>) -> anyhow::Result<String> {
+    let text = match file.filter(|it| *it != Path::new("-")) {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?,
+        None => std::io::read_to_string(std::io::stdin()).context("cannot read the token")?,
+    };
+    Ok(text.trim().to_owned())
+}
+
+impl Check {
+    fn run(&self, spool: &Spool) -> anyhow::Result<ExitCode> {
+        let token = self.token_file.as_deref().map(|it| token_in(Some(it))).transpose()?;
+        let (config, account) = check(spool, token)?;
+        let mut out = std::io::stdout().lock();
+        let (hooks, since) =
+            (terminal::count(account.fired as usize, "hook"), terminal::ago(config.since));
+        writeln!(out, "{hooks} of {} fired since they were installed {since} ago", config.source)?;
+        let on_the_bus = match &account.ends {
+            Some((first, last)) => format!("{}, {first} to {last}", account.told),
+            None => account.told.to_string(),
+        };
+        let rows = [
+            ("on the bus", on_the_bus, true),
+            ("there twice", named(&account.twice), !account.twice.is_empty()),
+            ("out of order", named(&account.early), !account.early.is_empty()),
+            ("kept no longer", account.retired.to_string(), account.retired > 0),
+            ("waiting", account.waiting.to_string(), true),
+            ("refused", named(&account.refused), !account.refused.is_empty()),
+            ("given up", account.given_up.to_string(), account.given_up > 0),
+            ("missing", named(&account.missing), true),
+        ];
+        for (what, value, _) in rows.into_iter().filter(|it| it.2) {
+            writeln!(out, "  {what:<15}{value}")?;
+        }
+        writeln!(out, "{}", verdict(&account))?;
+        Ok(if account.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn verdict(account: &Account) -> &'static str {
+    match account {
+        it if it.is_whole() && it.fired == 0 => "no hook fired yet",
+        it if it.is_whole() => {
+            "nothing is missing: each is there once, in the order in which they fired"
+        }
+        it if !it.missing.is_empty() || it.given_up > 0 => "hooks are missing",
+        it if it.waiting > 0 => "not all are there yet; tinyclaw hook drain says what keeps them",
+        _ => "all are there or set aside, and not as they fired",
     }
 }
 

@@ -127,6 +127,15 @@ pub(crate) fn make(state: &StateDir, new: &New) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// A name that no good token has: this one, or it with a number.
+pub(crate) fn free_name(state: &StateDir, name: &str) -> anyhow::Result<String> {
+    let tokens = read(state)?;
+    let is_free =
+        |name: &String| !tokens.tokens.iter().any(|it| it.name == *name && it.is_good(now_ms()));
+    let more = (2..).map(|it| format!("{name}-{it}"));
+    std::iter::once(name.to_owned()).chain(more).find(is_free).context("every name is taken")
+}
+
 fn entry(new: &New) -> anyhow::Result<Entry> {
     let name = new.name.trim();
     if name.is_empty()

@@ -111,20 +111,30 @@ fn the_line_that_a_demo_prints_brings_its_gateway_every_hook_also_of_while_it_wa
     let office = Office::closed();
     let dir = office.place.path("work/de mo");
     let folder = dir.to_str().expect("a path");
-    let arguments = ["demo", "--web", "--no-claude", "--dir", folder];
-    let mut child = office.command(&arguments).stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut child = office.command(&["demo", "--no-claude", "--dir", folder]);
+    let mut child = child.stdin(Stdio::piped()).spawn().expect("it runs");
     let stdin = child.stdin.take().expect("stdin");
     let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-    let greeting: Vec<String> =
-        lines.by_ref().map_while(Result::ok).take_while(|it| !it.is_empty()).collect();
-    let row = |name: &str| greeting.iter().find_map(|it| Some(it.strip_prefix(name)?.trim()));
-    let Some((url, hooks)) = row("gateway").zip(row("hooks")) else {
-        panic!("{greeting:?} {:?}", Said::of(child.wait_with_output().expect("it ends")));
+    assert!(lines.by_ref().map_while(Result::ok).any(|it| it.is_empty()), "it greets");
+    // In another terminal, twice: who asks again is told of the same gateway.
+    let join = || {
+        let done = office.command(&["demo", "--web", "--dir", folder]).output().expect("it runs");
+        let rows: Vec<String> = Said::of(done).ok().lines().map(str::to_owned).collect();
+        let row = |name: &str| rows.iter().find_map(|it| Some(it.strip_prefix(name)?.trim()));
+        let told = ["gateway", "hooks", "events"].map(|it| row(it).map(str::to_owned));
+        told.map(|it| it.unwrap_or_else(|| panic!("{rows:?}")))
     };
+    let [url, hooks, view] = join();
+    let [same, ..] = join();
+    assert_eq!(url, same);
+    let dashboard: u16 = view
+        .strip_suffix("/#/events")
+        .and_then(|it| it.rsplit(':').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{view}"));
     let port: u16 = url.rsplit(':').next().and_then(|it| it.parse().ok()).expect("a port");
     // As a person does it, in a shell that knows nothing of the demo.
     let mut shell = Command::new("sh");
-    shell.args(["-c", hooks]).env_clear().env("HOME", office.place.home());
+    shell.args(["-c", &hooks]).env_clear().env("HOME", office.place.home());
     let done = shell.env("PATH", "/usr/bin:/bin").output().expect("a shell");
     assert!(done.status.success(), "{hooks}: {done:?}");
     let mut reader = office.command(&["token", "new", "reader", "--scope", "read"]);
@@ -157,7 +167,13 @@ fn the_line_that_a_demo_prints_brings_its_gateway_every_hook_also_of_while_it_wa
     let told: Vec<&serde_json::Value> =
         events.iter().filter(|it| is_hook(it)).map(|it| &it["metadata"]["n"]).collect();
     assert_eq!(told, (0..12).collect::<Vec<_>>(), "each once, in their order");
-    // The proof that a person has, too: the numbers have no hole.
+    // The proofs that a person has, too: one command, and that the numbers have no hole.
+    let mut check = office.command(&["hook", "check"]);
+    check.env("HOME", office.place.home());
+    let said = Said::of(check.output().expect("it runs")).ok();
+    assert!(said.contains("12 hooks of") && said.contains("nothing is missing"), "{said}");
+    let shown = hook::ask(dashboard, "GET", "/api/events?type=claude.*", "", "").expect("a page");
+    assert!(shown.1.contains("\"hookNumber\":12"), "{shown:?}");
     let numbers: Vec<usize> = events
         .iter()
         .filter_map(|it| it["id"].as_str()?.rsplit('-').next()?.parse().ok())

@@ -139,7 +139,7 @@ fn install(office: &Office, port: u16) -> String {
 fn waiting(office: &Office) -> usize {
     let spool = office.place.home().join(".local/state/tinyclaw/hook");
     let files = std::fs::read_dir(spool).unwrap().flatten();
-    files.filter(|it| it.file_name() != "lock").count()
+    files.filter(|it| it.file_name().as_encoded_bytes()[0].is_ascii_digit()).count()
 }
 
 #[test]
@@ -176,6 +176,66 @@ fn hooks_that_fire_while_the_bus_is_away_come_later_in_order_and_once() {
     assert_eq!(events[6]["type"], "claude.unreadable");
     // What is acknowledged is taken away a moment later.
     until(|| waiting(&office) == 0);
+}
+
+/// What `tinyclaw hook check` says, and whether it is content.
+fn check(office: &Office, more: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tinyclaw"));
+    command.args(["hook", "check"]).args(more).env_clear().env("HOME", office.place.home());
+    let done = command.output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (String::from_utf8(said).unwrap(), done.status.code())
+}
+
+#[test]
+fn a_person_can_prove_that_no_hook_is_missing_and_is_told_which_one_is() {
+    let office = Office::closed();
+    let port = free_port();
+    assert!(check(&office, &[]).0.contains("run tinyclaw hook install"));
+    install(&office, port);
+    let narrow = office.run(&["token", "new", "narrow", "--scope", "ingest"]).ok();
+    let file = office.place.path("narrow");
+    std::fs::write(&file, narrow).unwrap();
+    let command = installed(&office);
+    let hook = |n: u64| json!({ "hook_event_name": "PreToolUse", "n": n }).to_string();
+    for n in 0..3 {
+        fire(&office, &command, &hook(n));
+    }
+    let (said, code) = check(&office, &[]);
+    for part in ["3 of 3 hooks that fired wait here", "cannot ask the bus"] {
+        assert!(said.contains(part) && code == Some(1), "{said}");
+    }
+    let gateway = Gateway::start(&office, port);
+    until(|| check(&office, &[]).1 == Some(0));
+    let (said, _) = check(&office, &[]);
+    for line in ["3 hooks of claude@test fired", "on the bus     3, evt_", "nothing is missing"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    // One is lost while the bus is away: somebody removed it.
+    drop(gateway);
+    fire(&office, &command, &hook(3));
+    let spool = office.place.home().join(".local/state/tinyclaw/hook");
+    let fourth = |it: &std::fs::DirEntry| {
+        it.file_name().to_string_lossy().starts_with("00000000000000000004-")
+    };
+    let lost = std::fs::read_dir(spool).unwrap().flatten().find(fourth).unwrap().path();
+    std::fs::remove_file(lost).unwrap();
+    fire(&office, &command, &hook(4));
+    let _gateway = Gateway::start(&office, port);
+    until(|| waiting(&office) == 0);
+    let (said, code) = check(&office, &[]);
+    for line in [
+        "5 hooks of",
+        "on the bus     4, evt_",
+        "missing        1: number 4\n",
+        "hooks are missing",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert_eq!(code, Some(1));
+    // A token that only brings them is told what else is needed.
+    let said = check(&office, &["--token-file", file.to_str().unwrap()]).0;
+    assert!(said.contains("may not read them back"), "{said}");
 }
 
 /// The real CLI, with a turn that uses a tool: what it told while the bus was away comes behind what it told before.
