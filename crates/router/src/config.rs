@@ -1,7 +1,7 @@
 //! The lists, weights and boundaries: one documented file (`router.toml` of this crate), built in, and whatever part of
 //! it an operator overrides. It refuses what it does not know, with the line: a typo must not become a silent default.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
@@ -11,9 +11,9 @@ use toml::de::DeTable;
 
 use crate::desk::DeskConfig;
 pub(crate) use crate::fields::{Field, Reader, Value};
-use crate::fold::Folder;
+use crate::lexicon::{Kind, Lexicon};
+use crate::lists::Lists;
 use crate::parts::COUNTED;
-use crate::trie::edges;
 
 /// The 14 dimensions, in the order of every decision.
 pub const DIMENSIONS: [&str; 14] = [
@@ -36,6 +36,9 @@ pub const DIMENSIONS: [&str; 14] = [
 /// The file that is built in.
 pub const BUILT_IN: &str =
     concat!(include_str!("../router.toml"), "\n", include_str!("../desk.toml"));
+
+/// The line that the fitted half of a built-in file begins with.
+const FITTED: &str = "\n# ---- fitted";
 
 /// The lists without a dimension, which the policy uses.
 pub(crate) const POLICY_LISTS: [&str; 3] = ["followUp", "acknowledge", "negator"];
@@ -63,8 +66,8 @@ pub struct Config {
     pub(crate) weights: [f64; 14],
     /// Dimension → part → share.
     pub(crate) parts: BTreeMap<usize, BTreeMap<String, f64>>,
-    /// `(dimension, name)` → list; policy lists have dimension 14.
-    pub(crate) lists: BTreeMap<(usize, String), List>,
+    /// Policy lists have dimension 14.
+    pub(crate) lists: Lists,
     /// The same for messages at a desk.
     pub(crate) desk: DeskConfig,
 }
@@ -78,25 +81,17 @@ pub(crate) struct Calibration {
     pub(crate) complex_slope: f64,
 }
 
-/// A family of phrases that mean the same.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct List {
-    /// Counts fully only at the start of an instruction.
-    pub(crate) at_start: bool,
-    /// Is taken back by a negation in front of it.
-    pub(crate) negatable: bool,
-    /// Language → phrases as written.
-    pub(crate) phrases: BTreeMap<String, Vec<String>>,
-}
-
 impl Default for Config {
     /// What is built in.
     fn default() -> Config {
         static READ: OnceLock<Config> = OnceLock::new();
         READ.get_or_init(|| {
             let mut config = Config::empty();
-            // A test parses the built-in file, so this cannot fail in a build that passed.
-            config.apply(BUILT_IN, true).unwrap_or_else(|err| panic!("built-in {err}"));
+            config.lists = Lists::built_in(Kind::Chat);
+            config.desk.lists = Lists::built_in(Kind::Desk);
+            let numbers: String = Kind::ALL.map(|it| numbers(it.text())).concat();
+            // A test reads the built-in files, so this cannot fail in a build that passed.
+            config.apply(&numbers, true).unwrap_or_else(|err| panic!("built-in {err}"));
             config
         })
         .clone()
@@ -131,6 +126,11 @@ impl Config {
 
     /// Fingerprint of everything that can change a decision.
     pub fn fingerprint(&self) -> String {
+        self.fingerprint_with(&self.lists.lexicon(), &self.desk.lists.lexicon())
+    }
+
+    /// The same, where the lists are packed already.
+    pub(crate) fn fingerprint_with(&self, chat: &Lexicon, desk: &Lexicon) -> String {
         let mut hash = Sha256::new();
         hash.update(env!("CARGO_PKG_VERSION"));
         let it = &self.calibration;
@@ -148,20 +148,14 @@ impl Config {
         for (dimension, parts) in &self.parts {
             parts.iter().for_each(|(name, share)| word(&format!("{dimension} {name} {share}")));
         }
-        for ((dimension, name), list) in &self.lists {
-            word(&format!("{dimension} {name} {} {}", list.at_start, list.negatable));
-            list.phrases.values().flatten().for_each(|it| word(it));
-        }
         for (dimension, parts) in self.desk.parts.iter().chain(&self.desk.bands) {
             parts.iter().for_each(|(name, share)| word(&format!("{dimension} {name} {share}")));
-        }
-        for ((dimension, name), list) in &self.desk.lists {
-            word(&format!("{dimension} {name} {} {}", list.at_start, list.negatable));
-            list.phrases.values().flatten().for_each(|it| word(it));
         }
         let it = &self.desk;
         let numbers = it.place.iter().chain(&it.place_bands).chain(&it.weights);
         numbers.chain([&it.temperature]).for_each(|it| word(&it.to_string()));
+        hash.update(chat.hash());
+        hash.update(desk.hash());
         if self.learned {
             hash.update(crate::learned::BUILT_IN);
             hash.update(crate::desk::BUILT_IN);
@@ -183,7 +177,7 @@ impl Config {
             min_confidence: 0.0,
             weights: [0.0; 14],
             parts: BTreeMap::new(),
-            lists: BTreeMap::new(),
+            lists: Lists::empty(Kind::Chat),
             desk: DeskConfig::default(),
         }
     }
@@ -252,10 +246,11 @@ impl Config {
                 "weights" => reader.weights(value, &mut self.weights)?,
                 "parts" => reader.parts(value, &mut self.parts)?,
                 "lists" => {
+                    let lists = self.lists.own();
                     for (key, value) in reader.table(value)? {
                         let policy = &**key.get_ref() == "policy";
                         let dimension = if policy { 14 } else { reader.dimension(key)? };
-                        reader.lists(value, dimension, full, &mut self.lists)?;
+                        reader.lists(value, dimension, full, lists)?;
                     }
                 }
                 "desk" => self.desk.apply(&reader, value, full)?,
@@ -271,7 +266,8 @@ impl Config {
             return Err(reader.refuse(line, why));
         }
         self.refuse_unknown_parts(&reader, &root)?;
-        self.refuse_duplicates(&reader)
+        self.lists.refuse_duplicates(&reader)?;
+        self.desk.lists.refuse_duplicates(&reader)
     }
 
     /// The parts that exist are the counted ones and the lists.
@@ -286,7 +282,7 @@ impl Config {
         for (dimension, value) in parts {
             let known = self.part_names(reader.dimension(dimension)?);
             for (name, _) in reader.table(value)? {
-                if !known.iter().any(|it| *it == &**name.get_ref()) {
+                if !known.iter().any(|it| *it == **name.get_ref()) {
                     return Err(reader.unknown(
                         name.span().start,
                         name.get_ref(),
@@ -299,38 +295,16 @@ impl Config {
     }
 
     /// Names of the parts of a dimension: counted ones first, then its lists.
-    pub(crate) fn part_names(&self, dimension: usize) -> Vec<&str> {
+    fn part_names(&self, dimension: usize) -> Vec<String> {
         let counted = COUNTED.iter().filter(|it| it.0 == DIMENSIONS[dimension]).map(|it| it.1);
-        let lists = self.lists.keys().filter(|it| it.0 == dimension).map(|it| it.1.as_str());
-        counted.chain(lists).collect()
+        counted.map(str::to_owned).chain(self.lists.names(dimension)).collect()
     }
+}
 
-    /// A phrase counts once in a dimension, however it is spelled.
-    fn refuse_duplicates(&self, reader: &Reader<'_>) -> Result<(), ConfigError> {
-        let folder = Folder::new();
-        let mut seen: HashMap<(usize, String), (&str, &str)> = HashMap::new();
-        let desk =
-            self.desk.lists.iter().map(|((dimension, name), list)| ((dimension + 20, name), list));
-        let chat = self.lists.iter().map(|((dimension, name), list)| ((*dimension, name), list));
-        for ((dimension, name), list) in chat.chain(desk) {
-            for phrase in list.phrases.values().flatten() {
-                let line = || {
-                    let quoted = format!("\"{phrase}\"");
-                    let last = reader.text.rfind(&quoted);
-                    last.or_else(|| reader.text.find(phrase.as_str())).unwrap_or(0)
-                };
-                let folded = folder.phrase(edges(phrase).0);
-                if folded.is_empty() {
-                    return Err(reader.refuse(line(), format!("empty phrase in list {name}")));
-                }
-                if let Some((list, other)) = seen.insert((dimension, folded), (name, phrase)) {
-                    let why = format!(
-                        "phrase {phrase:?} of list {name} stands already in list {list} as {other:?}; take one out"
-                    );
-                    return Err(reader.refuse(line(), why));
-                }
-            }
-        }
-        Ok(())
-    }
+/// What stands in a built-in file besides its lists: above the first of them, and below the line "fitted".
+fn numbers(text: &str) -> String {
+    let lists = ["\n[lists.", "\n[desk.lists."].iter().filter_map(|it| text.find(it)).min();
+    let fitted = text.find(FITTED).unwrap_or(text.len());
+    let above = &text[..lists.unwrap_or(text.len()).min(fitted)];
+    format!("{above}\n{}\n", &text[fitted..])
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{ConfigError, DIMENSIONS, List, POLICY_LISTS};
+use crate::config::{ConfigError, DIMENSIONS, POLICY_LISTS};
+use crate::lexicon::List;
 
 pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
 pub(crate) type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;

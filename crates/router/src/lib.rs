@@ -8,6 +8,8 @@ mod fold;
 mod hint;
 mod learn;
 mod learned;
+mod lexicon;
+mod lists;
 mod money;
 mod parts;
 mod policy;

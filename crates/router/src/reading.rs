@@ -3,10 +3,11 @@
 
 use tinyclaw_domain::Hit;
 
-use crate::config::{Config, DIMENSIONS, POLICY_LISTS};
+use crate::config::{DIMENSIONS, POLICY_LISTS};
 use crate::fold::{Folded, Folder};
+use crate::lexicon::{Head, Lexicon};
 use crate::parts::{COUNTED, Counted, Counts};
-use crate::trie::{Edges, Found, Trie, edges};
+use crate::trie::Found;
 use crate::zones::{self, Kind, Zone};
 
 /// Up to this many bytes a message is read whole.
@@ -36,33 +37,20 @@ pub struct ReadingPart {
     pub(crate) counted: Option<Counted>,
 }
 
-/// What reads: the lists in a tree, and the parts they feed.
+/// What reads: the lists, and the parts they feed.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     folder: Folder,
-    trie: Trie,
-    phrases: Vec<Phrase>,
-    lists: Vec<ListRules>,
+    lexicon: Lexicon,
+    /// What each list is for.
+    roles: Vec<Role>,
     pub(crate) parts: Vec<ReadingPart>,
 }
 
-#[derive(Debug, Clone)]
-struct Phrase {
-    written: String,
-    list: u16,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ListRules {
-    at_start: bool,
-    negatable: bool,
-    /// The part it feeds, or the policy list it is.
-    role: Role,
-}
-
+/// The part that a list feeds, or the policy list it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Part { part: u16, dimension: u8 },
+    Part { part: u16, dimension: u8, at_start: bool, negatable: bool },
     FollowUp,
     Acknowledge,
     Negator,
@@ -89,12 +77,8 @@ pub struct Reading {
 }
 
 impl Reader {
-    pub(crate) fn new(config: &Config) -> Reader {
-        let folder = Folder::new();
+    pub(crate) fn new(lexicon: Lexicon) -> Reader {
         let mut parts = Vec::new();
-        let mut phrases = Vec::new();
-        let mut lists = Vec::new();
-        let mut folded: Vec<(String, Edges)> = Vec::new();
         for (dimension, name) in DIMENSIONS.iter().enumerate() {
             for (_, part, counted) in COUNTED.iter().filter(|it| it.0 == *name) {
                 parts.push(ReadingPart {
@@ -103,34 +87,35 @@ impl Reader {
                     counted: Some(*counted),
                 });
             }
-            for (_, list) in config.lists.keys().filter(|it| it.0 == dimension) {
-                parts.push(ReadingPart { dimension, name: list.clone(), counted: None });
-            }
+            let lists = lexicon.heads().iter().filter(|it| usize::from(it.dimension) == dimension);
+            parts.extend(lists.map(|it| ReadingPart {
+                dimension,
+                name: it.name.clone(),
+                counted: None,
+            }));
         }
-        for ((dimension, name), list) in &config.lists {
-            let role = match POLICY_LISTS.iter().position(|it| *dimension == 14 && it == name) {
+        let role = |head: &Head| {
+            let dimension = usize::from(head.dimension);
+            let policy = POLICY_LISTS.iter().position(|it| dimension == 14 && *it == head.name);
+            match policy {
                 Some(0) => Role::FollowUp,
                 Some(1) => Role::Acknowledge,
                 Some(_) => Role::Negator,
                 None => {
-                    let part = parts
-                        .iter()
-                        .position(|it| {
-                            it.dimension == *dimension && it.name == *name && it.counted.is_none()
-                        })
-                        .unwrap_or_default();
-                    Role::Part { part: part as u16, dimension: *dimension as u8 }
+                    let part = parts.iter().position(|it| {
+                        it.dimension == dimension && it.name == head.name && it.counted.is_none()
+                    });
+                    Role::Part {
+                        part: part.unwrap_or_default() as u16,
+                        dimension: head.dimension,
+                        at_start: head.at_start,
+                        negatable: head.negatable,
+                    }
                 }
-            };
-            for phrase in list.phrases.values().flatten() {
-                let (bare, edges) = edges(phrase);
-                folded.push((folder.phrase(bare), edges));
-                phrases.push(Phrase { written: phrase.clone(), list: lists.len() as u16 });
             }
-            lists.push(ListRules { at_start: list.at_start, negatable: list.negatable, role });
-        }
-        let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
-        Reader { folder, trie, phrases, lists, parts }
+        };
+        let roles = lexicon.heads().iter().map(role).collect();
+        Reader { folder: Folder::new(), lexicon, roles, parts }
     }
 
     /// Reads a text. Never fails and never takes longer than for [`WHOLE_BYTES_MAX`].
@@ -160,21 +145,20 @@ impl Reader {
         let mut first = None;
         for zone in zones.iter().filter(|it| it.kind == Kind::Instruction) {
             let begin = *first.get_or_insert(zone.start) as u32;
-            self.trie.find(&folded.text, zone.start, zone.end, |found| {
-                let list = self.lists[self.phrases[found.phrase as usize].list as usize];
+            self.lexicon.find(&folded.text, zone.start..zone.end, |found| {
                 let early = found.start <= begin + START_BYTES;
-                match list.role {
+                match self.roles[self.lexicon.list_of(found.phrase)] {
                     Role::Negator => negated_until = found.end + NEGATION_BYTES,
                     Role::FollowUp => *follow_up |= early,
                     Role::Acknowledge => *acknowledge |= early,
-                    Role::Part { part, dimension } => {
-                        if list.negatable && found.start < negated_until {
+                    Role::Part { part, dimension, at_start, negatable } => {
+                        if negatable && found.start < negated_until {
                             counts.negated += 1;
                             return;
                         }
                         let fresh = phrases.iter().all(|it| it.0 != found.phrase);
                         if fresh && phrases.len() < PHRASES_MAX {
-                            let counts = if list.at_start && !early { ELSEWHERE } else { 1.0 };
+                            let counts = if at_start && !early { ELSEWHERE } else { 1.0 };
                             phrases.push((found.phrase, part, counts));
                             values[part as usize] += counts;
                             let hits = &mut hits[dimension as usize];
@@ -191,7 +175,7 @@ impl Reader {
     /// A hit as it is shown: the phrase of the list, and where it stands in the message.
     pub(crate) fn hit(&self, reading: &Reading, text: &str, found: Found) -> Hit {
         let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
-        Hit { phrase: self.phrases[found.phrase as usize].written.clone(), start, end }
+        Hit { phrase: self.lexicon.written(found.phrase), start, end }
     }
 }
 

@@ -93,17 +93,18 @@ impl Default for Router {
 impl Router {
     /// A router with this configuration.
     pub fn new(mut config: Config) -> Router {
-        let reader = Reader::new(&config);
+        let (chat, desk) = (config.lists.lexicon(), config.desk.lists.lexicon());
+        let hash = config.fingerprint_with(&chat, &desk);
+        let reader = Reader::new(chat);
         let share =
             |part: &ReadingPart| config.parts.get(&part.dimension)?.get(&part.name).copied();
         let shares = reader.parts.iter().map(|it| share(it).unwrap_or(0.0)).collect();
         let learned = config.learned.then(|| Table::new(learned::BUILT_IN));
-        let hash = config.fingerprint();
-        let desk = DeskReader::new(&config.desk);
+        let desk = DeskReader::new(desk);
         let scale = Scale::new(&config.desk, &desk);
-        // The readers have the lists in their own shape.
-        config.lists.clear();
-        config.desk.lists.clear();
+        // The readers have the lists packed.
+        config.lists.forget();
+        config.desk.lists.forget();
         let (catalogue, prices) = (Catalogue::default(), Prices::default());
         let efforts = Efforts::default();
         Router { config, reader, desk, scale, learned, catalogue, efforts, prices, shares, hash }

@@ -1,8 +1,14 @@
 //! All phrases of all lists in one tree, walked once over the text. A phrase of a spaced script is looked for only
 //! where a word begins; others at every character. It never looks back, so the time is linear in the text, with the
 //! longest phrase as the factor's bound.
+//!
+//! A tree is bytes, and is read where it lies: the one of the built-in lists is part of the program, so that a start
+//! builds nothing and the phrases take no memory of their own.
 
 use crate::fold::{is_unspaced, is_word};
+
+/// Bytes of a node.
+const NODE: usize = 16;
 
 /// Where a phrase may begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,40 +28,40 @@ pub(crate) struct Found {
 }
 
 /// Two trees: phrases that begin where a word begins, and phrases that begin anywhere.
-#[derive(Debug, Clone)]
-pub(crate) struct Trie {
-    words: Tree,
-    anywhere: Tree,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trie<'a> {
+    pub(crate) words: Tree<'a>,
+    pub(crate) anywhere: Tree<'a>,
 }
 
-/// A tree: nodes in one vector, children of a node side by side. Where only one phrase goes on, its bytes stand in one piece
-/// in place of a node for each.
-#[derive(Debug, Clone)]
-struct Tree {
-    root: Vec<u32>,
-    nodes: Vec<Node>,
-    labels: Vec<u8>,
-    targets: Vec<u32>,
-    /// `(phrase, whether a word must end with it)`
-    ends: Vec<(u32, bool)>,
-    /// How phrases go on that are alone.
-    tails: Vec<u8>,
+/// A tree as it lies in memory. Children of a node lie side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree<'a> {
+    /// The node of each first byte; 0 for none.
+    pub(crate) root: &'a [u8],
+    /// Of each node: its first child, its tail and its first end (four bytes each), the length of the tail (two), how many
+    /// children and how many ends (one each).
+    pub(crate) nodes: &'a [u8],
+    /// The byte that leads to each node.
+    pub(crate) labels: &'a [u8],
+    /// `phrase * 2`, and 1 more if a word must end with it.
+    pub(crate) ends: &'a [u8],
+    /// What all phrases of a node have in common behind its byte.
+    pub(crate) tails: &'a [u8],
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Node {
-    /// Its first child in `labels`; of one without children, where in `tails` its phrases go on.
-    child: u32,
-    /// Its first phrase in `ends`.
-    end: u32,
-    /// How many bytes of `tails` follow.
-    tail: u16,
-    children: u16,
-    ends: u16,
+/// A tree while it is built: the pieces of [`Tree`].
+#[derive(Debug, Default)]
+pub(crate) struct Growing {
+    pub(crate) root: Vec<u8>,
+    pub(crate) nodes: Vec<u8>,
+    pub(crate) labels: Vec<u8>,
+    pub(crate) ends: Vec<u8>,
+    pub(crate) tails: Vec<u8>,
 }
 
-/// A phrase while the tree is built: its folded bytes, its number, and whether a word must end with it.
-type Growing<'a> = (&'a [u8], u32, bool);
+/// A phrase while a tree is built: its folded bytes, its number, and whether a word must end with it.
+type Seed<'a> = (&'a [u8], u32, bool);
 
 /// `*` at the front or back of a phrase as written in a list lets it be a part of a longer word.
 pub(crate) fn edges(written: &str) -> (&str, Edges) {
@@ -66,19 +72,91 @@ pub(crate) fn edges(written: &str) -> (&str, Edges) {
     (bare, Edges { left, right })
 }
 
-impl Trie {
-    /// Builds the trees of `(folded phrase, edges)`; a phrase's number is its place.
-    pub(crate) fn new<'a>(phrases: impl IntoIterator<Item = (&'a str, Edges)>) -> Trie {
-        let (mut words, mut anywhere) = (Vec::new(), Vec::new());
-        for (number, (phrase, edges)) in phrases.into_iter().enumerate() {
-            let growing = if edges.left { &mut words } else { &mut anywhere };
-            growing.push((phrase.as_bytes(), number as u32, edges.right));
+/// Grows the two trees of `(folded phrase, edges)`; a phrase's number is its place.
+pub(crate) fn grow<'a>(phrases: impl IntoIterator<Item = (&'a str, Edges)>) -> [Growing; 2] {
+    let (mut words, mut anywhere) = (Vec::new(), Vec::new());
+    for (number, (phrase, edges)) in phrases.into_iter().enumerate() {
+        let seeds = if edges.left { &mut words } else { &mut anywhere };
+        seeds.push((phrase.as_bytes(), number as u32, edges.right));
+    }
+    [Growing::new(words), Growing::new(anywhere)]
+}
+
+impl Growing {
+    fn new(mut seeds: Vec<Seed<'_>>) -> Growing {
+        seeds.sort_unstable();
+        let mut tree = Growing { root: vec![0; 256 * 4], ..Growing::default() };
+        // Number 0 is no node.
+        tree.reserve(0);
+        for group in seeds.chunk_by(|a, b| a.0.first() == b.0.first()) {
+            if let Some(byte) = group[0].0.first() {
+                let node = tree.reserve(*byte);
+                put(&mut tree.root, usize::from(*byte) * 4, node);
+                tree.plant(group, node);
+            }
         }
-        Trie { words: Tree::new(words), anywhere: Tree::new(anywhere) }
+        tree
     }
 
+    /// Makes room for a node that this byte leads to.
+    fn reserve(&mut self, label: u8) -> u32 {
+        self.labels.push(label);
+        self.nodes.extend([0; NODE]);
+        self.labels.len() as u32 - 1
+    }
+
+    /// Plants sorted phrases that begin with the same byte, node by node.
+    fn plant<'a>(&mut self, seeds: &'a [Seed<'a>], root: u32) {
+        // Which phrases go through a node, and how many of their bytes lead there.
+        let mut through: Vec<(u32, &[Seed<'_>], usize)> = vec![(root, seeds, 1)];
+        let mut next = 0;
+        while let Some(&(node, seeds, depth)) = through.get(next) {
+            next += 1;
+            // They are sorted: what the first and the last have in common, all have.
+            let (first, last) = (&seeds[0].0[depth..], &seeds[seeds.len() - 1].0[depth..]);
+            let common = first.iter().zip(last).take_while(|it| it.0 == it.1);
+            let tail = common.take(usize::from(u16::MAX)).count();
+            let depth = depth + tail;
+            let ending = seeds.partition_point(|it| it.0.len() == depth);
+            let at = node as usize * NODE;
+            put(&mut self.nodes, at + 4, self.tails.len() as u32);
+            put(&mut self.nodes, at + 8, self.ends.len() as u32 / 4);
+            self.tails.extend_from_slice(&first[..tail]);
+            for (_, phrase, right) in &seeds[..ending] {
+                self.ends.extend((phrase * 2 + u32::from(*right)).to_le_bytes());
+            }
+            put(&mut self.nodes, at, self.labels.len() as u32);
+            let mut children = 0;
+            for group in seeds[ending..].chunk_by(|a, b| a.0[depth] == b.0[depth]) {
+                through.push((self.reserve(group[0].0[depth]), group, depth + 1));
+                children += 1;
+            }
+            // No text has 256 different bytes, and a phrase stands once in each of 15 lists at most.
+            let [low, high] = (tail as u16).to_le_bytes();
+            self.nodes[at + 12..at + NODE].copy_from_slice(&[low, high, children, ending as u8]);
+        }
+    }
+
+    #[cfg(test)]
+    fn tree(&self) -> Tree<'_> {
+        let Growing { root, nodes, labels, ends, tails } = self;
+        Tree { root, nodes, labels, ends, tails }
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, number: u32) {
+    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+/// The number at `at`, or 0 beyond the end.
+pub(crate) fn number(bytes: &[u8], at: usize) -> u32 {
+    let found = bytes.get(at..).and_then(|it| it.first_chunk::<4>());
+    found.map_or(0, |it| u32::from_le_bytes(*it))
+}
+
+impl Trie<'_> {
     /// Calls `found` for every phrase inside `text[start..end]`, in the order of where they begin.
-    pub(crate) fn find(&self, text: &str, start: usize, end: usize, mut found: impl FnMut(Found)) {
+    pub(crate) fn find(self, text: &str, start: usize, end: usize, mut found: impl FnMut(Found)) {
         let mut after_word = false;
         for (offset, c) in text[start..end].char_indices() {
             if ('\u{1160}'..='\u{11ff}').contains(&c) {
@@ -96,96 +174,38 @@ impl Trie {
     }
 }
 
-impl Tree {
-    fn new(mut phrases: Vec<Growing<'_>>) -> Tree {
-        phrases.sort_unstable();
-        let mut tree = Tree {
-            root: vec![0; 256],
-            nodes: vec![Node::default()],
-            labels: Vec::new(),
-            targets: Vec::new(),
-            ends: Vec::new(),
-            tails: Vec::new(),
-        };
-        for group in phrases.chunk_by(|a, b| a.0.first() == b.0.first()) {
-            if let Some(byte) = group[0].0.first() {
-                tree.root[usize::from(*byte)] = tree.nodes.len() as u32;
-                tree.grow(group);
-            }
-        }
-        tree.nodes.shrink_to_fit();
-        tree.labels.shrink_to_fit();
-        tree.targets.shrink_to_fit();
-        tree.ends.shrink_to_fit();
-        tree.tails.shrink_to_fit();
-        tree
-    }
-
-    /// Plants sorted phrases that begin with the same byte, node by node.
-    fn grow<'a>(&mut self, phrases: &'a [Growing<'a>]) {
-        // Which phrases go through a node, and how many of their bytes lead there.
-        let mut through: Vec<(&[Growing<'_>], usize)> = vec![(phrases, 1)];
-        let first = self.nodes.len();
-        self.nodes.push(Node::default());
-        let mut at = 0;
-        while at < through.len() {
-            let (phrases, depth) = through[at];
-            let whole = phrases[0].0;
-            let is_alone = phrases.iter().all(|it| it.0 == whole)
-                && (1..=usize::from(u16::MAX)).contains(&(whole.len() - depth));
-            let ending = match is_alone {
-                true => phrases.len(),
-                false => phrases.partition_point(|it| it.0.len() == depth),
-            };
-            let end = self.ends.len() as u32;
-            self.ends.extend(phrases[..ending].iter().map(|it| (it.1, it.2)));
-            let mut node = Node { end, ends: ending as u16, ..Node::default() };
-            if is_alone {
-                node.child = self.tails.len() as u32;
-                node.tail = (whole.len() - depth) as u16;
-                self.tails.extend_from_slice(&whole[depth..]);
-            } else {
-                node.child = self.labels.len() as u32;
-                for group in phrases[ending..].chunk_by(|a, b| a.0[depth] == b.0[depth]) {
-                    self.labels.push(group[0].0[depth]);
-                    self.targets.push(self.nodes.len() as u32);
-                    self.nodes.push(Node::default());
-                    through.push((group, depth + 1));
-                    node.children += 1;
-                }
-            }
-            self.nodes[first + at] = node;
-            at += 1;
-        }
-    }
-
+impl Tree<'_> {
     /// Reports the phrases that begin at `at`.
     fn walk(&self, text: &str, at: usize, end: usize, found: &mut impl FnMut(Found)) {
         let bytes = &text.as_bytes()[..end];
-        let mut node = self.root[bytes[at] as usize];
+        let mut node = number(self.root, usize::from(bytes[at]) * 4) as usize;
         let mut next = at + 1;
         while node != 0 {
-            let it = self.nodes[node as usize];
-            let first = it.child as usize;
-            if it.tail > 0 {
-                let tail = &self.tails[first..][..usize::from(it.tail)];
+            let Some(it) = self.nodes.get(node * NODE..).and_then(|it| it.first_chunk::<NODE>())
+            else {
+                break;
+            };
+            let [a, b, c, d, e, f, g, h, i, j, k, l, low, high, children, ends] = *it;
+            let child = u32::from_le_bytes([a, b, c, d]) as usize;
+            let tail = u32::from_le_bytes([e, f, g, h]) as usize;
+            let first = u32::from_le_bytes([i, j, k, l]) as usize;
+            let length = usize::from(u16::from_le_bytes([low, high]));
+            if length > 0 {
+                let tail = self.tails.get(tail..tail + length).unwrap_or_default();
                 if !bytes[next..].starts_with(tail) {
                     break;
                 }
-                next += tail.len();
+                next += length;
             }
-            for &(phrase, right) in &self.ends[it.end as usize..][..usize::from(it.ends)] {
-                if !right || !word_at(text, next, end) {
-                    found(Found { phrase, start: at as u32, end: next as u32 });
+            for index in first..first + usize::from(ends) {
+                let ends = number(self.ends, index * 4);
+                if ends & 1 == 0 || !word_at(text, next, end) {
+                    found(Found { phrase: ends / 2, start: at as u32, end: next as u32 });
                 }
             }
-            if it.tail > 0 {
-                break;
-            }
             let Some(&byte) = bytes.get(next) else { break };
-            let labels = &self.labels[first..][..usize::from(it.children)];
-            node =
-                labels.iter().position(|it| *it == byte).map_or(0, |it| self.targets[first + it]);
+            let labels = self.labels.get(child..child + usize::from(children)).unwrap_or_default();
+            node = labels.iter().position(|it| *it == byte).map_or(0, |it| child + it);
             next += 1;
         }
     }
@@ -201,7 +221,9 @@ mod tests {
 
     #[track_caller]
     fn check(phrases: &[&str], text: &str, expected: &[&str]) {
-        let trie = Trie::new(phrases.iter().map(|it| edges(it)));
+        let trees = grow(phrases.iter().map(|it| edges(it)));
+        let [words, anywhere] = trees.each_ref().map(Growing::tree);
+        let trie = Trie { words, anywhere };
         let mut found = Vec::new();
         trie.find(text, 0, text.len(), |it| found.push(phrases[it.phrase as usize]));
         assert_eq!(found, expected, "in {text:?}");
@@ -230,7 +252,7 @@ mod tests {
     /// The same phrases, looked for one by one.
     #[test]
     fn every_phrase_is_found_wherever_it_stands() {
-        let words = [
+        let said = [
             "a",
             "ab",
             "aba",
@@ -246,15 +268,17 @@ mod tests {
             "明",
             "证明明",
         ];
-        let phrases: Vec<String> = words.iter().map(|it| format!("*{it}*")).collect();
-        let trie = Trie::new(phrases.iter().map(|it| edges(it)));
+        let phrases: Vec<String> = said.iter().map(|it| format!("*{it}*")).collect();
+        let trees = grow(phrases.iter().map(|it| edges(it)));
+        let [words, anywhere] = trees.each_ref().map(Growing::tree);
+        let trie = Trie { words, anywhere };
         for text in ["ababbbaab", "证明明证", "a证ab明证明b", "", "bbbbabba"] {
             let (mut found, mut expected) = (Vec::new(), Vec::new());
             trie.find(text, 0, text.len(), |it| {
                 found.push((it.start as usize, it.phrase as usize))
             });
             for (at, _) in text.char_indices() {
-                let here = words.iter().enumerate().filter(|it| text[at..].starts_with(it.1));
+                let here = said.iter().enumerate().filter(|it| text[at..].starts_with(it.1));
                 expected.extend(here.map(|it| (at, it.0)));
             }
             found.sort_unstable();

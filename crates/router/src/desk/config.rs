@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{ConfigError, Field, List, Reader, Value};
+use crate::config::{ConfigError, Field, Reader, Value};
+use crate::lexicon::Kind;
+use crate::lists::Lists;
 
 /// Dimension → part → number.
 pub(crate) type Parts = BTreeMap<usize, BTreeMap<String, f64>>;
@@ -18,7 +20,7 @@ pub(crate) struct DeskConfig {
     pub(crate) weights: [f64; 14],
     pub(crate) parts: Parts,
     pub(crate) bands: Parts,
-    pub(crate) lists: BTreeMap<(usize, String), List>,
+    pub(crate) lists: Lists,
 }
 
 impl Default for DeskConfig {
@@ -30,7 +32,7 @@ impl Default for DeskConfig {
             weights: [0.0; 14],
             parts: Parts::new(),
             bands: Parts::new(),
-            lists: BTreeMap::new(),
+            lists: Lists::empty(Kind::Desk),
         }
     }
 }
@@ -65,9 +67,10 @@ impl DeskConfig {
                 "parts" => reader.parts(value, &mut self.parts)?,
                 "bands" => reader.parts(value, &mut self.bands)?,
                 "lists" => {
+                    let lists = self.lists.own();
                     for (key, value) in reader.table(value)? {
                         let dimension = reader.dimension(key)?;
-                        reader.lists(value, dimension, full, &mut self.lists)?;
+                        reader.lists(value, dimension, full, lists)?;
                     }
                 }
                 other => {

@@ -3,14 +3,14 @@
 
 use tinyclaw_domain::{DeskKind, Direction, Hit, Model};
 
-use super::config::DeskConfig;
 use super::politeness::Politeness;
-use crate::config::{DIMENSIONS, List};
+use crate::config::DIMENSIONS;
 use crate::fold::{Folded, Folder};
+use crate::lexicon::{Head, Lexicon, TAKES_BACK};
 use crate::parts::{COUNTED, Counted, Counts};
 use crate::reading::{self, ReadingPart};
 use crate::router::Input;
-use crate::trie::{Edges, Found, Trie, edges};
+use crate::trie::Found;
 use crate::zones::{self, Kind, Zone};
 
 /// A message longer than this says itself what it wants; a shorter one takes weight from what it answers.
@@ -33,32 +33,6 @@ const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
 const SENTENCE_ENDS: [char; 7] = ['.', '!', '?', '。', '！', '？', '\n'];
 /// Hits shown for a dimension.
 const HITS_MAX: usize = 3;
-/// Words that take an order back ("do not merge").
-const NEGATORS: [&str; 22] = [
-    "don't",
-    "dont",
-    "do not",
-    "not yet",
-    "without",
-    "nicht",
-    "kein*",
-    "ne pas",
-    "no hagas",
-    "não",
-    "non",
-    "niet",
-    "inte",
-    "nie",
-    "не",
-    "değil",
-    "đừng",
-    "jangan",
-    "不要",
-    "别",
-    "しないで",
-    "하지 마",
-];
-
 /// Words that turn down what an answer proposed, or put it off.
 const REFUSALS: [&str; 26] = [
     "no",
@@ -146,9 +120,11 @@ const PARTS_OF_FOLLOWED: &str = "followed_";
 pub(crate) struct DeskReader {
     folder: Folder,
     politeness: Politeness,
-    trie: Trie,
-    phrases: Vec<(String, u16)>,
-    lists: Vec<Rules>,
+    lexicon: Lexicon,
+    /// How each list counts.
+    rules: Vec<Rules>,
+    /// How many lists there are, without the one that only takes back.
+    lists: usize,
     pub(crate) parts: Vec<ReadingPart>,
     /// Where the parts of lists begin in `parts`; those of answers follow, in the same order.
     first_list: usize,
@@ -184,56 +160,36 @@ pub struct DeskReading {
 }
 
 impl DeskReader {
-    pub(crate) fn new(config: &DeskConfig) -> DeskReader {
-        let folder = Folder::new();
+    pub(crate) fn new(lexicon: Lexicon) -> DeskReader {
         let index = |name: &str| DIMENSIONS.iter().position(|it| *it == name).unwrap_or_default();
         let part =
             |dimension, name: &str| ReadingPart { dimension, name: name.to_owned(), counted: None };
-        let mut parts: Vec<ReadingPart> = COUNTED
-            .iter()
-            .map(|(dimension, name, _)| part(index(dimension), name))
-            .chain(AROUND.iter().map(|(dimension, name, _)| part(index(dimension), name)))
-            .collect();
+        let counted = COUNTED.iter().map(|(dimension, name, _)| part(index(dimension), name));
+        let around = AROUND.iter().map(|(dimension, name, _)| part(index(dimension), name));
+        let mut parts: Vec<ReadingPart> = counted.chain(around).collect();
         let first_list = parts.len();
-        parts.extend(config.lists.keys().map(|(dimension, name)| part(*dimension, name)));
+        let lists = || lexicon.heads().iter().filter(|it| it.dimension != TAKES_BACK);
+        parts.extend(lists().map(|it| part(usize::from(it.dimension), &it.name)));
         let reference = index("referenceComplexity");
-        parts.extend(
-            config
-                .lists
-                .keys()
-                .map(|(_, name)| part(reference, &format!("{PARTS_OF_FOLLOWED}{name}"))),
-        );
-        let mut phrases = Vec::new();
-        let mut lists = Vec::new();
-        let mut folded: Vec<(String, Edges)> = Vec::new();
-        let mut plant = |written: &str, list: usize, phrases: &mut Vec<(String, u16)>| {
-            let (bare, edges) = edges(written);
-            folded.push((folder.phrase(bare), edges));
-            phrases.push((written.to_owned(), list as u16));
+        let followed = lists().map(|it| format!("{PARTS_OF_FOLLOWED}{}", it.name));
+        parts.extend(followed.map(|it| part(reference, &it)));
+        let rules = |head: &Head| Rules {
+            dimension: head.dimension,
+            at_start: head.at_start,
+            negatable: head.negatable,
+            negator: head.dimension == TAKES_BACK,
+            risky: head.name == RISKY,
         };
-        for ((dimension, name), List { at_start, negatable, phrases: by_language }) in &config.lists
-        {
-            for phrase in by_language.values().flatten() {
-                plant(phrase, lists.len(), &mut phrases);
-            }
-            let (at_start, negatable) = (*at_start, *negatable);
-            let risky = name == RISKY;
-            let dimension = *dimension as u8;
-            lists.push(Rules { dimension, at_start, negatable, negator: false, risky });
+        let folder = Folder::new();
+        DeskReader {
+            politeness: Politeness::new(&folder),
+            folder,
+            rules: lexicon.heads().iter().map(rules).collect(),
+            lists: lists().count(),
+            lexicon,
+            parts,
+            first_list,
         }
-        for phrase in NEGATORS {
-            plant(phrase, lists.len(), &mut phrases);
-        }
-        lists.push(Rules {
-            dimension: 0,
-            at_start: false,
-            negatable: false,
-            negator: true,
-            risky: false,
-        });
-        let trie = Trie::new(folded.iter().map(|(phrase, edges)| (phrase.as_str(), *edges)));
-        let politeness = Politeness::new(&folder);
-        DeskReader { folder, politeness, trie, phrases, lists, parts, first_list }
     }
 
     /// Reads a message with what is around it.
@@ -251,8 +207,7 @@ impl DeskReader {
         };
         let mut counts = Counts::of(&reading.folded.text, &reading.zones);
         self.find(&mut reading, &mut counts);
-        let lists = self.lists.len() - 1;
-        for value in &mut reading.values[self.first_list..self.first_list + lists] {
+        for value in &mut reading.values[self.first_list..self.first_list + self.lists] {
             if *value > 0.0 {
                 *value = 1.0 - (-*value).exp();
             }
@@ -332,9 +287,8 @@ impl DeskReader {
         let mut folded = Folded::default();
         self.folder.append(&mut folded, asked, from, asked.len());
         let mut risks = false;
-        self.trie.find(&folded.text, 0, folded.text.len(), |found| {
-            let list = usize::from(self.phrases[found.phrase as usize].1);
-            risks |= self.lists[list].risky;
+        self.lexicon.find(&folded.text, 0..folded.text.len(), |found| {
+            risks |= self.rules[self.lexicon.list_of(found.phrase)].risky;
         });
         risks
     }
@@ -353,17 +307,16 @@ impl DeskReader {
         let from = answer.ceil_char_boundary(answer.len().saturating_sub(ANSWER_BYTES));
         let mut folded = Folded::default();
         self.folder.append(&mut folded, answer, from, answer.len());
-        let lists = self.lists.len() - 1;
+        let lists = self.lists;
         let mut sums = [0.0f32; 64];
         let mut seen: Vec<u32> = Vec::with_capacity(16);
-        self.trie.find(&folded.text, 0, folded.text.len(), |found| {
-            let (written, list) = &self.phrases[found.phrase as usize];
-            let list = usize::from(*list);
+        self.lexicon.find(&folded.text, 0..folded.text.len(), |found| {
+            let list = self.lexicon.list_of(found.phrase);
             if list < lists && seen.len() < PHRASES_MAX && !seen.contains(&found.phrase) {
                 seen.push(found.phrase);
                 sums[list.min(63)] += 1.0;
                 if reading.sets_off.len() < HITS_MAX {
-                    reading.sets_off.push(written.clone());
+                    reading.sets_off.push(self.lexicon.written(found.phrase));
                 }
             }
         });
@@ -380,9 +333,9 @@ impl DeskReader {
         let mut first = None;
         for zone in zones.iter().filter(|it| it.kind == Kind::Instruction) {
             let begin = *first.get_or_insert(zone.start) as u32;
-            self.trie.find(&folded.text, zone.start, zone.end, |found| {
-                let list = self.phrases[found.phrase as usize].1;
-                let rules = self.lists[usize::from(list)];
+            self.lexicon.find(&folded.text, zone.start..zone.end, |found| {
+                let list = self.lexicon.list_of(found.phrase);
+                let rules = self.rules[list];
                 if rules.negator {
                     negated_until = found.end + NEGATION_BYTES;
                     return;
@@ -394,7 +347,7 @@ impl DeskReader {
                 if phrases.len() < PHRASES_MAX && phrases.iter().all(|it| it.0 != found.phrase) {
                     let early = found.start <= begin + START_BYTES;
                     let weight = if rules.at_start && !early { ELSEWHERE } else { 1.0 };
-                    let part = self.first_list + usize::from(list);
+                    let part = self.first_list + list;
                     phrases.push((found.phrase, part as u16, weight));
                     values[part] += weight;
                     let hits = &mut hits[usize::from(rules.dimension)];
@@ -409,7 +362,7 @@ impl DeskReader {
     /// A hit as it is shown: the phrase of the list, and where it stands in the message.
     pub(crate) fn hit(&self, reading: &DeskReading, text: &str, found: Found) -> Hit {
         let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
-        Hit { phrase: self.phrases[found.phrase as usize].0.clone(), start, end }
+        Hit { phrase: self.lexicon.written(found.phrase), start, end }
     }
 }
 

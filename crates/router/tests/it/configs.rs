@@ -1,5 +1,6 @@
 //! An operator's `router.toml`: what it may change, and what is refused on which line.
 
+use tinyclaw_domain::DeskKind;
 use tinyclaw_router::{BUILT_IN, Config, Input, Router};
 
 use crate::{decide, router};
@@ -14,8 +15,22 @@ fn refused(text: &str, line: usize, why: &str) {
 #[test]
 fn the_built_in_file_is_valid_and_complete() {
     let config = Config::parse_full(BUILT_IN).expect("the built-in file");
-    assert_eq!(config, Config::default());
-    assert_eq!(Config::parse("").expect("an empty file"), config);
+    assert_eq!(config.fingerprint(), Config::default().fingerprint());
+    assert_eq!(Config::parse("").expect("an empty file"), Config::default());
+}
+
+#[test]
+fn lists_that_were_packed_before_decide_as_the_text_of_them_does() {
+    let read = Router::new(Config::parse_full(BUILT_IN).expect("the built-in file"));
+    let rows = include_str!("../../data/desk.jsonl").lines();
+    let texts = rows.map(|it| serde_json::from_str::<serde_json::Value>(it).expect("a row"));
+    for row in texts {
+        let text = row["text"].as_str().expect("a text");
+        for desk in [None, Some(DeskKind::Repo)] {
+            let input = Input { desk, ..Input::new(text) };
+            assert_eq!(read.decide(&input), router().decide(&input), "{text}");
+        }
+    }
 }
 
 #[test]

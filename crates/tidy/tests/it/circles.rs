@@ -23,7 +23,7 @@ const MAY_CIRCLE: &[(&str, &str, &str)] = &[
     ),
     (
         "crates/router/src",
-        "config desk desk::config desk::read fields policy reading router",
+        "config desk desk::config desk::read fields lists policy reading router",
         "a decision: what is asked, how it is read in a chat and at a desk, and the rules that change it",
     ),
     (
