@@ -170,18 +170,18 @@ views.routing = {
     const it = await api('routing/costs?midnight=' + today()), spans = [it.today, it.week, it.month];
     const learned = await api('routing/learned');
     if (!app.params.costs) return;
-    const words = { real: 'at list prices', again: 'decided again', stay: 'the first model' };
+    const words = { real: 'at list prices', again: 'decided again', stay: 'stay (first model)' };
     const row = (name, of) => tr(td(name), spans.map(it => h('td', 'num', it.turns ? of(it) : '–')));
     this.split.show(top, section(h('table', null,
       h('thead', null, tr(h('th'), ['today', '7 days', '30 days'].map(it => h('th', 'num', it)))),
       h('tbody', null, row('turns', it => num(it.turns)), row('Claude charged', it => usd(it.paidUsd)),
         ['real', 'again', 'stay', ...Object.keys(it.month.usd).filter(it => !words[it])].map(name =>
           row(words[name] || 'always ' + name, it => usd(it.usd[name]))),
-        row('beside opus', it => usd(it.savedUsd.opus)), row('from a cache', it => pct(it.cacheHits)),
+        row('saved beside opus', it => usd(it.savedUsd.opus)), row('cache hit rate', it => pct(it.cacheHits)),
         row('turns that lost', it => pct(it.lost.turns / it.turns)), row('lost', it => usd(it.lost.usd)),
         row('lost again', it => usd(it.lostAgain.usd)))),
-      note(`List prices of ${it.prices}, for the tokens as they were. First model: each session stays with the one it began with. `
-      + 'Beside opus: saved. Lost: a weaker model cost more than the stronger one, which was warm.')),
+      note(`List prices of ${it.prices}, for the tokens as they were. Stay: each session keeps the model it began with. `
+      + 'Lost: a weaker model cost more than the stronger one, which was warm.')),
       section(bars('by model', it.days, it => it.models), bars('by desk', it.days, it => it.desks, threadName)),
       learned && section(title('Weights learned in this office'), h('pre', 'mono', learned)));
   },
