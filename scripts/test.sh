@@ -4,7 +4,8 @@
 #   scripts/test.sh               every stage
 #   scripts/test.sh quick         the inner loop: fmt, clippy, tests
 #   scripts/test.sh nightly       every stage, and versions: the engine against the oldest claude CLI that is supported and
-#                                 the newest that the registry has; and power, whole offices whose power is cut
+#                                 the newest that the registry has; power, whole offices whose power is cut; and release, a
+#                                 release made twice and installed
 #   scripts/test.sh STAGE...      only these
 #   scripts/test.sh stages        lists them
 #
@@ -20,7 +21,7 @@ cd "$(dirname "$0")/.."
 
 all_stages="fmt shell files deploy tofu k8s lock clippy docs doctests tests attacks campaigns claude browser clients containers boot"
 quick_stages="fmt lock clippy tests"
-nightly_stages="$all_stages versions power"
+nightly_stages="$all_stages versions power release"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
 
@@ -41,6 +42,7 @@ about() {
         campaigns) echo "short kill campaigns: real processes, killed at random" ;;
         versions) echo "the engine against the oldest supported claude CLI and the newest there is (nightly only)" ;;
         power) echo "the whole office, its power cut at random moments (nightly only, as root)" ;;
+        release) echo "a release made from two folders is one, and is installed (nightly only)" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the gateway and the fake Telegram hold for programs of others: TypeScript, schemathesis, aiogram, python-telegram-bot" ;;
@@ -89,9 +91,13 @@ stage_files() {
         "$compose" --env-file .env.example --file docker-compose.yml ${file:+--file "$file"} \
             --profile tunnel --profile gateway config --quiet
     done
+    dokploy() { "$compose" --env-file deploy/dokploy/.env.example --file deploy/dokploy/docker-compose.yml config --quiet; }
+    API_TOKEN=token dokploy
+    ! dokploy 2>"$run/dokploy" || fail "Dokploy's file is taken without a token for the API"
+    grep -q "API_TOKEN" "$run/dokploy"
     # The older one is what Debian has, and it is stricter.
     if have docker-compose; then docker-compose --file docker-compose.yml config --quiet; fi
-    echo "docker-compose.yml"
+    echo "docker-compose.yml, alone, with desks as users, and Dokploy's"
 
     from_apt systemd-analyze systemd || skip "systemd-analyze is missing; $advice"
     # In place of compose and of Docker's unit, which need not be here, a program and a unit that are.
@@ -290,6 +296,14 @@ stage_boot() {
     return "$code"
 }
 
+stage_release() {
+    need_cargo
+    code=0
+    with_log deploy/testing/release.sh || code=$?
+    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
+    return "$code"
+}
+
 # --- what the stages share ------------------------------------------------------------------------------------------
 
 need_cargo() {
@@ -398,7 +412,10 @@ is_stage() {
 case "${1:-all}" in
     all) stages="$all_stages" ;;
     quick) stages="$quick_stages" ;;
-    nightly) stages="$nightly_stages" ;;
+    nightly)
+        stages="$nightly_stages"
+        export TINYCLAW_LONG=yes
+        ;;
     stages)
         for stage in $nightly_stages; do printf '%-10s %s\n' "$stage" "$(about "$stage")"; done
         exit 0

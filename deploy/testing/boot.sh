@@ -2,7 +2,7 @@
 # The package in a machine of its own: systemd as PID 1, Debian 12, nothing of ours before. Installed, asked, killed, upgraded,
 # backed up, restored, started again, removed. And in another one, with a network: the stages that fetch their tools, and Claude.
 #
-#   deploy/testing/boot.sh [office | bare | cloud]...      all, when none is named
+#   deploy/testing/boot.sh [office | bare | cloud | large]...      all but large, when none is named; with TINYCLAW_LONG=yes that, too
 #
 # Needs root, for systemd-nspawn. What is made once (the root filesystem, 490 MB) lies in the cache. TINYCLAW_PROGRAMS=DIR has
 # programs that were built before, which need no library that Debian 12 has not; TINYCLAW_KEEP=yes keeps what was written.
@@ -19,7 +19,7 @@ skip() {
     exit 77
 }
 
-wanted="${*:-office bare cloud}"
+wanted="${*:-office bare cloud${TINYCLAW_LONG:+ large}}"
 wants() {
     case " $wanted " in *" $1 "*) return 0 ;; esac
     return 1
@@ -85,7 +85,7 @@ END
 # boot NAME: starts the machine, lets it play the scenario, and shows what it said.
 boot() {
     cp "deploy/testing/$1.sh" "$run/in/scenario.sh"
-    cp deploy/testing/holds.sh "$run/in/"
+    cp deploy/testing/holds.sh deploy/testing/s3.py "$run/in/"
     rm -f "$run/out/log" "$run/out/done"
     # Without the filter nspawn itself would hide Landlock.
     timeout --kill-after=10 660 systemd-nspawn --quiet --register=no --keep-unit --directory="$run/root" --private-network \
@@ -160,6 +160,10 @@ install -m 0755 "$programs/fake-telegram" "$run/in/fake-telegram"
 
 # --- what happens in it ---------------------------------------------------------------------------------------------------
 
+if wants large; then
+    fresh_machine
+    boot large
+fi
 if wants office; then
     fresh_machine
     boot office

@@ -123,6 +123,33 @@ echo "backup"
 holds "it is written" said "It holds no secrets" tinyclaw backup /var/backups/tinyclaw/one.tar.gz
 holds "by the timer's unit, too" systemctl start tinyclaw-backup.service
 holds "the office answers after both" within 90 answered "after a backup"
+echo "backups in a store"
+mkdir -p /tmp/store/pai
+AWS_ACCESS_KEY_ID=a-key AWS_SECRET_ACCESS_KEY=canary-of-the-store python3 /in/s3.py /tmp/store >/tmp/port 2>/tmp/refusals &
+until [ -s /tmp/port ]; do sleep 0.1; done
+echo "BACKUP_S3_URL=http://127.0.0.1:$(cat /tmp/port)/pai/office" >/etc/tinyclaw/backup.env
+holds "without its keys it says which is missing" said "backup-s3-access-key is not set" tinyclaw backup
+set_keys() { printf a-key | tinyclaw secrets set backup-s3-access-key - && printf %s "$1" | tinyclaw secrets set backup-s3-secret-key -; }
+holds "a wrong key is set" set_keys another
+holds "and the store refuses it" said "the store did not take it" tinyclaw backup
+holds "the right one" set_keys canary-of-the-store
+for n in 1 2 3; do
+    sleep 1
+    holds "by the timer's unit a backup goes there, $n" systemctl start tinyclaw-backup.service
+done
+holds "three are there" [ "$(find /tmp/store/pai/office -type f | wc -l)" = 3 ]
+sleep 1
+holds "all but two are removed" said "/pai/office/tinyclaw-20" tinyclaw backup --keep 2
+holds "there, too" [ "$(find /tmp/store/pai/office -type f | wc -l)" = 2 ]
+newest="$(tinyclaw backup --list | sed -n 's/^s3://p' | tail -n 1)"
+rm -f "/var/backups/tinyclaw/$newest"
+holds "one is restored from the store" said "restored from" tinyclaw restore "s3:$newest" --overwrite
+holds "what is no backup's name is refused" said "no name of a backup" tinyclaw restore s3:../x --overwrite
+holds "a key of it stands nowhere in the clear" fails grep -rqF canary-of-the-store /etc /var/lib/tinyclaw /var/backups /var/log/journal
+rm /etc/tinyclaw/backup.env
+holds "the office answers after all that" within 90 answered "after the store"
+
+echo "restored"
 holds "over a state it is not restored by accident" said "there is a state already" tinyclaw restore /var/backups/tinyclaw/one.tar.gz
 echo mine >/var/lib/tinyclaw/memory/mine 2>/dev/null || echo mine >/var/lib/tinyclaw/mine
 holds "it is restored" tinyclaw restore /var/backups/tinyclaw/one.tar.gz --overwrite
@@ -132,11 +159,34 @@ ms holds "and the office answers" within 90 answered "after a restore"
 echo "  after $ms ms"
 holds "half a file is refused" said "is not whole" sh -c 'head -c 2000 /var/backups/tinyclaw/one.tar.gz >/tmp/half.gz; tinyclaw restore /tmp/half.gz --overwrite'
 
+echo "the doctor"
+holds "sees every service" said "every service of tinyclaw.target is active" tinyclaw doctor
+holds "and that no backup is made by itself" said "none is made by itself" tinyclaw doctor
+holds "the secrets are root's" said "encrypted, root's alone" tinyclaw doctor
+chmod 0644 /etc/credstore.encrypted/telegram-bot-token
+holds "one that others may read is told" said "telegram-bot-token is root's, mode 644" tinyclaw doctor
+chmod 0600 /etc/credstore.encrypted/telegram-bot-token
+mkdir -p /etc/systemd/system/tinyclaw-processor.service.d
+printf '[Service]\nSystemCallFilter=\nSystemCallFilter=@file-system @basic-io\nIPAddressDeny=\n' >/etc/systemd/system/tinyclaw-processor.service.d/wrong.conf
+systemctl daemon-reload
+holds "a unit that filters Landlock away is told" said "filters Landlock" tinyclaw doctor
+holds "and one that reaches the cloud's metadata" said "does not shut 169.254.169.254" tinyclaw doctor
+rm -r /etc/systemd/system/tinyclaw-processor.service.d
+systemctl daemon-reload
+mv /var/lib/systemd/credential.secret /var/lib/systemd/credential.lost
+holds "a key of this machine's that is lost is told" said "before it lost its key" tinyclaw doctor
+mv /var/lib/systemd/credential.lost /var/lib/systemd/credential.secret
+systemctl stop tinyclaw-dashboard
+holds "so is a service that does not run" said "tinyclaw-dashboard.service is inactive" tinyclaw doctor
+systemctl start tinyclaw-dashboard
+
 echo "memory"
 total=0
+each=""
 for it in processor telegram broker dashboard health; do
     rss="$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(systemctl show -P MainPID "tinyclaw-$it")/status")"
     total=$((total + ${rss:-0}))
+    each="$each, $it $((${rss:-0} / 1024))"
 done
-echo "  five units, idle: $((total / 1024)) MB (goal: 40)"
+echo "  five units, idle: $((total / 1024)) MB (goal: 40): ${each#, }"
 : >/out/done

@@ -7,6 +7,7 @@ pub(crate) mod deep;
 mod devboxes;
 mod facts;
 mod folder;
+mod machine;
 pub(crate) mod numbers;
 mod office;
 mod queue;
@@ -20,6 +21,7 @@ use tinyclaw_ledger::StateDir;
 use tinyclaw_service::settings::{Environment, Reader, Settings};
 
 pub(crate) use self::facts::Facts;
+pub(crate) use self::machine::MachineFacts;
 use crate::terminal::{Style, one_line};
 
 /// How something was found.
@@ -81,6 +83,8 @@ pub(crate) struct Patient {
     pub(crate) environment: Environment,
     /// What Docker says, when somebody asked it.
     pub(crate) facts: Facts,
+    /// What root says of the machine, where systemd runs the office.
+    pub(crate) machine: MachineFacts,
     /// Whether this is the bot's container, from which the others are not all seen.
     pub(crate) in_container: bool,
 }
@@ -91,7 +95,7 @@ impl Patient {
         // The bot's own image sets it so; another container may hold a whole office.
         let in_container =
             state.root().starts_with("/app") && std::path::Path::new("/.dockerenv").exists();
-        Patient { state, environment, facts, in_container }
+        Patient { state, environment, facts, machine: MachineFacts::default(), in_container }
     }
 
     /// Looks at everything, in the order in which one thing needs another.
@@ -116,6 +120,7 @@ impl Patient {
             found.extend(queue::look(self));
             found.extend(office::threads(self));
         }
+        found.extend(self.machine.look());
         found.extend(tools::look(self, settings.as_ref()));
         if let Some(settings) = &settings {
             found.extend(office::day(self, settings));

@@ -27,6 +27,7 @@ pub(super) fn look(patient: &Patient, settings: Option<&Settings>) -> Vec<Findin
     let processor = seen(patient, "processor");
     let mut found = vec![self::processor(patient, processor.as_ref())];
     found.extend(processor.as_ref().and_then(users));
+    found.extend(versions(&health::read_all(&patient.state, now_ms())));
     let broker = settings.map(|it| broker(patient, it));
     let is_broker_broken = broker.as_ref().is_some_and(|it| it.state == State::Broken);
     if let Some(settings) = settings {
@@ -60,6 +61,19 @@ fn concerns(seen: &HealthSeen) -> Vec<String> {
     let told = told.into_iter().flatten().filter_map(Value::as_str);
     // The broker is asked here, and has a line of its own.
     told.filter(|it| !it.starts_with("The credential broker")).map(str::to_owned).collect()
+}
+
+/// Services that run another version than this program: after an update that was done by half.
+fn versions(seen: &[HealthSeen]) -> Option<Finding> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let others = seen.iter().filter(|it| it.age <= IS_THERE && it.health.version != ours);
+    let told: Vec<String> = others
+        .map(|it| format!("{} is {}", one_line(&it.health.service), one_line(&it.health.version)))
+        .collect();
+    let why = format!("{}; this program is {ours}", told.join(", "));
+    let way_out =
+        "start all of them again: ./tinyclaw.sh start, or sudo systemctl restart 'tinyclaw-*'";
+    (!told.is_empty()).then(|| Finding::warning("versions", why, way_out))
 }
 
 /// Whether desks are kept apart as users are. `None`: the processor did not say.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::doctor::{Facts, Patient, deep, draw, is_broken, numbers};
+use crate::doctor::{Facts, MachineFacts, Patient, deep, draw, is_broken, numbers};
 use crate::place;
 use crate::terminal::Style;
 
@@ -33,6 +33,10 @@ pub(crate) struct Doctor {
     /// What Docker says, as scripts/docker-facts.sh prints it, on stdin: for where there is no Docker to ask.
     #[arg(long, hide = true)]
     docker_facts: bool,
+
+    /// What root sees of the machine, as deploy/deb/admin prints it, on stdin.
+    #[arg(long, hide = true, conflicts_with = "docker_facts")]
+    machine_facts: bool,
 }
 
 impl Doctor {
@@ -50,7 +54,12 @@ impl Doctor {
             // The services answer for themselves.
             Facts::default()
         };
-        let patient = Patient::new(place::state()?, place::environment(), facts);
+        let mut patient = Patient::new(place::state()?, place::environment(), facts);
+        if self.machine_facts {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read what root says")?;
+            patient.machine = MachineFacts::parse(&text);
+        }
         if self.numbers {
             let numbers = numbers::measure(&patient)?;
             let mut out = std::io::stdout().lock();

@@ -15,6 +15,13 @@ struct Facts {
     grace: Grace,
     users: BTreeMap<String, u32>,
     services: BTreeMap<String, Service>,
+    backup: Backup,
+}
+
+/// What runs now and then.
+#[derive(Deserialize)]
+struct Backup {
+    secrets: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,8 +170,13 @@ fn a_secret_is_a_setting_and_reaches_who_reads_it() {
         }
     }
     // What `tinyclaw secrets` takes is what somebody is given.
-    let given: BTreeSet<&str> =
+    let mut given: BTreeSet<&str> =
         facts.services.values().flat_map(|it| &it.secrets).map(String::as_str).collect();
+    let for_backups = values("deploy/systemd/tinyclaw-backup.service", "LoadCredentialEncrypted");
+    if !for_backups.iter().map(|it| &it.1).eq(&facts.backup.secrets) {
+        wrong.push("deploy/systemd/tinyclaw-backup.service: its secrets are others than those of deploy/facts.toml".to_owned());
+    }
+    given.extend(facts.backup.secrets.iter().map(String::as_str));
     let admin = lines("deploy/deb/admin");
     let (place, taken) = admin.iter().find(|it| it.1.starts_with("names=\"")).expect("names");
     let taken: BTreeSet<&str> =
@@ -230,7 +242,9 @@ fn whoever_kills_waits_longer_than_who_stops() {
     };
     let code = format!("pub const GRACE: Duration = Duration::from_secs({});", grace.code);
     finds("crates/bot/src/house.rs", &code);
-    finds("docker-compose.yml", &format!("stop_grace_period: {}s", grace.compose));
+    for compose in ["docker-compose.yml", "deploy/dokploy/docker-compose.yml"] {
+        finds(compose, &format!("stop_grace_period: {}s", grace.compose));
+    }
     for manifest in ["k8s/base/office.yaml", "k8s/base/broker.yaml"] {
         finds(manifest, &format!("terminationGracePeriodSeconds: {}", grace.elsewhere));
     }
@@ -246,6 +260,11 @@ fn one_release_everywhere_and_nothing_is_the_latest() {
     let (place, top) = changes.iter().find(|it| it.1.starts_with("## ")).expect("a version");
     if !top.starts_with(&format!("## {release}")) {
         wrong.push(format!("{place}: {top:?} is not {release}"));
+    }
+    for (place, line) in lines("deploy/dokploy/.env.example") {
+        if line.strip_prefix("TINYCLAW_TAG=").is_some_and(|it| it != release) {
+            wrong.push(format!("{place}: {line} is not {release}"));
+        }
     }
     for manifest in below("k8s", ".yaml") {
         for (place, line) in lines(&manifest) {
@@ -288,6 +307,29 @@ fn the_package_has_every_program_and_nothing_is_published_but_on_this_machine() 
                 .any(|it| line.contains(it))
             {
                 wrong.push(format!("{place}: {line}"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn dokploys_file_has_nothing_that_a_deploy_by_git_would_lose_or_open() {
+    // What Dokploy's compose file and its example may name beside settings.
+    let own = ["TINYCLAW_REGISTRY", "TINYCLAW_TAG", "TINYCLAW_BOT_MEMORY"];
+    let mut wrong = Vec::new();
+    for path in ["deploy/dokploy/docker-compose.yml", "deploy/dokploy/.env.example"] {
+        for (place, line) in lines(path) {
+            let opens =
+                ["ports:", "container_name:", "docker.sock", ":latest", "- ./", "privileged: true"];
+            if let Some(it) = opens.iter().find(|it| line.contains(**it)) {
+                wrong.push(format!("{place}: {it} has no place there"));
+            }
+            let name = line.split([':', '=']).next().unwrap_or_default();
+            let is_variable =
+                name.len() > 3 && name.bytes().all(|it| it.is_ascii_uppercase() || it == b'_');
+            if is_variable && !is_known(name) && !own.contains(&name) {
+                wrong.push(format!("{place}: {name} is no variable of ours"));
             }
         }
     }
