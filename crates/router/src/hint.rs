@@ -66,15 +66,39 @@ enum Hint {
 /// assert_eq!(strip("see /opus/lib"), (None, "see /opus/lib".to_owned()));
 /// ```
 pub fn strip_hints<'t>(text: &'t str, catalogue: &Catalogue) -> (Hints, Cow<'t, str>) {
+    let (hints, sender, said) = find(text, catalogue);
+    match hints.is_empty() {
+        true => (hints, Cow::Borrowed(text)),
+        false if sender.is_empty() => (hints, Cow::Borrowed(said)),
+        false => (hints, Cow::Owned(format!("{sender} {said}"))),
+    }
+}
+
+/// The same with blanks in place of the hints: whatever is found in what is left lies where it lay.
+pub(crate) fn blank_hints<'t>(text: &'t str, catalogue: &Catalogue) -> (Hints, Cow<'t, str>) {
+    let (hints, sender, said) = find(text, catalogue);
+    if hints.is_empty() {
+        return (hints, Cow::Borrowed(text));
+    }
+    let at = |it: &str| it.as_ptr().addr() - text.as_ptr().addr();
+    let (kept, begin) = (at(sender) + sender.len(), at(said));
+    let blanks = |count: usize| " ".repeat(count);
+    let (before, after) = (blanks(begin - kept), blanks(text.len() - begin - said.len()));
+    (hints, Cow::Owned(format!("{}{before}{said}{after}", &text[..kept])))
+}
+
+/// The hints, the envelope in front (`[sender]:`), which is empty where there is none, and what is said without hints. The last two
+/// are pieces of the text, in this order.
+fn find<'t>(text: &'t str, catalogue: &Catalogue) -> (Hints, &'t str, &'t str) {
     let mut hints = Hints::default();
     // A text that begins with pages of blanks has no hint, and is not searched for one.
     if text[..text.floor_char_boundary(WINDOW_BYTES)].trim_start().is_empty() {
-        return (hints, Cow::Borrowed(text));
+        return (hints, "", text);
     }
     let trimmed = text.trim();
-    // An envelope in front (`[sender]:`) stays where it is.
-    let begin = sender(trimmed);
-    let mut said = trimmed[begin..].trim_start();
+    // An envelope stays where it is.
+    let (sender, rest) = trimmed.split_at(sender(trimmed));
+    let mut said = rest.trim_start();
     loop {
         let opening = slash(said, catalogue).or_else(|| opening_tag(said, catalogue));
         if let Some((hint, rest)) = opening
@@ -88,11 +112,7 @@ pub fn strip_hints<'t>(text: &'t str, catalogue: &Catalogue) -> (Hints, Cow<'t, 
             _ => break,
         }
     }
-    match hints.is_empty() {
-        true => (hints, Cow::Borrowed(text)),
-        false if begin == 0 => (hints, Cow::Borrowed(said)),
-        false => (hints, Cow::Owned(format!("{} {said}", &trimmed[..begin]))),
-    }
+    (hints, sender, said)
 }
 
 fn sender(text: &str) -> usize {
@@ -178,6 +198,20 @@ mod tests {
         check("fix it [effort:enormous]", Hints::default(), "fix it [effort:enormous]");
         let old = Model::named("claude-opus-4-8").expect("a name");
         check("[claude-opus-4-8] fix it", model(old), "fix it");
+    }
+
+    #[test]
+    fn blanks_stand_in_place_of_hints_and_nothing_moves() {
+        for (text, left) in [
+            ("/opus", "     "),
+            (" /fable [effort:max] fix it [Ada] ", "                     fix it [Ada] "),
+            ("[Ada]: /haiku hi [effort:low]\n", "[Ada]:        hi              "),
+            ("fix it, grün [fable]", "fix it, grün        "),
+            ("[todo] fix it", "[todo] fix it"),
+        ] {
+            let (_, found) = blank_hints(text, &Catalogue::default());
+            assert_eq!((found.as_ref(), found.len()), (left, text.len()), "{text}");
+        }
     }
 
     #[test]

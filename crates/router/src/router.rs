@@ -8,7 +8,7 @@ use tinyclaw_domain::{
 
 use crate::config::{Config, DIMENSIONS};
 use crate::desk::{DeskReader, DeskReading, Scale, each_desk_bucket};
-use crate::hint::{Hints, strip_hints};
+use crate::hint::{Hints, blank_hints};
 use crate::learned::{self, Table, each_bucket};
 use crate::money::Prices;
 use crate::policy::{self, OwnWords, Rules};
@@ -144,7 +144,9 @@ impl Router {
             let input = Input { text: "", ..*input };
             return self.finish(&input, Hints::default(), &self.reader.read(""));
         }
-        let (hints, _) = strip_hints(input.text, &self.catalogue);
+        // A hint is no word about the work. It would count as one: `[effort:max]` made an easy question harder.
+        let (hints, said) = blank_hints(input.text, &self.catalogue);
+        let input = &Input { text: &said, ..*input };
         if let Some(desk) = input.desk {
             return self.decide_at(desk, input, hints);
         }

@@ -37,6 +37,30 @@ fn each_rule_is_stronger_than_the_next() {
     check(beat, Tier::Simple, Model::HAIKU, Cause::Heartbeat, false);
 }
 
+/// `[effort:max]` in front of an easy question made it a harder one, and so did `[fable]`.
+#[test]
+fn what_is_asked_for_by_name_is_no_word_about_the_work() {
+    use tinyclaw_domain::DeskKind;
+
+    for text in [HARD, "why is the sky blue?", "yes"] {
+        for desk in [None, Some(DeskKind::None), Some(DeskKind::Repo)] {
+            let plain = router().decide(&Input { desk, ..Input::new(text) });
+            for (before, after) in [
+                ("/opus ", ""),
+                ("/fable ", ""),
+                ("[fable] ", ""),
+                ("", " [claude-opus-4-8]"),
+                ("[effort:max] ", ""),
+                ("[tier:complex] ", " [effort: low]"),
+            ] {
+                let said = format!("{before}{text}{after}");
+                let it = router().decide(&Input { desk, ..Input::new(&said) });
+                assert_eq!((it.tier, it.raw_score), (plain.tier, plain.raw_score), "{said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn which_model_a_tier_means_is_said_by_the_office_and_by_the_thread() {
     let map = |it: &[(&str, &str)]| {
