@@ -13,12 +13,9 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    host="$(rustc --print host-tuple)" \
-    && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" CARGO_PROFILE_RELEASE_STRIP=symbols \
-        cargo build --release --locked --target "$host" --workspace --bins \
-        --exclude tinyclaw-testkit --exclude tinyclaw-e2e --exclude tinyclaw-tidy \
+    programs="$(scripts/static-programs.sh)" \
     && mkdir /out \
-    && find "target/$host/release" -maxdepth 1 -type f -executable \( -name 'tinyclaw*' -o -name 'git-credential-*' \) \
+    && find "$programs" -maxdepth 1 -type f -executable \( -name 'tinyclaw*' -o -name 'git-credential-*' \) \
         -exec cp '{}' /out/ ';'
 
 FROM ${NODE} AS claude

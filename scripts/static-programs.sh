@@ -1,7 +1,9 @@
 #!/bin/sh
-# Builds every program of an office, static, as the images and packages have them, and prints the folder they are in.
+# Builds every program of an office, static, as the images and packages have them, and prints the folder they are in. The
+# helper comes first, smaller than the rest of them (scripts/helper.sh), and whoever brings it to other machines is built with
+# its size and hash.
 #
-#   scripts/static-programs.sh [PACKAGE...]       of these packages only, where some are named
+#   scripts/static-programs.sh [PACKAGE...]       of these packages only, where some are named, and without the helper
 #
 # No path of this machine goes into them, so two folders give the same files.
 set -eu
@@ -10,8 +12,17 @@ cd "$(dirname "$0")/.."
 host="$(rustc --print host-tuple)"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 which="--workspace --exclude tinyclaw-e2e --exclude tinyclaw-tidy"
-if [ $# -gt 0 ]; then which="$(printf -- '--package %s ' "$@")"; fi
+helper=""
+if [ $# -gt 0 ]; then
+    which="$(printf -- '--package %s ' "$@")"
+else
+    helper="$(scripts/helper.sh)"
+    TINYCLAW_HELPER="$(wc -c <"$helper") $(sha256sum "$helper" | cut -c 1-64)"
+    export TINYCLAW_HELPER
+fi
 # shellcheck disable=SC2086 # options and their values
 RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=$target=/target --remap-path-prefix=$PWD=/tinyclaw --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-    CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --target "$host" --bins --quiet $which >&2
+    CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked --target "$host" --bins --quiet $which >&2
+# In place of what the same sources were made to with all the others.
+[ -z "$helper" ] || cp --remove-destination "$helper" "$target/$host/release/tinyclaw-leash"
 echo "$target/$host/release"

@@ -1,17 +1,19 @@
 //! What a link to where Claude runs costs, and what a cut of it costs: nothing but time.
 //!
-//! `cargo build --release -p tinyclaw-engine --bins && cargo run --release -p tinyclaw-engine --example link [CUTS]`
-//! prints one JSON object, measured over the carrier `child` with the demo engine, and beside it `LocalLauncher`, line by
-//! line in turns.
+//! `cargo run --release -p tinyclaw-engine --example link [CUTS] [--helper FILE]` prints one JSON object, measured over the
+//! carrier `child` with the demo engine, and beside it `LocalLauncher`, line by line in turns. The helper is the one that images
+//! and packages have, built by `scripts/helper.sh` if none is named; `helper` says which it was.
 #![expect(clippy::print_stdout, reason = "an example that measures prints what it measured")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tinyclaw_devbox::Helper;
 use tinyclaw_domain::{Model, PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
@@ -36,19 +38,44 @@ echo forked
 exec sleep 600
 "#;
 const LINES: usize = 3000;
+/// As many as the forker begins.
+const FORKERS: usize = 60;
 const STOPS: usize = 20;
 const KILLS: usize = 200;
 
+const CUTS: usize = 1000;
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let cuts: usize = std::env::args().nth(1).map_or(Ok(1000), |it| it.parse())?;
-    let overhead = overhead().await?;
-    let cut = cut(cuts).await?;
-    let stops = stops().await?;
-    let adopted = std::thread::spawn(|| adopted().map_err(|err| err.to_string()));
+    let (mut cuts, mut helper) = (CUTS, None);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--helper" => helper = Some(PathBuf::from(args.next().ok_or("--helper FILE")?)),
+            number => {
+                cuts = number.parse().map_err(|_| format!("{number:?} is no number of cuts"))?
+            }
+        }
+    }
+    // A hub is started in no directory of ours.
+    let helper = helper.map_or_else(build_helper, Ok)?.canonicalize()?;
+    let demo = find_sibling("tinyclaw-demo-engine").map_or_else(build_demo_engine, Ok)?;
+    let loaded = Helper::new(&helper);
+    let loaded = loaded.load().await?;
+    let overhead = overhead(&helper).await?;
+    let cut = cut(&helper, cuts).await?;
+    let stops = stops(&helper).await?;
+    let of_adoption = helper.clone();
+    // It makes and drops runtimes, which cannot be done within one.
+    let adopted =
+        std::thread::spawn(move || adopted(&of_adoption, &demo).map_err(|err| err.to_string()));
     let adopted = adopted.join().map_err(|_| "the part about adoption broke off")??;
-    let leash = find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
-    let mut numbers = json!({ "helperBytes": std::fs::metadata(leash)?.len() });
+    let mut numbers = json!({
+        "helper": helper,
+        "helperBytes": loaded.id.size,
+        "helperSha256": loaded.id.sha256,
+        "helperIsStatic": loaded.is_static(),
+    });
     for part in [overhead, cut, stops, adopted] {
         if let (Some(all), Some(part)) = (numbers.as_object_mut(), part.as_object()) {
             all.extend(part.clone());
@@ -58,6 +85,40 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
+/// Builds the helper as a release has it.
+fn build_helper() -> Result<PathBuf, Error> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/helper.sh");
+    #[expect(clippy::disallowed_methods, reason = "what is measured is built first")]
+    let said = output(Command::new(script))?;
+    Ok(PathBuf::from(said.trim()))
+}
+
+/// Builds the demo engine beside this program: cargo builds no program for an example.
+fn build_demo_engine() -> Result<PathBuf, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    #[expect(clippy::disallowed_methods, reason = "what is measured is built first")]
+    let mut build = Command::new(cargo);
+    build.args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "tinyclaw-engine",
+        "--bin",
+        "tinyclaw-demo-engine",
+    ]);
+    output(build)?;
+    Ok(find_sibling("tinyclaw-demo-engine").ok_or("no tinyclaw-demo-engine beside this program")?)
+}
+
+fn output(mut command: Command) -> Result<String, Error> {
+    let said = command.stderr(Stdio::inherit()).output()?;
+    if !said.status.success() {
+        return Err(format!("{command:?} ended with {}", said.status).into());
+    }
+    Ok(String::from_utf8(said.stdout)?)
+}
+
 /// A state folder, a directory to work in, and a program in place of Claude.
 struct Machine {
     place: state::Place,
@@ -65,15 +126,13 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(program: &str) -> Result<Machine, Error> {
+    fn new(helper: &Path, program: &str) -> Result<Machine, Error> {
         let place = state::Place::new()?;
         let file = place.path("bin/program");
         std::fs::create_dir_all(place.path("bin"))?;
         tinyclaw_disk::write_new(&file, program.as_bytes())?;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
-        let leash =
-            find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
-        let config = EngineConfig::new(file, leash, place.state(), place.home());
+        let config = EngineConfig::new(file, helper, place.state(), place.home());
         Ok(Machine { place, config })
     }
 
@@ -103,8 +162,8 @@ impl Machine {
 }
 
 /// A line there and back, here and over the link, one after the other.
-async fn overhead() -> Result<serde_json::Value, Error> {
-    let machine = Machine::new(PARROT)?;
+async fn overhead(helper: &Path) -> Result<serde_json::Value, Error> {
+    let machine = Machine::new(helper, PARROT)?;
     let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
     let mut local = Echo::new(machine.local().launch(machine.spec(1, "local")?).await?);
     let mut linked = Echo::new(link.launch(machine.spec(2, "linked")?).await?);
@@ -119,7 +178,7 @@ async fn overhead() -> Result<serde_json::Value, Error> {
         }
     }
     let mut over: Vec<f64> = there.iter().zip(&here).map(|(it, base)| it - base).collect();
-    let (hub, hold) = (rss(&machine, "hub"), rss(&machine, "hold"));
+    let (hub, hold) = (rss(helper, "hub"), rss(helper, "hold"));
     Ok(json!({
         "lines": LINES,
         "localP50Us": percentile(&mut here, 50),
@@ -157,8 +216,8 @@ impl Echo {
 }
 
 /// One run, cut again and again while lines go both ways.
-async fn cut(cuts: usize) -> Result<serde_json::Value, Error> {
-    let machine = Machine::new(PARROT)?;
+async fn cut(helper: &Path, cuts: usize) -> Result<serde_json::Value, Error> {
+    let machine = Machine::new(helper, PARROT)?;
     let inner = ChildCarrier::of(&machine.config);
     let carrier = Arc::new(Cuttable { inner, pumps: Mutex::default() });
     let link = machine.linked(carrier.clone());
@@ -214,11 +273,9 @@ async fn cut(cuts: usize) -> Result<serde_json::Value, Error> {
 
 /// One turn that outlives its office again and again: a runtime that is dropped says nothing more, as a process that is
 /// killed.
-fn adopted() -> Result<serde_json::Value, Error> {
+fn adopted(helper: &Path, demo: &Path) -> Result<serde_json::Value, Error> {
     let place = state::Place::new()?;
-    let sibling = |name| find_sibling(name).ok_or("not all binaries are beside this program");
-    let (program, leash) = (sibling("tinyclaw-demo-engine")?, sibling("tinyclaw-leash")?);
-    let mut config = EngineConfig::new(program, leash, place.state(), place.home());
+    let mut config = EngineConfig::new(demo, helper, place.state(), place.home());
     let record = place.work().join("record");
     config.env.insert("TINYCLAW_DEMO_RECORD".to_owned(), record.display().to_string());
     let spec = SessionSpec {
@@ -289,10 +346,10 @@ fn adopted() -> Result<serde_json::Value, Error> {
 }
 
 /// How long the end of everything takes, against processes that fork as fast as they can too.
-async fn stops() -> Result<serde_json::Value, Error> {
+async fn stops(helper: &Path) -> Result<serde_json::Value, Error> {
     let mut took = Vec::new();
     let mut orphans = 0;
-    let machine = Machine::new(PARROT)?;
+    let machine = Machine::new(helper, PARROT)?;
     let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
     for _ in 0..STOPS {
         let leashed = link.launch(machine.spec(4, "stop")?).await?;
@@ -305,7 +362,7 @@ async fn stops() -> Result<serde_json::Value, Error> {
         took.push(begun.elapsed().as_secs_f64() * 1e3);
         orphans += alive(&lock);
     }
-    let machine = Machine::new(FORKER)?;
+    let machine = Machine::new(helper, FORKER)?;
     let link = machine.linked(Arc::new(ChildCarrier::of(&machine.config)));
     let Leashed { stdout, leash, .. } = link.launch(machine.spec(5, "fork")?).await?;
     let mut lines = BufReader::new(stdout).lines();
@@ -320,7 +377,9 @@ async fn stops() -> Result<serde_json::Value, Error> {
     Ok(json!({
         "stopP50Ms": percentile(&mut took, 50),
         "stopP99Ms": percentile(&mut took, 99),
-        "forkers": forked,
+        "forkers": FORKERS,
+        // Of those that fork and leave as fast as they can a look sees some.
+        "forkersSeen": forked,
         "forkersGoneMs": forkers.round(),
         "orphans": orphans,
     }))
@@ -349,21 +408,14 @@ fn alive(lock: &Path) -> usize {
         .count()
 }
 
-/// The memory of a hub, or of a hold that works for this machine.
-fn rss(machine: &Machine, word: &str) -> Option<u64> {
-    let state = machine.place.state();
+/// The memory of a hub or a hold of this helper, in KiB: of no other that runs on this machine.
+fn rss(helper: &Path, word: &str) -> Option<u64> {
     let all = std::fs::read_dir("/proc").ok()?.flatten();
     let pids = all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
     let of = |pid: u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let words: Vec<&[u8]> = line.split(|it| *it == 0).collect();
-        let is_it = match word {
-            "hub" => {
-                words.get(1) == Some(&b"hub".as_slice())
-                    && words.contains(&state.as_os_str().as_encoded_bytes())
-            }
-            _ => words.get(1) == Some(&b"hold".as_slice()),
-        };
+        let is_it = line.split(|it| *it == 0).nth(1) == Some(word.as_bytes())
+            && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|it| it == helper);
         let status =
             is_it.then(|| std::fs::read_to_string(format!("/proc/{pid}/status")).ok())??;
         let line = status.lines().find(|it| it.starts_with("VmRSS:"))?;

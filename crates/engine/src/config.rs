@@ -392,6 +392,12 @@ pub fn find_sibling(name: &str) -> Option<PathBuf> {
         .find(|it| it.is_file())
 }
 
+/// The helper that other machines are given: the leash beside this program, which images and packages have static. Programs of
+/// `cargo build` have one that is not, and `tinyclaw-helper` beside it where somebody put what `scripts/helper.sh` makes.
+pub fn find_helper() -> Option<PathBuf> {
+    find_sibling("tinyclaw-helper").or_else(|| find_sibling("tinyclaw-leash"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,9 @@ mod user_links;
 mod users;
 mod wire;
 
-pub use config::{Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_sibling};
+pub use config::{
+    Auth, ConfigError, EngineConfig, Landlock, Mode, Times, find_helper, find_sibling,
+};
 pub use confined::{CarryError, Confined, ConfinedError, Said, Way};
 pub use content::{Content, ContentError};
 pub use devboxes::DevboxLauncher;

@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tinyclaw_devbox::Helper;
 use tinyclaw_engine::leash::{Promise, missing_promises};
-use tinyclaw_engine::{PINNED_VERSION, find_sibling};
+use tinyclaw_engine::{PINNED_VERSION, find_helper, find_sibling};
 use tinyclaw_ledger::{health, plan};
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{EngineKind, Landlock, Settings};
@@ -56,6 +57,10 @@ fn engine(patient: &Patient, settings: &Settings) -> Vec<Finding> {
     if let Some(name) = missing {
         let why = format!("{name} is not beside this program, and no turn can run");
         return vec![Finding::broken(NAME, why, together)];
+    }
+    // Whatever it is that lies there, it holds every Claude, and is what devboxes are given.
+    if let Some(Err(err)) = find_helper().map(|it| Helper::new(it).check()) {
+        return vec![Finding::broken(NAME, err.to_string(), together)];
     }
     if is_demo {
         return vec![Finding::ok(NAME, "the demo engine, which needs no account")];

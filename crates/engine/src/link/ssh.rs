@@ -163,7 +163,7 @@ impl SshCarrier {
         }
         if !helper.is_static() && !route.host.is_this_machine() {
             let text = format!(
-                "the helper {} needs libraries of this machine: build tinyclaw-leash static (docs/DEVBOX.md)",
+                "the helper {} needs libraries of this machine: put what scripts/helper.sh builds beside it, as tinyclaw-helper (docs/DEVBOX.md)",
                 self.helper.path().display()
             );
             return Err(Trouble::new(Kind::NoHelper, text));

@@ -17,7 +17,7 @@ use tinyclaw_domain::{
     Place, StateDir, ThreadId,
 };
 use tinyclaw_engine::link::Lease;
-use tinyclaw_engine::{DevboxLauncher, DevboxWay, Devboxes, Landlock, find_sibling};
+use tinyclaw_engine::{DevboxLauncher, DevboxWay, Devboxes, Landlock, find_helper, find_sibling};
 use tinyclaw_service::settings::{self, EngineKind, Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
@@ -92,7 +92,7 @@ impl Fleet {
             settings::Landlock::Off => Landlock::Off,
         };
         let lease = Lease { close: settings.devbox.lease, end: LEASE_END };
-        let (helper, known) = (find_sibling("tinyclaw-leash")?, self.state.devbox_runs());
+        let (helper, known) = (find_helper()?, self.state.devbox_runs());
         let made = Arc::new(DevboxLauncher::new(self.clone(), helper, landlock, lease, known));
         *launcher = Arc::downgrade(&made);
         Some(made)
