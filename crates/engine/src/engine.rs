@@ -152,8 +152,8 @@ impl Engine {
         self.0.carry(thread, way, from, to).await
     }
 
-    /// Ends every Claude that an earlier process left on this machine, but those with these turns. To be asked once, before the
-    /// first turn.
+    /// Ends every Claude that an earlier process left, but those with these turns. To be asked once, before the first turn. Those
+    /// on devboxes are ended in the background: one may be away for hours, and nobody waits for it.
     pub async fn end_all_but(&self, turns: &[String]) {
         adopted::end_all_but(&self.0.launchers, turns).await;
     }
@@ -166,6 +166,13 @@ impl Engine {
     /// Connects a thread's Claude to each of its MCP servers anew, in the process that is there.
     pub async fn reconnect(&self, thread: &ThreadId) -> Reconnected {
         self.0.reconnect(thread).await
+    }
+
+    /// Lets every idle process leave, and each busy one after its turn: this one is about to stop, and nobody asks for another
+    /// turn. Waits for none of them; [`Engine::close`] does. A process that ends in the middle of its stop leaves no idle Claude
+    /// behind, which would otherwise wait for the end of its lease.
+    pub fn wind_down(&self) {
+        self.0.wind_down();
     }
 
     /// Leaves the turns that another process can go on with as they are, for the next one; here they end with

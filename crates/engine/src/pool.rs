@@ -49,6 +49,8 @@ pub(crate) struct Pool {
     /// When the login was last tried to be renewed.
     renewed: Lane<Option<Instant>>,
     is_closing: AtomicBool,
+    /// Nobody asks for another turn.
+    is_winding_down: AtomicBool,
 }
 
 /// A thread in the pool.
@@ -129,6 +131,7 @@ impl Pool {
             background: Mutex::new(Some(background)),
             renewed: Lane::new(None),
             is_closing: AtomicBool::new(false),
+            is_winding_down: AtomicBool::new(false),
         });
         tokio::spawn(Pool::look_around(Arc::downgrade(&pool)));
         pool
@@ -261,7 +264,8 @@ impl Pool {
     /// What is to be done when a turn is over.
     async fn after_turn(&self, member: &Member, lane: LaneGuard<'_, ()>) {
         member.touch();
-        if self.config().mode == Mode::Spawn {
+        let is_last = self.is_winding_down.load(Ordering::SeqCst);
+        if is_last || self.config().mode == Mode::Spawn {
             member.close(false).await;
         }
         drop(lane);
@@ -310,6 +314,19 @@ impl Pool {
             None => {
                 member.close(false).await;
                 Reconnected::WithTheNext
+            }
+        }
+    }
+
+    /// See [`Engine::wind_down`](crate::Engine::wind_down).
+    pub(crate) fn wind_down(&self) {
+        self.is_winding_down.store(true, Ordering::SeqCst);
+        let members: Vec<Arc<Member>> = self.lock_members().values().cloned().collect();
+        for member in members {
+            // A busy one is closed by whoever has the lane, see `after_turn`.
+            let Ok(_lane) = member.lane.try_lock() else { continue };
+            if let Some(warm) = member.warm() {
+                warm.driver.wind_down();
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{Ask, Command, Key, Outcome, PermissionAnswer, PermissionMode};
-use tinyclaw_e2e::{Office, processes_of};
+use tinyclaw_e2e::{Office, processes_of, signal};
 
 /// The question that the processor of this moment asks.
 fn question(office: &Office, key: &Key) -> Ask {
@@ -219,5 +219,34 @@ fn a_process_that_waited_for_its_next_turn_ends_with_its_processor() {
         (of_claude.filter(|it| !it.contains("tinyclaw-leash hub")).count() == 0).then_some(())
     });
     assert_eq!(office.ask("7", "hello").outcome, Outcome::Answered);
+    nothing_is_left(&mut office);
+}
+
+/// An idle Claude waited for the end of its lease, five minutes, since nobody was there any more to end it.
+#[test]
+fn who_is_told_to_stop_twice_leaves_its_turn_and_no_claude_that_waits_for_one() {
+    let mut office = Office::open();
+    office.ask("8", "hello");
+    let key = office.say("7", "[demo: ask] tidy up");
+    let first = question(&office, &key);
+    let home = office.path("state/home");
+    let works = |desk: &str| processes_of(&home.join(desk)).len();
+    assert!(works("7") > 0 && works("8") > 0);
+    let processor = office.pid();
+    signal(processor, "INT");
+    office.wait_for("the end of who waits", || (works("8") == 0).then_some(()));
+    assert!(office.progress(&key).is_some() && works("7") > 0, "the turn goes on for now");
+    signal(processor, "INT");
+    office.wait_for("the end of the processor", || {
+        let stat = std::fs::read_to_string(format!("/proc/{processor}/stat")).ok()?;
+        stat.contains(") Z ").then_some(())
+    });
+    assert!(works("7") > 0, "its turn is for the next one");
+    replace(&mut office, &key);
+    let ask = question(&office, &key);
+    assert_eq!(ask.request_id, first.request_id, "the same question");
+    allow(&mut office, &ask);
+    assert_eq!(office.answer(&key).outcome, Outcome::Answered);
+    assert_eq!(office.prompts().len(), 2, "each was asked once");
     nothing_is_left(&mut office);
 }

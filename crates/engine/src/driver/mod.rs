@@ -240,6 +240,11 @@ impl Driver {
         self.gone().await;
     }
 
+    /// Lets the process leave, now or after its turn, and does not wait for it.
+    pub(crate) fn wind_down(&self) {
+        let _ = self.orders.send(Order::Close { at_once: false });
+    }
+
     /// Connects to each MCP server anew; gives how they are then. `None`: the process is not idle, or does not answer.
     pub(crate) async fn reconnect(&self) -> Option<Vec<McpState>> {
         let (done_to, done) = oneshot::channel();

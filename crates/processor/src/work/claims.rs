@@ -50,6 +50,8 @@ pub(crate) async fn run(worker: &Arc<Worker>, shutdown: &Shutdown) {
     }
     tracing::info!(turns = turns.len(), "stopping; {} turns may end first", turns.len());
     worker.vitals.block("shutdown", "it is stopping");
+    // At once: whoever is told to stop a second time leaves in the middle of the wait.
+    worker.engine.wind_down();
     let all_done = async { while turns.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, all_done).await.is_err() {
         // First: a turn that nobody follows is stopped.
