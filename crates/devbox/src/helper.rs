@@ -21,7 +21,7 @@ const BUILT_WITH: Option<&str> = option_env!("TINYCLAW_HELPER");
 /// A helper has a few megabytes.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Where helpers lie below the HOME there.
-pub const HELPER_FOLDER: &str = ".local/share/tinyclaw/bin";
+const FOLDER: &str = ".local/share/tinyclaw/bin";
 /// So much of the hash is the helper's name.
 const NAME_CHARS: usize = 16;
 
@@ -212,7 +212,7 @@ impl LoadedHelper {
 
     /// Its file below the HOME of a devbox.
     pub fn file(&self) -> String {
-        format!("{HELPER_FOLDER}/leash-{}", self.version())
+        format!("{FOLDER}/leash-{}", self.version())
     }
 
     /// The command that starts it. No shell finds anything of its own in it, and no user's word is.
@@ -224,9 +224,7 @@ impl LoadedHelper {
             format!(
                 "[ -x \"$h\" ] || {{ case \"$(uname -sm)\" in \"Linux {kind}\") ;; *) printf \"\\036never %s\\n\" \"$(uname -sm)\"; exit 98;; esac"
             ),
-            format!(
-                "umask 077; d=\"$HOME/{HELPER_FOLDER}\"; t=\"$d/.in.$$\"; mkdir -p \"$d\" || exit 97"
-            ),
+            format!("umask 077; d=\"$HOME/{FOLDER}\"; t=\"$d/.in.$$\"; mkdir -p \"$d\" || exit 97"),
             "printf \"\\036bytes\\n\"".to_owned(),
             format!(
                 "head -c {size} >\"$t\" && s=$({{ sha256sum \"$t\" || shasum -a 256 \"$t\" || openssl dgst -sha256 -r \"$t\"; }} 2>/dev/null | head -n 1 | cut -c 1-64) && [ \"$s\" = {sha256} ] && chmod 700 \"$t\" && mv -f \"$t\" \"$h\" || {{ rm -f \"$t\"; exit 97; }}; }}"

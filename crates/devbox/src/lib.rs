@@ -9,7 +9,7 @@ mod registry;
 mod ssh;
 mod trouble;
 
-pub use helper::{Asked, HELPER_FOLDER, Helper, HelperError, HelperId, LoadedHelper};
+pub use helper::{Asked, Helper, HelperError, HelperId, LoadedHelper};
 pub use host_key::HostKey;
 pub use key_file::{KeyFault, KeyFile};
 #[cfg(feature = "registry")]

@@ -78,8 +78,7 @@ async fn serve(shared: Arc<Shared>, stream: UnixStream) {
     } else {
         let state = shared.lock();
         let is_kept = (state.spool.kept()..=state.spool.end()).contains(&offset);
-        let why = || format!("output from {offset} on is not there any more");
-        (!is_kept).then(|| Refusal::Step { why: why() })
+        (!is_kept).then(|| Refusal::Step { why: not_there(offset) })
     };
     if let Some(why) = why {
         let _ = to.write_all(&encode(&Told::Refused { run, why }, b"")).await;
@@ -195,6 +194,23 @@ async fn hear_until_bad(
     }
 }
 
+/// Why a connection cannot be told what lies at an offset: what was there a moment ago was taken away.
+///
+/// Where nobody of the office did that, the run ends: what Claude wrote there reaches nobody any more, and what it writes now
+/// would be half of something.
+fn gone(shared: &Shared, mine: u64, offset: u64) -> Refusal {
+    if shared.lock().connection != mine {
+        // Whoever listens now may have had it removed.
+        return Refusal::Superseded {};
+    }
+    shared.lose();
+    Refusal::Step { why: not_there(offset) }
+}
+
+pub(super) fn not_there(offset: u64) -> String {
+    format!("output from {offset} on is not there any more")
+}
+
 /// What the office is told: acknowledgements at once, output in order, the end when everything was sent.
 async fn tell(
     shared: &Shared,
@@ -241,8 +257,11 @@ async fn tell(
                     ));
                     sent += read as u64;
                 }
-                // It was there a moment ago: somebody else works on this folder.
-                _ => return,
+                _ => {
+                    let why = gone(shared, mine, sent);
+                    let _ = to.write_all(&encode(&Told::Refused { run: run(), why }, b"")).await;
+                    return;
+                }
             }
         }
         let is_over = sent == end && exit.is_some();

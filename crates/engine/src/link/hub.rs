@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tinyclaw_devbox::Asked;
@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
 use super::answers::Answers;
+use super::clean::clean;
 use super::connection;
 use super::frames::{self, Incoming, Writer};
 use super::hold::{Answer, Directories, Job};
@@ -195,6 +196,7 @@ async fn serve(options: Options) -> io::Result<()> {
     });
     stdout.write_all(format!("\x1e{hello}\n").as_bytes()).await?;
     stdout.flush().await?;
+    clean(&runs, account.as_ref().map(|_| state.as_path()), SystemTime::now());
     let (out, frames) = mpsc::channel(FRAMES_AHEAD);
     let writer = tokio::spawn(write(stdout, frames));
     let (pumps, forgetting) = (HashMap::new(), JoinSet::new());
@@ -548,10 +550,7 @@ impl Pump {
         let unknown = RunExit { code: None, signal: None, size: there, taken: 0 };
         let (exit, torn) = (ended.unwrap_or(unknown), ended.is_none());
         if !(kept..=there).contains(&self.sent) {
-            return Err(io::Error::other(format!(
-                "output from {} on is not there any more",
-                self.sent
-            )));
+            return Err(io::Error::other(connection::not_there(self.sent)));
         }
         let run = || self.run.clone();
         let mut frames = Vec::new();
@@ -571,7 +570,7 @@ impl Pump {
         while self.sent < there {
             let read = spool::read(dir.path(), self.sent, &mut chunk)?;
             if read == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                return Err(io::Error::other(connection::not_there(self.sent)));
             }
             let out = Told::Out { run: self.run.clone(), at: self.sent };
             self.out.send(encode(&out, &chunk[..read])).await.map_err(io::Error::other)?;

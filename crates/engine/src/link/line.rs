@@ -464,7 +464,7 @@ impl LinkLine {
                     Refusal::Superseded {} => {
                         return self.lose(&run, "another TinyClaw went on with the run");
                     }
-                    other => return Err(other.to_string()),
+                    other => self.abandon(&run, &other.to_string(), frames),
                 }
             }
         }
@@ -476,6 +476,19 @@ impl LinkLine {
         let Some(mut end) = self.runs.remove(run) else { return };
         if let (Some(to), Some(exit)) = (end.exit.take(), end.ended) {
             let _ = to.send(Ok(exit));
+        }
+    }
+
+    /// A run that is there and cannot be followed, by what it left or failed to leave: it is ended there, and nobody knows how.
+    /// That is a matter of this run alone.
+    fn abandon(&mut self, run: &RunId, why: &str, frames: &mpsc::UnboundedSender<Vec<u8>>) {
+        let Some(mut end) = self.runs.remove(run) else { return };
+        tracing::warn!("a run cannot be followed, and is ended: {why}");
+        let forget = Call::Forget { run: run.clone(), token: end.token.clone() };
+        let _ = frames.send(encode(&forget, b""));
+        let _ = end.err.send(format!("tinyclaw: {why}\n").into_bytes());
+        if let Some(to) = end.exit.take() {
+            let _ = to.send(Ok(Exit { code: None, signal: None }));
         }
     }
 

@@ -8,6 +8,7 @@
 mod account;
 mod answers;
 mod carrier;
+mod clean;
 mod connection;
 mod dial;
 mod frames;

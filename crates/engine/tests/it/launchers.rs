@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{Call, Decoder, Told, encode};
+use tinyclaw_domain::{PermissionAnswer, Place, ThreadId};
 use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
@@ -20,7 +21,7 @@ use tokio::io::{
 };
 use tokio::task::JoinSet;
 
-use crate::desk::{Desk, alive, eventually, until};
+use crate::desk::{Desk, alive, eventually, new_session, until};
 
 type Change = fn(&mut EngineConfig);
 type Make = fn(&mut Desk);
@@ -124,7 +125,10 @@ async fn nothing_survives_the_end_of_its_leash(make: Make) {
     let desk = desk(make, NOTHING);
     let mut turn = desk.ask(ORPHAN);
     spawned(&mut turn).await;
-    assert_eq!(alive(&desk.lock()).len(), 3, "the leash, its claude, and what a tool left behind");
+    // Somebody who is becoming another program at this moment has no environment to be known by.
+    let lock = desk.lock();
+    let all = || alive(&lock).len() == 3;
+    eventually("the leash, its claude, and what a tool left behind are there", all).await;
     desk.engine.close().await;
     let end = turn.end().await.unwrap();
     assert_eq!(end.outcome, TurnOutcome::Failed(TurnFailure::Closing));
@@ -505,4 +509,38 @@ async fn a_turn_waits_while_its_place_is_out_of_reach() {
     assert_eq!(carrier.dials(), 2);
     desk.engine.close().await;
     nobody_is_left(&desk).await;
+}
+
+/// Each connection of the place was closed again and again, and its other threads waited as well.
+#[tokio::test]
+async fn who_takes_away_its_own_output_fails_its_own_turn_and_disturbs_nobody() {
+    let (desk, carrier) = cuttable();
+    let mut elsewhere = desk.request("[demo: ask]");
+    (elsewhere.session.thread, elsewhere.session.id) = (ThreadId::topic(8), new_session());
+    let mut bystander = desk.engine.turn(elsewhere);
+    until(&mut bystander, |it| matches!(it, TurnEvent::Asking { .. }).then_some(())).await;
+    let known: Vec<PathBuf> = runs(&desk);
+    let mut turn = desk.ask("[demo: ask] [demo: long 4000]");
+    let ask = until(&mut turn, |it| match it {
+        TurnEvent::Asking { ask } => Some(ask),
+        _ => None,
+    })
+    .await;
+    let own: Vec<PathBuf> = runs(&desk).into_iter().filter(|it| !known.contains(it)).collect();
+    std::fs::remove_file(own[0].join("out.0")).unwrap();
+    turn.control().answer_permission(&ask.request_id, PermissionAnswer::Allow);
+    let end = turn.end().await.unwrap();
+    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{end:?}");
+    nobody_is_left(&desk).await;
+    assert_eq!(carrier.dials(), 1, "no connection was closed");
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    bystander.control().interrupt();
+    assert_eq!(bystander.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    desk.engine.close().await;
+}
+
+/// The folders of all runs.
+fn runs(desk: &Desk) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(desk.path("state/runs")).into_iter().flatten().flatten();
+    all.map(|it| it.path()).collect()
 }

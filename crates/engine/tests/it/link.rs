@@ -357,6 +357,26 @@ fn a_run_whose_hold_was_killed_is_over_and_what_it_wrote_is_there() {
     eventually_now("nobody is left", || alive(&lock).is_empty());
 }
 
+/// Its hold closed each connection without a word, and its Claude went on for nobody.
+#[test]
+fn a_run_whose_output_was_taken_away_says_so_at_once_and_ends() {
+    let machine = Machine::new();
+    let mut run = Run::new();
+    let mut office = machine.connect("ada");
+    office.begin(&run, &machine.start()).unwrap();
+    office.attach(&run).unwrap();
+    office.say(&run, 0, "hello");
+    office.until(&mut run, "heard hello\n");
+    drop(office);
+    std::fs::remove_file(machine.place.path(&format!("state/runs/{}/out.0", run.id))).unwrap();
+    let run = Run { got: vec![], ..run };
+    let mut office = machine.connect("ada");
+    let why = "output from 0 on is not there any more".to_owned();
+    assert_eq!(office.attach(&run), Err(Refusal::Step { why }));
+    let lock = machine.lock();
+    eventually_now("nobody is left", || alive(&lock).is_empty());
+}
+
 /// A lock that a hold inherited was held for as long as the run: nobody else got it.
 #[test]
 fn a_hold_keeps_nothing_open_of_who_started_its_hub() {
