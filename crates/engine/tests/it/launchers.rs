@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tinyclaw_domain::frame::{Call, Decoder, Told, encode};
-use tinyclaw_domain::{PermissionAnswer, Place, ThreadId};
+use tinyclaw_domain::{PermissionAnswer, PermissionMode, Place, ThreadId};
 use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
 };
@@ -21,6 +21,7 @@ use tokio::io::{
 };
 use tokio::task::JoinSet;
 
+use crate::claude::{asking, bash, real};
 use crate::desk::{Desk, alive, eventually, new_session, until};
 
 type Change = fn(&mut EngineConfig);
@@ -82,6 +83,61 @@ for_each_launcher!(
     a_stop_is_heard,
     a_directory_has_the_last_of_its_owners,
 );
+
+/// The main ones with the real CLI. What it is on a devbox, `devbox` says.
+macro_rules! for_each_launcher_of_the_real_cli {
+    ($($name:ident),* $(,)?) => {
+        mod here_with_claude {
+            $(#[tokio::test] async fn $name() { super::$name(super::here).await; })*
+        }
+        mod linked_with_claude {
+            $(#[tokio::test] async fn $name() { super::$name(super::linked).await; })*
+        }
+    };
+}
+
+for_each_launcher_of_the_real_cli!(
+    real_claude_asks_is_answered_and_stays_one_process,
+    real_claude_is_stopped_with_its_tool_and_leaves_nobody,
+);
+
+async fn real_claude_asks_is_answered_and_stays_one_process(make: Make) {
+    let (mut desk, _api) = real!();
+    make(&mut desk);
+    assert_eq!(desk.say("hello").await.text, "You said: hello");
+    let lock = desk.lock();
+    let first = alive(&lock);
+    let mut turn = desk.ask(&bash("touch asked"));
+    let (id, _) = asking(&mut turn).await;
+    turn.control().answer_permission(&id, PermissionAnswer::Allow);
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Answered);
+    assert!(desk.path("work/asked").is_file());
+    eventually("it is the same process", || alive(&lock) == first).await;
+    assert!(desk.engine.evict(&desk.spec.thread).await);
+    nobody_is_left(&desk).await;
+    let end = desk.say("and again?").await;
+    assert!(end.outcome == TurnOutcome::Answered && end.resumed, "{end:?}");
+    desk.engine.close().await;
+    nobody_is_left(&desk).await;
+}
+
+async fn real_claude_is_stopped_with_its_tool_and_leaves_nobody(make: Make) {
+    let (mut desk, _api) = real!();
+    desk.spec.permission_mode = PermissionMode::Bypass;
+    make(&mut desk);
+    let endless = bash("sleep 600 & tail -f /dev/null");
+    let mut turn = desk.ask(&endless);
+    until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
+    turn.control().interrupt();
+    assert_eq!(turn.end().await.unwrap().outcome, TurnOutcome::Interrupted);
+    assert_eq!(desk.say("[api: say fine]").await.text, "fine");
+    let mut turn = desk.ask(&endless);
+    until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
+    desk.engine.close().await;
+    let end = turn.end().await.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Failed(TurnFailure::Closing));
+    nobody_is_left(&desk).await;
+}
 
 // Elsewhere the office's state is a folder like any other.
 #[tokio::test]
