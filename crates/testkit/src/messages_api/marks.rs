@@ -47,12 +47,18 @@ pub(super) fn asked(request: &Value) -> Asked {
     let mut results = Vec::new();
     let mut prompt = String::new();
     for message in request["messages"].as_array().into_iter().flatten().rev() {
-        if message["role"] != "user" {
-            continue;
-        }
         let said = texts(&message["content"]);
         // A message that failed is sent along with the next one: the last marks are the new ones.
         let marked = said.iter().rfind(|it| it.contains("[api:")).cloned();
+        // What a person says while a tool runs came from the system once.
+        let is_persons = match message["role"].as_str() {
+            Some("user") => true,
+            Some("system") => marked.is_some(),
+            _ => false,
+        };
+        if !is_persons {
+            continue;
+        }
         let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
         let told: Vec<String> = blocks
             .iter()
@@ -215,6 +221,26 @@ mod tests {
         assert!(matches!(plan(&second, 1), Plan::Tool { name, .. } if name == "ExitPlanMode"));
         let last = request(json!([prompt, tool, result, tool, result]));
         assert!(matches!(plan(&last, 1), Plan::Say { text, .. } if text == "Done."));
+    }
+
+    #[test]
+    fn words_that_come_while_a_tool_runs_are_heard_whoever_brings_them() {
+        let prompt = json!({ "role": "user", "content": "[api: tool Bash {}]" });
+        let tool = json!({ "role": "assistant", "content": [] });
+        let result = json!({ "type": "tool_result", "content": "ok" });
+        let words = "The user sent a new message while you were working:\n[api: say I heard you.]";
+        let apart = [
+            json!({ "role": "user", "content": [result] }),
+            json!({ "role": "system", "content": words }),
+        ];
+        let within = [
+            json!({ "role": "user", "content": [result, { "type": "text", "text": words }] }),
+            json!({ "role": "system", "content": "You are at a desk." }),
+        ];
+        for told in [apart, within] {
+            let asked = request(json!([prompt, tool, told[0], told[1]]));
+            assert!(matches!(plan(&asked, 1), Plan::Say { text, .. } if text == "I heard you."));
+        }
     }
 
     #[test]
