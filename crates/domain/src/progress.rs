@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::approval::Rule;
-use crate::{Key, Model, ThreadId, Tier};
+use crate::{DevboxName, Key, Model, ThreadId, Tier};
 
 /// The state of a turn while Claude works. Written by processor, shown by whoever shows turns, gone when the answer
 /// has moved on. It may lag the truth by a moment and is lost in a power cut; nothing depends on it.
@@ -44,6 +44,9 @@ pub struct Progress {
     /// The open question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asks: Option<Ask>,
+    /// The devbox that Claude works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devbox: Option<DevboxName>,
     /// MCP servers that are of no use to this turn, and why, in words for a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mcp_trouble: Vec<String>,

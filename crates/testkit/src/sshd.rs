@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -160,7 +160,14 @@ impl Sshd {
         let mut children = self.sessions.children.lock().unwrap_or_else(PoisonError::into_inner);
         for child in children.iter_mut() {
             if let Ok(None) = child.try_wait() {
-                let _ = killpg(Pid::from_raw(child.id().cast_signed()), signal);
+                let pid = child.id();
+                let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
+                // The half that has the session's rights may be in a group of its own.
+                let halves = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+                let halves = halves.unwrap_or_default();
+                for half in halves.split_whitespace().filter_map(|it| it.parse().ok()) {
+                    let _ = kill(Pid::from_raw(half), signal);
+                }
             }
         }
     }

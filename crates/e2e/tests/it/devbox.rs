@@ -131,6 +131,7 @@ fn a_devbox_is_added_worked_on_cut_off_and_removed() {
     // Watch it, stop it.
     forum.ada(topic, "Tell me everything about this machine. [demo: hang]");
     forum.until("[ Stop ]");
+    forum.until(" on box · ");
     forum.press("Stop");
     forum.until("The session is kept.");
 

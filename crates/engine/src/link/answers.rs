@@ -187,6 +187,10 @@ async fn answer(
             });
             let mut bytes = git.map_or_else(Vec::new, |it| it.bundle);
             bytes.extend_from_slice(&transcript);
+            if bytes.len() > MOVE_BYTES_MAX {
+                let (path, bytes_max) = (desk.dir, MOVE_BYTES_MAX as u64);
+                return Err(ForeignError::TooLarge { path, bytes_max }.into());
+            }
             return Ok((Answer::Packed { git: told }, bytes));
         }
         Question::LayOut { of, dir, session, git } => {

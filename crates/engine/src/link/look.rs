@@ -32,6 +32,8 @@ use crate::transcript::{FinishedReply, Trace};
 const AT_ONCE: usize = 4;
 /// Without a word for this long nothing more comes: reading the longest transcript takes less.
 const SILENCE: Duration = Duration::from_secs(20);
+/// So often whoever waits for an answer shows that they are there.
+const PING: Duration = Duration::from_secs(5);
 /// No answer takes longer, however slowly it comes.
 const ANSWER: Duration = Duration::from_secs(120);
 /// The same of what a thread takes along: git packs and unpacks it, and it may be much.
@@ -224,16 +226,30 @@ impl Open {
         for (index, part) in parts.iter().enumerate() {
             let more = index + 1 < parts.len();
             let frame = encode(&Call::Look { ask: number, more }, part);
-            heard(silence, self.connection.to.write_all(&frame)).await?;
+            heard_in(silence, self.connection.to.write_all(&frame)).await?;
         }
-        heard(silence, self.connection.to.flush()).await?;
-        let mut answered = Vec::new();
+        heard_in(silence, self.connection.to.flush()).await?;
+        let (mut answered, mut waited, mut pings) = (Vec::new(), Duration::ZERO, 0_u32);
         loop {
-            let Some((told, part)) = heard(silence, self.incoming.next::<Told>()).await? else {
+            let Ok(heard) = timeout(PING, self.incoming.next::<Told>()).await else {
+                waited += PING;
+                if waited >= silence {
+                    return Err(format!("no word for {} s", silence.as_secs()));
+                }
+                // A hub leaves whoever says nothing, and an answer may take longer than that.
+                pings += 1;
+                let ping = encode(&Call::Ping {}, b"");
+                heard_in(silence, self.connection.to.write_all(&ping)).await?;
+                heard_in(silence, self.connection.to.flush()).await?;
+                continue;
+            };
+            let Some((told, part)) = heard.map_err(|err| err.to_string())? else {
                 return Err("the connection was closed".to_owned());
             };
             match told {
+                Told::Pong {} if pings > 0 => pings -= 1,
                 Told::Look { ask, more } if ask == number => {
+                    waited = Duration::ZERO;
                     answered.extend_from_slice(&part);
                     if answered.len() as u64 > limit {
                         return Err("an answer without end".to_owned());
@@ -253,7 +269,7 @@ impl Open {
 }
 
 /// Waits for the hub, and not for ever.
-async fn heard<T>(
+async fn heard_in<T>(
     silence: Duration,
     what: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, String> {

@@ -329,6 +329,65 @@ async fn a_place_that_does_not_come_to_an_answer_is_out_of_reach() {
     }
 }
 
+/// A far end that packs for a minute and a half, and hears meanwhile that somebody waits.
+#[derive(Debug, Default)]
+struct Slow {
+    pings: Arc<AtomicUsize>,
+}
+
+impl Carrier for Slow {
+    fn connect(&self) -> CarrierFuture<'_> {
+        let pings = self.pings.clone();
+        Box::pin(async move {
+            let (ours, theirs) = duplex(1024 * 1024);
+            tokio::spawn(pack_slowly(theirs, pings));
+            let (from, to) = split(ours);
+            Ok(Connection { to: Box::new(to), from: Box::new(from), guard: Box::new(()) })
+        })
+    }
+}
+
+async fn pack_slowly(stream: DuplexStream, pings: Arc<AtomicUsize>) {
+    let (mut from, mut to) = split(stream);
+    let (frames, mut late) = tokio::sync::mpsc::unbounded_channel::<(u64, Vec<u8>)>();
+    tokio::spawn(async move {
+        while let Some((seconds, frame)) = late.recv().await {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            to.write_all(&frame).await.unwrap();
+        }
+    });
+    let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        decoder.push(&chunk[..read]);
+        while let Ok(Some((call, _))) = decoder.frame::<Call>() {
+            let said = match call {
+                Call::Hello { nonce, .. } => {
+                    (0, format!("\x1e{{\"tinyclaw\":1,\"nonce\":\"{nonce}\"}}\n").into_bytes())
+                }
+                Call::Look { ask, more } => {
+                    let packed = b"{\"is\":\"packed\",\"git\":null}\n";
+                    (90, encode(&Told::Look { ask, more }, packed))
+                }
+                Call::Ping {} => {
+                    pings.fetch_add(1, Ordering::SeqCst);
+                    (0, encode(&Told::Pong {}, b""))
+                }
+                _ => continue,
+            };
+            frames.send(said).unwrap();
+        }
+    }
+}
+
+/// A hub leaves whoever says nothing for a minute.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_long_for_an_answer_says_so_meanwhile() {
+    let slow = Arc::new(Slow::default());
+    let look = LinkLook::new("ada", slow.clone(), None);
+    assert_eq!(look.pack_up(&api(), None).await.unwrap(), tinyclaw_engine::Parcel::default());
+    assert!(slow.pings.load(Ordering::SeqCst) >= 10, "{:?}", slow.pings);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fault_is_about_what_was_asked_for() {
     let get = async |look: &LinkLook, desk: &Desk| look.get(desk, Path::new("x"), 4).await;

@@ -20,6 +20,7 @@ fn progress(key: &str, started_at: u64) -> Progress {
         todos: Vec::new(),
         background: Vec::new(),
         asks: None,
+        devbox: None,
         mcp_trouble: Vec::new(),
         trouble: None,
     }

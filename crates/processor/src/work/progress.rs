@@ -43,6 +43,7 @@ pub(crate) fn begun(message: &Message, attempt: u32, decision: Option<&Decision>
         todos: Vec::new(),
         background: Vec::new(),
         asks: None,
+        devbox: None,
         mcp_trouble: Vec::new(),
         trouble: None,
     }

@@ -302,6 +302,10 @@ impl Job<'_> {
             });
             let mut progress = begun(lease.message(), attempt, Some(&self.decided.decision));
             progress.model = Some(model);
+            progress.devbox = match &self.desk.place {
+                Place::Devbox(name) => Some(name.clone()),
+                Place::Here | Place::Env(_) => None,
+            };
             progress.mcp_trouble = given.left_out;
             let may_raise = worker.settings.current().engine.escalate;
             let to = worker.routing.raised(&self.decided.decision, &self.thread);

@@ -113,6 +113,7 @@ async fn turn(mut lease: Lease, progresses: Progresses, ended: Ended) {
             todos: Vec::new(),
             background: Vec::new(),
             asks: None,
+            devbox: None,
             mcp_trouble: Vec::new(),
             trouble: None,
         };

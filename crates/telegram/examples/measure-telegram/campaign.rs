@@ -130,6 +130,7 @@ async fn answer_all(queue: Queue, progresses: Progresses, turns: Turns) {
                     todos: Vec::new(),
                     background: Vec::new(),
                     asks: None,
+                    devbox: None,
                     mcp_trouble: Vec::new(),
                     trouble: None,
                 };

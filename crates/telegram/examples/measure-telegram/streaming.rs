@@ -62,6 +62,7 @@ pub(crate) async fn run(time: Duration) -> anyhow::Result<Streamed> {
                 todos: Vec::new(),
                 background: Vec::new(),
                 asks: None,
+                devbox: None,
                 mcp_trouble: Vec::new(),
                 trouble: None,
             })?;

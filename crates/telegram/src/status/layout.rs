@@ -190,9 +190,11 @@ fn head(progress: &Progress, now_ms: u64) -> String {
         0 | 1 => String::new(),
         other => format!("{} try · ", words::ordinal(u64::from(other))),
     };
+    // Where it runs is told unless it is where everybody expects it.
+    let on = progress.devbox.as_ref().map_or_else(String::new, |it| format!(" on {it}"));
     match progress.model {
-        Some(model) => format!("{model} · {again}{verb} {time}"),
-        None => format!("{again}{verb} {time}"),
+        Some(model) => format!("{model}{on} · {again}{verb} {time}"),
+        None => format!("{again}{verb}{on} {time}"),
     }
 }
 
@@ -307,7 +309,8 @@ pub(crate) fn fits(question: &Question) -> bool {
 /// A question. Nothing in it is concealed; see [`tinyclaw_domain::approval`].
 fn asks(progress: &Progress, question: &Question, file: QuestionFile) -> String {
     let head = progress.model.map_or_else(|| "Claude".to_owned(), |it| it.to_string());
-    let mut html = format!("{head} asks\n<b>{}</b>", text::escape(&question.title));
+    let on = progress.devbox.as_ref().map_or_else(String::new, |it| format!(" on {it}"));
+    let mut html = format!("{head}{on} asks\n<b>{}</b>", text::escape(&question.title));
     for warning in &question.warnings {
         html.push_str(&format!("\n<i>{}</i>", text::escape(warning)));
     }
@@ -424,9 +427,19 @@ mod tests {
             todos: Vec::new(),
             background: Vec::new(),
             asks: None,
+            devbox: None,
             mcp_trouble: Vec::new(),
             trouble: None,
         }
+    }
+
+    #[test]
+    fn a_turn_elsewhere_says_where_it_runs() {
+        let mut there = progress();
+        there.devbox = Some("api".parse().unwrap());
+        assert!(head(&there, there.started_at).starts_with("sonnet on api · "));
+        there.model = None;
+        assert!(head(&there, there.started_at).starts_with("working on api "));
     }
 
     #[track_caller]

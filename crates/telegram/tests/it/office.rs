@@ -410,6 +410,7 @@ impl Turn<'_> {
             todos: Vec::new(),
             background: Vec::new(),
             asks: None,
+            devbox: None,
             mcp_trouble: Vec::new(),
             trouble: None,
         }

@@ -441,6 +441,7 @@ impl<'a> Demo<'a> {
             todos: Vec::new(),
             background: Vec::new(),
             asks: None,
+            devbox: None,
             mcp_trouble: Vec::new(),
             trouble: None,
         };
