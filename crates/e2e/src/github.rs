@@ -1,6 +1,7 @@
 //! GitHub as far as desks know it: the broker's fake one with repositories of the account `acme`, and a real broker.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -92,6 +93,13 @@ impl GitHub {
         commit(&work, file);
         let bare = self.folder.path().join("git").join(format!("{repo}.git"));
         git(&work, &["push", "-q", &bare.display().to_string(), "main"]);
+    }
+
+    /// Lets every user of this machine read the certificate.
+    pub fn open_to_all(&self) {
+        for path in [self.folder.path(), Path::new(&self.certificate)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        }
     }
 
     /// What the broker wrote down of tokens.

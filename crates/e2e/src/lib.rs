@@ -7,6 +7,7 @@ pub mod recorded;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ mod forum;
 
 pub use forum::Forum;
 
+/// The office's user, as the image has it.
+const IMAGE_USER: u32 = 10_001;
 /// What the services say, below the office's folder.
 const LOG: &str = "services.out";
 /// A loaded machine is slow, and a broken product never answers: this tells the two apart.
@@ -58,6 +61,8 @@ pub struct Office {
     dir: TempDir,
     /// What runs it: the processor alone, or the bot with both services below it, as in the image.
     service: PathBuf,
+    /// What starts that, with the arguments before its name; nothing where it is started as it is.
+    starter: &'static [&'static str],
     env: BTreeMap<String, String>,
     running: Option<Child>,
     queue: Queue,
@@ -129,7 +134,32 @@ impl Office {
         fs::File::create(base.join("prompts")).expect("prompts");
         let options = Options { reserve_bytes: 0, free_share_min: 0.0, ..Options::default() };
         let queue = Queue::open(&base.join("state"), options).expect("queue");
-        Office { dir, env: all, service, running: None, queue, next: 0 }
+        Office { dir, env: all, service, starter: &[], running: None, queue, next: 0 }
+    }
+
+    /// An office in which every desk is a user of its own, in a folder that everybody may come to: the bot, which lies
+    /// beside those programs, starts as root with the four rights of root's that the container gives it. Desks get numbers
+    /// above this one, which are the whole machine's. Nobody runs yet. Needs root and `setpriv`.
+    pub fn of_users(dir: TempDir, programs: &Path, above: u32, env: &[(&str, &str)]) -> Office {
+        let mut office = Office::prepare_in(dir, programs.join("tinyclaw-bot"), env);
+        office.starter =
+            &["setpriv", "--bounding-set=-all,+setuid,+setgid,+chown,+kill", "--inh-caps=-all"];
+        let first = serde_json::json!({ "900": { "name": "first", "cwd": "/nonexistent",
+            "deskNumber": above } });
+        fs::write(office.state().threads(), first.to_string()).expect("threads");
+        fs::create_dir(office.path("desks")).expect("folder");
+        give(&office.path("state"), IMAGE_USER);
+        let folders = [("", 0o755), ("desks", 0o711), ("state", 0o2770), ("home", 0o750)];
+        for (below, mode) in folders.into_iter().chain([("work", 0o750), ("prompts", 0o666)]) {
+            let path = office.path(below);
+            if ["home", "work"].contains(&below) {
+                give(&path, IMAGE_USER);
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
+        }
+        let desks = office.path("desks").display().to_string();
+        office.env.insert("TINYCLAW_DESKS".to_owned(), desks);
+        office
     }
 
     /// The office's folder: `state/`, `home/`, `work/`.
@@ -151,10 +181,18 @@ impl Office {
     pub fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.path(LOG));
         let log = log.expect("log");
-        let child = Command::new(&self.service)
+        let mut command = match self.starter {
+            [] => Command::new(&self.service),
+            [starter, args @ ..] => {
+                let mut command = Command::new(starter);
+                command.args(args).arg(&self.service);
+                command
+            }
+        };
+        let child = command
             .env_clear()
             .envs(&self.env)
-            .current_dir(self.path("home"))
+            .current_dir(if self.starter.is_empty() { self.path("home") } else { "/".into() })
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
@@ -165,7 +203,9 @@ impl Office {
 
     /// From its next start on it is run by this program of ours, with these variables besides.
     fn run_below(&mut self, service: &str, env: &[(&str, &str)]) {
-        self.service = program(service);
+        if self.starter.is_empty() {
+            self.service = program(service);
+        }
         let more = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.env.extend(more);
     }
@@ -332,6 +372,14 @@ impl Drop for Office {
             eprintln!("the log:\n{}", self.log());
         }
         self.kill();
+    }
+}
+
+/// Makes a folder and what is in it a user's.
+fn give(path: &Path, user: u32) {
+    chown(path, Some(user), Some(user)).expect("owner");
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        give(&entry.path(), user);
     }
 }
 

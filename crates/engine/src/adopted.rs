@@ -46,13 +46,16 @@ impl AdoptedTurns {
         found.filter(|it| it.0 == uuid).map(|it| it.1)
     }
 
-    /// Leaves all of them to the next process.
-    pub(crate) async fn leave(&self) {
-        let found: Vec<Leashed> = self.lock().drain().map(|it| it.1.1).collect();
-        for mut leashed in found {
+    /// Leaves all of them to the next process. Whose they are.
+    pub(crate) async fn leave(&self) -> Vec<ThreadId> {
+        let found: Vec<_> = self.lock().drain().map(|(id, it)| (id, it.1)).collect();
+        let mut left = Vec::new();
+        for (thread, mut leashed) in found {
             leashed.leash.order(LeashOrder::Leave);
             let _ = leashed.leash.ended().await;
+            left.push(thread);
         }
+        left
     }
 
     /// Ends all of them.

@@ -190,7 +190,7 @@ impl Engine {
         let closed = async {
             self.0.close().await;
             if let Some(users) = self.users() {
-                users.end_all().await;
+                users.end_all_but(&self.0.left()).await;
             }
         };
         if timeout(CLOSE, closed).await.is_err() {

@@ -105,6 +105,22 @@ impl Home {
         Ok(())
     }
 
+    /// The name under which the office commits, for the environment of a desk that is a user of its own: its home is not
+    /// the office's to write to.
+    pub(crate) fn add_committer(&self, env: &mut BTreeMap<String, String>) {
+        if !self.is_a_users() {
+            return;
+        }
+        let Some([name, email]) = name_and_email(&self.office) else { return };
+        let count = env.get("GIT_CONFIG_COUNT").and_then(|it| it.parse::<u32>().ok());
+        let count = count.unwrap_or(0);
+        for (at, (key, value)) in (count..).zip([("user.name", name), ("user.email", email)]) {
+            env.insert(format!("GIT_CONFIG_KEY_{at}"), key.to_owned());
+            env.insert(format!("GIT_CONFIG_VALUE_{at}"), value);
+        }
+        env.insert("GIT_CONFIG_COUNT".to_owned(), (count + 2).to_string());
+    }
+
     /// A folder of the desk's own for temporary files, made when it is not there.
     fn temporary(&self) -> Result<PathBuf, HomeError> {
         if let Some(folders) = &self.folders {
@@ -198,6 +214,11 @@ impl Home {
 
 /// Under which name the office's user commits, as a configuration of git's with nothing else in it.
 fn committer(home: &Path) -> Option<String> {
+    let [name, email] = name_and_email(home)?;
+    Some(format!("[user]\n\tname = \"{name}\"\n\temail = \"{email}\"\n"))
+}
+
+fn name_and_email(home: &Path) -> Option<[String; 2]> {
     let bytes = foreign::read_below(home, Path::new(GIT_CONFIG), GIT_CONFIG_BYTES_MAX).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (mut name, mut email, mut is_user) = (None, None, false);
@@ -216,7 +237,7 @@ fn committer(home: &Path) -> Option<String> {
             }
         }
     }
-    Some(format!("[user]\n\tname = \"{}\"\n\temail = \"{}\"\n", name?, email?))
+    Some([name?, email?])
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ pub(crate) fn surroundings(
         Purpose::Turns => {
             home.hand_over_login(config).map_err(fail)?;
             access.writable.push(home.root().to_owned());
-            config.environment(home.root(), spec.trust)
+            let mut env = config.environment(home.root(), spec.trust);
+            home.add_committer(&mut env);
+            env
         }
         // The office's own: there the login is renewed. It has no tools, and no agent's word in it.
         Purpose::Probe | Purpose::PlanWindows => {

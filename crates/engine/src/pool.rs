@@ -6,7 +6,7 @@
 mod probe;
 mod renewal;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -48,6 +48,8 @@ pub(crate) struct Pool {
     background: Mutex<Option<mpsc::UnboundedReceiver<Background>>>,
     /// When the login was last tried to be renewed.
     renewed: Lane<Option<Instant>>,
+    /// Whose Claude was left to the next process.
+    left: Mutex<HashSet<ThreadId>>,
     is_closing: AtomicBool,
     /// Nobody asks for another turn.
     is_winding_down: AtomicBool,
@@ -130,6 +132,7 @@ impl Pool {
             background_to,
             background: Mutex::new(Some(background)),
             renewed: Lane::new(None),
+            left: Mutex::default(),
             is_closing: AtomicBool::new(false),
             is_winding_down: AtomicBool::new(false),
         });
@@ -334,11 +337,23 @@ impl Pool {
     /// See [`Engine::leave`](crate::Engine::leave).
     pub(crate) async fn leave(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
-        self.adopted.leave().await;
+        let adopted = self.adopted.leave().await;
+        self.lock_left().extend(adopted);
         let members: Vec<Arc<Member>> = self.lock_members().values().cloned().collect();
         for warm in members.iter().filter_map(|it| it.warm()) {
-            warm.driver.leave().await;
+            if warm.driver.leave().await {
+                self.lock_left().insert(warm.spec.thread);
+            }
         }
+    }
+
+    /// The threads whose Claude is the next process's.
+    pub(crate) fn left(&self) -> HashSet<ThreadId> {
+        self.lock_left().clone()
+    }
+
+    fn lock_left(&self) -> MutexGuard<'_, HashSet<ThreadId>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends every process and starts no further one.

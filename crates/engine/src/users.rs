@@ -3,7 +3,7 @@
 //! A number is a user of the kernel's, and is what the warden is asked by; a thread's name never reaches it. Nothing here
 //! opens a desk's folder: this process is another user and could not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -101,9 +101,10 @@ impl Users {
         numbers.values().copied().collect()
     }
 
-    /// Ends every process of every desk, whoever started it; returns when none is left.
-    pub(crate) async fn end_all(&self) {
-        let ended = self.all_numbers().into_iter().map(|number| {
+    /// Ends every process of every desk, whoever started it, but of those threads' desks; returns when none is left.
+    pub(crate) async fn end_all_but(&self, threads: &HashSet<ThreadId>) {
+        let kept: BTreeSet<_> = threads.iter().filter_map(|it| self.number(it)).collect();
+        let ended = self.all_numbers().into_iter().filter(|it| !kept.contains(it)).map(|number| {
             let warden = self.warden();
             tokio::task::spawn_blocking(move || warden.end(number))
         });

@@ -186,7 +186,7 @@ impl Service {
         let sessions = Arc::new(Sessions::new(queue.clone(), memory.clone()));
         let turns = Arc::new(Turns::new(desks.clone()));
         let slots = Arc::new(Slots::new());
-        let skills = Arc::new(Skills::new(state.clone(), engine.users().is_some()));
+        let skills = Arc::new(Skills::new(state.clone(), engine.users().as_ref().map(Users::all)));
         let servers = Arc::new(Servers::new(state.clone(), settings.clone()));
         let clock = Clock {
             state: state.clone(),

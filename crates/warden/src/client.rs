@@ -4,8 +4,7 @@
 //! those that wait.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +13,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
-    SocketType, recv, recvmsg, send, socketpair,
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 
-use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
+use crate::request::{
+    Answer, BadRequest, DeskNumber, LENGTH, Outcome, Request, Wish, pack, unpack,
+};
+use crate::socket::receive;
 
 /// The variable that says under which number the office has its end of the socket pair.
 pub const VARIABLE: &str = "TINYCLAW_WARDEN";
@@ -195,27 +194,32 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     descriptors.pop().ok_or_else(|| io::Error::other("the kernel passed no descriptor on"))
 }
 
-/// One message with the descriptors that came along, all of them closed on exec. More than fit are closed by the kernel.
-pub(crate) fn receive(
-    from: BorrowedFd<'_>,
-    bytes: &mut [u8],
-    flags: RecvFlags,
-) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut iov = [IoSliceMut::new(bytes)];
-    let got = recvmsg(from, &mut iov, &mut control, flags | RecvFlags::CMSG_CLOEXEC)?;
-    let rights = control.drain().filter_map(|it| match it {
-        RecvAncillaryMessage::ScmRights(all) => Some(all),
-        _ => None,
-    });
-    Ok((got.bytes, rights.flatten().collect()))
+impl Request {
+    /// As it is sent.
+    pub fn to_bytes(self) -> [u8; LENGTH] {
+        let wish = match self.wish {
+            Wish::StartHub => 1,
+            Wish::End => 2,
+            Wish::Make => 3,
+            Wish::Remove => 4,
+        };
+        pack(wish, self.desk.number(), self.tag)
+    }
 }
 
-/// One belongs to a request at most; so it is noticed when there are more.
-const DESCRIPTORS_MAX: usize = 4;
-
-/// Sends an answer. Does not wait for whoever does not listen.
-pub(crate) fn reply(to: BorrowedFd<'_>, answer: Answer) -> rustix::io::Result<()> {
-    send(to, &answer.to_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+impl Answer {
+    /// As it arrives.
+    pub fn parse(bytes: &[u8]) -> Result<Answer, BadRequest> {
+        let (code, value, tag) = unpack(bytes).ok_or(BadRequest)?;
+        let outcome = match (code, value) {
+            (0, 0) => Outcome::Done,
+            (1, 0) => Outcome::NoRequest,
+            (2, 0) => Outcome::WrongDescriptors,
+            (3, 0) => Outcome::Busy,
+            (4, 0) => Outcome::StillThere,
+            (5, errno) => Outcome::Failed(errno.cast_signed()),
+            _ => return Err(BadRequest),
+        };
+        Ok(Answer { outcome, tag })
+    }
 }

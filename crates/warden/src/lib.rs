@@ -2,10 +2,12 @@
 
 mod client;
 mod folders;
+mod inside;
 mod request;
 mod rights;
 mod seats;
 mod serve;
+mod socket;
 
 pub use client::{AskError, Client, VARIABLE, inherited};
 pub use request::{Answer, BadRequest, DeskNumber, LENGTH, NotADesk, Outcome, Request, Wish};

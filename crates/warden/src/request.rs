@@ -89,17 +89,6 @@ pub struct Request {
 pub struct BadRequest;
 
 impl Request {
-    /// As it is sent.
-    pub fn to_bytes(self) -> [u8; LENGTH] {
-        let wish = match self.wish {
-            Wish::StartHub => 1,
-            Wish::End => 2,
-            Wish::Make => 3,
-            Wish::Remove => 4,
-        };
-        pack(wish, self.desk.0, self.tag)
-    }
-
     /// As it arrives. Every request has one form, and what is not that is none.
     pub fn parse(bytes: &[u8]) -> Result<Request, BadRequest> {
         let (wish, desk, tag) = unpack(bytes).ok_or(BadRequest)?;
@@ -153,25 +142,10 @@ impl Answer {
         };
         pack(code, errno, self.tag)
     }
-
-    /// As it arrives.
-    pub fn parse(bytes: &[u8]) -> Result<Answer, BadRequest> {
-        let (code, value, tag) = unpack(bytes).ok_or(BadRequest)?;
-        let outcome = match (code, value) {
-            (0, 0) => Outcome::Done,
-            (1, 0) => Outcome::NoRequest,
-            (2, 0) => Outcome::WrongDescriptors,
-            (3, 0) => Outcome::Busy,
-            (4, 0) => Outcome::StillThere,
-            (5, errno) => Outcome::Failed(errno.cast_signed()),
-            _ => return Err(BadRequest),
-        };
-        Ok(Answer { outcome, tag })
-    }
 }
 
 /// Mark, a byte, three that are zero, two numbers with the low byte first.
-fn pack(code: u8, value: u32, tag: u32) -> [u8; LENGTH] {
+pub(crate) fn pack(code: u8, value: u32, tag: u32) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     bytes[..4].copy_from_slice(&MARK);
     bytes[4] = code;
@@ -180,7 +154,7 @@ fn pack(code: u8, value: u32, tag: u32) -> [u8; LENGTH] {
     bytes
 }
 
-fn unpack(bytes: &[u8]) -> Option<(u8, u32, u32)> {
+pub(crate) fn unpack(bytes: &[u8]) -> Option<(u8, u32, u32)> {
     let bytes: &[u8; LENGTH] = bytes.try_into().ok()?;
     let number = |at: usize| {
         let mut word = [0; 4];

@@ -10,12 +10,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::SigSet;
 
-use crate::folders;
+use crate::inside;
 use crate::request::DeskNumber;
 use crate::rights::{become_desk, become_hand, become_office};
 
@@ -23,10 +21,6 @@ use crate::rights::{become_desk, become_hand, become_office};
 pub(crate) const EXIT_STILL_THERE: i32 = 75;
 /// Exit code: a step failed.
 const EXIT_FAILED: i32 = 71;
-
-/// How long processes that were killed may take to be gone: they may wait for a slow disk.
-const LEAVE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(5);
 
 /// The `main` of what the warden starts; `None`: the words are none of these.
 pub fn seat(mut words: impl Iterator<Item = OsString>) -> Option<i32> {
@@ -76,7 +70,7 @@ fn become_program(program: &OsString, args: &[OsString]) -> io::Result<()> {
 
 fn start_hub(desk: &OsString, folder: &Path, program: &OsString) -> io::Result<()> {
     become_desk(the_desk(desk)?)?;
-    folders::furnish(folder)?;
+    inside::furnish(folder)?;
     // What is said on it reaches the office's log; nothing of a desk does.
     let complaints = io::stderr().as_fd().try_clone_to_owned()?;
     #[expect(clippy::disallowed_methods, reason = "the warden turns into a hub")]
@@ -89,72 +83,14 @@ fn start_hub(desk: &OsString, folder: &Path, program: &OsString) -> io::Result<(
 
 fn end(desk: DeskNumber) -> io::Result<bool> {
     become_hand(desk)?;
-    end_all(desk)
+    inside::end_all(desk)
 }
 
 fn remove(desk: DeskNumber, folder: &Path) -> io::Result<bool> {
     become_hand(desk)?;
-    if !end_all(desk)? {
+    if !inside::end_all(desk)? {
         return Ok(false);
     }
-    folders::clear(folder)?;
+    inside::clear(folder)?;
     Ok(true)
-}
-
-/// Kills everything that the kernel lets this user kill, in one step in which nobody can fork, until nobody is left.
-fn end_all(desk: DeskNumber) -> io::Result<bool> {
-    let begun = Instant::now();
-    loop {
-        // It says nothing about whom it reached.
-        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-        if !is_somebody_left(desk)? {
-            return Ok(true);
-        }
-        if begun.elapsed() > LEAVE {
-            return Ok(false);
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
-/// Whether a process of the desk's user runs, but for this one. Those that ended and were not collected do not count.
-fn is_somebody_left(desk: DeskNumber) -> io::Result<bool> {
-    let own = std::process::id().to_string();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().filter(|it| it.bytes().all(|it| it.is_ascii_digit())) else {
-            continue;
-        };
-        // Gone meanwhile is gone.
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-        if pid != own && is_of(&status, desk) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_of(status: &str, desk: DeskNumber) -> bool {
-    let field = |name: &str| status.lines().find_map(|it| it.strip_prefix(name));
-    let is_dead = field("State:").is_some_and(|it| it.trim_start().starts_with(['Z', 'X']));
-    let user = desk.user().to_string();
-    !is_dead && field("Uid:").is_some_and(|it| it.split_whitespace().any(|it| it == user))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_the_desks_by_any_of_its_users_while_it_runs() {
-        let desk = DeskNumber::try_from(7).unwrap();
-        let status =
-            |state: &str, users: &str| format!("Name:\tsh\nState:\t{state}\nUid:\t{users}\n");
-        assert!(is_of(&status("S (sleeping)", "20007\t20007\t20007\t20007"), desk));
-        assert!(is_of(&status("R (running)", "1\t1\t20007\t1"), desk));
-        assert!(!is_of(&status("Z (zombie)", "20007\t20007\t20007\t20007"), desk));
-        assert!(!is_of(&status("S (sleeping)", "20008\t20008\t20008\t20008"), desk));
-        // A name that its process chose itself.
-        assert!(!is_of("Name:\tUid:\\t20007\nState:\tS\nUid:\t1\t1\t1\t1\n", desk));
-    }
 }

@@ -24,11 +24,11 @@ use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 
 use crate::VARIABLE;
-use crate::client::{receive, reply};
 use crate::folders::Folders;
 use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
 use crate::rights::Rights;
 use crate::seats::EXIT_STILL_THERE;
+use crate::socket::{receive, reply};
 
 /// So many desks are ended or removed at once.
 const HANDS_MAX: usize = 32;
@@ -73,6 +73,7 @@ pub fn run(office: OfficeProgram) -> io::Result<i32> {
     prctl::set_child_subreaper(true)?;
     umask(Mode::from_bits_truncate(0o077));
     let folders = Folders::open(&office.desks)?;
+    folders.make_of_office(office.user)?;
     let mut mask = SigSet::empty();
     for it in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
         mask.add(it);

@@ -1,4 +1,4 @@
-//! An office as with `docker-compose.desks.yml`: the bot starts as root with four rights, and every desk is a user of its own.
+//! An office as in its container: the bot starts as root with four rights, and every desk is a user of its own.
 //!
 //! Each attack is first refused there, and then shown to succeed in an office of one user: what is refused is refused by the
 //! fence, not by a typing error. They need root, and say by name that a case is not tried where it is not.
@@ -10,13 +10,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tinyclaw_testkit::hostile::{self, Act, Done, Ran};
 use tinyclaw_warden::DeskNumber;
 
-use crate::den::{Den, Verdict, open_ground, ours};
+use crate::den::{Den, Verdict, has_perl, has_scopes, open_ground, ours};
 use crate::warden::{Numbers, OFFICE, parent, pids_of, until};
 
 /// How long the bot may take to leave: it gives its services 35 s.
@@ -32,11 +35,24 @@ struct UsersOffice {
 impl UsersOffice {
     /// `None`: this process is not root.
     fn open(case: &str) -> Option<UsersOffice> {
-        UsersOffice::open_prepared(case, |_| {})
+        UsersOffice::open_with(case, &[])
+    }
+
+    /// One with these variables set.
+    fn open_with(case: &str, env: &[(&str, &str)]) -> Option<UsersOffice> {
+        UsersOffice::open_prepared_with(case, env, |_| {})
     }
 
     /// An office in whose folder something was done, as its user's, before it started.
     fn open_prepared(case: &str, prepare: impl FnOnce(&UsersOffice)) -> Option<UsersOffice> {
+        UsersOffice::open_prepared_with(case, &[], prepare)
+    }
+
+    fn open_prepared_with(
+        case: &str,
+        env: &[(&str, &str)],
+        prepare: impl FnOnce(&UsersOffice),
+    ) -> Option<UsersOffice> {
         if !Uid::effective().is_root() || Command::new("setpriv").arg("--version").output().is_err()
         {
             println!("skipped: {case}: not root, or no setpriv, so there is one user");
@@ -61,7 +77,7 @@ impl UsersOffice {
         // Numbers of desks are the whole machine's here: those that this office gives begin above this one's.
         office.write_threads(&serde_json::json!({}));
         prepare(&office);
-        office.start(&[]);
+        office.start(env);
         Some(office)
     }
 
@@ -204,32 +220,178 @@ impl Drop for UsersOffice {
     }
 }
 
-/// An attack of desk 7 on the processor (`P`), the state folder (`S`) and a folder of desk 8 (`O`).
-fn attack(case: &str, script: &str) {
+/// What the victim does first, by a shell that has its names: a file of its own, and what the office gave it to read.
+const VICTIM: &str =
+    "echo hush > note; mkdir -p \"$C\"; echo hush > \"$C/.capability\"; echo $CLAUDE_PID";
+
+/// Without Landlock, so that users alone stand between desks.
+const USERS_ALONE: &[(&str, &str)] = &[("TINYCLAW_ENGINE_LANDLOCK", "off")];
+
+/// An attack of desk 7 on the processor (`P`), the state folder (`S`) and desk 8: its folder (`O`), its home (`H`), what it
+/// was given to read (`C`), its Claude (`V`).
+fn attack(case: &str, env: &[(&str, &str)], script: &str) {
+    attack_after(case, env, env, "", script);
+}
+
+/// The same after the victim did something more; with an office of one user that has another environment.
+fn attack_after(
+    case: &str,
+    env: &[(&str, &str)],
+    env_of_one: &[(&str, &str)],
+    victim: &str,
+    script: &str,
+) {
     {
-        let Some(office) = UsersOffice::open(case) else { return };
-        office.run("8", "echo hush > note").is_done();
+        let Some(office) = UsersOffice::open_with(case, env) else { return };
+        let first = format!("C=\"$HOME/../run/files/8\"\n{VICTIM}\n{victim}");
+        let ran = office.run("8", &first);
+        ran.is_done();
         office.run("7", "true").is_done();
+        let folder = office.folder("8");
         let names = format!(
-            "P={} S='{}' O='{}'",
+            "P={} S='{}' O='{}' H='{}' C='{}' V={}",
             office.pid("tinyclaw-processor"),
             office.path("state").display(),
-            office.folder("8").join("work").display()
+            folder.join("work").display(),
+            folder.join("home").display(),
+            folder.join("run/files/8").display(),
+            ran.out.lines().next().unwrap_or_default(),
         );
         office.run("7", &format!("{names}\n{script}")).is_refused();
     }
-    let mut den = Den::open();
-    den.run("8", "echo hush > note").is_done();
-    den.run("7", &format!("P=$PROCESSOR S=$STATE O=$WORK/8\n{script}")).is_done();
+    let mut den = Den::open_with(env_of_one);
+    let ran = den.run("8", &format!("C=\"$STATE/files/8\"\n{VICTIM}\n{victim}"));
+    ran.is_done();
+    let names = "P=$PROCESSOR S=$STATE O=$WORK/8 H=$STATE/home/8 C=$STATE/files/8";
+    let claude = ran.out.lines().next().unwrap_or_default();
+    den.run("7", &format!("{names} V={claude}\n{script}")).is_done();
 }
 
 macro_rules! attacks {
-    ($($(#[$about:meta])* $name:ident: $script:expr;)*) => {
-        $($(#[$about])* #[test] fn $name() { attack(stringify!($name), $script); })*
+    ($env:expr; $($(#[$about:meta])* $name:ident: $script:expr;)*) => {
+        $($(#[$about])* #[test] fn $name() { attack(stringify!($name), $env, $script); })*
     };
 }
 
 attacks! {
+    USERS_ALONE;
+    another_desks_home_is_not_listed: "ls \"$H\"";
+    another_desks_transcripts_are_not_read: "cat \"$H\"/.claude/projects/*/*.jsonl";
+    another_desks_worktree_is_not_read: "cat \"$O/note\"";
+    another_desks_worktree_is_not_written: "echo forged > \"$O/forged\"";
+    another_desks_capability_is_not_read: "cat \"$C/.capability\"";
+    messages_are_not_put_into_the_queue: "echo '{}' > \"$S/queue/incoming/cli-99.json\"";
+    the_state_is_not_moved_away: "mv \"$S/memory\" \"$S/elsewhere\"";
+    no_signal_reaches_the_processor: "kill -CONT $P";
+    no_signal_reaches_another_desk: "kill -CONT $V";
+    another_desks_environment_is_not_seen: "cat /proc/$V/environ";
+    another_desks_memory_is_not_read: "head -c 0 /proc/$V/mem";
+    another_desks_folders_are_not_reached_by_its_process: "ls /proc/$V/cwd/";
+    another_desks_limits_are_not_changed: "prlimit --pid $V --core=0:0";
+}
+
+/// Here users do not help: it is Landlock's sixth version that refuses.
+#[test]
+fn an_abstract_socket_of_another_desk_is_not_connected_to() {
+    let case = "an_abstract_socket_of_another_desk_is_not_connected_to";
+    if !has_scopes(case) || !has_perl(case) {
+        return;
+    }
+    let socket = "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) or die;";
+    let name = format!("tinyclaw-desk-{}", std::process::id());
+    let listen = format!(
+        "{socket} bind(S, pack_sockaddr_un(\"\\0{name}\")) or die \"$!\\n\"; listen(S, 9) or die; \
+         open(R, \">\", \"listens\"); sleep 600' > /dev/null 2>&1 &\nwhile ! [ -e listens ]; do sleep 0.01; done"
+    );
+    let connect = format!("{socket} connect(S, pack_sockaddr_un(\"\\0{name}\")) or die \"$!\\n\"'");
+    attack_after(case, &[], USERS_ALONE, &listen, &connect);
+}
+
+/// Keys put into a terminal's input run as whoever sits there.
+#[test]
+fn nothing_is_typed_into_a_terminal_of_the_offices() {
+    let case = "nothing_is_typed_into_a_terminal_of_the_offices";
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("terminal");
+    grantpt(&terminal).expect("terminal");
+    unlockpt(&terminal).expect("terminal");
+    let name = ptsname(&terminal, Vec::new()).expect("name").into_string().expect("name");
+    if Uid::effective().is_root() {
+        chown(&name, Some(OFFICE), None).expect("owner");
+    }
+    // TIOCSTI needs it open, which is where a user of another number stops; and a terminal of one's own.
+    attack(case, USERS_ALONE, &format!(": > {name}"));
+    let Some(office) = UsersOffice::open(case) else { return };
+    office.run("7", "true < /dev/null").is_done();
+    office.run("7", "true < /dev/tty").is_refused();
+}
+
+/// No program below a leash attaches to one that runs; the kernel would refuse another user's in any case.
+#[test]
+fn nobody_attaches_to_the_claude_of_another_desk() {
+    let case = "nobody_attaches_to_the_claude_of_another_desk";
+    if !has_perl(case) {
+        return;
+    }
+    let Some(office) = UsersOffice::open_with(case, USERS_ALONE) else { return };
+    let claude = office.run("8", "echo $CLAUDE_PID").out;
+    // PTRACE_SEIZE on x86-64 and arm64: begins nothing, stops nobody.
+    let seize = |pid: &str| {
+        format!(
+            "perl -e '$n = `uname -m` =~ /aarch64/ ? 117 : 101; \
+             syscall($n, 0x4206, {pid}, 0, 0) == 0 or die \"$!\\n\"'"
+        )
+    };
+    office.run("7", &seize(&claude)).is_refused();
+    office.run("8", "echo fine").is_done();
+    // It is no typing error: this process may.
+    let by_root = Command::new("sh").args(["-c", &seize(&claude)]).status().expect("perl");
+    assert!(by_root.success());
+}
+
+/// Desks have a disk of their own here, as they may have.
+#[test]
+fn a_desk_that_fills_the_disk_of_desks_stops_no_office_and_costs_nobody_a_file() {
+    let case = "a_desk_that_fills_the_disk_of_desks_stops_no_office_and_costs_nobody_a_file";
+    let mut mounted = false;
+    let office = UsersOffice::open_prepared(case, |office| {
+        let desks = office.path("desks");
+        mounted = unshare(CloneFlags::CLONE_NEWNS).is_ok()
+            && mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )
+            .is_ok()
+            && mount(
+                Some("tmpfs"),
+                &desks,
+                Some("tmpfs"),
+                MsFlags::empty(),
+                Some("size=16m,mode=711"),
+            )
+            .is_ok();
+    });
+    let Some(office) = office else { return };
+    if !mounted {
+        println!("skipped: {case}: this process may not mount a disk");
+        return;
+    }
+    office.run("8", "echo kept > note").is_done();
+    let ran = office.run("7", "head -c 100M /dev/zero > full");
+    assert_ne!(ran.code, 0, "there is no room: {ran:?}");
+    // Nobody at that disk works now, and everybody hears something.
+    let processor = office.pid("tinyclaw-processor");
+    let _ = office.ask("8", &[], &hostile::order(&[Act::Run("cat note".to_owned())]));
+    fs::remove_file(office.folder("7").join("work/full")).expect("room");
+    assert_eq!(office.run("8", "cat note").out, "kept");
+    assert_eq!(office.run("7", "echo room > note; cat note").out, "room");
+    assert_eq!(office.pid("tinyclaw-processor"), processor, "the office goes on");
+}
+
+attacks! {
+    &[];
     /// A processor that may write no file stops.
     limits_of_the_processor_are_not_changed: "prlimit --pid $P --core=0:0";
     priorities_of_the_processor_are_not_changed: "renice -n 19 -p $P";
@@ -307,7 +469,19 @@ fn an_office_of_one_user_becomes_one_of_many_and_back_with_what_its_desks_had() 
         let done =
             Command::new("sh").args(["-c", script]).arg(&dir).uid(OFFICE).gid(OFFICE).status();
         assert!(done.expect("sh").success());
-        office.write_threads(&serde_json::json!({ "7": { "name": "site", "cwd": dir } }));
+        // Two that an admin chose: of one the desk's user may do something, of the other nothing.
+        let [open, shut] = ["open", "work/shut"].map(|it| office.path(it));
+        for (path, mode) in [(&open, 0o777), (&shut, 0o755)] {
+            fs::create_dir(path).expect("folder");
+            fs::write(path.join("note"), "chosen\n").expect("file");
+            chown(path, Some(OFFICE), Some(OFFICE)).expect("owner");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+        }
+        office.write_threads(&serde_json::json!({
+            "7": { "name": "site", "cwd": dir },
+            "8": { "name": "open", "cwd": open, "dirByAdmin": true },
+            "9": { "name": "shut", "cwd": shut, "dirByAdmin": true }
+        }));
     });
     let Some(mut office) = office else { return };
     let look = "id -u; pwd; cat note; readlink link; test -p pipe; stat -c %s ../huge";
@@ -317,6 +491,12 @@ fn an_office_of_one_user_becomes_one_of_many_and_back_with_what_its_desks_had() 
     assert_eq!(ran.out.lines().collect::<Vec<_>>(), as_user);
     let told = format!("thread 7 is user {user} now and works in {}", work.display());
     assert_eq!(office.said().matches(&told).count(), 1, "{}", office.said());
+    let chosen = [("8", office.path("open")), ("9", office.folder("9").join("work"))];
+    for (thread, dir) in chosen {
+        let ran = office.run(thread, "pwd; cat note; touch mine && echo written");
+        let wanted = [&dir.display().to_string(), "chosen", "written"];
+        assert_eq!(ran.out.lines().collect::<Vec<_>>(), wanted);
+    }
     // Once: the next start finds it moved.
     office.stop();
     office.start(&[]);
@@ -371,4 +551,32 @@ fn a_desk_that_forks_without_end_keeps_no_other_from_its_answer() {
     let _ = office.ask("7", &[], &hostile::order(&[Act::Exit(1)]));
     drop(office);
     assert_eq!(pids_of(user), [] as [u32; 0], "nobody is left when the office is gone");
+}
+
+/// A folder of the operator's, which an environment names, is nobody's desk.
+#[test]
+fn a_session_of_an_environment_works_in_its_folder_as_its_own_user_or_says_that_it_may_not() {
+    let case =
+        "a_session_of_an_environment_works_in_its_folder_as_its_own_user_or_says_that_it_may_not";
+    let office = UsersOffice::open_prepared(case, |office| {
+        for (name, mode) in [("open", 0o777), ("shut", 0o700)] {
+            let path = office.path(name);
+            fs::create_dir(&path).expect("folder");
+            chown(&path, Some(OFFICE), Some(OFFICE)).expect("owner");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
+        }
+        let envs = serde_json::json!({ "open": { "isolation": "none", "cwd": office.path("open") },
+            "shut": { "isolation": "none", "cwd": office.path("shut") } });
+        fs::write(office.path("state/envs.json"), envs.to_string()).expect("envs");
+    });
+    let Some(office) = office else { return };
+    let (open, shut) =
+        ("api.open.01kc8m4q2v7x3z9d5f1h6j0nps", "api.shut.01kc8m4q2v7x3z9d5f1h6j0nps");
+    let ran = office.run(open, "id -u; pwd; echo mine > mine");
+    let wanted = [office.desk(open).user().to_string(), office.path("open").display().to_string()];
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), wanted);
+    let refused = office.ask(shut, &[], &hostile::order(&[Act::Run("id".to_owned())]));
+    let said = refused["reply"]["text"].as_str().unwrap_or_default();
+    assert!(said.contains(&office.path("shut").display().to_string()), "{refused}");
+    assert_ne!(refused["reply"]["outcome"], "answered", "{refused}");
 }

@@ -20,7 +20,7 @@
 //! needs a program that not every machine has, [`den::has_perl`].
 //!
 //! Cases about users (`users.rs`) open a [`House`](warden::House) instead, which has a warden, and need root. Those of
-//! `desk_users.rs` have a whole office, started by the bot as in its container.
+//! `desk_users.rs` have a whole office, started by the bot as in its container; `whole_office.rs` shows that it misses nothing.
 //!
 //! They run as `./tinyclaw.sh test attacks`, or `cargo nextest run -p tinyclaw-e2e --profile attacks FILTER`. To see them
 //! against other binaries, name the folder these lie in: `TINYCLAW_ATTACKED=/path/to/target/debug`.
@@ -39,3 +39,4 @@ mod terminal;
 mod transcripts;
 mod users;
 mod warden;
+mod whole_office;

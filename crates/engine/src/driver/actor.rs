@@ -603,11 +603,15 @@ impl Actor {
         if turn.came_too_late() {
             return turn.order.give_back();
         }
-        let outcome = match self.left {
+        let left = self.left.take();
+        let outcome = match left {
             Some(_) => TurnOutcome::Failed(TurnFailure::Closing),
             None => turn.outcome_of_exit(exit, &stderr),
         };
         self.finish(turn, outcome, None);
+        if let Some(left) = left {
+            let _ = left.send(());
+        }
     }
 }
 

@@ -260,12 +260,12 @@ impl Driver {
     }
 
     /// Leaves the process to another one of ours, if it is in a turn that can be gone on with; else it stays. The turn ends
-    /// here as closing.
-    pub(crate) async fn leave(&self) {
+    /// here as closing. Whether it is left.
+    pub(crate) async fn leave(&self) -> bool {
         let (done_to, done) = oneshot::channel();
         let _ = self.orders.send(Order::Leave(done_to));
-        // Dropped, whatever became of it.
-        let _ = done.await;
+        // Dropped without a word where it stays, or ended meanwhile.
+        done.await.is_ok()
     }
 
     /// Waits until the process and every descendant are gone.

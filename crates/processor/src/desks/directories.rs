@@ -85,7 +85,13 @@ impl Desks {
         let by_operator = env.as_ref().and_then(|it| it.cwd.clone());
         let is_by_operator = by_operator.is_some();
         let cwd = match by_operator {
-            Some(dir) => dir,
+            Some(dir) => {
+                // A desk that is a user works there as its own, and as nobody else.
+                if let Some(users) = self.engine.users() {
+                    numbers::own(&self.engine, id, &users).await?;
+                }
+                dir
+            }
             None => own(self, id).await?,
         };
         let cwd = cwd.display().to_string();

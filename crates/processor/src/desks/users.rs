@@ -3,18 +3,21 @@
 //!
 //! Nothing here opens a desk's folder with the office's rights, and nothing is taken away where it was.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use tinyclaw_domain::{Place, Thread, ThreadId};
-use tinyclaw_engine::{Desk, Engine, Users, Way};
+use tinyclaw_engine::{Confined, Desk, Engine, Users, Way};
 use tinyclaw_warden::DeskNumber;
 
 use crate::blocking::on_disk;
-use crate::desks::directories::{BY_ADMIN, has_too_much};
+use crate::desks::directories::{BY_ADMIN, holds_all};
 use crate::desks::numbers::{NUMBER, entry, number, own, seat};
 use crate::desks::threads::Desks;
 
+/// A look at one folder, on a slow disk.
+const LOOK_TIME: Duration = Duration::from_secs(30);
 /// In a thread's entry: where it worked as the office's user. What was there is there still.
 const WORKED_IN: &str = "workedIn";
 
@@ -53,21 +56,24 @@ async fn bring(desks: &Desks, users: &Users, desk: &Desk, thread: &Thread) -> an
     // As the office's user: the desk's own cannot look there.
     let top = own_top(desks, desk);
     // The folder of all desks is nobody's to take along.
-    let is_there = !has_too_much(desks, desk, thread) && on_disk(|| top.is_dir());
+    let is_there = !holds_all(desks, desk) && on_disk(|| top.is_dir());
     let work = own(&desks.engine, id, users).await?;
     let folders = users.folders(id).context("the thread has no number")?;
-    let by_admin = thread.extra.contains_key(BY_ADMIN);
+    let stays = thread.extra.contains_key(BY_ADMIN) && may_work(desks, desk).await;
     let home = desks.state.home(id);
     if on_disk(|| home.is_dir()) {
         desks.engine.carry(id, Way::In, &home, &folders.home).await.context("its home")?;
     }
-    let dir = if by_admin {
+    let dir = if stays {
         desk.dir.clone()
     } else {
         if is_there {
             desks.engine.carry(id, Way::In, &top, &work).await.context("its folder")?;
         }
-        work.join(desk.dir.strip_prefix(&top).unwrap_or_else(|_| Path::new("")))
+        match desk.dir.strip_prefix(&top) {
+            Ok(below) if !below.as_os_str().is_empty() => work.join(below),
+            _ => work,
+        }
     };
     if let Some(session) = &thread.session_id
         && let Err(err) = desks.engine.look(&Place::Here)?.copy_session(desk, &dir, session).await
@@ -78,6 +84,9 @@ async fn bring(desks: &Desks, users: &Users, desk: &Desk, thread: &Thread) -> an
     desks.change(id, |it| {
         it.cwd = to.clone();
         it.extra.extend(entry);
+        if !stays {
+            it.extra.remove(BY_ADMIN);
+        }
         it.extra.insert(WORKED_IN.to_owned(), from.clone().into());
     })?;
     let user = users.number(id).map(DeskNumber::user).unwrap_or_default();
@@ -86,6 +95,20 @@ async fn bring(desks: &Desks, users: &Users, desk: &Desk, thread: &Thread) -> an
         "thread {id} is user {user} now and works in {to}; what it had in {from} was copied and is there still"
     );
     Ok(())
+}
+
+/// Whether the desk's user may write in the folder that an admin chose for it.
+async fn may_work(desks: &Desks, desk: &Desk) -> bool {
+    let order = Confined {
+        thread: desk.thread.clone(),
+        cwd: desk.dir.clone(),
+        program: "test".into(),
+        args: vec!["-w".to_owned(), ".".to_owned()],
+        readable: Vec::new(),
+        input: None,
+        time: LOOK_TIME,
+    };
+    desks.engine.run_confined(order).await.is_ok_and(|it| it.is_success())
 }
 
 /// Makes all desks one user again, through an engine that still knows them as users: what each has is brought into a new folder
@@ -117,7 +140,7 @@ async fn take_out(
         Ok(below) => {
             let top = on_disk(|| new_folder(desks, id))?;
             engine.carry(id, Way::Out, &folders.work, &top).await.context("its folder")?;
-            top.join(below)
+            if below.as_os_str().is_empty() { top } else { top.join(below) }
         }
         Err(_) => old.dir.clone(),
     };

@@ -5,6 +5,7 @@ pub(crate) mod outbox;
 mod send_file;
 mod send_message;
 pub(crate) mod servers;
+mod shown_office;
 pub(crate) mod skills;
 mod threads;
 

@@ -13,6 +13,7 @@ use tinyclaw_domain::{StateDir, Thread, ThreadId};
 use tinyclaw_engine::{OfficeSkills, Skill, SkillSource};
 
 use crate::blocking::{lock, on_disk};
+use crate::tools::shown_office::ShownOffice;
 
 /// The file that makes a folder a skill.
 const SKILL: &str = "SKILL.md";
@@ -23,26 +24,28 @@ const NAME_BYTES_MAX: usize = 80;
 /// Who knows the skills.
 pub(crate) struct Skills {
     state: StateDir,
-    /// Whether desks are users of their own here, who cannot read the state folder.
-    are_users: bool,
+    /// Where desks read the office's folder that are users of their own, and cannot read the state folder.
+    shown: Option<ShownOffice>,
     /// Guards what each desk's Claude said at the beginning of its last turn. Held for a look or a change, and nothing is
     /// locked within it.
     seen: Mutex<HashMap<ThreadId, Vec<Skill>>>,
 }
 
 impl Skills {
-    /// Of an office, and whether its desks are users of their own.
-    pub(crate) fn new(state: StateDir, are_users: bool) -> Skills {
-        Skills { state, are_users, seen: Mutex::default() }
+    /// Of an office; with the folder that has one of each desk, where desks are users of their own.
+    pub(crate) fn new(state: StateDir, desks: Option<&Path>) -> Skills {
+        Skills { state, shown: desks.map(ShownOffice::beside), seen: Mutex::default() }
     }
 
-    /// The office's skills for a desk, if there are any. A Claude elsewhere gets none, because the folder is not there; nor does
-    /// one that is a user of its own, because it could not read it.
+    /// The office's skills for a desk, if there are any. A Claude elsewhere gets none, because the folder is not there.
     pub(crate) fn given(&self, thread: &Thread) -> Option<OfficeSkills> {
         // As the engine knows the state folder: by the way that leads through no link.
         let dir = self.state.office().canonicalize().ok().filter(|it| it.is_dir())?;
-        if self.are_users || !thread.place().0.is_here() {
+        if !thread.place().0.is_here() {
             return None;
+        }
+        if let Some(shown) = &self.shown {
+            return shown.current(&dir);
         }
         let mut stamp = DefaultHasher::new();
         for name in names(&dir) {
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn skills_are_listed_by_where_they_are_from_and_odd_names_are_counted() {
         let state = tempfile::tempdir().unwrap();
-        let skills = Skills::new(StateDir::new(state.path()), false);
+        let skills = Skills::new(StateDir::new(state.path()), None);
         let skill = |name: &str, from| Skill { name: name.to_owned(), from };
         let id = ThreadId::topic(7);
         skills.saw(
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn the_office_s_skills_have_another_stamp_when_one_is_another() {
         let state = tempfile::tempdir().unwrap();
-        let skills = Skills::new(StateDir::new(state.path()), false);
+        let skills = Skills::new(StateDir::new(state.path()), None);
         let thread = thread();
         assert_eq!(skills.given(&thread), None);
         let path = state.path().join("office/skills/greet");
@@ -177,11 +180,5 @@ mod tests {
         assert!(empty.stamp != one.stamp && one.stamp != other.stamp);
         let told = skills.listed(&ThreadId::topic(7), &thread);
         assert!(told.ends_with("The office has `greet`."), "{told}");
-        let of_users = Skills::new(StateDir::new(state.path()), true);
-        assert_eq!(
-            of_users.given(&thread),
-            None,
-            "a desk that is a user of its own cannot read them"
-        );
     }
 }

@@ -49,6 +49,8 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
     // A desk of its own, so that the thread's Claude is not disturbed, where the words are. Nothing lies there, and the
     // folders of desks are theirs.
     let desk = desk_of(thread);
+    // Before anything is asked: whose it is says who answers.
+    worker.desks.sit_with(&desk, thread);
     let folder = match worker.engine.look(&place) {
         Ok(look) => look.own_folder(&place, &desk).await,
         Err(err) => Err(err.into()),
@@ -59,7 +61,6 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
         Err(LookError::OutOfReach(_)) => return Unanswered::Wait(LATER).into(),
         Err(err) => return later(err.to_string()),
     };
-    worker.desks.sit_with(&desk, thread);
     let model = worker.desks.get(thread).map(|it| worker.routing.tiers(&it).simple);
     let model = model.unwrap_or(Model::HAIKU);
     let turn = worker.engine.turn(TurnRequest {

@@ -119,6 +119,22 @@ fn the_warden_brings_nothing_along() {
     assert_eq!(names, ["nix", "rustix", "thiserror"]);
 }
 
+/// And it is short: what a process of root's does before it has become somebody else. What it does after that stands in
+/// `inside.rs`, what the office does in `client.rs`.
+#[test]
+fn what_runs_with_roots_rights_is_under_600_lines() {
+    let dir = packages()["warden"].dir.join("src");
+    let lines = |name: &&str| {
+        let text = std::fs::read_to_string(dir.join(name)).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_code = |it: &&str| !it.trim().is_empty() && !it.trim_start().starts_with("//");
+        code.lines().filter(is_code).count()
+    };
+    let files = ["serve.rs", "seats.rs", "rights.rs", "folders.rs", "request.rs", "socket.rs"];
+    let all: usize = files.iter().map(lines).sum();
+    assert!((300..600).contains(&all), "{all}");
+}
+
 #[test]
 fn every_crate_introduces_itself_and_inherits_the_rules() {
     let mut wrong = Vec::new();

@@ -36,7 +36,7 @@ const MAY_WRITE: &[(&str, &str)] = &[
         "its renames are the message's state; DESIGN gives it the same right as disk",
     ),
     (
-        "crates/warden/src/folders.rs",
+        "crates/warden/src/inside.rs",
         "it removes what a desk left, as that desk, and writes nothing",
     ),
     ("crates/testkit/", "tests only: it plays the operator and the outside world"),
