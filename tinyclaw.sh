@@ -217,7 +217,7 @@ verb_backup() {
         "$here/"*) fail "$file would lie in the checkout without the name of a backup" "./tinyclaw.sh backup $file.tar.gz" ;;
     esac
     backup_to "$file"
-    echo "$file ($(du -h "$file" | cut -f1)): the state and Claude's sessions. It holds no .env, no secrets/, no workspace"
+    echo "$file ($(du -h "$file" | cut -f1)): the state and Claude's sessions. It holds no .env, no secrets/, and nothing of where desks work"
 }
 
 verb_restore() {

@@ -345,9 +345,11 @@ END
 # as_keeper WORDS...: a command in the bot's image with the volumes and root's rights over them, and no network. With an
 # init, so that Ctrl-C ends it: a container's first process does not hear of it.
 as_keeper() {
+    # One that is not there yet is compose's to make.
+    if docker volume inspect "$(volume desks)" >/dev/null 2>&1; then set -- --volume "$(volume desks):/desks" "$(image bot)" "$@"
+    else set -- "$(image bot)" "$@"; fi
     docker run --rm --interactive --init --user 0 --network none --entrypoint "" \
-        --volume "$(volume tinyclaw-data):/app/.tinyclaw" --volume "$(volume claude-home):/home/tinyclaw" \
-        "$(image bot)" "$@"
+        --volume "$(volume tinyclaw-data):/app/.tinyclaw" --volume "$(volume claude-home):/home/tinyclaw" "$@"
 }
 
 volume_is_empty() {
@@ -376,14 +378,17 @@ backup_to() {
         docker pause "$bot" >/dev/null
     fi
     code=0
-    set -- "$1" --exclude=app/.tinyclaw/mirrors
+    # Of a desk what its Claude keeps, as of the office; where desks work is a workspace. An agent may leave a file there that
+    # is as long as it likes and holds nothing.
+    set -- "$1" --sparse --anchored --no-wildcards-match-slash --exclude=app/.tinyclaw/mirrors \
+        "--exclude=desks/*/work" "--exclude=desks/*/tmp" --exclude=desks/office
     if [ -n "$copied" ]; then
         for it in "" -wal -shm; do set -- "$@" "--exclude=app/.tinyclaw/events.db$it"; done
         set -- "$@" "--transform=s|^app/.tinyclaw/$events_copy\$|app/.tinyclaw/events.db|"
     fi
     file="$1"
     shift
-    (umask 077 && as_keeper tar -C / "$@" -czf - app/.tinyclaw home/tinyclaw >"$half") || code=$?
+    (umask 077 && as_keeper tar -C / "$@" --numeric-owner -czf - app/.tinyclaw home/tinyclaw desks >"$half") || code=$?
     thaw
     forget_copy
     set -- "$file"
@@ -433,7 +438,9 @@ restore_from() {
     on_containers stop --timeout 40
     # Compose makes the volumes, so that they are its own.
     on_containers up --no-start --no-build
-    as_keeper sh -c 'find /app/.tinyclaw /home/tinyclaw -mindepth 1 -delete && tar -C / -xzf -' <"$1" \
+    as_keeper sh -c 'find /app/.tinyclaw /home/tinyclaw -mindepth 1 -delete \
+        && find /desks -mindepth 2 -maxdepth 2 ! -name work -exec rm -rf "{}" + \
+        && tar -C / --numeric-owner -xzf -' <"$1" \
         || fail "not everything of $1 is restored, and the office stands still" "df -h, then ./tinyclaw.sh restore $1 --overwrite"
 }
 

@@ -418,6 +418,8 @@ holds "the App's key, downloaded as 0644, belongs to the broker alone" \
     [ "$(stat -c '%u %a' "$run/clone/secrets/github-app.pem")" = "10002 600" ]
 for service in bot broker dashboard gateway; do holds "the $service is healthy" within 60 healthy "$service"; done
 holds "a message by ./tinyclaw.sh send is answered" answered one
+holds "its desk is a user of its own" [ "$(docker run --rm --volume "${project}_desks:/v:ro" "$base_image" stat -c '%u %a' /v/1)" = "20001 700" ]
+holds "which doctor says, too" sh -c "cd '$run/clone' && ./tinyclaw.sh doctor | grep -F 'user of its own'"
 ada_says "hello from the forum"
 holds "a message in Telegram is answered" within 60 telegram_answered
 holds "the dashboard shows both" within 20 dashboard_shows "hello from the forum"
@@ -440,6 +442,12 @@ echo "what must not"
 fake_on_egress="$(address_of "$project-telegram" egress)"
 broker_on_ctl="$(address_of "$(container broker)" ctl)"
 broker_on_egress="$(address_of "$(container broker)" egress)"
+warden="$(docker inspect --format '{{.State.Pid}}' "$(container bot)")"
+holds "the bot's first process has four rights" grep -qx "CapPrm:	00000000000000e1" "/proc/$warden/status"
+for name in tinyclaw-telegr tinyclaw-proces; do
+    holds "$name is another user" [ "$(awk '/^Uid/ { print $2 $3 $4 $5 }' "/proc/$(process "$name")/status")" = 10001100011000110001 ]
+    holds "and has none" grep -qx "CapPrm:	0000000000000000" "/proc/$(process "$name")/status"
+done
 holds "the bot has no way to the App's key" fails operator_compose exec -T bot cat /secrets/github-app.pem
 holds "the bot reaches the broker, so that the next ones mean something" reaches bot "$broker_on_ctl" 3000
 holds "the bot reaches Telegram" reaches bot "$fake_on_egress" 8081
@@ -473,6 +481,8 @@ holds "nothing is lost, and nothing is left over" within 30 nothing_is_lost
 echo "what is kept"
 holds "a backup while running" operator ./tinyclaw.sh backup "$run/backup.tar.gz"
 holds "it holds the threads" sh -c "tar -tzf '$run/backup.tar.gz' | grep -q app/.tinyclaw/threads.json"
+holds "and what desks keep at home" sh -c "tar -tzf '$run/backup.tar.gz' | grep -q '^desks/1/home/'"
+holds "and nothing of where they work" fails sh -c "tar -tzf '$run/backup.tar.gz' | grep '^desks/1/work/'"
 holds "and the events, as the gateway copied them, and no copy is left over" \
     sh -c "tar -tzf '$run/backup.tar.gz' | grep '/events\.db' | grep -qxv app/.tinyclaw/events.db && exit 1
         tar -tzf '$run/backup.tar.gz' | grep -qx app/.tinyclaw/events.db"

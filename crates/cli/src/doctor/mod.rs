@@ -150,7 +150,7 @@ impl Patient {
     /// A command of this program, as one types it where one sits.
     fn ours(&self, words: &str) -> String {
         if self.in_container {
-            format!("docker compose exec bot tinyclaw {words}")
+            format!("docker compose exec --user 10001 bot tinyclaw {words}")
         } else {
             format!("tinyclaw {words}")
         }

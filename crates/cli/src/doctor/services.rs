@@ -78,10 +78,11 @@ fn versions(seen: &[HealthSeen]) -> Option<Finding> {
 
 /// Whether desks are kept apart as users are. `None`: the processor did not say.
 fn users(seen: &HealthSeen) -> Option<Finding> {
-    let why = match seen.health.numbers.get("deskUsers")?.as_u64()? {
-        0 => "all desks are one user, and kept apart by Landlock alone; docs/SECURITY.md says what that leaves open".to_owned(),
-        1 => "the one desk is a user of its own".to_owned(),
-        some => format!("each of {some} desks is a user of its own"),
+    let why = match seen.health.numbers.get("deskUsers")?.as_u64() {
+        None => "all desks are one user, and kept apart by Landlock alone; docs/SECURITY.md says what that leaves open".to_owned(),
+        Some(0) => "every desk gets a user of its own; there is no desk yet".to_owned(),
+        Some(1) => "the one desk is a user of its own".to_owned(),
+        Some(some) => format!("each of {some} desks is a user of its own"),
     };
     Some(Finding::ok("users", why))
 }

@@ -21,7 +21,7 @@ const check = (it, words) => { if (!it) { wrong.push(words); console.log('wrong:
 
 // What each view must show, so that page and server cannot drift apart.
 const views = {
-  overview: { hash: '#/overview', shows: ['Queue', 'incoming', 'Threads', 'homepage', 'not ready', 'RAM', 'working'], ready: '.flow a' },
+  overview: { hash: '#/overview', shows: ['Queue', 'incoming', 'Threads', 'homepage', 'not ready', 'RAM', 'working', 'Every desk is a user of its own'], ready: '.flow a' },
   feed: { hash: '#/feed', shows: ['queue', 'Ada', 'opus'], ready: '.feed .r time' },
   thread: { hash: '#/thread/3', shows: ['queue', 'Claude', 'COMPLEX', '/srv/office/queue'], ready: '.bubble' },
   routing: { hash: '#/routing', shows: ['SIMPLE', 'COMPLEX', 'opus'], ready: '.route .r time' },

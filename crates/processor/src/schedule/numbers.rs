@@ -19,8 +19,8 @@ pub(super) fn tell(clock: &Clock) {
     let spent = clock.budgets.of_office();
     clock.vitals.set("costTodayUsd", spent.usd);
     clock.vitals.set("promptCache", cache_ttl(&clock.settings.current()).as_str());
-    // How many desks are users of their own; none where all are one user.
-    clock.vitals.set("deskUsers", clock.engine.users().map_or(0, |it| it.count()));
+    // How many desks are users of their own; null where all are one user.
+    clock.vitals.set("deskUsers", clock.engine.users().map(|it| it.count()));
     let claude = clock.engine.version(&Place::Here);
     if let Some(version) = claude.seen {
         clock.vitals.set("claudeVersion", version);

@@ -103,6 +103,9 @@ fn no_container_is_told_what_is_anothers() {
         }
     }
     let known: Vec<String> = rows().iter().flat_map(Row::variables).collect();
-    let strange: Vec<&String> = bot.keys().filter(|it| !known.contains(it)).collect();
+    // Where the folders of desks are, and where the office's home is, because the warden is root.
+    let places = ["TINYCLAW_DESKS", "HOME"];
+    let is_strange = |it: &&String| !known.contains(it) && !places.contains(&it.as_str());
+    let strange: Vec<&String> = bot.keys().filter(is_strange).collect();
     assert!(strange.is_empty(), "{strange:?} are no settings: nobody in the bot reads them");
 }

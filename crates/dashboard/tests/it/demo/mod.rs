@@ -381,7 +381,10 @@ impl<'a> Demo<'a> {
                 alive: true,
                 ready,
                 why: if why.is_empty() { Vec::new() } else { vec![why.into()] },
-                numbers: Default::default(),
+                numbers: match service {
+                    "processor" => [("deskUsers".to_owned(), 3.into())].into(),
+                    _ => Default::default(),
+                },
             };
             self.write(&format!("health/{service}.json"), &health);
         }
