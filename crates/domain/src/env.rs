@@ -8,7 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{BadId, EnvName, PermissionMode, ThreadId};
@@ -36,9 +37,31 @@ pub struct LocalEnv {
     /// What Claude may do there without asking. None: what the office's settings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission: Option<PermissionMode>,
+    /// What all its sessions together may spend in a day of the office's, in US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "dollars")]
+    pub budget_per_day: Option<f64>,
+}
+
+/// An amount that can be spent.
+fn dollars<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let usd = Option::<f64>::deserialize(from)?;
+    match usd {
+        Some(it) if !(it.is_finite() && it >= 0.0) => {
+            Err(D::Error::custom(format!("{it} is no amount of US dollars")))
+        }
+        usd => Ok(usd),
+    }
 }
 
 impl Env {
+    /// What it may spend in a day, in US dollars.
+    pub fn budget_per_day(&self) -> Option<f64> {
+        match self {
+            Env::None(it) => it.budget_per_day,
+            Env::Container(_) => None,
+        }
+    }
+
     /// How it is kept apart, as people write it.
     pub fn isolation(&self) -> &'static str {
         match self {
@@ -172,14 +195,16 @@ mod tests {
     #[test]
     fn what_an_environment_does_not_know_is_refused_by_its_name() {
         let read = |text: &str| serde_json::from_str::<Envs>(text);
-        let envs =
-            read(r#"{"here":{"isolation":"none","cwd":"/srv","permission":"ask"}}"#).unwrap();
+        let envs = read(
+            r#"{"here":{"isolation":"none","cwd":"/srv","permission":"ask","budgetPerDay":2.5}}"#,
+        )
+        .unwrap();
         let Env::None(here) = &envs[&"here".parse().unwrap()] else { panic!("{envs:?}") };
-        assert_eq!(here.permission, Some(PermissionMode::Ask));
+        assert_eq!((here.permission, here.budget_per_day), (Some(PermissionMode::Ask), Some(2.5)));
         for bad in [
             r#"{"here":{"isolation":"none","permision":"ask"}}"#,
-            // A limit that nobody keeps would be worse than none.
-            r#"{"here":{"isolation":"none","budgetPerDay":5}}"#,
+            r#"{"here":{"isolation":"none","budgetPerDay":-5}}"#,
+            r#"{"here":{"isolation":"none","budgetPerDay":"5"}}"#,
             r#"{"here":{"cwd":"/srv"}}"#,
             r#"{"here":{"isolation":"vm"}}"#,
             r#"{"../here":{"isolation":"none"}}"#,

@@ -67,7 +67,7 @@ pub use state_dir::StateDir;
 pub use steer::{Handed, for_the_running_turn};
 pub use thread::{PermissionMode, Thread, ThreadStatus, Threads, Trust};
 pub use token::{
-    BadScope, ROTATION_MS, Scope, TOKEN_PREFIX, TOKEN_SECRET_BYTES, Token, TokenBefore, Tokens,
-    token_id, token_sum, token_text,
+    BadScope, ROTATION_MS, Scope, TICKET_PREFIX, TOKEN_PREFIX, TOKEN_SECRET_BYTES, Token,
+    TokenBefore, TokenLogin, Tokens, token_id, token_sum, token_text,
 };
 pub use topic_change::TopicChange;

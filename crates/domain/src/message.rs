@@ -402,6 +402,8 @@ pub enum Command {
     Close {},
     /// Open it again.
     Reopen {},
+    /// Let go of a session of an environment that nobody goes on with: its thread, its home, and its folder if nothing is in it.
+    Forget {},
     /// Say how the thread is.
     Status {},
     /// Go on although the day's budget is spent; the message asked about is taken up again.

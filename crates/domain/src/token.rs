@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+/// How a ticket begins, in place of a token.
+pub const TICKET_PREFIX: &str = "tk_";
 /// How a token begins.
 pub const TOKEN_PREFIX: &str = "tc_";
 /// So many bytes of chance are in a token.
@@ -54,6 +56,30 @@ pub struct Token {
     /// The one before the last rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<TokenBefore>,
+    /// The ticket with which a page gets it, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<TokenLogin>,
+}
+
+/// A ticket for a token that nobody has seen: whoever shows it in time is told the token. Neither the ticket nor the token
+/// stands in the file, and each needs the other part: a ticket that is over gives nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenLogin {
+    /// SHA-256 of the ticket, in hex.
+    pub sum: String,
+    /// What makes the token of the ticket.
+    pub salt: String,
+    /// From then on the ticket is not good any more.
+    pub until: u64,
+}
+
+impl TokenLogin {
+    /// The text of the token `id` that this ticket is for.
+    pub fn token(&self, id: &str, ticket: &str) -> String {
+        let secret = Sha256::digest(format!("{} {ticket}", self.salt));
+        token_text(id, &secret.into())
+    }
 }
 
 /// A token that was replaced, and is good for a while yet.
@@ -173,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_makes_its_token_with_the_salt_and_not_without() {
+        let login = |salt: &str| TokenLogin { sum: String::new(), salt: salt.into(), until: 1 };
+        let text = login("s1").token("k3v9", "tk_1");
+        assert_eq!((token_id(&text), text.len()), (Some("k3v9"), "tc_k3v9_".len() + 43));
+        assert_eq!(text, login("s1").token("k3v9", "tk_1"));
+        assert_ne!(text, login("s2").token("k3v9", "tk_1"));
+        assert_ne!(text, login("s1").token("k3v9", "tk_2"));
+    }
+
+    #[test]
     fn a_replaced_token_is_good_for_a_while_and_a_revoked_one_is_not() {
         let mut token = Token {
             id: "k3v9".into(),
@@ -186,6 +222,7 @@ mod tests {
             expires_at: Some(100),
             revoked_at: None,
             before: Some(TokenBefore { sum: "old".into(), until: 50 }),
+            login: None,
         };
         assert_eq!(token.good_until("new"), Some(Some(100)));
         assert_eq!(token.good_until("old"), Some(Some(50)));

@@ -16,6 +16,7 @@ mod server;
 pub mod store;
 mod webhooks;
 
+pub use jobs::SessionKeep;
 pub use problem::Problem;
 pub use server::{Config, Server};
 pub use webhooks::WebhookConfig;

@@ -85,8 +85,11 @@ async fn main() -> anyhow::Result<()> {
     let settings = store.current();
     logs::follow(store.subscribe(), |it| &it.1.log_level);
     tokio::spawn(store.follow(vitals.clone(), shutdown.clone()));
-    let config =
-        Config { has_forum: has_forum(&root, &environment), ..Config::new(&state, &settings.0) };
+    let config = Config {
+        has_forum: has_forum(&root, &environment),
+        zone: settings.1.timezone.clone(),
+        ..Config::new(&state, &settings.0)
+    };
     more_descriptors();
     let listener = TcpListener::bind(config.listen)
         .await

@@ -82,6 +82,11 @@ impl Problem {
         self.0.status
     }
 
+    /// Why, in words.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// Says when to come again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Problem {

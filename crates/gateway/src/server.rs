@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use jiff::tz::TimeZone;
 use tinyclaw_domain::StateDir;
 use tinyclaw_service::{Shutdown, Vitals, http, settings};
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::access::{Access, AccessConfig, FAILURES_A_MINUTE, JwtConfig, KeySource, RateConfig};
 use crate::envs::EnvBook;
 use crate::http::{App, STREAMS_MAX, listener};
-use crate::jobs::Jobs;
+use crate::jobs::{Callbacks, Jobs, SessionKeep};
 use crate::store::{Keep, Store, StoreError};
 use crate::webhooks::{WebhookConfig, Webhooks};
 use crate::{moves, office};
@@ -46,6 +47,10 @@ pub struct Config {
     pub notify_foreign: bool,
     /// Whether the office has a forum.
     pub has_forum: bool,
+    /// The time zone in which a day begins, for budgets.
+    pub zone: TimeZone,
+    /// How long sessions are kept that nobody goes on with.
+    pub sessions: SessionKeep,
     /// How many connections an address may have.
     pub connections_per_address: usize,
     /// How long a client may not read what it is sent.
@@ -55,10 +60,7 @@ pub struct Config {
 impl Config {
     /// The settings of the gateway on a state folder.
     pub fn new(state: &StateDir, it: &settings::Gateway) -> Config {
-        let mut listen = it.listen;
-        if let Some(port) = it.port.and_then(|it| u16::try_from(it).ok()) {
-            listen.set_port(port);
-        }
+        let listen = it.listening();
         let keys = it.jwks.as_ref().map(|it| match it.contains("://") {
             true => KeySource::Url(it.clone()),
             false => KeySource::File(it.into()),
@@ -88,6 +90,8 @@ impl Config {
             webhooks: WebhookConfig::to(it.webhook_hosts.clone()),
             notify_foreign: it.notify_foreign,
             has_forum: false,
+            zone: TimeZone::UTC,
+            sessions: SessionKeep::default(),
             connections_per_address: whole(it.connections_per_address) as usize,
             stall: STALL,
         }
@@ -117,10 +121,16 @@ impl Server {
         moves::follow(&config.state, &store, &shutdown);
         let webhooks = Webhooks::new(store.clone(), config.webhooks, vitals.clone());
         tokio::spawn(Arc::clone(&webhooks).run(shutdown.clone()));
-        let jobs = Jobs::new(&config.state, &store, vitals.clone());
+        let jobs = Jobs::new(&config.state, &store, vitals.clone(), config.zone);
         tokio::spawn(Arc::clone(&jobs).keep_deadlines(shutdown.clone()));
+        tokio::spawn(Arc::clone(&jobs).forget_idle(config.sessions, shutdown.clone()));
+        let envs = Arc::new(EnvBook::new(&config.state, vitals.clone()));
+        let callbacks =
+            Callbacks::new(Arc::clone(&jobs), Arc::clone(&envs), webhooks.config().clone());
+        tokio::spawn(Arc::clone(&callbacks).run(shutdown.clone()));
         let app = Arc::new(App {
-            envs: EnvBook::new(&config.state, vitals.clone()),
+            envs,
+            callbacks,
             jobs,
             state: config.state,
             store,

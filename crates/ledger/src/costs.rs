@@ -3,7 +3,7 @@
 //!
 //! A day is the office's day, in its time zone. Nothing here decides what may be spent.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -31,7 +31,8 @@ pub struct Costs {
     office: Spent,
     devboxes: BTreeMap<DevboxName, Spent>,
     threads: HashMap<ThreadId, Spent>,
-    counted: HashSet<(Key, u32)>,
+    /// What each attempt cost, by its message.
+    counted: HashMap<(Key, u32), f64>,
 }
 
 impl Costs {
@@ -76,7 +77,7 @@ impl Costs {
             office: Spent::default(),
             devboxes: BTreeMap::new(),
             threads: HashMap::new(),
-            counted: HashSet::new(),
+            counted: HashMap::new(),
         }
     }
 
@@ -128,6 +129,23 @@ impl Costs {
         all
     }
 
+    /// What the messages of a family of keys cost today, attempt by attempt.
+    pub fn messages(&mut self, family: &str, now_ms: u64) -> Vec<(Key, f64)> {
+        self.turn_over(now_ms);
+        let of_family = self.counted.iter().filter(|((key, _), _)| {
+            key.as_str().strip_prefix(family).is_some_and(|it| it.starts_with('-'))
+        });
+        of_family.map(|((key, _), usd)| (key.clone(), *usd)).collect()
+    }
+
+    /// In how many ms the day is over.
+    pub fn rest_of_day_ms(&mut self, now_ms: u64) -> u64 {
+        self.turn_over(now_ms);
+        let end = self.day.tomorrow().ok().and_then(|it| it.to_zoned(self.zone.clone()).ok());
+        let end = end.and_then(|it| u64::try_from(it.timestamp().as_millisecond()).ok());
+        end.unwrap_or(now_ms).saturating_sub(now_ms)
+    }
+
     fn count(&mut self, line: &HistoryLine) {
         let usd = line.cost_usd.filter(|it| *it > 0.0).unwrap_or(0.0);
         // One that cost nothing is an answer all the same, as of the demo engine; a notice, which no model wrote, is none.
@@ -137,7 +155,7 @@ impl Costs {
         let is_today = day_of(line.timestamp, &self.zone) == self.day;
         let is_new = line.direction == Direction::Out
             && is_today
-            && self.counted.insert((line.key.clone(), line.attempt));
+            && self.counted.insert((line.key.clone(), line.attempt), usd).is_none();
         if is_new {
             let payer = match &line.devbox {
                 Some(name) => self.devboxes.entry(name.clone()).or_default(),

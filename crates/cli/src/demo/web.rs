@@ -29,7 +29,15 @@ pub(super) fn prepare(state: &StateDir) -> anyhow::Result<String> {
     replace(&state.envs(), text.as_bytes(), Flush::None).context("cannot write envs.json")?;
     let scope = vec![Scope::Read, Scope::Execute];
     let name = token::free_name(state, TOKEN)?;
-    token::make(state, &New { name, scope, env: vec![env], origin: Vec::new(), expires: None })
+    let new = New {
+        name,
+        scope,
+        env: vec![env],
+        origin: Vec::new(),
+        expires: None,
+        budget_per_day: None,
+    };
+    token::make(state, &new)
 }
 
 /// What people are told of the gateway.

@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tinyclaw_disk::{Flush, Lock, replace};
 use tinyclaw_domain::{
-    EnvName, ROTATION_MS, Scope, StateDir, TOKEN_SECRET_BYTES, Token as Entry, TokenBefore, Tokens,
-    token_sum, token_text,
+    EnvName, ROTATION_MS, Scope, StateDir, TICKET_PREFIX, TOKEN_SECRET_BYTES, Token as Entry,
+    TokenBefore, TokenLogin, Tokens, token_sum, token_text,
 };
-use tinyclaw_service::now_ms;
-use tinyclaw_service::settings::{Source, Span, Value as _};
+use tinyclaw_service::settings::{self, Source, Span, Store, Value as _};
+use tinyclaw_service::{healthcheck, now_ms};
 
 use crate::place;
 use crate::terminal::{self, Style, Table};
@@ -29,6 +29,8 @@ pub(crate) struct Token {
 enum Verb {
     /// Make one, and print it: it is shown this once.
     New(New),
+    /// Log in to the web chat: print an address that works once, within five minutes.
+    Login(Login),
     /// List them.
     #[command(alias = "ls")]
     List(List),
@@ -58,7 +60,29 @@ pub(crate) struct New {
     /// It is good for so long, such as 30d. For ever, when not said.
     #[arg(long)]
     pub(crate) expires: Option<String>,
+
+    /// What its jobs may cost in a day, in US dollars. Only the office's budget counts, when not said.
+    #[arg(long)]
+    pub(crate) budget_per_day: Option<f64>,
 }
+
+#[derive(Debug, Args)]
+struct Login {
+    /// An environment that the chat may have Claude work in. Again for more; any, when not said.
+    #[arg(long)]
+    env: Vec<EnvName>,
+
+    /// Whoever logs in stays for so long.
+    #[arg(long, default_value = "12h")]
+    expires: String,
+
+    /// Where the browser finds the gateway. On this machine, when not said.
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// So long the address waits to be opened, in ms.
+const TICKET_MS: u64 = 5 * 60 * 1_000;
 
 #[derive(Debug, Args)]
 struct List {
@@ -82,6 +106,7 @@ impl Token {
         let mut out = std::io::stdout().lock();
         match self.verb {
             Verb::New(new) => writeln!(out, "{}", make(&state, &new)?)?,
+            Verb::Login(login) => writeln!(out, "{}", address(&state, login)?)?,
             Verb::List(list) => {
                 let tokens = read(&state)?;
                 if list.json {
@@ -136,6 +161,42 @@ pub(crate) fn free_name(state: &StateDir, name: &str) -> anyhow::Result<String> 
     std::iter::once(name.to_owned()).chain(more).find(is_free).context("every name is taken")
 }
 
+/// Makes a token that nobody is told, and the address whose ticket gets it.
+fn address(state: &StateDir, login: Login) -> anyhow::Result<String> {
+    let url = match &login.url {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.clone(),
+        Some(url) => bail!("{url:?} is no address; one looks like https://tinyclaw.example.org"),
+        None => {
+            let environment = std::env::vars().collect();
+            let settings = Store::<settings::Gateway>::open(state.root(), environment)?.current();
+            format!("http://{}", healthcheck::local_address(settings.listening()))
+        }
+    };
+    let mut all = std::iter::repeat_with(|| uuid::Uuid::new_v4().simple().to_string());
+    let mut chance = || all.by_ref().take(2).collect::<String>();
+    let new = New {
+        name: format!("login-{}", &chance()[..8]),
+        scope: vec![Scope::Read, Scope::Execute],
+        env: login.env,
+        origin: Vec::new(),
+        expires: Some(login.expires),
+        budget_per_day: None,
+    };
+    let ticket = format!("{TICKET_PREFIX}{}", chance());
+    let until = now_ms() + TICKET_MS;
+    let own = TokenLogin { sum: token_sum(&ticket), salt: chance(), until };
+    let mut entry = entry(&new)?;
+    entry.sum = token_sum(&own.token(&entry.id, &ticket));
+    entry.login = Some(own);
+    change(state, |tokens| {
+        // What nobody can log in with any more is nobody's.
+        tokens.tokens.retain(|it| it.login.is_none() || it.is_good(now_ms()));
+        tokens.tokens.push(entry);
+        Ok(())
+    })?;
+    Ok(format!("{}/#{ticket}", url.trim_end_matches('/')))
+}
+
 fn entry(new: &New) -> anyhow::Result<Entry> {
     let name = new.name.trim();
     if name.is_empty()
@@ -156,6 +217,9 @@ fn entry(new: &New) -> anyhow::Result<Entry> {
             bail!("{it:?} is no origin; one looks like https://app.example.org");
         }
     }
+    if new.budget_per_day.is_some_and(|it| !it.is_finite() || it < 0.0) {
+        bail!("a budget is an amount of US dollars, such as 2.50");
+    }
     let id: String = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
     Ok(Entry {
         id,
@@ -164,11 +228,12 @@ fn entry(new: &New) -> anyhow::Result<Entry> {
         scopes: new.scope.iter().copied().collect::<BTreeSet<_>>(),
         envs: new.env.iter().map(ToString::to_string).collect(),
         origins: new.origin.clone(),
-        budget_per_day: None,
+        budget_per_day: new.budget_per_day,
         created_at: now,
         expires_at: expires,
         revoked_at: None,
         before: None,
+        login: None,
     })
 }
 
@@ -242,7 +307,7 @@ fn scopes(it: &Entry) -> String {
 fn shown(it: &Entry) -> serde_json::Value {
     json!({
         "id": it.id, "name": it.name, "scopes": it.scopes, "envs": it.envs, "origins": it.origins, "status": status(it),
-        "createdAt": it.created_at, "expiresAt": it.expires_at, "revokedAt": it.revoked_at,
+        "budgetPerDay": it.budget_per_day, "createdAt": it.created_at, "expiresAt": it.expires_at, "revokedAt": it.revoked_at,
     })
 }
 

@@ -1,10 +1,10 @@
 // Drives the web chat in Chromium.
-//   node chat.mjs GATEWAY TOKEN
+//   node chat.mjs GATEWAY TOKEN LOGIN
 // DRIVER is the folder with playwright-core.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
-const [gateway, token] = process.argv.slice(2);
+const [gateway, token, login] = process.argv.slice(2);
 const require = createRequire(join(process.env.DRIVER, 'x.js'));
 const { chromium } = require('playwright-core');
 const flags = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update'];
@@ -34,6 +34,15 @@ await page.locator('#why', { hasText: 'unknown' }).waitFor();
 check(await page.locator('main').isHidden(), 'the chat is shown to a stranger');
 await page.close();
 
+// The address that `tinyclaw token login` printed logs in, once.
+page = await open(login);
+await page.locator('#env option', { hasText: 'dev' }).waitFor({ state: 'attached' });
+check(!page.url().includes('tk_'), 'the ticket stays in the address: ' + page.url());
+await page.close();
+page = await open(login);
+await page.locator('#why', { hasText: 'used already' }).waitFor();
+await page.close();
+
 // A token in the address logs in, and is gone from there.
 page = await open(gateway + '/#' + token);
 await page.locator('#env option', { hasText: 'dev' }).waitFor({ state: 'attached' });
@@ -46,6 +55,19 @@ await idle(page);
 check(await page.locator('#log img').count() === 0, 'an answer became markup');
 const chat = page.url();
 check(/#\/dev\/[a-z0-9]+$/.test(chat), 'the chat has no address: ' + chat);
+
+// A file goes with a message, and one comes with the answer.
+await page.setInputFiles('#pick', { name: 'numbers.csv', mimeType: 'text/csv', buffer: Buffer.from('1,2') });
+await page.locator('#added', { hasText: 'numbers.csv' }).waitFor();
+await write(page, '[demo: write report.txt 12 passed] [demo: call send_file {"path":"report.txt"}]');
+const file = page.locator('#log button.file', { hasText: 'report.txt' });
+await file.waitFor().catch(() => check(false, 'no file came'));
+check(await page.locator('#added').isHidden(), 'the file is still to be sent');
+const [download] = await Promise.all([page.waitForEvent('download'), file.click()]);
+const parts = [];
+for await (const part of await download.createReadStream()) parts.push(part);
+check(download.suggestedFilename() === 'report.txt' && Buffer.concat(parts).toString() === '12 passed\n', 'another file came');
+await idle(page);
 
 // A question is shown and answered.
 await write(page, '[demo: ask] [demo: say it was asked]');

@@ -16,10 +16,14 @@ fn a_person_chats_asks_stops_leaves_and_finds_the_rest() {
             return;
         }
     };
-    let (_office, gateway, token) = office();
+    let (office, gateway, token) = office();
+    let url = gateway.url();
+    let login = office.run(&["token", "login", "--env", "dev", "--url", &url]).ok();
+    let login = login.trim();
+    assert!(login.starts_with(&format!("{url}/#tk_")), "{login}");
     let done = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/chat.mjs"))
-        .args([&gateway.url(), &token])
+        .args([&url, &token, login])
         .env("DRIVER", cache)
         .output()
         .unwrap();

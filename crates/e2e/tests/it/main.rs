@@ -9,6 +9,7 @@ mod clock;
 mod control;
 mod day;
 mod devbox;
+mod gateway;
 mod memory;
 mod real;
 mod repos;

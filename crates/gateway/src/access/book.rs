@@ -59,9 +59,26 @@ impl Book {
             scopes: token.scopes.clone(),
             envs: token.envs.clone(),
             origins: token.origins.clone(),
+            budget_per_day: token.budget_per_day,
             until,
             proof: Proof::Token(token.id.clone(), sum.to_owned()),
         })
+    }
+
+    /// The token that a ticket is for, until when it is good, and until when the ticket is.
+    pub(super) fn login(
+        &self,
+        ticket: &str,
+        sum: &str,
+        now: u64,
+    ) -> Option<(String, Option<u64>, u64)> {
+        let mut all = self.tokens.values();
+        let (token, login) = all.find_map(|it| {
+            let login = it.login.as_ref().filter(|it| is_same(&it.sum, sum))?;
+            Some((it, login))
+        })?;
+        let is_good = token.is_good(now) && now < login.until;
+        is_good.then(|| (login.token(&token.id, ticket), token.expires_at, login.until))
     }
 
     pub(super) fn is_good(&self, id: &str, sum: &str, now: u64) -> bool {

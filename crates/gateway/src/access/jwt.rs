@@ -122,6 +122,7 @@ impl Jwt {
                 false => it,
             }),
             origins: Vec::new(),
+            budget_per_day: None,
             until: Some(claims.exp.saturating_add(LEEWAY_SECONDS).saturating_mul(1000)),
             proof: Proof::Signed,
         })

@@ -8,14 +8,14 @@ mod jwt;
 mod rates;
 mod tickets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tinyclaw_domain::{EnvName, Scope, token_sum};
+use tinyclaw_domain::{EnvName, Scope, TICKET_PREFIX, token_sum};
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 
@@ -29,7 +29,7 @@ pub use self::tickets::{Held, Refused as TicketRefused, TICKET_TIME, Tickets, Us
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who asks, and what for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     /// What it is known by: in limits, and as the source of events that name none.
     pub name: String,
@@ -39,6 +39,8 @@ pub struct Caller {
     pub envs: Vec<String>,
     /// Pages of these origins may use it; empty: those of the settings.
     pub origins: Vec<String>,
+    /// What its jobs may cost in a day, in US dollars.
+    pub budget_per_day: Option<f64>,
     /// From then on it is not let in any more, in ms since 1970.
     pub until: Option<u64>,
     /// What it was known by, to be asked about again.
@@ -109,6 +111,8 @@ pub struct Access {
     pub rates: Rates,
     /// Passes for browsers.
     pub tickets: Tickets,
+    /// Sums of tickets that somebody logged in with, until they are over anyway.
+    used_tickets: Mutex<HashMap<String, u64>>,
     vitals: Vitals,
 }
 
@@ -122,6 +126,7 @@ impl Access {
             jwt: config.jwt.map(Jwt::new),
             rates: Rates::new(config.rates),
             tickets: Tickets::default(),
+            used_tickets: Mutex::default(),
             vitals,
         };
         access.look();
@@ -186,7 +191,8 @@ impl Access {
             let scopes = Scope::ALL.into_iter().filter(|it| *it != Scope::Admin).collect();
             let (envs, origins, until) = (Vec::new(), Vec::new(), None);
             let (name, proof) = ("api".to_owned(), Proof::Setting(sum));
-            return Ok(Caller { name, scopes, envs, origins, until, proof });
+            let budget_per_day = None;
+            return Ok(Caller { name, scopes, envs, origins, budget_per_day, until, proof });
         }
         if let Some(caller) = self.book.borrow().caller(text, &sum, now_ms()) {
             return Ok(caller);
@@ -195,6 +201,22 @@ impl Access {
             Some(jwt) => jwt.caller(text).await,
             None => Err(Denied::BadToken),
         }
+    }
+
+    /// The token that this ticket is for, and until when that is good. A ticket serves once; who restarts the gateway within its
+    /// minutes gives it a second time.
+    pub fn log_in(&self, ticket: &str) -> Option<(String, Option<u64>)> {
+        if !ticket.starts_with(TICKET_PREFIX) {
+            return None;
+        }
+        // It may have been made a moment ago.
+        self.look();
+        let now = now_ms();
+        let (sum, book) = (token_sum(ticket), Arc::clone(&self.book.borrow()));
+        let (token, until, ticket_until) = book.login(ticket, &sum, now)?;
+        let mut used = self.used_tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, until| now < *until);
+        used.insert(sum, ticket_until).is_none().then_some((token, until))
     }
 
     /// Whether a caller who was let in would be let in now.

@@ -148,8 +148,8 @@ mod tests {
 
     fn caller() -> Caller {
         let (name, proof) = ("ada".to_owned(), Proof::Signed);
-        let (scopes, envs, origins) = Default::default();
-        Caller { name, scopes, envs, origins, until: None, proof }
+        let (scopes, envs, origins, budget_per_day) = Default::default();
+        Caller { name, scopes, envs, origins, budget_per_day, until: None, proof }
     }
 
     #[test]

@@ -9,17 +9,20 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tinyclaw_domain::{EnvName, Envs, JobId, Model, Scope};
+use tinyclaw_domain::{EnvName, Envs, JobId, Model};
 
+use super::admit::{Admitted, Executes};
 use super::job_stream::{self, Telling};
+use super::live::Format;
 use super::prefer::Preferences;
-use super::stream::Format;
+use super::query::pairs;
 use super::tie::Tie;
+use super::webhooks::checked_url;
 use super::{App, Asking, body};
-use crate::access::{Caller, Kind};
+use crate::access::Caller;
 use crate::event::Invalid;
 use crate::jobs::{Accepted, Finished, JobState, Wanted, identify};
-use crate::problem::{Problem, with_allowance};
+use crate::problem::Problem;
 
 /// A prompt is a message of the queue, which has a limit of its own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -29,8 +32,7 @@ const KEY_BYTES_MAX: usize = 255;
 const DEADLINE_S_MAX: u64 = 24 * 3_600;
 /// Whoever is told that a job goes on asks again then.
 const AGAIN_S: u64 = 1;
-const EXPECTED: &str =
-    "{ \"env\", \"prompt\", \"jsonOutput\"?, \"sessionId\"?, \"model\"?, \"deadlineS\"? }";
+const EXPECTED: &str = "{ \"env\", \"prompt\", \"jsonOutput\"?, \"sessionId\"?, \"model\"?, \"deadlineS\"?, \"callbackUrl\"?, \"files\"? }";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -42,17 +44,19 @@ struct Execute {
     session_id: Option<String>,
     model: Option<String>,
     deadline_s: Option<u64>,
+    callback_url: Option<String>,
+    files: Option<Vec<String>>,
 }
 
 /// Lets Claude work.
 pub(super) async fn execute(
     State(app): State<Arc<App>>,
+    by: Admitted<Executes>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let asking = Asking::of(&parts);
-    let caller = app.admit(&asking, Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Execute, &caller, 1)?;
+    let caller = by.caller.clone();
     let preferences = Preferences::of(asking.header("prefer"));
     let format = Format::of(asking.header(header::ACCEPT).unwrap_or_default());
     let is_tied = is_tied(asking.uri)?;
@@ -61,6 +65,9 @@ pub(super) async fn execute(
     let envs = app.envs.current();
     let env = app.env(&caller, &envs, &asked.env)?;
     let wanted = wanted(asked, env)?;
+    if let Some(url) = &wanted.callback_url {
+        checked_url(&app, url, "/callbackUrl")?;
+    }
     if app.shutdown.has_begun() {
         let detail = "this gateway stops; ask again";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail);
@@ -93,7 +100,7 @@ pub(super) async fn execute(
     if accepted.is_replay {
         headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
-    with_allowance(&mut response, &allowance);
+    by.stamp(&mut response);
     Ok(response)
 }
 
@@ -111,11 +118,8 @@ pub(super) fn idempotency_key<'a>(asking: &Asking<'a>) -> Result<Option<&'a str>
 
 /// `?cancelOnDisconnect=1`, the one thing that can be asked for in the address.
 fn is_tied(uri: &axum::http::Uri) -> Result<bool, Problem> {
-    let pairs: axum::extract::Query<Vec<(String, String)>> =
-        axum::extract::Query::try_from_uri(uri)
-            .map_err(|_| Problem::query("", "the query is not well formed"))?;
     let mut is_tied = false;
-    for (name, value) in pairs.0 {
+    for (name, value) in pairs(uri)? {
         is_tied = match (name.as_str(), value.as_str()) {
             ("cancelOnDisconnect", "1" | "true") => true,
             ("cancelOnDisconnect", "0" | "false") => false,
@@ -145,6 +149,8 @@ fn wanted(asked: Execute, env: EnvName) -> Result<Wanted, Problem> {
         model,
         json_output: asked.json_output.unwrap_or(false),
         deadline_s: asked.deadline_s,
+        callback_url: asked.callback_url,
+        files: asked.files.unwrap_or_default(),
     })
 }
 
@@ -166,7 +172,11 @@ async fn wait(
     };
     let Some(finished) = finished else { return Ok(goes_on(envs, accepted, false)) };
     let status = if preferences.is_strict { strict(&finished) } else { StatusCode::OK };
-    Ok((status, axum::Json(finished.to_json())).into_response())
+    let mut told = finished.to_json();
+    if let Some(secret) = &accepted.callback_secret {
+        told["callbackSecret"] = secret.as_str().into();
+    }
+    Ok((status, axum::Json(told)).into_response())
 }
 
 /// The status for who wants a turn that failed to be no success.
@@ -190,6 +200,9 @@ fn goes_on(envs: &Envs, accepted: &Accepted, is_wanted: bool) -> Response {
     identify(&mut told, envs, &accepted.thread, &accepted.key, JobState::Queued);
     // How it stands by now, its address says.
     told.shift_remove("state");
+    if let Some(secret) = &accepted.callback_secret {
+        told.insert("callbackSecret".into(), secret.as_str().into());
+    }
     let mut response = (StatusCode::ACCEPTED, axum::Json(Value::Object(told))).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, AGAIN_S.into());
     response

@@ -3,11 +3,10 @@
 //! Nothing is told that is not on disk. Whoever was cut off says which line they have (`Last-Event-ID`, or `after`) and goes
 //! on behind it. After the result the stream ends; an `EventSource` that comes back then is told 204, which ends it for good.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,14 +14,13 @@ use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tinyclaw_client::{Ending, Standing, Stream as Story, Told};
 use tinyclaw_domain::{JobEvent, JobId, Key, Scope, ThreadId};
-use tinyclaw_service::now_ms;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
 
-use super::stream::{BEAT, Format, RETRY_MS, RETRY_SPREAD_MS, TicketHeld};
+use super::live::{self, Format, Live, Pieces, RETRY_MS, Wake};
+use super::query::pairs;
+use super::tickets::TicketHeld;
 use super::tie::Tie;
 use super::{App, Asking};
-use crate::access::{Book, Caller, Kind};
+use crate::access::{Caller, Kind};
 use crate::problem::Problem;
 
 /// What a browser says that it has when it has all.
@@ -87,11 +85,8 @@ pub(super) async fn stream(
 
 impl Question {
     fn of(uri: &axum::http::Uri) -> Result<Question, Problem> {
-        let pairs: axum::extract::Query<Vec<(String, String)>> =
-            axum::extract::Query::try_from_uri(uri)
-                .map_err(|_| Problem::query("", "the query is not well formed"))?;
         let mut question = Question::default();
-        for (name, value) in pairs.0 {
+        for (name, value) in pairs(uri)? {
             match (name.as_str(), value.as_str()) {
                 ("format", "sse") => question.format = Some(Format::Sse),
                 ("format", "ndjson") => question.format = Some(Format::Lines),
@@ -111,18 +106,14 @@ impl Question {
 }
 
 struct Stream {
-    app: Arc<App>,
-    caller: Caller,
+    live: Live,
     key: Key,
     thread: ThreadId,
     story: Story,
-    telling: Telling,
+    /// Stops the job when the reader leaves.
+    tie: Option<Tie>,
     greeting: Option<String>,
-    changes: watch::Receiver<Arc<Book>>,
-    said: Instant,
     has_told: bool,
-    is_over: bool,
-    _place: OwnedSemaphorePermit,
 }
 
 /// The answer that goes on until the job is over.
@@ -147,106 +138,67 @@ pub(super) async fn answer(
         let told = json!({ "type": "queued", "position": position, "trouble": trouble });
         greeting.push_str(&written(format, None, &told));
     }
+    let Telling { last, tie, ticket, .. } = telling;
     let stream = Stream {
-        changes: app.access.changes(),
-        story: app.jobs.stream(key, telling.last).await?,
-        app: Arc::clone(app),
-        caller,
+        story: app.jobs.stream(key, last).await?,
+        live: Live::new(app, caller, format, ticket, place),
         key: key.clone(),
         thread: thread.clone(),
-        has_told: telling.last != JobId::default(),
-        telling,
+        tie,
         greeting: Some(greeting).filter(|it| !it.is_empty()),
-        said: Instant::now(),
-        is_over: false,
-        _place: place,
+        has_told: last != JobId::default(),
     };
-    let kind = match format {
-        Format::Sse => "text/event-stream; charset=utf-8",
-        Format::Lines => "application/x-ndjson",
-    };
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CACHE_CONTROL, "no-store, no-transform".to_owned()),
-        // Proxies that collect answers would hold back the stream.
-        (header::HeaderName::from_static("x-accel-buffering"), "no".to_owned()),
-    ];
-    let parts = futures_util::stream::unfold(Box::new(stream), |mut it| async move {
-        let bytes = it.next().await?;
-        Some((Ok::<_, Infallible>(bytes), it))
-    });
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok(live::answer(format, stream))
 }
 
-impl Stream {
-    /// The next bytes, or `None` when it is over.
+impl Pieces for Stream {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting.into());
         }
         loop {
-            if self.is_over {
-                return None;
+            let told = match self.live.next(self.story.next()).await {
+                Wake::Told(Ok(told)) => told,
+                Wake::Told(Err(err)) => {
+                    tracing::warn!(key = %self.key, "cannot go on with the story of job {}: {err}", self.key);
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Wake::Beat => {
+                    return Some(match self.live.format {
+                        Format::Sse => ": here\n\n".into(),
+                        Format::Lines => "{\"type\":\"beat\"}\n".into(),
+                    });
+                }
+                Wake::Stops(words) => return words,
+                Wake::Over => return None,
+            };
+            let mut out = String::new();
+            self.tell(told, &mut out).await;
+            while !self.live.is_over() && out.len() < PIECE_BYTES {
+                let Some(Ok(more)) = self.story.next().now_or_never() else { break };
+                self.tell(more, &mut out).await;
             }
-            if !self.app.access.is_still_good(&self.caller) {
-                self.is_over = true;
-                continue;
-            }
-            let until = self.caller.until.map(|it| it.saturating_sub(now_ms()));
-            let until = until.map_or(BEAT, Duration::from_millis);
-            let wake = (self.said + BEAT).min(Instant::now() + until);
-            tokio::select! {
-                told = self.story.next() => {
-                    let mut out = String::new();
-                    match told {
-                        Ok(told) => self.tell(told, &mut out).await,
-                        Err(err) => {
-                            tracing::warn!(key = %self.key, "cannot go on with the story of job {}: {err}", self.key);
-                            tokio::time::sleep(AGAIN).await;
-                        }
-                    }
-                    while !self.is_over && out.len() < PIECE_BYTES {
-                        let Some(Ok(more)) = self.story.next().now_or_never() else { break };
-                        self.tell(more, &mut out).await;
-                    }
-                    if !out.is_empty() {
-                        self.said = Instant::now();
-                        return Some(out.into());
-                    }
-                }
-                () = tokio::time::sleep_until(wake) => {
-                    if self.said + BEAT <= Instant::now() {
-                        self.said = Instant::now();
-                        return Some(match self.telling.format {
-                            Format::Sse => ": here\n\n".into(),
-                            Format::Lines => "{\"type\":\"beat\"}\n".into(),
-                        });
-                    }
-                }
-                changed = self.changes.changed() => self.is_over |= changed.is_err(),
-                () = self.app.shutdown.begun() => {
-                    self.is_over = true;
-                    if self.telling.format == Format::Sse {
-                        let retry = RETRY_MS + rand::random_range(0..RETRY_SPREAD_MS);
-                        return Some(format!("retry: {retry}\n\n").into());
-                    }
-                }
+            if !out.is_empty() {
+                self.live.has_said();
+                return Some(out.into());
             }
         }
     }
+}
 
+impl Stream {
     async fn tell(&mut self, told: Told, out: &mut String) {
-        let told = told_of(&self.app, &self.key, &self.thread, self.has_told, told).await;
+        let told = told_of(&self.live.app, &self.key, &self.thread, self.has_told, told).await;
         self.has_told = true;
         for (id, json) in &told.lines {
-            out.push_str(&written(self.telling.format, id.as_deref(), json));
+            out.push_str(&written(self.live.format, id.as_deref(), json));
         }
         if told.is_over {
-            self.is_over = true;
-            if let Some(tie) = &mut self.telling.tie {
+            self.live.end();
+            if let Some(tie) = &mut self.tie {
                 tie.let_go();
             }
-            self.telling.ticket = None;
         }
     }
 }

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use tinyclaw_domain::approval::Chosen;
 use tinyclaw_domain::{PermissionAnswer, Scope};
 
-use super::{App, Asking, body};
-use crate::access::Kind;
+use super::admit::{Admitted, Orders, Reads};
+use super::query::pairs;
+use super::{App, body};
 use crate::event::Invalid;
 use crate::jobs::{Answered, Given, Job, JobState, Listing};
-use crate::problem::{Problem, with_allowance};
+use crate::problem::Problem;
 
 /// So many jobs when nothing is said, and at most.
 const LIMIT: usize = 50;
@@ -31,17 +32,14 @@ const EXPECTED: &str = "{ \"answer\": \"allow\" | \"always\" | \"deny\", \"note\
 /// Which jobs there are.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    request: Request,
+    by: Admitted<Reads>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let asking = Asking::of(&parts);
-    let caller = app.admit(&asking, Some(Scope::Read)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
     let envs = app.envs.current();
     let mut listing = Listing { limit: LIMIT, ..Listing::default() };
-    for (name, value) in pairs(asking.uri)? {
+    for (name, value) in pairs(&uri)? {
         match name.as_str() {
-            "env" => listing.env = Some(app.known_env(&caller, &envs, &value)?),
+            "env" => listing.env = Some(app.known_env(&by.caller, &envs, &value)?),
             "state" => {
                 let words = || format!("expected one of {}", JobState::words());
                 let state = JobState::named(&value);
@@ -63,59 +61,47 @@ pub(super) async fn list(
             }
         }
     }
-    let (jobs, has_more) = app.jobs.list(&caller, &envs, &listing).await?;
+    let (jobs, has_more) = app.jobs.list(&by.caller, &envs, &listing).await?;
     let next = jobs.last().filter(|_| has_more).map(|it| it["id"].clone());
     let told = json!({ "success": true, "jobs": jobs, "next": next });
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(told))
 }
 
 /// How one stands; with `wait` when something has come of it, or when the time is over.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    request: Request,
+    by: Admitted<Reads>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let asking = Asking::of(&parts);
-    let caller = app.admit(&asking, Some(Scope::Read)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
-    let patience = waiting(asking.uri)?.unwrap_or_default();
+    let patience = waiting(&uri)?.unwrap_or_default();
     let envs = app.envs.current();
-    let mut job = app.jobs.find(&caller, &envs, &id).await?;
+    let mut job = app.jobs.find(&by.caller, &envs, &id).await?;
     if !job.state.is_over() && !patience.is_zero() {
         wait(&app, &job, patience).await?;
-        job = app.jobs.find(&caller, &envs, &id).await?;
+        job = app.jobs.find(&by.caller, &envs, &id).await?;
     }
     let told = app.jobs.told(job).await?;
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(told))
 }
 
 /// Stops one, and tells how it stands then.
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    request: Request,
+    by: Admitted<Orders>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let asking = Asking::of(&parts);
-    let caller = app.admit(&asking, Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
-    let patience = waiting(asking.uri)?.unwrap_or(STOP_WAIT);
+    let patience = waiting(&uri)?.unwrap_or(STOP_WAIT);
     let envs = app.envs.current();
-    let mut job = app.jobs.find(&caller, &envs, &id).await?;
+    let mut job = app.jobs.find(&by.caller, &envs, &id).await?;
     if !job.state.is_over() {
-        app.jobs.cancel(&caller, &job).await?;
+        app.jobs.cancel(&by.caller, &job).await?;
         wait(&app, &job, patience).await?;
-        job = app.jobs.find(&caller, &envs, &id).await?;
+        job = app.jobs.find(&by.caller, &envs, &id).await?;
     }
     let told = app.jobs.told(job).await?;
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(told))
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,11 +117,10 @@ struct Answer {
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     Path((id, request_id)): Path<(String, String)>,
+    by: Admitted<Orders>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
     let told: Answer = body::json(&parts.headers, body, BODY_BYTES_MAX, EXPECTED).await?;
     let invalid = |pointer, detail| Err(Problem::invalid(Invalid::at(pointer, detail)));
     let answer = match (told.answer, told.note, told.answers) {
@@ -148,13 +133,11 @@ pub(super) async fn answer(
         _ => return invalid("", "expected either answer or answers"),
     };
     let envs = app.envs.current();
-    let job = app.jobs.find(&caller, &envs, &id).await?;
-    let is_admin = caller.scopes.contains(&Scope::Admin);
+    let job = app.jobs.find(&by.caller, &envs, &id).await?;
+    let is_admin = by.caller.scopes.contains(&Scope::Admin);
     let given = Given { request_id, answer, shown: told.shown, is_admin };
-    app.jobs.answer(&caller, &job, given).await?;
-    let mut response = axum::Json(json!({ "success": true })).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    app.jobs.answer(&by.caller, &job, given).await?;
+    Ok(by.tell(json!({ "success": true })))
 }
 
 /// Waits until something has come of a job, the time is over, or the gateway stops.
@@ -164,13 +147,6 @@ async fn wait(app: &App, job: &Job, patience: Duration) -> Result<(), Problem> {
         waited = app.jobs.wait(&envs, &job.thread, &job.key, patience) => waited.map(|_| ()),
         () = app.shutdown.begun() => Ok(()),
     }
-}
-
-fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
-    let pairs: axum::extract::Query<Vec<(String, String)>> =
-        axum::extract::Query::try_from_uri(uri)
-            .map_err(|_| Problem::query("", "the query is not well formed"))?;
-    Ok(pairs.0)
 }
 
 /// `?wait=`, in seconds: all that can be asked for of one job.

@@ -1,13 +1,17 @@
 //! The routes, and what stands before each of them: who asks, and how often.
 
+mod admit;
 mod body;
 mod door;
 mod envs;
 mod execute;
+mod files;
 mod ingest;
 mod job_stream;
 mod jobs;
 pub(crate) mod listener;
+mod live;
+mod login;
 mod notify;
 mod numbers;
 mod openai;
@@ -41,7 +45,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::access::{Access, Allowance, Caller, Denied, Kind};
 use crate::envs::EnvBook;
 use crate::feed::Told;
-use crate::jobs::Jobs;
+use crate::jobs::{Callbacks, Jobs};
 use crate::problem::Problem;
 use crate::store::Store;
 use crate::webhooks::Webhooks;
@@ -55,8 +59,9 @@ pub(crate) struct App {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) webhooks: Arc<Webhooks>,
-    pub(crate) envs: EnvBook,
+    pub(crate) envs: Arc<EnvBook>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) callbacks: Arc<Callbacks>,
     /// Whether notes may wait for Claude Code sessions that are not of this office.
     pub(crate) notes_allowed: bool,
     /// Whether the office has a forum, so that its threads are topics there.
@@ -81,11 +86,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 /// Each path, and what is done there. `docs/openapi.json` says of each what it takes and tells.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
-        ("/", get(page::page)),
+        ("/", get(page::chat)),
+        ("/docs", get(page::docs)),
         ("/events", get(reading::events).post(ingest::events)),
         ("/hooks/claude", post(ingest::hook)),
         ("/ws", get(ws::upgrade)),
         ("/sessions/{id}/notify", post(notify::notify)),
+        ("/api/threads/{id}/messages", post(notify::message)),
         ("/api/messages/{key}/timeline", get(timeline::timeline)),
         ("/api/execute", post(execute::execute)),
         ("/api/jobs", get(jobs::list)),
@@ -93,9 +100,11 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/api/jobs/{id}/stream", get(job_stream::stream)),
         ("/api/jobs/{id}/cancel", post(jobs::cancel)),
         ("/api/jobs/{id}/permissions/{request}", post(jobs::answer)),
+        ("/api/jobs/{id}/files/{number}", get(files::get)),
         ("/api/sessions", post(sessions::begin)),
         ("/api/sessions/{env}", get(sessions::list)),
         ("/api/sessions/{env}/{id}", delete(sessions::end)),
+        ("/api/sessions/{env}/{id}/files", post(files::put)),
         ("/api/envs", get(envs::list)),
         ("/api/containers/{env}", get(envs::show)),
         ("/api/containers/{env}/start", post(envs::start)),
@@ -107,6 +116,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/api/webhooks/{id}/deliveries", get(webhooks::deliveries)),
         ("/api/webhooks/{id}/redeliver", post(webhooks::redeliver)),
         ("/tickets", post(tickets::issue)),
+        ("/login", post(login::login)),
         ("/metrics", get(numbers::metrics)),
         ("/version", get(numbers::version)),
         ("/stats", get(numbers::stats)),

@@ -1,25 +1,25 @@
-//! `POST /sessions/{id}/notify`: a word to a session. To one of ours it is a message in that thread's lane, and the answer
-//! shows where the thread does. To a Claude Code session elsewhere it is a note that rides on the answer to its next hook,
-//! where the operator allows that.
+//! `POST /sessions/{id}/notify` and `/api/threads/{id}/messages`: a word to a session. To one of ours it is a message in that
+//! thread's lane, shown and answered where the thread is. To a Claude Code session elsewhere the first makes it a note that
+//! rides on the answer to its next hook, where the operator allows that; the second knows threads only.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tinyclaw_domain::{Channel, Key, Message, Scope, Source, StateDir, ThreadId};
+use tinyclaw_domain::{Channel, Key, Message, Source, StateDir, ThreadId};
 use tinyclaw_ledger::read_threads;
-use tinyclaw_queue::Published;
 use tinyclaw_service::now_ms;
 
-use super::{App, Asking, body};
-use crate::access::Kind;
+use super::admit::{Admitted, Notifies};
+use super::{App, body};
+use crate::access::Caller;
 use crate::event::{Draft, Invalid, NewEvent};
 use crate::notes::{self, Note};
 use crate::office::SOURCE;
-use crate::problem::{Problem, with_allowance};
+use crate::problem::Problem;
 use crate::store;
 
 /// A message of the queue has less.
@@ -36,15 +36,35 @@ struct Notice {
     from: Option<String>,
 }
 
-/// Tells a session something.
+/// Tells a session something: a thread of this office, or one elsewhere.
 pub(super) async fn notify(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    by: Admitted<Notifies>,
     request: Request,
 ) -> Result<Response, Problem> {
+    tell(&app, id, &by, request, app.notes_allowed).await
+}
+
+/// Tells a thread something.
+pub(super) async fn message(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    by: Admitted<Notifies>,
+    request: Request,
+) -> Result<Response, Problem> {
+    tell(&app, id, &by, request, false).await
+}
+
+async fn tell(
+    app: &App,
+    id: String,
+    by: &Admitted<Notifies>,
+    request: Request,
+    may_be_elsewhere: bool,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Notify)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
+    let caller = &by.caller;
     let notice: Notice =
         body::json(&parts.headers, body, BODY_BYTES_MAX, "{ \"message\", \"from\"? }").await?;
     if notice.message.trim().is_empty() {
@@ -63,19 +83,19 @@ pub(super) async fn notify(
     let thread = tokio::task::spawn_blocking(move || thread_of(&state, &wanted)).await;
     let thread = thread.map_err(|err| unavailable(err.to_string()))??;
     let told = match thread {
-        Some(thread) => {
-            to_thread(&app, thread, sender, &caller.name, notice, &parts.headers).await?
+        Some(thread) if !caller.may_use(thread.env().map(|it| it.0).as_ref()) => {
+            let detail = format!("this token may not have Claude work in thread {thread}");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "env_forbidden", detail));
         }
-        None if app.notes_allowed && is_session(&id) => note(&app, id, sender, notice).await?,
+        Some(thread) => to_thread(app, thread, sender, caller, notice, &parts.headers).await?,
+        None if may_be_elsewhere && is_session(&id) => note(app, id, sender, notice).await?,
         None => {
             let detail = "no thread and no session of this office has that id; to Claude Code sessions elsewhere \
                 nothing is told unless gateway.notifyForeign is true (TINYCLAW_GATEWAY_NOTIFY_FOREIGN)";
             return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_session", detail));
         }
     };
-    let mut response = (StatusCode::ACCEPTED, axum::Json(told)).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell_with(StatusCode::ACCEPTED, told))
 }
 
 fn is_name(text: &str) -> bool {
@@ -111,14 +131,14 @@ async fn to_thread(
     app: &App,
     thread: ThreadId,
     sender: String,
-    caller: &str,
+    caller: &Caller,
     notice: Notice,
     headers: &HeaderMap,
 ) -> Result<Value, Problem> {
     let chance = format!("{:032x}", rand::random::<u128>());
     let key = match headers.get("idempotency-key").map(|it| it.to_str()) {
         None => Key::hashed("api", &chance),
-        Some(Ok(it)) if !it.is_empty() => Key::hashed("api", &format!("{caller}-{it}")),
+        Some(Ok(it)) if !it.is_empty() => Key::hashed("api", &format!("{}-{it}", caller.name)),
         Some(_) => {
             return Err(Problem::invalid(Invalid::at("Idempotency-Key", "is no readable text")));
         }
@@ -128,9 +148,8 @@ async fn to_thread(
     let mut message = Message::new(key.clone(), channel, thread.clone(), notice.message, now_ms());
     message.source = Source::Api;
     message.sender = sender;
-    message.sender_id = Some(format!("api-{caller}"));
-    let published = app.jobs.publish(message).await?;
-    let is_known = matches!(published, Published::Duplicate(_));
+    message.sender_id = Some(format!("api-{}", caller.name));
+    let is_known = app.jobs.tell(caller, &app.envs.current(), message).await?;
     Ok(json!({
         "ok": true, "key": key, "threadId": thread, "duplicate": is_known,
         "timeline": format!("/api/messages/{key}/timeline"),

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tinyclaw_domain::Scope;
 use tinyclaw_service::now_ms;
 
-use super::{App, Asking, STREAMS_MAX};
-use crate::access::Kind;
+use super::admit::{Admitted, Reads};
+use super::{App, STREAMS_MAX};
 use crate::event::Cursor;
 use crate::filter::Filter;
 use crate::problem::Problem;
@@ -18,20 +17,15 @@ use crate::problem::Problem;
 /// Prometheus' text format.
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
-    request: Request,
+    _: Admitted<Reads>,
 ) -> Result<Response, Problem> {
-    admit(&app, request).await?;
     app.vitals.set("subscribers", STREAMS_MAX - app.streams.available_permits());
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], app.vitals.metrics()).into_response())
 }
 
 /// What runs.
-pub(super) async fn version(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response, Problem> {
-    admit(&app, request).await?;
+pub(super) async fn version(_: Admitted<Reads>) -> Result<Response, Problem> {
     let told = json!({ "name": "tinyclaw-gateway", "version": env!("CARGO_PKG_VERSION") });
     Ok(axum::Json(told).into_response())
 }
@@ -39,9 +33,8 @@ pub(super) async fn version(
 /// What is kept, and who listens.
 pub(super) async fn stats(
     State(app): State<Arc<App>>,
-    request: Request,
+    _: Admitted<Reads>,
 ) -> Result<Response, Problem> {
-    admit(&app, request).await?;
     let page = app.store.last(&Filter::default(), 1).await?;
     let types = app.store.types().await?;
     let started = app.vitals.snapshot().started_at;
@@ -56,10 +49,4 @@ pub(super) async fn stats(
         "uptimeMs": now_ms().saturating_sub(started),
     });
     Ok(axum::Json(told).into_response())
-}
-
-async fn admit(app: &App, request: Request) -> Result<(), Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Read)).await?;
-    app.ask(Kind::Read, &caller, 1).map(|_| ())
 }

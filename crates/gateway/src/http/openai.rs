@@ -4,30 +4,29 @@
 //! Claude begins a text anew, the stream ends with the error `stream_restarted`, and the job goes on. Tools of the caller's
 //! are refused: Claude has its own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tinyclaw_client::{Stream as Story, Told};
-use tinyclaw_domain::{EnvName, Envs, JobEvent, JobId, Quote, Scope, quoted};
+use tinyclaw_domain::{EnvName, Envs, JobEvent, JobId, Quote, quoted};
 use tinyclaw_service::now_ms;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
+use super::admit::{Admitted, Executes, Reads};
 use super::execute::{idempotency_key, model};
-use super::stream::BEAT;
+use super::live::{self, Format, Live, Pieces, Wake};
 use super::tie::Tie;
 use super::{App, Asking, body};
-use crate::access::{Caller, Kind};
+use crate::access::Caller;
 use crate::event::Invalid;
 use crate::jobs::{Accepted, Finished, JobState, Wanted};
-use crate::problem::{Problem, with_allowance};
+use crate::problem::Problem;
 
 /// A conversation is a message of the queue, which has a limit of its own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -80,13 +79,10 @@ struct Part {
 /// The models there are for the caller.
 pub(super) async fn models(
     State(app): State<Arc<App>>,
-    request: Request,
+    by: Admitted<Reads>,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Read)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
     let envs = app.envs.current();
-    let usable = usable(&caller, &envs);
+    let usable = usable(&by.caller, &envs);
     let mut names: Vec<String> = Vec::new();
     if usable.len() == 1 {
         names.extend(MODELS.map(str::to_owned));
@@ -95,10 +91,7 @@ pub(super) async fn models(
     let told = names
         .iter()
         .map(|it| json!({ "id": it, "object": "model", "created": 0, "owned_by": "tinyclaw" }));
-    let told = json!({ "object": "list", "data": told.collect::<Vec<_>>() });
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(json!({ "object": "list", "data": told.collect::<Vec<_>>() })))
 }
 
 /// The environments in which the caller may have Claude work.
@@ -110,12 +103,12 @@ fn usable<'a>(caller: &Caller, envs: &'a Envs) -> Vec<&'a EnvName> {
 /// Lets Claude answer.
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
+    by: Admitted<Executes>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let asking = Asking::of(&parts);
-    let caller = app.admit(&asking, Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Execute, &caller, 1)?;
+    let caller = by.caller.clone();
     let again = idempotency_key(&asking)?.map(str::to_owned);
     let session = asking.header("x-session-id").map(str::to_owned);
     let expected = "{ \"model\", \"messages\": [{ \"role\", \"content\" }] }";
@@ -144,7 +137,7 @@ pub(super) async fn complete(
             response.headers_mut().insert(name, value);
         }
     }
-    with_allowance(&mut response, &allowance);
+    by.stamp(&mut response);
     Ok(response)
 }
 
@@ -181,7 +174,16 @@ fn wanted(
         name => Some(model(name).map_err(|why| Problem::invalid(Invalid::at("/model", why)))?),
     };
     let prompt = prompt(&asked.messages, session.is_some())?;
-    Ok(Wanted { env, session, prompt, model, json_output: false, deadline_s: None })
+    Ok(Wanted {
+        env,
+        session,
+        prompt,
+        model,
+        json_output: false,
+        deadline_s: None,
+        callback_url: None,
+        files: Vec::new(),
+    })
 }
 
 /// The last message is the prompt, whoever it is from. In a session Claude knows those before; elsewhere they go in front of
@@ -283,8 +285,7 @@ async fn whole(
 }
 
 struct Stream {
-    app: Arc<App>,
-    caller: Caller,
+    live: Live,
     accepted: Accepted,
     story: Story,
     head: Head,
@@ -295,10 +296,7 @@ struct Stream {
     has_said: bool,
     /// Whether a piece was said whole, so that the next one is another paragraph.
     has_piece: bool,
-    said: Instant,
     is_greeted: bool,
-    is_over: bool,
-    _place: OwnedSemaphorePermit,
 }
 
 async fn stream(
@@ -311,73 +309,50 @@ async fn stream(
 ) -> Result<Response, Problem> {
     let stream = Stream {
         story: app.jobs.stream(&accepted.key, JobId::default()).await?,
-        app: Arc::clone(app),
-        caller,
+        live: Live::new(app, caller, Format::Sse, None, place),
         accepted: accepted.clone(),
         head,
         with_usage,
         piece: String::new(),
         has_said: false,
         has_piece: false,
-        said: Instant::now(),
         is_greeted: false,
-        is_over: false,
-        _place: place,
     };
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store, no-transform"),
-        // Proxies that collect answers would hold back the stream.
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    let parts = futures_util::stream::unfold(Box::new(stream), |mut it| async move {
-        let bytes = it.next().await?;
-        Some((Ok::<_, Infallible>(bytes), it))
-    });
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok(live::answer(Format::Sse, stream))
 }
 
-impl Stream {
-    /// The next bytes, or `None` when it is over.
+impl Pieces for Stream {
     async fn next(&mut self) -> Option<Bytes> {
         if !std::mem::replace(&mut self.is_greeted, true) {
             let delta = json!({ "role": "assistant", "content": "" });
             return Some(data(&self.head.chunk(delta, None)).into());
         }
-        while !self.is_over {
-            let (app, caller) = (Arc::clone(&self.app), self.caller.clone());
-            tokio::select! {
-                told = self.story.next() => {
-                    let out = match told {
-                        Ok(Told::Line(line)) => self.line(line.event),
-                        Ok(Told::Ended(ending)) => {
-                            let envs = app.envs.current();
-                            let Accepted { key, thread, .. } = self.accepted.clone();
-                            match app.jobs.finished(&envs, &thread, &key, ending).await {
-                                Ok(finished) => self.end(&finished),
-                                Err(_) => self.broken("queue_unavailable", "the queue cannot be looked at"),
-                            }
-                        }
-                        Err(err) => self.broken("story_unreadable", &err.to_string()),
-                    };
-                    if !out.is_empty() {
-                        self.said = Instant::now();
-                        return Some(out.into());
+        loop {
+            let out = match self.live.next(self.story.next()).await {
+                Wake::Told(Ok(Told::Line(line))) => self.line(line.event),
+                Wake::Told(Ok(Told::Ended(ending))) => {
+                    let (jobs, envs) =
+                        (Arc::clone(&self.live.app.jobs), self.live.app.envs.current());
+                    let Accepted { key, thread, .. } = &self.accepted;
+                    match jobs.finished(&envs, thread, key, ending).await {
+                        Ok(finished) => self.end(&finished),
+                        Err(_) => self.broken("queue_unavailable", "the queue cannot be looked at"),
                     }
                 }
-                () = tokio::time::sleep_until(self.said + BEAT) => {
-                    self.said = Instant::now();
-                    return Some(": here\n\n".into());
-                }
-                () = app.access.ended(&caller) => self.is_over = true,
-                () = app.shutdown.begun() => {
-                    return Some(self.broken("draining", "this gateway stops; the job goes on").into());
-                }
+                Wake::Told(Err(err)) => self.broken("story_unreadable", &err.to_string()),
+                Wake::Beat => ": here\n\n".to_owned(),
+                Wake::Stops(_) => self.broken("draining", "this gateway stops; the job goes on"),
+                Wake::Over => return None,
+            };
+            if !out.is_empty() {
+                self.live.has_said();
+                return Some(out.into());
             }
         }
-        None
     }
+}
 
+impl Stream {
     /// What a line of the story is in this shape; empty when it is nothing there.
     fn line(&mut self, event: JobEvent) -> String {
         match event {
@@ -416,7 +391,7 @@ impl Stream {
         if finished.state != JobState::Done {
             return self.broken(finished.state.as_str(), finished.error());
         }
-        self.is_over = true;
+        self.live.end();
         // Its story is gone, or was never kept.
         let mut out = if self.has_said { String::new() } else { self.say(finished.output()) };
         out.push_str(&data(&self.head.chunk(json!({}), Some("stop"))));
@@ -435,7 +410,7 @@ impl Stream {
     }
 
     fn broken(&mut self, code: &str, detail: &str) -> String {
-        self.is_over = true;
+        self.live.end();
         let job = self.accepted.key.to_string();
         data(
             &json!({ "error": { "message": detail, "type": code, "code": code, "param": null, "jobId": job } }),

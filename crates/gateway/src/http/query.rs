@@ -30,14 +30,19 @@ pub(super) struct Question {
     pub(super) ticket: Option<String>,
 }
 
+/// What stands behind the `?`.
+pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let pairs: axum::extract::Query<Vec<(String, String)>> =
+        axum::extract::Query::try_from_uri(uri)
+            .map_err(|_| Problem::query("", "the query is not well formed"))?;
+    Ok(pairs.0)
+}
+
 impl Question {
     /// From an address.
     pub(super) fn of(uri: &Uri) -> Result<Question, Problem> {
-        let pairs: axum::extract::Query<Vec<(String, String)>> =
-            axum::extract::Query::try_from_uri(uri)
-                .map_err(|_| Problem::query("", "the query is not well formed"))?;
         let mut question = Question { limit: LIMIT, ..Question::default() };
-        for (name, value) in pairs.0 {
+        for (name, value) in pairs(uri)? {
             question.take(&name, value).map_err(|why| Problem::query(&name, why))?;
         }
         Ok(question)

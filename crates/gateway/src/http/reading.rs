@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tinyclaw_domain::Scope;
 use tokio::time::{Instant, timeout_at};
 
+use super::live::Format;
 use super::query::Question;
-use super::stream::{self, Format, TicketHeld};
+use super::stream;
+use super::tickets::TicketHeld;
 use super::{App, Asking};
 use crate::access::Kind;
 use crate::event::{BadCursor, Cursor, Timestamp};

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tinyclaw_domain::{EnvName, EnvSession, Scope, Thread, ThreadId, Threads};
+use tinyclaw_domain::{EnvName, EnvSession, Thread, ThreadId, Threads};
 
-use super::{App, Asking, body};
-use crate::access::Kind;
+use super::admit::{Admitted, Orders, Reads};
+use super::{App, body};
 use crate::event::Invalid;
 use crate::jobs::SessionRow;
-use crate::problem::{Problem, with_allowance};
+use crate::problem::Problem;
 
 const BODY_BYTES_MAX: usize = 4 << 10;
 /// So long a name may be.
@@ -29,14 +29,13 @@ struct Begin {
 /// Begins one.
 pub(super) async fn begin(
     State(app): State<Arc<App>>,
+    by: Admitted<Orders>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
     let asked: Begin =
         body::json(&parts.headers, body, BODY_BYTES_MAX, "{ \"env\", \"name\"? }").await?;
-    let env = app.env(&caller, &app.envs.current(), &asked.env)?;
+    let env = app.env(&by.caller, &app.envs.current(), &asked.env)?;
     let is_name = |it: &String| {
         !it.trim().is_empty()
             && it.chars().count() <= NAME_CHARS_MAX
@@ -47,22 +46,16 @@ pub(super) async fn begin(
         return Err(Problem::invalid(Invalid::at("/name", detail)));
     }
     let row = app.jobs.begin_session(&env, asked.name).await?;
-    let told = shown(&env, &row, None);
-    let mut response = (StatusCode::CREATED, axum::Json(told)).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell_with(StatusCode::CREATED, shown(&env, &row, None)))
 }
 
 /// Those of an environment, the newest first.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    request: Request,
+    by: Admitted<Reads>,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Read)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
-    let env = app.known_env(&caller, &app.envs.current(), &name)?;
+    let env = app.known_env(&by.caller, &app.envs.current(), &name)?;
     let rows = app.jobs.sessions(&env).await?;
     let threads = app.jobs.threads().await?;
     let mut told: Vec<Value> =
@@ -71,30 +64,22 @@ pub(super) async fn list(
         let (id, created) = (EnvSession::Standing, standing.last_active);
         told.push(shown(
             &env,
-            &SessionRow { id, name: None, created, removed: None },
+            &SessionRow { id, name: None, created, removed: None, is_begun: true },
             Some(standing),
         ));
     }
-    let told = json!({ "success": true, "sessions": told });
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(json!({ "success": true, "sessions": told })))
 }
 
 /// Ends one.
 pub(super) async fn end(
     State(app): State<Arc<App>>,
     Path((name, id)): Path<(String, String)>,
-    request: Request,
+    by: Admitted<Orders>,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Execute)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
-    let env = app.known_env(&caller, &app.envs.current(), &name)?;
-    app.jobs.end_session(&caller, &env, &id).await?;
-    let mut response = axum::Json(json!({ "ok": true })).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    let env = app.known_env(&by.caller, &app.envs.current(), &name)?;
+    app.jobs.end_session(&by.caller, &env, &id).await?;
+    Ok(by.tell(json!({ "ok": true })))
 }
 
 fn thread<'a>(threads: &'a Threads, env: &EnvName, id: &EnvSession) -> Option<&'a Thread> {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
-use tinyclaw_domain::Key;
+use tinyclaw_domain::{Key, Scope};
 
 use super::{App, Asking, body};
-use crate::access::{Kind, TICKET_TIME};
+use crate::access::{Caller, Denied, Held, Kind, TICKET_TIME, TicketRefused, TicketUse};
 use crate::event::Invalid;
 use crate::problem::{Problem, with_allowance};
 
@@ -53,4 +54,40 @@ pub(super) async fn issue(
     let mut response = axum::Json(told).into_response();
     with_allowance(&mut response, &allowance);
     Ok(response)
+}
+
+/// A ticket in use. Dropped, it may be used to come back.
+pub(super) struct TicketHeld {
+    app: Arc<App>,
+    text: String,
+    _held: Held,
+}
+
+impl TicketHeld {
+    /// Lets somebody in who shows a ticket in place of a token, for a stream at `path`.
+    pub(super) fn take(
+        app: &Arc<App>,
+        asking: &Asking<'_>,
+        ticket: &str,
+        path: &str,
+        is_return: bool,
+    ) -> Result<(Caller, TicketHeld), Problem> {
+        let how = TicketUse::Stream { is_return };
+        let taken = app.access.tickets.take(ticket, path, asking.origin(), how);
+        let (caller, held) = taken.map_err(|it| match it {
+            TicketRefused::Unknown => app.denied(Denied::BadToken, asking),
+            TicketRefused::Busy => {
+                let detail = "this ticket serves another stream just now";
+                Problem::new(StatusCode::CONFLICT, "ticket_busy", detail)
+            }
+        })?;
+        let held = TicketHeld { app: Arc::clone(app), text: ticket.to_owned(), _held: held };
+        Ok((app.permit(caller, asking, Some(Scope::Read))?, held))
+    }
+}
+
+impl Drop for TicketHeld {
+    fn drop(&mut self) {
+        self.app.access.tickets.ended(&self.text);
+    }
 }

@@ -31,9 +31,14 @@ impl Tie {
         is_tied: bool,
     ) -> Tie {
         let (app, caller, envs) = (Arc::clone(app), caller.clone(), Arc::clone(envs));
-        let (jobs, by) = (Arc::clone(&app.jobs), caller.clone());
-        let accepting =
-            tokio::spawn(async move { jobs.accept(&by, wanted, again.as_deref()).await });
+        let (of, by, there) = (Arc::clone(&app), caller.clone(), Arc::clone(&envs));
+        let accepting = tokio::spawn(async move {
+            let accepted = of.jobs.accept(&by, &there, wanted, again.as_deref()).await?;
+            if accepted.callback_secret.is_some() {
+                of.callbacks.changed();
+            }
+            Ok(accepted)
+        });
         Tie { app, caller, envs, accepting: Some(accepting), accepted: None, is_tied }
     }
 

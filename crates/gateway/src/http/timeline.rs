@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tinyclaw_domain::{JobEvent, JobId, JobLine, Key, Scope, StateDir};
+use tinyclaw_domain::{JobEvent, JobId, JobLine, Key, StateDir};
 use tinyclaw_ledger::JobReader;
 use tinyclaw_queue::View;
 
-use super::{App, Asking};
-use crate::access::Kind;
-use crate::problem::{Problem, with_allowance};
+use super::App;
+use super::admit::{Admitted, Reads};
+use crate::problem::Problem;
 
 /// So many events, so many steps of the turn, and the hooks of so many tools.
 const EVENTS_MAX: usize = 1_000;
@@ -27,11 +27,8 @@ const TOOLS_MAX: usize = 500;
 pub(super) async fn timeline(
     State(app): State<Arc<App>>,
     Path(key): Path<String>,
-    request: Request,
+    by: Admitted<Reads>,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = app.admit(&Asking::of(&parts), Some(Scope::Read)).await?;
-    let allowance = app.ask(Kind::Read, &caller, 1)?;
     let unknown = || {
         Problem::new(StatusCode::NOT_FOUND, "unknown_message", "nothing is known of that message")
     };
@@ -54,9 +51,7 @@ pub(super) async fn timeline(
     told.insert("key".to_owned(), json!(key));
     told.insert("events".to_owned(), events.into());
     told.insert("steps".to_owned(), json!(steps));
-    let mut response = axum::Json(told).into_response();
-    with_allowance(&mut response, &allowance);
-    Ok(response)
+    Ok(by.tell(told.into()))
 }
 
 /// What the queue has of it, without what was said. Empty when it is not there.

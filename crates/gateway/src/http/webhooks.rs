@@ -77,13 +77,14 @@ async fn known(app: &App, id: &str) -> Result<Webhook, Problem> {
     })
 }
 
-fn checked_url(app: &App, url: &str) -> Result<(), Problem> {
+/// Whether this address may be posted to; `pointer` is where it was named.
+pub(super) fn checked_url(app: &App, url: &str, pointer: &str) -> Result<(), Problem> {
     if url.len() > URL_BYTES_MAX {
         let detail = format!("is longer than {URL_BYTES_MAX} bytes");
-        return Err(Problem::invalid(Invalid::at("/url", detail)));
+        return Err(Problem::invalid(Invalid::at(pointer, detail)));
     }
     app.webhooks.allows(url).map_err(|why| match why {
-        BadTarget::Malformed => Problem::invalid(Invalid::at("/url", why.to_string())),
+        BadTarget::Malformed => Problem::invalid(Invalid::at(pointer, why.to_string())),
         BadTarget::Forbidden(_) | BadTarget::Unnamed(_) => {
             Problem::new(StatusCode::FORBIDDEN, "webhook_host", why.to_string())
         }
@@ -122,7 +123,7 @@ pub(super) async fn add(State(app): State<Arc<App>>, request: Request) -> Answer
     let (parts, body) = admitted(&app, request).await?;
     let expected = "{ \"url\", \"types\"? }";
     let new: New = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
-    checked_url(&app, &new.url)?;
+    checked_url(&app, &new.url, "/url")?;
     checked_types(&new.types)?;
     if table::all(&app.store).await?.len() >= WEBHOOKS_MAX {
         let detail = format!("there are {WEBHOOKS_MAX} webhooks, which is all there may be");
@@ -164,7 +165,7 @@ pub(super) async fn change(
     let expected = "{ \"url\"?, \"types\"?, \"enabled\"?, \"rotate\"? }";
     let change: Change = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
     if let Some(url) = change.url {
-        checked_url(&app, &url)?;
+        checked_url(&app, &url, "/url")?;
         webhook.url = url;
     }
     if let Some(types) = change.types {

@@ -5,14 +5,19 @@
 //! accepted, and begins none twice: what comes again under its key is the one that is there.
 
 mod accept;
+mod callbacks;
 mod deadlines;
+mod files;
+mod forgetting;
 mod orders;
 mod shown;
+mod spending;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use tinyclaw_client::{Client, Ending, Stream, WaitError};
 use tinyclaw_domain::{
@@ -24,9 +29,13 @@ use tinyclaw_service::{Vitals, now_ms};
 use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) use self::accept::{Accepted, Wanted};
+pub(crate) use self::callbacks::Callbacks;
 use self::deadlines::Deadlines;
+pub(crate) use self::files::FILE_BYTES_MAX;
+pub use self::forgetting::SessionKeep;
 pub(crate) use self::orders::{Answered, Given};
 pub(crate) use self::shown::{Finished, Job, JobState, identify};
+use self::spending::Spending;
 use self::table::JobRow;
 pub(crate) use self::table::SessionRow;
 use crate::access::Caller;
@@ -53,6 +62,7 @@ pub(crate) struct Jobs {
     /// Two requests of one key go one after the other.
     keys: Vec<Mutex<()>>,
     deadlines: Deadlines,
+    spending: Spending,
 }
 
 impl std::fmt::Debug for Jobs {
@@ -72,7 +82,12 @@ pub(crate) struct Listing {
 }
 
 impl Jobs {
-    pub(crate) fn new(state: &StateDir, store: &Store, vitals: Vitals) -> Arc<Jobs> {
+    pub(crate) fn new(
+        state: &StateDir,
+        store: &Store,
+        vitals: Vitals,
+        zone: TimeZone,
+    ) -> Arc<Jobs> {
         Arc::new(Jobs {
             state: state.clone(),
             store: store.clone(),
@@ -81,6 +96,7 @@ impl Jobs {
             client: OnceCell::new(),
             keys: (0..KEY_LOCKS).map(|_| Mutex::default()).collect(),
             deadlines: Deadlines::default(),
+            spending: Spending::new(state, zone),
         })
     }
 
@@ -262,7 +278,13 @@ impl Jobs {
         env: &EnvName,
         name: Option<String>,
     ) -> Result<SessionRow, Problem> {
-        let row = SessionRow { id: fresh_session(), name, created: now_ms(), removed: None };
+        let row = SessionRow {
+            id: fresh_session(),
+            name,
+            created: now_ms(),
+            removed: None,
+            is_begun: true,
+        };
         table::begin(&self.store, env, row.clone()).await?;
         Ok(row)
     }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use tinyclaw_client::{Client, Ending};
 use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
-    Ask, Envs, Key, Message, Outcome, Reply, STOPPED_WAITING, StateDir, ThreadId, TurnState, Usage,
+    Ask, Envs, FileRef, Key, Message, Outcome, Reply, STOPPED_WAITING, StateDir, ThreadId,
+    TurnState, Usage,
 };
 use tinyclaw_ledger::{Progresses, job_times};
 use tinyclaw_queue::{Place, Seen};
@@ -93,6 +94,7 @@ pub(crate) struct Finished {
     pub(crate) usage: Usage,
     /// Whether nothing can change it any more: what was given up may be taken up again.
     pub(crate) is_final: bool,
+    files: Vec<FileRef>,
     told: Map<String, Value>,
 }
 
@@ -138,9 +140,24 @@ impl Finished {
         if let Some(model) = reply.model {
             told.insert("model".into(), json!(model));
         }
+        if !reply.files.is_empty() {
+            let all = reply.files.iter().enumerate();
+            let all = all.map(|(at, it)| {
+                let at = format!("/api/jobs/{}/files/{at}", message.key);
+                json!({ "name": it.name, "mime": it.mime, "href": at })
+            });
+            told.insert("files".into(), all.collect());
+        }
         told.insert("costUsd".into(), json!(reply.cost_usd));
         told.insert("durationMs".into(), reply.duration_ms.into());
-        Finished { state, cost_usd: reply.cost_usd, usage: reply.usage, is_final: true, told }
+        Finished {
+            state,
+            cost_usd: reply.cost_usd,
+            usage: reply.usage,
+            is_final: true,
+            files: reply.files,
+            told,
+        }
     }
 
     fn given_up(envs: &Envs, thread: &ThreadId, key: &Key, reason: &str) -> Finished {
@@ -150,12 +167,18 @@ impl Finished {
         told.insert("error".into(), reason.into());
         told.insert("code".into(), state.as_str().into());
         identify(&mut told, envs, thread, key, state);
-        Finished { state, cost_usd: 0.0, usage: Usage::default(), is_final: false, told }
+        let (cost_usd, usage, files) = Default::default();
+        Finished { state, cost_usd, usage, is_final: false, files, told }
     }
 
     /// As it is told.
     pub(crate) fn to_json(&self) -> Value {
         Value::Object(self.told.clone())
+    }
+
+    /// What the answer sends, by the numbers in their addresses.
+    pub(crate) fn files(&self) -> &[FileRef] {
+        &self.files
     }
 
     /// What Claude said; empty when it did not come to that.

@@ -9,7 +9,7 @@ use super::{Head, StoreError};
 use crate::event::{Cursor, Epoch};
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// So long is waited for somebody else who holds the database, such as a person with a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The log of what is written is cut back to this.
@@ -100,6 +100,22 @@ const JOBS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Which sessions were begun as such, and who is to be told what came of a job.
+const CALLBACKS: &str = "
+    ALTER TABLE sessions ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE callbacks(
+        key TEXT PRIMARY KEY,
+        thread TEXT NOT NULL,
+        url TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        error TEXT,
+        is_over INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Why a database could not be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
@@ -140,17 +156,18 @@ pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Connection, Head), Op
     }
     if version == 0 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} {JOBS} INSERT INTO meta VALUES('epoch', '{}');
+            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} {JOBS} {CALLBACKS} INSERT INTO meta VALUES('epoch', '{}');
              PRAGMA user_version = {VERSION}; COMMIT;",
             Epoch::fresh()
         ))?;
     }
     if (1..VERSION).contains(&version) {
-        // Before there were webhooks, before there were notes, and before there were jobs.
+        // Before there were webhooks, notes, jobs, and callbacks.
         let webhooks = if version < 2 { WEBHOOKS } else { "" };
         let notes = if version < 3 { NOTES } else { "" };
+        let jobs = if version < 4 { JOBS } else { "" };
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {webhooks} {notes} {JOBS} PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {webhooks} {notes} {jobs} {CALLBACKS} PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }
     let epoch: String =

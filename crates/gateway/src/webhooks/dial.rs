@@ -73,7 +73,7 @@ fn is_forbidden(address: IpAddr) -> bool {
 
 /// Dials one receiver.
 #[derive(Debug)]
-pub(super) struct Dialler {
+pub(crate) struct Dialler {
     url: String,
     hosts: Vec<String>,
     patience: Duration,
@@ -81,13 +81,13 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    pub(super) fn new(url: &str, config: &WebhookConfig) -> Dialler {
+    pub(crate) fn new(url: &str, config: &WebhookConfig) -> Dialler {
         let hosts = config.hosts.clone();
         Dialler { url: url.to_owned(), hosts, patience: config.patience, client: None }
     }
 
     /// A client that dials the address that was looked up and checked.
-    pub(super) async fn client(&mut self) -> Result<Client, String> {
+    pub(crate) async fn client(&mut self) -> Result<Client, String> {
         if let Some((client, since)) = &self.client
             && since.elapsed() < LOOKUP_AGE_MAX
         {

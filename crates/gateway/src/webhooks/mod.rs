@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use self::dial::BadTarget;
-use self::dial::Dialler;
-pub(crate) use self::signature::new_secret;
+pub(crate) use self::dial::Dialler;
+pub(crate) use self::signature::{new_secret, sign_once};
 pub(crate) use self::table::{Delivery, Webhook};
 use crate::filter::{Filter, Pattern};
 use crate::store::{Frame, Store, StoreError};
@@ -78,6 +78,11 @@ pub(crate) struct Webhooks {
 impl Webhooks {
     pub(crate) fn new(store: Store, config: WebhookConfig, vitals: Vitals) -> Arc<Webhooks> {
         Arc::new(Webhooks { store, config, vitals, changes: watch::Sender::new(0) })
+    }
+
+    /// What can be set.
+    pub(crate) fn config(&self) -> &WebhookConfig {
+        &self.config
     }
 
     /// Whether this address may be posted to at all, or why not.

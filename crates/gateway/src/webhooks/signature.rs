@@ -23,6 +23,11 @@ pub(super) fn sign(webhook: &Webhook, id: &str, seconds: u64, body: &str) -> Str
     all.join(" ")
 }
 
+/// The header's text where there is one secret, of one delivery.
+pub(crate) fn sign_once(secret: &str, id: &str, seconds: u64, body: &str) -> String {
+    one(secret, id, seconds, body)
+}
+
 fn one(secret: &str, id: &str, seconds: u64, body: &str) -> String {
     // It was made here, so it can be read.
     let key = STANDARD.decode(secret.strip_prefix(PREFIX).unwrap_or(secret)).unwrap_or_default();

@@ -1,11 +1,11 @@
 // Drives a page that uses the gateway, in Chromium.
-//   node page.mjs KNOWN_ORIGIN FOREIGN_ORIGIN GATEWAY TOKEN
+//   node page.mjs KNOWN_ORIGIN FOREIGN_ORIGIN GATEWAY TOKEN WEB_APP
 // DRIVER is the folder with playwright-core.
 import { createRequire } from 'node:module';
 import { createServer, connect } from 'node:net';
 import { join } from 'node:path';
 
-const [known, foreign, gateway, token] = process.argv.slice(2);
+const [known, foreign, gateway, token, app] = process.argv.slice(2);
 const require = createRequire(join(process.env.DRIVER, 'x.js'));
 const { chromium } = require('playwright-core');
 const flags = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update'];
@@ -70,5 +70,58 @@ const all = JSON.stringify([...Array(70).keys()]);
 check(JSON.stringify(await page.evaluate(() => window.heard)) === all, 'missed or twice: ' + await page.evaluate(() => window.heard));
 check(JSON.stringify(await page.evaluate(() => window.socketHeard)) === all, 'the socket missed or has twice');
 console.log('the page heard everything');
+
+// What front ends have in them to ask, without its types: on a page that is served elsewhere, whose origin the operator named, and on one of
+// which nobody knows.
+const snippet = `
+const isTauri = typeof window !== "undefined" && "__TAURI__" in window;
+async function apiRequest(path, options) {
+  const res = await fetch(\`\${API_URL}\${path}\`, {
+    ...options,
+    headers: { "Authorization": \`Bearer \${API_TOKEN}\`, "Content-Type": "application/json", ...options?.headers },
+  });
+  if (!res.ok) throw new Error(await res.text());
+  return res.json();
+}
+async function executePrompt(env, prompt, jsonOutput = false, sessionId) {
+  if (isTauri) return invoke("execute_claude_prompt", { env, prompt, jsonOutput, sessionId });
+  return apiRequest("/api/execute", { method: "POST", body: JSON.stringify({ env, prompt, jsonOutput, sessionId }) });
+}
+return executePrompt("dev", "hello", true);`;
+const execute = it => it.evaluate(([snippet, gateway, token]) => new Function('API_URL', 'API_TOKEN', snippet)(gateway, token)
+  .then(told => ({ told }), error => ({ name: error.name })), [snippet, gateway, token]);
+const { told } = await execute(page);
+check(told?.success === true && told.output === 'You said: hello' && JSON.parse(told.json_output).result === told.output, JSON.stringify(told));
+check((await execute(stranger)).name === 'TypeError', 'a page that nobody named let Claude work');
+console.log('the front end was answered');
+
+// The example of a web app without a token in its bundle.
+const web = await (await browser.newContext()).newPage();
+await web.goto(app);
+for (const prompt of ['Is it green?', 'And now?']) {
+  await web.fill('#prompt', prompt);
+  await web.click('button');
+  await web.locator('#answer', { hasText: 'You said: ' + prompt }).waitFor({ timeout: 60000 }).catch(() => check(false, 'the web app shows nothing'));
+}
+check(!(await web.content()).includes(token), 'the page has the token in it');
+const forged = await stranger.evaluate(app => fetch(app + '/ask', { method: 'POST', mode: 'no-cors', body: '{"prompt":"forged"}' }).then(it => it.type, it => it.name), app);
+check(forged === 'opaque', forged);
+console.log('the web app was answered');
+
+// The description of the API: whole, on a phone, and nothing runs there that its policy stops.
+const docs = await (await browser.newContext({ viewport: { width: 360, height: 640 } })).newPage();
+const noise = [];
+docs.on('pageerror', it => noise.push(it.message));
+docs.on('console', it => { if (it.type() === 'error') noise.push(it.text()); });
+await docs.goto(gateway + '/docs#execute');
+await docs.locator('#execute[open] pre').first().waitFor({ timeout: 60000 }).catch(() => check(false, 'nothing is described'));
+check(await docs.locator('details').count() > 30, 'something is not described');
+await docs.fill('#find', 'webhooks');
+await docs.locator('#execute').waitFor({ state: 'hidden' });
+check(await docs.locator('#listWebhooks, details:not([hidden])').count() > 0, 'nothing is found');
+const width = await docs.evaluate(() => document.documentElement.scrollWidth);
+check(width <= 360, 'the description is ' + width + ' wide');
+check(noise.length === 0, noise.join('\n'));
+console.log('the API was described');
 await browser.close();
 process.exit(0);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tinyclaw_domain::{
-    Ask, Command, JobEvent, Key, Model, Outcome, Progress, Reply, StateDir, TurnState, Usage,
+    Ask, Command, FileRef, JobEvent, Key, Model, Outcome, Progress, Reply, StateDir, TurnState,
+    Usage,
 };
 use tinyclaw_ledger::{JobLog, Progresses};
 use tinyclaw_queue::{Lease, Options, Place, Queue, Side, Which};
@@ -43,14 +44,25 @@ impl Desk {
     }
 
     /// Answers, and tells that the turn is over.
-    pub(crate) fn answer(&self, mut lease: Lease, mut log: JobLog, outcome: Outcome) -> Key {
+    pub(crate) fn answer(&self, lease: Lease, log: JobLog, outcome: Outcome) -> Key {
+        self.answer_with(lease, log, outcome, Vec::new())
+    }
+
+    /// The same with files.
+    pub(crate) fn answer_with(
+        &self,
+        mut lease: Lease,
+        mut log: JobLog,
+        outcome: Outcome,
+        files: Vec<FileRef>,
+    ) -> Key {
         let text = format!("You said: {}", lease.message().message);
         log.write(1_009, JobEvent::TextDone { text: text.clone() }).unwrap();
         log.write(1_010, JobEvent::End { outcome }).unwrap();
         let usage = Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() };
         let (model, cost_usd, duration_ms) = (Some(Model::SONNET), 0.5, 12);
         let reply =
-            Reply { text, outcome, model, cost_usd, duration_ms, usage, ..Reply::default() };
+            Reply { text, outcome, model, cost_usd, duration_ms, usage, files, ..Reply::default() };
         lease.answer(reply, vec![]).unwrap();
         let key = lease.message().key.clone();
         Progresses::new(&self.state).remove(&key).unwrap();
@@ -106,6 +118,13 @@ impl Desk {
                 desk.answer(lease, log, Outcome::Answered);
             }
         })
+    }
+
+    /// What was asked in all messages that have ended.
+    pub(crate) fn prompts(&self) -> Vec<String> {
+        let view = self.queue.view();
+        let done = view.list(Place::Done, usize::MAX).unwrap();
+        done.iter().map(|it| view.find(&it.key).unwrap().unwrap().message.message).collect()
     }
 
     /// How many messages have ended.

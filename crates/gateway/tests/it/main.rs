@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod api;
 mod binary;
 mod browser;
 mod desk;

@@ -141,3 +141,26 @@ async fn notes_have_limits() {
     assert_eq!((status, &*code), (409, "notes_full"));
     notify(&rig, "near", json!({ "message": "x" })).await;
 }
+
+#[tokio::test]
+async fn a_thread_is_told_by_programs_that_may_have_claude_work_there() {
+    let rig = office(json!({ "notifyForeign": true })).await;
+    let mut limited = entry(3, "web", &[Scope::Notify]);
+    limited.envs = vec!["dev".to_owned()];
+    rig.tokens(vec![entry(1, "ci", &Scope::ALL), limited]);
+    let told = rig.post("/api/threads/3/messages").json(&json!({ "message": "hello" }));
+    let told = told.send().await.unwrap();
+    assert_eq!(told.status(), 202);
+    let message = queued(&rig, &json_of(told).await);
+    assert_eq!((message.thread_id.to_string(), message.source), ("3".to_owned(), Source::Api));
+    // Only threads are known there: nobody's session elsewhere.
+    let request = rig.post("/api/threads/elsewhere/messages").json(&json!({ "message": "hello" }));
+    assert_eq!(problem(request).await.1, "unknown_session");
+    // Whoever may have Claude work in one environment has it work nowhere else by a word to a thread of another.
+    crate::desk::until("the other token", async || {
+        let request = rig.client.post(rig.url("/api/threads/3/messages")).bearer_auth(token(3));
+        let (status, code, _) = problem(request.json(&json!({ "message": "hello" }))).await;
+        (status, &*code) == (403, "env_forbidden")
+    })
+    .await;
+}

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tinyclaw_domain::{JobEvent, StateDir};
+use tinyclaw_domain::{FileRef, JobEvent, Outcome, Scope, StateDir, TokenLogin, token_sum};
 use tinyclaw_ledger::JobLog;
 
 use crate::desk::Desk;
 use crate::jobs;
-use crate::rig::{Rig, json_of};
+use crate::rig::{Rig, entry, json_of};
 
 /// The document's own words for a value's place: `#/components/…`.
 fn at<'a>(document: &'a Value, it: &'a Value) -> &'a Value {
@@ -127,6 +127,13 @@ fn bodies(example: &Value) -> Vec<String> {
     bodies
 }
 
+/// What the document says of posting to a path.
+fn document_of(path: &str) -> Value {
+    let document: Value =
+        serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap();
+    document["paths"][path]["post"].clone()
+}
+
 #[tokio::test]
 async fn what_is_served_is_what_the_document_tells() {
     let rig = Rig::with(json!({
@@ -136,15 +143,32 @@ async fn what_is_served_is_what_the_document_tells() {
     .await;
     let envs = json!({ "dev": { "isolation": "none" }, "held": { "isolation": "none" } });
     std::fs::write(rig.dir.path().join("envs.json"), envs.to_string()).unwrap();
+    let thread = json!({ "name": "queue", "cwd": "/srv", "isMaster": false, "lastActive": 1, "status": "idle" });
+    let threads = StateDir::new(rig.dir.path()).threads();
+    std::fs::write(threads, json!({ "3": thread }).to_string()).unwrap();
     // One job waits for an answer, and one is done.
     let desk = Desk::at(&rig);
     let prompt = json!({ "env": "dev", "prompt": "x" });
     let asking = jobs::begin(&rig, &json!({ "env": "held", "prompt": "x" })).await;
     let asks = desk.take().await;
     desk.ask(&asks, "req-3", "Bash", json!({ "command": "ls" }));
+    let done = json!(jobs::begin(&rig, &prompt).await);
+    let lease = desk.take().await;
+    let log = desk.begin(&lease);
+    let path = format!("files/{}/report.txt", lease.message().thread_id);
+    std::fs::create_dir_all(rig.dir.path().join(&path).parent().unwrap()).unwrap();
+    std::fs::write(rig.dir.path().join(&path), "12 passed").unwrap();
+    let file = FileRef { path, mime: "text/plain".into(), name: Some("report.txt".into()) };
+    desk.answer_with(lease, log, Outcome::Answered, vec![file]);
     let (_office, _hears) = (desk.serve(), desk.hear(|_| None));
-    let done = json_of(rig.post("/api/execute").json(&prompt).send().await.unwrap()).await["jobId"]
-        .clone();
+    // The ticket of the document's example.
+    let ticket =
+        document_of("/login")["requestBody"]["content"]["application/json"]["example"]["ticket"]
+            .clone();
+    let ticket = ticket.as_str().unwrap();
+    let mut page = entry(2, "page", &[Scope::Read]);
+    page.login = Some(TokenLogin { sum: token_sum(ticket), salt: "salt".into(), until: u64::MAX });
+    rig.tokens(vec![entry(1, "ada", &Scope::ALL), page]);
     let session = rig.post("/api/sessions").json(&json!({ "env": "dev" }));
     let session = json_of(session.send().await.unwrap()).await["id"].clone();
     let webhook = rig.post("/api/webhooks").json(&json!({ "url": "https://n8n.example.org/1" }));
@@ -156,6 +180,7 @@ async fn what_is_served_is_what_the_document_tells() {
             it if it.contains("/permissions/") => &asking,
             it if it.starts_with("/api/sessions/") => session.as_str().unwrap(),
             it if it.starts_with("/api/jobs/") => done.as_str().unwrap(),
+            it if it.starts_with("/api/threads/") => "3",
             _ => webhook.as_str().unwrap(),
         };
         template
@@ -163,6 +188,7 @@ async fn what_is_served_is_what_the_document_tells() {
             .replace("{key}", &good(key, "tg-7"))
             .replace("{env}", &good(key, "dev"))
             .replace("{request}", &good(key, "req-3"))
+            .replace("{number}", &good(key, "0"))
     };
     let document = json_of(rig.client.get(rig.url("/openapi.json")).send().await.unwrap()).await;
     let state = StateDir::new(rig.dir.path());
@@ -186,6 +212,9 @@ async fn what_is_served_is_what_the_document_tells() {
             let with = |path: &str| open(path).bearer_auth(&rig.token);
             let body = &operation["requestBody"]["content"]["application/json"];
             let good = match body.get("example") {
+                None if name == "post /api/sessions/{env}/{id}/files" => {
+                    with(&format!("{path}?name=numbers.csv")).body("1,2")
+                }
                 Some(example) => {
                     let wrong = wrong(&document, &body["schema"], example, &name);
                     assert_eq!(wrong, None, "the example");
@@ -234,6 +263,9 @@ fn the_examples_for_n8n_ask_for_what_there_is() {
     let mut asked = 0;
     for file in std::fs::read_dir(examples).unwrap() {
         let file = file.unwrap().path();
+        if file.extension().is_none_or(|it| it != "json") {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).unwrap();
         let workflow: Value = serde_json::from_str(&text).unwrap();
         let nodes = workflow["nodes"].as_array().unwrap();

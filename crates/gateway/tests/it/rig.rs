@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tinyclaw_domain::{Scope, StateDir, Token};
-use tinyclaw_gateway::{Config, Server, WebhookConfig};
+use tinyclaw_gateway::{Config, Server, SessionKeep, WebhookConfig};
 use tinyclaw_service::settings::{self, Store};
 use tinyclaw_service::{Shutdown, Vitals};
 use tokio::net::TcpListener;
@@ -79,6 +79,18 @@ impl Rig {
         let retries = vec![Duration::from_millis(20); 2];
         let webhooks = WebhookConfig { hosts, retries, patience: Duration::from_secs(2) };
         let config = Config { webhooks, ..config(dir.path()) };
+        Rig::serve(dir, config).await
+    }
+
+    /// A gateway on a folder that one was on before, with other tokens.
+    pub(crate) async fn back_with(dir: tempfile::TempDir, tokens: Vec<Token>) -> Rig {
+        save(&StateDir::new(dir.path()), tokens);
+        Rig::back(dir).await
+    }
+
+    /// The same, which keeps sessions so long.
+    pub(crate) async fn keeping(dir: tempfile::TempDir, sessions: SessionKeep) -> Rig {
+        let config = Config { sessions, ..config(dir.path()) };
         Rig::serve(dir, config).await
     }
 

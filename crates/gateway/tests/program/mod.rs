@@ -27,6 +27,7 @@ pub(crate) fn token(id: &str, byte: u8, name: &str, scopes: &[Scope]) -> Token {
         expires_at: None,
         revoked_at: None,
         before: None,
+        login: None,
     }
 }
 

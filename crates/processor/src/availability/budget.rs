@@ -11,12 +11,12 @@ use tinyclaw_domain::{
     ButtonPress, Command, DevboxName, HistoryLine, Key, Place, ReplyButton, StateDir, Thread,
     ThreadId,
 };
-use tinyclaw_ledger::{Costs, Spent, ThreadsError};
+use tinyclaw_ledger::{Costs, Spent, ThreadsError, read_envs};
 use tinyclaw_service::settings::{Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::availability::notices::Notices;
-use crate::blocking::lock;
+use crate::blocking::{lock, on_disk};
 use crate::config::now;
 use crate::desks::Desks;
 
@@ -149,6 +149,21 @@ impl Budgets {
             limit,
         });
         payer.into_iter().chain(own).collect()
+    }
+
+    /// Why a session of an environment is not answered today: what all sessions there may cost is spent. Nobody's word lifts
+    /// that but the operator's, in `envs.json`.
+    pub(crate) fn refusal_of_env(&self, thread: &ThreadId) -> Option<String> {
+        let (env, _) = thread.env()?;
+        let limit = on_disk(|| read_envs(&self.state)).ok()?.get(&env)?.budget_per_day()?;
+        let all = lock(&self.costs).threads(now_ms());
+        let of_env = all.iter().filter(|it| it.0.env().is_some_and(|it| it.0 == env));
+        let spent: f64 = of_env.map(|it| it.1.usd).sum();
+        (spent >= limit).then(|| {
+            format!(
+                "The budget of environment {env} for today is spent (${spent:.2} of ${limit:.2}). Ask again tomorrow, or the operator for more."
+            )
+        })
     }
 
     /// The question to ask instead of a turn, when a budget is spent and nobody here said to go on.

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "devboxes")]
 mod devbox;
+mod forget;
 mod go_on;
 mod mcp;
 mod open;
@@ -52,6 +53,10 @@ impl Commands {
         // Who renames a topic sees that it has another name.
         let is_silent =
             message.source == Source::System || matches!(command, Command::Rename { .. });
+        if let Command::Forget {} = command {
+            // Nothing is opened in order to be forgotten.
+            return self.forget(id).await.unwrap_or_else(refused);
+        }
         let said = match self.desks.get_or_open(id, message.topic_name.as_deref()).await {
             Ok(thread) => match command {
                 #[cfg(feature = "devboxes")]
@@ -75,7 +80,7 @@ impl Commands {
             Ok(reply) => Reply { silent: is_silent, ..reply },
             Err(refusal) => {
                 tracing::warn!(thread.id = %id, "an order to thread {id} was refused: {refusal}");
-                Reply { outcome: Outcome::Failed, ..notice(refusal.to_string()) }
+                refused(refusal)
             }
         }
     }
@@ -187,11 +192,16 @@ impl Commands {
             | Command::Choose { .. }
             | Command::Change { .. }
             | Command::Devbox { .. }
+            | Command::Forget {}
             | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }
         }))
     }
+}
+
+fn refused(refusal: Refusal) -> Reply {
+    Reply { outcome: Outcome::Failed, ..notice(refusal.to_string()) }
 }
 
 /// Why an order was not carried out, as people are told.

@@ -15,7 +15,7 @@ use crate::desks::sessions::new_session;
 
 /// Every desk.
 pub(crate) struct Desks {
-    pub(super) state: StateDir,
+    pub(crate) state: StateDir,
     pub(super) settings: Store<Settings>,
     vitals: Vitals,
     pub(super) engine: Engine,
@@ -62,6 +62,11 @@ impl Desks {
         change: impl FnOnce(&mut Thread) -> T,
     ) -> Result<Option<T>, ThreadsError> {
         self.change_all(|threads| threads.get_mut(id).map(change))
+    }
+
+    /// Takes a thread out of the office, on disk when this returns. What it was; `None`: there is no such thread.
+    pub(crate) fn remove(&self, id: &ThreadId) -> Result<Option<Thread>, ThreadsError> {
+        self.change_all(|threads| threads.remove(id))
     }
 
     pub(super) fn change_all<T>(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tinyclaw_disk::foreign::{ForeignError, replace_below};
-use tinyclaw_domain::{FileRef, Message, Place, Thread, safe_name};
+use tinyclaw_domain::{Channel, FileRef, Message, Place, Thread, safe_name};
 use tinyclaw_engine::{Desk, FoundFile, LookError};
 use tinyclaw_service::{may_hold_secrets, media_type};
 
@@ -41,8 +41,11 @@ impl Tools {
         }
         let is_ours = self.engine.users().is_none();
         let there = match desk.place {
-            Place::Here if is_ours => found.path.display().to_string(),
-            // Whoever sends it reads what is this machine's and the office's user's alone.
+            Place::Here if is_ours && message.channel != Channel::Api => {
+                found.path.display().to_string()
+            }
+            // Whoever sends it reads what is this machine's and the office's user's alone; whoever asked over HTTP fetches it
+            // later, from what the office keeps.
             _ => {
                 let bytes = look.get(&desk, &found.below, FILE_BYTES_MAX).await;
                 let bytes = bytes.map_err(|err| format!("{path} cannot be fetched: {err}"))?;

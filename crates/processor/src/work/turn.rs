@@ -36,6 +36,8 @@ use crate::work::worker::Worker;
 const ROUNDS_MAX: u32 = 3;
 /// What cannot be kept now is tried again; the disk may be full for a while.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
+/// A message whose folder is in use looks so often whether it still is.
+const DIRECTORY_LOOK: Duration = Duration::from_millis(500);
 /// While no turn can run, a message looks so often whether one can.
 const PAUSE_LOOK_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_LOOK_MOST: Duration = Duration::from_secs(60);
@@ -91,6 +93,15 @@ pub(crate) async fn run(
             format!("This thread has no folder to work in: {why}. /dir PATH gives it another one.");
         return Ok(Ended::answered(Reply { outcome: Outcome::Failed, ..notice(text) }));
     }
+    let Some(_alone) = worker.turns.take_directory(&desk) else {
+        let mut progress = begun(message, lease.attempt(), None);
+        progress.trouble = Some(format!(
+            "Another thread works in {} just now; the message waits until that turn is over.",
+            desk.dir.display()
+        ));
+        let _ = worker.progresses.write(&progress);
+        return Ok(Unanswered::Wait(DIRECTORY_LOOK).into());
+    };
     let _registered = worker.turns.register(message);
     if worker.control.empty(message) {
         return Ok(Ended::answered(Reply {
@@ -146,6 +157,9 @@ fn not_now(
         let wait = paused.next_look.saturating_duration_since(Instant::now());
         return Some(Unanswered::Wait(wait.clamp(PAUSE_LOOK_LEAST, PAUSE_LOOK_MOST)).into());
     }
+    if let Some(refusal) = worker.budgets.refusal_of_env(id) {
+        return Some(Ended::notice(refusal));
+    }
     let question = worker.budgets.question(id)?;
     if message.source == Source::Heartbeat {
         let skipped = notice("Skipped: today's budget is spent.");
@@ -162,15 +176,21 @@ fn who_wait(count: usize) -> String {
     }
 }
 
-/// A message from another thread is shown where it is answered, so that people see what the answer is to.
+/// A message from another thread, or of a program, is shown where it is answered, so that people see what the answer is to.
 fn announce(worker: &Worker, message: &Message, attempt: u32) {
-    if message.source != Source::CrossThread || attempt > 1 {
+    let (from, nobody) = match message.source {
+        Source::CrossThread => {
+            let from = message.source_thread_id.as_ref();
+            (from.map_or_else(String::new, |it| format!(" (thread {it})")), "Another thread")
+        }
+        Source::Api => (" (over the API)".to_owned(), "A program"),
+        _ => return,
+    };
+    if attempt > 1 {
         return;
     }
-    let from =
-        message.source_thread_id.as_ref().map_or_else(String::new, |it| format!(" (thread {it})"));
     let sender = name(&message.sender);
-    let sender = if sender.is_empty() { "Another thread" } else { &sender };
+    let sender = if sender.is_empty() { nobody } else { &sender };
     let text = format!("**{sender}**{from} writes:\n\n{}", message.message);
     worker.notices.say_of(&message.thread_id, message.key.arrival(), &text, Some(&message.key));
 }

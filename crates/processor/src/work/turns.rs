@@ -1,6 +1,7 @@
 //! The turns that run at this moment: who may stop which, what is asked of a person, and what a desk is shown to do.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -9,12 +10,12 @@ use tinyclaw_domain::approval::Question;
 use tinyclaw_domain::{
     Key, Message, Model, PermissionAnswer, PermissionMode, ThreadId, ThreadStatus,
 };
-use tinyclaw_engine::TurnControl;
+use tinyclaw_engine::{Desk, TurnControl};
 use tinyclaw_ledger::ThreadsError;
 use tinyclaw_service::now_ms;
 use tokio::sync::watch;
 
-use crate::blocking::lock;
+use crate::blocking::{lock, on_disk};
 use crate::desks::Desks;
 use crate::desks::directories::forget_move;
 
@@ -24,6 +25,9 @@ pub(crate) struct Turns {
     /// Guards who runs and who was stopped, together: a stop finds its turn running, or is found by it. Held for a look or
     /// a change, also within the lock of the threads, and nothing is locked within it.
     list: Mutex<List>,
+    /// Guards which directories of this machine have a turn: two names of one directory are one. Held for a look or a
+    /// change, and nothing is locked within it.
+    directories: Mutex<HashSet<(u64, u64)>>,
     /// Said when waiting for running turns has taken long enough: put back what is not done.
     leave: watch::Sender<bool>,
 }
@@ -53,6 +57,20 @@ struct Running {
     answered: Option<Option<Model>>,
 }
 
+/// A directory that one turn has. Dropped, it is free.
+pub(crate) struct Directory {
+    turns: Arc<Turns>,
+    id: Option<(u64, u64)>,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            lock(&self.turns.directories).remove(id);
+        }
+    }
+}
+
 /// The permission question that is open in a turn, as far as an answer must fit it.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenQuestion {
@@ -63,7 +81,8 @@ pub(crate) struct OpenQuestion {
 impl Turns {
     /// None runs yet.
     pub(crate) fn new(desks: Arc<Desks>) -> Turns {
-        Turns { desks, list: Mutex::default(), leave: watch::Sender::new(false) }
+        let (list, directories) = Default::default();
+        Turns { desks, list, directories, leave: watch::Sender::new(false) }
     }
 
     /// Puts a message on the list before its turn begins. It is taken off when what is given back is dropped.
@@ -81,6 +100,15 @@ impl Turns {
         };
         list.running.insert(thread.clone(), running);
         Registered { turns: self.clone(), thread }
+    }
+
+    /// Keeps a desk's directory for one turn: a Claude that starts in it ends the one that another thread has there. `None`
+    /// while another turn has it. A directory that is not there, or of another machine, is nobody's.
+    pub(crate) fn take_directory(self: &Arc<Turns>, desk: &Desk) -> Option<Directory> {
+        let about = desk.place.is_here().then(|| on_disk(|| std::fs::metadata(&desk.dir)).ok());
+        let id = about.flatten().map(|it| (it.dev(), it.ino()));
+        let is_free = id.is_none_or(|id| lock(&self.directories).insert(id));
+        is_free.then(|| Directory { turns: self.clone(), id })
     }
 
     /// The turn begins, or begins once more within the same claim. One that was stopped before is stopped at once.

@@ -464,6 +464,17 @@ impl Check for Engine {
 /// Shorter secrets could be guessed.
 const SECRET_CHARS_MIN: usize = 32;
 
+impl Gateway {
+    /// Where the gateway listens: `PORT` is stronger than the address.
+    pub fn listening(&self) -> SocketAddr {
+        let mut listen = self.listen;
+        if let Some(port) = self.port.and_then(|it| u16::try_from(it).ok()) {
+            listen.set_port(port);
+        }
+        listen
+    }
+}
+
 impl Check for Gateway {
     fn check(&self, from: &mut Reader<'_>) {
         let mut mistake = |key: &str, says: String| from.mistake(Origin::Key(key.to_owned()), says);

@@ -74,9 +74,13 @@ impl People {
     }
 }
 
-/// Whether this person may stop a turn that `asker` asked for. What nobody asked for anybody may stop.
+/// How the sender of a message begins that a program brought over the API. A person's is a number.
+const PROGRAM: &str = "api-";
+
+/// Whether this person may stop a turn that `asker` asked for. What no person asked for, but nobody or a program over the
+/// API, anybody may stop: nobody else is there who could.
 pub(crate) fn may_stop(bot: &Bot, user: i64, asker: Option<&str>) -> bool {
-    asker.is_none_or(|it| it == user.to_string()) || may_rule(bot, user)
+    asker.is_none_or(|it| it == user.to_string() || it.starts_with(PROGRAM)) || may_rule(bot, user)
 }
 
 /// Whether this person may do what others may not.

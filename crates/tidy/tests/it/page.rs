@@ -10,6 +10,8 @@ const PAGE: &str = "static/dashboard.html";
 const VIEWS: &str = "static/views.js";
 /// The gateway's chat.
 const CHAT: &str = "static/chat.html";
+/// Its description of the API.
+const API: &str = "static/api.html";
 
 /// The page's parts, in the order in which a reader meets them.
 const PAGE_SECTIONS: [&str; 14] = [
@@ -41,7 +43,7 @@ const VIEWS_SECTIONS: [&str; 6] = [
 #[test]
 fn the_page_can_be_read_and_is_small() {
     let mut long = Vec::new();
-    for file in [PAGE, VIEWS, CHAT] {
+    for file in [PAGE, VIEWS, CHAT, API] {
         let text = read(file.as_ref());
         assert!(text.len() <= FILE_BYTES_MAX, "{file} has {} bytes", text.len());
         for (at, line) in text.lines().enumerate() {

@@ -41,6 +41,8 @@ pub(crate) enum Mark {
     Background(Duration, String),
     Open(String),
     Touch(String),
+    /// Write these words into a file.
+    Write(String, String),
     /// Run this script, when the model that is played is at least this one.
     Work(String, String),
     Cost(f64),
@@ -154,6 +156,9 @@ fn parse(text: &str) -> Mark {
         "background" => time(first).map(|it| Mark::Background(it, tail.trim().to_owned())),
         "open" => Some(Mark::Open(rest.to_owned())),
         "touch" => Some(Mark::Touch(rest.to_owned())),
+        "write" if !tail.trim().is_empty() => {
+            Some(Mark::Write(first.to_owned(), tail.trim().to_owned()))
+        }
         "work" if !tail.trim().is_empty() => {
             Some(Mark::Work(first.to_owned(), tail.trim().to_owned()))
         }

@@ -304,6 +304,13 @@ impl Player {
                         opened.map_or_else(|it| it.to_string(), |_| "can be written".to_owned());
                     format!("`{path}`: {told}")
                 }
+                Mark::Write(path, words) => {
+                    #[expect(clippy::disallowed_methods, reason = "it plays an agent")]
+                    let written = std::fs::write(&path, format!("{words}\n"));
+                    let told =
+                        written.map_or_else(|it| it.to_string(), |()| "is written".to_owned());
+                    format!("`{path}`: {told}")
+                }
                 Mark::Work(least, script) => self.work(&least, &script),
                 Mark::Spawn(time) => self.spawn(notes, time),
                 Mark::Say(it) => {

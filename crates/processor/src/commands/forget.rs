@@ -1,0 +1,39 @@
+//! `forget`: a session of an environment that nobody goes on with leaves nothing of the office's behind.
+
+use tinyclaw_domain::{EnvSession, Reply, ThreadId};
+
+use crate::availability::notices::notice;
+use crate::blocking::on_disk;
+use crate::commands::{Commands, Refusal};
+
+impl Commands {
+    /// Lets go of a session's thread and its home, and of its folder when there is nothing in it: what its agent made there is
+    /// its caller's. A thread of a chat is never forgotten, nor is the standing session. One that is not there is nothing to do.
+    pub(super) async fn forget(&self, id: &ThreadId) -> Result<Reply, Refusal> {
+        if !matches!(id.env(), Some((_, EnvSession::Own(_)))) {
+            return Err(Refusal::Plain(
+                "Only a session of an environment can be forgotten.".to_owned(),
+            ));
+        }
+        let silent = Reply { silent: true, ..notice("Forgotten.") };
+        let Some(thread) = self.desks.remove(id)? else { return Ok(silent) };
+        self.engine.evict(id).await;
+        // A desk that is a user of its own keeps its number, and its folders with it.
+        if self.engine.users().is_none() {
+            let home = self.desks.state.home(id);
+            on_disk(|| {
+                // No link in it is followed, and nobody of the desk is left who could put one there.
+                if let Err(err) = std::fs::remove_dir_all(&home)
+                    && err.kind() != std::io::ErrorKind::NotFound
+                {
+                    tracing::warn!(thread.id = %id, "the home of session {id} stays: {err}");
+                }
+                // Only an empty one goes; the operator's own is never empty of meaning, and stays.
+                if thread.cwd.ends_with(id.as_str()) {
+                    let _ = std::fs::remove_dir(&thread.cwd);
+                }
+            });
+        }
+        Ok(silent)
+    }
+}
