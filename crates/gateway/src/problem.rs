@@ -94,11 +94,6 @@ impl Problem {
         self
     }
 
-    /// What is wrong, in words.
-    pub(crate) fn detail(&self) -> &str {
-        &self.0.detail
-    }
-
     /// The answer to a request of this id on this path.
     pub(crate) fn answer(self, request_id: &str, path: &str) -> Response {
         let mut body = Map::new();
