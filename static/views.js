@@ -564,7 +564,7 @@ views.logs = {
 /* 8 Events */
 /* Events by rank: the last ones at hand, older ones as somebody scrolls there. Beyond so many of them a browser has enough. */
 const TOLD_MAX = 20000, TOLD_CHARS_MAX = 32e6, TOLD_EVERY_MS = 1000, TOLD_PAGES = 5;
-const placeOf = it => it.id.replace(/^evt_/, '');
+const eventKey = it => it.id.replace(/^evt_/, '');
 const epochOf = it => it.split('-')[0];
 const seqOf = it => Number(it.split('-')[1]);
 class Told {
@@ -694,18 +694,18 @@ views.events = {
   async deep({ key }) {
     if (!key) return;
     try {
-      const at = this.list.rows.rows.findIndex(it => placeOf(it) === key);
+      const at = this.list.rows.rows.findIndex(it => eventKey(it) === key);
       if (at >= 0) { this.list.selected = this.list.rows.first + at; this.list.paint(); return this.open(this.list.rows.rows[at]); }
       const page = await api('events?' + ask({ before: `${epochOf(key)}-${seqOf(key) + 1}` }));
       const it = page.events.at(-1);
-      it && placeOf(it) === key ? this.open(it) : toast(`The event ${key} is not kept here.`);
+      it && eventKey(it) === key ? this.open(it) : toast(`The event ${key} is not kept here.`);
     } catch (it) { toast(it.message); }
   },
   status() {},
   live() {},
   open(it, isMeant) {
     if (isMeant === false && !this.split.isOpen) return;
-    if (isMeant) quietly({ key: placeOf(it) });
+    if (isMeant) quietly({ key: eventKey(it) });
     const only = (name, words) => it[name] ? h('a', { class: 'link', href: hash('events', { [name]: it[name] }) }, words) : '';
     const row = (name, value, more = '') => value ? [faint(name), h('span', 'cut', value), h('span', 'link', more)] : [];
     this.split.show(this.split.top(bold(it.type), faint(whole.format(timeOf(it))), h('span', 'link',
