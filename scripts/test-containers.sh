@@ -192,7 +192,7 @@ newcomer_runs() {
 newcomer_left_its_volumes() {
     ours="label=com.docker.compose.project=$project-fresh"
     [ -z "$(docker ps --all --quiet --filter "$ours")$(docker network ls --quiet --filter "$ours")" ] \
-        && [ "$(docker volume ls --quiet --filter "$ours" | wc -l)" = 4 ]
+        && [ "$(docker volume ls --quiet --filter "$ours" | wc -l)" = 5 ]
 }
 
 operator_compose() {
@@ -318,6 +318,10 @@ no_layer_holds() {
 }
 
 # What COPY . . takes: the stages that compile are in no image, but in the cache of whoever builds.
+doctor_tells_of_users() {
+    operator ./tinyclaw.sh doctor | tee /dev/stderr | grep -qF 'user of its own'
+}
+
 context_is_clean() {
     printf 'FROM %s\nCOPY . /context\nRUN ! grep -rlF canary-of /context --exclude-dir scripts\n' "$base_image" >"$run/context.Dockerfile"
     operator env DOCKER_BUILDKIT=1 docker build --quiet --file "$run/context.Dockerfile" --tag "$project-context" . \
@@ -419,7 +423,7 @@ holds "the App's key, downloaded as 0644, belongs to the broker alone" \
 for service in bot broker dashboard gateway; do holds "the $service is healthy" within 60 healthy "$service"; done
 holds "a message by ./tinyclaw.sh send is answered" answered one
 holds "its desk is a user of its own" [ "$(docker run --rm --volume "${project}_desks:/v:ro" "$base_image" stat -c '%u %a' /v/1)" = "20001 700" ]
-holds "which doctor says, too" sh -c "cd '$run/clone' && ./tinyclaw.sh doctor | grep -F 'user of its own'"
+holds "which doctor says, too" doctor_tells_of_users
 ada_says "hello from the forum"
 holds "a message in Telegram is answered" within 60 telegram_answered
 holds "the dashboard shows both" within 20 dashboard_shows "hello from the forum"

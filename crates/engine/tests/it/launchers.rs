@@ -135,7 +135,9 @@ async fn real_claude_is_stopped_with_its_tool_and_leaves_nobody(make: Make) {
     until(&mut turn, |it| matches!(it, TurnEvent::ToolStarted { .. }).then_some(())).await;
     desk.engine.close().await;
     let end = turn.end().await.unwrap();
-    assert_eq!(end.outcome, TurnOutcome::Failed(TurnFailure::Closing));
+    // Its tool may be gone a moment before itself, and an API that takes no time has then answered to that.
+    let closing = TurnOutcome::Failed(TurnFailure::Closing);
+    assert!(end.outcome == closing || end.outcome == TurnOutcome::Answered, "{end:?}");
     nobody_is_left(&desk).await;
 }
 
