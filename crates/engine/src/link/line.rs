@@ -100,6 +100,9 @@ pub(super) struct RunEnd {
     token: RunToken,
     /// How it begins, until it is there, and whom to tell.
     starting: Option<(Beginning, Started)>,
+    /// Whether its hold has said, over this connection, what it has of the input. Before that nothing is said to it: what it
+    /// does not have yet goes first.
+    is_attached: bool,
     received: u64,
     next_input: u64,
     /// Inputs that no hold has acknowledged.
@@ -132,6 +135,7 @@ impl RunEnd {
                 Beginning::Adopt(offset) => offset,
             },
             starting: Some((beginning, reply)),
+            is_attached: false,
             next_input: 0,
             unacked: VecDeque::new(),
             eof: false,
@@ -189,7 +193,7 @@ impl LinkLine {
         let (mut failed, mut nonsense) = (0, 0);
         loop {
             if self.runs.is_empty() {
-                failed = 0;
+                (failed, nonsense) = (0, 0);
                 self.lost.send_replace(None);
                 let Some(request) = self.requests.recv().await else { return };
                 self.keep(request);
@@ -289,7 +293,8 @@ impl LinkLine {
         // Written by a task of its own: whoever waits to be heard would not hear.
         let (frames, to_write) = mpsc::unbounded_channel();
         let writer = tokio::spawn(write(to, to_write));
-        for (run, end) in &self.runs {
+        for (run, end) in &mut self.runs {
+            end.is_attached = false;
             let _ = frames.send(begin(run, end));
         }
         let mut ping = interval(PING);
@@ -299,6 +304,10 @@ impl LinkLine {
                 frame = incoming.next::<Told>() => match frame {
                     Ok(Some((told, body))) => {
                         heard = Instant::now();
+                        // The far end did not understand us, as when a connection was cut in the middle of a word.
+                        if let Told::Bad { why } = told {
+                            break ConnectionEnd::Lost(why);
+                        }
                         if let Err(why) = self.hear(told, body, &frames) {
                             break ConnectionEnd::Nonsense(why);
                         }
@@ -340,14 +349,19 @@ impl LinkLine {
                 let Some(end) = self.runs.get_mut(&run) else { return };
                 let seq = end.next_input;
                 end.next_input += 1;
-                say(Call::In { run, seq }, &bytes);
+                if end.is_attached {
+                    say(Call::In { run, seq }, &bytes);
+                }
                 end.unacked.push_back((seq, bytes));
             }
             Request::Order { run, order } => {
                 let Some(end) = self.runs.get_mut(&run) else { return };
                 end.eof |= order == RunOrder::Eof;
                 end.end |= order == RunOrder::End;
-                say(Call::Order { run, order }, b"");
+                // What ends the input comes after the input.
+                if end.is_attached || order != RunOrder::Eof {
+                    say(Call::Order { run, order }, b"");
+                }
             }
             Request::Forget { run, token } => say(Call::Forget { run, token }, b""),
             Request::Leave { run } => drop(self.runs.remove(&run)),
@@ -368,8 +382,7 @@ impl LinkLine {
     ) -> Result<(), String> {
         let say = |call: Call, body: &[u8]| drop(frames.send(encode(&call, body)));
         match told {
-            Told::Pong {} | Told::Runs { .. } | Told::Look { .. } => {}
-            Told::Bad { why } => return Err(why),
+            Told::Pong {} | Told::Runs { .. } | Told::Look { .. } | Told::Bad { .. } => {}
             Told::Started { run } => {
                 if let Some(end) = self.runs.get(&run) {
                     let _ = frames.send(attach(&run, end));
@@ -384,6 +397,7 @@ impl LinkLine {
                     end.next_input = seq;
                 }
                 end.acknowledge(seq);
+                end.is_attached = true;
                 for (seq, bytes) in &end.unacked {
                     say(Call::In { run: run.clone(), seq: *seq }, bytes);
                 }
