@@ -233,6 +233,7 @@ impl Availability {
     }
 
     /// A person did something about a place: what waits there is tried again.
+    #[cfg(feature = "devboxes")]
     pub(crate) fn let_go(&self, place: &Place) {
         self.places.let_go(place);
         self.vitals.concern(&cause(HELD, place), None);

@@ -159,6 +159,7 @@ impl Places {
     }
 
     /// A person did something about it: it is tried again.
+    #[cfg(any(test, feature = "devboxes"))]
     pub(crate) fn let_go(&self, place: &Place) {
         self.with(place, |it| it.held = None);
     }
