@@ -4,13 +4,12 @@
 # its size and hash.
 #
 #   scripts/static-programs.sh [PACKAGE...]       of these packages only, where some are named, and without the helper
-#
-# No path of this machine goes into them, so two folders give the same files.
 set -eu
 
 cd "$(dirname "$0")/.."
 host="$(rustc --print host-tuple)"
-target="${CARGO_TARGET_DIR:-$PWD/target}"
+# shellcheck source=scripts/static-flags.sh
+. scripts/static-flags.sh
 which="--workspace --exclude tinyclaw-e2e --exclude tinyclaw-tidy"
 helper=""
 if [ $# -gt 0 ]; then
@@ -21,8 +20,7 @@ else
     export TINYCLAW_HELPER
 fi
 # shellcheck disable=SC2086 # options and their values
-RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=$target=/target --remap-path-prefix=$PWD=/tinyclaw --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-    CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked --target "$host" --bins --quiet $which >&2
+CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked --target "$host" --bins --quiet $which >&2
 # In place of what the same sources were made to with all the others.
 [ -z "$helper" ] || cp --remove-destination "$helper" "$target/$host/release/tinyclaw-leash"
 echo "$target/$host/release"
