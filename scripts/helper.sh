@@ -4,7 +4,8 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-host="$(rustc --print host-tuple)"
+# Another machine's, when one is named.
+host="${TINYCLAW_TARGET:-$(rustc --print host-tuple)}"
 # shellcheck source=scripts/static-flags.sh
 . scripts/static-flags.sh
 # What is said of the helper to programs that bring it is nothing to the helper itself.

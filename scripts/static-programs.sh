@@ -7,7 +7,8 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-host="$(rustc --print host-tuple)"
+# Another machine's, when one is named.
+host="${TINYCLAW_TARGET:-$(rustc --print host-tuple)}"
 # shellcheck source=scripts/static-flags.sh
 . scripts/static-flags.sh
 which="--workspace --exclude tinyclaw-e2e --exclude tinyclaw-tidy"

@@ -4,8 +4,8 @@
 #   scripts/test.sh               every stage
 #   scripts/test.sh quick         the inner loop: fmt, clippy, tests
 #   scripts/test.sh nightly       every stage, and versions: the engine against the oldest claude CLI that is supported and
-#                                 the newest that the registry has; power, whole offices whose power is cut; and release, a
-#                                 release made twice and installed
+#                                 the newest that the registry has; power, whole offices whose power is cut; release, a
+#                                 release made twice and installed; vm, a whole machine; arm, the programs for arm64
 #   scripts/test.sh STAGE...      only these
 #   scripts/test.sh stages        lists them
 #
@@ -21,7 +21,7 @@ cd "$(dirname "$0")/.."
 
 all_stages="fmt shell files deploy tofu k8s lock clippy docs doctests tests attacks campaigns claude browser clients containers boot"
 quick_stages="fmt lock clippy tests"
-nightly_stages="$all_stages versions power release"
+nightly_stages="$all_stages versions power release vm arm"
 # `stage` uses this to say why a test was skipped; any other code but 0 is a failure.
 skipped=77
 
@@ -43,6 +43,8 @@ about() {
         versions) echo "the engine against the oldest supported claude CLI and the newest there is (nightly only)" ;;
         power) echo "the whole office, its power cut at random moments (nightly only, as root)" ;;
         release) echo "a release made from two folders is one, and is installed (nightly only)" ;;
+        vm) echo "a whole machine, emulated: cloud-init, a volume that comes and goes, three boots (nightly only, as root)" ;;
+        arm) echo "every program for arm64: compiled, started, packed (nightly only)" ;;
         claude) echo "the engine against the real claude CLI and a fake Messages API" ;;
         browser) echo "every view of the dashboard, in Chromium" ;;
         clients) echo "the gateway and the fake Telegram hold for programs of others: TypeScript, schemathesis, aiogram, python-telegram-bot" ;;
@@ -280,25 +282,26 @@ stage_clients() {
 }
 
 stage_containers() {
-    code=0
-    with_log scripts/test-containers.sh || code=$?
-    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
-    return "$code"
+    as_script scripts/test-containers.sh
 }
 
 stage_boot() {
-    code=0
-    with_log deploy/testing/boot.sh || code=$?
-    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
-    return "$code"
+    as_script deploy/testing/boot.sh
+}
+
+stage_vm() {
+    as_script deploy/testing/boot.sh vm
 }
 
 stage_release() {
     need_cargo
-    code=0
-    with_log deploy/testing/release.sh || code=$?
-    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
-    return "$code"
+    as_script deploy/testing/release.sh
+}
+
+stage_arm() {
+    need_cargo
+    cargo build --package tinyclaw-cli
+    as_script deploy/testing/arm.sh
 }
 
 # --- what the stages share ------------------------------------------------------------------------------------------
@@ -344,6 +347,14 @@ real() {
 # are made of: by themselves the programs would be compiled with other features, and so twice.
 build_programs() {
     cargo build --workspace --all-targets
+}
+
+# as_script COMMAND...: a stage that is a script of its own, and says itself when it must be skipped.
+as_script() {
+    code=0
+    with_log "$@" || code=$?
+    [ "$code" != "$skipped" ] || skip "$(sed -n '$s/^skipped: //p' "$run/log.$stage")"
+    return "$code"
 }
 
 # with_log COMMAND...: keeps what it prints for the summary, and its exit code.

@@ -2,7 +2,9 @@
 # The package in a machine of its own: systemd as PID 1, Debian 12, nothing of ours before. Installed, asked, killed, upgraded,
 # backed up, restored, started again, removed. And in another one, with a network: the stages that fetch their tools, and Claude.
 #
-#   deploy/testing/boot.sh [office | bare | cloud | large]...      all but large, when none is named; with TINYCLAW_LONG=yes that, too
+#   deploy/testing/boot.sh [office | bare | cloud | large | vm]...      the first three, when none is named; with TINYCLAW_LONG=yes large, too
+#
+# `vm` is the machine of `cloud` once more, emulated, with a kernel of its own.
 #
 # Needs root, for systemd-nspawn. What is made once (the root filesystem, 490 MB) lies in the cache. TINYCLAW_PROGRAMS=DIR has
 # programs that were built before, which need no library that Debian 12 has not; TINYCLAW_KEEP=yes keeps what was written.
@@ -44,19 +46,19 @@ trap 'exit 143' TERM
 
 suite=bookworm
 packages=systemd,systemd-sysv,dbus,udev,cloud-init,ufw,fail2ban,iptables,openssh-server,unattended-upgrades,ca-certificates,curl,git,python3-systemd,e2fsprogs,iproute2,netbase,procps
-base="$cache/boot/$suite"
-if [ ! -e "$base/etc/debian_version" ]; then
+# debian NAME PACKAGES: a root filesystem in the cache, made once. Its folder goes into `base`.
+debian() {
+    base="$cache/boot/$1"
+    [ ! -e "$base/etc/debian_version" ] || return 0
     echo "making a Debian of its own, once; two to three minutes"
     rm -rf "$base.half"
     mkdir -p "$cache/boot"
-    mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$base.half" >"$run/mmdebstrap" 2>&1 \
+    mmdebstrap --quiet --variant=minbase --include="$2" "$suite" "$base.half" >"$run/mmdebstrap" 2>&1 \
         || { tail -n 5 "$run/mmdebstrap"; skip "the packages of Debian 12 cannot be had; mmdebstrap $suite /tmp/x"; }
     mv "$base.half" "$base"
-fi
+}
+debian "$suite" "$packages"
 
-mkdir -p "$run/root" "$run/in" "$run/out"
-
-# fresh_machine: one on disk, so that it can be started again and remember.
 fresh_machine() {
     ! mountpoint -q "$run/root" || umount "$run/root"
     rm -rf "$run/upper" "$run/work"
@@ -177,22 +179,42 @@ if wants bare; then
 fi
 if wants office; then boot again; fi
 
-# cloud-init as the plan fills it in, but for what is not here: the release's place, and the tailnet.
+# user_data FOLDER FILE: what cloud-init gets, as the plan fills it in, but for what is not here: the release's place, which is FOLDER
+# then, and the tailnet.
+user_data() {
+    TINYCLAW_USER_DATA="$run/user-data" deploy/testing/tofu.sh >"$run/tofu" 2>&1 || return 1
+    sed "/Its state is on the volume/,/the tailnet calls this machine/d; s|'https://[^']*_amd64.deb'|'file://$1/$(basename "$package")'|; \
+        s|'[0-9a-f]\{64\}'|'$(sha256sum "$package" | cut -d' ' -f1)'|; /^package_update/d; s/^packages:.*/packages: []/" "$run/user-data" >"$2"
+}
+package="$(find "$run/in/now" -name '*.deb')"
 if wants cloud; then
-    code=0
-    TINYCLAW_USER_DATA="$run/user-data" deploy/testing/tofu.sh >"$run/tofu" 2>&1 || code=$?
-    if [ "$code" = 0 ]; then
-        fresh_machine
-        package="$(find "$run/in/now" -name '*.deb')"
-        seed="$run/root/var/lib/cloud/seed/nocloud"
-        mkdir -p "$seed"
-        echo "instance-id: one" >"$seed/meta-data"
-        sed "/Its state is on the volume/,/the tailnet calls this machine/d; s|'https://[^']*_amd64.deb'|'file:///in/now/$(basename "$package")'|; \
-            s|'[0-9a-f]\{64\}'|'$(sha256sum "$package" | cut -d' ' -f1)'|; /^package_update/d; s/^packages:.*/packages: []/" "$run/user-data" >"$seed/user-data"
+    fresh_machine
+    seed="$run/root/var/lib/cloud/seed/nocloud"
+    mkdir -p "$seed"
+    echo "instance-id: one" >"$seed/meta-data"
+    if user_data /in/now "$seed/user-data"; then
         boot cloud
     else
         echo "not tried: cloud-init ($(tail -n 1 "$run/tofu"))"
     fi
+fi
+if wants vm; then
+    from_apt qemu-system-x86_64 qemu-system-x86 || skip "qemu-system-x86_64 is missing; $advice"
+    from_apt genisoimage genisoimage || skip "genisoimage is missing; $advice"
+    debian vm "$packages,linux-image-cloud-amd64,initramfs-tools"
+    fresh_machine
+    user_data /in "$run/vm-user-data" || skip "$(tail -n 1 "$run/tofu")"
+    cat >"$run/root/etc/systemd/system/selftest.service" <<'END'
+[Unit]
+After=local-fs.target
+RequiresMountsFor=/in
+[Service]
+Environment=HOME=/root
+ExecStart=/bin/sh /in/machine.sh
+END
+    mkdir "$run/root/in"
+    echo "LABEL=cidata /in iso9660 ro 0 0" >"$run/root/etc/fstab"
+    deploy/testing/vm.py "$run/root" "$package" "$run/vm-user-data" || echo "vm" >>"$run/out/failures"
 fi
 if [ -n "$apart" ]; then
     wait "$apart" || echo "an overlay cannot be mounted for it" >>"$run/out/bare.log"

@@ -144,6 +144,77 @@ else
 fi
 echo "cloud-init: $bytes bytes of 16384"
 
+# --- what comes after the plan: the machine sets itself up ------------------------------------------------------------------
+
+# setup_says WORD TAILSCALE: pai-setup, whose tailscale is the given script, ends with this word in its log. Only its own words are
+# real: what it starts is in stand_ins, and what it writes is in folders that only it sees.
+mkdir -p "$run/stand_ins"
+for it in ufw systemctl chattr curl apt-get apt tinyclaw sha256sum mount; do
+    printf '#!/bin/sh\necho "%s $*"\n' "$it" >"$run/stand_ins/$it"
+    chmod +x "$run/stand_ins/$it"
+done
+setup_says() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$run/stand_ins/tailscale"
+    chmod +x "$run/stand_ins/tailscale"
+    # shellcheck disable=SC2016 # the words of the inner shell
+    unshare --mount --propagation private sh -c '
+        for it in /mnt /var/log /usr/share/keyrings /etc/apt; do mount -t tmpfs tmpfs "$it"; done
+        mkdir -p /etc/apt/sources.list.d
+        # Its own programs by their full names.
+        sed "s,/usr/bin/tinyclaw,tinyclaw," "$0" >/mnt/pai-setup
+        PATH="$1:$PATH" sh /mnt/pai-setup
+        cp /var/log/pai-setup.log "$2"
+    ' "$run/pai-setup" "$run/stand_ins" "$run/said" 2>/dev/null || true
+    says "$1"
+}
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+    # shellcheck disable=SC2016 # the words of a script
+    named='case "$1" in status) [ "$2" != --json ] || printf "%s\n" "{\"DNSName\": \"NAME.example.ts.net.\"}" ;; esac'
+    setup_says "pai-setup: done" "$(echo "$named" | sed s/NAME/pai-prod/)"
+    setup_says "the tailnet calls this machine pai-prod-1" "$(echo "$named" | sed s/NAME/pai-prod-1/)"
+    says "pai-setup: FAILED; mend it"
+    setup_says "the tailnet refused; port 22 is open" 'exit 1'
+    says "ufw allow 22/tcp"
+    echo "pai-setup: a name that is taken and a key that is spent are told, with port 22 open"
+else
+    echo "pai-setup is not run: it needs root and mounts of its own"
+fi
+
+# first_answer WORD CODE: what comes after apply ends with CODE and says WORD; ssh is the script in stand_ins.
+first_answer() {
+    code=0
+    PATH="$run/stand_ins:$PATH" CLAUDE_OAUTH_TOKEN=canary-of-claude FIRST_ANSWER_PATIENCE=2 FIRST_ANSWER_PAUSE=0.1 \
+        deploy/tofu/first-answer.sh root@pai-prod >"$run/said" 2>&1 || code=$?
+    [ "$code" = "$2" ] || wrong "first-answer.sh ended with $code, not $2"
+    says "$1"
+}
+# ssh_answers CLOUD-INIT HEALTH: what the machine says of itself, as shell; what it is given lies in `given`.
+ssh_answers() {
+    cat >"$run/stand_ins/ssh" <<END
+#!/bin/sh
+echo "\$*" >>"$run/asked"
+case "\$*" in
+    *"status --long") $1 ;;
+    *"--format json") echo '{"recoverable_errors": {"WARNING": ["Failed to install packages: gh"]}}' ;;
+    *"tail -n 30"*) echo "the end of the log" ;;
+    *"secrets set"*) cat >>"$run/given" ;;
+    *curl*) $2 ;;
+esac
+END
+    chmod +x "$run/stand_ins/ssh"
+}
+ssh_answers 'echo "status: done"' 'echo "{\"ok\":true}"'
+first_answer '{"ok":true}' 0
+grep -qx canary-of-claude "$run/given" || wrong "the secret did not arrive"
+! grep -q canary "$run/asked" || wrong "a secret is an argument of ssh"
+ssh_answers 'echo "status: done"; exit 2' 'echo "{\"ok\":true}"'
+first_answer "Failed to install packages: gh" 1
+ssh_answers 'echo "status: done"' 'exit 22'
+first_answer "the end of the log" 1
+ssh_answers 'exit 255' 'exit 255'
+first_answer "did not set itself up in time" 1
+echo "after apply: an answer is waited for; what cloud-init could not do, an office that is not healthy, and silence are no success"
+
 # --- the plan, by the workflow's own commands -------------------------------------------------------------------------------
 
 from_apt openssl openssl || skip "openssl is missing; $advice"

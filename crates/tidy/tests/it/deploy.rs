@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tinyclaw_service::settings::{Row, rows};
-use tinyclaw_tidy::{read, root};
+use tinyclaw_tidy::{files, read, root};
 
 #[derive(Deserialize)]
 struct Facts {
@@ -333,5 +333,38 @@ fn dokploys_file_has_nothing_that_a_deploy_by_git_would_lose_or_open() {
             }
         }
     }
+    none(&wrong);
+}
+
+#[test]
+fn what_shows_each_failure_of_a_deployment_is_there() {
+    let is_code = |it: &PathBuf| it.extension().is_some_and(|it| it == "rs");
+    let code: String = files().iter().filter(|it| is_code(it)).map(|it| read(it)).collect();
+    let (mut wrong, mut rows) = (Vec::new(), 0);
+    for (place, line) in lines("deploy/testing/FAILURES.md") {
+        let Some((number, shown)) = line.strip_prefix("| ").and_then(|it| {
+            Some((it.split(' ').next()?.parse::<u32>().ok()?, it.rsplit('|').nth(1)?))
+        }) else {
+            continue;
+        };
+        rows += 1;
+        if number != rows {
+            wrong.push(format!("{place}: row {number} stands where {rows} is wanted"));
+        }
+        let named: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        if named.is_empty() {
+            wrong.push(format!("{place}: nothing is named that shows it"));
+        }
+        for it in named {
+            let is_there = match it.split_once(": ") {
+                Some((file, words)) if file.contains('/') => read(Path::new(file)).contains(words),
+                _ => code.contains(&format!("fn {it}(")),
+            };
+            if !is_there {
+                wrong.push(format!("{place}: {it} is not there"));
+            }
+        }
+    }
+    assert_eq!(rows, 25);
     none(&wrong);
 }
