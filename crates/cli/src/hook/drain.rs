@@ -3,12 +3,12 @@
 //! Each hook has an id of its own, so that what was sent and not acknowledged is sent again and kept once. What the bus
 //! will never take is set aside, and the rest goes on.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 use tinyclaw_disk::{Lock, remove};
 
@@ -167,10 +167,11 @@ pub(super) fn ask(
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
     let mut answer = String::new();
-    stream
-        .take(ANSWER_BYTES_MAX)
-        .read_to_string(&mut answer)
-        .context("the answer did not come whole")?;
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).map_err(|err| match err.kind() {
+        // So says the system that the time is over.
+        ErrorKind::WouldBlock => anyhow!("{host} did not answer within {} s", patience.as_secs()),
+        _ => anyhow::Error::from(err).context("the answer did not come whole"),
+    })?;
     let (head, body) = answer.split_once("\r\n\r\n").context("that is no HTTP answer")?;
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
     Ok((status.context("that is no HTTP answer")?, head.to_owned(), body.to_owned()))

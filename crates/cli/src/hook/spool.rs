@@ -51,6 +51,9 @@ pub(crate) struct Config {
     pub(crate) first_number: u64,
     #[serde(default)]
     pub(crate) since: u64,
+    /// The settings files of Claude's that bring their hooks here.
+    #[serde(default)]
+    pub(crate) settings: Vec<PathBuf>,
 }
 
 /// What was given up since it was last told.
@@ -100,6 +103,16 @@ impl Spool {
         replace(&self.config, text.as_bytes(), Flush::Strict).context("cannot write hook.json")?;
         std::fs::set_permissions(&self.config, std::fs::Permissions::from_mode(0o600))?;
         Ok(())
+    }
+
+    /// Forgets where they go, and the token with it.
+    pub(crate) fn forget_config(&self) -> Result<(), DiskError> {
+        remove(&self.config)
+    }
+
+    /// The file that says where they go.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.config
     }
 
     /// The lock that the one drainer holds.

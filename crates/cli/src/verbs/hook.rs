@@ -90,7 +90,9 @@ impl Hook {
                     Installed::Changed => "the hooks are out of",
                     Installed::Same => "there were no hooks of ours in",
                 };
-                writeln!(std::io::stdout(), "{what} {}", settings.display())?;
+                let mut out = std::io::stdout();
+                writeln!(out, "{what} {}", settings.display())?;
+                forget(&spool?, &settings, &mut out)?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -99,7 +101,13 @@ impl Hook {
 
 /// Keeps one hook, and sees that somebody brings it.
 fn hook(spool: &Spool) -> anyhow::Result<()> {
-    let source = spool.config().ok().flatten().map_or_else(own_source, |it| it.source);
+    let source = match spool.config() {
+        // They were removed while this session ran: nobody would ever bring what is kept now.
+        Ok(None) => return Ok(()),
+        Ok(Some(it)) => it.source,
+        // A file that a person broke is mended some day.
+        Err(_) => own_source(),
+    };
     keep(spool, &source, std::io::stdin().lock())?;
     // Whoever holds the lock looks again after letting go of it.
     if Lock::try_take(&spool.lock())?.is_none() {
@@ -116,6 +124,34 @@ fn hook(spool: &Spool) -> anyhow::Result<()> {
     // Of its own group: what Claude sends to its hooks at its end does not reach it.
     drainer.process_group(0).current_dir("/").spawn().context("cannot start the drainer")?;
     Ok(())
+}
+
+/// Forgets the bus, and its token, when no settings bring hooks there and none waits for it; else says what keeps it.
+fn forget(spool: &Spool, settings: &Path, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let Some(mut config) = spool.config()? else { return Ok(()) };
+    let settings = whole(settings)?;
+    config.settings.retain(|it| *it != settings && it.exists());
+    let (waiting, file) = (spool.waiting()?.0.len(), spool.config_path().display());
+    if let Some(other) = config.settings.first() {
+        writeln!(out, "hooks of {} still go to {}", other.display(), config.url)?;
+        writeln!(out, "  → out, too: tinyclaw hook remove --settings {}", other.display())?;
+        return spool.set_config(&config);
+    }
+    if waiting > 0 {
+        let hooks = terminal::count(waiting, "hook");
+        writeln!(out, "{hooks} still to be brought to {}: its token stays in {file}", config.url)?;
+        writeln!(out, "  → bring and forget: tinyclaw hook drain && tinyclaw hook remove")?;
+        return Ok(());
+    }
+    spool.forget_config()?;
+    writeln!(out, "{} and its token are forgotten; {file} is gone", config.url)?;
+    writeln!(out, "  → where the token is of no more use: tinyclaw token revoke")?;
+    Ok(())
+}
+
+/// A path that means the same in another folder.
+fn whole(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))
 }
 
 fn own_source() -> String {
@@ -137,10 +173,22 @@ impl Install {
         // What waits already goes to this bus, too.
         let oldest = spool.waiting()?.0.iter().find_map(|it| number_of(it.file_name()?.to_str()?));
         let first_number = oldest.map_or_else(|| spool.last_number().map(|it| it + 1), Ok)?;
-        let url = self.url.clone();
-        spool.set_config(&Config { url, token, source, first_number, since: now_ms() })?;
+        let (url, settings) = (self.url.clone(), self.place.settings()?);
+        let mut all = spool.config().ok().flatten().map_or_else(Vec::new, |it| it.settings);
+        all.retain(|it| it.exists());
+        let own = whole(&settings)?;
+        if !all.contains(&own) {
+            all.push(own);
+        }
+        spool.set_config(&Config {
+            url,
+            token,
+            source,
+            first_number,
+            since: now_ms(),
+            settings: all,
+        })?;
         let program = std::env::current_exe().context("cannot tell which program this is")?;
-        let settings = self.place.settings()?;
         let what = match install(&settings, &program)? {
             Installed::Changed => "Claude's hooks go to",
             Installed::Same => "Claude's hooks went already to",

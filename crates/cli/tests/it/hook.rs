@@ -238,6 +238,49 @@ fn a_person_can_prove_that_no_hook_is_missing_and_is_told_which_one_is() {
     assert!(said.contains("may not read them back"), "{said}");
 }
 
+/// What `tinyclaw hook remove` says.
+fn remove(office: &Office, settings: &std::path::Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tinyclaw"));
+    command.args(["hook", "remove", "--settings"]).arg(settings);
+    let done = command.env_clear().env("HOME", office.place.home()).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn who_takes_the_hooks_out_leaves_no_token_behind_once_nothing_waits_for_the_bus() {
+    let office = Office::closed();
+    let port = free_port();
+    let token = install(&office, port);
+    let config = office.place.home().join(".config/tinyclaw/hook.json");
+    let settings = office.place.home().join(".claude/settings.json");
+    let command = installed(&office);
+    fire(&office, &command, &json!({ "hook_event_name": "Stop" }).to_string());
+    let said = remove(&office, &settings);
+    assert!(said.contains("1 hook still to be brought"), "{said}");
+    let _gateway = Gateway::start(&office, port);
+    until(|| waiting(&office) == 0);
+    // Another person's wish: the same hooks in a second file.
+    let second = office.place.path("second.json");
+    let file = office.place.path("token");
+    let again = Command::new(env!("CARGO_BIN_EXE_tinyclaw"))
+        .args(["hook", "install", "--url", &format!("http://127.0.0.1:{port}"), "--settings"])
+        .args([&second, std::path::Path::new("--token-file"), &file])
+        .env_clear()
+        .env("HOME", office.place.home())
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{again:?}");
+    assert!(std::fs::read_to_string(&config).unwrap().contains(&token));
+    let said = remove(&office, &settings);
+    assert!(said.contains("still go to") && config.exists(), "{said}");
+    let said = remove(&office, &second);
+    assert!(said.contains("its token are forgotten") && !config.exists(), "{said}");
+    // A session that began before goes on, and what it tells is kept for nobody.
+    fire(&office, &command, &json!({ "hook_event_name": "Stop" }).to_string());
+    assert_eq!(waiting(&office), 0);
+}
+
 /// The real CLI, with a turn that uses a tool: what it told while the bus was away comes behind what it told before.
 #[test]
 fn real_claude_brings_its_hooks_to_the_bus_also_those_of_a_turn_while_it_was_away() {
