@@ -9,7 +9,7 @@ use super::{Head, StoreError};
 use crate::event::{Cursor, Epoch};
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// So long is waited for somebody else who holds the database, such as a person with a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The log of what is written is cut back to this.
@@ -116,6 +116,9 @@ const CALLBACKS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What a receiver was to be told is missing: a failure to say so is a delivery, too.
+const GAPS: &str = "ALTER TABLE deliveries ADD COLUMN first INTEGER;";
+
 /// Why a database could not be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
@@ -156,18 +159,19 @@ pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Connection, Head), Op
     }
     if version == 0 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} {JOBS} {CALLBACKS} INSERT INTO meta VALUES('epoch', '{}');
+            "BEGIN IMMEDIATE; {TABLES} {WEBHOOKS} {NOTES} {JOBS} {CALLBACKS} {GAPS} INSERT INTO meta VALUES('epoch', '{}');
              PRAGMA user_version = {VERSION}; COMMIT;",
             Epoch::fresh()
         ))?;
     }
     if (1..VERSION).contains(&version) {
-        // Before there were webhooks, notes, jobs, and callbacks.
+        // Before there were webhooks, notes, jobs, callbacks, and gaps.
         let webhooks = if version < 2 { WEBHOOKS } else { "" };
         let notes = if version < 3 { NOTES } else { "" };
         let jobs = if version < 4 { JOBS } else { "" };
+        let callbacks = if version < 5 { CALLBACKS } else { "" };
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {webhooks} {notes} {jobs} {CALLBACKS} PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {webhooks} {notes} {jobs} {callbacks} {GAPS} PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }
     let epoch: String =

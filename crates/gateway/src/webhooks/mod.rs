@@ -2,7 +2,7 @@
 //!
 //! Each has a place in the sequence of events and is told what follows it, in order. What is not taken is noted and tried
 //! again for three days, then given up and shown; the rest goes on meanwhile. Told is at least once: a receiver knows a
-//! repetition by its `webhook-id`. Nothing is posted where the operator did not say so, and no redirect is followed.
+//! repetition by its `webhook-id`. Events that are no longer kept when their turn comes are told as a gap. Nothing is posted where the operator did not say so, and no redirect is followed.
 
 mod dial;
 mod signature;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use serde_json::json;
 use tinyclaw_service::{Shutdown, Vitals, now_ms};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +23,8 @@ pub(crate) use self::dial::BadTarget;
 pub(crate) use self::dial::Dialler;
 pub(crate) use self::signature::{new_secret, sign_once};
 pub(crate) use self::table::{Delivery, Webhook};
+use crate::event::{Cursor, Epoch, Timestamp};
+use crate::feed::{Gap, GapReason};
 use crate::filter::{Filter, Pattern};
 use crate::store::{Frame, Store, StoreError};
 
@@ -178,18 +181,28 @@ impl Webhooks {
         for delivery in &due {
             let page = self.store.page(&Filter::default(), delivery.seq - 1, 1).await?;
             let frame = page.frames.into_iter().find(|it| it.cursor.seq == delivery.seq);
-            let answer = match &frame {
-                Some(frame) => self.post(webhook, frame, dialler).await,
-                None => Answer::Refused { status: None, why: "is no longer kept".to_owned() },
+            let posting = match (frame, delivery.first) {
+                (Some(frame), None) => Posting::of(&frame),
+                // It was removed while it waited for its turn.
+                (None, None) => Posting::missing(page.head.epoch, delivery.seq, delivery.seq),
+                (_, Some(first)) => Posting::missing(page.head.epoch, first, delivery.seq),
             };
-            if self.note(webhook, delivery.seq, delivery.attempts, answer, frame.is_none()).await? {
+            if self.tell(webhook, &posting, delivery.attempts, dialler).await? {
                 return Ok(Step::Disabled);
             }
         }
         let page = self.store.page(filter, place.cursor, BATCH).await?;
+        if page.first > place.cursor + 1 {
+            let gap = Posting::missing(page.head.epoch, place.cursor + 1, page.first - 1);
+            if self.tell(webhook, &gap, 0, dialler).await? {
+                return Ok(Step::Disabled);
+            }
+            place.cursor = page.first - 1;
+            table::advance(&self.store, &webhook.id, place.cursor).await?;
+            place.saved = place.cursor;
+        }
         for frame in &page.frames {
-            let answer = self.post(webhook, frame, dialler).await;
-            if self.note(webhook, frame.cursor.seq, 0, answer, false).await? {
+            if self.tell(webhook, &Posting::of(frame), 0, dialler).await? {
                 return Ok(Step::Disabled);
             }
             place.cursor = frame.cursor.seq;
@@ -206,11 +219,9 @@ impl Webhooks {
         Ok(Step::Rest { due: waiting.first().map(|it| it.due) })
     }
 
-    async fn post(&self, webhook: &Webhook, frame: &Frame, dialler: &mut Dialler) -> Answer {
-        let body = body(frame);
-        let id = format!("evt_{}", frame.cursor);
+    async fn post(&self, webhook: &Webhook, it: &Posting, dialler: &mut Dialler) -> Answer {
         let seconds = now_ms() / 1000;
-        let signature = signature::sign(webhook, &id, seconds, &body);
+        let signature = signature::sign(webhook, &it.id, seconds, &it.body);
         let client = match dialler.client().await {
             Ok(client) => client,
             Err(why) => return Answer::Refused { status: None, why },
@@ -218,10 +229,10 @@ impl Webhooks {
         let request = client
             .post(&webhook.url)
             .header("content-type", "application/json")
-            .header("webhook-id", id)
+            .header("webhook-id", &it.id)
             .header("webhook-timestamp", seconds)
             .header("webhook-signature", signature)
-            .body(body);
+            .body(it.body.clone());
         match request.send().await {
             Ok(it) if it.status().is_success() => Answer::Taken,
             Ok(it) if it.status() == StatusCode::GONE => Answer::Gone,
@@ -237,16 +248,16 @@ impl Webhooks {
         }
     }
 
-    /// Notes what became of a delivery that had failed `attempts` times. True when the receiver wants no more.
-    async fn note(
+    /// Posts what failed `attempts` times before, and notes what became of it. True when the receiver wants no more.
+    async fn tell(
         &self,
         webhook: &Webhook,
-        seq: u64,
+        it: &Posting,
         attempts: u32,
-        answer: Answer,
-        is_lost: bool,
+        dialler: &mut Dialler,
     ) -> Result<bool, StoreError> {
-        match answer {
+        let seq = it.seq;
+        match self.post(webhook, it, dialler).await {
             Answer::Taken if attempts == 0 => {}
             Answer::Taken => table::delivered(&self.store, &webhook.id, seq).await?,
             Answer::Gone => {
@@ -257,7 +268,7 @@ impl Webhooks {
                 return Ok(true);
             }
             Answer::Refused { status, why } => {
-                let pause = self.config.retries.get(attempts as usize).filter(|_| !is_lost);
+                let pause = self.config.retries.get(attempts as usize);
                 let due = pause.map(|it| now_ms() + u64::try_from(it.as_millis()).unwrap_or(0));
                 if due.is_none() {
                     self.vitals.count("webhooksDeadTotal", 1);
@@ -265,6 +276,7 @@ impl Webhooks {
                 }
                 let delivery = Delivery {
                     seq,
+                    first: it.first,
                     attempts: attempts + 1,
                     due: due.unwrap_or(0),
                     status,
@@ -301,9 +313,33 @@ enum Answer {
     Refused { status: Option<u16>, why: String },
 }
 
-/// `{"type","timestamp","data"}`: the event is the data.
-fn body(frame: &Frame) -> String {
-    let event: serde_json::Value = serde_json::from_str(frame.body()).unwrap_or_default();
-    let (kind, timestamp) = (&event["type"], &event["timestamp"]);
-    format!(r#"{{"type":{kind},"timestamp":{timestamp},"data":{}}}"#, frame.body())
+/// What is posted: `{"type","timestamp","data"}`, of which an event or a gap is the data.
+struct Posting {
+    /// The event, or the last that is missing.
+    seq: u64,
+    /// The first that is missing.
+    first: Option<u64>,
+    id: String,
+    body: String,
+}
+
+impl Posting {
+    fn of(frame: &Frame) -> Posting {
+        let event: serde_json::Value = serde_json::from_str(frame.body()).unwrap_or_default();
+        let (kind, timestamp) = (&event["type"], &event["timestamp"]);
+        let body = format!(r#"{{"type":{kind},"timestamp":{timestamp},"data":{}}}"#, frame.body());
+        let id = format!("evt_{}", frame.cursor);
+        Posting { seq: frame.cursor.seq, first: None, id, body }
+    }
+
+    /// That the events of these numbers are no longer kept. Which of them the receiver wanted nobody knows any more.
+    fn missing(epoch: Epoch, first: u64, last: u64) -> Posting {
+        let [from, to] = [first, last].map(|seq| Cursor { epoch, seq }.to_string());
+        let id = format!("gap_{from}_{last}");
+        let count = Some(last - first + 1);
+        let gap = Gap { from, to, count, reason: GapReason::Retention };
+        let timestamp = Timestamp::of_ms(now_ms()).map(|it| it.text);
+        let body = json!({ "type": "gap", "timestamp": timestamp, "data": gap }).to_string();
+        Posting { seq: last, first: Some(first), id, body }
+    }
 }

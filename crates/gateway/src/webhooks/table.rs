@@ -47,6 +47,8 @@ impl Webhook {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delivery {
     pub(crate) seq: u64,
+    /// For a gap: the first event that is missing, of which `seq` is the last.
+    pub(crate) first: Option<u64>,
     /// How often it was tried.
     pub(crate) attempts: u32,
     /// When it is tried again, in ms since 1970.
@@ -62,7 +64,8 @@ impl Delivery {
     /// As it is shown.
     pub(crate) fn shown(&self, epoch: Epoch) -> Value {
         json!({
-            "eventId": format!("evt_{}", Cursor { epoch, seq: self.seq }), "attempts": self.attempts,
+            "eventId": format!("evt_{}", Cursor { epoch, seq: self.seq }),
+            "gapFrom": self.first.map(|seq| Cursor { epoch, seq }.to_string()), "attempts": self.attempts,
             "due": (!self.is_dead).then_some(self.due), "status": self.status, "error": self.error,
             "dead": self.is_dead,
         })
@@ -92,12 +95,13 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         status: row.get(3)?,
         error: row.get(4)?,
         is_dead: row.get(5)?,
+        first: row.get(6)?,
     })
 }
 
 const WEBHOOK: &str =
     "SELECT id, url, types, secret, before, before_until, cursor, created, disabled FROM webhooks";
-const DELIVERY: &str = "SELECT seq, attempts, due, status, error, dead FROM deliveries";
+const DELIVERY: &str = "SELECT seq, attempts, due, status, error, dead, first FROM deliveries";
 
 /// All of them, the oldest first.
 pub(crate) async fn all(store: &Store) -> Result<Vec<Webhook>, StoreError> {
@@ -171,9 +175,9 @@ pub(super) async fn failed(store: &Store, id: &str, it: Delivery) -> Result<(), 
     let note = move |connection: &mut Connection| {
         let transaction = connection.transaction()?;
         transaction.execute(
-            "INSERT INTO deliveries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM webhooks WHERE id = ?1
-             ON CONFLICT(webhook, seq) DO UPDATE SET attempts = ?3, due = ?4, status = ?5, error = ?6, dead = ?7",
-            params![id, it.seq, it.attempts, it.due, it.status, it.error, it.is_dead],
+            "INSERT INTO deliveries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM webhooks WHERE id = ?1
+             ON CONFLICT(webhook, seq) DO UPDATE SET attempts = ?3, due = ?4, status = ?5, error = ?6, dead = ?7, first = ?8",
+            params![id, it.seq, it.attempts, it.due, it.status, it.error, it.is_dead, it.first],
         )?;
         let question = "UPDATE webhooks SET cursor = ?2 WHERE id = ?1 AND cursor < ?2";
         transaction.execute(question, params![id, it.seq])?;
@@ -228,7 +232,7 @@ pub(crate) async fn redeliver(
     let note = move |connection: &mut Connection| {
         let count = match seq {
             Some(seq) => connection.execute(
-                "INSERT INTO deliveries SELECT ?1, seq, 1, 0, NULL, 'asked for', 0 FROM events WHERE seq = ?2
+                "INSERT INTO deliveries SELECT ?1, seq, 1, 0, NULL, 'asked for', 0, NULL FROM events WHERE seq = ?2
                  ON CONFLICT(webhook, seq) DO UPDATE SET attempts = 1, due = 0, dead = 0",
                 params![id, seq],
             ),

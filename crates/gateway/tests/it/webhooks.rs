@@ -203,6 +203,59 @@ async fn over_a_restart_no_event_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_receiver_is_told_a_gap_where_events_were_removed_before_their_turn() {
+    let (heard, rig, id, secret) = receiver(&["test.*"]).await;
+    rig.number(0, 1).await;
+    heard.until(|it| it.len() == 1).await;
+    let host = heard.came.lock().unwrap()[0].0["host"].to_str().unwrap().to_owned();
+    // That it was posted is noted a moment later.
+    let path = format!("/api/webhooks/{id}");
+    while !json_of(rig.get(&path).send().await.unwrap()).await["webhook"]["place"]
+        .as_str()
+        .is_some_and(|it| it.ends_with("-1"))
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let off = rig.post(&path).json(&json!({ "enabled": false }));
+    assert_eq!(off.send().await.unwrap().status(), 200);
+    rig.number(1, 6).await;
+    let dir = rig.stop().await;
+    // As retention does: the oldest first. Nothing of the first five is left, and two of six that were not posted.
+    let events = tinyclaw_domain::StateDir::new(dir.path()).events();
+    let database = rusqlite::Connection::open(events).unwrap();
+    database.execute("DELETE FROM events WHERE seq <= 5", []).unwrap();
+    drop(database);
+    let rig = Rig::posting(dir, vec![host]).await;
+    // It does not take the gap at first: that is tried again like an event.
+    heard.answer(&[500]);
+    let on = rig.post(&path).json(&json!({ "enabled": true }));
+    assert_eq!(on.send().await.unwrap().status(), 200);
+    let gaps = || {
+        let came = heard.came.lock().unwrap();
+        let all = came.iter().filter(|it| body(&it.1)["type"] == "gap");
+        all.cloned().collect::<Vec<_>>()
+    };
+    while gaps().len() < 2 || heard.came.lock().unwrap().len() < 5 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let gaps = gaps();
+    for (headers, bytes) in &gaps {
+        let told = headers["webhook-signature"].to_str().unwrap();
+        assert_eq!(told, signature(&secret, headers, bytes));
+        let (id, gap) = (headers["webhook-id"].to_str().unwrap(), &body(bytes)["data"]);
+        assert!(id.starts_with("gap_") && id.ends_with("-2_5"), "{id}");
+        assert_eq!((&gap["count"], &gap["reason"]), (&json!(4), &json!("retention")), "{gap}");
+    }
+    let came = heard.came.lock().unwrap().clone();
+    let number = |it: &(HeaderMap, Bytes)| body(&it.1)["data"]["metadata"]["n"].as_u64();
+    assert_eq!(came.iter().filter_map(number).collect::<Vec<_>>(), [0, 5, 6]);
+    assert_eq!(number(&came[1]), None, "the gap comes before what follows it");
+    while !failures(&rig, &id).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn only_an_administrator_names_an_address_and_only_at_a_host_of_the_settings() {
     let (_, rig, _, _) = receiver(&[]).await;
     for url in [
