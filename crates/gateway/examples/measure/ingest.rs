@@ -20,7 +20,8 @@ const BYTES: usize = 600;
 pub(crate) async fn run(base: &Path) -> Value {
     let gateway = Gateway::fresh(base).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let idle = gateway.rss_kib() as f64 / 1024.0;
+    let mib = |kib: u64| (kib as f64 / 102.4).round() / 10.0;
+    let (idle, idle_own) = (mib(gateway.rss_kib()), mib(gateway.own_kib()));
     let (single, mut times) = send(&gateway, CONNECTIONS, 1).await;
     let p50 = percentile(&mut times, 0.5);
     let p99 = percentile(&mut times, 0.99);
@@ -28,7 +29,7 @@ pub(crate) async fn run(base: &Path) -> Value {
     let gateway = Gateway::fresh(base).await;
     let (batched, _) = send(&gateway, BATCH_CONNECTIONS, BATCH).await;
     json!({
-        "idle_rss_mib": (idle * 10.0).round() / 10.0,
+        "idle_rss_mib": idle, "idle_own_mib": idle_own,
         "ingest_evs": single.round(), "ingest_p50_ms": p50, "ingest_p99_ms": p99,
         "ingest_batch_evs": batched.round(),
     })

@@ -1,11 +1,12 @@
 //! Measures the gateway on a real disk and prints one JSON object: `measure [FOLDER [PART...]]`, of which the parts are ingest,
-//! fan, large and hook; `fill` leaves the database of ten million events in FOLDER for a later `large`. `measure --peers
+//! fan, large, hook and jobs; `fill` leaves the database of ten million events in FOLDER for a later `large`. `measure --peers
 //! [FOLDER]` asks others the same beside ours. `measure kills [COUNT] [FOLDER]` kills it while events come in, and counts
 //! what is lost, told twice or missing in the numbers.
 //!
-//! The gateway is a process of its own, as it is installed: build it first, `cargo build --release -p tinyclaw-gateway
-//! --bins`. The clients share the machine with it, so read ratios from one run: `ingest_evs` against `flush_p50_us`,
-//! which is the disk's own append and flush in the same minute. `hook_ms_p50` needs `tinyclaw` built, too.
+//! The gateway is a process of its own, as it is installed. Under `cargo run` what a part needs is built first (`hook` needs
+//! `tinyclaw`, `jobs` the processor and the demo's engine); without cargo it has to be there. The clients share the machine
+//! with it, so read ratios from one run: `ingest_evs` against `flush_p50_us`, which is the disk's own append and flush in
+//! the same minute.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +16,7 @@
 
 mod fan;
 mod ingest;
+mod jobs;
 mod kills;
 mod large;
 mod peers;
@@ -38,30 +40,46 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let folder = |at: usize| args.get(at).map_or_else(std::env::temp_dir, PathBuf::from);
     if args.first().is_some_and(|it| it == "kills") {
+        program::build("tinyclaw-gateway", "tinyclaw-gateway");
         let count = args.get(1).map_or(KILLS, |it| it.parse().expect("a number of kills"));
         println!("{}", kills::run(count, &folder(2)).await);
         return;
     }
     if args.first().is_some_and(|it| it == "--peers") {
+        program::build("tinyclaw-gateway", "tinyclaw-gateway");
         println!("{}", peers::run(&folder(1)).await);
         return;
     }
     let base = folder(0);
-    let mut told = Map::new();
-    told.insert("load_before".to_owned(), load());
-    told.insert("flush_p50_us".to_owned(), json!(flush_p50_us(&base)));
     let is_wanted = |part: &str| args.len() < 2 || args[1..].iter().any(|it| it == part);
     let parts = if args.iter().skip(1).any(|it| it == "fill") {
         &["fill"][..]
     } else {
-        &["ingest", "fan", "large", "hook"]
+        &["ingest", "fan", "large", "hook", "jobs"]
     };
-    for part in parts.iter().copied().filter(|it| is_wanted(it)) {
+    let parts: Vec<&str> = parts.iter().copied().filter(|it| is_wanted(it)).collect();
+    if let Some(unknown) = args.iter().skip(1).find(|it| !parts.contains(&it.as_str())) {
+        eprintln!("{unknown:?} is no part; there are ingest, fan, large, hook, jobs and fill");
+        std::process::exit(2);
+    }
+    program::build("tinyclaw-gateway", "tinyclaw-gateway");
+    if parts.contains(&"hook") {
+        program::build("tinyclaw-cli", "tinyclaw");
+    }
+    if parts.contains(&"jobs") {
+        program::build("tinyclaw-processor", "tinyclaw-processor");
+        program::build("tinyclaw-engine", "tinyclaw-demo-engine");
+    }
+    let mut told = Map::new();
+    told.insert("load_before".to_owned(), load());
+    told.insert("flush_p50_us".to_owned(), json!(flush_p50_us(&base)));
+    for part in parts {
         let value = match part {
             "ingest" => ingest::run(&base).await,
             "fan" => fan::run(&base).await,
             "large" => large::run(&base).await,
             "fill" => large::fill_and_keep(&base).await,
+            "jobs" => jobs::run(&base).await,
             _ => hook(&base).await,
         };
         eprintln!("{part}: {value}");

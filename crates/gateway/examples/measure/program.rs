@@ -1,6 +1,7 @@
 //! A gateway of its own process, with one token and limits that let a campaign through.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,6 +20,17 @@ pub(crate) fn token() -> String {
     started::text(TOKEN.0, TOKEN.1)
 }
 
+/// Builds a program beside this one, where cargo runs this one: it is the program of the same sources then.
+pub(crate) fn build(package: &str, name: &str) {
+    let Some(cargo) = std::env::var_os("CARGO") else { return };
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", package, "--bin", name]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    assert!(command.status().expect("cargo").success(), "{name} cannot be built");
+}
+
 /// A program that was built beside this one.
 pub(crate) fn sibling(name: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
@@ -35,7 +47,7 @@ pub(crate) fn prepare(dir: &Path) {
     let state = StateDir::new(dir);
     tinyclaw_ledger::create_folders(&state).expect("folders");
     let settings = json!({ "gateway": {
-        "ingestPerSecond": 1_000_000, "readPerSecond": 100_000, "connectionsPerAddress": 4_096,
+        "ingestPerSecond": 1_000_000, "readPerSecond": 100_000, "executePerSecond": 10_000, "connectionsPerAddress": 4_096,
         "keepRows": 100_000_000, "keepBytes": 64u64 << 30,
     } });
     tinyclaw_disk::replace(&state.settings(), settings.to_string().as_bytes(), Flush::None)
@@ -77,11 +89,20 @@ impl Gateway {
         (Gateway { running, address, _dir: None }, began.elapsed().as_secs_f64() * 1e3)
     }
 
-    /// The memory it has now, in KiB.
+    /// The memory it has now, in KiB, with what it has of its program's file.
     pub(crate) fn rss_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The memory that is its own: the rest is the file's, which the kernel takes back when it needs room.
+    pub(crate) fn own_kib(&self) -> u64 {
+        self.memory_kib("RssAnon:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.running.child.id());
         let status = std::fs::read_to_string(path).expect("its status");
-        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|it| it.strip_prefix(name)).expect("its memory");
         line.trim().split(' ').next().and_then(|it| it.parse().ok()).expect("a number")
     }
 }

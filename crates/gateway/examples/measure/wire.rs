@@ -33,6 +33,20 @@ impl Connection {
         self.ask(&self.head("POST", path, &more), body).await
     }
 
+    /// Begins a job, under a key when there is one.
+    pub(crate) async fn execute(
+        &mut self,
+        body: &str,
+        key: Option<&str>,
+    ) -> io::Result<(u16, String)> {
+        let key = key.map(|it| format!("Idempotency-Key: {it}\r\n")).unwrap_or_default();
+        let length = body.len();
+        let more = format!(
+            "Content-Type: application/json\r\nPrefer: respond-async\r\n{key}Content-Length: {length}\r\n"
+        );
+        self.ask(&self.head("POST", "/api/execute", &more), body).await
+    }
+
     fn head(&self, method: &str, path: &str, more: &str) -> String {
         let (address, token) = (self.address, token());
         format!(
