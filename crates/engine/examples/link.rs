@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p tinyclaw-engine --example link [CUTS] [--helper FILE]` prints one JSON object, measured over the
 //! carrier `child` with the demo engine, and beside it `LocalLauncher`, line by line in turns. The helper is the one that images
-//! and packages have, built by `scripts/helper.sh` if none is named; `helper` says which it was.
+//! and packages have, built by `scripts/helper.sh` if none is named; `helper` says which it was. A goal that is missed is named,
+//! and the exit code is 1.
 #![expect(clippy::print_stdout, reason = "an example that measures prints what it measured")]
 
 use std::collections::BTreeMap;
@@ -82,7 +83,42 @@ async fn main() -> Result<(), Error> {
         }
     }
     println!("{numbers}");
+    let missed = missed(&numbers);
+    if !missed.is_empty() {
+        return Err(format!("missed: {}", missed.join("; ")).into());
+    }
     Ok(())
+}
+
+/// The goals that these numbers miss, by name.
+fn missed(numbers: &serde_json::Value) -> Vec<String> {
+    let number = |name: &str| numbers[name].as_f64().unwrap_or(f64::INFINITY);
+    let exactly = [
+        ("lost", 0.0),
+        ("doubled", 0.0),
+        ("executions", 1.0),
+        ("adoptedAfterKill", KILLS as f64),
+        ("adoptedAnswered", 1.0),
+        ("adoptedPrompts", 1.0),
+        ("adoptedCostUsd", 0.25),
+        ("orphans", 0.0),
+    ];
+    let below = [
+        ("overheadP50Us", 500.0),
+        ("overheadP99Us", 20_000.0),
+        ("stopP99Ms", 500.0),
+        ("forkersGoneMs", 1000.0),
+        ("hubRssKb", 3000.0),
+        ("holdRssKb", 3000.0),
+        ("helperBytes", 2_500_000.0),
+    ];
+    // What is no number at all is missed, too.
+    let unlike = exactly.into_iter().filter(|(name, goal)| number(name) != *goal);
+    let unlike = unlike.map(|(name, goal)| format!("{name} is {}, not {goal}", numbers[name]));
+    let above = below.into_iter().filter(|(name, goal)| number(name) >= *goal);
+    unlike
+        .chain(above.map(|(name, goal)| format!("{name} is {}, not below {goal}", numbers[name])))
+        .collect()
 }
 
 /// Builds the helper as a release has it.

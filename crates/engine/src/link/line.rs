@@ -28,6 +28,8 @@ const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// What cannot be is said so often by the far end, and nothing more is heard of its runs until a person looks.
 const NONSENSE_MAX: u32 = 3;
+/// So many connections one after the other on which it understood nothing, and the same.
+const NOT_UNDERSTOOD_MAX: u32 = 3;
 /// A connection that did not live longer is not made anew at once.
 const BRIEF: Duration = Duration::from_millis(200);
 /// The longest pause between two dials.
@@ -66,6 +68,9 @@ pub(super) enum Request {
 /// Why a connection is over.
 enum ConnectionEnd {
     Lost(String),
+    /// The far end did not understand us, before it said anything of a run. After that it is a loss like any other, as when a
+    /// connection was cut in the middle of a word.
+    NotUnderstood(String),
     /// The far end said what cannot be.
     Nonsense(String),
 }
@@ -173,6 +178,8 @@ pub(super) struct LinkLine {
     known: Arc<KnownRuns>,
     /// Whether the connection is lost, for whoever waits for what a run says.
     lost: watch::Sender<Option<LinkLost>>,
+    /// Dials since something was said of a run. Whoever answers and says nothing of any is not back.
+    failed: u32,
 }
 
 impl LinkLine {
@@ -184,48 +191,57 @@ impl LinkLine {
         known: Arc<KnownRuns>,
         lost: watch::Sender<Option<LinkLost>>,
     ) -> LinkLine {
-        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known, lost }
+        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known, lost, failed: 0 }
     }
 
     /// Until nobody can ask for anything any more.
     pub(super) async fn run(mut self) {
-        // Dials since somebody answered, and connections that ended with what cannot be.
-        let (mut failed, mut nonsense) = (0, 0);
+        // Connections that ended with what cannot be, and since the last good one those on which nothing was understood.
+        let (mut nonsense, mut not_understood) = (0, 0);
         loop {
             if self.runs.is_empty() {
-                (failed, nonsense) = (0, 0);
+                (self.failed, nonsense, not_understood) = (0, 0, 0);
                 self.lost.send_replace(None);
                 let Some(request) = self.requests.recv().await else { return };
                 self.keep(request);
                 continue;
             }
-            let mut pause = pause(failed);
+            let mut pause = pause(self.failed);
+            self.failed += 1;
             let why = match dial(&*self.carrier, &self.office).await {
                 Ok((connection, incoming)) => {
                     let since = Instant::now();
-                    self.lost.send_replace(None);
                     let Some(end) = self.serve(connection, incoming).await else { return };
+                    if self.failed == 0 {
+                        not_understood = 0;
+                    }
                     let why = match end {
                         ConnectionEnd::Lost(why) => why,
+                        ConnectionEnd::NotUnderstood(why) => {
+                            not_understood += 1;
+                            if not_understood >= NOT_UNDERSTOOD_MAX {
+                                self.give_up(&format!("it does not understand this office: {why}"));
+                                continue;
+                            }
+                            why
+                        }
                         ConnectionEnd::Nonsense(why) => {
                             nonsense += 1;
+                            if nonsense >= NONSENSE_MAX {
+                                self.give_up(&format!("what it says of its runs cannot be: {why}"));
+                                continue;
+                            }
                             why
                         }
                     };
-                    if nonsense >= NONSENSE_MAX {
-                        nonsense = 0;
-                        self.give_up(&why);
-                        continue;
-                    }
                     // Lost, and most often only for a moment.
-                    failed = 0;
-                    pause = if since.elapsed() < BRIEF { BRIEF } else { Duration::ZERO };
+                    pause = match since.elapsed() < BRIEF || self.failed > 0 {
+                        true => BRIEF.saturating_mul(1 << self.failed.min(8)).min(PAUSE_MAX),
+                        false => Duration::ZERO,
+                    };
                     Unreached::from(why)
                 }
-                Err(why) => {
-                    failed += 1;
-                    why
-                }
+                Err(why) => why,
             };
             tracing::warn!("{} is out of reach: {}", self.place, why.why);
             self.lose_link(&why.why);
@@ -268,11 +284,10 @@ impl LinkLine {
         });
     }
 
-    /// Nothing more is heard of any run: whoever speaks there says what cannot be.
+    /// Nothing more is heard of any run: whoever speaks there cannot be spoken with.
     fn give_up(&mut self, why: &str) {
-        let why = format!("what it says of its runs cannot be: {why}");
         tracing::error!("{} is not heard any more: {why}", self.place);
-        let lost = Unreached { why, is_held: true };
+        let lost = Unreached { why: why.to_owned(), is_held: true };
         for (_, mut end) in self.runs.drain() {
             if let Some(to) = end.exit.take() {
                 let _ = to.send(Err(lost.clone().at(&self.place)));
@@ -304,9 +319,17 @@ impl LinkLine {
                 frame = incoming.next::<Told>() => match frame {
                     Ok(Some((told, body))) => {
                         heard = Instant::now();
-                        // The far end did not understand us, as when a connection was cut in the middle of a word.
-                        if let Told::Bad { why } = told {
-                            break ConnectionEnd::Lost(why);
+                        match told {
+                            Told::Bad { why } if self.failed > 0 => {
+                                break ConnectionEnd::NotUnderstood(why);
+                            }
+                            Told::Bad { why } => break ConnectionEnd::Lost(why),
+                            Told::Pong {} | Told::Runs { .. } | Told::Look { .. } => continue,
+                            _ if self.failed > 0 => {
+                                self.failed = 0;
+                                self.lost.send_replace(None);
+                            }
+                            _ => {}
                         }
                         if let Err(why) = self.hear(told, body, &frames) {
                             break ConnectionEnd::Nonsense(why);

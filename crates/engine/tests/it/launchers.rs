@@ -41,7 +41,7 @@ fn linked(desk: &mut Desk) {
 }
 
 /// Claude at the far end of a link to this machine.
-fn linked_by(config: EngineConfig, carrier: Arc<dyn Carrier>) -> Engine {
+pub(crate) fn linked_by(config: EngineConfig, carrier: Arc<dyn Carrier>) -> Engine {
     let look = Arc::new(LocalLauncher::of(&config));
     // What a failed test leaves behind ends by itself.
     let known = Arc::new(KnownRuns::unkept());

@@ -10,6 +10,7 @@ mod adopted;
 mod asks;
 mod breaks;
 mod claude;
+mod cuts;
 mod demo;
 mod desk;
 mod devbox;
