@@ -26,7 +26,8 @@
 #   ./tinyclaw.sh uninstall           no longer; data stays
 #   ./tinyclaw.sh backup [FILE]       the state and Claude's sessions into one file, while running
 #   ./tinyclaw.sh restore FILE [--overwrite]
-#   ./tinyclaw.sh update              back up, replace, check, and go back when it is bad
+#   ./tinyclaw.sh update              wait for running turns (TINYCLAW_UPDATE_WAIT seconds at most, 300), back up, replace,
+#                                     check, and go back when it is bad
 #
 #   ./tinyclaw.sh test [quick | nightly | STAGE...]
 #                                     check everything, as CI does; `test stages` lists them
@@ -238,6 +239,10 @@ verb_restore() {
 }
 
 verb_update() {
+    wait_max="$(setting TINYCLAW_UPDATE_WAIT 300)"
+    case "$wait_max" in
+        "" | *[!0-9]*) misunderstood "TINYCLAW_UPDATE_WAIT=$wait_max is no number of seconds" "TINYCLAW_UPDATE_WAIT=0 waits for nobody" ;;
+    esac
     check_all
     file="tinyclaw-before-update-$(date -u +%Y%m%dT%H%M%SZ).tar.gz"
     tag="$(setting TINYCLAW_TAG latest)"
@@ -250,9 +255,11 @@ verb_update() {
         git -C "$here" pull --ff-only
     fi
     on_containers build || fail "the new one cannot be built" "the lines above say why; what runs is untouched"
+    wait_for_turns "$wait_max"
     backup_to "$file"
     undo=containers
-    # The bot gets SIGTERM and 40 s: running turns end or are put back, and nothing is lost.
+    # The bot gets SIGTERM and 40 s: running turns have 25 of them to end, and what does not is put back: its processes go with
+    # the container, and the new one resumes it.
     on_containers up --detach --no-build --remove-orphans
     if wait_until_healthy bot && wait_until_healthy dashboard && { ! has_gateway || wait_until_healthy gateway; }; then
         undo=""

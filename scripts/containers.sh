@@ -85,7 +85,7 @@ told() {
 # What stands in .env and is given to no container: somebody relies on it, and it does nothing.
 check_names() {
     unread="$(sed -n 's/^ *\(export \)\{0,1\} *\([A-Za-z_][A-Za-z0-9_]*\)=..*/\2/p' "$here/.env" | while read -r name; do
-        case "$name" in COMPOSE_* | DOCKER_* | BUILDKIT_*) continue ;; esac
+        case "$name" in COMPOSE_* | DOCKER_* | BUILDKIT_* | TINYCLAW_UPDATE_WAIT) continue ;; esac
         grep -qE "^ +(- )?$name(:|=|\$)|[$][{]?$name([^A-Za-z0-9_]|\$)" "$here"/docker-compose*.yml || printf ' %s' "$name"
     done)"
     [ -z "$unread" ] || told warn "in .env, and read by no container:$unread" \
@@ -196,6 +196,28 @@ wait_until_healthy() {
         sleep 1
     done
     return 1
+}
+
+# running_turns: how many messages the bot works on at this moment; a turn that waits for a person is one of them.
+running_turns() {
+    if bot_is_up; then in_bot find /app/.tinyclaw/progress -name '*.json' 2>/dev/null | grep -c . || true; else echo 0; fi
+}
+
+# wait_for_turns SECONDS: until no turn runs, or so long. A container takes its processes with it, so a turn that is cut off by
+# its end has to begin once more; people notice nothing of one that was waited for.
+wait_for_turns() {
+    left="$1"
+    told=""
+    while turns="$(running_turns)" && [ "$turns" -gt 0 ]; do
+        if [ "$left" -le 0 ]; then
+            echo "$turns running: what does not end within 25 s is resumed after the update, with a word about it"
+            return
+        fi
+        [ -n "$told" ] || echo "waiting up to $left s for what runs ($turns); TINYCLAW_UPDATE_WAIT=0 does not"
+        told=yes
+        left=$((left - 1))
+        sleep 1
+    done
 }
 
 in_bot() {

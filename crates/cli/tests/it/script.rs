@@ -448,3 +448,34 @@ fn a_good_update_stays_and_a_bad_one_that_was_pulled_by_hand_is_named() {
     checkout.run(&["update"]).wrong("warn  nothing was pulled");
     assert_ne!(checkout.git(&["rev-parse", "HEAD"]), good);
 }
+
+/// A turn of five minutes was cut off by each update after 25 seconds, and asked once more.
+#[test]
+fn an_update_waits_for_running_turns_as_long_as_it_is_told_to() {
+    let answers = "    *\" find /app/.tinyclaw/progress \"*) head -n 1 \"$here/turns\"; sed -i 1d \"$here/turns\" ;;\n    \
+        *\" {{.State.Status}} \"*) echo running ;;\n    *\" run \"*\" tar \"*) tar -cz --files-from /dev/null ;;";
+    let turns = |wait: &str, turns: &str| {
+        let checkout = Checkout::new(Some(&format!("TINYCLAW_UPDATE_WAIT={wait}\n")), answers);
+        fs::write(checkout.docker("running"), "b07\n").expect("a container");
+        fs::write(checkout.docker("turns"), turns).expect("turns");
+        let said = checkout.run(&["update"]);
+        (said, checkout.asked())
+    };
+    // The turn is over at the second look.
+    let (said, asked) = turns("9", "tg-1.json\n\n");
+    assert!(!said.err.contains("read by no container"), "{said:?}");
+    let told = said.ok();
+    assert!(told.contains("waiting up to 9 s for what runs (1)"), "{told}");
+    assert!(!told.contains("is resumed"), "{told}");
+    let at = |words: &str| asked.find(words).unwrap_or_else(|| panic!("{words}: {asked}"));
+    assert!(asked.matches(" find /app/.tinyclaw/progress ").count() == 2, "{asked}");
+    assert!(at("compose build") < at(" find /app/") && at(" find /app/") < at("\npause b07"));
+    assert!(at("\npause b07") < at(" up --detach"), "{asked}");
+    // It never ends, and nobody waits for it.
+    let told = turns("0", "tg-1.json\ntg-1.json\n").0.ok();
+    assert!(!told.contains("waiting") && told.contains("1 running: what does not end"), "{told}");
+    let (said, asked) = turns("soon", "");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("TINYCLAW_UPDATE_WAIT=soon is no number of seconds"), "{said:?}");
+    assert!(!asked.contains(" build"), "nothing is begun: {asked}");
+}
