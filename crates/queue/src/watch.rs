@@ -85,9 +85,34 @@ pub struct Moves {
 impl Moves {
     /// The next news. Dropping the future loses none.
     pub async fn next(&mut self) -> News {
-        match tokio::time::timeout(LOOK_AGAIN, self.news.recv()).await {
-            Ok(Ok(news)) => news,
-            Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) | Err(_) => News::LookAgain,
+        let news = async {
+            match self.news.recv().await {
+                Ok(news) => news,
+                Err(RecvError::Lagged(_)) => News::LookAgain,
+                // Nobody ever tells: there is no queue yet, or the system has no more watches to give. Whoever asks at once
+                // again must not turn in a circle.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        };
+        tokio::time::timeout(LOOK_AGAIN, news).await.unwrap_or(News::LookAgain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::View;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_watches_a_queue_that_is_not_there_is_not_told_at_once_to_look_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut moves = View::new(dir.path()).watch().moves();
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert!(matches!(moves.next().await, News::LookAgain));
         }
+        assert_eq!(began.elapsed().as_secs(), 3 * LOOK_AGAIN.as_secs());
     }
 }
