@@ -63,14 +63,15 @@ impl Drop for Server {
 }
 
 pub(crate) async fn run(base: &Path) -> Value {
-    let mut all = vec![Who::Ours];
-    for (who, is_there) in
-        [(Who::Redis, in_path("redis-server").is_some()), (Who::Disler, disler().is_some())]
-    {
+    let (mut all, mut left_out) = (vec![Who::Ours], Map::new());
+    for (who, is_there, needs) in [
+        (Who::Redis, in_path("redis-server").is_some(), "redis-server in PATH"),
+        (Who::Disler, disler().is_some(), "bun in PATH, and DISLER_SERVER"),
+    ] {
         if is_there {
             all.push(who);
         } else {
-            eprintln!("{} cannot be had here, and is left out", who.name());
+            left_out.insert(who.name().to_owned(), format!("is not here: needs {needs}").into());
         }
     }
     let mut told: Map<String, Value> = Map::new();
@@ -100,7 +101,7 @@ pub(crate) async fn run(base: &Path) -> Value {
             }),
         );
     }
-    json!({ "peers": told })
+    json!({ "peers": told, "left_out": left_out })
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
