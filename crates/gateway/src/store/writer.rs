@@ -18,9 +18,12 @@ use super::{Durability, Frame, Head, Keep, Receipt, Shared, StoreError, retentio
 use crate::event::{Cursor, NewEvent};
 
 /// So many events share a flush, when a single request has not more.
-const GROUP_EVENTS_MAX: usize = 256;
-/// So long is gathered, though nothing is waited for: the flush before gave the others time to come.
+const GROUP_EVENTS_MAX: usize = 1_024;
+/// So long is gathered at most, and half the time of the last commit: where a flush is quick, waiting for others costs more than
+/// it saves.
 const GATHER_TIME: Duration = Duration::from_millis(2);
+/// Who was answered just now comes again soon. When nobody came for so long, those who do are there.
+const SILENCE: Duration = Duration::from_micros(150);
 /// How often it is looked whether something may be removed.
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long the last commits are remembered, for the number that says how slow they are.
@@ -54,6 +57,14 @@ pub(super) struct Writer {
     /// When the last event came; the clock may go back, this does not.
     at: u64,
     commits: Vec<f64>,
+    last: Group,
+}
+
+/// What the group before was like.
+#[derive(Debug, Default)]
+struct Group {
+    requests: usize,
+    time: Duration,
 }
 
 /// A request whose every event has its place.
@@ -78,8 +89,8 @@ impl Writer {
     ) -> Result<(Writer, Head), StoreError> {
         let (connection, head) = open_or_begin_anew(path, keep)?;
         let at = last_at(&connection).map_err(|err| schema::told(&err))?;
-        let (path, commits) = (path.to_owned(), Vec::new());
-        Ok((Writer { path, keep, inbox, connection, head, at, commits }, head))
+        let (path, commits, last) = (path.to_owned(), Vec::new(), Group::default());
+        Ok((Writer { path, keep, inbox, connection, head, at, commits, last }, head))
     }
 
     /// Writes until the last handle is gone.
@@ -125,21 +136,34 @@ impl Writer {
         }
     }
 
-    /// Writes the first request with whatever waits behind it.
-    fn write_group(&mut self, first: (Request, Durability), shared: &Shared) {
-        let began = Instant::now();
+    /// The first request with whatever waits behind it, and with those who come again after the last answer: they would
+    /// wait for the whole flush of this one else. Nobody waits for anybody where one sends alone.
+    fn gather(&mut self, first: (Request, Durability)) -> (Vec<(Request, Durability)>, Vec<Order>) {
+        let until = Instant::now() + GATHER_TIME.min(self.last.time / 2);
         let (mut group, mut others) = (vec![first], Vec::new());
         let mut count = group[0].0.events.len();
-        while count < GROUP_EVENTS_MAX && began.elapsed() < GATHER_TIME {
-            match self.inbox.try_recv() {
-                Ok(Order::Append { events, durability, position, answer }) => {
+        while count < GROUP_EVENTS_MAX {
+            let mut next = self.inbox.try_recv().ok();
+            if next.is_none() && group.len().max(self.last.requests) > 1 {
+                let left = until.saturating_duration_since(Instant::now());
+                next = self.inbox.recv_timeout(left.min(SILENCE)).ok();
+            }
+            match next {
+                Some(Order::Append { events, durability, position, answer }) => {
                     count += events.len();
                     group.push((Request { events, position, answer: Some(answer) }, durability));
                 }
-                Ok(order) => others.push(order),
-                Err(_) => break,
+                Some(order) => others.push(order),
+                None => break,
             }
         }
+        (group, others)
+    }
+
+    /// Writes the first request with those that share its flush.
+    fn write_group(&mut self, first: (Request, Durability), shared: &Shared) {
+        let (group, mut others) = self.gather(first);
+        self.last.requests = group.len();
         let mut planned = match self.plan(group) {
             Ok(planned) => planned,
             // Every request was answered with the error.
@@ -165,7 +189,8 @@ impl Writer {
         }
         match written {
             Ok(frames) => {
-                self.commits.push(began.elapsed().as_secs_f64() * 1e3);
+                self.last.time = began.elapsed();
+                self.commits.push(self.last.time.as_secs_f64() * 1e3);
                 self.publish(planned, frames, shared);
             }
             Err(err) => {
