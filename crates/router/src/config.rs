@@ -270,24 +270,30 @@ impl Config {
         self.desk.lists.refuse_duplicates(&reader)
     }
 
-    /// The parts that exist are the counted ones and the lists.
+    /// The parts that exist are the counted ones and the lists; at a desk also what is around a message.
     fn refuse_unknown_parts(
         &self,
         reader: &Reader<'_>,
         root: &Spanned<DeTable<'_>>,
     ) -> Result<(), ConfigError> {
-        let Some(parts) = root.get_ref().get("parts").and_then(|it| it.get_ref().as_table()) else {
-            return Ok(());
-        };
-        for (dimension, value) in parts {
-            let known = self.part_names(reader.dimension(dimension)?);
-            for (name, _) in reader.table(value)? {
-                if !known.iter().any(|it| *it == **name.get_ref()) {
-                    return Err(reader.unknown(
-                        name.span().start,
-                        name.get_ref(),
-                        &known.join(", "),
-                    ));
+        let desk = root.get_ref().get("desk").and_then(|it| it.get_ref().as_table());
+        for (is_desk, parts) in [
+            (false, root.get_ref().get("parts")),
+            (true, desk.and_then(|it| it.get("parts"))),
+            (true, desk.and_then(|it| it.get("bands"))),
+        ] {
+            let Some(parts) = parts else { continue };
+            for (dimension, value) in reader.table(parts)? {
+                let dimension = reader.dimension(dimension)?;
+                let known = match is_desk {
+                    true => self.desk.part_names(dimension),
+                    false => self.part_names(dimension),
+                };
+                for (name, _) in reader.table(value)? {
+                    if !known.iter().any(|it| *it == **name.get_ref()) {
+                        let known = known.join(", ");
+                        return Err(reader.unknown(name.span().start, name.get_ref(), &known));
+                    }
                 }
             }
         }

@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let dry = args.iter().any(|it| it == "--dry");
     if let Some(path) = args.iter().find_map(|it| it.strip_prefix("--desk=")) {
-        return fit_desk(Path::new(path), dry);
+        let wrong = args.iter().any(|it| it == "--wrong");
+        return fit_desk(Path::new(path), dry, wrong);
     }
     let number = |name: &str, or: f64| {
         args.iter().find_map(|it| it.strip_prefix(name)?.parse().ok()).unwrap_or(or)
@@ -77,23 +78,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Fits what is used at a desk to `path` and our own rows; `router.toml` stays as it is.
-fn fit_desk(path: &Path, dry: bool) -> Result<(), Box<dyn std::error::Error>> {
+fn fit_desk(path: &Path, dry: bool, wrong: bool) -> Result<(), Box<dyn std::error::Error>> {
     let home = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(home.join("desk.toml"))?;
     let hand = hand_written(&text);
     let router = Router::new(Config::parse_full(hand)?);
     let public = desk::rows(&router, path, 1.0)?;
     let ours = desk::ours(&router, &home)?;
-    let (report, temperature) = desk::report(&public, &ours, router.desk_parts().len());
-    report::print(&report);
+    let report = desk::report(&public, &ours, router.desk_parts().len());
+    report::print(&report.text);
+    if wrong {
+        report::print(&report.wrong);
+    }
     if dry {
         return Ok(());
     }
     let all: Vec<&desk::Row> = public.iter().chain(&ours).collect();
-    let (fitted, tables) = desk::fitted(&router, &all, temperature);
+    let (fitted, tables) = desk::fitted(&router, &all, &report);
     save(&home.join("desk.toml"), format!("{hand}{fitted}").as_bytes())?;
     save(&home.join("desk.bin"), &tables)?;
-    save(&home.join("FIT-DESK.md"), report.as_bytes())?;
+    save(&home.join("FIT-DESK.md"), report.text.as_bytes())?;
     Ok(())
 }
 

@@ -323,19 +323,32 @@ fn only_claudes_answers_to_people_are_corrected() {
 }
 
 #[test]
-fn of_two_thousand_orders_four_are_corrections_and_they_are() {
+fn of_three_thousand_orders_seven_are_corrections_and_they_are() {
     #[derive(serde::Deserialize)]
     struct Row {
         text: String,
+        #[serde(default)]
+        history: Vec<Before>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Before {
+        text: String,
     }
     let rows = include_str!("../../data/desk.jsonl").lines();
-    let rows = rows.map(|it| serde_json::from_str::<Row>(it).expect("a row of desk.jsonl").text);
-    let read: Vec<String> = rows.filter(|it| said(DONE, &spoken(it)).is_some()).collect();
+    let rows = rows.map(|it| serde_json::from_str::<Row>(it).expect("a row of desk.jsonl"));
+    let is_read = |it: &Row| {
+        let answer = it.history.last().map_or(DONE, |it| &it.text);
+        said(answer, &spoken(&it.text)).is_some()
+    };
+    let read: Vec<String> = rows.filter(is_read).map(|it| it.text).collect();
     let expected = [
         "it doesn't work",
         "still wrong for dates before 1970",
         "undo that",
         "and again. this time find out who frees it",
+        "still doesn't work",
+        "nope, same error",
+        "try again, properly this time",
     ];
     assert_eq!(read, expected, "the others are orders of their own");
 }

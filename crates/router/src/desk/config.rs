@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::read::part_names;
 use crate::config::{ConfigError, Field, Reader, Value};
 use crate::lexicon::Kind;
 use crate::lists::Lists;
@@ -38,6 +39,11 @@ impl Default for DeskConfig {
 }
 
 impl DeskConfig {
+    /// Names of the parts of a dimension at a desk.
+    pub(crate) fn part_names(&self, dimension: usize) -> Vec<String> {
+        part_names(&self.lists, dimension)
+    }
+
     pub(crate) fn apply(
         &mut self,
         reader: &Reader<'_>,

@@ -7,6 +7,7 @@ use super::politeness::Politeness;
 use crate::config::DIMENSIONS;
 use crate::fold::{Folded, Folder};
 use crate::lexicon::{Head, Lexicon, TAKES_BACK};
+use crate::lists::Lists;
 use crate::parts::{COUNTED, Counted, Counts};
 use crate::reading::{self, ReadingPart};
 use crate::router::Input;
@@ -114,6 +115,21 @@ const AROUND: [(&str, &str, Around); 13] = [
 
 /// What the parts are called that see what a follow-up sets off, before the name of a list.
 const PARTS_OF_FOLLOWED: &str = "followed_";
+/// The dimension that they are of.
+const REFERENCE: &str = "referenceComplexity";
+
+/// Names of the parts of a dimension: counted ones, what is around a message, its lists, and what a follow-up sets off.
+pub(crate) fn part_names(lists: &Lists, dimension: usize) -> Vec<String> {
+    let name = DIMENSIONS[dimension];
+    let counted = COUNTED.iter().filter(|it| it.0 == name).map(|it| it.1.to_owned());
+    let around = AROUND.iter().filter(|it| it.0 == name).map(|it| it.1.to_owned());
+    let mut names: Vec<String> = counted.chain(around).chain(lists.names(dimension)).collect();
+    if name == REFERENCE {
+        let all = (0..DIMENSIONS.len()).flat_map(|it| lists.names(it));
+        names.extend(all.map(|it| format!("{PARTS_OF_FOLLOWED}{it}")));
+    }
+    names
+}
 
 /// What reads at a desk.
 #[derive(Debug, Clone)]
@@ -170,7 +186,7 @@ impl DeskReader {
         let first_list = parts.len();
         let lists = || lexicon.heads().iter().filter(|it| it.dimension != TAKES_BACK);
         parts.extend(lists().map(|it| part(usize::from(it.dimension), &it.name)));
-        let reference = index("referenceComplexity");
+        let reference = index(REFERENCE);
         let followed = lists().map(|it| format!("{PARTS_OF_FOLLOWED}{}", it.name));
         parts.extend(followed.map(|it| part(reference, &it)));
         let rules = |head: &Head| Rules {
@@ -261,7 +277,8 @@ impl DeskReader {
                 Around::Rounds => when(rounds > 1, follows),
             };
         }
-        if follows > 0.0 && !self.is_thanks(reading, said) {
+        let sets_off = !self.is_thanks(reading, said) && !is_refusal(&reading.folded.text);
+        if follows > 0.0 && sets_off {
             self.followed(reading, said, follows);
             reading.risks = asked == 0.0 && !self.refuses(reading) && self.asks_of_risk(said);
         }
@@ -364,6 +381,11 @@ impl DeskReader {
         let (start, end) = reading.folded.span(text, found.start as usize, found.end as usize);
         Hit { phrase: self.lexicon.written(found.phrase), start, end }
     }
+}
+
+/// Whether a message says no and nothing else: what was proposed is then not done.
+fn is_refusal(said: &str) -> bool {
+    REFUSALS.contains(&said.trim_matches(|it: char| !it.is_alphanumeric()))
 }
 
 /// The order is the first paragraph, and a short last one; what stands between was pasted.

@@ -59,6 +59,9 @@ fn mistakes_are_named_with_their_line() {
     refused("[learned]\nenabled = 1", 2, "expected true or false");
     refused("[desk.score]\ntemperature = 0", 2, "must be above 0");
     refused("[desk.lists.imperativeVerbs.risk]\nen = [\"deploy\"]", 1, "known here: build");
+    refused("[desk.parts.imperativeVerbs]\nrisk = 1", 2, "unknown key \"risk\"; known here: build");
+    refused("[desk.bands.tokenCount]\nlenght = 1", 2, "known here: length");
+    refused("[desk.parts.referenceComplexity]\nfollowed_risk = 1", 2, "followed_risky");
     refused("[desk.wieghts]\n", 1, "unknown key \"wieghts\"");
     refused("schema = 2", 1, "schema must be 1");
     refused("[score\nbias = 1", 1, "");
