@@ -20,12 +20,21 @@ const causes = {
   heartbeat: () => 'A heartbeat: it skips the router.',
   raised: it => `While the turn ran ${it.evidence}, so a stronger model goes on.`,
 };
+const replies = {
+  own_words: 'no floor, what is to be done now decides',
+  work_goes_on: 'the work goes on, so what it continues decides',
+  stay_cheaper: "the session's model stays, since that is cheaper",
+};
 /* What staying costs beside the switch. Decisions of older releases know no risk. */
-function money({ stay: it, warm, probabilities: p }) {
+function money({ stay: it, tier, warm, probabilities: p }) {
   if (!it) return null;
-  const exact = x => '$' + fix(x || 0, 4), above = { haiku: p.MEDIUM + p.COMPLEX, sonnet: p.COMPLEX, opus: 0 };
+  // Which tier the warm model has is known of the usual three only.
+  const more = { SIMPLE: p.MEDIUM + p.COMPLEX, MEDIUM: p.COMPLEX, COMPLEX: 0 };
+  const above = { haiku: more.SIMPLE, sonnet: more.MEDIUM, opus: 0, [it.insteadOf]: more[tier] };
+  const exact = x => '$' + fix(x || 0, 4);
   const until = warm?.find(cache => cache.model === it.model)?.until;
-  const sum = (model, answer, risk) => `${model} costs ${exact(answer)}, and ${exact(risk)} for the ${pct(above[model])} that it is not enough`;
+  const sum = (model, answer, risk) => `${model} costs ${exact(answer)}, and ${exact(risk)} for ${
+    above[model] == null ? 'the risk' : 'the ' + pct(above[model])} that it is not enough`;
   return note(`${it.model} has ${num(it.warmTokens)} of ${num(it.contextTokens)} tokens cached${until ? ' until ' + clock(until) : ''}. `
     + `${sum(it.model, it.stayUsd, it.stayRiskUsd)}; ${sum(it.insteadOf, it.switchUsd, it.switchRiskUsd)}, and ${exact(it.backUsd)} to come back.`);
 }
@@ -153,7 +162,8 @@ views.routing = {
       section(title('What was read'), h('p', 'say verdict', highlighted(it.rawInput, it.dims))),
       section(title('Why'), h('p', 'verdict', (causes[it.cause] || (() => it.cause))(it),
         it.effectiveModel !== it.model ? ` The tier's model would be ${it.model}; ${it.effectiveModel} was asked.` : ` ${it.effectiveModel} was asked.`,
-        it.effort && ` Effort ${it.effort.level}, by the ${it.effort.from}.`),
+        it.effort && ` Effort ${it.effort.level}, by the ${it.effort.from}.`,
+        it.replied && ` It replies to ${it.replied.to}: ${replies[it.replied.rule] || it.replied.rule}.`),
         money(it), scale(it),
         note(`sure of SIMPLE ${pct(it.probabilities.SIMPLE)}, MEDIUM ${pct(it.probabilities.MEDIUM)}, COMPLEX ${
           pct(it.probabilities.COMPLEX)} · about ${num(it.estimatedTokens)} tokens · decided in ${num(it.durationUs)} µs`)),
@@ -177,7 +187,7 @@ views.routing = {
       h('tbody', null, row('turns', it => num(it.turns)), row('Claude charged', it => usd(it.paidUsd)),
         ['real', 'again', 'stay', ...Object.keys(it.month.usd).filter(it => !words[it])].map(name =>
           row(words[name] || 'always ' + name, it => usd(it.usd[name]))),
-        row('saved beside opus', it => usd(it.savedUsd.opus)), row('cache hit rate', it => pct(it.cacheHits)),
+        row('saved beside ' + it.strongest, of => usd(of.savedUsd[it.strongest])), row('cache hit rate', it => pct(it.cacheHits)),
         row('turns that lost', it => pct(it.lost.turns / it.turns)), row('lost', it => usd(it.lost.usd)),
         row('lost again', it => usd(it.lostAgain.usd)))),
       note(`List prices of ${it.prices}, for the tokens as they were. Stay: each session keeps the model it began with. `

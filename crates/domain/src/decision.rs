@@ -52,6 +52,9 @@ pub struct Decision {
     /// What staying with a warm model would cost, when there was one to stay with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stay: Option<Stay>,
+    /// The answer it replies to, and which rule spoke about that answer's model; nothing where a person chose the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied: Option<Replied>,
     /// What showed, while the turn ran, that the model it was begun with is too small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -237,6 +240,39 @@ impl Probabilities {
             Tier::Simple => self.simple,
             Tier::Medium => self.medium,
             Tier::Complex => self.complex,
+        }
+    }
+}
+
+/// What came of it that a message replies to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replied {
+    /// The model that wrote the answer.
+    pub to: Model,
+    /// The rule that spoke.
+    pub rule: ReplyRule,
+}
+
+/// What a reply makes of the model that wrote the answer. That model is no floor: "thanks" for hard work is SIMPLE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyRule {
+    /// Nothing: what is to be done now decides.
+    OwnWords,
+    /// The work goes on, so the tier is that of what it continues.
+    WorkGoesOn,
+    /// The session's model stays, since its cache is warm and that is cheaper.
+    StayCheaper,
+}
+
+impl ReplyRule {
+    /// The rule in words, after "it replies to MODEL".
+    pub fn words(self) -> &'static str {
+        match self {
+            ReplyRule::OwnWords => "no floor, what is to be done now decides",
+            ReplyRule::WorkGoesOn => "the work goes on, so what it continues decides",
+            ReplyRule::StayCheaper => "the session's model stays, since that is cheaper",
         }
     }
 }

@@ -31,8 +31,8 @@ mod topic_change;
 
 pub use catalogue::{BadCatalogue, Catalogue, Family, UnknownModel};
 pub use decision::{
-    Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Stay,
-    WarmCache,
+    Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Replied,
+    ReplyRule, Stay, WarmCache,
 };
 pub use devbox::{
     BadDevbox, DEVBOX_VERBS, DevboxAddress, DevboxDir, DevboxHost, DevboxOrder, DevboxStatus,

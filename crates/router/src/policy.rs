@@ -1,7 +1,8 @@
 //! What is stronger than the score, and in which order. It changes tiers and models, never the numbers of a score.
 
 use tinyclaw_domain::{
-    Cause, ChosenEffort, Decision, Direction, EffortFrom, Efforts, Source, Tier, Tiers,
+    Cause, ChosenEffort, Decision, Direction, EffortFrom, Efforts, Replied, ReplyRule, Source,
+    Tier, Tiers,
 };
 
 use crate::hint::Hints;
@@ -96,12 +97,26 @@ impl Rules<'_> {
             decision.stay = None;
             decision.cause = Cause::Heartbeat;
         }
+        decision.replied = input
+            .reply_to_model
+            .zip(reply_rule(decision.cause))
+            .map(|(to, rule)| Replied { to, rule });
         let chosen = |level, from| ChosenEffort { level, from };
         decision.effort = Some(match (hints.effort, input.effort) {
             (Some(level), _) => chosen(level, EffortFrom::Message),
             (None, Some(level)) => chosen(level, EffortFrom::Thread),
             (None, None) => chosen(self.efforts.of(decision.tier), EffortFrom::Tier),
         });
+    }
+}
+
+/// What spoke about the model that wrote the answer; nothing, where a person or the clock chose.
+fn reply_rule(cause: Cause) -> Option<ReplyRule> {
+    match cause {
+        Cause::Stay => Some(ReplyRule::StayCheaper),
+        Cause::FollowUp => Some(ReplyRule::WorkGoesOn),
+        Cause::Pinned | Cause::UserHint | Cause::Heartbeat => None,
+        _ => Some(ReplyRule::OwnWords),
     }
 }
 

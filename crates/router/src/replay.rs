@@ -129,6 +129,8 @@ impl Choice {
 pub struct Report {
     /// The day that the list prices are of.
     pub prices: String,
+    /// The model of COMPLEX work here, which savings are told beside.
+    pub strongest: String,
     /// Since the last midnight.
     pub today: Costs,
     /// The last seven days.
@@ -203,7 +205,11 @@ impl Report {
 impl<'a> Replay<'a> {
     /// Nothing yet. `midnight` is when the last day begins, in ms since 1970.
     pub fn new(router: &'a Router, ttl: CacheTtl, midnight: u64) -> Replay<'a> {
-        let report = Report { prices: router.prices().date.clone(), ..Report::default() };
+        let report = Report {
+            prices: router.prices().date.clone(),
+            strongest: router.catalogue().tiers().complex.to_string(),
+            ..Report::default()
+        };
         Replay { router, ttl, midnight, logged: HashMap::new(), desks: HashMap::new(), report }
     }
 

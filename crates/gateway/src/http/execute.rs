@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tinyclaw_domain::{EnvName, Envs, JobId, Model};
+use tinyclaw_domain::{Catalogue, EnvName, Envs, JobId, Model};
 
 use super::admit::{Admitted, Executes};
 use super::job_stream::{self, Telling};
@@ -156,7 +156,9 @@ fn wanted(asked: Execute, env: EnvName) -> Result<Wanted, Problem> {
 
 /// The model of this name: one that every office has.
 pub(super) fn model(name: &str) -> Result<Model, String> {
-    name.parse().map_err(|_| "is auto, haiku, sonnet or opus".to_owned())
+    name.parse().map_err(|_| {
+        format!("is auto, {}, or a model's full name", Catalogue::default().names().join(", "))
+    })
 }
 
 async fn wait(

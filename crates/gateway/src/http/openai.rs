@@ -1,6 +1,6 @@
 //! `/v1/chat/completions` and `/v1/models`, as the clients of `OpenAI` ask: a prompt for Claude in an environment.
 //!
-//! The model's name is `[env/]auto`, `haiku`, `sonnet` or `opus`. What is said in a stream cannot be taken back there: when
+//! The model's name is `[env/]auto` or that of a family, such as `haiku`, `sonnet`, `opus` or `fable`. What is said in a stream cannot be taken back there: when
 //! Claude begins a text anew, the stream ends with the error `stream_restarted`, and the job goes on. Tools of the caller's
 //! are refused: Claude has its own.
 
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tinyclaw_client::{Stream as Story, Told};
-use tinyclaw_domain::{EnvName, Envs, JobEvent, JobId, Quote, quoted};
+use tinyclaw_domain::{Catalogue, EnvName, Envs, JobEvent, JobId, Quote, quoted};
 use tinyclaw_service::now_ms;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -32,8 +32,8 @@ use crate::problem::Problem;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// So long a caller waits for a whole answer.
 const WAIT: Duration = Duration::from_secs(600);
-/// The names of models that are offered in every environment.
-const MODELS: [&str; 4] = ["auto", "haiku", "sonnet", "opus"];
+/// The model that the router chooses.
+const AUTO: &str = "auto";
 /// So much of an earlier message is told again.
 const EARLIER_CHARS_MAX: usize = 200_000;
 
@@ -84,10 +84,12 @@ pub(super) async fn models(
     let envs = app.envs.current();
     let usable = usable(&by.caller, &envs);
     let mut names: Vec<String> = Vec::new();
+    let families = Catalogue::default();
+    let models = || std::iter::once(AUTO).chain(families.names());
     if usable.len() == 1 {
-        names.extend(MODELS.map(str::to_owned));
+        names.extend(models().map(str::to_owned));
     }
-    names.extend(usable.iter().flat_map(|env| MODELS.map(|it| format!("{env}/{it}"))));
+    names.extend(usable.iter().flat_map(|env| models().map(move |it| format!("{env}/{it}"))));
     let told = names
         .iter()
         .map(|it| json!({ "id": it, "object": "model", "created": 0, "owned_by": "tinyclaw" }));
@@ -170,7 +172,7 @@ fn wanted(
         },
     };
     let model = match name {
-        "auto" => None,
+        AUTO => None,
         name => Some(model(name).map_err(|why| Problem::invalid(Invalid::at("/model", why)))?),
     };
     let prompt = prompt(&asked.messages, session.is_some())?;

@@ -147,7 +147,9 @@ async fn models_are_those_of_the_environments_that_can_be_used() {
             .map(|it| it["id"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(names(&rig).await.len(), 8, "of dev and prod, and none of a container");
+    let found = names(&rig).await;
+    assert_eq!(found.len(), 10, "of dev and prod, and none of a container");
+    assert!(found.contains(&"dev/fable".to_owned()), "{found:?}");
     let ask = |body: Value| rig.post("/v1/chat/completions").json(&body);
     let hi = json!([{ "role": "user", "content": "hi" }]);
     for (body, status, code) in [

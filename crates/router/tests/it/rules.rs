@@ -1,9 +1,10 @@
 //! The rules that are stronger than the score, and their order.
 
 use tinyclaw_domain::{
-    Catalogue, Cause, Effort, EffortFrom, Efforts, Model, OwnTiers, Source, Tier, Tiers, WarmCache,
+    Catalogue, Cause, Direction, Effort, EffortFrom, Efforts, Model, OwnTiers, Replied, ReplyRule,
+    Source, Tier, Tiers, WarmCache,
 };
-use tinyclaw_router::{Config, Input, Router};
+use tinyclaw_router::{Config, Input, Router, Turn};
 
 use crate::{decide, prompts, router};
 
@@ -107,6 +108,34 @@ fn a_reply_to_opus_is_as_hard_as_what_it_says() {
     let reply = |text| Input { reply_to_model: Some(Model::OPUS), ..Input::new(text) };
     check(reply("thanks"), Tier::Simple, Model::HAIKU, Cause::Scored, false);
     check(reply(HARD), Tier::Complex, Model::OPUS, Cause::Scored, false);
+}
+
+#[test]
+fn a_decision_about_a_reply_says_which_rule_spoke() {
+    let warm = [WarmCache { model: Model::OPUS, tokens: 150_000, until: 0 }];
+    let reply = |text| Input { reply_to_model: Some(Model::OPUS), ..Input::new(text) };
+    let proposed = [Turn {
+        direction: Direction::Out,
+        text: "Option 2 moves every writer behind one lock.",
+        tier: Some(Tier::Complex),
+        model: Some(Model::OPUS),
+    }];
+    let medium = "write an email to the client about the delay and offer a discount";
+    for (input, rule) in [
+        (reply("thanks"), Some(ReplyRule::OwnWords)),
+        (Input { history: &proposed, ..reply("yes, do option 2") }, Some(ReplyRule::WorkGoesOn)),
+        (
+            Input { warm: &warm, context_tokens: 150_000, ..reply(medium) },
+            Some(ReplyRule::StayCheaper),
+        ),
+        (Input { pin: Some(Model::HAIKU), ..reply("thanks") }, None),
+        (Input { source: Source::Heartbeat, ..reply("thanks") }, None),
+        (reply("/sonnet thanks"), None),
+    ] {
+        let found = router().decide(&input).replied;
+        assert_eq!(found, rule.map(|rule| Replied { to: Model::OPUS, rule }), "{input:?}");
+    }
+    assert_eq!(router().decide(&Input::new("thanks")).replied, None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use tinyclaw_domain::{Direction, HistoryLine, Model};
+use tinyclaw_domain::{Direction, HistoryLine};
 use tinyclaw_ledger::{StateDir, log_since};
 use tinyclaw_router::{Costs, DAY_MS, DAYS_MAX, Decided, Replay, Report, Router};
 use tinyclaw_service::now_ms;
@@ -26,8 +26,7 @@ pub(crate) fn run(state: &StateDir, json: bool) -> anyhow::Result<()> {
     if json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
-        let strongest = router.catalogue().tiers().complex;
-        out.write_all(draw(&report, strongest).as_bytes())?;
+        out.write_all(draw(&report).as_bytes())?;
     }
     Ok(())
 }
@@ -52,7 +51,7 @@ fn replay(state: &StateDir, router: &Router) -> anyhow::Result<Report> {
     Ok(replay.report())
 }
 
-fn draw(report: &Report, strongest: Model) -> String {
+fn draw(report: &Report) -> String {
     let mut out = format!("{:<34}{:>12}{:>12}{:>12}\n", "", "today", "7 days", "30 days");
     let mut line = |name: &str, value: &dyn Fn(&Costs) -> String| {
         let [today, week, month] = [&report.today, &report.week, &report.month].map(value);
@@ -78,9 +77,9 @@ fn draw(report: &Report, strongest: Model) -> String {
     };
     line("lost by a switch to a weaker model", &|it| lost(it.lost.turns, it.turns, it.lost.usd));
     line("the same, decided again", &|it| lost(it.lost_again.turns, it.turns, it.lost_again.usd));
-    let month = &report.month;
-    if let Some(dearest) = month.saved_usd.get(strongest.as_str()).filter(|_| month.turns > 0) {
-        let all = month.usd.get(strongest.as_str()).copied().unwrap_or(0.0);
+    let (month, strongest) = (&report.month, &report.strongest);
+    if let Some(dearest) = month.saved_usd.get(strongest).filter(|_| month.turns > 0) {
+        let all = month.usd.get(strongest).copied().unwrap_or(0.0);
         let share = percent(dearest / all.max(f64::MIN_POSITIVE));
         let _ = writeln!(
             out,

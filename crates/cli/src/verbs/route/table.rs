@@ -35,6 +35,9 @@ pub(crate) fn draw(decision: &Decision, router: &Router, colours: bool) -> Strin
         let phrases: Vec<String> = decision.sets_off.iter().map(|it| clip(it)).collect();
         let _ = writeln!(out, "follows an answer that speaks of: {}\n", phrases.join(", "));
     }
+    if let Some(it) = decision.replied {
+        let _ = writeln!(out, "it replies to {}: {}\n", it.to, it.rule.words());
+    }
     out.push_str(&money(decision, router));
     let largest = decision.dims.iter().fold(0.01f64, |most, it| most.max(it.contribution.abs()));
     let at_desk = decision.band.is_some();

@@ -198,6 +198,7 @@ impl<'a> Demo<'a> {
             effort: Some(ChosenEffort { level: Effort::High, from: EffortFrom::Tier }),
             warm: Vec::new(),
             stay: None,
+            replied: None,
             evidence: None,
             probabilities,
             confidence,
