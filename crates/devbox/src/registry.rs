@@ -14,7 +14,7 @@ use tinyclaw_domain::{
 };
 
 /// What this program writes; a later one's is not touched.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// A person with a shell may hold it for a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,6 +57,7 @@ const STEPS: [&str; VERSION as usize] = [
     "ALTER TABLE devboxes ADD COLUMN trust TEXT NOT NULL DEFAULT 'own';
      CREATE TABLE probes(devbox INTEGER NOT NULL, at INTEGER NOT NULL, ms INTEGER, why TEXT) STRICT;
      CREATE INDEX probes_of ON probes(devbox, at);",
+    "ALTER TABLE devboxes ADD COLUMN git TEXT;",
 ];
 /// What a devbox answered is kept so long.
 const PROBES_KEPT_MS: u64 = 24 * 3_600 * 1_000;
@@ -64,7 +65,7 @@ const PROBES_KEPT_MS: u64 = 24 * 3_600 * 1_000;
 const PROBES_SHOWN: u32 = 60;
 
 const COLUMNS: &str = "id, name, host, user, dir, thread, status, host_key, seen_key, \
-     claude_version, last_error, last_error_at, ping_ms, last_used_at, trust";
+     claude_version, last_error, last_error_at, ping_ms, last_used_at, trust, git";
 
 /// One devbox, as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct Devbox {
     pub last_used_at: Option<u64>,
     /// Which of our tools its Claude gets.
     pub trust: DevboxTrust,
+    /// The repository of which its Claude may ask for tokens, `owner/name`.
+    pub git: Option<String>,
 }
 
 /// What is to be known of a new one.
@@ -303,6 +306,11 @@ impl Registry {
         self.set(id, "trust = ?2", trust.as_str().to_owned().into())
     }
 
+    /// Of which repository its Claude may ask for tokens from now on.
+    pub fn git(&self, id: i64, repository: Option<&str>) -> Result<(), RegistryError> {
+        self.set(id, "git = ?2", repository.map_or(Value::Null, |it| it.to_owned().into()))
+    }
+
     /// It did not, for this reason.
     pub fn missed(
         &self,
@@ -431,6 +439,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Devbox> {
         ping_ms: row.get(12)?,
         last_used_at: row.get(13)?,
         trust: typed(row, 14)?,
+        git: row.get(15)?,
     })
 }
 
@@ -466,7 +475,11 @@ mod tests {
         assert_eq!(api.trust, DevboxTrust::Own);
         registry.trust(api.id, DevboxTrust::Office).unwrap();
         let api = registry.get(&api.name).unwrap().unwrap();
-        assert_eq!(api.trust, DevboxTrust::Office);
+        assert_eq!((api.trust, api.git.as_deref()), (DevboxTrust::Office, None));
+        registry.git(api.id, Some("acme/site")).unwrap();
+        assert_eq!(registry.get(&api.name).unwrap().unwrap().git.as_deref(), Some("acme/site"));
+        registry.git(api.id, None).unwrap();
+        assert_eq!(registry.get(&api.name).unwrap().unwrap().git, None);
         drop(registry);
         let copy = Connection::open(dir.path().join("devboxes.db.v1")).unwrap();
         let version: i64 = copy.pragma_query_value(None, "user_version", |it| it.get(0)).unwrap();

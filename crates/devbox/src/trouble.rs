@@ -152,11 +152,14 @@ impl Trouble {
                 let line = line.map_or_else(String::new, |it| format!(": `{it}`"));
                 Trouble::new(Kind::NoShell, format!("there is no shell for {}{line}", route.user))
             }
-            (None, Some(line)) => {
-                Trouble::new(Kind::WantsPerson, format!("{name} wants a person: `{line}`"))
-            }
-            (None, None) => {
-                Trouble::new(Kind::WantsPerson, format!("{name} lets us in and says nothing"))
+            // A server says it before the login, in its banner, which ssh passes on; a shell after it.
+            (None, line) => {
+                let linked = linked_line(said.stderr).or_else(|| linked_line(said.stdout));
+                let text = match linked.or(line).or_else(|| first_line(said.stderr)) {
+                    Some(line) => format!("{name} wants a person: `{line}`"),
+                    None => format!("{name} lets us in and says nothing"),
+                };
+                Trouble::new(Kind::WantsPerson, text)
             }
             (Some(_), _) => Trouble::new(
                 Kind::Other,
@@ -177,6 +180,11 @@ impl fmt::Display for Kind {
 
 fn first_line(text: &str) -> Option<String> {
     text.lines().map(plain).find(|it| !it.is_empty())
+}
+
+/// The first line with an address to visit, which may stand below a greeting.
+fn linked_line(text: &str) -> Option<String> {
+    text.lines().filter(|it| it.contains("://")).map(plain).find(|it| !it.is_empty())
 }
 
 fn last_line(text: &str) -> Option<String> {
@@ -317,6 +325,20 @@ mod tests {
             expect![
                 "H NoHelper: the helper cannot be started there: programs in the home are not run (noexec)"
             ],
+        );
+        check(
+            "# An additional check is required.\n# To authenticate, visit https://login.example/a/1\n",
+            "",
+            None,
+            expect![
+                "W WantsPerson: api wants a person: `# To authenticate, visit https://login.example/a/1`"
+            ],
+        );
+        check(
+            "Authorized use only.\n",
+            "Enter the code:\n",
+            None,
+            expect!["W WantsPerson: api wants a person: `Enter the code:`"],
         );
         check(
             "",

@@ -91,6 +91,13 @@ pub enum Call {
         /// Whether another part follows.
         more: bool,
     },
+    /// To [`Told::Ask`]; the body is what the program there gets to read. Empty: nothing.
+    Answer {
+        /// The run.
+        run: RunId,
+        /// The number of the question.
+        ask: u64,
+    },
     /// A run that was fetched to its end may be forgotten.
     Forget {
         /// The run.
@@ -160,6 +167,14 @@ pub enum Told {
         #[serde(flatten)]
         exit: RunExit,
     },
+    /// A git there wants a token of the office's; the body is how it describes what for. Only where [`StartRun::git`] says so.
+    /// Asked again after each connect, until it is answered.
+    Ask {
+        /// The run.
+        run: RunId,
+        /// The number of the question, in this run.
+        ask: u64,
+    },
     /// The runs that there are; the body is a list of [`RunLine`]s.
     Runs {
         /// Whether another list follows.
@@ -202,6 +217,9 @@ pub struct StartRun {
     /// What Claude may read besides what every program needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readable: Vec<PathBuf>,
+    /// The host for which git below Claude may ask the office for a token. `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
     /// After so many seconds without a ping Claude's stdin is closed.
     pub lease_s: u64,
     /// And after so many more everything is ended.

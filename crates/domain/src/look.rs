@@ -173,6 +173,9 @@ pub struct FarHealth {
     pub has_dir: bool,
     /// What is checked out there.
     pub branch: Option<String>,
+    /// Where that comes from, as git keeps it: the address of `origin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// Room on the directory's disk, in bytes.
     pub disk_free: u64,
     /// Memory that is left, in bytes.

@@ -1,20 +1,23 @@
 //! What a devbox costs: this machine, over a private sshd, with the demo engine as its Claude.
 //!
 //! `cargo build --release -p tinyclaw-engine --bins && cargo run --release -p tinyclaw-engine --example devbox [CUTS [STOPS]]`
-//! prints one JSON object.
+//! prints one JSON object, and ends with 1 where a goal is missed, which it names. The helper is the one that devboxes are given
+//! when it lies beside the programs: `install -m 755 "$(scripts/helper.sh)" target/release/tinyclaw-helper`.
 #![expect(clippy::print_stdout, reason = "an example that measures prints what it measured")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tinyclaw_devbox::{HostKey, Route, Trouble};
 use tinyclaw_domain::{DevboxName, Effort, Model, PermissionMode, Place, ThreadId, Trust};
 use tinyclaw_engine::link::Lease;
 use tinyclaw_engine::{
     Content, Desk, DevboxLauncher, DevboxWay, Devboxes, Engine, EngineConfig, Landlock, Launcher,
-    SessionSpec, Turn, TurnEnd, TurnEvent, TurnOutcome, TurnRequest, find_sibling,
+    SessionSpec, Turn, TurnEnd, TurnEvent, TurnOutcome, TurnRequest, find_helper, find_sibling,
 };
 use tinyclaw_testkit::sshd::Sshd;
 use tinyclaw_testkit::state;
@@ -34,7 +37,7 @@ const IDLE: usize = 50;
 const CARRIED: usize = 32 * 1024 * 1024;
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ExitCode, Error> {
     let mut args = std::env::args().skip(1);
     let mut number = |usual: usize| args.next().map_or(Ok(usual), |it| it.parse());
     let (cuts, stops) = (number(100)?, number(20)?);
@@ -43,9 +46,10 @@ async fn main() -> Result<(), Error> {
         return Err("there is no sshd here".into());
     };
     let devbox = Arc::new(Machine::new(&place, sshd)?);
-    let leash = find_sibling("tinyclaw-leash").ok_or("no tinyclaw-leash beside this program")?;
+    let leash = find_helper().ok_or("no tinyclaw-leash beside this program")?;
     let helper_bytes = std::fs::metadata(&leash)?.len();
 
+    step("the first word");
     // From `/devbox add` to the first word: the key, the helper, Claude.
     let begun = Instant::now();
     let route = devbox.route.clone();
@@ -60,6 +64,7 @@ async fn main() -> Result<(), Error> {
     let add_to_first_word = begun.elapsed();
     end(turn).await?;
 
+    step("connections");
     // A connection of its own, with the helper there.
     let mut cold = Vec::new();
     let desk =
@@ -71,6 +76,7 @@ async fn main() -> Result<(), Error> {
         cold.push(begun.elapsed());
     }
 
+    step("turns, there and here");
     // What the way there and back adds to a turn of a Claude that is there already.
     let here = Engine::new(EngineConfig {
         program: find_sibling("tinyclaw-demo-engine").ok_or("no demo engine")?,
@@ -95,6 +101,7 @@ async fn main() -> Result<(), Error> {
     let overhead_p50 = overhead(50, &mut of_there, &mut of_here);
     let overhead_p99 = overhead(99, &mut of_there, &mut of_here);
 
+    step("fuzzed prompts");
     // What is asked is what is heard.
     let (a_turn, turns) = FUZZED;
     let mut changed = 0;
@@ -112,6 +119,7 @@ async fn main() -> Result<(), Error> {
         };
     }
 
+    step("a file, there and back");
     // There and back.
     let carried = place.path("carried");
     tinyclaw_disk::write_new(&carried, &vec![7; CARRIED]).map_err(|err| err.to_string())?;
@@ -127,6 +135,7 @@ async fn main() -> Result<(), Error> {
         return Err("a file came back in part".into());
     }
 
+    step("cuts");
     // Cut in a turn, and what comes of it.
     let whole = end(ask(&engine, &spec, &format!("[demo: long {LONG}]"))).await?.text;
     let dials = devbox.sshd.accepted();
@@ -157,9 +166,10 @@ async fn main() -> Result<(), Error> {
     let redials = devbox.sshd.accepted() - dials;
     let executions = devbox.heard().len() - before;
 
+    step("silence");
     // A machine that falls silent without a word.
-    let mut turn = ask(&engine, &spec, "[demo: say well] [demo: hang]");
-    until_text(&mut turn).await?;
+    let mut turn = ask(&engine, &spec, "[demo: tool] [demo: hang]");
+    until(&mut turn, is_at_work).await?;
     devbox.sshd.stall(true);
     let begun = Instant::now();
     let is_lost = |it: &TurnEvent| matches!(it, TurnEvent::LinkLost { .. });
@@ -169,11 +179,12 @@ async fn main() -> Result<(), Error> {
     turn.control().interrupt();
     end(turn).await?;
 
+    step("stops");
     // Stops.
     let mut stopped = Vec::new();
     for _ in 0..stops {
-        let mut turn = ask(&engine, &spec, "[demo: say well] [demo: hang]");
-        until_text(&mut turn).await?;
+        let mut turn = ask(&engine, &spec, "[demo: tool] [demo: hang]");
+        until(&mut turn, is_at_work).await?;
         let begun = Instant::now();
         turn.control().interrupt();
         if end(turn).await?.outcome != TurnOutcome::Interrupted {
@@ -182,37 +193,90 @@ async fn main() -> Result<(), Error> {
         stopped.push(begun.elapsed());
     }
     let (hub, hold) = (rss_kb(&place, " hub"), rss_kb(&place, " hold"));
+    step("idle connections");
     let idle = idle_links(&place, &devbox, &leash).await?;
     engine.close().await;
+    step("an office that is killed");
     let orphans = orphans_after_a_kill(&place, &devbox, &leash)?;
-    println!(
-        "{}",
-        json!({
-            "addToFirstWordMs": ms(add_to_first_word),
-            "coldConnectMs": ms(percentile(&mut cold, 50)),
-            "backP50Ms": ms(percentile(&mut back, 50)),
-            "backMaxMs": ms(percentile(&mut back, 100)),
-            "overheadP50Us": overhead_p50,
-            "overheadP99Us": overhead_p99,
-            "cuts": made,
-            "redials": redials,
-            "lost": whole.len().saturating_sub(text.len()),
-            "doubled": text.len().saturating_sub(whole.len()),
-            "isTheSame": text == whole,
-            "executions": executions,
-            "stopP99Ms": ms(percentile(&mut stopped, 99)),
-            "orphansAfterKill": orphans,
-            "noticedSilentS": noticed.map(|it| (it.as_millis() as f64 / 100.0).round() / 10.0),
-            "idle50Mb": idle,
-            "hubRssKb": hub,
-            "holdRssKb": hold,
-            "helperBytes": helper_bytes,
-            "mbPerS": [to, back_again],
-            "fuzzedPrompts": a_turn * turns,
-            "changed": changed,
-        })
-    );
-    Ok(())
+    let measured = json!({
+        "addToFirstWordMs": ms(add_to_first_word),
+        "coldConnectMs": ms(percentile(&mut cold, 50)),
+        "backP50Ms": ms(percentile(&mut back, 50)),
+        "backMaxMs": ms(percentile(&mut back, 100)),
+        "overheadP50Us": overhead_p50,
+        "overheadP99Us": overhead_p99,
+        "cuts": made,
+        "redials": redials,
+        "lost": whole.len().saturating_sub(text.len()),
+        "doubled": text.len().saturating_sub(whole.len()),
+        "isTheSame": text == whole,
+        "executions": executions,
+        "stopP99Ms": ms(percentile(&mut stopped, 99)),
+        "orphansAfterKill": orphans,
+        "noticedSilentS": noticed.map(|it| (it.as_millis() as f64 / 100.0).round() / 10.0),
+        "idle50Mb": idle,
+        "hubRssKb": hub,
+        "holdRssKb": hold,
+        "helperBytes": helper_bytes,
+        "mbPerS": [to, back_again],
+        "fuzzedPrompts": a_turn * turns,
+        "changed": changed,
+    });
+    println!("{measured}");
+    let missed = missed(&measured, cuts);
+    for it in &missed {
+        writeln!(std::io::stderr(), "{it}")?;
+    }
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is being measured, for whoever waits.
+fn step(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// The goals that were missed, each in a sentence.
+fn missed(measured: &Value, cuts: usize) -> Vec<String> {
+    // At most this much, and at least.
+    let most = [
+        ("addToFirstWordMs", 10_000.0),
+        ("coldConnectMs", 800.0),
+        ("backP50Ms", 600.0),
+        ("backMaxMs", 1_500.0),
+        ("overheadP50Us", 500.0),
+        ("overheadP99Us", 20_000.0),
+        ("lost", 0.0),
+        ("doubled", 0.0),
+        ("executions", 1.0),
+        ("stopP99Ms", 500.0),
+        ("orphansAfterKill", 0.0),
+        ("noticedSilentS", 16.0),
+        ("idle50Mb", 100.0),
+        ("hubRssKb", 3_000.0),
+        ("holdRssKb", 3_000.0),
+        ("helperBytes", 2_500_000.0),
+        ("changed", 0.0),
+    ];
+    let least = [("cuts", cuts as f64), ("executions", 1.0), ("hubRssKb", 1.0), ("holdRssKb", 1.0)];
+    let mut missed = Vec::new();
+    for (name, goal) in most {
+        if measured[name].as_f64().is_none_or(|it| it > goal) {
+            missed.push(format!("{name} is {}, and {goal} at most was wanted", measured[name]));
+        }
+    }
+    for (name, goal) in least {
+        if measured[name].as_f64().is_none_or(|it| it < goal) {
+            missed.push(format!("{name} is {}, and {goal} at least was wanted", measured[name]));
+        }
+    }
+    let carried = measured["mbPerS"].as_array().map_or(&[][..], |it| it);
+    if carried.len() != 2 || carried.iter().any(|it| it.as_f64().is_none_or(|it| it < 20.0)) {
+        missed.push(format!("mbPerS is {}, and 20 each way was wanted", measured["mbPerS"]));
+    }
+    if measured["isTheSame"] != true {
+        missed.push("the answer over the cuts is not the one without".to_owned());
+    }
+    missed
 }
 
 /// A cut is mended by then; one that nobody noticed is not waited for.
@@ -281,8 +345,8 @@ fn orphans_after_a_kill(
             let there = DevboxLauncher::new(devbox, leash.clone(), Landlock::Auto, lease, known);
             let config = EngineConfig::new("/nowhere", &leash, state, home);
             let engine = Engine::reaching(config, false, Some(Arc::new(there)));
-            let mut turn = ask(&engine, &spec, "[demo: spawn 600s] [demo: say well] [demo: hang]");
-            until_text(&mut turn).await.map_err(|err| err.to_string())?;
+            let mut turn = ask(&engine, &spec, "[demo: spawn 600s] [demo: hang]");
+            until(&mut turn, is_at_work).await.map_err(|err| err.to_string())?;
             Ok::<_, String>((engine, turn))
         })?;
         // No task says anything any more, and only then is let go of what they followed.
@@ -473,6 +537,11 @@ fn ask(engine: &Engine, spec: &SessionSpec, text: &str) -> Turn {
 
 async fn until_text(turn: &mut Turn) -> Result<(), Error> {
     until(turn, |it| matches!(it, TurnEvent::TextDelta(_) | TurnEvent::TextDone(_))).await
+}
+
+/// A tool was run: what comes next is that Claude says nothing and waits.
+fn is_at_work(event: &TurnEvent) -> bool {
+    matches!(event, TurnEvent::ToolFinished { .. })
 }
 
 async fn until(turn: &mut Turn, is_it: impl Fn(&TurnEvent) -> bool) -> Result<(), Error> {

@@ -18,7 +18,9 @@ use crate::config::Landlock;
 use crate::launch::{
     AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leashed,
 };
-use crate::link::{Carrier, Devboxes, KnownRuns, Lease, LinkLauncher, LinkLook, SshCarrier};
+use crate::link::{
+    Answering, Carrier, Devboxes, GitAnswer, KnownRuns, Lease, LinkLauncher, LinkLook, SshCarrier,
+};
 use crate::look::{Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
 use crate::moving::Parcel;
 use crate::overlap::Overlap;
@@ -43,6 +45,23 @@ pub struct DevboxLauncher {
 struct Link {
     launcher: LinkLauncher,
     look: Arc<LinkLook>,
+}
+
+/// Who answers for one devbox.
+#[derive(Debug)]
+struct OfDevbox {
+    name: DevboxName,
+    all: Arc<dyn Devboxes>,
+}
+
+impl Answering for OfDevbox {
+    fn repository(&self) -> Option<String> {
+        self.all.repository(&self.name)
+    }
+
+    fn git<'a>(&'a self, asked: &'a [u8]) -> GitAnswer<'a> {
+        self.all.git(&self.name, asked)
+    }
 }
 
 impl fmt::Debug for DevboxLauncher {
@@ -126,8 +145,16 @@ impl DevboxLauncher {
             let office = self.known.office();
             let look = Arc::new(LinkLook::new(&office, carrier.clone(), None));
             let known = self.known.clone();
-            let launcher =
-                LinkLauncher::new(place.clone(), &office, carrier, look.clone(), self.lease, known);
+            let answering = Arc::new(OfDevbox { name: name.clone(), all: self.devboxes.clone() });
+            let launcher = LinkLauncher::answering(
+                place.clone(),
+                &office,
+                carrier,
+                look.clone(),
+                self.lease,
+                known,
+                Some(answering),
+            );
             Arc::new(Link { launcher, look })
         });
         Ok(link.clone())

@@ -43,7 +43,7 @@ pub use launch::{
     LeashHand, LeashOrder, Leashed,
 };
 pub use launchers::Launchers;
-pub use link::{DevboxWay, Devboxes};
+pub use link::{DevboxWay, Devboxes, GitAnswer};
 pub use local::LocalLauncher;
 pub use look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
 pub use moving::{GitState, Parcel};

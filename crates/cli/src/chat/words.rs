@@ -79,7 +79,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("status", "", "how this thread is", "/status"),
     (
         "devbox",
-        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|move|trust|forget key|key …",
+        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|move|trust|git|forget key|key …",
         "remote machines on which Claude works",
         "/devbox add api 10.0.0.7 deploy /srv/api",
     ),

@@ -113,6 +113,13 @@ pub enum DevboxOrder {
         /// Which.
         trust: DevboxTrust,
     },
+    /// Whether the Claude of one may ask for tokens of the repository that lies there.
+    Git {
+        /// Whose.
+        name: DevboxName,
+        /// Whether.
+        on: bool,
+    },
 }
 
 impl DevboxOrder {
@@ -123,7 +130,7 @@ impl DevboxOrder {
 }
 
 /// Every verb, what follows it, and what it does.
-pub const DEVBOX_VERBS: [(&str, &str, &str); 13] = [
+pub const DEVBOX_VERBS: [(&str, &str, &str); 14] = [
     ("add", "NAME HOST[:PORT] [USER] [DIR]", "a new devbox, with a topic of its own"),
     ("list", "[all]", "all devboxes, and how they are"),
     ("status", "[NAME]", "ask one whether it answers"),
@@ -131,6 +138,7 @@ pub const DEVBOX_VERBS: [(&str, &str, &str); 13] = [
     ("key", "", "our public key, for authorized_keys there"),
     ("move", "NAME|here [DIR]", "this thread goes on there, after a question"),
     ("trust", "NAME own|office", "which of our tools its Claude gets"),
+    ("git", "NAME on|off", "whether its Claude may ask for tokens of the repository there"),
     ("approve", "NAME FINGERPRINT", "the key that was shown is its own"),
     ("rename", "NAME NEW", "call it something else"),
     ("forget", "key NAME", "forget its key: the next connection asks again"),
@@ -227,6 +235,18 @@ impl FromStr for DevboxOrder {
                 let trust = words.get(1).copied().unwrap_or_default().parse()?;
                 DevboxOrder::Trust { name: name(0)?, trust }
             }
+            "git" => {
+                most(2)?;
+                let on = match words.get(1).copied().unwrap_or_default() {
+                    "on" => true,
+                    "off" => false,
+                    other => {
+                        let why = format!("`{}` is neither `on` nor `off`.", shown(other));
+                        return Err(BadDevbox(why));
+                    }
+                };
+                DevboxOrder::Git { name: name(0)?, on }
+            }
             "key" => {
                 most(0)?;
                 DevboxOrder::Key {}
@@ -297,6 +317,9 @@ mod tests {
             ("move", "is no name for a devbox"),
             ("move api srv", "is no directory"),
             ("trust api", "`` is neither `own` nor `office`"),
+            ("git api", "`` is neither `on` nor `off`"),
+            ("git on", "`` is neither `on` nor `off`"),
+            ("git api maybe", "`maybe` is neither `on` nor `off`"),
             ("trust api all", "`all` is neither `own` nor `office`"),
         ] {
             assert!(said(rest).contains(says), "{rest}: {}", said(rest));
@@ -312,6 +335,7 @@ mod tests {
         for rest in [
             "move here",
             "trust api own",
+            "git api on",
             "list all",
             "doctor",
             "remove api",

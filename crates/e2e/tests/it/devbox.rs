@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use expect_test::expect_file;
+use tinyclaw_e2e::github::{GitHub, git};
 use tinyclaw_e2e::{Forum, program};
 use tinyclaw_testkit::sshd::Sshd;
 use tinyclaw_testkit::telegram::{ADA, FORUM};
@@ -32,6 +33,37 @@ impl Machine {
         std::fs::write(home.join(".profile"), path).expect("profile");
         std::fs::write(dir.path().join("srv/notes.txt"), "buy figs\n").expect("a file");
         Some(Machine { sshd: Sshd::start(test, &home)?, dir })
+    }
+
+    /// Its directory becomes a checkout of a repository, as a person made it who cannot push any more.
+    fn check_out(&self, github: &GitHub, repository: &str) {
+        let (dir, home) = (self.dir.path().join("srv"), self.dir.path().join("home"));
+        git(&dir, &["init", "-q", "-b", "main"]);
+        let address = format!("{}/{repository}.git", github.address());
+        git(&dir, &["remote", "add", "origin", &address]);
+        git(&dir, &["config", "user.name", "Ada"]);
+        git(&dir, &["config", "user.email", "ada@example.com"]);
+        std::fs::copy(github.certificate(), home.join("ca.pem")).expect("the certificate");
+        let profile = "PATH=\"$HOME/.local/bin:$PATH\"\nexport GIT_SSL_CAINFO=\"$HOME/ca.pem\"\n";
+        std::fs::write(home.join(".profile"), profile).expect("profile");
+    }
+
+    /// Whether a file of the machine has these words.
+    fn has_kept(&self, words: &str) -> bool {
+        fn has(dir: &Path, words: &str) -> bool {
+            std::fs::read_dir(dir).into_iter().flatten().flatten().any(|it| {
+                match it.file_type().is_ok_and(|it| it.is_dir()) {
+                    true => has(&it.path(), words),
+                    // A program has the word by which such a token begins, to conceal it.
+                    false if it.metadata().is_ok_and(|it| !it.is_file() || it.len() > 1 << 20) => {
+                        false
+                    }
+                    false => std::fs::read(it.path())
+                        .is_ok_and(|it| it.windows(words.len()).any(|it| it == words.as_bytes())),
+                }
+            })
+        }
+        has(self.dir.path(), words)
     }
 
     fn dir(&self) -> String {
@@ -185,4 +217,53 @@ fn a_devbox_is_added_worked_on_cut_off_and_removed() {
         "{:?}",
         machine.processes()
     );
+}
+
+#[test]
+fn git_on_a_devbox_pushes_while_an_admin_lets_it_have_tokens() {
+    let Some(machine) = Machine::open("git_on_a_devbox_pushes") else { return };
+    let github = GitHub::open(&["acme/site"]);
+    machine.check_out(&github, "acme/site");
+    let (variables, admin) = (machine.variables(), ADA.to_string());
+    let mut env: Vec<(&str, &str)> =
+        variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    env.push(("TINYCLAW_ADMINS", admin.as_str()));
+    env.extend(github.env());
+    let mut forum = Forum::open_with(&env);
+    forum.ada(None, &machine.order("box"));
+    let topic = Some(forum.found("the topic", |it| it.topic_named(FORUM, "devbox: box")));
+    forum.until("Is this box?");
+    forum.press("It is");
+    forum.until("Ready. Write here, and Claude on box answers.");
+
+    let push = |forum: &mut Forum, number: u32| {
+        let script = format!(
+            "set -e\ngit pull -q origin main\necho {number} > pushed\ngit add pushed\n\
+             git commit -q -m 'push {number}'\ngit push -q origin main\n"
+        );
+        std::fs::write(Path::new(&machine.dir()).join(format!("push-{number}.sh")), script)
+            .expect("a script");
+        forum.ada(topic, &format!("Push number {number}. [demo: work haiku push-{number}.sh]"));
+    };
+    // Off at first, and not everybody's.
+    push(&mut forum, 1);
+    forum.until("push-1.sh ended with");
+    forum.bob(topic, "/devbox git box on");
+    forum.until("Only admins may");
+    forum.ada(topic, "/devbox git box on");
+    forum.until("    Claude on box may ask for tokens of acme/site.\n");
+    push(&mut forum, 2);
+    forum.until("    Done.");
+    // The broker tells of a token for that repository; on the machine it is kept nowhere.
+    let audit = github.audit();
+    assert!(!audit.is_empty(), "the broker gave none");
+    assert!(audit.iter().all(|it| it.to_string().contains("acme/site")), "{audit:?}");
+    assert!(!machine.has_kept("ghs_"), "a token was kept there");
+    forum.ada(topic, "/devbox git box off");
+    forum.until("    No tokens for box.\n");
+    push(&mut forum, 3);
+    forum.until("push-3.sh ended with");
+    assert_eq!(github.audit().len(), audit.len());
+    forum.close();
+    machine.sshd.cut();
 }

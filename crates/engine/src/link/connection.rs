@@ -34,11 +34,14 @@ enum Say {
     Last(Vec<u8>),
 }
 
-/// The socket at which the run is spoken of.
-pub(super) fn listen(dir: &RunDir) -> io::Result<UnixListener> {
+/// The name of the socket at which the run is spoken of.
+pub(super) const SOCKET: &str = "s";
+
+/// A socket of this name in the run's folder.
+pub(super) fn listen(dir: &RunDir, name: &str) -> io::Result<UnixListener> {
     let opened = open(dir)?;
     // By the folder's descriptor: a socket's path may have 108 bytes, and a home can be deep.
-    let path = format!("/proc/self/fd/{}/s", opened.as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{name}", opened.as_raw_fd());
     let listener = std::os::unix::net::UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
@@ -47,14 +50,21 @@ pub(super) fn listen(dir: &RunDir) -> io::Result<UnixListener> {
 /// Connects to the hold of a run.
 pub(super) async fn connect(dir: &RunDir) -> io::Result<UnixStream> {
     let opened = open(dir)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/s", opened.as_raw_fd())).await
+    UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd())).await
 }
 
 fn open(dir: &RunDir) -> io::Result<std::os::fd::OwnedFd> {
     foreign::open_dir_below(dir.path(), Path::new("")).map_err(io::Error::other)
 }
 
-pub(super) async fn accept(shared: Arc<Shared>, listener: UnixListener) {
+/// Serves whoever connects, each in a task of its own.
+pub(super) async fn accept<S>(
+    shared: Arc<Shared>,
+    listener: UnixListener,
+    serve: impl Fn(Arc<Shared>, UnixStream) -> S,
+) where
+    S: Future<Output = ()> + Send + 'static,
+{
     let me = nix::unistd::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -68,7 +78,7 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: UnixListener) {
 }
 
 /// One connection of a hub.
-async fn serve(shared: Arc<Shared>, stream: UnixStream) {
+pub(super) async fn serve(shared: Arc<Shared>, stream: UnixStream) {
     let (from, mut to) = stream.into_split();
     let mut incoming = Incoming::new(from);
     let first = timeout(PATIENCE, incoming.next::<Call>()).await;
@@ -177,6 +187,7 @@ async fn hear_until_bad(
                 drop(state);
                 shared.changed.send_replace(());
             }
+            Call::Answer { ask, .. } => state.asking.answer(ask, body),
             Call::Order { order, .. } => match order {
                 RunOrder::Interrupt => drop(shared.orders.send(LeashOrder::Interrupt)),
                 RunOrder::End => drop(shared.orders.send(LeashOrder::End)),
@@ -237,13 +248,16 @@ async fn tell(
             }
         }
         let news = shared.lock().news(mine, &mut err_sent);
-        let Some(News { end, seen, err, exit }) = news else {
+        let Some(News { end, seen, err, asked, exit }) = news else {
             let why = Refusal::Superseded {};
             let _ = to.write_all(&encode(&Told::Refused { run: run(), why }, b"")).await;
             return;
         };
         if !err.is_empty() {
             frames.extend_from_slice(&encode(&Told::Err { run: run() }, &err));
+        }
+        for (ask, what) in asked {
+            frames.extend_from_slice(&encode(&Told::Ask { run: run(), ask }, &what));
         }
         // Not further ahead of whoever deals with it than this: it lies in the office's memory.
         let until = end.min(seen.max(offset) + AHEAD_BYTES_MAX);

@@ -11,6 +11,8 @@ use uuid::Uuid;
 use super::carrier::{Carrier, Connection, Unreached};
 use super::frames::{Incoming, Reader};
 
+/// The longest pause between two dials.
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long a hub has for its first word.
 const HELLO: Duration = Duration::from_secs(10);
 /// What may come before it: a shell's noise.
@@ -93,6 +95,13 @@ fn ended(noise: &[u8]) -> String {
     }
 }
 
+/// 1, 2, 4 … 30 s, a fifth more or less, so that many offices do not come at once.
+pub(super) fn pause(failed: u32) -> Duration {
+    let pause = Duration::from_secs(1 << failed.min(5)).min(PAUSE_MAX);
+    let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+    pause.mul_f64(0.8 + 0.4 * chance)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +124,12 @@ mod tests {
         let err = greet(&hello.replace(":1", ":2")).await.unwrap_err();
         assert!(err.is_held && err.why.contains("speaks version 2 and this office 1"), "{err:?}");
         assert!(greet(&"x".repeat(NOISE_BYTES_MAX + 2)).await.is_err());
+    }
+
+    #[test]
+    fn pauses_grow_to_half_a_minute() {
+        assert!((Duration::from_millis(800)..Duration::from_millis(1201)).contains(&pause(0)));
+        assert!(pause(3) >= Duration::from_millis(6400));
+        assert!(pause(40) <= Duration::from_secs(36));
     }
 }

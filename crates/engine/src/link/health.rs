@@ -45,6 +45,7 @@ pub(super) async fn health(account: &Account, looks: &LocalLauncher, dir: PathBu
         version,
         has_dir: looks.check_dir(&desk).await.is_ok(),
         branch: branch(&dir),
+        origin: origin(&dir),
         disk_free: disk.map_or(0, |it| it.blocks_available() * it.fragment_size()),
         memory_free: memory_free(),
         clock_ms: now_ms(),
@@ -84,6 +85,27 @@ fn branch(dir: &Path) -> Option<String> {
     })
 }
 
+/// Where what is checked out comes from, by git's own file, in its plainest form: what git includes is not followed.
+fn origin(dir: &Path) -> Option<String> {
+    let config = foreign::read_below(dir, Path::new(".git/config"), FILE_BYTES_MAX).ok()?;
+    origin_in(&String::from_utf8(config).ok()?)
+}
+
+fn origin_in(config: &str) -> Option<String> {
+    let mut is_origin = false;
+    for line in config.lines().map(str::trim) {
+        if line.starts_with('[') {
+            is_origin = line == "[remote \"origin\"]";
+        } else if is_origin
+            && let Some((name, value)) = line.split_once('=')
+            && name.trim() == "url"
+        {
+            return Some(value.trim().to_owned());
+        }
+    }
+    None
+}
+
 fn memory_free() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|it| it.strip_prefix("MemAvailable:"));
@@ -104,4 +126,18 @@ fn ends_with_login() -> bool {
     let lingers =
         user.is_some_and(|it| Path::new("/var/lib/systemd/linger").join(it.name).exists());
     kills && !lingers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_checkout_comes_from_is_read_from_its_own_section() {
+        let config = "[core]\n\tbare = false\n[remote \"fork\"]\n\turl = https://github.com/ada/site\n\
+                      [remote \"origin\"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\
+                      \turl = https://github.com/acme/site.git\n";
+        assert_eq!(origin_in(config).as_deref(), Some("https://github.com/acme/site.git"));
+        assert_eq!(origin_in("[remote \"fork\"]\nurl = x\n"), None);
+    }
 }

@@ -22,7 +22,8 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{accept, listen};
+use super::asking;
+use super::connection::{self, accept, listen};
 use super::running::{
     DISK_RETRY, Input, Shared, count_lease, give_input, hear_signals, is_full, keep_errors,
     keep_output,
@@ -119,6 +120,8 @@ fn answer(refused: Option<Refusal>) {
 struct Hold {
     shared: Arc<Shared>,
     listener: UnixListener,
+    /// Where git asks, if it may.
+    git: Option<UnixListener>,
     leashed: Leashed,
     orders: mpsc::UnboundedReceiver<LeashOrder>,
     inputs: mpsc::UnboundedReceiver<Input>,
@@ -147,7 +150,10 @@ impl Hold {
         let lock = dir.try_lock().map_err(|err| step("lock the run", &err))?;
         let lock =
             lock.ok_or_else(|| Refusal::Step { why: "the run is held already".to_owned() })?;
-        let listener = listen(&dir).map_err(|err| step("listen for the office", &err))?;
+        let listening =
+            |name| listen(&dir, name).map_err(|err| step("listen for the office", &err));
+        let listener = listening(connection::SOCKET)?;
+        let git = job.start.git.as_ref().map(|_| listening(asking::SOCKET)).transpose()?;
         let leash = std::env::current_exe().map_err(|err| step("find the leash", &err))?;
         let launcher = LocalLauncher::new(job.program, leash, job.state, job.landlock);
         let start = job.start;
@@ -161,17 +167,20 @@ impl Hold {
         });
         let leashed = launched.await.map_err(refusal)?;
         let (shared, orders, inputs) = Shared::new(job.run, &job.token, dir);
-        Ok(Hold { shared, listener, leashed, orders, inputs, start, locks: (directory, lock) })
+        Ok(Hold { shared, listener, git, leashed, orders, inputs, start, locks: (directory, lock) })
     }
 
     /// Until Claude is gone and the end was told.
     async fn keep(self) {
-        let Hold { shared, listener, leashed, mut orders, inputs, start, locks } = self;
+        let Hold { shared, listener, git, leashed, mut orders, inputs, start, locks } = self;
         let Leashed { stdin, stdout, stderr, mut leash } = leashed;
         let out = tokio::spawn(keep_output(shared.clone(), stdout));
         let err = tokio::spawn(keep_errors(shared.clone(), stderr));
         tokio::spawn(give_input(shared.clone(), stdin, inputs));
-        tokio::spawn(accept(shared.clone(), listener));
+        tokio::spawn(accept(shared.clone(), listener, connection::serve));
+        if let Some(git) = git {
+            tokio::spawn(accept(shared.clone(), git, asking::serve));
+        }
         tokio::spawn(count_lease(shared.clone(), start));
         tokio::spawn(hear_signals(shared.clone()));
         let exit = loop {

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
 use super::answers::Answers;
+use super::asking;
 use super::clean::clean;
 use super::connection;
 use super::frames::{self, Incoming, Writer};
@@ -287,6 +288,7 @@ impl Hub {
                 Call::In { run, .. }
                 | Call::Note { run }
                 | Call::Seen { run, .. }
+                | Call::Answer { run, .. }
                 | Call::Order { run, .. } => {
                     let pump = self.pumps.get(run);
                     if pump.is_none_or(|it| it.send(encode(&call, &body)).is_err()) {
@@ -351,7 +353,7 @@ impl Hub {
         tokio::spawn(async move {
             let begun = match job {
                 Ok(mut job) => {
-                    match settle(account.as_deref(), pinned.as_deref(), &mut job).await {
+                    match settle(&runs, account.as_deref(), pinned.as_deref(), &mut job).await {
                         Ok(()) => begin(&runs, job, is_errand).await,
                         Err(why) => Err(why),
                     }
@@ -403,6 +405,7 @@ async fn end(dir: &RunDir, run: &RunId, token: &RunToken) -> io::Result<()> {
 
 /// Makes a job one of the account that it is to run in.
 async fn settle(
+    runs: &Runs,
     account: Option<&Account>,
     pinned: Option<&Pin>,
     job: &mut Job,
@@ -413,6 +416,7 @@ async fn settle(
     if let Some(account) = account {
         job.program = account.settle(&mut job.start).await?;
     }
+    asking::offer(&mut job.start, runs.dir(&job.run).path());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::asking::Answering;
 use super::carrier::{Carrier, Unreached};
 use super::journal::{Adopted, Journal};
 use super::known::{KnownRun, KnownRuns, Note};
@@ -65,6 +66,8 @@ pub struct LinkLauncher {
     known: Arc<KnownRuns>,
     line: mpsc::UnboundedSender<Request>,
     lost: watch::Receiver<Option<LinkLost>>,
+    /// Who says what git there may have.
+    answering: Option<Arc<dyn Answering>>,
     /// The one thread whose runs are there; `None`: any thread's.
     thread: Option<ThreadId>,
 }
@@ -86,11 +89,25 @@ impl LinkLauncher {
         lease: Lease,
         known: Arc<KnownRuns>,
     ) -> LinkLauncher {
+        LinkLauncher::answering(place, office, carrier, look, lease, known, None)
+    }
+
+    /// The same, and git there may ask this one for tokens.
+    pub(crate) fn answering(
+        place: Place,
+        office: &str,
+        carrier: Arc<dyn Carrier>,
+        look: Arc<dyn Look>,
+        lease: Lease,
+        known: Arc<KnownRuns>,
+        answering: Option<Arc<dyn Answering>>,
+    ) -> LinkLauncher {
         let (line, requests) = mpsc::unbounded_channel();
         let (tell, lost) = watch::channel(None);
         let (at, runs, office) = (place.clone(), known.clone(), office.to_owned());
-        tokio::spawn(LinkLine::new(at, office, carrier, requests, runs, tell).run());
-        LinkLauncher { place, look, lease, known, line, lost, thread: None }
+        let asked = answering.clone();
+        tokio::spawn(LinkLine::new(at, office, carrier, requests, runs, tell, asked).run());
+        LinkLauncher { place, look, lease, known, line, lost, answering, thread: None }
     }
 
     /// The same for a place where runs of this thread are, and of no other: those of others in `known` are not ended there.
@@ -108,6 +125,7 @@ impl LinkLauncher {
             env: spec.env,
             writable: spec.access.writable,
             readable: spec.access.readable,
+            git: self.answering.as_ref().and_then(|it| it.repository()),
             lease_s: self.lease.close.as_secs(),
             end_s: self.lease.end.as_secs(),
         };

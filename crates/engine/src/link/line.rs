@@ -12,11 +12,11 @@ use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{Call, Refusal, RunId, RunOrder, RunToken, Told, encode};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep};
-use uuid::Uuid;
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
+use super::asking::{Answering, AnswersGit};
 use super::carrier::{Carrier, Connection, Unreached};
-use super::dial::dial;
+use super::dial::{PAUSE_MAX, dial, pause};
 use super::frames::{Incoming, Reader, Writer};
 use super::known::KnownRuns;
 use crate::launch::Exit;
@@ -32,8 +32,10 @@ const NONSENSE_MAX: u32 = 3;
 const NOT_UNDERSTOOD_MAX: u32 = 3;
 /// A connection that did not live longer is not made anew at once.
 const BRIEF: Duration = Duration::from_millis(200);
-/// The longest pause between two dials.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Output that was received and not dealt with, at most: a hold sends half of that.
+const AHEAD_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// No run has taken so many inputs.
+const INPUTS_MAX: u64 = 1 << 53;
 
 /// What launchers and pipes ask of a line.
 pub(super) enum Request {
@@ -109,6 +111,8 @@ pub(super) struct RunEnd {
     /// does not have yet goes first.
     is_attached: bool,
     received: u64,
+    /// How far what was received was dealt with.
+    seen: u64,
     next_input: u64,
     /// Inputs that no hold has acknowledged.
     unacked: VecDeque<(u64, Vec<u8>)>,
@@ -133,12 +137,14 @@ impl RunEnd {
         exit: oneshot::Sender<Result<Exit, OutOfReach>>,
         room: Arc<Semaphore>,
     ) -> RunEnd {
+        let received = match beginning {
+            Beginning::Start(_) => 0,
+            Beginning::Adopt(offset) => offset,
+        };
         RunEnd {
             token,
-            received: match beginning {
-                Beginning::Start(_) => 0,
-                Beginning::Adopt(offset) => offset,
-            },
+            received,
+            seen: received,
             starting: Some((beginning, reply)),
             is_attached: false,
             next_input: 0,
@@ -176,6 +182,8 @@ pub(super) struct LinkLine {
     requests: mpsc::UnboundedReceiver<Request>,
     runs: HashMap<RunId, RunEnd>,
     known: Arc<KnownRuns>,
+    /// Who says what git there may have.
+    answers: Option<AnswersGit>,
     /// Whether the connection is lost, for whoever waits for what a run says.
     lost: watch::Sender<Option<LinkLost>>,
     /// Dials since something was said of a run. Whoever answers and says nothing of any is not back.
@@ -190,8 +198,10 @@ impl LinkLine {
         requests: mpsc::UnboundedReceiver<Request>,
         known: Arc<KnownRuns>,
         lost: watch::Sender<Option<LinkLost>>,
+        answering: Option<Arc<dyn Answering>>,
     ) -> LinkLine {
-        LinkLine { place, office, carrier, requests, runs: HashMap::new(), known, lost, failed: 0 }
+        let (runs, answers) = (HashMap::new(), answering.map(AnswersGit::new));
+        LinkLine { place, office, carrier, requests, runs, known, answers, lost, failed: 0 }
     }
 
     /// Until nobody can ask for anything any more.
@@ -342,11 +352,9 @@ impl LinkLine {
                     Some(request) => self.say(request, &frames),
                     None => return None,
                 },
-                _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        break ConnectionEnd::Lost(format!("no word for {} s", SILENCE.as_secs()));
-                    }
-                    let _ = frames.send(encode(&Call::Ping {}, b""));
+                _ = ping.tick() => drop(frames.send(encode(&Call::Ping {}, b""))),
+                () = sleep_until(heard + SILENCE) => {
+                    break ConnectionEnd::Lost(format!("no word for {} s", SILENCE.as_secs()));
                 }
             }
         };
@@ -389,7 +397,8 @@ impl LinkLine {
             Request::Forget { run, token } => say(Call::Forget { run, token }, b""),
             Request::Leave { run } => drop(self.runs.remove(&run)),
             Request::Seen { run, at, keep } => {
-                if self.runs.contains_key(&run) {
+                if let Some(end) = self.runs.get_mut(&run) {
+                    end.seen = at;
                     say(Call::Seen { run, at, keep }, b"");
                 }
             }
@@ -417,6 +426,9 @@ impl LinkLine {
                     return self.lose(&run, "what Claude wrote was not kept");
                 }
                 if matches!(end.starting, Some((Beginning::Adopt(_), _))) {
+                    if seq > INPUTS_MAX {
+                        return Err(format!("{seq} inputs"));
+                    }
                     end.next_input = seq;
                 }
                 end.acknowledge(seq);
@@ -442,11 +454,19 @@ impl LinkLine {
                     return Err(format!("output from {at} on, where {} is next", end.received));
                 }
                 end.received += body.len() as u64;
+                if end.received - end.seen > AHEAD_BYTES_MAX {
+                    return Err("more output than was asked for".to_owned());
+                }
                 let _ = end.out.send(body);
             }
             Told::Err { run } => {
                 if let Some(end) = self.runs.get(&run) {
                     let _ = end.err.send(body);
+                }
+            }
+            Told::Ask { run, ask } => {
+                if let (Some(answers), true) = (&self.answers, self.runs.contains_key(&run)) {
+                    answers.reply(run, ask, body, frames.clone());
                 }
             }
             Told::Ack { run, seq } => {
@@ -573,23 +593,4 @@ async fn write(mut to: Writer, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// 1, 2, 4 … 30 s, a fifth more or less, so that many offices do not come at once.
-fn pause(failed: u32) -> Duration {
-    let pause = Duration::from_secs(1 << failed.min(5)).min(PAUSE_MAX);
-    let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-    pause.mul_f64(0.8 + 0.4 * chance)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_half_a_minute() {
-        assert!((Duration::from_millis(800)..Duration::from_millis(1201)).contains(&pause(0)));
-        assert!(pause(3) >= Duration::from_millis(6400));
-        assert!(pause(40) <= Duration::from_secs(36));
-    }
 }

@@ -522,6 +522,7 @@ fn plain(health: FarHealth) -> FarHealth {
         claude: health.claude.filter(|it| is_absolute(it)),
         version: health.version.and_then(version),
         branch: health.branch.map(|it| words(&it)),
+        origin: health.origin.map(|it| words(&it)),
         unconfined: health.unconfined.map(|it| words(&it)),
         ..health
     }

@@ -7,6 +7,7 @@
 
 mod account;
 mod answers;
+mod asking;
 mod carrier;
 mod clean;
 mod connection;
@@ -31,6 +32,7 @@ use std::ffi::OsString;
 
 use crate::leash;
 
+pub(crate) use asking::Answering;
 pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection, Unreached};
 pub(crate) use journal::{Adopted, Journal};
 pub use known::KnownRuns;
@@ -38,7 +40,7 @@ pub(crate) use known::Note;
 pub use launcher::{Lease, LinkLauncher};
 pub use look::LinkLook;
 pub(crate) use ssh::SshCarrier;
-pub use ssh::{DevboxWay, Devboxes};
+pub use ssh::{DevboxWay, Devboxes, GitAnswer};
 pub use warden::WardenCarrier;
 
 /// The helper's `main` for a command line that begins with one of its own words; `None`: it is a leash's.
@@ -47,6 +49,7 @@ pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<i32> {
         "hub" => hub::run,
         "hold" => |_| hold::run(),
         "env" => return Some(account::tell_environment()),
+        asking::WORD => return Some(asking::run(args)),
         _ => return None,
     };
     // A hold outlives whoever started its hub: it keeps nothing of theirs open, no lock and no pipe.

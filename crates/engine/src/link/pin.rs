@@ -173,6 +173,7 @@ mod tests {
             .into(),
             writable: vec!["/etc".into()],
             readable: vec!["/root".into()],
+            git: None,
             lease_s: 1,
             end_s: 1,
         }

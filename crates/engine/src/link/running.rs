@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::asking::Asking;
 use super::frames::{Reader, Writer};
 use super::runs::RunDir;
 use super::spool::Spool;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) is_lost: bool,
     pub(super) exit: Option<RunExit>,
     pub(super) exit_was_told: bool,
+    /// What programs below Claude have asked of the office.
+    pub(super) asking: Asking,
 }
 
 /// What there is to tell.
@@ -65,19 +68,22 @@ pub(super) struct News {
     pub(super) seen: u64,
     /// What is new on stderr.
     pub(super) err: Vec<u8>,
+    /// What is asked, and was not told to this connection.
+    pub(super) asked: Vec<(u64, Vec<u8>)>,
     pub(super) exit: Option<RunExit>,
 }
 
 impl State {
     /// What there is for this connection. `None`: another one listens.
-    pub(super) fn news(&self, mine: u64, err_sent: &mut u64) -> Option<News> {
+    pub(super) fn news(&mut self, mine: u64, err_sent: &mut u64) -> Option<News> {
         if self.connection != mine {
             return None;
         }
         let unsent = usize::try_from(self.err_end - *err_sent).unwrap_or(usize::MAX);
         *err_sent = self.err_end;
         let err = self.err[self.err.len().saturating_sub(unsent)..].to_vec();
-        Some(News { end: self.spool.end(), seen: self.seen, err, exit: self.exit })
+        let asked = self.asking.untold(mine);
+        Some(News { end: self.spool.end(), seen: self.seen, err, asked, exit: self.exit })
     }
 }
 
@@ -113,6 +119,7 @@ impl Shared {
                 pinged: Instant::now(),
                 exit: None,
                 exit_was_told: false,
+                asking: Asking::default(),
             }),
             dir,
             changed: watch::channel(()).0,

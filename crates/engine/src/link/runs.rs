@@ -1,7 +1,7 @@
 //! The folders of runs: what a hold leaves for whoever listens, now or later.
 //!
 //! `runs/<id>/` has the output in segments (`out.0`, `out.1`, …), what came on stderr (`err`), the digest of the token
-//! (`token`), the office's note (`note`), the hold's lock and socket (`lock`, `s`), and in the end, by a rename, how it
+//! (`token`), the office's note (`note`), the hold's lock and sockets (`lock`, `s`, and `git` where git may ask for tokens), and in the end, by a rename, how it
 //! ended (`exit`). Claude is the same user here, so nothing that is read is believed to be more than a file of ours, and no
 //! link and no pipe is opened.
 

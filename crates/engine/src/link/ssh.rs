@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +47,20 @@ pub trait Devboxes: Send + Sync + fmt::Debug + 'static {
 
     /// What came of dialling it: how long it took, or why it came to nothing.
     fn note_dial(&self, name: &DevboxName, dialled: Result<Duration, &Trouble>);
+
+    /// For which repository the Claude of one may ask for tokens: `github.com/acme/site`. `None`: for none.
+    fn repository(&self, _name: &DevboxName) -> Option<String> {
+        None
+    }
+
+    /// What a git there gets to read, by what it asks: `get` or `erase`, and git's own lines. Empty: nothing. A stranger asks.
+    fn git<'a>(&'a self, _name: &'a DevboxName, _asked: &'a [u8]) -> GitAnswer<'a> {
+        Box::pin(async { Vec::new() })
+    }
 }
+
+/// What git gets to read, once it is known.
+pub type GitAnswer<'a> = Pin<Box<dyn Future<Output = Vec<u8>> + Send + 'a>>;
 
 /// How a devbox is reached.
 #[derive(Debug, Clone)]

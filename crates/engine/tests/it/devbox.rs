@@ -10,11 +10,13 @@ use tinyclaw_domain::{DevboxName, PermissionAnswer, Place, ThreadId};
 use tinyclaw_engine::link::Lease;
 use tinyclaw_engine::testing::looks::Ground;
 use tinyclaw_engine::{
-    DevboxLauncher, DevboxWay, Devboxes, Engine, EngineConfig, Launcher as _, Trace, Turn,
-    TurnEvent, TurnFailure, TurnOutcome, TurnRequest,
+    DevboxLauncher, DevboxWay, Devboxes, Engine, EngineConfig, GitAnswer, Trace, Turn, TurnEvent,
+    TurnFailure, TurnOutcome, TurnRequest,
 };
 use tinyclaw_testkit::sshd::Sshd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+mod there;
 
 use crate::claude::real;
 use crate::desk::{Desk, alive, eventually, until};
@@ -26,6 +28,9 @@ pub(crate) struct Box {
     route: Mutex<Route>,
     thread: ThreadId,
     dials: Mutex<Vec<Result<Duration, Trouble>>>,
+    /// Of which repository git there may ask for tokens, and what it has asked.
+    repository: Mutex<Option<String>>,
+    asked: Mutex<Vec<String>>,
 }
 
 impl Devboxes for Box {
@@ -39,6 +44,23 @@ impl Devboxes for Box {
 
     fn note_dial(&self, _name: &DevboxName, dialled: Result<Duration, &Trouble>) {
         self.dials.lock().unwrap().push(dialled.map_err(Clone::clone));
+    }
+
+    fn repository(&self, _name: &DevboxName) -> Option<String> {
+        self.repository.lock().unwrap().clone()
+    }
+
+    /// The first question is never answered.
+    fn git<'a>(&'a self, _name: &'a DevboxName, asked: &'a [u8]) -> GitAnswer<'a> {
+        let mut all = self.asked.lock().unwrap();
+        all.push(String::from_utf8_lossy(asked).into_owned());
+        let is_first = all.len() == 1;
+        std::boxed::Box::pin(async move {
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            b"username=x-access-token\npassword=of-acme-site\n".to_vec()
+        })
     }
 }
 
@@ -95,7 +117,8 @@ fn found(desk: &Desk, more: &str) -> Option<Arc<Box>> {
     let key: HostKey = sshd.host_key().parse().unwrap();
     std::fs::write(&route.known_hosts, key.known_hosts(&route.name)).unwrap();
     let (thread, dials) = (desk.spec.thread.clone(), Mutex::default());
-    Some(Arc::new(Box { sshd, route: Mutex::new(route), thread, dials }))
+    let (repository, asked) = (Mutex::default(), Mutex::default());
+    Some(Arc::new(Box { sshd, route: Mutex::new(route), thread, dials, repository, asked }))
 }
 
 fn launcher(desk: &Desk, devbox: &Arc<Box>) -> DevboxLauncher {
@@ -156,45 +179,6 @@ fn with_devbox_by(test: &str, more: impl Fn(&Desk) -> String) -> Option<(Desk, A
     let more = more(&desk);
     let devbox = moved_by(&mut desk, &more)?;
     Some((desk, devbox))
-}
-
-/// A file system in memory, gone when dropped. `None`: only root can have one.
-struct Memory(PathBuf);
-
-impl Memory {
-    fn mount(at: &Path, options: &str) -> Option<Memory> {
-        std::fs::create_dir_all(at).unwrap();
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(at)
-            .output();
-        let is_mounted = mounted.is_ok_and(|it| it.status.success());
-        if !is_mounted {
-            eprintln!("skipped {}: no file system can be mounted here", name_of_test());
-        }
-        is_mounted.then(|| Memory(at.to_owned()))
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
-
-fn name_of_test() -> String {
-    std::thread::current().name().unwrap_or("a test").to_owned()
-}
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let done = std::process::Command::new("git")
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 fn out_of_reach(outcome: &TurnOutcome) -> &str {
@@ -273,6 +257,17 @@ async fn a_key_that_others_may_read_is_not_used() {
     assert_eq!(devbox.sshd.accepted(), before, "it was not even dialled");
 }
 
+/// It stands in its Host block.
+#[tokio::test]
+async fn a_key_of_a_machines_own_is_offered_after_the_offices() {
+    let Some((desk, devbox)) = with_devbox("a_key_of_a_machines_own") else { return };
+    let (config, own) = (desk.path("ssh_config"), devbox.sshd.key());
+    std::fs::write(&config, format!("Host 127.0.0.1\n  IdentityFile {}\n", own.display())).unwrap();
+    devbox.change(|it| (it.key, it.config) = (devbox.sshd.other_key(), Some(config)));
+    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
+    desk.engine.close().await;
+}
+
 #[tokio::test]
 async fn a_turn_does_not_notice_that_its_ssh_is_cut() {
     let Some((desk, devbox)) = with_devbox("a_turn_does_not_notice_that_its_ssh_is_cut") else {
@@ -319,110 +314,6 @@ async fn claude_goes_on_there_while_nobody_can_reach_it() {
 }
 
 #[tokio::test]
-async fn a_machine_without_claude_is_told_apart_from_one_that_is_out_of_reach() {
-    let Some((desk, _devbox)) = with_devbox("a_machine_without_claude") else { return };
-    let home = &desk.config.claude_home;
-    std::fs::remove_file(home.join(".local/bin/claude")).unwrap();
-    std::fs::write(home.join(".profile"), "PATH=/nowhere\n").unwrap();
-    let end = desk.say("hello").await;
-    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::NotStarted { .. })), "{end:?}");
-}
-
-#[tokio::test]
-async fn a_profile_that_talks_and_dawdles_holds_up_nothing_for_long() {
-    let Some((desk, _devbox)) = with_devbox("a_profile_that_talks_and_dawdles") else { return };
-    let home = &desk.config.claude_home;
-    let mut profile = std::fs::read_to_string(home.join(".profile")).unwrap();
-    profile.push_str("echo Welcome; printf 'x\\036y\\n'; sleep 600 &\n");
-    std::fs::write(home.join(".profile"), profile).unwrap();
-    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
-    desk.engine.close().await;
-}
-
-#[tokio::test]
-async fn how_a_machine_is_is_asked_in_one_question() {
-    let Some((desk, devbox)) = with_devbox("how_a_machine_is_is_asked_in_one_question") else {
-        return;
-    };
-    let home = &desk.config.claude_home;
-    std::fs::create_dir(desk.spec.cwd.join(".git")).unwrap();
-    std::fs::write(desk.spec.cwd.join(".git/HEAD"), "ref: refs/heads/mai\x1bn\n").unwrap();
-    let health = launcher(&desk, &devbox).health(&name(), &desk.spec.cwd).await.unwrap();
-    assert_eq!(health.claude.as_deref(), Some(home.join(".local/bin/claude").as_path()));
-    assert!(health.has_dir && health.version.is_some() && health.clock_ms > 0, "{health:?}");
-    assert_eq!(health.branch.as_deref(), Some("main"), "what is told is fit to be shown");
-    let gone = launcher(&desk, &devbox).health(&name(), Path::new("/nowhere")).await.unwrap();
-    assert!(!gone.has_dir && gone.branch.is_none());
-}
-
-/// Whoever has the key runs Claude in one directory there, and nothing else.
-#[tokio::test]
-async fn a_pinned_devbox_works_in_its_directory_alone_and_gets_no_helper() {
-    let forced = |desk: &Desk| {
-        let (leash, dir) = (desk.config.leash.display(), desk.spec.cwd.display());
-        format!("ForceCommand {leash} hub --pinned --dir {dir} --mode ask")
-    };
-    let Some((mut desk, devbox)) = with_devbox_by("a_pinned_devbox_works", forced) else { return };
-    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
-    assert!(helpers(&desk).is_empty(), "{:?}", helpers(&desk));
-    let there = launcher(&desk, &devbox);
-    let refused = there.health(&name(), Path::new("/")).await.unwrap_err();
-    assert!(format!("{refused:?}").contains("pinned to another directory"), "{refused:?}");
-    assert!(there.clean(&name()).await.is_err(), "it was put there by hand");
-    desk.spec.cwd = desk.path("other");
-    std::fs::create_dir_all(&desk.spec.cwd).unwrap();
-    let end = desk.say("hello").await;
-    assert!(format!("{end:?}").contains("pinned to another directory"), "{end:?}");
-    desk.engine.close().await;
-}
-
-#[tokio::test]
-async fn a_home_without_room_or_from_which_nothing_runs_is_named() {
-    let Some((desk, devbox)) = with_devbox("a_home_without_room") else { return };
-    for (options, says) in [("size=600k", "its disk is full"), ("noexec", "(noexec)")] {
-        let share = desk.config.claude_home.join(".local/share");
-        let Some(_mounted) = Memory::mount(&share, options) else { return };
-        let end = desk.say("hello").await;
-        assert!(out_of_reach(&end.outcome).contains(says), "{end:?}");
-        assert_eq!(devbox.kind(), Some(Kind::NoHelper));
-    }
-    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
-    desk.engine.close().await;
-}
-
-#[tokio::test]
-async fn a_machine_of_another_kind_gets_nothing() {
-    let other = |desk: &Desk| {
-        let bin = desk.path("other-bin");
-        std::fs::create_dir_all(&bin).unwrap();
-        let uname = bin.join("uname");
-        std::fs::write(&uname, "#!/bin/sh\necho Linux riscv64\n").unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&uname, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let home = desk.config.claude_home.display();
-        format!("SetEnv HOME={home} PATH={}:/usr/bin:/bin", bin.display())
-    };
-    let Some((desk, devbox)) = with_devbox_by("a_machine_of_another_kind", other) else { return };
-    let end = desk.say("hello").await;
-    let says = format!("the helper runs on {} and not on Linux riscv64", std::env::consts::ARCH);
-    assert!(out_of_reach(&end.outcome).contains(&says), "{end:?}");
-    assert_eq!(devbox.kind(), Some(Kind::NoHelper));
-    assert!(helpers(&desk).is_empty());
-}
-
-#[tokio::test]
-async fn a_shell_that_talks_without_end_is_not_listened_to_for_ever() {
-    let noise =
-        |_: &Desk| "ForceCommand head -c 300000 /dev/zero | tr '\\000' x; sleep 600".to_owned();
-    let Some((desk, _devbox)) = with_devbox_by("a_shell_that_talks_without_end", noise) else {
-        return;
-    };
-    let end = desk.say("hello").await;
-    let why = out_of_reach(&end.outcome);
-    assert!(why.contains("wants a person") && why.len() < 300, "{why}");
-}
-
-#[tokio::test]
 async fn an_answer_that_was_given_in_a_cut_is_heard_once() {
     let Some((desk, devbox)) = with_devbox("an_answer_that_was_given_in_a_cut") else { return };
     let mut turn = desk.ask("[demo: ask]");
@@ -441,36 +332,6 @@ async fn an_answer_that_was_given_in_a_cut_is_heard_once() {
     desk.engine.close().await;
 }
 
-#[tokio::test]
-async fn a_directory_that_is_gone_is_its_threads_trouble_alone() {
-    let Some((desk, devbox)) = with_devbox("a_directory_that_is_gone") else { return };
-    std::fs::remove_dir_all(&desk.spec.cwd).unwrap();
-    let end = desk.say("hello").await;
-    assert!(matches!(end.outcome, TurnOutcome::Failed(TurnFailure::NoDesk { .. })), "{end:?}");
-    assert!(devbox.last().unwrap().is_ok(), "the machine answers");
-}
-
-/// Claude waits while what it writes cannot be kept.
-#[tokio::test]
-async fn a_turn_waits_for_room_on_the_disk_there_and_goes_on() {
-    let Some((desk, _devbox)) = with_devbox("a_turn_waits_for_room") else { return };
-    let state = state(&desk.config);
-    let Some(_mounted) = Memory::mount(&state, "size=48m") else { return };
-    let free = || nix::sys::statvfs::statvfs(&state).unwrap().blocks_available();
-    let filler = state.join("filler");
-    // The run begins, and then there is no room.
-    let mut turn = desk.ask("[demo: spawn 600s] [demo: sleep 1s] [demo: long 300000]");
-    spawned(&mut turn).await;
-    let _ = std::fs::write(&filler, vec![0; 64 * 1024 * 1024]);
-    assert_eq!(free(), 0);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    std::fs::remove_file(&filler).unwrap();
-    let end = turn.end().await.unwrap();
-    assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
-    assert!(end.text.len() >= 300_000, "{}", end.text.len());
-    desk.engine.close().await;
-}
-
 /// A machine that wakes up, or a network, is not flooded.
 #[tokio::test]
 async fn many_devboxes_are_dialled_four_at_a_time() {
@@ -480,7 +341,7 @@ async fn many_devboxes_are_dialled_four_at_a_time() {
     devbox.change(|it| it.host = format!("127.0.0.1:{port}").parse().unwrap());
     let there = Arc::new(launcher(&desk, &devbox));
     let mut asked = tokio::task::JoinSet::new();
-    const MANY: usize = 12;
+    const MANY: usize = 52;
     for number in 0..MANY {
         let there = there.clone();
         let name: DevboxName = format!("box{number}").parse().unwrap();
@@ -493,7 +354,7 @@ async fn many_devboxes_are_dialled_four_at_a_time() {
         while held.len() < 4 {
             held.push(listener.accept().await.unwrap());
         }
-        let another = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        let another = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         held.extend(another.ok().and_then(Result::ok));
         (most, all) = (most.max(held.len()), all + held.len());
     }
@@ -501,94 +362,6 @@ async fn many_devboxes_are_dialled_four_at_a_time() {
     while let Some(failed) = asked.join_next().await {
         assert!(failed.unwrap());
     }
-}
-
-#[tokio::test]
-async fn a_thread_moves_with_what_git_has_what_is_changed_and_its_session() {
-    let Some((desk, devbox)) = with_devbox("a_thread_moves") else { return };
-    let from = &desk.spec.cwd;
-    git(from, &["init", "-q", "-b", "main"]);
-    std::fs::write(from.join("a.txt"), "one\n").unwrap();
-    std::fs::write(from.join("gone.txt"), "x\n").unwrap();
-    git(from, &["add", "-A"]);
-    git(from, &["commit", "-q", "-m", "first"]);
-    std::fs::write(from.join("a.txt"), "two\n").unwrap();
-    std::fs::write(from.join("new.txt"), "new\n").unwrap();
-    std::fs::remove_file(from.join("gone.txt")).unwrap();
-    // What the agent left for git reaches no further than the agent.
-    let outside = desk.path("outside");
-    std::fs::write(from.join(".gitattributes"), "*.txt filter=evil\n").unwrap();
-    git(
-        from,
-        &["config", "filter.evil.clean", &format!("sh -c 'touch {}; cat'", outside.display())],
-    );
-    assert_eq!(desk.say("hello").await.outcome, TurnOutcome::Answered);
-    desk.engine.evict(&desk.spec.thread).await;
-
-    let there = launcher(&desk, &devbox);
-    let before = git(from, &["status", "--porcelain"]);
-    // Whoever runs git there as they are does what the agent left.
-    std::fs::remove_file(&outside).unwrap();
-    let parcel = there.look().pack_up(&desk.at(), Some(&desk.spec.id)).await.unwrap();
-    let packed = parcel.git.as_ref().unwrap();
-    assert_eq!((packed.branch.as_deref(), packed.changed), (Some("main"), 4));
-    assert!(!parcel.transcript.is_empty());
-    let is_confined = there.look().unconfined(&desk.spec.place).await.unwrap().is_none();
-    assert!(!is_confined || !outside.exists());
-    assert_eq!(git(from, &["status", "--porcelain"]), before, "there all is as it was");
-
-    // Elsewhere on the same machine, as if it were another one.
-    let target = desk.path("target");
-    std::fs::create_dir_all(&target).unwrap();
-    let to = desk.at().with_dir(&target);
-    there.look().lay_out(&to, Some(&desk.spec.id), &parcel).await.unwrap();
-    assert_eq!(std::fs::read_to_string(target.join("a.txt")).unwrap(), "two\n");
-    assert!(target.join("new.txt").exists() && !target.join("gone.txt").exists());
-    assert_eq!(git(&target, &["symbolic-ref", "--short", "HEAD"]), "main");
-    assert_eq!(git(&target, &["rev-parse", "HEAD"]), packed.head);
-    assert_eq!(git(&target, &["status", "--porcelain"]).lines().count(), 4);
-    assert!(there.look().has_session(&to, &desk.spec.id).await.unwrap());
-
-    // To this machine, where the thread never had a home.
-    let (here, own) = (desk.engine.look(&Place::Here).unwrap(), desk.path("own"));
-    std::fs::create_dir_all(&own).unwrap();
-    let at_home = tinyclaw_engine::Desk { place: Place::Here, ..to.with_dir(&own) };
-    here.lay_out(&at_home, Some(&desk.spec.id), &parcel).await.unwrap();
-    assert!(here.has_session(&at_home, &desk.spec.id).await.unwrap());
-    assert_eq!(std::fs::read_to_string(own.join("a.txt")).unwrap(), "two\n");
-
-    // What is in the way stays.
-    let refused = there.look().lay_out(&to, Some(&desk.spec.id), &parcel).await.unwrap_err();
-    assert!(format!("{:?}", refused).contains("there are changed files in that repository"));
-    let full = desk.path("full");
-    std::fs::create_dir_all(&full).unwrap();
-    std::fs::write(full.join("mine"), "mine").unwrap();
-    let refused = there.look().lay_out(&to.with_dir(&full), None, &parcel).await.unwrap_err();
-    assert!(format!("{:?}", refused).contains("not empty"), "{refused:?}");
-    assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
-    // Without git the session goes alone.
-    let plain = desk.path("plain");
-    std::fs::create_dir_all(&plain).unwrap();
-    let alone = there.look().pack_up(&desk.at().with_dir(&plain), None).await.unwrap();
-    assert_eq!(alone, tinyclaw_engine::Parcel::default());
-    desk.engine.close().await;
-}
-
-#[tokio::test]
-async fn what_we_keep_there_goes_with_the_devbox_unless_something_runs() {
-    let Some((desk, devbox)) = with_devbox("what_we_keep_there_goes") else { return };
-    let there = launcher(&desk, &devbox);
-    let mut turn = desk.ask("[demo: spawn 600s] [demo: hang]");
-    spawned(&mut turn).await;
-    assert!(!there.clean(&name()).await.unwrap(), "a Claude runs there");
-    assert!(!helpers(&desk).is_empty());
-    turn.control().interrupt();
-    turn.end().await.unwrap();
-    desk.engine.evict(&desk.spec.thread).await;
-    assert!(there.clean(&name()).await.unwrap());
-    let home = &desk.config.claude_home;
-    assert!(!home.join(".local/share/tinyclaw").exists() && !state(&desk.config).exists());
-    assert!(home.join(".local/bin/claude").exists(), "what is not ours stays");
 }
 
 /// A helper is named by its bytes, so an update puts another one beside it, and what runs below the old one goes on.

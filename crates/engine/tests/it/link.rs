@@ -65,6 +65,7 @@ impl Machine {
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             writable: Vec::new(),
             readable: vec![self.place.path("bin")],
+            git: None,
             lease_s: 600,
             end_s: 600,
         }

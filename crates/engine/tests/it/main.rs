@@ -18,6 +18,7 @@ mod elsewhere;
 mod hand;
 mod home;
 mod hostile;
+mod hostile_hub;
 mod inventory;
 mod launchers;
 mod leash;

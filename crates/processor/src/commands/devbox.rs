@@ -1,5 +1,6 @@
 //! `/devbox`: remote machines on which Claude works. Everybody who may speak may ask how they are; all else is for admins.
 
+mod git;
 mod moving;
 
 use std::path::Path;
@@ -132,6 +133,13 @@ impl Commands {
                     DevboxTrust::Own => format!("{name} gets send_file and note."),
                     DevboxTrust::Office => format!("{name} gets all our tools."),
                 }))
+            }
+            DevboxOrder::Git { name, on } => {
+                let devbox = self.known(name)?;
+                match on {
+                    true => self.give_tokens(&devbox, by).await,
+                    false => self.give_no_tokens(&devbox, by).await,
+                }
             }
             DevboxOrder::Key {} => {
                 let key = self.own_key().await?;

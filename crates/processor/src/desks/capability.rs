@@ -67,6 +67,14 @@ pub(crate) fn for_office(desks: &Desks, id: &ThreadId, repo: &str) -> Option<Pat
     write_to(desks, &path, id, repo).then_some(path)
 }
 
+/// The same for a token that is handed on to the devbox of this thread. Two that are asked for at once have each their own.
+#[cfg(feature = "devboxes")]
+pub(crate) fn for_devbox(desks: &Desks, id: &ThreadId, repo: &str) -> Option<PathBuf> {
+    let name = format!(".capability-{id}-{}", uuid::Uuid::new_v4().simple());
+    let path = desks.state.mirrors().join(name);
+    write_to(desks, &path, id, repo).then_some(path)
+}
+
 /// Whether it stands there now.
 fn write_to(desks: &Desks, path: &Path, id: &ThreadId, repo: &str) -> bool {
     let settings = desks.settings.current();

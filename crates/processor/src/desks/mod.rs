@@ -7,7 +7,7 @@ pub(crate) mod checkout;
 pub(crate) mod directories;
 mod mirror;
 mod numbers;
-mod repo;
+pub(crate) mod repo;
 pub(crate) mod sessions;
 pub(crate) mod settle;
 pub(crate) mod threads;

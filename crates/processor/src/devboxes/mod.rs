@@ -3,6 +3,7 @@
 //! A registry that cannot be used holds up the threads of devboxes, with its reason, and nothing else. What is public of it is
 //! written to `devboxes.json` with every change.
 
+mod git;
 mod words;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,16 @@ use tinyclaw_domain::{
     Place, StateDir, ThreadId,
 };
 use tinyclaw_engine::link::Lease;
-use tinyclaw_engine::{DevboxLauncher, DevboxWay, Devboxes, Landlock, find_helper, find_sibling};
+use tinyclaw_engine::{
+    DevboxLauncher, DevboxWay, Devboxes, GitAnswer, Landlock, find_helper, find_sibling,
+};
 use tinyclaw_service::settings::{self, EngineKind, Settings, Store};
 use tinyclaw_service::{Vitals, now_ms};
 
 use crate::blocking::{lock, on_disk};
 use crate::desks::Desks;
 
+pub(crate) use git::repository_of;
 pub(crate) use words::{fault, health_lines, listed, shown_status};
 
 /// Under which name trouble with the registry is told.
@@ -45,6 +49,8 @@ pub struct Fleet {
     asked: Mutex<BTreeMap<DevboxName, Question>>,
     /// The desks, once there are some: they know where each thread works.
     desks: OnceLock<Weak<Desks>>,
+    /// Guards the tokens that git there was given a moment ago. Held for a look or a change, and nothing is locked within it.
+    tokens: Mutex<git::Tokens>,
     /// Guards who starts Claude there. Held for a look or a change, and nothing is locked within it.
     launcher: Mutex<Weak<DevboxLauncher>>,
 }
@@ -69,8 +75,8 @@ impl Fleet {
     /// Those of this state folder. Opens nothing until one is asked about.
     pub fn new(state: StateDir, settings: Store<Settings>, vitals: Vitals) -> Arc<Fleet> {
         let (registry, asked, launcher) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let desks = OnceLock::new();
-        Arc::new(Fleet { state, settings, vitals, registry, asked, desks, launcher })
+        let (desks, tokens) = (OnceLock::new(), Mutex::default());
+        Arc::new(Fleet { state, settings, vitals, registry, asked, desks, tokens, launcher })
     }
 
     /// From now on these say where each thread works.
@@ -241,6 +247,20 @@ impl Fleet {
     /// Which of our tools the Claude of a devbox gets. Of one that nobody knows: the least.
     pub(crate) fn trusts(&self, name: &DevboxName) -> DevboxTrust {
         self.get(name).ok().flatten().map_or(DevboxTrust::Own, |it| it.trust)
+    }
+
+    /// Of which repository its Claude may ask for tokens from now on.
+    pub(crate) fn git(
+        &self,
+        devbox: &Devbox,
+        repository: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<(), String> {
+        lock(&self.tokens).forget(&devbox.name);
+        self.change(|it| {
+            it.git(devbox.id, repository)?;
+            it.event(now_ms(), Some(devbox.id), by, "git", repository.unwrap_or("off"))
+        })
     }
 
     /// A thread works elsewhere from now on.
@@ -418,6 +438,15 @@ impl Devboxes for Fleet {
         }
         let all = self.all(false).ok()?;
         all.into_iter().find(|it| it.thread == *thread).map(|it| it.name)
+    }
+
+    fn repository(&self, name: &DevboxName) -> Option<String> {
+        let repository = self.get(name).ok().flatten()?.git?;
+        Some(git::address(&self.settings.current().github.url, &repository))
+    }
+
+    fn git<'a>(&'a self, name: &'a DevboxName, asked: &'a [u8]) -> GitAnswer<'a> {
+        Box::pin(self.answer_git(name, asked))
     }
 
     fn note_dial(&self, name: &DevboxName, dialled: Result<Duration, &Trouble>) {

@@ -157,6 +157,9 @@ pub(crate) fn health_lines(
             ),
         );
     }
+    if let Some(repository) = &devbox.git {
+        line("ok", "git", format!("may ask for tokens of {repository}"));
+    }
     line("ok", "runs", health.runs.to_string());
     text.trim_end().to_owned()
 }

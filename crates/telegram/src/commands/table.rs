@@ -58,7 +58,7 @@ const TABLE: &[Entry] = &[
     entry("mode", "plan|ask|edits|bypass", "what Claude may do without asking", "/mode plan"),
     entry(
         "devbox",
-        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|move|trust|forget key|key …",
+        "[list|status|doctor] [NAME] | add NAME HOST[:PORT] [USER] [DIR] | remove|rename|move|trust|git|forget key|key …",
         "remote machines on which Claude works",
         "/devbox add api 10.0.0.7 deploy /srv/api",
     ),
