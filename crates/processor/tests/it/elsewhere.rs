@@ -10,7 +10,7 @@ use tinyclaw_engine::{FinishedReply, Trace};
 use tinyclaw_queue::Place;
 use tinyclaw_service::now_ms;
 
-use crate::claude::Step;
+use crate::claude::{Step, fails};
 use crate::office::{Office, until};
 
 /// An office with thread 8 on the devbox `api`.
@@ -210,6 +210,20 @@ async fn a_plan_limit_elsewhere_pauses_that_place_alone_and_ends_by_itself() {
     assert_eq!(office.claude.prompts_of("limited").len(), 2);
     assert!(office.notices("1").is_empty(), "nobody else is told");
     nothing_is_here(&office);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_login_elsewhere_that_place_alone_waits() {
+    let mut office = office(json!({}));
+    office.claude.on("hello", [fails(401, "authentication_failed", "Invalid API key")]);
+    let key = office.send("8", "hello");
+    office.notice("8", "Claude on api is not logged in; there: claude, /login").await;
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    let status = office.obeyed("7", Command::Status {}).await.text;
+    assert!(status.contains("engine: ready"), "{status}");
+    let waiting = office.find(&key).unwrap();
+    assert_eq!((waiting.place, waiting.message.attempts.run), (Place::Incoming, 0));
+    assert!(office.notices("1").is_empty(), "nobody else is told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
