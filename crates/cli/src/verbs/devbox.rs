@@ -9,10 +9,10 @@ use clap::Args;
 use serde_json::json;
 use tinyclaw_client::{Client, Ending};
 use tinyclaw_domain::{
-    ButtonPress, Command, DevboxName, DevboxOrder, DevboxViews, Fingerprint, Outcome, Reply,
-    StateDir, ThreadId,
+    ButtonPress, Command, DevboxName, DevboxOrder, DevboxStatus, DevboxView, DevboxViews,
+    Fingerprint, Outcome, Reply, StateDir, ThreadId, ThreadStatus,
 };
-use tinyclaw_service::now_ms;
+use tinyclaw_service::{now_ms, words};
 
 use crate::{client, place, terminal};
 
@@ -20,7 +20,7 @@ use crate::{client, place, terminal};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Remote machines on which Claude works: `add NAME HOST[:PORT] [USER] [DIR]`, list, status, doctor, key, approve, rename,
-/// move, trust, forget key, remove.
+/// move, trust, git, forget key, remove.
 #[derive(Debug, Args)]
 pub(crate) struct Devbox {
     /// What is to be done, in the words of `/devbox`. Without any: list.
@@ -130,13 +130,18 @@ impl Devbox {
         }
         let mut table =
             terminal::Table::new(&["devbox", "where", "status", "ping", "claude", "last"]);
+        // Without them it is not known who is at work; that is said elsewhere.
+        let threads = tinyclaw_ledger::read_threads(state).unwrap_or_default();
         for it in views.devboxes {
-            let status = serde_json::to_value(it.status)?;
+            let is_at_work = threads.get(&it.thread).is_some_and(|it| {
+                matches!(it.status, ThreadStatus::Working | ThreadStatus::Waiting)
+            });
+            let status = status_of(&it, is_at_work);
             let last = it.last_used_at.map(terminal::ago);
             table.row(vec![
                 it.name.to_string(),
                 terminal::one_line(&format!("{}:{}", it.at, it.dir)),
-                status.as_str().unwrap_or_default().to_owned(),
+                status,
                 it.ping_ms.map_or_else(String::new, |it| format!("{it} ms")),
                 it.claude.map_or_else(String::new, |it| terminal::one_line(&it)),
                 last.unwrap_or_default(),
@@ -165,6 +170,22 @@ pub(crate) fn thread_of(order: &DevboxOrder) -> Option<anyhow::Result<ThreadId>>
     match order {
         DevboxOrder::Add { name, .. } => Some(format!("cli-{name}").parse().map_err(Into::into)),
         _ => None,
+    }
+}
+
+/// How a devbox is, in the words of `/devbox list`.
+fn status_of(devbox: &DevboxView, is_at_work: bool) -> String {
+    let is_far = devbox.at.contains('@');
+    match devbox.status {
+        DevboxStatus::New if is_far => "waits for a person".to_owned(),
+        DevboxStatus::Active if is_at_work => "working".to_owned(),
+        DevboxStatus::New | DevboxStatus::Active => "ready".to_owned(),
+        DevboxStatus::Unreachable => match devbox.last_error_at {
+            Some(at) => format!("out of reach {}", words::span(now_ms().saturating_sub(at))),
+            None => "out of reach".to_owned(),
+        },
+        DevboxStatus::KeyChanged => "key changed".to_owned(),
+        DevboxStatus::Removed => "removed".to_owned(),
     }
 }
 

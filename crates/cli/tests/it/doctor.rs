@@ -357,15 +357,19 @@ fn the_numbers_are_measured_or_the_reason_is_told() {
         "startToHealthyS",
         "stopS",
         "firstAnswerS",
+        "helperBytes",
+        "coldConnectMs",
     ]
     .into_iter()
     .map(|name| (name, said.get(name).expect("every number is named").as_f64()))
     .collect();
     assert_eq!((numbers["brokerImageMb"], numbers["dashboardImageMb"]), (Some(12.3), None));
     assert_eq!(numbers["botOwnMb"], Some(5.0));
-    for name in ["idleMb", "startToHealthyS", "firstAnswerS"] {
+    for name in ["idleMb", "startToHealthyS", "firstAnswerS", "helperBytes"] {
         assert!(numbers[name].is_some_and(|it| it > 0.0), "{name}: {said:#}");
     }
+    assert_eq!(numbers["coldConnectMs"], None);
+    assert_eq!(said["how"]["coldConnectMs"], "no devbox has answered yet");
     assert!(said["how"]["images"].as_str().is_some_and(|it| it.contains("not built")), "{said:#}");
     assert_eq!(office.place.files(), [""; 0], "the caller's office is not touched");
     assert_eq!(fs::read_dir(&temporary).expect("folder").count(), 0, "nothing is left");

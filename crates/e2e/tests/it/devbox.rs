@@ -99,7 +99,12 @@ impl Machine {
             .replace(&format!("127.0.0.1:{}", self.sshd.port()), "127.0.0.1:22")
             .replace(&format!("{}@", self.sshd.user()), "deploy@")
             .replace(&format!(" {} /srv", self.sshd.user()), " deploy /srv");
-        text.lines().map(|it| format!("{}\n", fingerprint(it))).collect()
+        // The buttons that were pressed go when Telegram's limits let them, sooner on a slow machine.
+        let is_buttons = |it: &&str| it.trim().starts_with("[ ") && it.ends_with(" ]");
+        text.lines()
+            .filter(|it| !is_buttons(it))
+            .map(|it| format!("{}\n", fingerprint(it)))
+            .collect()
     }
 
     /// What of the helper runs there.
@@ -257,7 +262,7 @@ fn git_on_a_devbox_pushes_while_an_admin_lets_it_have_tokens() {
     // The broker tells of a token for that repository; on the machine it is kept nowhere.
     let audit = github.audit();
     assert!(!audit.is_empty(), "the broker gave none");
-    assert!(audit.iter().all(|it| it.to_string().contains("acme/site")), "{audit:?}");
+    assert!(audit.iter().all(|it| it["repositories"][0] == "site"), "{audit:?}");
     assert!(!machine.has_kept("ghs_"), "a token was kept there");
     forum.ada(topic, "/devbox git box off");
     forum.until("    No tokens for box.\n");

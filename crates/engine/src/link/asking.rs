@@ -16,12 +16,8 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use tinyclaw_domain::frame::{BODY_BYTES_MAX, Call, RunId, StartRun, encode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
 
-use super::running::Shared;
 use super::ssh::GitAnswer;
 
 /// The name of the socket in the run's folder.
@@ -29,11 +25,11 @@ pub(super) const SOCKET: &str = "git";
 /// Names the run's folder to the helper that git starts.
 const FOLDER: &str = "TINYCLAW_RUN";
 /// What git says and hears is a few lines.
-const BYTES_MAX: u64 = 4096;
+pub(super) const BYTES_MAX: u64 = 4096;
 /// How long git may take to say what it wants.
-const SAY: Duration = Duration::from_secs(5);
+pub(super) const SAY: Duration = Duration::from_secs(5);
 /// The office asks its broker, and that one GitHub; an office that is out of reach for a moment comes back.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 /// So many questions wait at once in a run. Whoever asks more gets nothing.
 const OPEN_MAX: usize = 4;
 /// So many of all runs at a place are dealt with at once in the office.
@@ -95,7 +91,8 @@ struct Question {
 }
 
 impl Asking {
-    fn ask(&mut self, asked: Vec<u8>) -> Option<(u64, oneshot::Receiver<Vec<u8>>)> {
+    /// Asks the office. `None`: too many questions wait.
+    pub(super) fn ask(&mut self, asked: Vec<u8>) -> Option<(u64, oneshot::Receiver<Vec<u8>>)> {
         if self.open.len() >= OPEN_MAX {
             return None;
         }
@@ -103,6 +100,11 @@ impl Asking {
         self.next += 1;
         self.open.insert(self.next, Question { asked, told: 0, reply });
         Some((self.next, answer))
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn forget(&mut self, ask: u64) {
+        self.open.remove(&ask);
     }
 
     /// What the office says to a question. To one that nobody waits for any more it says nothing.
@@ -121,23 +123,6 @@ impl Asking {
                 (*ask, it.asked.clone())
             })
             .collect()
-    }
-}
-
-/// One helper that git has started, at the hold.
-pub(super) async fn serve(shared: Arc<Shared>, stream: UnixStream) {
-    let (from, mut to) = stream.into_split();
-    let mut asked = Vec::new();
-    let read = timeout(SAY, from.take(BYTES_MAX).read_to_end(&mut asked)).await;
-    if !matches!(read, Ok(Ok(1..))) {
-        return;
-    }
-    let Some((ask, answer)) = shared.lock().asking.ask(asked) else { return };
-    shared.changed.send_replace(());
-    let said = timeout(PATIENCE, answer).await;
-    shared.lock().asking.open.remove(&ask);
-    if let Ok(Ok(said)) = said {
-        let _ = to.write_all(&said).await;
     }
 }
 

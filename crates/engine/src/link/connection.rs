@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tinyclaw_disk::foreign;
 use tinyclaw_domain::frame::{BODY_BYTES_MAX, Call, Refusal, RunOrder, Told, encode};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::asking;
 use super::frames::Incoming;
 use super::running::{DISK_RETRY, Input, News, Shared};
 use super::runs::RunDir;
@@ -119,6 +120,23 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: UnixStream) {
     }
     drop(state);
     shared.changed.send_replace(());
+}
+
+/// One helper that git has started: what it wants is told to whoever listens, and the answer is what git reads.
+pub(super) async fn serve_git(shared: Arc<Shared>, stream: UnixStream) {
+    let (from, mut to) = stream.into_split();
+    let mut asked = Vec::new();
+    let read = timeout(asking::SAY, from.take(asking::BYTES_MAX).read_to_end(&mut asked)).await;
+    if !matches!(read, Ok(Ok(1..))) {
+        return;
+    }
+    let Some((ask, answer)) = shared.lock().asking.ask(asked) else { return };
+    shared.changed.send_replace(());
+    let said = timeout(asking::PATIENCE, answer).await;
+    shared.lock().asking.forget(ask);
+    if let Ok(Ok(said)) = said {
+        let _ = to.write_all(&said).await;
+    }
 }
 
 /// What the office asks for.

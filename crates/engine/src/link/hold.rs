@@ -179,7 +179,7 @@ impl Hold {
         tokio::spawn(give_input(shared.clone(), stdin, inputs));
         tokio::spawn(accept(shared.clone(), listener, connection::serve));
         if let Some(git) = git {
-            tokio::spawn(accept(shared.clone(), git, asking::serve));
+            tokio::spawn(accept(shared.clone(), git, connection::serve_git));
         }
         tokio::spawn(count_lease(shared.clone(), start));
         tokio::spawn(hear_signals(shared.clone()));

@@ -5,6 +5,9 @@ mod memory;
 mod trial;
 
 use serde::Serialize;
+use tinyclaw_domain::DevboxViews;
+use tinyclaw_engine::find_helper;
+use tinyclaw_ledger::load;
 
 use self::memory::Memory;
 use self::trial::Trial;
@@ -22,6 +25,8 @@ pub(crate) struct Numbers {
     start_to_healthy_s: Option<f64>,
     stop_s: Option<f64>,
     first_answer_s: Option<f64>,
+    helper_bytes: Option<u64>,
+    cold_connect_ms: Option<f64>,
     /// How each was measured, or why not, by its name.
     how: How,
 }
@@ -34,6 +39,8 @@ struct How {
     bot_own_mb: String,
     idle_mb: String,
     times: String,
+    helper_bytes: String,
+    cold_connect_ms: String,
 }
 
 /// Measures everything that can be measured from here. Takes some seconds.
@@ -69,6 +76,14 @@ pub(crate) fn measure(patient: &Patient) -> anyhow::Result<Numbers> {
         }
         Err(err) => numbers.how.times = format!("no office could be tried: {err:#}"),
     }
+    match find_helper().and_then(|it| Some((it.metadata().ok()?.len(), it))) {
+        Some((bytes, path)) => {
+            numbers.helper_bytes = Some(bytes);
+            numbers.how.helper_bytes = path.display().to_string();
+        }
+        None => numbers.how.helper_bytes = "it is not beside this program".to_owned(),
+    }
+    (numbers.cold_connect_ms, numbers.how.cold_connect_ms) = connect(patient);
     Ok(numbers)
 }
 
@@ -76,6 +91,7 @@ impl Numbers {
     /// A row each: what, how much, the goal, and how it was measured.
     pub(crate) fn draw(&self, style: Style) -> String {
         let how = &self.how;
+        let helper_mb = self.helper_bytes.map(mb);
         let mut table = Table::new(&["number", "measured", "goal", "how"]);
         for (name, value, unit, goal, how) in [
             ("broker's image", self.broker_image_mb, "MB", 15.0, &how.images),
@@ -85,8 +101,14 @@ impl Numbers {
             ("start to healthy", self.start_to_healthy_s, "s", 10.0, &how.times),
             ("start to first answer", self.first_answer_s, "s", 3.0, &how.times),
             ("stop", self.stop_s, "s", 5.0, &how.times),
+            ("what a devbox is given", helper_mb, "MB", 2.5, &how.helper_bytes),
+            ("connect to a devbox", self.cold_connect_ms, "ms", 800.0, &how.cold_connect_ms),
         ] {
-            let digits = if unit == "s" { 2 } else { 1 };
+            let digits = match unit {
+                "s" => 2,
+                "ms" => 0,
+                _ => 1,
+            };
             let measured = match value {
                 None => "–".to_owned(),
                 Some(it) => format!("{it:.digits$} {unit}"),
@@ -97,6 +119,20 @@ impl Numbers {
             table.row(vec![name.to_owned(), measured, goal, how]);
         }
         table.draw(style)
+    }
+}
+
+/// How long the slowest of the devboxes took to be connected to, when each was dialled last, and which that is. Nobody is
+/// dialled for it.
+fn connect(patient: &Patient) -> (Option<f64>, String) {
+    let views = load::<DevboxViews>(&patient.state.devbox_views());
+    let all = views.ok().flatten().unwrap_or_default().devboxes;
+    let slowest = all.into_iter().filter_map(|it| Some((it.ping_ms?, it.name))).max();
+    match slowest {
+        Some((ms, name)) => {
+            (Some(ms as f64), format!("{name}, the slowest, when it was dialled last"))
+        }
+        None => (None, "no devbox has answered yet".to_owned()),
     }
 }
 
