@@ -19,8 +19,12 @@ rm /etc/systemd/system/tinyclaw.service
 systemctl daemon-reload
 
 echo "removed"
+tinyclaw send "until it is removed [demo: slow 120s]" >/dev/null
+working() { pgrep -u "$(seq -s, 20001 20040)"; }
+holds "a desk is at work" within 60 working
 holds "purge says what stays" said "what it knew stays" dpkg --purge tinyclaw
 holds "nothing runs any more" fails pgrep -f /usr/lib/tinyclaw
+holds "no desk's, either" fails working
 holds "and no unit is left" [ -z "$(systemctl list-unit-files --no-legend 'tinyclaw*')" ]
 holds "the state is there" [ -s /var/lib/tinyclaw/message-history.jsonl ]
 : >/out/done

@@ -44,6 +44,53 @@ ada_says "hello from the forum"
 holds "a message in Telegram is answered" within 60 telegram_answered
 holds "/health says so" within 60 curl --silent --fail http://127.0.0.1:7777/health
 holds "the dashboard shows it" within 60 said "hello from the forum" curl --silent "http://127.0.0.1:3100/api/messages/recent?n=50"
+
+echo "a user of its own for every desk"
+main() { systemctl show -P MainPID tinyclaw-processor; }
+holds "the unit's main process is the processor, as the office's user" [ "$(ps -o user=,comm= -p "$(main)" | tr -s ' ')" = "tinyclaw tinyclaw-proces" ]
+warden() { ps -o pid=,user=,args= --ppid "$(main)" | awk '$2 == "root" && $4 == "warden" { print $1 }'; }
+holds "beside it is the warden" [ -n "$(warden)" ]
+holds "with four rights of root's" grep -qx "CapBnd:.00000000000000e1" "/proc/$(warden)/status"
+holds "and no more" grep -qx "CapEff:.00000000000000e1" "/proc/$(warden)/status"
+holds "the folder of desks is root's" [ "$(stat -c '%a %U' /var/lib/tinyclaw-desks)" = "711 root" ]
+holds "in it a desk has its own" [ "$(stat -c '%a %u' /var/lib/tinyclaw-desks/1)" = "700 20001" ]
+holds "the doctor says so" within 60 said "is a user of its own" tinyclaw doctor
+# as_desk COMMAND...: as a desk's user, without Landlock.
+as_desk() { setpriv --reuid=20001 --regid=20001 --clear-groups --no-new-privs "$@"; }
+holds "an agent's user stops no processor by its limits" fails as_desk prlimit --pid "$(main)" --fsize=0
+holds "which the office's own could" setpriv --reuid=10001 --regid=10001 --clear-groups prlimit --pid "$(main)" --core=0:0
+holds "it signals neither it nor the warden" fails as_desk kill -CONT "$(main)" "$(warden)"
+holds "nor shuts the state" fails as_desk chmod 0 /var/lib/tinyclaw
+holds "nor sees what is in it" fails as_desk stat /var/lib/tinyclaw/threads.json
+# From within the unit, where systemd would listen to any process, were it told to.
+as_notifying() {
+    group="$(systemctl show -P ControlGroup tinyclaw-processor)"
+    [ ! -d "/sys/fs/cgroup/systemd$group" ] || group="/systemd$group"
+    # shellcheck disable=SC2016 # that shell's own
+    sh -c 'echo $$ >"/sys/fs/cgroup$0/cgroup.procs" && exec setpriv --reuid=20001 --regid=20001 --clear-groups env NOTIFY_SOCKET=/run/systemd/notify systemd-notify --status=hostile "MAINPID=$$"' "$group" || true
+    [ "$(systemctl show -P StatusText tinyclaw-processor)" != hostile ] && [ "$(main)" = "$1" ]
+}
+holds "and speaks for no processor" as_notifying "$(main)"
+running="$(mktemp)"
+turn() { tinyclaw send --wait --timeout 120 "$1" >"$running" 2>&1 & }
+engine() { pgrep -u 20001 -f "demo-engine" | sort | tr '\n' ' '; }
+turn "in the middle [demo: slow 12s]"
+holds "a turn runs" within 60 sh -c 'ls /var/lib/tinyclaw/progress/*.json'
+before="$(engine)"
+holds "as the desk's user" [ -n "$before" ]
+kill -KILL "$(main)"
+holds "its processor is killed and comes back" within 60 systemctl --quiet is-active tinyclaw-processor
+holds "the turn's Claude is the one it was" [ "$(engine)" = "$before" ]
+wait
+holds "and its answer is had" grep -qF "in the middle" "$running"
+holds "from one prompt" [ "$(grep -l 'in the middle' /var/lib/tinyclaw-desks/1/home/.claude/projects/*/*.jsonl | xargs grep -h '"type":"user"' | grep -c 'in the middle')" = 1 ]
+gone="$(warden)"
+kill -KILL "$gone"
+holds "without the warden the processor leaves, and both come back" within 60 sh -c "systemctl --quiet is-active tinyclaw-processor && ! kill -0 $gone 2>/dev/null"
+holds "and answer" within 90 answered "after the warden"
+useradd --uid 20007 ada 2>/dev/null
+holds "somebody of a desk's number is told" said "ada (20007)" tinyclaw doctor
+userdel ada
 holds "nobody listens but on this machine" [ -z "$(ss -Hltn | awk '{ print $4 }' | grep -v -e '^127\.' -e '^\[::1\]' -e ':22$')" ]
 
 echo "what is closed"
@@ -54,7 +101,8 @@ holds "Claude cannot read threads.json" said "ermission denied" opened /var/lib/
 holds "nor another service's credentials" said "os error" opened /run/credentials/tinyclaw-telegram.service/telegram-bot-token
 holds "nor its own service's" said "ermission denied" opened /run/credentials/tinyclaw-processor.service
 holds "nor the host's key for them" said "ermission denied" opened /var/lib/systemd/credential.secret
-for unit in telegram:1.5 processor:1.6 broker:1.5 dashboard:1.5 health:1.5; do
+# The processor's first moment is root's, with four rights.
+for unit in telegram:1.5 processor:2.5 broker:1.5 dashboard:1.5 health:1.5; do
     level="$(systemd-analyze security --no-pager "tinyclaw-${unit%:*}.service" | sed -n 's/.*level for [^:]*: \([0-9.]*\).*/\1/p')"
     holds "${unit%:*} is exposed $level of 10 while it runs, at most ${unit#*:}" awk -v a="$level" -v b="${unit#*:}" 'BEGIN { exit !(a != "" && a <= b) }'
 done
@@ -121,6 +169,8 @@ holds "and answers" within 90 answered "after a good update"
 
 echo "backup"
 holds "it is written" said "It holds no secrets" tinyclaw backup /var/backups/tinyclaw/one.tar.gz
+holds "with what desks' Claudes keep" sh -c "tar -tzf /var/backups/tinyclaw/one.tar.gz | grep -q '^desks/1/home/.claude/'"
+holds "and nothing of where they work" fails sh -c "tar -tzf /var/backups/tinyclaw/one.tar.gz | grep '^desks/1/work/'"
 holds "by the timer's unit, too" systemctl start tinyclaw-backup.service
 holds "the office answers after both" within 90 answered "after a backup"
 echo "backups in a store"
@@ -154,12 +204,26 @@ holds "the office answers after all that" within 90 answered "after the store"
 echo "restored"
 holds "over a state it is not restored by accident" said "there is a state already" tinyclaw restore /var/backups/tinyclaw/one.tar.gz
 echo mine >/var/lib/tinyclaw/memory/mine 2>/dev/null || echo mine >/var/lib/tinyclaw/mine
+as_desk sh -c 'echo mine >/var/lib/tinyclaw-desks/1/home/mine; echo kept >/var/lib/tinyclaw-desks/1/work/kept'
 holds "it is restored" tinyclaw restore /var/backups/tinyclaw/one.tar.gz --overwrite
 holds "what came after it is gone" [ ! -e /var/lib/tinyclaw/mine ]
+holds "of desks, too" [ ! -e /var/lib/tinyclaw-desks/1/home/mine ]
+holds "but for where they work" [ "$(cat /var/lib/tinyclaw-desks/1/work/kept)" = kept ]
+holds "and all of it is theirs" [ -z "$(find /var/lib/tinyclaw-desks/1 ! -uid 20001 -print -quit)" ]
 holds "what came before is there" grep -rqF "hello from the forum" /var/lib/tinyclaw/message-history.jsonl
 ms holds "and the office answers" within 90 answered "after a restore"
 echo "  after $ms ms"
 holds "half a file is refused" said "is not whole" sh -c 'head -c 2000 /var/backups/tinyclaw/one.tar.gz >/tmp/half.gz; tinyclaw restore /tmp/half.gz --overwrite'
+
+echo "one user again"
+echo TINYCLAW_ENGINE_USERS=false >>/etc/tinyclaw/tinyclaw.env
+systemctl restart tinyclaw-processor
+holds "by a setting" within 90 answered "as one user"
+holds "it is told" within 60 said "all desks are one user" tinyclaw doctor
+sed -i '/TINYCLAW_ENGINE_USERS/d' /etc/tinyclaw/tinyclaw.env
+systemctl restart tinyclaw-processor
+holds "and many again" within 90 answered "as many users"
+holds "which is told, too" within 60 said "is a user of its own" tinyclaw doctor
 
 echo "the doctor"
 holds "sees every service" said "every service of tinyclaw.target is active" tinyclaw doctor
@@ -190,5 +254,8 @@ for it in processor telegram broker dashboard health; do
     total=$((total + ${rss:-0}))
     each="$each, $it $((${rss:-0} / 1024))"
 done
+rss="$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(warden)/status")"
+total=$((total + rss))
+each="$each, the warden $((rss / 1024))"
 echo "  five units, idle: $((total / 1024)) MB (goal: 40): ${each#, }"
 : >/out/done

@@ -1,5 +1,6 @@
 //! `tinyclaw-bot`: log, settings, start both and whichever ends again, serve how they are, stop. `tinyclaw-bot healthcheck`
-//! asks a running one; `tinyclaw-bot health` serves how they are where systemd starts them.
+//! asks a running one; `tinyclaw-bot health` serves how they are where systemd starts them, and `tinyclaw-bot processor` is
+//! processor's main process there.
 //!
 //! Started as root it is the warden first, and starts itself again as the office's user: as root it reads no setting, opens
 //! no file of the office and listens to no network.
@@ -25,7 +26,9 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The folder that has one of each desk, where desks are users of their own.
 const DESKS: &str = "TINYCLAW_DESKS";
-/// The office's user, as the image has it.
+/// The word that makes this process processor.
+const PROCESSOR: &str = "processor";
+/// The office's user, as image and package have it.
 const OFFICE: u32 = 10_001;
 
 const USAGE: &str = "\
@@ -34,6 +37,7 @@ tinyclaw-bot: runs telegram and processor side by side, and starts either of the
   tinyclaw-bot [--grace SECONDS] [--restarts TIMES]
                              runs them; told to stop, it gives them so long; one that ends so often in a row, without
                              staying for a minute, is not started again, and the bot leaves with an error
+  tinyclaw-bot processor     becomes processor, with the warden beside it, where somebody else watches that, such as systemd
   tinyclaw-bot health        serves how they are where somebody else runs them, such as systemd
   tinyclaw-bot healthcheck   exit 0 when the one on this machine is well
 
@@ -52,18 +56,23 @@ fn main() -> anyhow::Result<()> {
     // Both services' secrets stand in our environment, and an agent runs as our user.
     not_dumpable().context("cannot keep others from reading this process's memory")?;
     let is_check = std::env::args_os().nth(1).is_some_and(|it| it == "healthcheck");
-    if let Some(desks) = std::env::var_os(DESKS)
-        && geteuid().is_root()
-        && !is_check
-    {
-        let here = std::env::current_exe().context("cannot find out where this program is")?;
-        let office = OfficeProgram {
-            desks: PathBuf::from(desks),
-            hub: here.with_file_name("tinyclaw-leash"),
-            user: OFFICE,
-            program: here.into_os_string(),
-            args: std::env::args_os().skip(1).collect(),
-        };
+    let here = std::env::current_exe().context("cannot find out where this program is")?;
+    let desks = std::env::var_os(DESKS).map(PathBuf::from);
+    let as_office = |desks: PathBuf, program: &Path, args| OfficeProgram {
+        desks,
+        hub: here.with_file_name("tinyclaw-leash"),
+        user: OFFICE,
+        program: program.into(),
+        args,
+    };
+    if std::env::args_os().skip(1).eq([PROCESSOR]) {
+        let desks = desks.with_context(|| format!("{DESKS} is not set"))?;
+        let program = here.with_file_name("tinyclaw-processor");
+        let never = tinyclaw_warden::run_beside(as_office(desks, &program, Vec::new()));
+        match never.context("desks get no users of their own")? {}
+    }
+    if let Some(desks) = desks.filter(|_| geteuid().is_root() && !is_check) {
+        let office = as_office(desks, &here, std::env::args_os().skip(1).collect());
         let code = tinyclaw_warden::run(office).context("desks get no users of their own")?;
         std::process::exit(code);
     }
@@ -91,7 +100,7 @@ fn main() -> anyhow::Result<()> {
                 restarts = times.parse().with_context(|| format!("--restarts {times:?}"))?;
             }
             _ => bail!(
-                "{words:?} is no command: use [--grace SECONDS] [--restarts TIMES], health or healthcheck"
+                "{words:?} is no command: use [--grace SECONDS] [--restarts TIMES], processor, health or healthcheck"
             ),
         }
     }

@@ -45,8 +45,14 @@ impl Users {
         numbers.insert(thread.clone(), number);
     }
 
-    /// The thread's number, a new one if it has none: above all others, and one whose folder is not there. So no desk ever
-    /// finds what another one left. Two threads that ask at once get two.
+    /// Whom this machine knows as the user or the group of this number: that desk would be them, and they that desk.
+    pub fn namesake(&self, number: DeskNumber) -> Option<String> {
+        let known = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        namesake(number, [known("/etc/passwd"), known("/etc/group")])
+    }
+
+    /// The thread's number, a new one if it has none: above all others, one whose folder is not there, and nobody's on this
+    /// machine. So no desk ever finds what another one left. Two threads that ask at once get two.
     pub fn seat_anew(&self, thread: &ThreadId) -> Result<DeskNumber, NotADesk> {
         let mut numbers = self.0.numbers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = numbers.get(thread) {
@@ -55,7 +61,7 @@ impl Users {
         let mut next = numbers.values().map(|it| it.number()).max().unwrap_or(0) + 1;
         loop {
             let number = DeskNumber::try_from(next)?;
-            if self.folder(number).symlink_metadata().is_err() {
+            if self.folder(number).symlink_metadata().is_err() && self.namesake(number).is_none() {
                 numbers.insert(thread.clone(), number);
                 return Ok(number);
             }
@@ -83,6 +89,11 @@ impl Users {
     /// The folder that has one of each desk.
     pub fn all(&self) -> &Path {
         &self.0.all
+    }
+
+    /// Returns when there is no warden any more: from then on no desk can be asked.
+    pub fn wait_until_warden_is_gone(&self) {
+        self.0.warden.wait_until_gone();
     }
 
     pub(crate) fn warden(&self) -> Client {
@@ -121,6 +132,16 @@ impl Users {
     }
 }
 
+/// The name that has the desk's number, or its hand's, in `/etc/passwd` or `/etc/group`: the third field of a line in both.
+fn namesake(number: DeskNumber, known: [String; 2]) -> Option<String> {
+    let ours = [number.user(), number.hand()].map(|it| it.to_string());
+    known.iter().flat_map(|it| it.lines()).find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        fields.nth(1).is_some_and(|it| ours.iter().any(|own| own == it)).then(|| name.to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
@@ -140,5 +161,20 @@ mod tests {
         assert_eq!(users.number(&ThreadId::topic(10)), None);
         let folders = users.folders(&ThreadId::topic(9)).unwrap();
         assert_eq!(folders.work, dir.path().join("6/work"));
+    }
+
+    #[test]
+    fn a_number_that_a_person_of_the_machine_has_is_no_desks() {
+        let number = |it: u32| DeskNumber::try_from(it).unwrap();
+        let users = "root:x:0:0::/root:/bin/sh\nada:x:20007:20007::/home/ada:/bin/sh\n+::::::\n";
+        let groups = "root:x:0:\nstaff:x:30008:ada\n";
+        let of = |it: u32| namesake(number(it), [users.to_owned(), groups.to_owned()]);
+        assert_eq!(of(7).as_deref(), Some("ada"));
+        assert_eq!(
+            of(8).as_deref(),
+            Some("staff"),
+            "what the warden does there it does as this user"
+        );
+        assert_eq!(of(9), None);
     }
 }

@@ -1,5 +1,7 @@
 //! The processor as a process: settings, one lock for the state folder, then work until it is told to stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -51,6 +53,7 @@ async fn serve() -> anyhow::Result<()> {
     logs::init("info", Some(text_log(&state, "queue")))?;
     not_dumpable().context("cannot keep the process's memory to itself")?;
     let shutdown = Shutdown::on_signals().context("cannot hear signals")?;
+    let is_alone = users.as_ref().map(|it| end_with_the_warden(it, &shutdown)).transpose()?;
     let vitals = Vitals::new("processor", env!("CARGO_PKG_VERSION"));
     let Some(_lock) = take_over(&state, &vitals, &shutdown).await? else { return Ok(()) };
     let health = tinyclaw_processor_health(&state, &vitals, &shutdown);
@@ -60,7 +63,28 @@ async fn serve() -> anyhow::Result<()> {
     tinyclaw_processor::run(state, settings, vitals, shutdown, users).await?;
     health.abort();
     tracing::info!("processor is down");
+    if is_alone.is_some_and(|it| it.load(Ordering::Relaxed)) {
+        bail!("the warden is gone: whoever started this process starts both again");
+    }
     Ok(())
+}
+
+/// Without the warden no desk can be asked anything, and only whoever started both can start it again: then this process stops, as
+/// if it were told to. Says whether it was so.
+fn end_with_the_warden(users: &Users, shutdown: &Shutdown) -> anyhow::Result<Arc<AtomicBool>> {
+    let (users, shutdown) = (users.clone(), shutdown.clone());
+    let is_alone = Arc::new(AtomicBool::new(false));
+    let told = is_alone.clone();
+    let waits = move || {
+        users.wait_until_warden_is_gone();
+        if !shutdown.has_begun() {
+            tracing::error!("the warden is gone, and no desk can be asked anything");
+            told.store(true, Ordering::Relaxed);
+            shutdown.begin();
+        }
+    };
+    std::thread::Builder::new().name("no warden".to_owned()).spawn(waits).context("a thread")?;
+    Ok(is_alone)
 }
 
 /// The way to the warden, if this process was given one, and where its desks are.

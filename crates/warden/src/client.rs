@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -62,6 +62,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     socket: Arc<OwnedFd>,
     waiting: Arc<Mutex<Waiting>>,
+    gone: Arc<Condvar>,
     /// The thread that listens ends when this is closed. The socket is not shut down: whoever started this process keeps it
     /// for the one that comes after it.
     _stop: OwnedFd,
@@ -82,12 +83,14 @@ impl Client {
         let last_tag = std::process::id() << TAG_BITS;
         let waiting = Waiting { last_tag, askers: Some(HashMap::new()) };
         let waiting = Arc::new(Mutex::new(waiting));
-        let (from, askers) = (socket.clone(), waiting.clone());
+        let gone = Arc::new(Condvar::new());
+        let (from, askers, over) = (socket.clone(), waiting.clone(), gone.clone());
         let (stopped, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-        std::thread::Builder::new()
-            .name("warden".to_owned())
-            .spawn(move || hear(&from, &stopped, &askers))?;
-        Ok(Client(Arc::new(Inner { socket, waiting, _stop: stop })))
+        std::thread::Builder::new().name("warden".to_owned()).spawn(move || {
+            hear(&from, &stopped, &askers);
+            over.notify_all();
+        })?;
+        Ok(Client(Arc::new(Inner { socket, waiting, gone, _stop: stop })))
     }
 
     /// Starts a hub as the desk's user, with this stream socket for its stdin and stdout. The desk's folder has to be there.
@@ -108,6 +111,13 @@ impl Client {
     /// Ends every process of the desk, and removes its folder with all that is in it.
     pub fn remove(&self, desk: DeskNumber) -> Result<(), AskError> {
         self.ask(Wish::Remove, desk, &[])
+    }
+
+    /// Returns when there is no warden any more. Where it is PID 1 nobody is left to see that; elsewhere it may have been killed.
+    pub fn wait_until_gone(&self) {
+        let waiting = lock(&self.0.waiting);
+        let has_warden = |it: &mut Waiting| it.askers.is_some();
+        drop(self.0.gone.wait_while(waiting, has_warden));
     }
 
     fn ask(&self, wish: Wish, desk: DeskNumber, with: &[RawFd]) -> Result<(), AskError> {

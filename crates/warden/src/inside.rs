@@ -18,6 +18,9 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::request::DeskNumber;
 
+/// Exit code of a hand: processes of the desk are still there.
+pub(crate) const EXIT_STILL_THERE: i32 = 75;
+
 /// What a desk has in its folder: its HOME, where it works, its temporary files, and what holds of its runs keep.
 const PARTS: [&str; 4] = ["home", "work", "tmp", "run"];
 /// So many names are read before the first is removed: a folder may have millions.
@@ -43,7 +46,9 @@ pub(crate) fn end_all(desk: DeskNumber) -> io::Result<bool> {
     }
 }
 
-/// Whether a process of the desk's user runs, but for this one. Those that ended and were not collected do not count.
+/// Whether a process of the desk's user runs, but for this one. Those that ended and were not collected do not count. Where the
+/// machine hides processes (systemd's `ProtectProc`), one that keeps others from its memory is not seen until its memory is gone; it
+/// was killed with all others.
 fn is_somebody_left(desk: DeskNumber) -> io::Result<bool> {
     let own = std::process::id().to_string();
     for entry in std::fs::read_dir("/proc")? {

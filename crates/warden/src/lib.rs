@@ -12,4 +12,4 @@ mod socket;
 pub use client::{AskError, Client, VARIABLE, inherited};
 pub use request::{Answer, BadRequest, DeskNumber, LENGTH, NotADesk, Outcome, Request, Wish};
 pub use seats::seat;
-pub use serve::{OfficeProgram, run};
+pub use serve::{OfficeProgram, run, run_beside};

@@ -1,18 +1,24 @@
 //! Which of root's rights this process has, how it gives up all but four, and how it gives up those, too.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::process::Command;
 
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, geteuid, getgroups, getresgid, getresuid};
-use nix::unistd::{setgroups, setresgid, setresuid};
+use nix::unistd::{setgroups, setresgid, setresuid, write};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use crate::request::DeskNumber;
 
 /// Processes and threads of one desk, at most: a good half of what the container may have.
 const TASKS_MAX: u64 = 600;
+
+/// When memory runs out the kernel ends desks before the office, whose number is 0.
+const GOES_FIRST: &[u8] = b"500";
 
 /// What the warden needs of root's rights, and nothing else.
 const NEEDED: [(CapabilitySet, &str); 4] = [
@@ -22,41 +28,37 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::KILL, "CAP_KILL"),
 ];
 
-/// What this process may do about users.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Rights {
-    /// It is root and has what is needed.
-    All,
-    /// It is root, without these.
-    Without(Vec<&'static str>),
-    /// It is somebody else.
-    OneUser,
+/// Whether this process is root, with all that is needed; an error names what root lacks.
+pub(crate) fn is_root_with_needed() -> io::Result<bool> {
+    if !geteuid().is_root() {
+        return Ok(false);
+    }
+    let has = capabilities(None)?.effective;
+    let missing = NEEDED.iter().filter(|(it, _)| !has.contains(*it)).map(|(_, name)| *name);
+    match &missing.collect::<Vec<_>>()[..] {
+        [] => Ok(true),
+        missing => Err(io::Error::other(format!(
+            "root without {}: give it all four capabilities, or start it as the office's user",
+            missing.join(", ")
+        ))),
+    }
 }
 
-impl Rights {
-    pub(crate) fn look() -> io::Result<Rights> {
-        if !geteuid().is_root() {
-            return Ok(Rights::OneUser);
-        }
-        let has = capabilities(None)?.effective;
-        let missing = NEEDED.iter().filter(|(it, _)| !has.contains(*it));
-        let missing: Vec<_> = missing.map(|(_, name)| *name).collect();
-        Ok(if missing.is_empty() { Rights::All } else { Rights::Without(missing) })
-    }
+/// Gives up everything but what is needed, for this process and all that it starts.
+pub(crate) fn keep_needed() -> io::Result<()> {
+    prctl::set_no_new_privs()?;
+    let needed = NEEDED.iter().fold(CapabilitySet::empty(), |all, (it, _)| all | *it);
+    let inheritable = CapabilitySet::empty();
+    let kept = CapabilitySets { effective: needed, permitted: needed, inheritable };
+    Ok(set_capabilities(None, kept)?)
+}
 
-    /// Gives up everything but what is needed, for this process and all that it starts.
-    pub(crate) fn keep_needed() -> io::Result<()> {
-        prctl::set_no_new_privs()?;
-        let needed = NEEDED.iter().fold(CapabilitySet::empty(), |all, (it, _)| all | *it);
-        Ok(set_capabilities(
-            None,
-            CapabilitySets {
-                effective: needed,
-                permitted: needed,
-                inheritable: CapabilitySet::empty(),
-            },
-        )?)
-    }
+/// A program, to start it or to turn into it.
+pub(crate) fn program(path: impl AsRef<OsStr>, args: &[OsString]) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "starting others is what the warden is for")]
+    let mut command = Command::new(path);
+    command.args(args);
+    command
 }
 
 /// Makes this process the desk's, with its limits, for good.
@@ -65,6 +67,10 @@ pub(crate) fn become_desk(desk: DeskNumber) -> io::Result<()> {
     limit(Resource::RLIMIT_NPROC, TASKS_MAX)?;
     // A core would hold what the desk's processes were told.
     limit(Resource::RLIMIT_CORE, 0)?;
+    // While the file is still ours. A kernel without it ends whom it will.
+    if let Ok(file) = open("/proc/self/oom_score_adj", OFlag::O_WRONLY, Mode::empty()) {
+        let _ = write(&file, GOES_FIRST);
+    }
     become_user([desk.user(); 3], desk.user())
 }
 

@@ -4,11 +4,12 @@
 //! goes out when that is collected.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
@@ -25,9 +26,9 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair}
 
 use crate::VARIABLE;
 use crate::folders::Folders;
+use crate::inside::EXIT_STILL_THERE;
 use crate::request::{Answer, DeskNumber, LENGTH, Outcome, Request, Wish};
-use crate::rights::Rights;
-use crate::seats::EXIT_STILL_THERE;
+use crate::rights::{become_office, is_root_with_needed, keep_needed, program};
 use crate::socket::{receive, reply};
 
 /// So many desks are ended or removed at once.
@@ -53,59 +54,84 @@ pub struct OfficeProgram {
 ///
 /// Not started as root it turns into the office, and says that all desks are one user.
 pub fn run(office: OfficeProgram) -> io::Result<i32> {
-    match Rights::look()? {
-        Rights::All => {}
-        Rights::Without(missing) => {
-            return Err(io::Error::other(format!(
-                "root without {}: give it all four capabilities, or start it as the office's user",
-                missing.join(", ")
-            )));
-        }
-        Rights::OneUser => {
-            say("all desks are one user: not started as root");
-            #[expect(clippy::disallowed_methods, reason = "the warden turns into the office")]
-            return Err(Command::new(office.program).args(office.args).env_remove(VARIABLE).exec());
-        }
-    }
-    Rights::keep_needed()?;
-    prctl::set_dumpable(false)?;
-    // Outside a container somebody else is PID 1; what hubs leave behind comes to us all the same.
-    prctl::set_child_subreaper(true)?;
-    umask(Mode::from_bits_truncate(0o077));
-    let folders = Folders::open(&office.desks)?;
-    folders.make_of_office(office.user)?;
-    let mut mask = SigSet::empty();
-    for it in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
-        mask.add(it);
-    }
-    mask.thread_block()?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
-    let (ours, theirs) = socketpair(kind.0, kind.1, kind.2, None)?;
-    // The office inherits its end, and nobody else whom we start: it is closed right after.
-    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    let office = prepare(office)?;
+    let (ours, theirs) = pair()?;
+    let mut warden = settle(&office.desks, office.hub, ours)?;
+    inherit(&theirs)?;
     let mut command = again("office");
     command.arg(office.user.to_string()).arg(&office.program).args(&office.args);
     let child = command.env(VARIABLE, theirs.as_raw_fd().to_string()).spawn()?;
     drop(theirs);
     say(&format!("every desk is a user of its own; the office is user {}", office.user));
-    let office_pid = Pid::from_raw(child.id().cast_signed());
-    let warden = Warden {
-        folders,
-        hub: office.hub,
-        office: office_pid,
-        socket: Some(ours),
-        hands: BTreeMap::new(),
-    };
-    warden.keep(&signals)
+    warden.office = Some(Pid::from_raw(child.id().cast_signed()));
+    warden.keep()
+}
+
+/// The warden where somebody else watches the office's process, as systemd does: this process turns into the office, and the
+/// warden is a child of it, which leaves when the office is gone. Returns only when that cannot be.
+///
+/// So whoever started this hears the office itself, and need not believe any process that is not the one it started.
+pub fn run_beside(office: OfficeProgram) -> io::Result<Infallible> {
+    let office = prepare(office)?;
+    let (ours, theirs) = pair()?;
+    let mut warden = again("warden");
+    warden.arg(&office.desks).arg(&office.hub).env_clear().current_dir("/");
+    warden.stdin(Stdio::from(ours)).stdout(Stdio::null()).process_group(0).spawn()?;
+    say(&format!("every desk is a user of its own; the office is user {}", office.user));
+    become_office(office.user)?;
+    // Not before: the warden would have both ends, and never hear that the office is gone.
+    inherit(&theirs)?;
+    let mut command = program(office.program, &office.args);
+    Err(command.env(VARIABLE, theirs.as_raw_fd().to_string()).exec())
+}
+
+/// The rest of [`run_beside`], in the child: the socket is its stdin.
+pub(crate) fn watch(desks: &Path, hub: PathBuf) -> io::Result<i32> {
+    // Kept by whoever started it; asked for again, so that nobody makes a warden with more.
+    keep_needed()?;
+    settle(desks, hub, io::stdin().as_fd().try_clone_to_owned()?)?.keep()
+}
+
+/// Gives up what is not needed, and looks whether the rest is there; not started as root it turns into the office.
+fn prepare(office: OfficeProgram) -> io::Result<OfficeProgram> {
+    if !is_root_with_needed()? {
+        say("all desks are one user: not started as root");
+        return Err(program(office.program, &office.args).env_remove(VARIABLE).exec());
+    }
+    keep_needed()?;
+    umask(Mode::from_bits_truncate(0o077));
+    Folders::open(&office.desks)?.make_of_office(office.user)?;
+    Ok(office)
+}
+
+/// Makes this process the one that keeps, and opens what it keeps.
+fn settle(desks: &Path, hub: PathBuf, socket: OwnedFd) -> io::Result<Warden> {
+    prctl::set_dumpable(false)?;
+    // Outside a container somebody else is PID 1; what hubs leave behind comes to us all the same.
+    prctl::set_child_subreaper(true)?;
+    umask(Mode::from_bits_truncate(0o077));
+    let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let (folders, socket) = (Folders::open(desks)?, Some(socket));
+    Ok(Warden { folders, signals, hub, office: None, socket, hands: BTreeMap::new() })
+}
+
+/// The warden's end and the office's.
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    Ok(socketpair(family, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Whoever is started from now on has this, too: the office, and nobody after it.
+fn inherit(socket: &OwnedFd) -> io::Result<()> {
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
 }
 
 /// This program again, to become somebody.
 fn again(word: &str) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "starting others is what the warden is for")]
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(word);
-    command
+    program("/proc/self/exe", &[word.into()])
 }
 
 fn say(text: &str) {
@@ -114,8 +140,10 @@ fn say(text: &str) {
 
 struct Warden {
     folders: Folders,
+    signals: SignalFd,
     hub: PathBuf,
-    office: Pid,
+    /// `None`: it is no child of ours, and is gone when the socket is.
+    office: Option<Pid>,
     /// `None`: the office closed its end.
     socket: Option<OwnedFd>,
     /// Processes that end or remove a desk.
@@ -123,9 +151,9 @@ struct Warden {
 }
 
 impl Warden {
-    fn keep(mut self, signals: &SignalFd) -> io::Result<i32> {
+    fn keep(mut self) -> io::Result<i32> {
         loop {
-            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             fds.extend(self.socket.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -133,12 +161,12 @@ impl Warden {
             }
             let is_asked = fds.get(1).is_some_and(|it| it.any().unwrap_or(false));
             drop(fds);
-            while let Ok(Some(info)) = signals.read_signal() {
+            while let Ok(Some(info)) = self.signals.read_signal() {
                 let signal = i32::try_from(info.ssi_signo).ok();
                 match signal.and_then(|it| Signal::try_from(it).ok()) {
                     Some(Signal::SIGCHLD) | None => {}
                     // Gone already is as good; it is collected in a moment.
-                    Some(signal) => drop(kill(self.office, signal)),
+                    Some(signal) => drop(self.office.map(|it| kill(it, signal))),
                 }
             }
             if let Some(code) = self.collect() {
@@ -146,6 +174,9 @@ impl Warden {
             }
             if is_asked {
                 self.hear();
+            }
+            if self.office.is_none() && self.socket.is_none() {
+                return Ok(0);
             }
         }
     }
@@ -160,7 +191,7 @@ impl Warden {
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(_) => return None,
             };
-            if pid == self.office {
+            if Some(pid) == self.office {
                 return Some(code);
             }
             if let Some(request) = self.hands.remove(&pid) {
@@ -220,11 +251,8 @@ impl Warden {
             Wish::Make => return Some(done(self.folders.make(desk))),
             Wish::StartHub => {
                 let stream = descriptors.pop().filter(is_stream_socket);
-                return Some(match stream.map(|it| self.start_hub(desk, it)) {
-                    None => Outcome::WrongDescriptors,
-                    Some(Ok(())) => Outcome::Done,
-                    Some(Err(err)) => failed(&err),
-                });
+                let started = stream.map(|it| done(self.start_hub(desk, it)));
+                return Some(started.unwrap_or(Outcome::WrongDescriptors));
             }
             Wish::End => again("end"),
             Wish::Remove => again("remove"),
@@ -239,7 +267,7 @@ impl Warden {
                 self.hands.insert(Pid::from_raw(child.id().cast_signed()), request);
                 None
             }
-            Err(err) => Some(failed(&err)),
+            Err(err) => Some(done(Err(err))),
         }
     }
 
@@ -270,13 +298,8 @@ fn is_stream_socket(fd: &OwnedFd) -> bool {
         && socket_type(fd).is_ok_and(|it| it == SocketType::STREAM)
 }
 
-fn done(result: nix::Result<()>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Done,
-        Err(err) => Outcome::Failed(err as i32),
-    }
-}
-
-fn failed(err: &io::Error) -> Outcome {
-    Outcome::Failed(err.raw_os_error().unwrap_or(0))
+/// With the kernel's number for why not.
+fn done(result: Result<(), impl Into<io::Error>>) -> Outcome {
+    let failed = |err: io::Error| Outcome::Failed(err.raw_os_error().unwrap_or(0));
+    result.map_or_else(|err| failed(err.into()), |()| Outcome::Done)
 }

@@ -42,6 +42,7 @@ impl MachineFacts {
             Some(self.units()),
             self.volume(),
             Some(self.credentials()),
+            self.users(),
             self.landlock(),
             self.metadata(),
             self.name_server(),
@@ -134,6 +135,21 @@ impl MachineFacts {
         }
         let count = self.all("credential").count();
         Finding::ok(NAME, format!("{count} encrypted, root's alone"))
+    }
+
+    /// Whether somebody of this machine has a number that is for desks.
+    fn users(&self) -> Option<Finding> {
+        let all: Vec<String> = self
+            .all("user")
+            .filter_map(|it| Some(format!("{} ({})", it.first()?, it.get(1)?)))
+            .collect();
+        (!all.is_empty()).then(|| {
+            Finding::broken(
+                "users",
+                format!("the numbers 20001 to 39999 are for desks, and this machine knows {}: an agent of that number would be them", all.join(", ")),
+                "give them other numbers (usermod --uid, groupmod --gid), or make all desks one user: TINYCLAW_ENGINE_USERS=false in /etc/tinyclaw/tinyclaw.env",
+            )
+        })
     }
 
     /// Whether the unit lets a leash confine Claude. systemd 252's own lists do not.
@@ -271,6 +287,7 @@ mod tests {
             broken,
             "another machine",
         );
+        says("user\tada\t20007", "users", broken, "ada (20007)");
         says("landlock\tfiltered", "landlock", broken, "no turn can run");
         says("metadata\topen", "metadata", State::Warning, "169.254.169.254");
         says("nameserver\t169.254.169.254", "name server", broken, "finds nobody");

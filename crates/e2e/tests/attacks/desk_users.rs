@@ -29,6 +29,8 @@ const LEAVE: Duration = Duration::from_secs(60);
 struct UsersOffice {
     dir: tempfile::TempDir,
     bot: Option<Child>,
+    /// The bot becomes the processor, as systemd starts it.
+    is_unit: bool,
     numbers: Numbers,
 }
 
@@ -43,6 +45,14 @@ impl UsersOffice {
         UsersOffice::open_prepared_with(case, env, |_| {})
     }
 
+    /// One as a systemd unit has it.
+    fn open_as_unit(case: &str) -> Option<UsersOffice> {
+        let mut office = UsersOffice::prepared(case, |_| {})?;
+        office.is_unit = true;
+        office.start(&[]);
+        Some(office)
+    }
+
     /// An office in whose folder something was done, as its user's, before it started.
     fn open_prepared(case: &str, prepare: impl FnOnce(&UsersOffice)) -> Option<UsersOffice> {
         UsersOffice::open_prepared_with(case, &[], prepare)
@@ -53,6 +63,13 @@ impl UsersOffice {
         env: &[(&str, &str)],
         prepare: impl FnOnce(&UsersOffice),
     ) -> Option<UsersOffice> {
+        let mut office = UsersOffice::prepared(case, prepare)?;
+        office.start(env);
+        Some(office)
+    }
+
+    /// One that has not started.
+    fn prepared(case: &str, prepare: impl FnOnce(&UsersOffice)) -> Option<UsersOffice> {
         if !Uid::effective().is_root() || Command::new("setpriv").arg("--version").output().is_err()
         {
             println!("skipped: {case}: not root, or no setpriv, so there is one user");
@@ -60,7 +77,7 @@ impl UsersOffice {
         }
         let dir = tempfile::Builder::new().prefix("users-").tempdir_in(open_ground()).expect("dir");
         let numbers = Numbers::take();
-        let mut office = UsersOffice { dir, bot: None, numbers };
+        let office = UsersOffice { dir, bot: None, is_unit: false, numbers };
         let open = |below: &str, mode: u32, user: u32| {
             let path = office.path(below);
             fs::create_dir_all(&path).expect("folder");
@@ -77,7 +94,6 @@ impl UsersOffice {
         // Numbers of desks are the whole machine's here: those that this office gives begin above this one's.
         office.write_threads(&serde_json::json!({}));
         prepare(&office);
-        office.start(env);
         Some(office)
     }
 
@@ -98,6 +114,7 @@ impl UsersOffice {
         let bot = Command::new("setpriv")
             .args(["--bounding-set=-all,+setuid,+setgid,+chown,+kill", "--inh-caps=-all"])
             .arg(ours("tinyclaw-bot"))
+            .args(self.is_unit.then_some("processor"))
             .env_clear()
             .envs([
                 ("TINYCLAW_DIR", at("state")),
@@ -143,7 +160,12 @@ impl UsersOffice {
 
     /// The `tinyclaw` of whoever may speak, as the office's user.
     fn tinyclaw(&self, args: &[&str]) -> Output {
-        Command::new(ours("tinyclaw"))
+        self.command(args).output().expect("tinyclaw")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(ours("tinyclaw"));
+        command
             .args(args)
             .env_clear()
             .env("TINYCLAW_DIR", self.path("state"))
@@ -153,9 +175,8 @@ impl UsersOffice {
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .uid(OFFICE)
             .gid(OFFICE)
-            .current_dir("/")
-            .output()
-            .expect("tinyclaw")
+            .current_dir("/");
+        command
     }
 
     /// What became of a message: the whole reply.
@@ -179,6 +200,16 @@ impl UsersOffice {
             Some(Done::Ran(ran)) => Ran { out: ran.out.trim().to_owned(), ..ran },
             other => panic!("not run: {other:?}: {reply}\n{}", self.said()),
         }
+    }
+
+    /// The process beside a unit's main one that has root's rights.
+    fn find_warden(&self) -> Option<u32> {
+        let main = self.bot.as_ref()?.id();
+        pids_of(0).into_iter().find(|it| parent(*it) == Some(main))
+    }
+
+    fn warden(&self) -> u32 {
+        self.find_warden().expect("a warden")
     }
 
     /// The number of a thread's desk, once it has one.
@@ -436,6 +467,76 @@ fn in_an_office_every_desk_is_a_user_with_folders_of_its_own() {
         let asks = String::from_utf8_lossy(&asks).contains("TINYCLAW_WARDEN");
         assert_eq!(asks, service == "tinyclaw-processor");
     }
+}
+
+/// systemd watches the process that it started, and hears no other: that is the processor. The warden beside it leaves with it,
+/// and it does not stay without the warden.
+#[test]
+fn a_unit_s_main_process_becomes_the_processor_and_a_turn_outlives_it() {
+    let case = "a_unit_s_main_process_becomes_the_processor_and_a_turn_outlives_it";
+    let Some(mut office) = UsersOffice::open_as_unit(case) else { return };
+    let user = office.run("7", "id -u").out;
+    assert_eq!(user, office.desk("7").user().to_string());
+    let main = office.bot.as_ref().expect("a processor").id();
+    let status = fs::read_to_string(format!("/proc/{main}/status")).expect("status");
+    assert!(status.contains("Name:\ttinyclaw-proces"), "{status}");
+    assert!(status.contains(&format!("Uid:\t{OFFICE}\t{OFFICE}\t{OFFICE}")), "{status}");
+    assert!(status.contains("CapPrm:\t0000000000000000"), "{status}");
+    let warden = office.warden();
+    let status = fs::read_to_string(format!("/proc/{warden}/status")).expect("status");
+    assert!(status.contains("CapEff:\t00000000000000e1"), "{status}");
+    assert!(status.contains("CapBnd:\t00000000000000e1"), "{status}");
+
+    let script = "echo $CLAUDE_PID >> begun; while ! [ -e go ]; do sleep 0.05; done; echo gone on";
+    let order = hostile::order(&[Act::Run(script.to_owned())]);
+    let sent = ["send", "--wait", "--json", "--timeout", "100", "--thread", "7", "--", &order];
+    let asking = office.command(&sent).stdout(Stdio::piped()).spawn().expect("tinyclaw");
+    let work = office.folder("7").join("work");
+    until("the turn runs", || work.join("begun").exists().then_some(()));
+    kill(Pid::from_raw(main.cast_signed()), Signal::SIGKILL).expect("told");
+    office.bot.take().expect("a processor").wait().expect("a child");
+    until("the warden leaves", || (!runs(warden)).then_some(()));
+    office.start(&[]);
+    until("the next warden", || office.find_warden());
+    fs::write(work.join("go"), "").expect("file");
+    let answer = asking.wait_with_output().expect("an answer");
+    let said = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let done = hostile::report_in(&said).and_then(|it| it.into_iter().next());
+    let Some(Done::Ran(ran)) = done else { panic!("{said}\n{}", office.said()) };
+    assert_eq!(ran.out.trim(), "gone on");
+    let begun = fs::read_to_string(work.join("begun")).expect("file");
+    assert_eq!(begun.lines().count(), 1, "one prompt: {begun}");
+
+    kill(Pid::from_raw(office.warden().cast_signed()), Signal::SIGKILL).expect("told");
+    let mut processor = office.bot.take().expect("a processor");
+    let code = until("the processor leaves", || processor.try_wait().expect("a child")).code();
+    assert_eq!(code, Some(1));
+    assert!(office.said().contains("the warden is gone"), "{}", office.said());
+}
+
+fn runs(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit(')').next().is_some_and(|it| !it.is_empty() && !it.starts_with(" Z"))
+}
+
+/// A backup of containers that was restored where desks have another folder.
+#[test]
+fn desks_whose_folder_is_elsewhere_by_now_go_on_there() {
+    let case = "desks_whose_folder_is_elsewhere_by_now_go_on_there";
+    let Some(mut office) = UsersOffice::open(case) else { return };
+    office.run("7", "mkdir site; echo kept > note").is_done();
+    office.stop();
+    let elsewhere = office.path("elsewhere");
+    fs::rename(office.path("desks"), &elsewhere).expect("moved");
+    office.start(&[("TINYCLAW_DESKS", &elsewhere.display().to_string())]);
+    let ran = office
+        .run("7", "pwd; cat note; cat ~/.claude/projects/*/*.jsonl | grep -c '\"type\":\"user\"'");
+    let work = elsewhere.join(office.desk("7").to_string()).join("work");
+    let wanted = [&work.display().to_string(), "kept"];
+    assert_eq!(ran.out.lines().take(2).collect::<Vec<_>>(), wanted, "{}", office.said());
+    // The session went along: its first message stands in the transcript of the second.
+    let last: u32 = ran.out.lines().last().and_then(|it| it.parse().ok()).expect("a number");
+    assert!(last >= 2, "{}", ran.out);
 }
 
 #[test]

@@ -333,9 +333,11 @@ fn a_desk_is_a_user_of_its_own_without_any_right_of_roots() {
     let case = "a_desk_is_a_user_of_its_own_without_any_right_of_roots";
     let Some(mut house) = House::open(case) else { return };
     let mut agent = house.agent(7, "a");
-    let ids = house.run(&mut agent, "id -u; id -g; id -G; umask; ulimit -c");
+    // And when memory runs out it is ended before the office.
+    let ids = "id -u; id -g; id -G; umask; ulimit -c; cat /proc/self/oom_score_adj";
+    let ids = house.run(&mut agent, ids);
     let user = house.desk(7).user();
-    assert_eq!(ids.out.replace('\n', " "), format!("{user} {user} {user} 0077 0"));
+    assert_eq!(ids.out.replace('\n', " "), format!("{user} {user} {user} 0077 0 500"));
     let status = house.run(&mut agent, "cat /proc/self/status").out;
     for right in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(status.contains(&format!("{right}:\t0000000000000000")), "{right}: {status}");

@@ -15,12 +15,21 @@ use tinyclaw_warden::DeskNumber;
 /// In a thread's entry: the number of its desk.
 pub(super) const NUMBER: &str = "deskNumber";
 
-/// Tells the engine the numbers that threads have. Of two with the same number, which somebody copied, the first has it.
+/// Tells the engine the numbers that threads have. Of two with the same number, which somebody copied, the first has it. One that
+/// somebody of this machine has by now is no desk's: its thread is not answered.
 pub(super) fn seat(engine: &Engine, threads: &Threads) {
     let Some(users) = engine.users() else { return };
     let mut taken = HashSet::new();
     for (id, thread) in threads {
         let Some(number) = number(thread) else { continue };
+        if let Some(name) = users.namesake(number) {
+            tracing::error!(
+                thread.id = %id,
+                "thread {id} is not answered: {name} has the number {} or {} on this machine, which is its desk's; give {name} another one",
+                number.user(), number.hand()
+            );
+            continue;
+        }
         if taken.insert(number) {
             users.seat(id, number);
         } else {

@@ -3,7 +3,8 @@
 //!
 //! Nothing here opens a desk's folder with the office's rights, and nothing is taken away where it was.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,17 +39,46 @@ pub(super) async fn bring_in(desks: &Desks) {
     let Some(users) = desks.engine.users() else { return };
     for (id, thread) in desks.all() {
         let desk = Desk::of(&id, &thread);
-        let is_in = number(&thread).is_some_and(|it| users.number(&id) == Some(it));
-        if !desk.place.is_here() || is_in {
+        if !desk.place.is_here() || number(&thread).is_some_and(|it| users.namesake(it).is_some()) {
             continue;
         }
-        if let Err(err) = bring(desks, &users, &desk, &thread).await {
+        let is_in = number(&thread).is_some_and(|it| users.number(&id) == Some(it));
+        let brought = if is_in {
+            follow(desks, &users, &desk, &thread).await
+        } else {
+            bring(desks, &users, &desk, &thread).await
+        };
+        if let Err(err) = brought {
             tracing::error!(
                 thread.id = %id,
                 "thread {id} stays in {desk} and is not answered until it is a user of its own: {err:#}"
             );
         }
     }
+}
+
+/// Where the folder of all desks is another than it was, as after a backup of another machine was restored, the thread works at
+/// the same place of its own folder.
+async fn follow(desks: &Desks, users: &Users, desk: &Desk, thread: &Thread) -> anyhow::Result<()> {
+    let folders = users.folders(&desk.thread).context("the thread has no number")?;
+    let top = folders.work.parent().and_then(Path::file_name).context("the desk has no folder")?;
+    let is_elsewhere = !thread.extra.contains_key(BY_ADMIN) && !desk.dir.starts_with(&folders.work);
+    let Some(below) = below_work(&desk.dir, top).filter(|_| is_elsewhere) else { return Ok(()) };
+    let dir = if below.as_os_str().is_empty() { folders.work } else { folders.work.join(below) };
+    if let Some(session) = &thread.session_id {
+        desks.engine.look(&Place::Here)?.copy_session(desk, &dir, session).await?;
+    }
+    let to = dir.display().to_string();
+    desks.change(&desk.thread, |it| it.cwd = to.clone())?;
+    tracing::info!(thread.id = %desk.thread, "thread {} works in {to}, which was {desk}", desk.thread);
+    Ok(())
+}
+
+/// What stands behind `<desk's number>/work` in a path.
+fn below_work(dir: &Path, number: &OsStr) -> Option<PathBuf> {
+    let parts: Vec<&OsStr> = dir.iter().collect();
+    let at = parts.windows(2).position(|it| it[0] == number && it[1] == "work")?;
+    Some(parts[at + 2..].iter().collect())
 }
 
 async fn bring(desks: &Desks, users: &Users, desk: &Desk, thread: &Thread) -> anyhow::Result<()> {

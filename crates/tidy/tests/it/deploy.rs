@@ -15,7 +15,18 @@ struct Facts {
     grace: Grace,
     users: BTreeMap<String, u32>,
     services: BTreeMap<String, Service>,
+    desks: DeskUsers,
     backup: Backup,
+}
+
+/// Where every desk is a user of its own.
+#[derive(Deserialize)]
+struct DeskUsers {
+    first: u32,
+    last: u32,
+    capabilities: Vec<String>,
+    package: String,
+    images: String,
 }
 
 /// What runs now and then.
@@ -34,6 +45,8 @@ struct Grace {
 #[derive(Deserialize)]
 struct Service {
     program: String,
+    /// What the unit starts, where that is another program, which begins as root.
+    start: Option<String>,
     user: String,
     memory: String,
     tasks: u32,
@@ -41,8 +54,9 @@ struct Service {
 }
 
 /// Variables that are no settings: the system's, Claude's, the broker's.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "HOME",
+    "TINYCLAW_DESKS",
     "PATH",
     "DISABLE_AUTOUPDATER",
     "MALLOC_TRIM_THRESHOLD_",
@@ -123,7 +137,10 @@ fn every_unit_is_as_the_facts_say() {
     let mut wrong = Vec::new();
     for (name, service) in &facts.services {
         let unit = format!("deploy/systemd/tinyclaw-{name}.service");
-        let program = format!("/usr/lib/tinyclaw/{}", service.program);
+        let program = match &service.start {
+            Some(start) => format!("!/usr/lib/tinyclaw/{start}"),
+            None => format!("/usr/lib/tinyclaw/{}", service.program),
+        };
         let mut says = |name: &str, wanted: &str| unit_says(&mut wrong, &unit, name, wanted);
         says("ExecStart", &program);
         says("User", &service.user);
@@ -152,6 +169,59 @@ fn every_unit_is_as_the_facts_say() {
                 wrong.push(format!("{place}: {variable} is no variable of ours"));
             }
         }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn whoever_starts_the_warden_has_its_four_rights_and_nobody_else_has_any() {
+    let facts = facts();
+    let desks = &facts.desks;
+    let mut wrong = Vec::new();
+    for (name, service) in &facts.services {
+        let unit = format!("deploy/systemd/tinyclaw-{name}.service");
+        let rights: Vec<String> = match service.start {
+            Some(_) => desks.capabilities.iter().map(|it| format!("CAP_{it}")).collect(),
+            None => Vec::new(),
+        };
+        unit_says(&mut wrong, &unit, "CapabilityBoundingSet", &rights.join(" "));
+        let folder = format!("TINYCLAW_DESKS={}", desks.package);
+        let is_told = values(&unit, "Environment").iter().any(|it| it.1 == folder);
+        let may_write = values(&unit, "ReadWritePaths")
+            .iter()
+            .any(|it| it.1.split(' ').any(|it| it == desks.package));
+        if (is_told, may_write) != (service.start.is_some(), service.start.is_some()) {
+            wrong.push(format!("{unit}: {} is for whoever starts the warden", desks.package));
+        }
+        if service.start.is_some() {
+            // Users of desks would be nobody, an agent could speak for the processor, and its turn would end with it.
+            for (name, wanted) in [("NotifyAccess", "main"), ("KillMode", "process")] {
+                unit_says(&mut wrong, &unit, name, wanted);
+            }
+            wrong.extend(
+                values(&unit, "PrivateUsers")
+                    .into_iter()
+                    .map(|(place, _)| format!("{place}: has no users of desks")),
+            );
+        }
+    }
+    let mut finds = |path: &str, wanted: &str| {
+        if !lines(path).iter().any(|it| it.1.contains(wanted)) {
+            wrong.push(format!("{path}: lacks {wanted:?}, which deploy/facts.toml asks for"));
+        }
+    };
+    finds("deploy/deb/tmpfiles.conf", &format!("d {} 0711 root root -", desks.package));
+    finds("deploy/deb/admin", &format!("desks={}", desks.package));
+    finds("deploy/deb/prerm", &format!("{}/[1-9]*", desks.package));
+    finds("deploy/deb/postrm", &desks.package);
+    let range = format!("$3 >= {} && $3 <= {}", desks.first, desks.last);
+    finds("deploy/deb/admin", &range);
+    finds("Dockerfile", &format!("install --directory --mode 0711 {}", desks.images));
+    for compose in ["docker-compose.yml", "deploy/dokploy/docker-compose.yml"] {
+        finds(compose, &format!("cap_add: [{}]", desks.capabilities.join(", ")));
+        finds(compose, "user: \"0:0\"");
+        finds(compose, &format!("TINYCLAW_DESKS: {}", desks.images));
+        finds(compose, &format!("desks:{}", desks.images));
     }
     none(&wrong);
 }
@@ -288,7 +358,8 @@ fn the_package_has_every_program_and_nothing_is_published_but_on_this_machine() 
     let services: Vec<String> = facts()
         .services
         .values()
-        .map(|it| it.program.split(' ').next().unwrap_or_default().to_owned())
+        .flat_map(|it| it.start.iter().chain([&it.program]))
+        .map(|it| it.split(' ').next().unwrap_or_default().to_owned())
         .collect();
     for program in services.iter().map(String::as_str).chain(helpers) {
         if !package.contains(&format!("dst: /usr/lib/tinyclaw/{program},")) {
