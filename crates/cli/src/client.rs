@@ -3,10 +3,11 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tinyclaw_client::{Attachment, Client};
-use tinyclaw_domain::{Channel, Command, Key, Message, Model, Source, ThreadId};
+use tinyclaw_client::{Attachment, Client, Ending};
+use tinyclaw_domain::{Channel, Command, Key, Message, Model, Reply, Source, ThreadId};
 use tinyclaw_ledger::StateDir;
 use tinyclaw_queue::{Options, Published, Side};
 use tinyclaw_service::media_type;
@@ -14,7 +15,10 @@ use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::{Office, Store};
 
 use crate::place::environment;
+use crate::terminal;
 
+/// An order takes no longer: of a devbox, a helper is brought over a slow line, and looked at.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// A file that goes with a message may be so long.
 const FILE_BYTES_MAX: u64 = 50 * 1024 * 1024;
 
@@ -40,6 +44,27 @@ pub(crate) fn message(thread: &ThreadId, text: &str) -> Message {
 /// An order to TinyClaw about a thread.
 pub(crate) fn order(thread: &ThreadId, command: Command) -> Message {
     Message { command: Some(command), ..message(thread, "") }
+}
+
+/// Has the office carry out an order about a thread, and waits for what it says.
+pub(crate) fn ask(office: &Client, thread: &ThreadId, command: Command) -> anyhow::Result<Reply> {
+    let key = send(office, order(thread, command))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let waited =
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, office.wait(&key)).await });
+    let Ok(ended) = waited else {
+        bail!("no answer within five minutes; the order goes on as {key}")
+    };
+    match ended? {
+        Ending::Answered(message) => {
+            let Some(mut reply) = message.reply.clone() else {
+                bail!("order {key} ended without an answer")
+            };
+            reply.text = office.text(&reply)?;
+            Ok(reply)
+        }
+        Ending::GivenUp(why) => bail!("{}", terminal::one_line(&why)),
+    }
 }
 
 /// Puts a copy of a file where Claude may read it, and names it in the message.

@@ -3,7 +3,7 @@
 //! Nothing here decides what is shown.
 
 use std::borrow::Cow;
-use std::io::IsTerminal;
+use std::io::{BufRead as _, IsTerminal, Write as _};
 
 use tinyclaw_service::now_ms;
 use tinyclaw_service::words;
@@ -187,6 +187,16 @@ impl Table {
         }
         text
     }
+}
+
+/// Asks whoever sits here; no is what an empty line says.
+pub(crate) fn confirm(question: &str) -> anyhow::Result<bool> {
+    let mut err = std::io::stderr();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -404,6 +404,12 @@ pub enum Command {
     Reopen {},
     /// Let go of a session of an environment that nobody goes on with: its thread, its home, and its folder if nothing is in it.
     Forget {},
+    /// Remove the thread, with everything that its desk has. Refused while it has work.
+    Remove {
+        /// Whoever asks knows what is lost. Without it only that is said.
+        #[serde(default)]
+        sure: bool,
+    },
     /// Say how the thread is.
     Status {},
     /// Go on although the day's budget is spent; the message asked about is taken up again.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::{Model, Place, SessionId, StateDir, ThreadId};
+use tinyclaw_warden::AskError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -161,6 +162,17 @@ impl Engine {
     /// Closes a thread's idle process. `false`: it is busy and stays.
     pub async fn evict(&self, thread: &ThreadId) -> bool {
         self.0.evict(thread).await
+    }
+
+    /// Ends everything of a desk that is a user of its own, and removes all that it has. `false`: it is the office's user, and
+    /// nothing was done. Its process was let go of before, see [`Engine::evict`].
+    pub async fn remove_desk(&self, thread: &ThreadId) -> Result<bool, AskError> {
+        let Some(users) = self.users() else { return Ok(false) };
+        if let Ok(launcher) = self.0.launchers.of(&Place::Here) {
+            // Its connection, lost with the desk's processes, would be dialled again, and the desk made anew.
+            launcher.let_go(thread);
+        }
+        users.remove(thread).await
     }
 
     /// Connects a thread's Claude to each of its MCP servers anew, in the process that is there.

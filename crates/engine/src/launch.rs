@@ -44,6 +44,9 @@ pub trait Launcher: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Closes what it keeps open for a thread whose Claude has ended, for good.
+    fn let_go(&self, _thread: &ThreadId) {}
+
     /// Ends every Claude of an earlier process but those with these turns.
     fn end_all_but<'a>(&'a self, _turns: &'a [String]) -> EndFuture<'a> {
         Box::pin(async {})

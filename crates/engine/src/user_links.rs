@@ -102,6 +102,10 @@ impl Launcher for UsersLauncher {
         self.of(thread).may_adopt(thread, turn_uuid)
     }
 
+    fn let_go(&self, thread: &ThreadId) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(thread);
+    }
+
     fn end_all_but<'a>(&'a self, turns: &'a [String]) -> EndFuture<'a> {
         Box::pin(async move {
             for thread in self.users.threads() {

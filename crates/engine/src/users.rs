@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tinyclaw_domain::ThreadId;
-use tinyclaw_warden::{Client, DeskNumber, NotADesk};
+use tinyclaw_warden::{AskError, Client, DeskNumber, NotADesk};
 
 /// Who asks the warden, and for which desks. Clones are one.
 #[derive(Debug, Clone)]
@@ -125,6 +125,20 @@ impl Users {
                 tracing::warn!("not everything that a desk began has ended: {err}");
             }
         }
+    }
+
+    /// Ends every process of the thread's desk and removes all that the desk has. What stays is its folder, empty: so its
+    /// number is given to nobody, who would own what it left elsewhere. `false`: the thread has no number.
+    pub(crate) async fn remove(&self, thread: &ThreadId) -> Result<bool, AskError> {
+        let Some(number) = self.number(thread) else { return Ok(false) };
+        let warden = self.warden();
+        let removing = tokio::task::spawn_blocking(move || {
+            warden.remove(number).and_then(|()| warden.make(number))
+        });
+        removing.await.map_err(|_| AskError::Gone)??;
+        let mut numbers = self.0.numbers.write().unwrap_or_else(PoisonError::into_inner);
+        numbers.retain(|_, it| *it != number);
+        Ok(true)
     }
 
     fn folder(&self, number: DeskNumber) -> PathBuf {

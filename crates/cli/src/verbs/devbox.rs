@@ -1,13 +1,12 @@
 //! `tinyclaw devbox`: the words of `/devbox`, at the shell. What changes anything is a message to the office, as from a chat.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use tinyclaw_client::{Client, Ending};
+use tinyclaw_client::Client;
 use tinyclaw_domain::{
     ButtonPress, Command, DevboxName, DevboxOrder, DevboxStatus, DevboxView, DevboxViews,
     Fingerprint, Outcome, Reply, StateDir, ThreadId, ThreadStatus,
@@ -15,9 +14,6 @@ use tinyclaw_domain::{
 use tinyclaw_service::{now_ms, words};
 
 use crate::{client, place, terminal};
-
-/// A helper is brought over a slow line, and looked at: it takes no longer.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Remote machines on which Claude works: `add NAME HOST[:PORT] [USER] [DIR]`, list, status, doctor, key, approve, rename,
 /// move, trust, git, forget key, remove.
@@ -102,7 +98,7 @@ impl Devbox {
                     yes
                 }
                 (DevboxOrder::Yes { .. }, _) if self.yes => yes,
-                _ if std::io::stdin().is_terminal() => match confirm(&question)? {
+                _ if std::io::stdin().is_terminal() => match terminal::confirm(&question)? {
                     true => yes,
                     false => no,
                 },
@@ -191,24 +187,7 @@ fn status_of(devbox: &DevboxView, is_at_work: bool) -> String {
 
 /// Has the office carry out an order, and waits for what it says.
 fn ask(office: &Client, thread: &ThreadId, order: DevboxOrder) -> anyhow::Result<Reply> {
-    let message = client::order(thread, Command::Devbox { order, admin: true });
-    let key = client::send(office, message)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let waited =
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, office.wait(&key)).await });
-    let Ok(ended) = waited else {
-        bail!("no answer within five minutes; the order goes on as {key}")
-    };
-    match ended? {
-        Ending::Answered(message) => {
-            let Some(mut reply) = message.reply.clone() else {
-                bail!("order {key} ended without an answer")
-            };
-            reply.text = office.text(&reply)?;
-            Ok(reply)
-        }
-        Ending::GivenUp(why) => bail!("{}", terminal::one_line(&why)),
-    }
+    client::ask(office, thread, Command::Devbox { order, admin: true })
 }
 
 /// A question with a yes and a no, if the answer is one.
@@ -232,13 +211,4 @@ fn name_of(order: &DevboxOrder) -> String {
         DevboxOrder::Keep { name } => DevboxName::to_string(name),
         _ => "it".to_owned(),
     }
-}
-
-fn confirm(question: &str) -> anyhow::Result<bool> {
-    let mut err = std::io::stderr();
-    write!(err, "{question} [y/N] ")?;
-    err.flush()?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

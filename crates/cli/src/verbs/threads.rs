@@ -1,32 +1,55 @@
-//! `tinyclaw threads`: every desk, what it does, what it cost today.
+//! `tinyclaw threads`: every desk, what it does, what it cost today. `threads remove` has the office remove one.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tinyclaw_domain::{Thread, ThreadId, ThreadStatus};
+use tinyclaw_domain::{Command, Outcome, Thread, ThreadId, ThreadStatus};
 use tinyclaw_ledger::{Costs, Spent, StateDir, read_threads};
 use tinyclaw_queue::View;
 use tinyclaw_service::now_ms;
 use tinyclaw_service::settings::Office;
 
-use crate::place;
 use crate::terminal::{self, Style, Table};
+use crate::{client, place};
 
-/// List the threads.
+/// List the threads, or remove one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Threads {
+    #[command(subcommand)]
+    order: Option<Order>,
+
     /// Print a JSON array.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Remove a thread, with everything that its desk has: its session, what its Claude keeps, and the folder that was made for it.
+    ///
+    /// What would be lost is said first, also what of it is not pushed. Refused while the thread has work. What was said stays in
+    /// the history; a topic of it stays in Telegram, and its next message begins a new thread.
+    Remove {
+        /// The thread, as `tinyclaw threads` lists it.
+        thread: ThreadId,
+
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 impl Threads {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let state = place::office()?;
+        if let Some(Order::Remove { thread, yes }) = &self.order {
+            return remove(&state, thread, *yes);
+        }
         let mut out = std::io::stdout().lock();
         if self.json {
             let all: Vec<Value> = rows(&state)?.iter().map(Row::json).collect();
@@ -36,6 +59,46 @@ impl Threads {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Has the office say what is lost with a thread, and then remove it.
+fn remove(state: &StateDir, id: &ThreadId, is_sure: bool) -> anyhow::Result<ExitCode> {
+    let threads = read_threads(state)?;
+    let Some(thread) = threads.get(id) else {
+        bail!("there is no thread {id}; tinyclaw threads lists them")
+    };
+    if matches!(thread.status, ThreadStatus::Working | ThreadStatus::Waiting) {
+        bail!("thread {id} is at work: let it end, or stop it in its chat, and ask again")
+    }
+    let office = client::open(state)?;
+    if !office.is_staffed(now_ms()) {
+        bail!(
+            "no processor works on {}: start the office, which removes its threads itself",
+            state.root().display()
+        )
+    }
+    let said = client::ask(&office, id, Command::Remove { sure: false })?;
+    let mut out = std::io::stdout().lock();
+    let text = terminal::plain(said.text.trim_end()).into_owned();
+    if said.outcome != Outcome::Notice {
+        bail!("{text}")
+    }
+    writeln!(out, "{text}")?;
+    if !is_sure {
+        if !std::io::stdin().is_terminal() {
+            bail!("nothing was removed: say --yes, or do this at a terminal")
+        }
+        if !terminal::confirm(&format!("Remove thread {id} for good?"))? {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let said = client::ask(&office, id, Command::Remove { sure: true })?;
+    let text = terminal::plain(said.text.trim_end()).into_owned();
+    if said.outcome != Outcome::Notice {
+        bail!("{text}")
+    }
+    writeln!(out, "{text}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A thread and what is known of it elsewhere.

@@ -519,6 +519,47 @@ fn runs(pid: u32) -> bool {
     status.rsplit(')').next().is_some_and(|it| !it.is_empty() && !it.starts_with(" Z"))
 }
 
+#[test]
+fn a_removed_thread_takes_all_that_its_desk_has_along_and_its_number_is_nobodys() {
+    let case = "a_removed_thread_takes_all_that_its_desk_has_along_and_its_number_is_nobodys";
+    let Some(office) = UsersOffice::open(case) else { return };
+    office.run("8", "echo mine > note").is_done();
+    let work = "git init -q site && cd site && echo x > x && git add . && \
+        git -c user.name=Ada -c user.email=ada@example.org commit -qm x && echo changed > x; echo kept > ~/kept; mkdir -m 0 ~/shut";
+    office.run("7", work).is_done();
+    let (desk, folder) = (office.desk("7"), office.folder("7"));
+    let remove = |more: &[&str]| office.tinyclaw(&[&["threads", "remove", "7"], more].concat());
+    let script = "touch begun; while ! [ -e go ]; do sleep 0.05; done";
+    let order = hostile::order(&[Act::Run(script.to_owned())]);
+    let sent = ["send", "--wait", "--json", "--timeout", "100", "--thread", "7", "--", &order];
+    let asking = office.command(&sent).stdout(Stdio::null()).spawn();
+    until("the turn runs", || folder.join("work/begun").exists().then_some(()));
+    let refused = until("it is told", || {
+        let said = remove(&["--yes"]);
+        String::from_utf8_lossy(&said.stderr).contains("at work").then_some(said)
+    });
+    assert!(!refused.status.success());
+    fs::write(folder.join("work/go"), "").expect("file");
+    assert!(asking.expect("tinyclaw").wait().expect("an answer").success());
+    let asked = until("the turn is over", || {
+        let said = remove(&[]);
+        String::from_utf8_lossy(&said.stderr).contains("say --yes").then_some(said)
+    });
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains("site/: 1 files changed, 1 commits that no remote has"), "{said}");
+    assert!(folder.join("home/kept").exists() && !asked.status.success(), "nobody said yes");
+    let done = remove(&["--yes"]);
+    assert!(done.status.success(), "{done:?}\n{}", office.said());
+    // Empty, so that no desk after it owns what it left elsewhere.
+    assert_eq!(fs::read_dir(&folder).expect("folder").count(), 0);
+    assert_eq!(pids_of(desk.user()), [] as [u32; 0]);
+    assert!(!office.tinyclaw(&["threads", "remove", "7", "--yes"]).status.success(), "it is gone");
+    assert_eq!(office.run("8", "cat note").out, "mine");
+    assert_ne!(office.run("7", "cat ~/kept").code, 0, "a new thread");
+    assert_ne!(office.desk("7"), desk);
+    assert_eq!(fs::read_dir(&folder).expect("folder").count(), 0, "nobody comes back");
+}
+
 /// A backup of containers that was restored where desks have another folder.
 #[test]
 fn desks_whose_folder_is_elsewhere_by_now_go_on_there() {

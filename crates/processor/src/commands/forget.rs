@@ -1,6 +1,7 @@
 //! `forget`: a session of an environment that nobody goes on with leaves nothing of the office's behind.
 
 use tinyclaw_domain::{EnvSession, Reply, ThreadId};
+use tinyclaw_engine::Desk;
 
 use crate::availability::notices::notice;
 use crate::blocking::on_disk;
@@ -16,10 +17,22 @@ impl Commands {
             ));
         }
         let silent = Reply { silent: true, ..notice("Forgotten.") };
-        let Some(thread) = self.desks.remove(id)? else { return Ok(silent) };
+        let Some(thread) = self.desks.get(id) else { return Ok(silent) };
         self.engine.evict(id).await;
-        // A desk that is a user of its own keeps its number, and its folders with it.
-        if self.engine.users().is_none() {
+        let desk = Desk::of(id, &thread);
+        let own = self.engine.users().and_then(|it| it.folders(id)).map(|it| it.work);
+        // Asked while the thread is known, and of its own folder: what lies in an operator's is not the desk's.
+        let is_bare = match own {
+            Some(own) => self.is_bare(&desk.with_dir(own)).await,
+            None => false,
+        };
+        self.desks.remove(id)?;
+        if self.engine.users().is_some() {
+            // One that has something in its folder keeps all that it has, and its number.
+            if is_bare && let Err(err) = self.engine.remove_desk(id).await {
+                tracing::warn!(thread.id = %id, "what session {id} has stays: {err}");
+            }
+        } else {
             let home = self.desks.state.home(id);
             on_disk(|| {
                 // No link in it is followed, and nobody of the desk is left who could put one there.

@@ -7,6 +7,7 @@ mod forget;
 mod go_on;
 mod mcp;
 mod open;
+mod remove;
 mod reset;
 mod set_dir;
 mod status;
@@ -56,6 +57,9 @@ impl Commands {
         if let Command::Forget {} = command {
             // Nothing is opened in order to be forgotten.
             return self.forget(id).await.unwrap_or_else(refused);
+        }
+        if let Command::Remove { sure } = command {
+            return self.remove(id, *sure).await.unwrap_or_else(refused);
         }
         let said = match self.desks.get_or_open(id, message.topic_name.as_deref()).await {
             Ok(thread) => match command {
@@ -193,6 +197,7 @@ impl Commands {
             | Command::Change { .. }
             | Command::Devbox { .. }
             | Command::Forget {}
+            | Command::Remove { .. }
             | Command::Summarize { .. } => {
                 return Err(Refusal::Plain("This order came by the wrong way.".to_owned()));
             }

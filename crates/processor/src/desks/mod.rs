@@ -16,3 +16,4 @@ pub(crate) mod users;
 pub(crate) use self::mirror::retire as retire_mirrors;
 pub(crate) use self::repo::{full_name, host_of};
 pub(crate) use self::threads::{Desks, may_read_others, trust};
+pub(crate) use self::users::made_for;

@@ -209,6 +209,11 @@ fn new_folder(desks: &Desks, id: &ThreadId) -> anyhow::Result<PathBuf> {
 
 /// The folder that was made for the thread, if it works in it or below; else where it works.
 fn own_top(desks: &Desks, desk: &Desk) -> PathBuf {
+    made_for(desks, desk).unwrap_or_else(|| desk.dir.clone())
+}
+
+/// The folder that was made for the thread where all desks are one user, if it works in it or below.
+pub(crate) fn made_for(desks: &Desks, desk: &Desk) -> Option<PathBuf> {
     let settings = desks.settings.current();
     let base = settings.office.default_cwd();
     let base = on_disk(|| base.canonicalize()).unwrap_or_else(|_| base.to_owned());
@@ -216,8 +221,5 @@ fn own_top(desks: &Desks, desk: &Desk) -> PathBuf {
     let is_own =
         |it: &str| it == name || it.strip_prefix(&name).is_some_and(|it| it.starts_with('-'));
     let first = desk.dir.strip_prefix(&base).ok().and_then(|it| it.iter().next());
-    match first.and_then(|it| it.to_str()).filter(|it| is_own(it)) {
-        Some(first) => base.join(first),
-        None => desk.dir.clone(),
-    }
+    first.and_then(|it| it.to_str()).filter(|it| is_own(it)).map(|first| base.join(first))
 }

@@ -49,6 +49,40 @@ async fn each_order_answers_with_what_is_true_now() {
     assert!(office.claude.prompts().is_empty(), "Claude is not asked about orders");
 }
 
+/// Nothing removed a thread, and nothing that its desk had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_thread_takes_what_is_its_own_along_and_nothing_else() {
+    let mut office = Office::open(json!({}));
+    for thread in ["7", "8"] {
+        office.ask(thread, "hello").await;
+    }
+    let chosen = office.place.path("work/chosen");
+    std::fs::create_dir(&chosen).unwrap();
+    let dir = chosen.display().to_string();
+    office.obeyed("9", Command::Setdir { dir, admin: true }).await;
+    let own = office.place.path("work/7");
+    tinyclaw_disk::replace(&own.join("note"), b"mine", tinyclaw_disk::Flush::None).unwrap();
+    let said = office.obeyed("7", Command::Remove { sure: false }).await;
+    assert_eq!(said.outcome, Outcome::Notice);
+    assert!(said.text.contains("work/7`") && said.text.contains("removed"), "{}", said.text);
+    assert!(own.join("note").is_file() && office.thread("7").is_some(), "until it is for sure");
+    for (thread, sure) in [("7", true), ("9", true)] {
+        let said = office.obeyed(thread, Command::Remove { sure }).await;
+        assert!(said.text.starts_with(&format!("Thread {thread} is removed.")), "{}", said.text);
+        assert!(office.thread(thread).is_none());
+        assert!(!office.place.path(&format!("state/home/{thread}")).exists());
+    }
+    assert!(!own.exists());
+    assert!(chosen.is_dir(), "what an admin chose is not the desk's");
+    assert!(office.place.path("work/8").is_dir() && office.thread("8").is_some());
+    let said = office.obeyed("7", Command::Remove { sure: true }).await;
+    assert_eq!((said.outcome, &*said.text), (Outcome::Failed, "There is no thread 7."));
+    let said = office.obeyed("1", Command::Status {}).await;
+    assert_eq!(said.outcome, Outcome::Notice);
+    let said = office.obeyed("1", Command::Remove { sure: true }).await;
+    assert_eq!(said.text, "The control room is not removed.");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_admin_lets_claude_do_more_without_asking() {
     let mut office = Office::open(json!({}));
