@@ -8,11 +8,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
-use crate::{BadId, EnvName, PermissionMode, ThreadId};
+use crate::container_env::dollars;
+use crate::{BadId, ContainerEnv, EnvName, PermissionMode, ThreadId};
 
 /// `envs.json`: every environment by its name.
 pub type Envs = BTreeMap<EnvName, Env>;
@@ -24,7 +23,7 @@ pub enum Env {
     /// Claude runs beside the office's other desks, under the same leash.
     None(LocalEnv),
     /// Claude runs in a container of its own.
-    Container(Map<String, Value>),
+    Container(ContainerEnv),
 }
 
 /// An environment on this machine.
@@ -42,23 +41,20 @@ pub struct LocalEnv {
     pub budget_per_day: Option<f64>,
 }
 
-/// An amount that can be spent.
-fn dollars<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    let usd = Option::<f64>::deserialize(from)?;
-    match usd {
-        Some(it) if !(it.is_finite() && it >= 0.0) => {
-            Err(D::Error::custom(format!("{it} is no amount of US dollars")))
-        }
-        usd => Ok(usd),
-    }
-}
-
 impl Env {
     /// What it may spend in a day, in US dollars.
     pub fn budget_per_day(&self) -> Option<f64> {
         match self {
             Env::None(it) => it.budget_per_day,
-            Env::Container(_) => None,
+            Env::Container(it) => it.budget_per_day,
+        }
+    }
+
+    /// What Claude may do there without asking. None: what the office's settings say.
+    pub fn permission(&self) -> Option<PermissionMode> {
+        match self {
+            Env::None(it) => it.permission,
+            Env::Container(it) => it.permission,
         }
     }
 

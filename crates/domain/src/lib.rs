@@ -3,6 +3,7 @@
 pub mod approval;
 mod catalogue;
 pub mod checksum;
+mod container_env;
 mod decision;
 mod devbox;
 mod effort;
@@ -30,6 +31,7 @@ mod token;
 mod topic_change;
 
 pub use catalogue::{BadCatalogue, Catalogue, Family, UnknownModel};
+pub use container_env::{ContainerDir, ContainerEnv, Cpus, Image, Memory, Rest};
 pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Replied,
     ReplyRule, Stay, WarmCache,

@@ -57,7 +57,7 @@ async fn main() -> Result<ExitCode, Error> {
     tinyclaw_disk::write_new(&route.known_hosts, key.known_hosts(&route.name).as_bytes())
         .map_err(|err| err.to_string())?;
     let there = Arc::new(launcher(&place, &devbox, &leash, LEASE));
-    let engine = Engine::reaching(config(&place, &leash), false, Some(there.clone()));
+    let engine = Engine::reaching(config(&place, &leash), false, Some(there.clone()), None);
     let spec = spec(&place)?;
     let mut turn = ask(&engine, &spec, "[demo: say ready]");
     until_text(&mut turn).await?;
@@ -300,7 +300,7 @@ async fn idle_links(
     leash: &std::path::Path,
 ) -> Result<f64, Error> {
     let there = Arc::new(launcher(place, devbox, leash, LEASE));
-    let engine = Engine::reaching(config(place, leash), false, Some(there));
+    let engine = Engine::reaching(config(place, leash), false, Some(there), None);
     let before = pss_kb(std::process::id());
     let known = of_ssh();
     for number in 0..IDLE {
@@ -344,7 +344,7 @@ fn orphans_after_a_kill(
         let made = runtime.block_on(async {
             let there = DevboxLauncher::new(devbox, leash.clone(), Landlock::Auto, lease, known);
             let config = EngineConfig::new("/nowhere", &leash, state, home);
-            let engine = Engine::reaching(config, false, Some(Arc::new(there)));
+            let engine = Engine::reaching(config, false, Some(Arc::new(there)), None);
             let mut turn = ask(&engine, &spec, "[demo: spawn 600s] [demo: hang]");
             until(&mut turn, is_at_work).await.map_err(|err| err.to_string())?;
             Ok::<_, String>((engine, turn))

@@ -11,20 +11,16 @@ use std::time::{Duration, Instant};
 
 use tinyclaw_devbox::Helper;
 use tinyclaw_domain::look::FarHealth;
-use tinyclaw_domain::{DevboxName, Place, SessionId, ThreadId};
+use tinyclaw_domain::{DevboxName, Place, ThreadId};
 use tokio::sync::Semaphore;
 
 use crate::config::Landlock;
-use crate::launch::{
-    AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leashed,
-};
+use crate::far::{Far, FarLink, of_stranger};
+use crate::launch::{AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher};
 use crate::link::{
     Answering, Carrier, Devboxes, GitAnswer, KnownRuns, Lease, LinkLauncher, LinkLook, SshCarrier,
 };
-use crate::look::{Desk, FoundFile, Look, LookError, LookFuture, OutOfReach};
-use crate::moving::Parcel;
-use crate::overlap::Overlap;
-use crate::transcript::Trace;
+use crate::look::{Look, LookError, OutOfReach};
 
 /// So many devboxes are dialled at once: a machine that wakes up is not flooded.
 const DIALS: usize = 4;
@@ -37,14 +33,7 @@ pub struct DevboxLauncher {
     lease: Lease,
     known: Arc<KnownRuns>,
     dials: Arc<Semaphore>,
-    links: Mutex<HashMap<DevboxName, Arc<Link>>>,
-}
-
-/// The link to one devbox.
-#[derive(Debug)]
-struct Link {
-    launcher: LinkLauncher,
-    look: Arc<LinkLook>,
+    links: Mutex<HashMap<DevboxName, Arc<FarLink>>>,
 }
 
 /// Who answers for one devbox.
@@ -127,8 +116,10 @@ impl DevboxLauncher {
     pub fn forget(&self, name: &DevboxName) {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
+}
 
-    fn link(&self, place: &Place) -> Result<Arc<Link>, OutOfReach> {
+impl Far for DevboxLauncher {
+    fn link(&self, place: &Place) -> Result<Arc<FarLink>, OutOfReach> {
         let Place::Devbox(name) = place else {
             let why = "it is no devbox".to_owned();
             return Err(OutOfReach { place: place.clone(), why, is_held: false });
@@ -155,7 +146,7 @@ impl DevboxLauncher {
                 known,
                 Some(answering),
             );
-            Arc::new(Link { launcher, look })
+            Arc::new(FarLink { launcher, look })
         });
         Ok(link.clone())
     }
@@ -196,97 +187,5 @@ impl Launcher for DevboxLauncher {
                 }
             }
         })
-    }
-}
-
-fn of_stranger(leashed: Leashed) -> Leashed {
-    Leashed { leash: leashed.leash.of_stranger(), ..leashed }
-}
-
-/// Each question is asked of the devbox that it is about.
-impl Look for DevboxLauncher {
-    fn has_session<'a>(&'a self, desk: &'a Desk, session: &'a SessionId) -> LookFuture<'a, bool> {
-        Box::pin(async move { self.link(&desk.place)?.look.has_session(desk, session).await })
-    }
-
-    fn trace<'a>(
-        &'a self,
-        desk: &'a Desk,
-        session: &'a SessionId,
-        turn_uuid: &'a str,
-    ) -> LookFuture<'a, Trace> {
-        Box::pin(async move { self.link(&desk.place)?.look.trace(desk, session, turn_uuid).await })
-    }
-
-    fn copy_session<'a>(
-        &'a self,
-        from: &'a Desk,
-        to: &'a Path,
-        session: &'a SessionId,
-    ) -> LookFuture<'a, bool> {
-        Box::pin(async move { self.link(&from.place)?.look.copy_session(from, to, session).await })
-    }
-
-    fn real_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, PathBuf> {
-        Box::pin(async move { self.link(&desk.place)?.look.real_dir(desk).await })
-    }
-
-    fn check_dir<'a>(&'a self, desk: &'a Desk) -> LookFuture<'a, ()> {
-        Box::pin(async move { self.link(&desk.place)?.look.check_dir(desk).await })
-    }
-
-    fn overlaps<'a>(
-        &'a self,
-        desk: &'a Desk,
-        others: &'a [PathBuf],
-    ) -> LookFuture<'a, Vec<Overlap>> {
-        Box::pin(async move { self.link(&desk.place)?.look.overlaps(desk, others).await })
-    }
-
-    fn own_folder<'a>(&'a self, place: &'a Place, thread: &'a ThreadId) -> LookFuture<'a, PathBuf> {
-        Box::pin(async move { self.link(place)?.look.own_folder(place, thread).await })
-    }
-
-    fn find_file<'a>(&'a self, desk: &'a Desk, path: &'a Path) -> LookFuture<'a, FoundFile> {
-        Box::pin(async move { self.link(&desk.place)?.look.find_file(desk, path).await })
-    }
-
-    fn get<'a>(
-        &'a self,
-        desk: &'a Desk,
-        below: &'a Path,
-        bytes_max: u64,
-    ) -> LookFuture<'a, Vec<u8>> {
-        Box::pin(async move { self.link(&desk.place)?.look.get(desk, below, bytes_max).await })
-    }
-
-    fn put<'a>(
-        &'a self,
-        desk: &'a Desk,
-        root: &'a Path,
-        below: &'a Path,
-    ) -> LookFuture<'a, PathBuf> {
-        Box::pin(async move { self.link(&desk.place)?.look.put(desk, root, below).await })
-    }
-
-    fn pack_up<'a>(
-        &'a self,
-        desk: &'a Desk,
-        session: Option<&'a SessionId>,
-    ) -> LookFuture<'a, Parcel> {
-        Box::pin(async move { self.link(&desk.place)?.look.pack_up(desk, session).await })
-    }
-
-    fn lay_out<'a>(
-        &'a self,
-        desk: &'a Desk,
-        session: Option<&'a SessionId>,
-        parcel: &'a Parcel,
-    ) -> LookFuture<'a, ()> {
-        Box::pin(async move { self.link(&desk.place)?.look.lay_out(desk, session, parcel).await })
-    }
-
-    fn unconfined<'a>(&'a self, place: &'a Place) -> LookFuture<'a, Option<String>> {
-        Box::pin(async move { self.link(place)?.look.unconfined(place).await })
     }
 }

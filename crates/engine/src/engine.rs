@@ -18,6 +18,7 @@ use crate::adopted;
 use crate::config::EngineConfig;
 use crate::confined::{CarryError, Confined, ConfinedError, Said, Way};
 use crate::devboxes::DevboxLauncher;
+use crate::envs::EnvLauncher;
 use crate::failure::TurnFailure;
 use crate::launch::Launcher;
 use crate::launchers::Launchers;
@@ -67,21 +68,23 @@ impl Engine {
     /// An engine whose Claudes run on this machine, each as its desk's user where the configuration has some. Starts no
     /// process yet; needs a Tokio runtime.
     pub fn new(config: EngineConfig) -> Engine {
-        Engine::reaching(config, false, None)
+        Engine::reaching(config, false, None, None)
     }
 
     /// An engine whose Claudes run on this machine and outlive this process when it is killed: the next one goes on with
     /// their turns, see [`Trace::Running`]. Nobody comes for five minutes: they end with the turn they are in. An end of this
     /// process that is not sudden ends those that it does not leave, see [`Engine::leave`].
     pub fn linked(config: EngineConfig) -> Engine {
-        Engine::reaching(config, true, None)
+        Engine::reaching(config, true, None, None)
     }
 
-    /// An engine as either of these, whose Claudes run on devboxes, too. Those of desks' own users are linked in any case.
+    /// An engine as either of these, whose Claudes run on devboxes, and in environments, too. Those of desks' own users are
+    /// linked in any case.
     pub fn reaching(
         config: EngineConfig,
         is_linked: bool,
         devboxes: Option<Arc<DevboxLauncher>>,
+        envs: Option<Arc<EnvLauncher>>,
     ) -> Engine {
         let config = config.resolved();
         let here: Arc<dyn Launcher> = match &config.users {
@@ -92,6 +95,10 @@ impl Engine {
         let launchers = Launchers::here(here);
         let launchers = match devboxes {
             Some(devboxes) => launchers.with_devboxes(devboxes),
+            None => launchers,
+        };
+        let launchers = match envs {
+            Some(envs) => launchers.with_envs(envs),
             None => launchers,
         };
         Engine::with_launchers(config, launchers)

@@ -8,7 +8,9 @@ mod content;
 mod devboxes;
 mod driver;
 mod engine;
+mod envs;
 mod failure;
+mod far;
 mod home;
 mod launch;
 mod launchers;
@@ -37,6 +39,7 @@ pub use confined::{CarryError, Confined, ConfinedError, Said, Way};
 pub use content::{Content, ContentError};
 pub use devboxes::DevboxLauncher;
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
+pub use envs::EnvLauncher;
 pub use failure::{Advice, TurnFailure, Watchdog};
 pub use launch::{
     Access, AdoptFuture, EndFuture, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash,

@@ -28,7 +28,7 @@ pub(crate) fn engine(
 ) -> anyhow::Result<Engine> {
     let mut config = engine_config(state, settings)?;
     config.users = users.cloned();
-    Ok(Engine::reaching(config, settings.engine.link, fleet.launcher()))
+    Ok(Engine::reaching(config, settings.engine.link, fleet.launcher(), None))
 }
 
 /// What an engine is told, by the settings. The demo engine needs nothing but itself.

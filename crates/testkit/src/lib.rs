@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod claude;
+pub mod docker;
 pub mod failures;
 pub mod hostile;
 pub mod hostile_repository;

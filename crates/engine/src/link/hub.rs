@@ -66,6 +66,8 @@ enum Options {
     },
     /// Of whoever is logged in on a machine of its own, where offices meet. `Some`: for a key that may do no more.
     Account(Option<Pin>),
+    /// Of the one user of a container, which is one office's.
+    Container,
 }
 
 /// What runs are started as.
@@ -83,6 +85,9 @@ impl Options {
         let mut args = args.peekable();
         if args.peek().is_none() {
             return Ok(Options::Account(None));
+        }
+        if args.next_if(|it| it == "--container").is_some() && args.peek().is_none() {
+            return Ok(Options::Container);
         }
         if args.next_if(|it| it == "--pinned").is_some() {
             let pin =
@@ -145,7 +150,7 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> i32 {
 
 async fn serve(options: Options) -> io::Result<()> {
     let mut stdout = frames::stdout()?;
-    if matches!(options, Options::Account(_)) {
+    if matches!(options, Options::Account(_) | Options::Container) {
         // Whoever brought us here is told that no more has to be brought.
         stdout.write_all(&Asked::here()).await?;
         stdout.flush().await?;
@@ -164,7 +169,12 @@ async fn serve(options: Options) -> io::Result<()> {
             let Ok(Ok(Some((claude, _)))) = said else { return Err(nobody()) };
             (state, claude, directories, None)
         }
-        Options::Account(pin) => {
+        Options::Account(_) | Options::Container => {
+            // In a container, as on the office's machine, the office says who shares a directory.
+            let (pin, directories) = match options {
+                Options::Account(pin) => (pin, Directories::Alone),
+                _ => (None, Directories::Shared),
+            };
             let said = timeout(HELLO, incoming.next::<Wish>()).await;
             let Ok(Ok(Some((wish, _)))) = said else { return Err(nobody()) };
             let Wish { claude, landlock } = match &pin {
@@ -175,7 +185,7 @@ async fn serve(options: Options) -> io::Result<()> {
             let account = Arc::new(Account::of_this_process(claude)?);
             // Which program that is, is looked for when one is to start.
             let claude = Claude { program: PathBuf::from("claude"), landlock, is_errand: false };
-            (account.state(), claude, Directories::Alone, Some(account))
+            (account.state(), claude, directories, Some(account))
         }
     };
     let hello = timeout(HELLO, incoming.next::<Call>()).await;

@@ -12,6 +12,7 @@ mod carrier;
 mod clean;
 mod connection;
 mod dial;
+mod exec;
 mod frames;
 mod health;
 mod hold;
@@ -22,6 +23,7 @@ mod launcher;
 mod line;
 mod look;
 mod pin;
+mod rest;
 mod running;
 mod runs;
 mod spool;
@@ -34,6 +36,7 @@ use crate::leash;
 
 pub(crate) use asking::Answering;
 pub use carrier::{Carrier, CarrierFuture, ChildCarrier, Connection, Unreached};
+pub(crate) use exec::ExecCarrier;
 pub(crate) use journal::{Adopted, Journal};
 pub use known::KnownRuns;
 pub(crate) use known::Note;
@@ -48,6 +51,7 @@ pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<i32> {
     let run = match args.nth(1)?.to_str()? {
         "hub" => hub::run,
         "hold" => |_| hold::run(),
+        "rest" => return Some(rest::run()),
         "env" => return Some(account::tell_environment()),
         asking::WORD => return Some(asking::run(args)),
         _ => return None,

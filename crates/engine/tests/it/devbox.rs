@@ -139,7 +139,7 @@ fn moved(desk: &mut Desk) -> Option<Arc<Box>> {
 fn moved_by(desk: &mut Desk, more: &str) -> Option<Arc<Box>> {
     let devbox = found(desk, more)?;
     let there = Arc::new(launcher(desk, &devbox));
-    desk.engine = Engine::reaching(desk.config.clone(), false, Some(there));
+    desk.engine = Engine::reaching(desk.config.clone(), false, Some(there), None);
     desk.spec.place = Place::Devbox(name());
     Some(devbox)
 }
@@ -385,7 +385,7 @@ async fn a_turn_below_an_older_helper_is_gone_on_with_after_an_update() {
     std::fs::set_permissions(&newer, std::fs::Permissions::from_mode(0o755)).unwrap();
     desk.config.leash = newer;
     let there = Arc::new(launcher(&desk, &devbox));
-    let engine = Engine::reaching(desk.config.clone(), false, Some(there));
+    let engine = Engine::reaching(desk.config.clone(), false, Some(there), None);
     let trace = engine.trace(&desk.at(), &desk.spec.id, &request.uuid).await.unwrap();
     assert_eq!(trace, Trace::Running);
     let mut turn = engine.turn(TurnRequest { content: Vec::new(), ..request });
@@ -406,7 +406,7 @@ async fn runs_that_nobody_waits_for_are_ended_at_the_next_start() {
     drop(turn);
     assert!(!alive(&desk.lock()).is_empty(), "it goes on there");
     let there = Arc::new(launcher(&desk, &devbox));
-    desk.engine = Engine::reaching(desk.config.clone(), false, Some(there));
+    desk.engine = Engine::reaching(desk.config.clone(), false, Some(there), None);
     desk.engine.end_all_but(&[]).await;
     let lock = desk.lock();
     eventually("nobody is left", || alive(&lock).is_empty()).await;

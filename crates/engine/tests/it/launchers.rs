@@ -71,6 +71,9 @@ macro_rules! for_each_launcher {
                 }
             })*
         }
+        mod env {
+            $(#[tokio::test] async fn $name() { super::$name(crate::envs::move_there).await; })*
+        }
     };
 }
 

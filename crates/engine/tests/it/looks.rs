@@ -52,6 +52,12 @@ macro_rules! for_each_look {
                 }
             })*
         }
+        mod env {
+            $(#[tokio::test] async fn $name() {
+                let (_desk, ground) = crate::envs::ground();
+                super::looks::$name(&ground).await;
+            })*
+        }
     };
 }
 

@@ -15,6 +15,7 @@ mod demo;
 mod desk;
 mod devbox;
 mod elsewhere;
+mod envs;
 mod hand;
 mod home;
 mod hostile;

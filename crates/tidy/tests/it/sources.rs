@@ -109,6 +109,7 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("crates/processor/src/work/routing.rs", "`router.toml`, which the operator writes"),
     ("crates/devbox/src/helper.rs", "the helper, which lies beside this program"),
     ("crates/engine/src/users.rs", "the system's own lists of users and groups"),
+    ("crates/porter/src/envs.rs", "`envs.json`, which the operator names"),
     ("crates/engine/src/link/health.rs", "the system's own settings, at the far end"),
     ("crates/cli/", "a person's own command, on files that this person names and the state folder"),
     ("crates/engine/src/bin/", "it stands in for Claude"),
