@@ -119,13 +119,14 @@ stage_deploy() {
     mkdir -p "$run/deployed"
     cp deploy/systemd/* "$run/deployed/"
     # In place of programs that are not installed, one that is.
-    sed -i "s,^ExecStart=/[^ ]*,ExecStart=/bin/true," "$run"/deployed/*.service
+    sed -i "s,^ExecStart=[!]*/[^ ]*,ExecStart=/bin/true," "$run"/deployed/*.service
     SYSTEMD_UNIT_PATH="$run/deployed:" systemd-analyze verify --man=no "$run"/deployed/*
     for unit in "$run"/deployed/*.service; do
         name="$(basename "$unit" .service)"
-        # In tenths. Claude compiles and sets limits, so the processor is the most open of the services; a backup is root's.
+        # In tenths. Claude compiles and sets limits, and the warden beside it changes users, owners and sends signals: four rights,
+        # eight tenths. So the processor is the most open of the services; a backup is root's.
         case "$name" in
-            tinyclaw-processor) most=16 ;;
+            tinyclaw-processor) most=24 ;;
             tinyclaw-backup) most=45 ;;
             *) most=15 ;;
         esac

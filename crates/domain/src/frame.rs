@@ -574,7 +574,7 @@ mod tests {
         refuses(
             b"{\"op\":\"format\"}\n",
             expect![
-                "not a frame: unknown variant `format`, expected one of `hello`, `ping`, `start`, `attach`, `in`, `note`, `seen`, `order`, `runs`, `look`, `forget` at line 1 column 15"
+                "not a frame: unknown variant `format`, expected one of `hello`, `ping`, `start`, `attach`, `in`, `note`, `seen`, `order`, `runs`, `look`, `answer`, `forget` at line 1 column 15"
             ],
         );
         refuses(

@@ -390,9 +390,12 @@ fn sections(body: &str) -> Vec<(String, String)> {
     sections
 }
 
-/// The text of a field, which is quoted where it could be taken for something else.
+/// The text of a field, which is quoted where it could be taken for something else. One of several lines never is.
 fn value_of(shown: &str) -> String {
     let text = read_back(shown);
+    if text.contains('\n') {
+        return text;
+    }
     match serde_json::from_str::<Value>(&text) {
         Ok(Value::String(it)) => it,
         _ => text,
@@ -435,6 +438,12 @@ fn seen_whole(question: &Question) -> Result<(), TestCaseError> {
     }
     prop_assert!(!question.title.contains('\n'));
     Ok(())
+}
+
+#[test]
+fn a_text_of_several_lines_is_never_taken_for_a_quoted_one() {
+    let question = Question::of(&ask("Bash", json!({ "command": "ls", "cwd": "\"\"\r\n" })));
+    assert_eq!(value_of(&sections(&question.body)[1].1), "\"\"\r\n");
 }
 
 proptest! {
