@@ -59,6 +59,9 @@ debian() {
 }
 debian "$suite" "$packages"
 
+mkdir -p "$run/root" "$run/in" "$run/out"
+
+# fresh_machine: one on disk, so that it can be started again and remember.
 fresh_machine() {
     ! mountpoint -q "$run/root" || umount "$run/root"
     rm -rf "$run/upper" "$run/work"
