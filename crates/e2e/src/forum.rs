@@ -145,12 +145,13 @@ impl Forum {
         parts.into_iter().find(|it| it.starts_with(topic)).unwrap_or_default().to_owned()
     }
 
-    /// Ends it; nothing may have been wrong with any request.
+    /// Ends it; nothing may have been wrong with any request. What the services said.
     ///
     /// # Panics
     /// When something was.
-    pub fn close(mut self) {
+    pub fn close(mut self) -> String {
         self.office.stop();
         assert_eq!(self.fake.violations(), [""; 0]);
+        self.office.log()
     }
 }

@@ -14,8 +14,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
+use tinyclaw_domain::Message;
 use tinyclaw_testkit::hostile::{self, Act, Done, Ran};
 use tinyclaw_warden::DeskNumber;
 
@@ -26,23 +26,33 @@ use crate::warden::{Numbers, OFFICE, parent, pids_of, until};
 const LEAVE: Duration = Duration::from_secs(60);
 
 /// An office in which every desk is a user of its own, with the hostile `claude`.
-struct UsersOffice {
+pub(crate) struct UsersOffice {
     dir: tempfile::TempDir,
     bot: Option<Child>,
     /// The bot becomes the processor, as systemd starts it.
     is_unit: bool,
+    /// Where whoever starts the bot sits, if they sit anywhere.
+    terminal: Option<fs::File>,
     numbers: Numbers,
 }
 
 impl UsersOffice {
     /// `None`: this process is not root.
-    fn open(case: &str) -> Option<UsersOffice> {
+    pub(crate) fn open(case: &str) -> Option<UsersOffice> {
         UsersOffice::open_with(case, &[])
     }
 
     /// One with these variables set.
-    fn open_with(case: &str, env: &[(&str, &str)]) -> Option<UsersOffice> {
+    pub(crate) fn open_with(case: &str, env: &[(&str, &str)]) -> Option<UsersOffice> {
         UsersOffice::open_prepared_with(case, env, |_| {})
+    }
+
+    /// One that somebody starts at this terminal.
+    pub(crate) fn open_at(case: &str, terminal: fs::File, env: &[(&str, &str)]) -> Option<Self> {
+        let mut office = UsersOffice::prepared(case, |_| {})?;
+        office.terminal = Some(terminal);
+        office.start(env);
+        Some(office)
     }
 
     /// One as a systemd unit has it.
@@ -54,7 +64,10 @@ impl UsersOffice {
     }
 
     /// An office in whose folder something was done, as its user's, before it started.
-    fn open_prepared(case: &str, prepare: impl FnOnce(&UsersOffice)) -> Option<UsersOffice> {
+    pub(crate) fn open_prepared(
+        case: &str,
+        prepare: impl FnOnce(&UsersOffice),
+    ) -> Option<UsersOffice> {
         UsersOffice::open_prepared_with(case, &[], prepare)
     }
 
@@ -77,7 +90,7 @@ impl UsersOffice {
         }
         let dir = tempfile::Builder::new().prefix("users-").tempdir_in(open_ground()).expect("dir");
         let numbers = Numbers::take();
-        let office = UsersOffice { dir, bot: None, is_unit: false, numbers };
+        let office = UsersOffice { dir, bot: None, is_unit: false, terminal: None, numbers };
         let open = |below: &str, mode: u32, user: u32| {
             let path = office.path(below);
             fs::create_dir_all(&path).expect("folder");
@@ -107,11 +120,15 @@ impl UsersOffice {
         chown(&path, Some(OFFICE), Some(OFFICE)).expect("owner");
     }
 
-    fn start(&mut self, env: &[(&str, &str)]) {
+    pub(crate) fn start(&mut self, env: &[(&str, &str)]) {
         let log = fs::File::options().create(true).append(true).open(self.path("said"));
         let log = log.expect("log");
         let at = |below: &str| self.path(below).display().to_string();
-        let bot = Command::new("setpriv")
+        let terminal = self.terminal.as_ref().map(|it| it.try_clone().expect("terminal"));
+        // A session of its own, whose terminal that is.
+        let mut command = Command::new(if terminal.is_some() { "setsid" } else { "setpriv" });
+        command.args(terminal.as_ref().map_or(&[][..], |_| &["--ctty", "setpriv"]));
+        let bot = command
             .args(["--bounding-set=-all,+setuid,+setgid,+chown,+kill", "--inh-caps=-all"])
             .arg(ours("tinyclaw-bot"))
             .args(self.is_unit.then_some("processor"))
@@ -128,7 +145,7 @@ impl UsersOffice {
             ])
             .envs(env.iter().copied())
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(terminal.map_or_else(Stdio::null, Stdio::from))
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
             .spawn()
@@ -136,7 +153,7 @@ impl UsersOffice {
         self.bot = Some(bot);
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let Some(mut bot) = self.bot.take() else { return };
         kill(Pid::from_raw(bot.id().cast_signed()), Signal::SIGTERM).expect("told");
         let begun = Instant::now();
@@ -150,20 +167,20 @@ impl UsersOffice {
         }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.path("said")).unwrap_or_default()
     }
 
     /// The `tinyclaw` of whoever may speak, as the office's user.
-    fn tinyclaw(&self, args: &[&str]) -> Output {
+    pub(crate) fn tinyclaw(&self, args: &[&str]) -> Output {
         self.command(args).output().expect("tinyclaw")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(ours("tinyclaw"));
         command
             .args(args)
@@ -180,7 +197,7 @@ impl UsersOffice {
     }
 
     /// What became of a message: the whole reply.
-    fn ask(&self, thread: &str, more: &[&str], text: &str) -> Value {
+    pub(crate) fn ask(&self, thread: &str, more: &[&str], text: &str) -> Value {
         let args = [&["send", "--wait", "--json", "--timeout", "100", "--thread", thread], more];
         let output = self.tinyclaw(&[&args.concat()[..], &["--", text]].concat());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -188,8 +205,19 @@ impl UsersOffice {
             .unwrap_or_else(|err| panic!("{err}: {output:?}\n{}", self.said()))
     }
 
+    /// Puts a message where the gateway would, which is of the office's user.
+    pub(crate) fn put_into_the_queue(&self, message: &Message) {
+        let text = serde_json::to_string(message).expect("a message");
+        let queue = self.path("state/queue");
+        let name = format!("{}.json", message.key);
+        let script = "printf %s \"$1\" > \"tmp/$0\" && mv \"tmp/$0\" \"incoming/$0\"";
+        let mut put = Command::new("sh");
+        put.args(["-c", script, &name, &text]).current_dir(queue).uid(OFFICE).gid(OFFICE);
+        assert!(put.status().expect("sh").success());
+    }
+
     /// Has a desk's agent run a shell script to its end.
-    fn run(&self, thread: &str, script: &str) -> Ran {
+    pub(crate) fn run(&self, thread: &str, script: &str) -> Ran {
         self.run_with(thread, &[], script)
     }
 
@@ -212,20 +240,28 @@ impl UsersOffice {
         self.find_warden().expect("a warden")
     }
 
-    /// The number of a thread's desk, once it has one.
-    fn desk(&self, thread: &str) -> DeskNumber {
+    /// The number of a thread's desk. `None`: it has none yet.
+    fn find_desk(&self, thread: &str) -> Option<DeskNumber> {
         let text = fs::read(self.path("state/threads.json")).expect("threads");
         let all: Value = serde_json::from_slice(&text).expect("threads");
-        let number = all[thread]["deskNumber"].as_u64().expect("a number");
-        DeskNumber::try_from(u32::try_from(number).expect("a number")).expect("a desk")
+        let number = all[thread]["deskNumber"].as_u64()?;
+        Some(DeskNumber::try_from(u32::try_from(number).expect("a number")).expect("a desk"))
     }
 
-    fn folder(&self, thread: &str) -> PathBuf {
-        self.path("desks").join(self.desk(thread).to_string())
+    pub(crate) fn desk(&self, thread: &str) -> DeskNumber {
+        self.find_desk(thread).expect("a number")
+    }
+
+    pub(crate) fn find_folder(&self, thread: &str) -> Option<PathBuf> {
+        Some(self.path("desks").join(self.find_desk(thread)?.to_string()))
+    }
+
+    pub(crate) fn folder(&self, thread: &str) -> PathBuf {
+        self.find_folder(thread).expect("a desk")
     }
 
     /// The process of one of the office's services.
-    fn pid(&self, service: &str) -> u32 {
+    pub(crate) fn pid(&self, service: &str) -> u32 {
         until("the service runs", || {
             let named = |pid: &u32| {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -256,16 +292,16 @@ const VICTIM: &str =
     "echo hush > note; mkdir -p \"$C\"; echo hush > \"$C/.capability\"; echo $CLAUDE_PID";
 
 /// Without Landlock, so that users alone stand between desks.
-const USERS_ALONE: &[(&str, &str)] = &[("TINYCLAW_ENGINE_LANDLOCK", "off")];
+pub(crate) const USERS_ALONE: &[(&str, &str)] = &[("TINYCLAW_ENGINE_LANDLOCK", "off")];
 
 /// An attack of desk 7 on the processor (`P`), the state folder (`S`) and desk 8: its folder (`O`), its home (`H`), what it
 /// was given to read (`C`), its Claude (`V`).
-fn attack(case: &str, env: &[(&str, &str)], script: &str) {
+pub(crate) fn attack(case: &str, env: &[(&str, &str)], script: &str) {
     attack_after(case, env, env, "", script);
 }
 
 /// The same after the victim did something more; with an office of one user that has another environment.
-fn attack_after(
+pub(crate) fn attack_after(
     case: &str,
     env: &[(&str, &str)],
     env_of_one: &[(&str, &str)],
@@ -311,11 +347,15 @@ attacks! {
     another_desks_worktree_is_not_read: "cat \"$O/note\"";
     another_desks_worktree_is_not_written: "echo forged > \"$O/forged\"";
     another_desks_capability_is_not_read: "cat \"$C/.capability\"";
+    another_desks_folder_is_not_replaced_by_a_link: "mv \"$O\" \"$O.away\" && ln -s \"$S/queue\" \"$O\"";
+    the_state_is_not_read: "cat \"$S/threads.json\"";
+    the_queue_is_not_listed: "ls \"$S/queue/incoming\"";
     messages_are_not_put_into_the_queue: "echo '{}' > \"$S/queue/incoming/cli-99.json\"";
     the_state_is_not_moved_away: "mv \"$S/memory\" \"$S/elsewhere\"";
     no_signal_reaches_the_processor: "kill -CONT $P";
     no_signal_reaches_another_desk: "kill -CONT $V";
     another_desks_environment_is_not_seen: "cat /proc/$V/environ";
+    another_desks_descriptors_are_not_seen: "ls /proc/$V/fd/";
     another_desks_memory_is_not_read: "head -c 0 /proc/$V/mem";
     another_desks_folders_are_not_reached_by_its_process: "ls /proc/$V/cwd/";
     another_desks_limits_are_not_changed: "prlimit --pid $V --core=0:0";
@@ -336,47 +376,6 @@ fn an_abstract_socket_of_another_desk_is_not_connected_to() {
     );
     let connect = format!("{socket} connect(S, pack_sockaddr_un(\"\\0{name}\")) or die \"$!\\n\"'");
     attack_after(case, &[], USERS_ALONE, &listen, &connect);
-}
-
-/// Keys put into a terminal's input run as whoever sits there.
-#[test]
-fn nothing_is_typed_into_a_terminal_of_the_offices() {
-    let case = "nothing_is_typed_into_a_terminal_of_the_offices";
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("terminal");
-    grantpt(&terminal).expect("terminal");
-    unlockpt(&terminal).expect("terminal");
-    let name = ptsname(&terminal, Vec::new()).expect("name").into_string().expect("name");
-    if Uid::effective().is_root() {
-        chown(&name, Some(OFFICE), None).expect("owner");
-    }
-    // TIOCSTI needs it open, which is where a user of another number stops; and a terminal of one's own.
-    attack(case, USERS_ALONE, &format!(": > {name}"));
-    let Some(office) = UsersOffice::open(case) else { return };
-    office.run("7", "true < /dev/null").is_done();
-    office.run("7", "true < /dev/tty").is_refused();
-}
-
-/// No program below a leash attaches to one that runs; the kernel would refuse another user's in any case.
-#[test]
-fn nobody_attaches_to_the_claude_of_another_desk() {
-    let case = "nobody_attaches_to_the_claude_of_another_desk";
-    if !has_perl(case) {
-        return;
-    }
-    let Some(office) = UsersOffice::open_with(case, USERS_ALONE) else { return };
-    let claude = office.run("8", "echo $CLAUDE_PID").out;
-    // PTRACE_SEIZE on x86-64 and arm64: begins nothing, stops nobody.
-    let seize = |pid: &str| {
-        format!(
-            "perl -e '$n = `uname -m` =~ /aarch64/ ? 117 : 101; \
-             syscall($n, 0x4206, {pid}, 0, 0) == 0 or die \"$!\\n\"'"
-        )
-    };
-    office.run("7", &seize(&claude)).is_refused();
-    office.run("8", "echo fine").is_done();
-    // It is no typing error: this process may.
-    let by_root = Command::new("sh").args(["-c", &seize(&claude)]).status().expect("perl");
-    assert!(by_root.success());
 }
 
 /// Desks have a disk of their own here, as they may have.
@@ -434,6 +433,10 @@ attacks! {
     files_of_the_state_are_not_even_seen: "stat \"$S/threads.json\"";
     modes_of_the_queue_are_not_changed: "chmod 2770 \"$S/queue\"";
     modes_of_another_desk_are_not_changed: "chmod 700 \"$O\"";
+    times_of_another_desk_are_not_changed: "touch -d 2001-01-01 \"$O\"";
+    priorities_of_another_desks_claude_are_not_changed: "renice -n 19 -p $V";
+    processors_of_another_desks_claude_are_not_chosen: "taskset -p $(taskset -p $V | sed 's/.*: //') $V";
+    scheduling_of_another_desks_claude_is_not_changed: "chrt --idle -p 0 $V";
     files_of_another_desk_are_not_even_seen: "stat \"$O/note\"";
 }
 

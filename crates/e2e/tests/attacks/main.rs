@@ -20,7 +20,7 @@
 //! needs a program that not every machine has, [`den::has_perl`].
 //!
 //! Cases about users (`users.rs`) open a [`House`](warden::House) instead, which has a warden, and need root. Those of
-//! `desk_users.rs` have a whole office, started by the bot as in its container; `whole_office.rs` shows that it misses nothing.
+//! `desk_users.rs` and `desk_against_office.rs` have a whole office, started by the bot as in its container; `whole_office.rs` shows that it misses nothing.
 //!
 //! They run as `./tinyclaw.sh test attacks`, or `cargo nextest run -p tinyclaw-e2e --profile attacks FILTER`. To see them
 //! against other binaries, name the folder these lie in: `TINYCLAW_ATTACKED=/path/to/target/debug`.
@@ -29,6 +29,7 @@
 
 mod claude;
 mod den;
+mod desk_against_office;
 mod desk_users;
 mod desks;
 mod git;

@@ -21,7 +21,7 @@ use tinyclaw_domain::StateDir;
 
 use super::Errand;
 use super::folders::{self, Relation};
-use super::promises::{Promise, missing_promises};
+use super::promises::{Promise, known_rights, missing_promises};
 use crate::config::Landlock;
 
 /// Files, devices, signals and abstract sockets: what [`Promise`] is about, all of it.
@@ -70,7 +70,7 @@ pub(super) enum ConfineError {
     Rules(#[from] RulesetError),
     #[error("engine.landlock is on, and this kernel {}", Promise::told(.0))]
     Missing(Vec<Promise>),
-    #[error("the kernel did not take the rules that it said it knows")]
+    #[error("the kernel did not take all of the rules that it said it knows")]
     NotTaken,
     #[error("cannot open the state folder")]
     State(#[source] ForeignError),
@@ -174,26 +174,20 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
     if errand.landlock == Landlock::Off {
         return Ok(Vec::new());
     }
-    let missing = missing_promises();
-    if errand.landlock == Landlock::On && !missing.is_empty() {
-        return Err(ConfineError::Missing(missing));
-    }
+    let missing = accept(errand.landlock, missing_promises())?;
     if missing.contains(&Promise::Files) {
         return Ok(missing);
     }
-    let all: BitFlags<AccessFs> = AccessFs::from_all(KNOWN);
-    let read = AccessFs::from_read(KNOWN);
-    // What is promised is either taken whole or an error; what a newer kernel can do besides is welcome.
-    let promised = match missing.is_empty() {
-        true => CompatLevel::HardRequirement,
-        false => CompatLevel::BestEffort,
+    // What is promised is either taken whole or an error; what a newer kernel can do besides is asked of none that cannot.
+    let (level, all) = match missing.is_empty() {
+        true => (CompatLevel::HardRequirement, known_rights(AccessFs::from_all(KNOWN))),
+        false => (CompatLevel::BestEffort, AccessFs::from_all(KNOWN)),
     };
+    let read = AccessFs::from_read(KNOWN) & all;
     let mut rules = Ruleset::default()
-        .set_compatibility(promised)
-        .handle_access(AccessFs::from_all(PROMISED))?
-        .scope(Scope::from_all(PROMISED))?
-        .set_compatibility(CompatLevel::BestEffort)
+        .set_compatibility(level)
         .handle_access(all)?
+        .scope(Scope::from_all(PROMISED))?
         .create()?;
     let mut grant = |given: &OwnedFd, rights: BitFlags<AccessFs>| -> Result<(), ConfineError> {
         for part in around(given, &grants.state).map_err(unseen(given))? {
@@ -208,7 +202,7 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
         }
     }
     for (paths, rights) in [
-        (&RESOLVERS[..], read | AccessFs::ResolveUnix),
+        (&RESOLVERS[..], read | (all & AccessFs::ResolveUnix)),
         (&SCRATCH[..], all),
         // Its names only; of what is behind them there is the list above.
         (&["/dev"][..], AccessFs::ReadDir.into()),
@@ -230,10 +224,27 @@ pub(super) fn confine(errand: &Errand, grants: &Grants) -> Result<Vec<Promise>, 
     for it in grants.own.iter().chain([&grants.cwd]) {
         add(&mut rules, it, all)?;
     }
-    match rules.restrict_self()?.ruleset {
-        RulesetStatus::NotEnforced => Err(ConfineError::NotTaken),
-        // Partially: without what is named as missing, or without what nobody promised.
-        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(missing),
+    check_taken(errand.landlock, rules.restrict_self()?.ruleset)?;
+    Ok(missing)
+}
+
+/// What the kernel cannot promise, where that may be lived with.
+fn accept(landlock: Landlock, missing: Vec<Promise>) -> Result<Vec<Promise>, ConfineError> {
+    match landlock {
+        Landlock::On if !missing.is_empty() => Err(ConfineError::Missing(missing)),
+        Landlock::On | Landlock::Auto | Landlock::Off => Ok(missing),
+    }
+}
+
+/// Whether what the kernel took is what was asked for. A part of it, without what is named as missing, is not "on".
+fn check_taken(landlock: Landlock, taken: RulesetStatus) -> Result<(), ConfineError> {
+    match (taken, landlock) {
+        (RulesetStatus::FullyEnforced, _) | (RulesetStatus::PartiallyEnforced, Landlock::Auto) => {
+            Ok(())
+        }
+        (RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced, _) => {
+            Err(ConfineError::NotTaken)
+        }
     }
 }
 
@@ -284,6 +295,38 @@ fn around_each(given: &[OwnedFd], state: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "tests lay files down as a stranger would")]
     use super::*;
+
+    #[test]
+    fn on_is_all_that_was_promised_and_what_is_missing_is_named() {
+        for landlock in [Landlock::On, Landlock::Auto] {
+            assert_eq!(accept(landlock, Vec::new()).unwrap(), []);
+        }
+        for missing in Promise::ALL {
+            let err = accept(Landlock::On, vec![missing]).unwrap_err().to_string();
+            assert!(err.starts_with("engine.landlock is on, and this kernel has "), "{err}");
+            assert!(err.contains(missing.without()), "{err}");
+            assert_eq!(accept(Landlock::Auto, vec![missing]).unwrap(), [missing], "and is told");
+        }
+        let err = accept(Landlock::On, vec![Promise::Signals, Promise::Devices]).unwrap_err();
+        let all = [Promise::Signals, Promise::Devices].map(Promise::without);
+        assert!(all.iter().all(|it| err.to_string().contains(it)), "{err}");
+    }
+
+    #[test]
+    fn a_part_of_the_rules_is_not_on() {
+        use RulesetStatus::{FullyEnforced, NotEnforced, PartiallyEnforced};
+        for (landlock, taken, is_enough) in [
+            (Landlock::On, FullyEnforced, true),
+            (Landlock::On, PartiallyEnforced, false),
+            (Landlock::On, NotEnforced, false),
+            (Landlock::Auto, FullyEnforced, true),
+            (Landlock::Auto, PartiallyEnforced, true),
+            (Landlock::Auto, NotEnforced, false),
+        ] {
+            let told = format!("{landlock:?} {taken:?}");
+            assert_eq!(check_taken(landlock, taken).is_ok(), is_enough, "{told}");
+        }
+    }
 
     #[test]
     fn what_goes_or_moves_while_it_is_looked_at_is_not_granted_and_stops_nothing() {

@@ -4,7 +4,8 @@
 //! to live with it.
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    Scope,
 };
 
 /// One thing that keeps an agent at its desk.
@@ -23,7 +24,7 @@ pub enum Promise {
 }
 
 impl Promise {
-    const ALL: [Promise; 5] = [
+    pub(super) const ALL: [Promise; 5] = [
         Promise::Files,
         Promise::Truncating,
         Promise::Devices,
@@ -72,6 +73,15 @@ impl Promise {
 pub fn missing_promises() -> Vec<Promise> {
     let is_kept = |it: &Promise| it.asked().and_then(Ruleset::create).is_ok();
     Promise::ALL.into_iter().filter(|it| !is_kept(it)).collect()
+}
+
+/// Those of these rights that this kernel knows.
+pub(super) fn known_rights(all: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
+    let is_known = |it: &AccessFs| {
+        let asked = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        asked.handle_access(*it).and_then(Ruleset::create).is_ok()
+    };
+    all.iter().filter(is_known).collect()
 }
 
 #[cfg(test)]

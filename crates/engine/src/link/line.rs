@@ -30,6 +30,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 const NONSENSE_MAX: u32 = 3;
 /// So many connections one after the other on which it understood nothing, and the same.
 const NOT_UNDERSTOOD_MAX: u32 = 3;
+/// So many connections one after the other that it broke off in its own words, after it had said something of a run.
+const BROKEN_OFF_MAX: u32 = 5;
+/// One that lived for so long is none of those: words get lost on the way now and then.
+const LASTING: Duration = Duration::from_secs(60);
 /// A connection that did not live longer is not made anew at once.
 const BRIEF: Duration = Duration::from_millis(200);
 /// Output that was received and not dealt with, at most: a hold sends half of that.
@@ -70,9 +74,10 @@ pub(super) enum Request {
 /// Why a connection is over.
 enum ConnectionEnd {
     Lost(String),
-    /// The far end did not understand us, before it said anything of a run. After that it is a loss like any other, as when a
-    /// connection was cut in the middle of a word.
+    /// The far end did not understand us, before it said anything of a run.
     NotUnderstood(String),
+    /// It did so after that: once it is a loss like any other, as when a connection was cut in the middle of a word.
+    BrokenOff(String),
     /// The far end said what cannot be.
     Nonsense(String),
 }
@@ -206,11 +211,12 @@ impl LinkLine {
 
     /// Until nobody can ask for anything any more.
     pub(super) async fn run(mut self) {
-        // Connections that ended with what cannot be, and since the last good one those on which nothing was understood.
-        let (mut nonsense, mut not_understood) = (0, 0);
+        // Connections that ended with what cannot be, since the last good one those on which nothing was understood, and those
+        // that were broken off one after the other.
+        let (mut nonsense, mut not_understood, mut broken_off) = (0, 0, 0);
         loop {
             if self.runs.is_empty() {
-                (self.failed, nonsense, not_understood) = (0, 0, 0);
+                (self.failed, nonsense, not_understood, broken_off) = (0, 0, 0, 0);
                 self.lost.send_replace(None);
                 let Some(request) = self.requests.recv().await else { return };
                 self.keep(request);
@@ -225,12 +231,24 @@ impl LinkLine {
                     if self.failed == 0 {
                         not_understood = 0;
                     }
+                    let is_broken_off = matches!(end, ConnectionEnd::BrokenOff(_));
+                    if !is_broken_off || since.elapsed() > LASTING {
+                        broken_off = 0;
+                    }
                     let why = match end {
                         ConnectionEnd::Lost(why) => why,
                         ConnectionEnd::NotUnderstood(why) => {
                             not_understood += 1;
                             if not_understood >= NOT_UNDERSTOOD_MAX {
                                 self.give_up(&format!("it does not understand this office: {why}"));
+                                continue;
+                            }
+                            why
+                        }
+                        ConnectionEnd::BrokenOff(why) => {
+                            broken_off += 1;
+                            if broken_off >= BROKEN_OFF_MAX {
+                                self.give_up(&format!("it breaks off every connection: {why}"));
                                 continue;
                             }
                             why
@@ -253,7 +271,11 @@ impl LinkLine {
                 }
                 Err(why) => why,
             };
-            tracing::warn!("{} is out of reach: {}", self.place, why.why);
+            match self.is_anything_missed() {
+                true => tracing::warn!("{} is out of reach: {}", self.place, why.why),
+                // A desk that is ended takes its hub along, before that has said that a run is forgotten.
+                false => tracing::debug!("{} is left: {}", self.place, why.why),
+            }
             self.lose_link(&why.why);
             self.fail_starts(&why);
             let until = sleep(pause);
@@ -273,6 +295,11 @@ impl LinkLine {
                 }
             }
         }
+    }
+
+    /// Whether a run goes on there, by what is known here: it has neither ended nor was it told to.
+    fn is_anything_missed(&self) -> bool {
+        self.runs.values().any(|it| it.ended.is_none() && !it.end)
     }
 
     /// Whoever waits for the start of a run hears why there is none. What was started may run: its lease ends it.
@@ -333,7 +360,7 @@ impl LinkLine {
                             Told::Bad { why } if self.failed > 0 => {
                                 break ConnectionEnd::NotUnderstood(why);
                             }
-                            Told::Bad { why } => break ConnectionEnd::Lost(why),
+                            Told::Bad { why } => break ConnectionEnd::BrokenOff(why),
                             Told::Pong {} | Told::Runs { .. } | Told::Look { .. } => continue,
                             _ if self.failed > 0 => {
                                 self.failed = 0;

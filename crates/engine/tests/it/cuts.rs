@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tinyclaw_domain::frame::{Decoder, Told, encode};
 use tinyclaw_domain::{Place, ThreadId};
 use tinyclaw_engine::link::{
     Carrier, CarrierFuture, ChildCarrier, Connection, KnownRuns, Lease, LinkLauncher,
@@ -36,6 +37,8 @@ enum Weather {
     Garbles,
     /// The hub greets, and the connection is closed.
     Closes,
+    /// The hub adopts its run, and says then that it understands nothing.
+    BreaksOff,
 }
 
 /// What came of the connections.
@@ -139,12 +142,32 @@ async fn hear(
         // Not before whoever was greeted has gone on.
         return go_on().await;
     }
+    if *weather.borrow() == Weather::BreaksOff {
+        return break_off(from, to).await;
+    }
     let mut chunk = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
         if weather.wait_for(|it| *it != Weather::KeepsAnswers).await.is_err()
             || to.write_all(&chunk[..read]).await.is_err()
         {
             return;
+        }
+    }
+}
+
+/// Passes on what the hub says up to the first run that it has.
+async fn break_off(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        decoder.push(&chunk[..read]);
+        while let Ok(Some((told, body))) = decoder.frame::<Told>() {
+            let _ = to.write_all(&encode(&told, &body)).await;
+            if matches!(told, Told::Adopted { .. }) {
+                let bad = Told::Bad { why: "what was that?".to_owned() };
+                let _ = to.write_all(&encode(&bad, b"")).await;
+                // Until whoever hears it hangs up.
+                return drop(from.read_to_end(&mut chunk).await);
+            }
         }
     }
 }
@@ -226,6 +249,22 @@ async fn a_far_end_that_understands_nothing_is_given_up_after_three_connections(
     let TurnOutcome::Failed(TurnFailure::OutOfReach(why)) = &end.outcome else { panic!("{end:?}") };
     assert!(why.is_held && why.why.contains("does not understand this office"), "{why:?}");
     carrier.until(|it| it.greetings >= 4).await;
+    carrier.becomes(Weather::Fine);
+    desk.engine.close().await;
+}
+
+/// Each time it was back, so it was dialled again at once, for ever.
+#[tokio::test]
+async fn a_far_end_that_adopts_and_breaks_off_is_given_up_by_name_after_five_connections() {
+    let (desk, carrier, turn) = running().await;
+    let before = carrier.seen.borrow().greetings;
+    carrier.becomes(Weather::BreaksOff);
+    carrier.cut();
+    let end = turn.end().await.unwrap();
+    let TurnOutcome::Failed(TurnFailure::OutOfReach(why)) = &end.outcome else { panic!("{end:?}") };
+    assert_eq!(why.why, "it breaks off every connection: what was that?");
+    assert!(why.is_held && why.place == Place::Here, "{why:?}");
+    assert_eq!(carrier.seen.borrow().greetings, before + 5);
     carrier.becomes(Weather::Fine);
     desk.engine.close().await;
 }

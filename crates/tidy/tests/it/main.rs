@@ -8,5 +8,6 @@ mod maps;
 mod neighbours;
 mod page;
 mod paths;
+mod security;
 mod sentences;
 mod sources;
