@@ -13,13 +13,13 @@ const TOKEN: &str = "a-token-of-more-than-32-characters";
 const MARK: &str = "=== answered ===";
 
 /// One of our services on an office's folder, on whichever port is free.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     url: String,
 }
 
 impl Service {
-    fn start(office: &Office, name: &str, env: &[(&str, &str)]) -> Service {
+    pub(crate) fn start(office: &Office, name: &str, env: &[(&str, &str)]) -> Service {
         let mut child = Command::new(program(name))
             .env_clear()
             .env("TINYCLAW_DIR", office.path("state"))
@@ -53,7 +53,7 @@ impl Service {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, path: &str, more: &[&str]) -> Value {
+    pub(crate) fn json(&self, path: &str, more: &[&str]) -> Value {
         let text = self.curl(path, more);
         serde_json::from_str(&text).unwrap_or_else(|err| panic!("{err}: {text}"))
     }

@@ -11,6 +11,7 @@ mod day;
 mod devbox;
 mod gateway;
 mod memory;
+mod raised;
 mod real;
 mod repos;
 mod restart;
