@@ -71,7 +71,7 @@ pub(crate) struct Route {
     learn: bool,
 
     /// Put the proposed weights in force.
-    #[arg(long, requires = "learn")]
+    #[arg(long, requires = "learn", conflicts_with = "forget")]
     apply: bool,
 
     /// Let go of the weights that were learned in this office.
@@ -165,6 +165,7 @@ impl Route {
             attachments: &attachments,
             context_tokens: self.context,
             warm: &warm,
+            cache: place::cache_ttl(&state)?,
             ..Input::new(&text)
         };
         let decision = router.decide(&input);

@@ -98,6 +98,14 @@ fn staying_is_explained_in_dollars() {
     };
     assert!(total("stay with opus") < total("switch to sonnet"), "{shown}");
     assert!(!printed(&[order], b"").contains("stay with"));
+    // A cache is as dear as the one that the office has: 150,012 tokens are written for an hour or for five minutes.
+    assert_eq!((total("switch to sonnet") * 10.0).round(), 6.0, "{shown}");
+    let state = tempfile::tempdir().expect("a folder");
+    fs::write(state.path().join("settings.json"), r#"{"engine":{"promptCache":"5m"}}"#)
+        .expect("settings");
+    let output = route(state.path(), &["--context", "150000", "--warm", "opus", order], b"");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    assert!(shown.contains("switch to sonnet  $0.38"), "{shown}");
 }
 
 #[test]
@@ -160,6 +168,7 @@ fn mistakes_have_their_exit_codes() {
     fails(state.path(), &["--eval", "nowhere.jsonl"], 1, "cannot read nowhere.jsonl");
     fails(state.path(), &["--pin", "gpt"], 2, "use haiku, sonnet, opus, fable");
     fails(state.path(), &["--frobnicate"], 2, "--frobnicate");
+    fails(state.path(), &["--forget", "--apply"], 2, "--apply");
     let file = state.path().join("rows.jsonl");
     fs::write(&file, "{\"text\": \"a\", \"label\": \"SIMPLE\"}\nnonsense\n").expect("a file");
     fails(state.path(), &["--eval", file.to_str().expect("a path")], 1, "line 2");
@@ -345,5 +354,7 @@ fn replay_tells_what_the_past_would_have_cost() {
     {
         assert!(shown.lines().any(|it| it.starts_with(line)), "{line}:\n{shown}");
     }
-    assert!(shown.contains("-$"), "opus all along would have been cheaper:\n{shown}");
+    // An hour is cached: 50,000 of opus, 50,200 of sonnet, and 200 more of opus for the second turn.
+    let said = "In 30 days routing cost $0.18 more than always opus would have (42 %).";
+    assert!(shown.contains(said), "{shown}");
 }

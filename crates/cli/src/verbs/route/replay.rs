@@ -78,14 +78,15 @@ fn draw(report: &Report) -> String {
     line("lost by a switch to a weaker model", &|it| lost(it.lost.turns, it.turns, it.lost.usd));
     line("the same, decided again", &|it| lost(it.lost_again.turns, it.turns, it.lost_again.usd));
     let (month, strongest) = (&report.month, &report.strongest);
-    if let Some(dearest) = month.saved_usd.get(strongest).filter(|_| month.turns > 0) {
+    if let Some(saved) = month.saved_usd.get(strongest).filter(|_| month.turns > 0) {
         let all = month.usd.get(strongest).copied().unwrap_or(0.0);
-        let share = percent(dearest / all.max(f64::MIN_POSITIVE));
-        let _ = writeln!(
-            out,
-            "\nIn 30 days routing saved {} beside always {strongest} ({share}).",
-            dollars(*dearest)
-        );
+        let share = percent(saved.abs() / all.max(f64::MIN_POSITIVE));
+        let usd = dollars(saved.abs());
+        let said = match *saved < 0.0 {
+            true => format!("cost {usd} more than always {strongest} would have"),
+            false => format!("saved {usd} beside always {strongest}"),
+        };
+        let _ = writeln!(out, "\nIn 30 days routing {said} ({share}).");
     }
     if month.uncounted > 0 {
         let _ = writeln!(
@@ -99,10 +100,7 @@ fn draw(report: &Report) -> String {
 }
 
 fn dollars(usd: f64) -> String {
-    match usd < 0.0 {
-        true => format!("-${:.2}", -usd),
-        false => format!("${usd:.2}"),
-    }
+    format!("${usd:.2}")
 }
 
 fn percent(share: f64) -> String {
