@@ -75,10 +75,6 @@ enum Around {
     ShortAtRepo,
     /// How short it is, among files.
     ShortAtFiles,
-    /// A question in a repository.
-    AskedAtRepo,
-    /// A question among files.
-    AskedAtFiles,
     /// A question about an answer.
     AskedInReply,
     /// Something came with it.
@@ -97,12 +93,10 @@ enum Around {
     Rounds,
 }
 
-const AROUND: [(&str, &str, Around); 13] = [
+const AROUND: [(&str, &str, Around); 11] = [
     ("tokenCount", "veryLong", Around::VeryLong),
     ("tokenCount", "shortAtRepo", Around::ShortAtRepo),
     ("tokenCount", "shortAtFiles", Around::ShortAtFiles),
-    ("questionComplexity", "askedAtRepo", Around::AskedAtRepo),
-    ("questionComplexity", "askedAtFiles", Around::AskedAtFiles),
     ("questionComplexity", "askedInReply", Around::AskedInReply),
     ("referenceComplexity", "attached", Around::Attached),
     ("referenceComplexity", "follows", Around::Follows),
@@ -265,8 +259,6 @@ impl DeskReader {
                 Around::VeryLong => ((columns - 160.0) / 300.0).clamp(0.0, 1.0),
                 Around::ShortAtRepo => when(repo, short),
                 Around::ShortAtFiles => when(files, short),
-                Around::AskedAtRepo => when(repo, asked),
-                Around::AskedAtFiles => when(files, asked),
                 Around::AskedInReply => when(answer.is_some(), asked),
                 Around::Attached => when(!input.attachments.is_empty(), 1.0),
                 Around::Follows => follows * short,

@@ -64,6 +64,16 @@ fn a_question_about_hard_things_is_not_hard() {
 }
 
 #[test]
+fn no_question_is_hard_for_its_mark_at_a_repository() {
+    for text in ["why is the sky blue?", "How far away is the moon?", "is staging up?"] {
+        repo(text, Tier::Simple);
+    }
+    // With nothing in it that anybody could look up, it may be work; never the hardest.
+    assert!(at(DeskKind::Repo, "Are you still there?").tier < Tier::Complex);
+    repo("why does it fail once a week?", Tier::Complex);
+}
+
+#[test]
 fn two_words_can_be_hard() {
     for text in ["make it lock free", "find the race, it fails once a week"] {
         repo(text, Tier::Complex);

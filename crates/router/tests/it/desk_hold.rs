@@ -64,10 +64,21 @@ fn same(change: &str, share_max: f64, rows: &[&Row], changed: impl Fn(&str) -> S
 fn case_and_blanks_never_matter_at_a_desk() {
     let all: Vec<&Row> = rows().iter().collect();
     same("upper case", 0.01, &all, str::to_uppercase);
-    same("lower case", 0.01, &all, str::to_lowercase);
+    same("capitals", 0.01, &all, capitals);
     same("two blanks", 0.01, &all, |it| it.replace(' ', "  "));
     same("blanks around", 0.01, &all, |it| format!("  {it} \n"));
     same("no-break spaces", 0.01, &all, |it| it.replace(' ', "\u{a0}"));
+}
+
+/// With a capital at the beginning of each word, as some keyboards write.
+fn capitals(text: &str) -> String {
+    let word = |it: &str| {
+        let mut chars = it.chars();
+        chars.next().map_or_else(String::new, |first| {
+            first.to_uppercase().collect::<String>() + chars.as_str()
+        })
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[test]

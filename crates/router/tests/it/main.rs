@@ -3,6 +3,7 @@
 mod configs;
 mod desk;
 mod desk_hold;
+mod desk_unseen;
 mod follow;
 mod hold;
 mod pastes;
