@@ -329,3 +329,42 @@ fn a_forgotten_session_takes_all_that_its_desk_has_along_but_for_what_its_caller
     assert_eq!(ran.out, format!("{}\n0", later.user()));
     assert_eq!(fs::read_dir(&folder).expect("folder").count(), 0, "nobody comes back");
 }
+
+/// Without Landlock a desk can speak in its own hold's place. What it said was taken for this machine's word, where all desks
+/// are, and everybody waited for a person.
+#[test]
+fn a_desk_that_speaks_in_its_holds_place_keeps_no_other_desk_waiting() {
+    let case = "a_desk_that_speaks_in_its_holds_place_keeps_no_other_desk_waiting";
+    if !has_perl(case) {
+        return;
+    }
+    let Some(office) = UsersOffice::open_with(case, USERS_ALONE) else { return };
+    office.run("8", "echo mine > note").is_done();
+    let script = r#"cd "$HOME/../run/runs" && cd * && rm s || exit
+perl -MSocket -e '
+socket(S, AF_UNIX, SOCK_STREAM, 0) or die; bind(S, pack_sockaddr_un("s")) or die; listen(S, 9) or die;
+open(R, ">", "listens");
+while (accept(C, S)) {
+  syswrite C, "{\"op\":\"out\",\"run\":\"$ARGV[0]\",\"at\":999999999,\"bytes\":1}\nx";
+  1 while sysread C, $_, 65536;
+}' "$(basename "$PWD")" > /dev/null 2>&1 &
+while ! [ -e listens ]; do sleep 0.01; done
+for it in /proc/[0-9]*; do
+  if tr '\0' ' ' < $it/cmdline | grep -q '[l]eash hub'; then kill -9 "${it#/proc/}"; fi
+done 2> /dev/null
+sleep 600"#;
+    let sent = office.tinyclaw(&[
+        "send",
+        "--thread",
+        "7",
+        "--",
+        &hostile::order(&[Act::Run(script.to_owned())]),
+    ]);
+    assert!(sent.status.success(), "{sent:?}");
+    until("nobody listens to it", || {
+        let said = office.said();
+        let is_waiting = said.contains(" is held: ") || said.contains(" waits: ");
+        (said.contains("is not heard any more") && is_waiting).then_some(())
+    });
+    assert_eq!(office.run("8", "cat note").out, "mine");
+}

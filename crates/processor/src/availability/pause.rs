@@ -197,7 +197,8 @@ impl Availability {
         let OutOfReach { place, why, is_held } = err;
         let away = self.places.lose(place);
         let thread = &message.thread_id;
-        if *is_held {
+        // Here each desk has a link of its own, and what one of them says holds no other.
+        if *is_held && !place.is_here() {
             tracing::warn!(thread.id = %thread, key = %message.key, "message {} is held: {err}", message.key);
             let text = held_sentence(place, why);
             self.places.hold(place, &text);
