@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{BadId, PermissionMode};
+use crate::{BadId, EnvName, PermissionMode};
 
 /// Less memory starts no Claude.
 const MEMORY_MIN: u64 = 64 * MIB;
@@ -52,6 +52,23 @@ pub struct ContainerEnv {
     /// So long after its last use it is stopped.
     #[serde(default = "minutes::<60>")]
     pub stop_after: Rest,
+}
+
+/// How the container of an environment is, as the porter says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// Which environment.
+    pub env: EnvName,
+    /// What Docker calls it.
+    pub name: String,
+    /// Whether there is one.
+    pub exists: bool,
+    /// Whether it runs; one that is paused does.
+    pub running: bool,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// How many links lead into it.
+    pub links: usize,
 }
 
 /// The name of an image, as Docker has it.

@@ -31,7 +31,7 @@ mod token;
 mod topic_change;
 
 pub use catalogue::{BadCatalogue, Catalogue, Family, UnknownModel};
-pub use container_env::{ContainerDir, ContainerEnv, Cpus, Image, Memory, Rest};
+pub use container_env::{ContainerDir, ContainerEnv, ContainerStatus, Cpus, Image, Memory, Rest};
 pub use decision::{
     Band, Boundaries, CacheTtl, Cause, Decision, DeskKind, Dimension, Hit, Probabilities, Replied,
     ReplyRule, Stay, WarmCache,

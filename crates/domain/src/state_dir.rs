@@ -265,6 +265,11 @@ impl StateDir {
         self.root.join("devbox-runs.json")
     }
 
+    /// The same of environments that are containers. Written by processor.
+    pub fn env_runs(&self) -> PathBuf {
+        self.root.join("env-runs.json")
+    }
+
     /// Every devbox, and what was done about it. Nobody but processor opens it.
     pub fn devboxes(&self) -> PathBuf {
         self.root.join("devboxes.db")

@@ -210,6 +210,11 @@ impl Office {
         self.env.extend(more);
     }
 
+    /// From its next start on it has this variable.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Writes `settings.json`, as an operator does with an editor.
     pub fn set(&self, settings: &serde_json::Value) {
         fs::write(self.path("state/settings.json"), settings.to_string()).expect("settings");

@@ -11,6 +11,7 @@ mod jobs;
 mod moves;
 mod notes;
 mod office;
+mod porter;
 mod problem;
 mod server;
 pub mod store;

@@ -30,7 +30,7 @@ tinyclaw-gateway: the event bus over HTTP
                                   told a gap from then on, where they would meet other events under their numbers
 ";
 
-type Sections = (settings::Gateway, settings::Office);
+type Sections = (settings::Gateway, settings::Office, settings::Porter);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
@@ -88,6 +88,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config {
         has_forum: has_forum(&root, &environment),
         zone: settings.1.timezone.clone(),
+        porter: Some(settings.2.socket.clone()),
         ..Config::new(&state, &settings.0)
     };
     more_descriptors();

@@ -1,6 +1,7 @@
 //! The gateway as a whole: the store, whoever may use it, and the server they come through.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::access::{Access, AccessConfig, FAILURES_A_MINUTE, JwtConfig, KeySourc
 use crate::envs::EnvBook;
 use crate::http::{App, STREAMS_MAX, listener};
 use crate::jobs::{Callbacks, Jobs, SessionKeep};
+use crate::porter::Porter;
 use crate::store::{Keep, Store, StoreError};
 use crate::webhooks::{WebhookConfig, Webhooks};
 use crate::{moves, office};
@@ -43,6 +45,8 @@ pub struct Config {
     pub keep: Keep,
     /// Where events may be posted to.
     pub webhooks: WebhookConfig,
+    /// Where the porter listens, for environments that are containers. None: there is none.
+    pub porter: Option<PathBuf>,
     /// Whether notes may wait for Claude Code sessions that are not of this office.
     pub notify_foreign: bool,
     /// Whether the office has a forum.
@@ -88,6 +92,7 @@ impl Config {
             },
             keep: Keep { age: it.keep, rows: it.keep_rows, bytes: it.keep_bytes },
             webhooks: WebhookConfig::to(it.webhook_hosts.clone()),
+            porter: None,
             notify_foreign: it.notify_foreign,
             has_forum: false,
             zone: TimeZone::UTC,
@@ -130,6 +135,7 @@ impl Server {
         tokio::spawn(Arc::clone(&callbacks).run(shutdown.clone()));
         let app = Arc::new(App {
             envs,
+            porter: Porter::new(config.porter),
             callbacks,
             jobs,
             state: config.state,

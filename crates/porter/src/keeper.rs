@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use tinyclaw_devbox::{Helper, HelperError, LoadedHelper};
-use tinyclaw_domain::{ContainerEnv, EnvName};
+use tinyclaw_domain::{ContainerEnv, ContainerStatus, EnvName};
 
 use crate::container::{
     self, HELPER_DIR, HELPER_NAME, HOME_DIR, HOME_NAME, Recipe, USER, filler_name, network,
@@ -21,16 +20,13 @@ use crate::docker::{Docker, DockerError, Found};
 use crate::envs::{EnvsFile, NoEnv};
 use crate::tar::{Entry, archive};
 
-/// How an environment's container is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Status {
-    pub(crate) env: EnvName,
-    pub(crate) name: String,
-    pub(crate) exists: bool,
-    pub(crate) running: bool,
-    pub(crate) paused: bool,
-    /// How many links lead into it.
-    pub(crate) links: usize,
+/// What a link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A container that is made, started or woken for it.
+    Started,
+    /// One that runs, or is paused: what ran in one that was stopped is gone.
+    Running,
 }
 
 /// Why something was not done.
@@ -50,6 +46,8 @@ pub(crate) enum Trouble {
         "the helper {0} needs libraries that an image may not have: set TINYCLAW_PORTER_HELPER to what scripts/helper.sh builds"
     )]
     NotStatic(String),
+    #[error("the container of environment {0} was stopped, and all that ran in it with it")]
+    Stopped(EnvName),
     #[error("{name} is not a container of ours, although it has its name; rename or remove it")]
     Taken { name: String },
 }
@@ -125,14 +123,14 @@ impl Keeper {
     }
 
     /// How it is now.
-    pub(crate) async fn status(&self, name: &EnvName) -> Result<Status, Trouble> {
+    pub(crate) async fn status(&self, name: &EnvName) -> Result<ContainerStatus, Trouble> {
         self.envs.container(name).await?;
         let found = self.find(name).await?;
         Ok(self.told(name, found.as_ref()))
     }
 
     /// Sees to it that it runs.
-    pub(crate) async fn start(&self, name: &EnvName) -> Result<Status, Trouble> {
+    pub(crate) async fn start(&self, name: &EnvName) -> Result<ContainerStatus, Trouble> {
         let seat = self.seat(name);
         let _turn = seat.turn.lock().await;
         self.ensure(name, &seat).await?;
@@ -143,7 +141,7 @@ impl Keeper {
     }
 
     /// Ends all that runs in it.
-    pub(crate) async fn stop(&self, name: &EnvName) -> Result<Status, Trouble> {
+    pub(crate) async fn stop(&self, name: &EnvName) -> Result<ContainerStatus, Trouble> {
         self.envs.container(name).await?;
         let seat = self.seat(name);
         let _turn = seat.turn.lock().await;
@@ -154,12 +152,19 @@ impl Keeper {
         Ok(self.told(name, found.as_ref()))
     }
 
-    /// A new hub in it, which is made, started or woken before. Nothing pauses it as long as the second part lives.
-    pub(crate) async fn link(&self, name: &EnvName) -> Result<(TokioIo<Upgraded>, InUse), Trouble> {
+    /// A new hub in it. Nothing pauses it as long as the second part lives.
+    pub(crate) async fn link(
+        &self,
+        name: &EnvName,
+        wanted: Wanted,
+    ) -> Result<(TokioIo<Upgraded>, InUse), Trouble> {
         let seat = self.seat(name);
         let _turn = seat.turn.lock().await;
         let in_use = InUse::of(&seat);
-        let id = self.ensure(name, &seat).await?;
+        let id = match wanted {
+            Wanted::Started => self.ensure(name, &seat).await?,
+            Wanted::Running => self.running(name).await?,
+        };
         Ok((self.docker.exec(&id, &container::hub_body()).await?, in_use))
     }
 
@@ -228,8 +233,8 @@ impl Keeper {
         Ok(())
     }
 
-    fn told(&self, env: &EnvName, found: Option<&Found>) -> Status {
-        Status {
+    fn told(&self, env: &EnvName, found: Option<&Found>) -> ContainerStatus {
+        ContainerStatus {
             env: env.clone(),
             name: container::name(env),
             exists: found.is_some(),
@@ -243,6 +248,17 @@ impl Keeper {
     async fn find(&self, env: &EnvName) -> Result<Option<Found>, DockerError> {
         let all = self.docker.containers(Some(env.as_str())).await?;
         Ok(all.into_iter().find(|it| it.name == container::name(env)))
+    }
+
+    /// The container that runs, woken if it was paused; its id. To be called with the environment's turn.
+    async fn running(&self, name: &EnvName) -> Result<String, Trouble> {
+        self.envs.container(name).await?;
+        let found = self.find(name).await?.filter(|it| it.is_running);
+        let found = found.ok_or_else(|| Trouble::Stopped(name.clone()))?;
+        if found.is_paused {
+            self.docker.unpause(&found.id).await?;
+        }
+        Ok(found.id)
     }
 
     /// Has the container run, as `envs.json` has it; its id. To be called with the environment's turn.

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,14 +20,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tinyclaw_devbox::Helper;
 use tinyclaw_disk::Lock;
-use tinyclaw_domain::EnvName;
+use tinyclaw_domain::{ContainerStatus, EnvName};
 use tinyclaw_service::Shutdown;
 use tokio::net::UnixListener;
 
 use crate::config::Config;
 use crate::docker::{Docker, DockerError};
 use crate::envs::{EnvsFile, NoEnv};
-use crate::keeper::{Keeper, Trouble};
+use crate::keeper::{Keeper, Trouble, Wanted};
 use crate::streams;
 
 /// What a link is called in `Upgrade`.
@@ -108,6 +108,7 @@ impl Porter {
             .route("/v1/envs/{env}/start", post(start))
             .route("/v1/envs/{env}/stop", post(stop))
             .route("/v1/envs/{env}/exec", post(exec))
+            .route("/v1/envs/{env}/attach", post(attach))
             .fallback(async || {
                 problem(StatusCode::NOT_FOUND, "unknown", "there is no such request")
             })
@@ -203,24 +204,42 @@ async fn exec(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     axum::Extension(may): axum::Extension<May>,
-    headers: HeaderMap,
+    request: Request<Body>,
+) -> Response {
+    link(app, &name, may, request, Wanted::Started).await
+}
+
+async fn attach(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    axum::Extension(may): axum::Extension<May>,
+    request: Request<Body>,
+) -> Response {
+    link(app, &name, may, request, Wanted::Running).await
+}
+
+async fn link(
+    app: Arc<App>,
+    name: &str,
+    may: May,
     mut request: Request<Body>,
+    wanted: Wanted,
 ) -> Response {
     if may < May::Exec {
         let says = "this user may look, start and stop (TINYCLAW_PORTER_EXEC_UIDS)";
         return problem(StatusCode::FORBIDDEN, "not_yours", says);
     }
-    if headers.get(header::UPGRADE).is_none_or(|it| it != LINK) {
+    if request.headers().get(header::UPGRADE).is_none_or(|it| it != LINK) {
         let says = "a link is asked for with Upgrade: tinyclaw-link";
         return problem(StatusCode::UPGRADE_REQUIRED, "upgrade", says);
     }
-    let env = match env_of(&name) {
+    let env = match env_of(name) {
         Ok(it) => it,
         Err(none) => return *none,
     };
     let peer = hyper::upgrade::on(&mut request);
     let at = env.clone();
-    let linked = tokio::spawn(async move { app.keeper.link(&at).await });
+    let linked = tokio::spawn(async move { app.keeper.link(&at, wanted).await });
     let (docker, in_use) = match linked.await {
         Ok(Ok(it)) => it,
         Ok(Err(why)) => return refused(&why),
@@ -239,14 +258,14 @@ async fn exec(
     (StatusCode::SWITCHING_PROTOCOLS, upgrade).into_response()
 }
 
-fn told(done: Result<crate::keeper::Status, Trouble>) -> Response {
+fn told(done: Result<ContainerStatus, Trouble>) -> Response {
     match done {
         Ok(status) => axum::Json(status).into_response(),
         Err(why) => refused(&why),
     }
 }
 
-/// 404 and 409 last until a person does something, 503 passes.
+/// 404 and 409 last until a person does something, 503 passes, and after 410 there is nothing to come back to.
 fn refused(why: &Trouble) -> Response {
     let (status, code) = match why {
         Trouble::NoEnv(NoEnv::Unknown(_)) => (StatusCode::NOT_FOUND, "env_unknown"),
@@ -254,6 +273,7 @@ fn refused(why: &Trouble) -> Response {
         Trouble::NoEnv(NoEnv::Unreadable { .. }) => (StatusCode::CONFLICT, "envs_unreadable"),
         Trouble::NoImage { .. } => (StatusCode::CONFLICT, "image_missing"),
         Trouble::Helper(_) | Trouble::NotStatic(_) => (StatusCode::CONFLICT, "helper"),
+        Trouble::Stopped(_) => (StatusCode::GONE, "env_stopped"),
         Trouble::Taken { .. } => (StatusCode::CONFLICT, "name_taken"),
         Trouble::Docker(DockerError::Away(_)) => (StatusCode::SERVICE_UNAVAILABLE, "docker_away"),
         Trouble::Docker(_) => (StatusCode::SERVICE_UNAVAILABLE, "docker"),

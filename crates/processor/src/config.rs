@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tinyclaw_domain::{CacheTtl, Catalogue, Effort, Efforts, Model, StateDir};
-use tinyclaw_engine::{Auth, Engine, EngineConfig, Landlock, Mode, Users, find_sibling};
+use tinyclaw_engine::link::Lease;
+use tinyclaw_engine::{
+    Auth, Engine, EngineConfig, EnvLauncher, Landlock, Mode, Users, find_sibling,
+};
 use tinyclaw_ledger::Keep;
 use tinyclaw_service::conceal_from_now_on;
 use tinyclaw_service::settings::{self, EngineKind, EngineMode, Settings, Store};
@@ -25,10 +28,26 @@ pub(crate) fn engine(
     settings: &Settings,
     users: Option<&Users>,
     fleet: &Arc<Fleet>,
+    envs: Option<Arc<EnvLauncher>>,
 ) -> anyhow::Result<Engine> {
     let mut config = engine_config(state, settings)?;
     config.users = users.cloned();
-    Ok(Engine::reaching(config, settings.engine.link, fleet.launcher(), None))
+    Ok(Engine::reaching(config, settings.engine.link, fleet.launcher(), envs))
+}
+
+/// Who starts Claude in environments that are containers: through the porter, which need not be there yet.
+pub(crate) fn envs(state: &StateDir, settings: &Settings) -> Arc<EnvLauncher> {
+    let (socket, landlock) = (settings.porter.socket.clone(), landlock(settings));
+    // A new processor is there within seconds, as on this machine.
+    Arc::new(EnvLauncher::new(socket, landlock, Lease::HERE, state.env_runs()))
+}
+
+fn landlock(settings: &Settings) -> Landlock {
+    match settings.engine.landlock {
+        settings::Landlock::Auto => Landlock::Auto,
+        settings::Landlock::On => Landlock::On,
+        settings::Landlock::Off => Landlock::Off,
+    }
 }
 
 /// What an engine is told, by the settings. The demo engine needs nothing but itself.
@@ -63,11 +82,7 @@ pub(crate) fn engine_config(state: &StateDir, settings: &Settings) -> anyhow::Re
     config.setting_sources = sources.join(",");
     config.prompt_cache = prompt_cache(&settings.models);
     config.compact_window = settings.engine.compact_window;
-    config.landlock = match settings.engine.landlock {
-        settings::Landlock::Auto => Landlock::Auto,
-        settings::Landlock::On => Landlock::On,
-        settings::Landlock::Off => Landlock::Off,
-    };
+    config.landlock = landlock(settings);
     (config.catalogue, _) = catalogue(settings);
     config.fallback_model = fallback(settings, &config.catalogue).unwrap_or_default();
     config.access.readable.extend(settings.engine.readable.iter().cloned());

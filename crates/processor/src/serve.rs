@@ -18,7 +18,7 @@ use crate::availability::pause::Availability;
 use crate::availability::plan::Plan;
 use crate::blocking::on_disk;
 use crate::commands::Commands;
-use crate::config::{conceal_secrets, engine};
+use crate::config::{conceal_secrets, engine, envs};
 use crate::desks::sessions::Sessions;
 use crate::desks::{Desks, settle, users};
 use crate::devboxes::Fleet;
@@ -69,7 +69,7 @@ impl Ground {
         let current = settings.current();
         conceal_secrets(&current);
         let fleet = Fleet::new(state.clone(), settings.clone(), vitals.clone());
-        let engine = engine(&state, &current, users, &fleet)?;
+        let engine = engine(&state, &current, users, &fleet, Some(envs(&state, &current)))?;
         let options = Options {
             done_days: (current.retention.done.as_secs() / DAY_S).clamp(1, 3_650) as u32,
             allow_network_disk: current.office.allow_network_disk,
@@ -100,7 +100,9 @@ pub async fn run(
                 vitals.unblock("prepare");
                 if let Some(users) = users.filter(|_| !settings.current().engine.users) {
                     let desks = &service.worker.desks;
-                    match engine(&state, &settings.current(), Some(&users), &service.ground.fleet) {
+                    let (now, fleet) = (settings.current(), &service.ground.fleet);
+                    // No desk of an environment is brought anywhere.
+                    match engine(&state, &now, Some(&users), fleet, None) {
                         Ok(as_users) => users::bring_out(desks, &as_users).await,
                         Err(err) => tracing::error!("no desk is brought back: {err:#}"),
                     }

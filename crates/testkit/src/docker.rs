@@ -4,12 +4,13 @@
 //! It is strict where the real one is: names are taken once, what is paused starts nothing, a volume that is mounted read-only
 //! is not filled, and its streams are pieces behind eight bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
@@ -17,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -104,6 +105,13 @@ impl FakeDocker {
         state.containers.push(FakeContainer { name, state: "running", body, id, groups });
     }
 
+    /// How many processes run in a container of this name, beside its first one.
+    pub fn running(&self, name: &str) -> usize {
+        let state = self.daemon.state();
+        let found = state.containers.iter().find(|it| it.name == name);
+        found.map_or(0, |it| it.processes(&self.daemon.volumes).len())
+    }
+
     /// Where what is in a volume lies.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.daemon.volumes.join(name)
@@ -138,16 +146,53 @@ impl Drop for FakeDocker {
     fn drop(&mut self) {
         self.serving.abort();
         for it in &self.daemon.state().containers {
-            it.signal(Signal::SIGKILL);
+            it.end(&self.daemon.volumes);
         }
     }
 }
 
 impl FakeContainer {
-    fn signal(&self, signal: Signal) {
+    /// Whatever runs in it: what was started, and all that has its HOME. A process that left its group is still in its container.
+    fn signal(&self, volumes: &Path, signal: Signal) -> usize {
         for group in &self.groups {
             let _ = killpg(Pid::from_raw(*group), signal);
         }
+        let inside = self.processes(volumes);
+        for pid in &inside {
+            let _ = kill(*pid, signal);
+        }
+        inside.len()
+    }
+
+    /// Ends all of it: nothing forks away.
+    fn end(&self, volumes: &Path) {
+        while self.signal(volumes, Signal::SIGKILL) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What runs with a folder of its volumes in its environment.
+    fn processes(&self, volumes: &Path) -> Vec<Pid> {
+        let mounts = self.body["HostConfig"]["Mounts"].as_array().into_iter().flatten();
+        let folders: Vec<String> = mounts
+            .filter_map(|it| Some(format!("{}/", volumes.join(it["Source"].as_str()?).display())))
+            .collect();
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let inside = all.filter_map(|it| {
+            let pid = it.file_name().to_str()?.parse().ok().filter(|it| *it > 1)?;
+            let env = std::fs::read(it.path().join("environ")).ok()?;
+            let env = String::from_utf8_lossy(&env);
+            folders.iter().any(|it| env.contains(it.as_str())).then_some(pid)
+        });
+        let mut inside: BTreeSet<i32> = inside.collect();
+        // And whoever holds those: helpers that took nothing of the environment along.
+        for mut pid in inside.clone() {
+            while let Some(parent) = helper_above(pid) {
+                inside.insert(parent);
+                pid = parent;
+            }
+        }
+        inside.into_iter().map(Pid::from_raw).collect()
     }
 
     fn label(&self, name: &str) -> Option<&str> {
@@ -290,7 +335,7 @@ impl Daemon {
             }
             (Method::DELETE, ["containers", id]) => match state.container(id) {
                 Some(it) => {
-                    it.signal(Signal::SIGKILL);
+                    it.end(&self.volumes);
                     let id = it.id.clone();
                     state.containers.retain(|it| it.id != id);
                     done()
@@ -310,7 +355,7 @@ impl Daemon {
                 }
             }
             (Method::POST, ["containers", id, order]) => match state.container(id) {
-                Some(it) => it.obey(order),
+                Some(it) => it.obey(order, &self.volumes),
                 None => message(404, "No such container"),
             },
             _ => message(404, "page not found"),
@@ -451,6 +496,14 @@ impl Daemon {
     }
 }
 
+/// The process above another one, when it is a helper.
+fn helper_above(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let parent: i32 = stat.rsplit_once(')')?.1.split(' ').nth(2)?.parse().ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
+    name.starts_with("tinyclaw-leash").then_some(parent)
+}
+
 /// One of a command's streams, in pieces.
 async fn pass(
     kind: u8,
@@ -490,7 +543,7 @@ impl State {
 }
 
 impl FakeContainer {
-    fn obey(&mut self, order: &str) -> Response<Body> {
+    fn obey(&mut self, order: &str, volumes: &Path) -> Response<Body> {
         let (next, signal) = match (order, self.state) {
             ("start", "created" | "exited") => ("running", None),
             ("start", "running") | ("stop", "created" | "exited") => return not_modified(),
@@ -499,8 +552,12 @@ impl FakeContainer {
             ("unpause", "paused") => ("running", Some(Signal::SIGCONT)),
             _ => return message(409, &format!("container {} is {}", self.name, self.state)),
         };
-        if let Some(signal) = signal {
-            self.signal(signal);
+        match signal {
+            Some(Signal::SIGKILL) => self.end(volumes),
+            Some(signal) => {
+                self.signal(volumes, signal);
+            }
+            None => {}
         }
         self.state = next;
         done()

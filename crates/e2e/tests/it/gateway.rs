@@ -40,7 +40,7 @@ impl Service {
     }
 
     /// What curl gets.
-    fn curl(&self, path: &str, more: &[&str]) -> String {
+    pub(crate) fn curl(&self, path: &str, more: &[&str]) -> String {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--no-buffer", "--max-time", "60", "--noproxy", "*"])
             .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
@@ -58,7 +58,7 @@ impl Service {
         serde_json::from_str(&text).unwrap_or_else(|err| panic!("{err}: {text}"))
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.json(path, &["--data", &body.to_string()])
     }
 }

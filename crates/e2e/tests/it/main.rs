@@ -6,6 +6,7 @@ mod adopted;
 mod bot;
 mod campaign;
 mod clock;
+mod containers;
 mod control;
 mod day;
 mod devbox;

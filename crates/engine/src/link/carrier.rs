@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tinyclaw_domain::Place;
 use tokio::net::UnixStream;
@@ -22,6 +23,22 @@ use crate::look::OutOfReach;
 pub trait Carrier: Send + Sync + fmt::Debug + 'static {
     /// Starts a hub there.
     fn connect(&self) -> CarrierFuture<'_>;
+
+    /// Starts one for runs that were there a moment ago. A place that was stopped since is not started for their sake: it says
+    /// that they are gone ([`Unreached::is_gone`]).
+    fn reconnect(&self) -> CarrierFuture<'_> {
+        self.connect()
+    }
+
+    /// The longest pause between two dials of a place that does not answer. `None`: as for a machine far away.
+    fn pause_max(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long a connection without a run is kept. `None`: for good. Where nobody is connected a place may rest.
+    fn rests_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What [`Carrier::connect`] returns.
@@ -35,12 +52,14 @@ pub struct Unreached {
     pub why: String,
     /// Whether it lasts until a person does something about it.
     pub is_held: bool,
+    /// Whether everything that ran there has ended with it.
+    pub is_gone: bool,
 }
 
 /// What passes by itself.
 impl From<String> for Unreached {
     fn from(why: String) -> Unreached {
-        Unreached { why, is_held: false }
+        Unreached { why, is_held: false, is_gone: false }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::carrier::{Carrier, Connection, Unreached};
+use super::carrier::{CarrierFuture, Connection, Unreached};
 use super::frames::{Incoming, Reader};
 
 /// The longest pause between two dials.
@@ -18,12 +18,12 @@ const HELLO: Duration = Duration::from_secs(10);
 /// What may come before it: a shell's noise.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
 
-/// Connects, and waits for the hub's first line.
+/// Connects by what a carrier gives, and waits for the hub's first line.
 pub(super) async fn dial(
-    carrier: &dyn Carrier,
+    connecting: CarrierFuture<'_>,
     office: &str,
 ) -> Result<(Connection, Incoming<Reader>), Unreached> {
-    let mut connection = carrier.connect().await?;
+    let mut connection = connecting.await?;
     let nonce = Uuid::new_v4().simple().to_string();
     let hello = Call::Hello { v: LINK_VERSION, nonce: nonce.clone(), office: office.to_owned() };
     let greeted = async {
@@ -68,7 +68,7 @@ async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), Unreached> {
                             "the helper there speaks version {} and this office {LINK_VERSION}; put this office's there (/devbox key says how)",
                             it.tinyclaw
                         );
-                        return Err(Unreached { why, is_held: true });
+                        return Err(Unreached { why, is_held: true, is_gone: false });
                     }
                     // Not it: the hub comes later.
                     _ => noise.append(said),

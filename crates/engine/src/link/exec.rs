@@ -24,6 +24,12 @@ const START: Duration = Duration::from_secs(120);
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// What it refuses with.
 const REFUSAL_BYTES_MAX: u64 = 8 * 1024;
+/// The porter is on this machine: who asks it often floods nobody.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Questions and starts come in groups; afterwards the container may rest.
+const RESTS_AFTER: Duration = Duration::from_secs(5);
+/// The container was stopped, and all that ran in it has ended.
+const GONE: u16 = 410;
 /// No word of a helper's is longer.
 const LINE_BYTES_MAX: usize = 200;
 
@@ -51,19 +57,38 @@ impl Carrier for ExecCarrier {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
             let late = || "the porter does not answer".to_owned().into();
-            timeout(START, self.dial()).await.unwrap_or_else(|_| Err(late()))
+            timeout(START, self.dial("exec")).await.unwrap_or_else(|_| Err(late()))
         })
+    }
+
+    fn reconnect(&self) -> CarrierFuture<'_> {
+        Box::pin(async move {
+            let late = || "the porter does not answer".to_owned().into();
+            timeout(START, self.dial("attach")).await.unwrap_or_else(|_| Err(late()))
+        })
+    }
+
+    fn pause_max(&self) -> Option<Duration> {
+        Some(PAUSE_MAX)
+    }
+
+    fn rests_after(&self) -> Option<Duration> {
+        Some(RESTS_AFTER)
     }
 }
 
 impl ExecCarrier {
-    async fn dial(&self) -> Result<Connection, Unreached> {
+    /// By one of the porter's two words for a link.
+    async fn dial(&self, word: &str) -> Result<Connection, Unreached> {
         let lost = |err: std::io::Error| Unreached::from(format!("the porter is gone: {err}"));
         let mut stream = UnixStream::connect(&self.socket).await.map_err(|err| {
-            Unreached::from(format!("no porter answers at {}: {err}", self.socket.display()))
+            let socket = self.socket.display();
+            Unreached::from(format!(
+                "no porter answers at {socket}: {err} (tinyclaw-porter, setting porter.socket)"
+            ))
         })?;
         let request = format!(
-            "POST /v1/envs/{}/exec HTTP/1.1\r\nHost: porter\r\nConnection: Upgrade\r\nUpgrade: tinyclaw-link\r\n\r\n",
+            "POST /v1/envs/{}/{word} HTTP/1.1\r\nHost: porter\r\nConnection: Upgrade\r\nUpgrade: tinyclaw-link\r\n\r\n",
             self.env
         );
         stream.write_all(request.as_bytes()).await.map_err(lost)?;
@@ -114,5 +139,7 @@ async fn refused(stream: &mut UnixStream, head: &str, status: Option<u16>) -> Un
         Ok(it) => it.detail.chars().filter(|it| !it.is_control()).take(500).collect(),
         Err(_) => "what answers is no porter".to_owned(),
     };
-    Unreached { why, is_held: status.is_some_and(|it| (400..500).contains(&it)) }
+    let is_gone = status == Some(GONE);
+    let is_held = !is_gone && status.is_some_and(|it| (400..500).contains(&it));
+    Unreached { why, is_held, is_gone }
 }

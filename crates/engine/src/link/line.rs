@@ -80,6 +80,8 @@ enum ConnectionEnd {
     BrokenOff(String),
     /// The far end said what cannot be.
     Nonsense(String),
+    /// There is no run any more, and the place may rest.
+    Rests,
 }
 
 /// Why a run did not start.
@@ -222,9 +224,14 @@ impl LinkLine {
                 self.keep(request);
                 continue;
             }
-            let mut pause = pause(self.failed);
+            let most = self.carrier.pause_max().unwrap_or(PAUSE_MAX);
+            let mut pause = pause(self.failed).min(most);
             self.failed += 1;
-            let why = match dial(&*self.carrier, &self.office).await {
+            let connecting = match self.goes_on() {
+                true => self.carrier.reconnect(),
+                false => self.carrier.connect(),
+            };
+            let why = match dial(connecting, &self.office).await {
                 Ok((connection, incoming)) => {
                     let since = Instant::now();
                     let Some(end) = self.serve(connection, incoming).await else { return };
@@ -261,6 +268,7 @@ impl LinkLine {
                             }
                             why
                         }
+                        ConnectionEnd::Rests => continue,
                     };
                     // Lost, and most often only for a moment.
                     pause = match since.elapsed() < BRIEF || self.failed > 0 {
@@ -268,6 +276,11 @@ impl LinkLine {
                         false => Duration::ZERO,
                     };
                     Unreached::from(why)
+                }
+                Err(why) if why.is_gone => {
+                    tracing::info!("{}: {}", self.place, why.why);
+                    self.end_all();
+                    continue;
                 }
                 Err(why) => why,
             };
@@ -302,6 +315,21 @@ impl LinkLine {
         self.runs.values().any(|it| it.ended.is_none() && !it.end)
     }
 
+    /// Whether nothing is to be started there, nor looked for after an earlier process.
+    fn goes_on(&self) -> bool {
+        self.runs.values().all(|it| it.starting.is_none())
+    }
+
+    /// The place was stopped, and every run with it: nobody knows how they ended.
+    fn end_all(&mut self) {
+        for (run, mut end) in self.runs.drain() {
+            self.known.remove(&run);
+            if let Some(to) = end.exit.take() {
+                let _ = to.send(Ok(Exit { code: None, signal: None }));
+            }
+        }
+    }
+
     /// Whoever waits for the start of a run hears why there is none. What was started may run: its lease ends it.
     fn fail_starts(&mut self, why: &Unreached) {
         self.runs.retain(|_, end| match end.starting.take() {
@@ -324,7 +352,7 @@ impl LinkLine {
     /// Nothing more is heard of any run: whoever speaks there cannot be spoken with.
     fn give_up(&mut self, why: &str) {
         tracing::error!("{} is not heard any more: {why}", self.place);
-        let lost = Unreached { why: why.to_owned(), is_held: true };
+        let lost = Unreached { is_held: true, ..why.to_owned().into() };
         for (_, mut end) in self.runs.drain() {
             if let Some(to) = end.exit.take() {
                 let _ = to.send(Err(lost.clone().at(&self.place)));
@@ -351,7 +379,12 @@ impl LinkLine {
         }
         let mut ping = interval(PING);
         let mut heard = Instant::now();
+        let mut rests_at = None;
         let why = loop {
+            rests_at = match self.carrier.rests_after().filter(|_| self.runs.is_empty()) {
+                Some(after) => rests_at.or_else(|| Some(Instant::now() + after)),
+                None => None,
+            };
             tokio::select! {
                 frame = incoming.next::<Told>() => match frame {
                     Ok(Some((told, body))) => {
@@ -380,6 +413,7 @@ impl LinkLine {
                     None => return None,
                 },
                 _ = ping.tick() => drop(frames.send(encode(&Call::Ping {}, b""))),
+                () = until(rests_at) => break ConnectionEnd::Rests,
                 () = sleep_until(heard + SILENCE) => {
                     break ConnectionEnd::Lost(format!("no word for {} s", SILENCE.as_secs()));
                 }
@@ -588,6 +622,13 @@ impl LinkLine {
             }
         }
         Ok(())
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -129,7 +129,7 @@ impl LinkLook {
                 self.keep(open);
                 return Ok(answered);
             }
-            let (connection, incoming) = dial(&*self.carrier, &self.office).await?;
+            let (connection, incoming) = dial(self.carrier.connect(), &self.office).await?;
             let mut open = Open { connection, incoming, asked: 0 };
             let answered = open.ask(&line, file, limit, silence).await?;
             self.keep(open);

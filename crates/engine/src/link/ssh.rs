@@ -104,7 +104,7 @@ impl fmt::Debug for SshCarrier {
 impl Carrier for SshCarrier {
     fn connect(&self) -> CarrierFuture<'_> {
         Box::pin(async move {
-            let out = |it: Trouble| Unreached { is_held: it.kind.is_lasting(), why: it.text };
+            let out = |it: Trouble| Unreached { is_held: it.kind.is_lasting(), ..it.text.into() };
             let way = self.devboxes.way(&self.name).map_err(out)?;
             // Nobody closes it.
             let _one = self.dials.acquire().await;

@@ -1,7 +1,7 @@
 //! `/api/envs` and `/api/containers/{env}`: where Claude may work, and whether it can.
 //!
 //! An environment without a container is there as long as the office is: starting it changes nothing, and stopping it ends
-//! what runs in it.
+//! what runs in it. A container is the porter's, which is asked each time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,10 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let envs = app.envs.current();
     let mut told = Vec::new();
-    for (name, env) in envs.iter().filter(|it| by.caller.may_use(Some(it.0))) {
+    for (name, is_available) in app.available(&by.caller, &envs).await {
         let (running, waiting) = app.jobs.load(name).await?;
         told.push(json!({
-            "env": name, "isolation": env.isolation(), "available": matches!(env, Env::None(_)),
+            "env": name, "isolation": envs[name].isolation(), "available": is_available,
             "turns": running.len(), "waiting": waiting,
         }));
     }
@@ -55,7 +55,10 @@ pub(super) async fn start(
     by: Admitted<Starts>,
 ) -> Result<Response, Problem> {
     let envs = app.envs.current();
-    let env = app.env(&by.caller, &envs, &name)?;
+    let env = app.known_env(&by.caller, &envs, &name)?;
+    if let Some(Env::Container(_)) = envs.get(&env) {
+        app.porter.start(&env).await?;
+    }
     Ok(by.tell(status(&app, &envs, &env).await?))
 }
 
@@ -68,7 +71,7 @@ pub(super) async fn stop(
 ) -> Result<Response, Problem> {
     let is_forced = is_forced(&uri)?;
     let envs = app.envs.current();
-    let env = app.env(&by.caller, &envs, &name)?;
+    let env = app.env(&by.caller, &envs, &name).await?;
     let (running, _) = app.jobs.load(&env).await?;
     if !running.is_empty() && !is_forced {
         let detail =
@@ -81,15 +84,24 @@ pub(super) async fn stop(
         app.jobs.cancel(&by.caller, &job).await?;
         app.jobs.wait(&envs, &job.thread, &job.key, STOP_PATIENCE).await?;
     }
+    if let Some(Env::Container(_)) = envs.get(&env) {
+        app.porter.stop(&env).await?;
+    }
     Ok(by.tell(status(&app, &envs, &env).await?))
 }
 
 /// An environment as the seed's clients read it. What is no container is there, and runs, as long as it stands in the file.
 async fn status(app: &App, envs: &Envs, env: &EnvName) -> Result<Value, Problem> {
     let (running, _) = app.jobs.load(env).await?;
-    let is_here = matches!(envs.get(env), Some(Env::None(_)));
+    let (exists, is_running, is_paused) = match envs.get(env) {
+        Some(Env::Container(_)) => {
+            let it = app.porter.status(env).await?;
+            (it.exists, it.running, it.paused)
+        }
+        it => (it.is_some(), it.is_some(), false),
+    };
     Ok(json!({
-        "exists": is_here, "running": is_here, "name": format!("claude-agent-{env}"), "paused": false,
+        "exists": exists, "running": is_running, "name": format!("claude-agent-{env}"), "paused": is_paused,
         "isolation": envs.get(env).map_or("none", Env::isolation), "turns": running.len(),
     }))
 }

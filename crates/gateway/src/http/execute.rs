@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tinyclaw_domain::{Catalogue, EnvName, Envs, JobId, Model};
+use tinyclaw_domain::{Catalogue, Env, EnvName, Envs, JobId, Model};
 
 use super::admit::{Admitted, Executes};
 use super::job_stream::{self, Telling};
@@ -22,6 +22,7 @@ use super::{App, Asking, body};
 use crate::access::Caller;
 use crate::event::Invalid;
 use crate::jobs::{Accepted, Finished, JobState, Wanted, identify};
+use crate::porter::PorterError;
 use crate::problem::Problem;
 
 /// A prompt is a message of the queue, which has a limit of its own.
@@ -63,7 +64,7 @@ pub(super) async fn execute(
     let again = idempotency_key(&asking)?.map(str::to_owned);
     let asked: Execute = body::json(&parts.headers, body, BODY_BYTES_MAX, EXPECTED).await?;
     let envs = app.envs.current();
-    let env = app.env(&caller, &envs, &asked.env)?;
+    let env = app.env(&caller, &envs, &asked.env).await?;
     let wanted = wanted(asked, env)?;
     if let Some(url) = &wanted.callback_url {
         checked_url(&app, url, "/callbackUrl")?;
@@ -211,15 +212,41 @@ fn goes_on(envs: &Envs, accepted: &Accepted, is_wanted: bool) -> Response {
 }
 
 impl App {
-    /// The environment of this name, which the caller may use and which can be used here.
-    pub(super) fn env(&self, caller: &Caller, envs: &Envs, name: &str) -> Result<EnvName, Problem> {
+    /// The environment of this name, which the caller may use and which can be used now: where it is a container, the porter
+    /// answers for it.
+    pub(super) async fn env(
+        &self,
+        caller: &Caller,
+        envs: &Envs,
+        name: &str,
+    ) -> Result<EnvName, Problem> {
         let env = self.known_env(caller, envs, name)?;
-        if let Some(tinyclaw_domain::Env::Container(_)) = envs.get(&env) {
-            let detail = format!("environment {env} is a container, and none is started here");
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "env_unavailable", detail);
-            return Err(problem.retry_after(60));
+        if let Some(Env::Container(_)) = envs.get(&env) {
+            self.porter.status(&env).await?;
         }
         Ok(env)
+    }
+
+    /// Those that the caller may use, and whether each can be used now. A porter that is away is asked once.
+    pub(super) async fn available<'a>(
+        &self,
+        caller: &Caller,
+        envs: &'a Envs,
+    ) -> Vec<(&'a EnvName, bool)> {
+        let (mut all, mut is_away) = (Vec::new(), false);
+        for (name, env) in envs.iter().filter(|it| caller.may_use(Some(it.0))) {
+            let is_available = match env {
+                Env::None(_) => true,
+                Env::Container(_) if is_away => false,
+                Env::Container(_) => {
+                    let status = self.porter.status(name).await;
+                    is_away = matches!(status, Err(PorterError::Away(_)));
+                    status.is_ok()
+                }
+            };
+            all.push((name, is_available));
+        }
+        all
     }
 
     /// The environment of this name, if the caller may know of it.

@@ -27,7 +27,7 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let env = app.env(&by.caller, &app.envs.current(), &env)?;
+    let env = app.env(&by.caller, &app.envs.current(), &env).await?;
     let mut name = None;
     for (word, value) in pairs(&parts.uri)? {
         match word.as_str() {

@@ -46,6 +46,7 @@ use crate::access::{Access, Allowance, Caller, Denied, Kind};
 use crate::envs::EnvBook;
 use crate::feed::Told;
 use crate::jobs::{Callbacks, Jobs};
+use crate::porter::Porter;
 use crate::problem::Problem;
 use crate::store::Store;
 use crate::webhooks::Webhooks;
@@ -60,6 +61,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) envs: Arc<EnvBook>,
+    pub(crate) porter: Porter,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) callbacks: Arc<Callbacks>,
     /// Whether notes may wait for Claude Code sessions that are not of this office.

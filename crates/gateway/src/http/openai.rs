@@ -82,7 +82,7 @@ pub(super) async fn models(
     by: Admitted<Reads>,
 ) -> Result<Response, Problem> {
     let envs = app.envs.current();
-    let usable = usable(&by.caller, &envs);
+    let usable = usable(&app, &by.caller, &envs).await;
     let mut names: Vec<String> = Vec::new();
     let families = Catalogue::default();
     let models = || std::iter::once(AUTO).chain(families.names());
@@ -96,10 +96,10 @@ pub(super) async fn models(
     Ok(by.tell(json!({ "object": "list", "data": told.collect::<Vec<_>>() })))
 }
 
-/// The environments in which the caller may have Claude work.
-fn usable<'a>(caller: &Caller, envs: &'a Envs) -> Vec<&'a EnvName> {
-    let can_run = |it: &tinyclaw_domain::Env| matches!(it, tinyclaw_domain::Env::None(_));
-    envs.iter().filter(|it| caller.may_use(Some(it.0)) && can_run(it.1)).map(|it| it.0).collect()
+/// The environments in which the caller may have Claude work, and which can be used now.
+async fn usable<'a>(app: &App, caller: &Caller, envs: &'a Envs) -> Vec<&'a EnvName> {
+    let all = app.available(caller, envs).await.into_iter();
+    all.filter(|it| it.1).map(|it| it.0).collect()
 }
 
 /// Lets Claude answer.
@@ -116,7 +116,7 @@ pub(super) async fn complete(
     let expected = "{ \"model\", \"messages\": [{ \"role\", \"content\" }] }";
     let asked: Completion = body::json(&parts.headers, body, BODY_BYTES_MAX, expected).await?;
     let envs = app.envs.current();
-    let wanted = wanted(&app, &caller, &envs, &asked, session)?;
+    let wanted = wanted(&app, &caller, &envs, &asked, session).await?;
     let is_stream = asked.stream.unwrap_or(false);
     let place = is_stream.then(|| app.stream_place()).transpose()?;
     let mut tie = Tie::accepting(&app, &caller, &envs, wanted, again, false);
@@ -147,7 +147,7 @@ fn refused(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, code, detail)
 }
 
-fn wanted(
+async fn wanted(
     app: &App,
     caller: &Caller,
     envs: &Envs,
@@ -162,15 +162,16 @@ fn wanted(
         return Err(refused("choices", "there is one answer; leave n out"));
     }
     let (env, name) = match asked.model.rsplit_once('/') {
-        Some((env, name)) => (app.env(caller, envs, env)?, name),
-        None => match usable(caller, envs)[..] {
-            [env] => (env.clone(), &*asked.model),
+        Some((env, name)) => (env, name),
+        None => match usable(app, caller, envs).await[..] {
+            [env] => (env.as_str(), &*asked.model),
             _ => {
                 let detail = "there is more than one environment, or none: write ENV/MODEL, as GET /v1/models lists them";
                 return Err(Problem::invalid(Invalid::at("/model", detail)));
             }
         },
     };
+    let env = app.env(caller, envs, env).await?;
     let model = match name {
         AUTO => None,
         name => Some(model(name).map_err(|why| Problem::invalid(Invalid::at("/model", why)))?),

@@ -35,7 +35,7 @@ pub(super) async fn begin(
     let (parts, body) = request.into_parts();
     let asked: Begin =
         body::json(&parts.headers, body, BODY_BYTES_MAX, "{ \"env\", \"name\"? }").await?;
-    let env = app.env(&by.caller, &app.envs.current(), &asked.env)?;
+    let env = app.env(&by.caller, &app.envs.current(), &asked.env).await?;
     let is_name = |it: &String| {
         !it.trim().is_empty()
             && it.chars().count() <= NAME_CHARS_MAX

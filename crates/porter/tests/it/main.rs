@@ -189,6 +189,7 @@ async fn no_request_names_anything_but_an_environment_and_what_is_to_become_of_i
         ("POST /v1/envs/nobody/start", 404),
         ("POST /v1/envs/here/start", 409),
         ("POST /v1/envs/dev/exec", 426),
+        ("POST /v1/envs/dev/attach", 426),
         ("POST /v1/envs/dev/remove", 404),
         ("POST /containers/create", 404),
         ("GET /v1/envs/dev/start", 405),
@@ -204,7 +205,12 @@ async fn a_user_who_is_not_named_may_ask_for_nothing_and_one_of_the_gateways_for
     let dev = json!({ "isolation": "container", "image": "claude-agent" });
     let us = nix_uid();
     let stranger = House::with(json!({ "dev": dev }), |it| it.exec_uids = [us + 1].into()).await;
-    for request in ["GET /v1/envs/dev", "POST /v1/envs/dev/start", "POST /v1/envs/dev/exec"] {
+    for request in [
+        "GET /v1/envs/dev",
+        "POST /v1/envs/dev/start",
+        "POST /v1/envs/dev/exec",
+        "POST /v1/envs/dev/attach",
+    ] {
         let (status, told) = stranger.ask(request).await;
         assert_eq!((status, &told["code"]), (403, &json!("not_yours")), "{request}");
     }
@@ -256,6 +262,30 @@ async fn what_nobody_uses_is_paused_and_stopped_and_is_there_again_when_asked_fo
     }
     assert_eq!(house.state_of("claude-agent-used"), Some("running"), "a link leads into it");
     assert_eq!(house.docker.containers().len(), 3);
+}
+
+#[tokio::test]
+async fn whoever_comes_back_to_a_container_that_was_stopped_does_not_start_it() {
+    let dev = json!({ "isolation": "container", "image": "claude-agent", "pauseAfter": "1s" });
+    let house = House::attentive(json!({ "dev": dev })).await;
+    let attach = async || {
+        let mut stream = UnixStream::connect(house.socket()).await.unwrap();
+        let request = link_request("dev").replace("/exec", "/attach");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        (stream, head)
+    };
+    assert!(attach().await.1.starts_with("HTTP/1.1 410 "), "there is none");
+    assert!(house.docker.containers().is_empty());
+    drop(house.link("dev").await);
+    house.until("paused", |it| it.state_of("claude-agent-dev") == Some("paused")).await;
+    let (mut link, head) = attach().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "one that is paused is woken: {head}");
+    assert!(read_line(&mut link).await.starts_with("here hub"));
+    assert_eq!(house.state_of("claude-agent-dev"), Some("running"));
+    assert_eq!(house.ask("POST /v1/envs/dev/stop").await.0, 200);
+    assert!(attach().await.1.starts_with("HTTP/1.1 410 "));
+    assert_eq!(house.state_of("claude-agent-dev"), Some("exited"));
 }
 
 #[tokio::test]

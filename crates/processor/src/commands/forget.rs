@@ -20,7 +20,9 @@ impl Commands {
         let Some(thread) = self.desks.get(id) else { return Ok(silent) };
         self.engine.evict(id).await;
         let desk = Desk::of(id, &thread);
-        let own = self.engine.users().and_then(|it| it.folders(id)).map(|it| it.work);
+        // What one made in a container lies in a volume, which is its environment's.
+        let users = self.engine.users().filter(|_| desk.place.is_here());
+        let own = users.and_then(|it| it.folders(id)).map(|it| it.work);
         // Asked while the thread is known, and of its own folder: what lies in an operator's is not the desk's.
         let is_bare = match own {
             Some(own) => self.is_bare(&desk.with_dir(own)).await,

@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde_json::Map;
 use tinyclaw_disk::foreign::{self, ForeignError};
 use tinyclaw_domain::{
-    Env, LocalEnv, McpServers, OwnTiers, PermissionMode, Thread, ThreadId, ThreadStatus,
+    Env, EnvName, McpServers, OwnTiers, PermissionMode, Place, Thread, ThreadId, ThreadStatus,
 };
 use tinyclaw_engine::{Desk, LookError, OutOfReach, Overlap, overlap};
 use tinyclaw_ledger::read_envs;
@@ -67,9 +68,10 @@ impl Desks {
         id: &ThreadId,
         name: Option<&str>,
     ) -> anyhow::Result<Thread> {
-        let env = local_env(self, id)?;
-        if let Some(thread) = self.get(id) {
-            return Ok(match env.and_then(|it| it.permission) {
+        let env = env_of(self, id)?;
+        let by_env = env.as_ref().and_then(|it| it.1.permission());
+        if let Some(thread) = self.get(id).filter(|it| is_where_it_should_be(it, env.as_ref())) {
+            return Ok(match by_env {
                 // The operator's word of today counts, and not that of when the session began.
                 Some(most) if thread.permission_mode.asks_less_than(most) => {
                     let lowered = self.change(id, |it| {
@@ -82,23 +84,51 @@ impl Desks {
             });
         }
         let settings = self.settings.current();
-        let by_operator = env.as_ref().and_then(|it| it.cwd.clone());
-        let is_by_operator = by_operator.is_some();
-        let cwd = match by_operator {
-            Some(dir) => {
-                // A desk that is a user works there as its own, and as nobody else.
-                if let Some(users) = self.engine.users() {
-                    numbers::own(&self.engine, id, &users).await?;
+        let (env, cwd, extra) = match env {
+            // Nobody of this machine works there, and nothing of it is made here.
+            Some((name, Env::Container(it))) => (Some(name), it.cwd.path().to_owned(), Map::new()),
+            here => {
+                let by_operator = here.and_then(|it| match it.1 {
+                    Env::None(it) => it.cwd,
+                    Env::Container(_) => None,
+                });
+                let is_by_operator = by_operator.is_some();
+                let cwd = match by_operator {
+                    Some(dir) => {
+                        // A desk that is a user works there as its own, and as nobody else.
+                        if let Some(users) = self.engine.users() {
+                            numbers::own(&self.engine, id, &users).await?;
+                        }
+                        dir
+                    }
+                    None => own(self, id).await?,
+                };
+                // Making its folder gives a desk that is a user its number.
+                let mut extra = numbers::entry(&self.engine, id);
+                if is_by_operator {
+                    extra.insert(BY_ADMIN.to_owned(), true.into());
                 }
-                dir
+                (None, cwd, extra)
             }
-            None => own(self, id).await?,
         };
         let cwd = cwd.display().to_string();
-        // Making its folder gives a desk that is a user its number.
-        let mut extra = numbers::entry(&self.engine, id);
-        if is_by_operator {
-            extra.insert(BY_ADMIN.to_owned(), true.into());
+        let permission_mode = by_env.unwrap_or(match settings.engine.permission {
+            Permission::Ask => PermissionMode::Ask,
+            Permission::AcceptEdits => PermissionMode::AcceptEdits,
+            Permission::Bypass => PermissionMode::Bypass,
+        });
+        if self.get(id).is_some() {
+            // The operator made another place of its environment: it goes on there, with what is remembered of it.
+            self.engine.evict(id).await;
+            let moved = self.change(id, |it| {
+                (it.env, it.cwd, it.permission_mode) = (env.clone(), cwd.clone(), permission_mode);
+                it.extra.remove(BY_ADMIN);
+                it.extra.extend(extra.clone());
+                it.clone()
+            })?;
+            if let Some(thread) = moved {
+                return Ok(thread);
+            }
         }
         let made = Thread {
             name: name.map_or_else(|| default_name(id), str::to_owned),
@@ -109,14 +139,8 @@ impl Desks {
             tiers: OwnTiers::default(),
             effort: None,
             trust: None,
-            env: None,
-            permission_mode: env.and_then(|it| it.permission).unwrap_or(
-                match settings.engine.permission {
-                    Permission::Ask => PermissionMode::Ask,
-                    Permission::AcceptEdits => PermissionMode::AcceptEdits,
-                    Permission::Bypass => PermissionMode::Bypass,
-                },
-            ),
+            env,
+            permission_mode,
             system_prompt: None,
             mcp: McpServers::new(),
             repo: None,
@@ -131,14 +155,22 @@ impl Desks {
 
 /// What the operator says of the environment that this thread is a session of; `None` for any other thread. Where they say
 /// nothing of it any more, nothing runs.
-fn local_env(desks: &Desks, id: &ThreadId) -> anyhow::Result<Option<LocalEnv>> {
+fn env_of(desks: &Desks, id: &ThreadId) -> anyhow::Result<Option<(EnvName, Env)>> {
     let Some((name, _)) = id.env() else { return Ok(None) };
     match on_disk(|| read_envs(&desks.state))?.remove(&name) {
-        Some(Env::None(it)) => Ok(Some(it)),
-        Some(Env::Container(_)) => {
-            anyhow::bail!("environment {name} is a container, and none is started here")
-        }
+        Some(env) => Ok(Some((name, env))),
         None => anyhow::bail!("environment {name} is not in envs.json"),
+    }
+}
+
+/// Whether a session works in the kind of place that its environment is today; in a container, in the directory there.
+fn is_where_it_should_be(thread: &Thread, env: Option<&(EnvName, Env)>) -> bool {
+    match env {
+        Some((name, Env::Container(it))) => {
+            thread.place() == (Place::Env(name.clone()), it.cwd.path().to_owned())
+        }
+        Some((_, Env::None(_))) => thread.env.is_none(),
+        None => true,
     }
 }
 
@@ -256,7 +288,17 @@ mod tests {
             r#"{"dev":{"isolation":"none","permission":"plan"},"own":{"isolation":"container","image":"x"}}"#,
         );
         assert_eq!(open(session).await.unwrap().permission_mode, PermissionMode::Plan);
-        assert!(open("api.own").await.unwrap_err().to_string().contains("is a container"));
+        // It is a container from now on, and then none again.
+        let there = open("api.own").await.unwrap();
+        assert_eq!(there.place(), (Place::Env("own".parse().unwrap()), "/work".into()));
+        assert_eq!(desks.get(&"api.own".parse().unwrap()), Some(there), "and on disk");
+        envs(r#"{"own":{"isolation":"container","image":"x","cwd":"/srv/own"}}"#);
+        let there = open("api.own.01kc8m4q2v7x3z9d5f1h6j0nps").await.unwrap();
+        assert_eq!((there.place().1, &there.extra), ("/srv/own".into(), &Map::new()));
+        assert_eq!(open("api.own").await.unwrap().cwd, "/srv/own");
+        envs(r#"{"own":{"isolation":"none"}}"#);
+        let back = open("api.own").await.unwrap();
+        assert!(back.cwd.ends_with("/work/api.own") && back.env.is_none(), "{}", back.cwd);
         std::fs::remove_file(desks.state.envs()).unwrap();
         assert!(open(session).await.is_err(), "nothing runs in an environment that is gone");
     }

@@ -127,7 +127,12 @@ pub(crate) fn judge(case: &Case<'_>) -> Remedy {
         Advice::PauseUntilLogin => pause(Pause {
             why: match case.place {
                 Place::Here => "Claude is not logged in; run `tinyclaw setup claude`".to_owned(),
-                place => format!("Claude on {place} is not logged in; there: claude, /login"),
+                Place::Devbox(name) => {
+                    format!("Claude on {name} is not logged in; there: claude, /login")
+                }
+                Place::Env(name) => format!(
+                    "Claude in environment {name} is not logged in; `docker exec --interactive --tty claude-agent-{name} claude`, /login"
+                ),
             },
             until: None,
             look_in: LOOK_AFTER_LOGIN,

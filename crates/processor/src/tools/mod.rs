@@ -52,11 +52,13 @@ impl Tools {
         }
     }
 
-    /// Whether its Claude is on a machine that is trusted with nothing but its own thread.
+    /// Whether its Claude is in a place that is trusted with nothing but its own thread.
     fn is_kept_to_itself(&self, thread: &Thread) -> bool {
         match thread.place().0 {
             Place::Devbox(name) => self.fleet.trusts(&name) == DevboxTrust::Own,
-            Place::Here | Place::Env(_) => false,
+            // What a container says is heard in its own thread, whoever may have got hold of it.
+            Place::Env(_) => true,
+            Place::Here => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tinyclaw_domain::approval::Question;
-use tinyclaw_domain::{Place, Progress, Thread, ThreadStatus};
+use tinyclaw_domain::{Progress, Thread, ThreadStatus};
 use tinyclaw_engine::{Desk, Turn, TurnEnd, TurnEvent, TurnFailure, TurnOutcome};
 use tinyclaw_queue::Lease;
 
@@ -167,14 +167,14 @@ pub(crate) async fn watch(
                     *status = status.or(shown.status);
                 }
                 let place = thread.place().0;
-                if matches!(place, Place::Devbox(_)) {
+                if !place.is_here() {
                     let told = end.cost_usd;
                     end.cost_usd = history::claimed(told);
                     if told != end.cost_usd {
                         let text = format!(
                             "{place} says that this turn cost ${told:.2}, which nobody believes: it counts as nothing."
                         );
-                        worker.notices.say_once(&id, "cost of a devbox", &text);
+                        worker.notices.say_once(&id, "cost elsewhere", &text);
                     }
                 }
                 outbox.tools = shown.spans();

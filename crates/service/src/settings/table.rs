@@ -332,6 +332,12 @@ settings! {
         allow_local: bool as Flag = "devbox.allowLocal", [], [], "false";
     }
 
+    /// Environments that are containers (`envs.json`): the porter has them made, and alone holds Docker's socket.
+    Porter / porter {
+        /// Where it listens. The processor has Claude work through it, and the gateway asks it how containers are.
+        socket: PathBuf as PathTo = "porter.socket", [], [], "/run/tinyclaw-porter/porter.sock";
+    }
+
     /// The gateway: the event bus over HTTP. Without a token (`tinyclaw token new`) it answers nobody.
     Gateway / gateway {
         /// Where it listens. Keep it on loopback; a tunnel or an ingress is the way in.
@@ -405,7 +411,7 @@ macro_rules! nothing_more_to_check {
     ($($Group:ident),*) => { $(impl Check for $Group { fn check(&self, _: &mut Reader<'_>) {} })* };
 }
 nothing_more_to_check!(
-    Telegram, Models, Mcp, GitHub, Budget, Heartbeat, Memory, Retention, Devboxes
+    Telegram, Models, Mcp, GitHub, Budget, Heartbeat, Memory, Retention, Devboxes, Porter
 );
 
 impl Check for Office {

@@ -48,6 +48,10 @@ fn is_dashboards(row: &Row) -> bool {
     row.key.starts_with("dashboard.")
 }
 
+fn is_porters(row: &Row) -> bool {
+    row.key.starts_with("porter.")
+}
+
 fn is_gateways(row: &Row) -> bool {
     row.key.starts_with("gateway.")
 }
@@ -67,6 +71,10 @@ fn every_setting_reaches_the_container_that_reads_it() {
             (&bot, &DECIDED[..])
         };
         for name in row.variables() {
+            if is_porters(row) {
+                // Both ask it, each for its own.
+                assert_eq!(gateway.get(&name), Some(&None), "the gateway must be told {name}, too");
+            }
             if decided.contains(&&*name) {
                 assert_ne!(has.get(&name), Some(&None), "{name} is decided, and passed on too");
                 assert!(prose.contains(&format!("`{name}`")), "{name}: SETTINGS.md must say so");
@@ -98,6 +106,7 @@ fn no_container_is_told_what_is_anothers() {
             assert!(is_dashboards(row) || name == "TINYCLAW_LOG" || !dashboard.contains_key(&name));
             // The forum's number is no secret: what the gateway tells a thread is answered in its topic.
             let is_open = ["TINYCLAW_LOG", "TELEGRAM_CHAT_ID"].contains(&name.as_str());
+            let is_open = is_open || is_porters(row);
             assert!(is_gateways(row) || is_open || !gateway.contains_key(&name), "{name}");
             assert!(!is_gateways(row) || !bot.contains_key(&name), "{name}: the bot");
         }
