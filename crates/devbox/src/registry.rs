@@ -94,7 +94,7 @@ pub struct Devbox {
     pub last_error: Option<String>,
     /// and when, in ms since 1970.
     pub last_error_at: Option<u64>,
-    /// How long it took to answer, when it did last.
+    /// How long a word took there and back, when one did last.
     pub ping_ms: Option<u64>,
     /// When that was, in ms since 1970.
     pub last_used_at: Option<u64>,
@@ -264,10 +264,20 @@ impl Registry {
         self.set(id, "host_key = ?2, seen_key = NULL, status = 'new'", Value::Null)
     }
 
-    /// It answered, after so long.
-    pub fn reached(&self, id: i64, ping_ms: u64, at: u64) -> Result<(), RegistryError> {
+    /// It answered.
+    pub fn reached(&self, id: i64, at: u64) -> Result<(), RegistryError> {
         let changed = self.db.execute(
-            "UPDATE devboxes SET status = 'active', ping_ms = ?2, last_used_at = ?3
+            "UPDATE devboxes SET status = 'active', last_used_at = ?2
+             WHERE id = ?1 AND status <> 'removed'",
+            params![id, at],
+        );
+        changed.map(drop).map_err(self.fail("write"))
+    }
+
+    /// A word went there and back in so long.
+    pub fn pinged(&self, id: i64, ping_ms: u64, at: u64) -> Result<(), RegistryError> {
+        let changed = self.db.execute(
+            "UPDATE devboxes SET ping_ms = ?2, last_used_at = ?3
              WHERE id = ?1 AND status <> 'removed'",
             params![id, ping_ms, at],
         );
@@ -493,11 +503,11 @@ mod tests {
         let registry = Registry::open(&dir.path().join("devboxes.db")).unwrap();
         registry.add(&new("api", "7"), 1).unwrap();
         let id = registry.get(&"api".parse().unwrap()).unwrap().unwrap().id;
-        registry.reached(id, 38, 1_000).unwrap();
+        registry.pinged(id, 38, 1_000).unwrap();
         registry.missed(id, DevboxStatus::Unreachable, "x", 2_000).unwrap();
-        registry.reached(id, 40, 3_000).unwrap();
+        registry.pinged(id, 40, 3_000).unwrap();
         assert_eq!(registry.probes(id).unwrap(), [Some(38), None, Some(40)]);
-        registry.reached(id, 41, PROBES_KEPT_MS + 2_500).unwrap();
+        registry.pinged(id, 41, PROBES_KEPT_MS + 2_500).unwrap();
         assert_eq!(registry.probes(id).unwrap(), [Some(40), Some(41)]);
     }
 
@@ -511,7 +521,8 @@ mod tests {
         assert_eq!((api.status, api.host_key.as_deref()), (DevboxStatus::New, None));
         registry.see_key(api.id, "ssh-ed25519 AAAA").unwrap();
         registry.approve_key(api.id, "ssh-ed25519 AAAA", Some("42"), 2).unwrap();
-        registry.reached(api.id, 38, 3).unwrap();
+        registry.reached(api.id, 3).unwrap();
+        registry.pinged(api.id, 38, 3).unwrap();
         registry.event(3, Some(api.id), Some("42"), "approve", "SHA256:x").unwrap();
         drop(registry);
         let again = Registry::open(&path).unwrap();
@@ -537,7 +548,7 @@ mod tests {
         assert!(matches!(registry.rename(other.id, &api.name), Err(RegistryError::Taken)));
         registry.remove(api.id, 2).unwrap();
         registry.rename(other.id, &api.name).unwrap();
-        registry.reached(api.id, 1, 3).unwrap();
+        registry.reached(api.id, 3).unwrap();
         assert!(named("box").is_none() && named("api").unwrap().id == other.id);
         assert_eq!((registry.all(false).unwrap().len(), registry.all(true).unwrap().len()), (1, 2));
     }

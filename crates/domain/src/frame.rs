@@ -220,6 +220,9 @@ pub struct StartRun {
     /// The host for which git below Claude may ask the office for a token. `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
+    /// A person said so: what another office has running in the directory is ended first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
     /// After so many seconds without a ping Claude's stdin is closed.
     pub lease_s: u64,
     /// And after so many more everything is ended.
@@ -287,6 +290,9 @@ pub enum Refusal {
         office: String,
         /// The process that holds it.
         pid: i32,
+        /// For how many seconds it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_s: Option<u64>,
     },
     /// The program is not there.
     Missing {
@@ -324,7 +330,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::NotYours {} => f.write_str("there is no such run of this office"),
             Refusal::Superseded {} => f.write_str("another connection listens to the run"),
-            Refusal::Busy { office, pid } => {
+            Refusal::Busy { office, pid, .. } => {
                 write!(f, "office {office} works in this directory (pid {pid})")
             }
             Refusal::Missing { what, path } => {

@@ -493,7 +493,7 @@ impl Devboxes for Machine {
         Some(self.route.name.clone())
     }
 
-    fn note_dial(&self, _: &DevboxName, dialled: Result<Duration, &Trouble>) {
+    fn note_dial(&self, _: &DevboxName, dialled: Result<(), &Trouble>) {
         if let (Err(trouble), Ok(mut failed)) = (dialled, self.failed.lock()) {
             failed.push(trouble.text.clone());
         }

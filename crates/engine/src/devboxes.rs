@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tinyclaw_devbox::Helper;
@@ -24,6 +24,8 @@ use crate::look::{Look, LookError, OutOfReach};
 
 /// So many devboxes are dialled at once: a machine that wakes up is not flooded.
 const DIALS: usize = 4;
+/// Whoever has a directory taken over means the Claude that is there now, and not one of next week.
+const TAKE_OVER: Duration = Duration::from_secs(10 * 60);
 
 /// Starts Claude on devboxes, and looks around there.
 pub struct DevboxLauncher {
@@ -34,6 +36,8 @@ pub struct DevboxLauncher {
     known: Arc<KnownRuns>,
     dials: Arc<Semaphore>,
     links: Mutex<HashMap<DevboxName, Arc<FarLink>>>,
+    /// Guards whose next Claude ends another office's, and until when. Held for a look or a change.
+    taking_over: Mutex<HashMap<ThreadId, Instant>>,
 }
 
 /// Who answers for one devbox.
@@ -76,6 +80,7 @@ impl DevboxLauncher {
             known: Arc::new(KnownRuns::open(known_runs)),
             dials: Arc::new(Semaphore::new(DIALS)),
             links: Mutex::default(),
+            taking_over: Mutex::default(),
         }
     }
 
@@ -85,18 +90,20 @@ impl DevboxLauncher {
         self.link(&place)?.look.health(&place, dir).await
     }
 
-    /// How long a question takes there and back, over a connection that stands: the middle one of five.
+    /// How long a word takes there and back, over a connection that stands: the middle one of five.
     pub async fn ping(&self, name: &DevboxName) -> Result<Duration, LookError> {
         let place = Place::Devbox(name.clone());
-        let link = self.link(&place)?;
-        let mut all = [Duration::ZERO; 5];
-        for time in &mut all {
-            let begun = Instant::now();
-            link.look.unconfined(&place).await?;
-            *time = begun.elapsed();
-        }
-        all.sort();
-        Ok(all[all.len() / 2])
+        self.link(&place)?.look.ping(&place).await
+    }
+
+    /// The next Claude of this thread ends first what another office has running in its directory: a person said so.
+    pub fn take_over(&self, thread: &ThreadId) {
+        let until = Instant::now() + TAKE_OVER;
+        self.taking_over().insert(thread.clone(), until);
+    }
+
+    fn taking_over(&self) -> MutexGuard<'_, HashMap<ThreadId, Instant>> {
+        self.taking_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what we keep on a devbox: helpers, spools, files that were put there. `false`: something runs there.
@@ -156,7 +163,17 @@ impl Launcher for DevboxLauncher {
     fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
         Box::pin(async move {
             let link = self.link(&spec.place).map_err(LaunchError::OutOfReach)?;
-            link.launcher.launch(spec).await.map(of_stranger)
+            let thread = spec.thread.clone();
+            let until = self.taking_over().remove(&thread).filter(|it| Instant::now() < *it);
+            let Some(until) = until else {
+                return link.launcher.launch(spec).await.map(of_stranger);
+            };
+            let launched = link.launcher.take_over(spec).await;
+            if matches!(launched, Err(LaunchError::OutOfReach(_))) {
+                // Nobody heard it.
+                self.taking_over().insert(thread, until);
+            }
+            launched.map(of_stranger)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Why a turn failed, told apart by what the caller does about it. The rows of the contract's failure table.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::launch::{Exit, LaunchError};
@@ -92,6 +93,9 @@ pub enum TurnFailure {
     /// The place where the thread's Claude runs does not answer.
     #[error(transparent)]
     OutOfReach(OutOfReach),
+    /// Another office works in the thread's directory.
+    #[error("office {} works in {}", .0.office, .0.dir.display())]
+    Taken(Taken),
     /// The turn's files could not be read.
     #[error("an attachment could not be used: {detail}")]
     BadContent {
@@ -107,6 +111,17 @@ pub enum TurnFailure {
         /// Its words.
         detail: String,
     },
+}
+
+/// A directory that another office has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Which, by a part of its name: letters and digits.
+    pub office: String,
+    /// The directory.
+    pub dir: PathBuf,
+    /// For how many seconds, by the clock there.
+    pub held_s: Option<u64>,
 }
 
 /// Which watchdog lost its patience.
@@ -145,6 +160,9 @@ pub enum Advice {
     /// Wait until the place answers again, and ask then as after a crash ([`Advice::Resume`]). Not counted as an attempt,
     /// and no other place is concerned.
     OutlastPlace(OutOfReach),
+    /// Hold the messages of this thread until the other office is done, or a person takes the directory over. Not counted as
+    /// an attempt, and no other thread is concerned.
+    HoldThread(Taken),
     /// The same as [`Advice::BackOff`], but twice at most.
     BackOffTwice(Duration),
     /// Ask once more with the default model, then report.
@@ -179,6 +197,7 @@ impl TurnFailure {
             }
             TurnFailure::Unavailable { .. } => Advice::Outlast(Duration::from_secs(20)),
             TurnFailure::OutOfReach(err) => Advice::OutlastPlace(err.clone()),
+            TurnFailure::Taken(it) => Advice::HoldThread(it.clone()),
             TurnFailure::NoSuchModel => Advice::DefaultModelOnce,
             TurnFailure::Refused { .. }
             | TurnFailure::BadContent { .. }
@@ -275,6 +294,10 @@ impl From<&LaunchError> for TurnFailure {
     fn from(err: &LaunchError) -> TurnFailure {
         if let LaunchError::OutOfReach(err) = err {
             return TurnFailure::OutOfReach(err.clone());
+        }
+        if let LaunchError::Taken { office, path, held_s } = err {
+            let (office, dir) = (office.clone(), path.clone());
+            return TurnFailure::Taken(Taken { office, dir, held_s: *held_s });
         }
         if matches!(
             err,

@@ -263,6 +263,16 @@ pub enum LaunchError {
         /// In the words of the far end.
         why: String,
     },
+    /// Another office works in the thread's directory there.
+    #[error("office {office} works in {}", path.display())]
+    Taken {
+        /// Which, by a part of its name: letters and digits.
+        office: String,
+        /// The thread's directory.
+        path: PathBuf,
+        /// For how many seconds, by the clock there.
+        held_s: Option<u64>,
+    },
     /// A step of starting it failed.
     #[error("cannot {step} {}", path.display())]
     Step {
@@ -278,7 +288,8 @@ pub enum LaunchError {
 impl LaunchError {
     /// Whether trying again without changing anything is of no use.
     pub fn is_lasting(&self) -> bool {
-        !matches!(self, LaunchError::Step { .. } | LaunchError::OutOfReach(_))
+        use LaunchError::{OutOfReach, Step, Taken};
+        !matches!(self, Step { .. } | OutOfReach(_) | Taken { .. })
     }
 
     /// What a question about the place comes to when Claude is to be started in this directory.

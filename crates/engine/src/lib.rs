@@ -40,7 +40,7 @@ pub use content::{Content, ContentError};
 pub use devboxes::DevboxLauncher;
 pub use engine::{Engine, PINNED_VERSION, Probe, VersionReport};
 pub use envs::EnvLauncher;
-pub use failure::{Advice, TurnFailure, Watchdog};
+pub use failure::{Advice, Taken, TurnFailure, Watchdog};
 pub use launch::{
     Access, AdoptFuture, EndFuture, Exit, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash,
     LeashHand, LeashOrder, Leashed,

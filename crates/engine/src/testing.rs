@@ -55,6 +55,8 @@ struct Link {
     why: String,
     /// Whether it stays away until a person acts.
     is_held: bool,
+    /// Which office has every directory.
+    taken_by: Option<String>,
 }
 
 /// What it says whatever is true.
@@ -112,6 +114,11 @@ impl FakePlace {
         self.0.link.send_modify(|it| it.is_held = true);
     }
 
+    /// From now on another office works in every directory of it, or none does any more.
+    pub fn be_taken_by(&self, office: Option<&str>) {
+        self.0.link.send_modify(|it| it.taken_by = office.map(str::to_owned));
+    }
+
     /// It answers again.
     pub fn come_back(&self) {
         self.0.link.send_modify(|it| it.is_away = false);
@@ -162,6 +169,10 @@ impl FakePlace {
 
     async fn start(&self, mut spec: LaunchSpec) -> Result<Leashed, LaunchError> {
         self.ask("launch", &spec.place).await?;
+        let taken_by = self.0.link.borrow().taken_by.clone();
+        if let Some(office) = taken_by {
+            return Err(LaunchError::Taken { office, path: spec.cwd, held_s: Some(180) });
+        }
         let home = self.0.root.join("state/home").join(spec.thread.as_str());
         let make = |source| LaunchError::Step { step: "make", path: home.clone(), source };
         std::fs::create_dir_all(home.join(CLAUDE_DIR)).map_err(make)?;

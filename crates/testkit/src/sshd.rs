@@ -2,7 +2,7 @@
 //!
 //! The test listens, and each connection gets an `sshd -i` of its own: no port is guessed, and who wants to cut a connection
 //! ends one process. Whoever logs in has the HOME that the test gave. Where `sshd` is not installed there is none, and the
-//! test says so and skips itself.
+//! test says so and skips itself. A server that listens by itself, as a machine's does, is a [`Daemon`].
 
 #![expect(clippy::disallowed_methods, reason = "a test starts the system's own programs")]
 
@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -24,9 +25,15 @@ const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"]
 /// Where `sshd` locks its half without rights in; a package makes it when the service starts.
 const PRIVSEP: &str = "/run/sshd";
 
+/// So many ports are tried for a server that listens by itself.
+const PORTS_TRIED: u32 = 5;
+/// So often it is looked whether it does.
+const LISTEN_LOOK: Duration = Duration::from_millis(10);
+
 /// A server, and a key that it takes. Both are gone when it is dropped.
 #[derive(Debug)]
 pub struct Sshd {
+    program: PathBuf,
     dir: TempDir,
     port: u16,
     user: String,
@@ -104,10 +111,11 @@ impl Sshd {
             .map(|it| it.name)
             .ok_or_else(|| io::Error::other("this user has no name"))?;
         let sessions = Arc::new(Sessions::default());
-        let (of_thread, program) = (sessions.clone(), program.to_owned());
+        let (of_thread, started) = (sessions.clone(), program.to_owned());
         let config = dir.path().to_owned();
-        let accepting = std::thread::spawn(move || of_thread.accept(&listener, &program, &config));
-        Ok(Sshd { dir, port, user, sessions, accepting: Some(accepting) })
+        let accepting = std::thread::spawn(move || of_thread.accept(&listener, &started, &config));
+        let program = program.to_owned();
+        Ok(Sshd { program, dir, port, user, sessions, accepting: Some(accepting) })
     }
 
     /// The port on 127.0.0.1.
@@ -172,6 +180,24 @@ impl Sshd {
         }
     }
 
+    /// Another server with the same keys and configuration, which listens by itself.
+    pub fn daemon(&self) -> io::Result<Daemon> {
+        let config = self.dir.path().join("config");
+        let mut refused = None;
+        for _ in 0..PORTS_TRIED {
+            // Somebody else may have the port before the server has it.
+            let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+            match Daemon::listen(&self.program, &config, port) {
+                Ok(child) => {
+                    let (program, child) = (self.program.clone(), Some(child));
+                    return Ok(Daemon { program, config, port, child });
+                }
+                Err(err) => refused = Some(err),
+            }
+        }
+        Err(refused.unwrap_or_else(|| io::Error::other("no port")))
+    }
+
     /// From now on whoever comes is sent away before a word, and who is there is cut; or not any more.
     pub fn shut(&self, is_shut: bool) {
         self.sessions.is_shut.store(is_shut, Ordering::SeqCst);
@@ -190,6 +216,68 @@ impl Drop for Sshd {
             let _ = accepting.join();
         }
         self.cut();
+    }
+}
+
+/// A server as a machine has it: one process that listens, and one for each connection, which outlives it. It ends when it is
+/// dropped; connections end with whoever made them.
+#[derive(Debug)]
+pub struct Daemon {
+    program: PathBuf,
+    config: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has it read its configuration and keys anew.
+    pub fn reload(&self) -> io::Result<()> {
+        match &self.child {
+            Some(child) => Ok(kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGHUP)?),
+            None => Err(io::Error::other("it does not run")),
+        }
+    }
+
+    /// Ends the process that listens, as a service manager does, and starts another.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.end()?;
+        self.child = Some(Daemon::listen(&self.program, &self.config, self.port)?);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)?;
+        child.wait().map(drop)
+    }
+
+    /// Starts a process that listens, and waits until it does.
+    fn listen(program: &Path, config: &Path, port: u16) -> io::Result<Child> {
+        let mut child = Command::new(program)
+            .args(["-D", "-e", "-o", "ListenAddress=127.0.0.1", "-p", &port.to_string(), "-f"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(ended) = child.try_wait()? {
+                return Err(io::Error::other(format!("sshd does not listen: {ended}")));
+            }
+            std::thread::sleep(LISTEN_LOOK);
+        }
+        Ok(child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

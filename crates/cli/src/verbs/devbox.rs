@@ -16,7 +16,7 @@ use tinyclaw_service::{now_ms, words};
 use crate::{client, place, terminal};
 
 /// Remote machines on which Claude works: `add NAME HOST[:PORT] [USER] [DIR]`, list, status, doctor, key, approve, rename,
-/// move, trust, git, forget key, remove.
+/// move, trust, git, forget key, take over, remove.
 #[derive(Debug, Args)]
 pub(crate) struct Devbox {
     /// What is to be done, in the words of `/devbox`. Without any: list.

@@ -84,6 +84,11 @@ pub enum DevboxOrder {
         /// Which.
         name: DevboxName,
     },
+    /// The next turn of its thread ends what another office has running in the directory there.
+    TakeOver {
+        /// On which.
+        name: DevboxName,
+    },
     /// Call one something else.
     Rename {
         /// What it is called.
@@ -130,7 +135,7 @@ impl DevboxOrder {
 }
 
 /// Every verb, what follows it, and what it does.
-pub const DEVBOX_VERBS: [(&str, &str, &str); 14] = [
+pub const DEVBOX_VERBS: [(&str, &str, &str); 15] = [
     ("add", "NAME HOST[:PORT] [USER] [DIR]", "a new devbox, with a topic of its own"),
     ("list", "[all]", "all devboxes, and how they are"),
     ("status", "[NAME]", "ask one whether it answers"),
@@ -142,6 +147,7 @@ pub const DEVBOX_VERBS: [(&str, &str, &str); 14] = [
     ("approve", "NAME FINGERPRINT", "the key that was shown is its own"),
     ("rename", "NAME NEW", "call it something else"),
     ("forget", "key NAME", "forget its key: the next connection asks again"),
+    ("take", "over NAME", "end what another office has running in this thread's directory"),
     ("remove", "NAME", "remove it here, after a question"),
     ("yes", "NAME", "yes to what was asked about it"),
     ("keep", "NAME", "no to what was asked about it"),
@@ -221,6 +227,15 @@ impl FromStr for DevboxOrder {
                     ));
                 }
                 DevboxOrder::ForgetKey { name: name(1)? }
+            }
+            "take" => {
+                most(2)?;
+                if words.first() != Some(&"over") {
+                    return Err(BadDevbox(
+                        "A directory is taken over: `/devbox take over NAME`.".to_owned(),
+                    ));
+                }
+                DevboxOrder::TakeOver { name: name(1)? }
             }
             "move" => {
                 most(2)?;
@@ -312,6 +327,8 @@ mod tests {
             ("add api a.example root /srv more", "`more` is one word too many"),
             ("approve api abc", "is no fingerprint"),
             ("forget api", "Only a key can be forgotten"),
+            ("take api", "`/devbox take over NAME`"),
+            ("take over", "is no name for a devbox"),
             ("list some", "takes `all` or nothing"),
             ("key api", "one word too many"),
             ("move", "is no name for a devbox"),
@@ -341,6 +358,7 @@ mod tests {
             "remove api",
             "key",
             "rename api box",
+            "take over api",
             "yes api",
         ] {
             assert!(!is_for_all(rest), "{rest}");

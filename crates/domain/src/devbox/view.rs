@@ -39,7 +39,7 @@ pub struct DevboxView {
     /// The key that a person approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<Fingerprint>,
-    /// How long it took to answer, in ms, when it did last.
+    /// How long a word took there and back, in ms, when one did last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_ms: Option<u64>,
     /// Claude's version there, as the devbox says.
@@ -51,7 +51,7 @@ pub struct DevboxView {
     /// When that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error_at: Option<u64>,
-    /// How long each of the last answers took, in ms, oldest first; null where there was none.
+    /// The same of the last words, one a minute at most, oldest first; null where it did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pings: Vec<Option<u64>>,
     /// When it answered last, in ms since 1970.

@@ -226,6 +226,7 @@ mod tests {
             writable: Vec::new(),
             readable: Vec::new(),
             git: Some(git.to_owned()),
+            take_over: false,
             lease_s: 1,
             end_s: 1,
         };

@@ -39,6 +39,9 @@ pub trait Carrier: Send + Sync + fmt::Debug + 'static {
     fn rests_after(&self) -> Option<Duration> {
         None
     }
+
+    /// How long a word took there and back.
+    fn note_ping(&self, _took: Duration) {}
 }
 
 /// What [`Carrier::connect`] returns.

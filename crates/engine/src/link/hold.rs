@@ -10,7 +10,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -228,7 +228,8 @@ impl Hold {
     }
 }
 
-/// Makes the directory this run's alone. A run of the same office that has it is ended first; another office's is not.
+/// Makes the directory this run's alone. A run of the same office that has it is ended first; another office's only where a
+/// person said so.
 async fn take_directory(runs: &Runs, job: &Job) -> Result<Lock, Refusal> {
     let dir = &job.start.dir;
     let opened = folders::open(dir).map_err(|err| {
@@ -252,13 +253,15 @@ async fn take_directory(runs: &Runs, job: &Job) -> Result<Lock, Refusal> {
         let Some(holder) = Holder::read(&runs.locks(), &name) else {
             // Taken a moment ago and not signed yet.
             if begun.elapsed() > LEAVE {
-                return Err(Refusal::Busy { office: "unknown".to_owned(), pid: 0 });
+                return Err(Refusal::Busy { office: "unknown".to_owned(), pid: 0, held_s: None });
             }
             sleep(POLL).await;
             continue;
         };
-        if holder.office != job.office || begun.elapsed() > LEAVE {
-            return Err(Refusal::Busy { office: holder.office, pid: holder.pid });
+        let may_end = holder.office == job.office || job.start.take_over;
+        if !may_end || begun.elapsed() > LEAVE {
+            let held_s = held_for(&path);
+            return Err(Refusal::Busy { office: holder.office, pid: holder.pid, held_s });
         }
         holder.end();
         sleep(POLL).await;
@@ -268,6 +271,12 @@ async fn take_directory(runs: &Runs, job: &Job) -> Result<Lock, Refusal> {
     lock.leave_note(&format!("pid {pid} started {started} office {}", job.office))
         .map_err(|err| step("sign the directory's lock", &err.source))?;
     Ok(lock)
+}
+
+/// For how many seconds a lock has been held: it is signed once, by who takes it.
+fn held_for(lock: &Path) -> Option<u64> {
+    let signed = lock.symlink_metadata().and_then(|it| it.modified()).ok()?;
+    Some(SystemTime::now().duration_since(signed).map_or(0, |it| it.as_secs()))
 }
 
 /// Who has a directory, by its lock.

@@ -116,7 +116,12 @@ impl LinkLauncher {
         LinkLauncher { thread: Some(thread.clone()), ..self }
     }
 
-    async fn start(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
+    /// Starts Claude, and ends first what another office has running in its directory: a person said so.
+    pub(crate) async fn take_over(&self, spec: LaunchSpec) -> Result<Leashed, LaunchError> {
+        self.start(spec, true).await
+    }
+
+    async fn start(&self, spec: LaunchSpec, take_over: bool) -> Result<Leashed, LaunchError> {
         let (dir, thread) = (spec.cwd.clone(), spec.thread.clone());
         let start = StartRun {
             thread: spec.thread,
@@ -126,6 +131,7 @@ impl LinkLauncher {
             writable: spec.access.writable,
             readable: spec.access.readable,
             git: self.answering.as_ref().and_then(|it| it.repository()),
+            take_over,
             lease_s: self.lease.close.as_secs(),
             end_s: self.lease.end.as_secs(),
         };
@@ -230,7 +236,7 @@ impl LinkLauncher {
 
 impl Launcher for LinkLauncher {
     fn launch(&self, spec: LaunchSpec) -> LaunchFuture<'_> {
-        Box::pin(self.start(spec))
+        Box::pin(self.start(spec, false))
     }
 
     fn look(&self) -> &dyn Look {
@@ -274,6 +280,9 @@ fn refused(why: Refusal, dir: std::path::PathBuf) -> LaunchError {
         Refusal::Missing { path, .. } => LaunchError::Missing { what: "the helper", path },
         Refusal::NoDir { path } => LaunchError::NoCwd(path),
         Refusal::NotGiven { why } => LaunchError::Refused { path: dir, why },
+        Refusal::Busy { office, held_s, .. } => {
+            LaunchError::Taken { office: plain_office(&office), path: dir, held_s }
+        }
         Refusal::NoSpace {} => LaunchError::Step {
             step: "start Claude in",
             path: dir,
@@ -285,6 +294,13 @@ fn refused(why: Refusal, dir: std::path::PathBuf) -> LaunchError {
             source: std::io::Error::other(other.to_string()),
         },
     }
+}
+
+/// An office's name is what a stranger says it is: a few letters and digits of it tell offices apart.
+fn plain_office(office: &str) -> String {
+    const SHOWN: usize = 8;
+    let plain: String = office.chars().filter(char::is_ascii_alphanumeric).take(SHOWN).collect();
+    if plain.is_empty() { "unknown".to_owned() } else { plain }
 }
 
 /// What the driver writes, in pieces that a frame can carry, until it closes its end.

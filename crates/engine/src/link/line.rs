@@ -377,7 +377,7 @@ impl LinkLine {
             end.is_attached = false;
             let _ = frames.send(begin(run, end));
         }
-        let mut ping = interval(PING);
+        let (mut ping, mut pinged) = (interval(PING), None);
         let mut heard = Instant::now();
         let mut rests_at = None;
         let why = loop {
@@ -394,7 +394,13 @@ impl LinkLine {
                                 break ConnectionEnd::NotUnderstood(why);
                             }
                             Told::Bad { why } => break ConnectionEnd::BrokenOff(why),
-                            Told::Pong {} | Told::Runs { .. } | Told::Look { .. } => continue,
+                            Told::Pong {} => {
+                                if let Some(at) = pinged.take() {
+                                    self.carrier.note_ping(heard.duration_since(at));
+                                }
+                                continue;
+                            }
+                            Told::Runs { .. } | Told::Look { .. } => continue,
                             _ if self.failed > 0 => {
                                 self.failed = 0;
                                 self.lost.send_replace(None);
@@ -412,7 +418,10 @@ impl LinkLine {
                     Some(request) => self.say(request, &frames),
                     None => return None,
                 },
-                _ = ping.tick() => drop(frames.send(encode(&Call::Ping {}, b""))),
+                _ = ping.tick() => {
+                    pinged.get_or_insert_with(Instant::now);
+                    drop(frames.send(encode(&Call::Ping {}, b"")));
+                }
                 () = until(rests_at) => break ConnectionEnd::Rests,
                 () = sleep_until(heard + SILENCE) => {
                     break ConnectionEnd::Lost(format!("no word for {} s", SILENCE.as_secs()));

@@ -17,7 +17,7 @@ use tinyclaw_domain::look::{
 use tinyclaw_domain::{Place, SessionId, ThreadId};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::answers::{line_of, parcel};
 use super::carrier::{Carrier, Connection, Unreached};
@@ -70,6 +70,8 @@ struct Open {
     connection: Connection,
     incoming: Incoming<Reader>,
     asked: u64,
+    /// How long the first word took there and back, until somebody is told.
+    took: Option<Duration>,
 }
 
 impl std::fmt::Debug for Open {
@@ -93,6 +95,36 @@ impl LinkLook {
             Answer::Health { health } => Ok(plain(*health)),
             _ => Err(another(place)),
         }
+    }
+
+    /// How long a word takes there and back: the middle one of five, over one connection.
+    pub(crate) async fn ping(&self, place: &Place) -> Result<Duration, LookError> {
+        let measured = async {
+            let _one = self.at_once.acquire().await;
+            // A hub that waited may be gone by now.
+            let mut kept = self.waiting();
+            if let Some(open) = &mut kept
+                && open.ping().await.is_err()
+            {
+                kept = None;
+            }
+            let mut open = match kept {
+                Some(open) => open,
+                None => self.open().await?,
+            };
+            let mut all = [Duration::ZERO; 5];
+            for time in &mut all {
+                *time = open.ping().await?;
+            }
+            self.keep(open);
+            all.sort();
+            Ok::<_, Unreached>(all[all.len() / 2])
+        };
+        let measured = match timeout(ANSWER, measured).await {
+            Ok(measured) => measured,
+            Err(_) => Err("it does not come to an end".to_owned().into()),
+        };
+        Ok(measured.map_err(|it| Unreached { why: words(&it.why), ..it }.at(place))?)
     }
 
     /// Removes there what our helpers keep, and the helpers. `false`: something runs below one.
@@ -129,9 +161,11 @@ impl LinkLook {
                 self.keep(open);
                 return Ok(answered);
             }
-            let (connection, incoming) = dial(self.carrier.connect(), &self.office).await?;
-            let mut open = Open { connection, incoming, asked: 0 };
+            let mut open = self.open().await?;
             let answered = open.ask(&line, file, limit, silence).await?;
+            if let Some(took) = open.took.take() {
+                self.carrier.note_ping(took);
+            }
             self.keep(open);
             Ok::<_, Unreached>(answered)
         };
@@ -187,6 +221,11 @@ impl LinkLook {
         }
     }
 
+    async fn open(&self) -> Result<Open, Unreached> {
+        let (connection, incoming) = dial(self.carrier.connect(), &self.office).await?;
+        Ok(Open { connection, incoming, asked: 0, took: None })
+    }
+
     fn waiting(&self) -> Option<Open> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).open.take()
     }
@@ -212,6 +251,22 @@ impl LinkLook {
 }
 
 impl Open {
+    /// How long a word takes there and back.
+    async fn ping(&mut self) -> Result<Duration, String> {
+        let begun = Instant::now();
+        let ping = encode(&Call::Ping {}, b"");
+        heard_in(SILENCE, self.connection.to.write_all(&ping)).await?;
+        heard_in(SILENCE, self.connection.to.flush()).await?;
+        match timeout(SILENCE, self.incoming.next::<Told>()).await {
+            Ok(Ok(Some((Told::Pong {}, _)))) => Ok(begun.elapsed()),
+            Ok(Ok(Some((Told::Bad { why }, _)))) => Err(why),
+            Ok(Ok(Some(_))) => Err("an answer to what was not asked".to_owned()),
+            Ok(Ok(None)) => Err("the connection was closed".to_owned()),
+            Ok(Err(err)) => Err(err.to_string()),
+            Err(_) => Err(format!("no word for {} s", SILENCE.as_secs())),
+        }
+    }
+
     /// Asks one question and reads all that is answered. After an error the connection is of no use.
     async fn ask(
         &mut self,
@@ -222,6 +277,14 @@ impl Open {
     ) -> Result<Vec<u8>, String> {
         self.asked += 1;
         let number = self.asked;
+        let (mut answered, mut waited, mut pings) = (Vec::new(), Duration::ZERO, 0_u32);
+        // Before the first question, whose answer may take its time: that word is answered at once.
+        let pinged = (number == 1 && file.is_empty()).then(Instant::now);
+        if pinged.is_some() {
+            pings += 1;
+            let ping = encode(&Call::Ping {}, b"");
+            heard_in(silence, self.connection.to.write_all(&ping)).await?;
+        }
         let parts = parts(line, file);
         for (index, part) in parts.iter().enumerate() {
             let more = index + 1 < parts.len();
@@ -229,7 +292,6 @@ impl Open {
             heard_in(silence, self.connection.to.write_all(&frame)).await?;
         }
         heard_in(silence, self.connection.to.flush()).await?;
-        let (mut answered, mut waited, mut pings) = (Vec::new(), Duration::ZERO, 0_u32);
         loop {
             let Ok(heard) = timeout(PING, self.incoming.next::<Told>()).await else {
                 waited += PING;
@@ -247,7 +309,12 @@ impl Open {
                 return Err("the connection was closed".to_owned());
             };
             match told {
-                Told::Pong {} if pings > 0 => pings -= 1,
+                Told::Pong {} if pings > 0 => {
+                    pings -= 1;
+                    if let (Some(at), None) = (pinged, self.took) {
+                        self.took = Some(at.elapsed());
+                    }
+                }
                 Told::Look { ask, more } if ask == number => {
                     waited = Duration::ZERO;
                     answered.extend_from_slice(&part);

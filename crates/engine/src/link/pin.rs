@@ -77,6 +77,10 @@ impl Pin {
             let why = format!("the key is pinned to {}", self.dir.display());
             return Err(refused(why));
         }
+        if start.take_over {
+            let why = "the key is pinned, and ends nothing of another office";
+            return Err(refused(why.to_owned()));
+        }
         for arg in &start.args {
             let Some((flag, value)) = arg.strip_prefix("--").and_then(|it| it.split_once('='))
             else {
@@ -174,6 +178,7 @@ mod tests {
             writable: vec!["/etc".into()],
             readable: vec!["/root".into()],
             git: None,
+            take_over: false,
             lease_s: 1,
             end_s: 1,
         }
@@ -221,6 +226,8 @@ mod tests {
         ] {
             assert!(pin.settle(&mut start("/srv/api", bad), Path::new("/state")).is_err(), "{bad}");
         }
+        let taking_over = StartRun { take_over: true, ..start("/srv/api", "--model=haiku") };
+        assert!(pin.settle(&mut taking_over.clone(), Path::new("/state")).is_err());
         for dir in ["/srv", "/srv/api/..", "/etc", "/srv/apix"] {
             assert!(
                 pin.settle(&mut start(dir, "--model=haiku"), Path::new("/state")).is_err(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -45,8 +45,11 @@ pub trait Devboxes: Send + Sync + fmt::Debug + 'static {
     /// Which one works for this thread.
     fn of_thread(&self, thread: &ThreadId) -> Option<DevboxName>;
 
-    /// What came of dialling it: how long it took, or why it came to nothing.
-    fn note_dial(&self, name: &DevboxName, dialled: Result<Duration, &Trouble>);
+    /// What came of dialling it: it answers, or why it came to nothing.
+    fn note_dial(&self, name: &DevboxName, dialled: Result<(), &Trouble>);
+
+    /// How long a word took there and back, over a connection that stands. Said every few seconds.
+    fn note_ping(&self, _name: &DevboxName, _took: Duration) {}
 
     /// For which repository the Claude of one may ask for tokens: `github.com/acme/site`. `None`: for none.
     fn repository(&self, _name: &DevboxName) -> Option<String> {
@@ -108,11 +111,14 @@ impl Carrier for SshCarrier {
             let way = self.devboxes.way(&self.name).map_err(out)?;
             // Nobody closes it.
             let _one = self.dials.acquire().await;
-            let begun = Instant::now();
             let dialled = self.dial(&way).await;
-            self.devboxes.note_dial(&self.name, dialled.as_ref().map(|_| begun.elapsed()));
+            self.devboxes.note_dial(&self.name, dialled.as_ref().map(drop));
             dialled.map_err(out)
         })
+    }
+
+    fn note_ping(&self, took: Duration) {
+        self.devboxes.note_ping(&self.name, took);
     }
 }
 

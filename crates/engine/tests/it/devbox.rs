@@ -14,8 +14,8 @@ use tinyclaw_engine::{
     TurnFailure, TurnOutcome, TurnRequest,
 };
 use tinyclaw_testkit::sshd::Sshd;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+mod network;
 mod there;
 
 use crate::claude::real;
@@ -27,7 +27,9 @@ pub(crate) struct Box {
     pub(crate) sshd: Sshd,
     route: Mutex<Route>,
     thread: ThreadId,
-    dials: Mutex<Vec<Result<Duration, Trouble>>>,
+    dials: Mutex<Vec<Result<(), Trouble>>>,
+    /// How long words took there and back.
+    pings: Mutex<Vec<Duration>>,
     /// Of which repository git there may ask for tokens, and what it has asked.
     repository: Mutex<Option<String>>,
     asked: Mutex<Vec<String>>,
@@ -42,8 +44,12 @@ impl Devboxes for Box {
         (*thread == self.thread).then(name)
     }
 
-    fn note_dial(&self, _name: &DevboxName, dialled: Result<Duration, &Trouble>) {
+    fn note_dial(&self, _name: &DevboxName, dialled: Result<(), &Trouble>) {
         self.dials.lock().unwrap().push(dialled.map_err(Clone::clone));
+    }
+
+    fn note_ping(&self, _name: &DevboxName, took: Duration) {
+        self.pings.lock().unwrap().push(took);
     }
 
     fn repository(&self, _name: &DevboxName) -> Option<String> {
@@ -66,7 +72,7 @@ impl Devboxes for Box {
 
 impl Box {
     /// What came of the last dial.
-    fn last(&self) -> Option<Result<Duration, Trouble>> {
+    fn last(&self) -> Option<Result<(), Trouble>> {
         self.dials.lock().unwrap().last().cloned()
     }
 
@@ -116,9 +122,15 @@ fn found(desk: &Desk, more: &str) -> Option<Arc<Box>> {
     };
     let key: HostKey = sshd.host_key().parse().unwrap();
     std::fs::write(&route.known_hosts, key.known_hosts(&route.name)).unwrap();
-    let (thread, dials) = (desk.spec.thread.clone(), Mutex::default());
-    let (repository, asked) = (Mutex::default(), Mutex::default());
-    Some(Arc::new(Box { sshd, route: Mutex::new(route), thread, dials, repository, asked }))
+    Some(Arc::new(Box {
+        sshd,
+        route: Mutex::new(route),
+        thread: desk.spec.thread.clone(),
+        dials: Mutex::default(),
+        pings: Mutex::default(),
+        repository: Mutex::default(),
+        asked: Mutex::default(),
+    }))
 }
 
 fn launcher(desk: &Desk, devbox: &Arc<Box>) -> DevboxLauncher {
@@ -410,54 +422,6 @@ async fn runs_that_nobody_waits_for_are_ended_at_the_next_start() {
     desk.engine.end_all_but(&[]).await;
     let lock = desk.lock();
     eventually("nobody is left", || alive(&lock).is_empty()).await;
-}
-
-/// Two hundred milliseconds there and back.
-#[tokio::test]
-async fn a_slow_line_costs_time_and_nothing_else() {
-    const ONE_WAY: Duration = Duration::from_millis(100);
-    let Some((desk, devbox)) = with_devbox("a_slow_line_costs_time") else { return };
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let (near, far) = (listener.local_addr().unwrap().port(), devbox.sshd.port());
-    devbox.change(|it| it.host = format!("127.0.0.1:{near}").parse().unwrap());
-    async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
-        let (pieces, mut late) =
-            tokio::sync::mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(4096);
-        let read = async move {
-            let mut chunk = vec![0; 64 * 1024];
-            while let Ok(read @ 1..) = from.read(&mut chunk).await {
-                let due = tokio::time::Instant::now() + ONE_WAY;
-                if pieces.send((due, chunk[..read].to_vec())).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let write = async move {
-            while let Some((due, piece)) = late.recv().await {
-                tokio::time::sleep_until(due).await;
-                if to.write_all(&piece).await.is_err() {
-                    return;
-                }
-            }
-            let _ = to.shutdown().await;
-        };
-        tokio::join!(read, write);
-    }
-    let relay = tokio::spawn(async move {
-        loop {
-            let (ours, _) = listener.accept().await.unwrap();
-            let theirs = tokio::net::TcpStream::connect(("127.0.0.1", far)).await.unwrap();
-            let ((our_in, our_out), (their_in, their_out)) =
-                (ours.into_split(), theirs.into_split());
-            tokio::spawn(carry(our_in, their_out));
-            tokio::spawn(carry(their_in, our_out));
-        }
-    });
-    let end = desk.say("[demo: long 100000]").await;
-    assert_eq!(end.outcome, TurnOutcome::Answered);
-    assert!(end.text.len() >= 100_000, "{}", end.text.len());
-    desk.engine.close().await;
-    relay.abort();
 }
 
 /// With a key of its own there, as a person would have set it up, and nothing of the office's.

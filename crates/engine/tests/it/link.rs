@@ -66,6 +66,7 @@ impl Machine {
             writable: Vec::new(),
             readable: vec![self.place.path("bin")],
             git: None,
+            take_over: false,
             lease_s: 600,
             end_s: 600,
         }
@@ -437,6 +438,31 @@ fn a_directory_has_one_run_the_last_of_its_office_and_never_two_offices() {
     other.attach(&second).unwrap();
     other.say(&second, 0, "hello");
     other.until(&mut second, "heard hello\n");
+    let lock = machine.lock();
+    eventually_now("only the second is left", || alive(&lock).len() == 2);
+}
+
+/// A person of that office said so.
+#[test]
+fn another_offices_run_is_ended_where_its_directory_is_taken_over() {
+    let machine = Machine::new();
+    let mut first = Run::new();
+    let mut adas = machine.connect("ada");
+    adas.begin(&first, &machine.start()).unwrap();
+    adas.attach(&first).unwrap();
+    adas.say(&first, 0, "orphan");
+    adas.until(&mut first, "left\n");
+    let mut bobs = machine.connect("bob");
+    let refused = bobs.begin(&Run::new(), &machine.start()).unwrap_err();
+    let Refusal::Busy { held_s, .. } = refused else { panic!("{refused:?}") };
+    assert!(held_s.is_some_and(|it| it < 600), "{held_s:?}");
+    let mut second = Run::new();
+    bobs.begin(&second, &StartRun { take_over: true, ..machine.start() }).unwrap();
+    let exit = adas.read_on(&mut first);
+    assert_ne!(exit.code, Some(7), "the first was ended");
+    bobs.attach(&second).unwrap();
+    bobs.say(&second, 0, "hello");
+    bobs.until(&mut second, "heard hello\n");
     let lock = machine.lock();
     eventually_now("only the second is left", || alive(&lock).len() == 2);
 }

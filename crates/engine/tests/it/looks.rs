@@ -325,7 +325,12 @@ async fn a_place_that_does_not_come_to_an_answer_is_out_of_reach() {
             false,
             "an answer to what was not asked",
         ),
-        (vec![(Told::Pong {}, vec![])], false, "an answer to what was not asked"),
+        // One is what was asked for before the question.
+        (
+            vec![(Told::Pong {}, vec![]), (Told::Pong {}, vec![])],
+            false,
+            "an answer to what was not asked",
+        ),
         (vec![frame(true, "")], false, "an answer of nothing"),
         (endless, false, "an answer without end"),
         (vec![(bad, vec![])], false, "no [31mroom"),

@@ -5,3 +5,4 @@ pub(crate) mod notices;
 pub(crate) mod pause;
 mod places;
 pub(crate) mod plan;
+mod taken;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tinyclaw_domain::{
     ButtonPress, Command, DevboxName, DevboxOrder, Key, Message, Place, ReplyButton, ThreadId,
 };
-use tinyclaw_engine::{Engine, OutOfReach};
-use tinyclaw_service::Vitals;
+use tinyclaw_engine::{Engine, OutOfReach, Taken};
 use tinyclaw_service::settings::{Settings, Store};
+use tinyclaw_service::{Vitals, now_ms};
 
 use crate::availability::notices::Notices;
 pub(crate) use crate::availability::places::Paused;
 use crate::availability::places::Places;
+use crate::availability::taken::TakenDirectories;
 use crate::policy::failure::{Pause, Waited};
 
 /// The concern that no turn can run.
@@ -43,6 +44,7 @@ pub(crate) struct Availability {
     notices: Arc<Notices>,
     engine: Engine,
     places: Places,
+    taken: TakenDirectories,
 }
 
 impl Availability {
@@ -53,7 +55,8 @@ impl Availability {
         notices: Arc<Notices>,
         engine: Engine,
     ) -> Availability {
-        Availability { settings, vitals, notices, engine, places: Places::default() }
+        let (places, taken) = (Places::default(), TakenDirectories::default());
+        Availability { settings, vitals, notices, engine, places, taken }
     }
 
     /// Why no turn can run at a place, if none can.
@@ -217,6 +220,50 @@ impl Availability {
         (away.after, text)
     }
 
+    /// A message waits because another office has its thread's directory, which is told at once and once, with the way out.
+    /// The words.
+    pub(crate) fn note_taken(&self, message: &Message, place: &Place, by: Taken) -> String {
+        let thread = &message.thread_id;
+        tracing::warn!(
+            thread.id = %thread, key = %message.key,
+            "message {} waits: office {} has its directory on {place}", message.key, by.office
+        );
+        let since = by.held_s.map(|it| now_ms().saturating_sub(it.saturating_mul(1_000)));
+        let since =
+            since.map_or_else(String::new, |at| format!(" since {}", self.clock_time_of(at)));
+        let what = format!("Office {} works in {}{since}.", by.office, by.dir.display());
+        let (ways, buttons) = match place {
+            Place::Devbox(name) => {
+                (format!(", and /devbox take over {name} ends it at once"), vec![take_over(name)])
+            }
+            _ => (String::new(), Vec::new()),
+        };
+        let text = format!("{what} This message is kept; it goes on when that is over{ways}.");
+        self.notices.say_once_with(thread, &taken_cause(thread), &text, buttons);
+        self.taken.note(thread, by, &text);
+        text
+    }
+
+    /// What a thread was told of another office in its directory, while it waits for that one.
+    pub(crate) fn taken(&self, thread: &ThreadId) -> Option<String> {
+        self.taken.told(thread)
+    }
+
+    /// A thread had its directory: it may be told of another office another time.
+    pub(crate) fn note_granted(&self, thread: &ThreadId) {
+        if self.taken.forget(thread).is_some() {
+            self.notices.forget_in_threads(&[&taken_cause(thread)]);
+        }
+    }
+
+    /// A person says that another office has to leave: what waits goes on. Which office; `None`: it waits for none.
+    #[cfg(feature = "devboxes")]
+    pub(crate) fn take_over(&self, thread: &ThreadId) -> Option<Taken> {
+        let taken = self.taken.forget(thread)?;
+        self.notices.forget_in_threads(&[&taken_cause(thread)]);
+        Some(taken)
+    }
+
     /// What a person has to do about a place, while everything of it waits for that.
     pub(crate) fn held(&self, place: &Place) -> Option<String> {
         self.places.held(place)
@@ -279,6 +326,17 @@ fn held_sentence(place: &Place, why: &str) -> String {
     format!(
         "{place} waits for a person: {why}. This message is kept; it goes on when that is done{ways}."
     )
+}
+
+fn take_over(name: &DevboxName) -> ReplyButton {
+    let order = DevboxOrder::TakeOver { name: name.clone() };
+    let press = ButtonPress::Command(Command::Devbox { order, admin: false });
+    ReplyButton { label: "Take over".to_owned(), press }
+}
+
+/// Under which name a thread is told that another office has its directory.
+fn taken_cause(thread: &ThreadId) -> String {
+    format!("taken, thread {thread}")
 }
 
 fn try_again(name: &DevboxName) -> ReplyButton {

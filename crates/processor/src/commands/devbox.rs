@@ -116,6 +116,25 @@ impl Commands {
                     _ => "All stays as it is.",
                 }))
             }
+            DevboxOrder::TakeOver { name } => {
+                let devbox = self.known(name)?;
+                // A thread that moved there has a directory of its own.
+                let is_there = thread.place().0 == Place::Devbox(name.clone());
+                let whose = if is_there { here } else { &devbox.thread };
+                let launcher = self.launcher()?;
+                let Some(taken) = self.availability.take_over(whose) else {
+                    return Err(plain(format!(
+                        "No other office works in the directory of this thread on {name}, as far as is known here. Nothing was changed."
+                    )));
+                };
+                self.fleet.taken_over(&devbox, &taken.office, by).map_err(plain)?;
+                launcher.take_over(whose);
+                Ok(notice(format!(
+                    "Taken over: what office {} has running in `{}` on {name} is ended, and what waits here goes on.",
+                    taken.office,
+                    taken.dir.display()
+                )))
+            }
             DevboxOrder::Rename { from, to } => self.rename_devbox(from, to, by).await,
             DevboxOrder::ForgetKey { name } => {
                 let devbox = self.known(name)?;
@@ -345,11 +364,11 @@ impl Commands {
                     let claude = health
                         .version
                         .map_or_else(|| "no claude".to_owned(), |it| format!("claude {it}"));
-                    let ping = self.launcher()?.ping(&devbox.name).await;
-                    let ping = ping.map_or_else(
-                        |_| String::new(),
-                        |it| format!("{} ms, ", it.as_millis().max(1)),
-                    );
+                    if let Ok(took) = self.launcher()?.ping(&devbox.name).await {
+                        self.fleet.pinged(devbox, took);
+                    }
+                    let ping = self.known(&devbox.name)?.ping_ms;
+                    let ping = ping.map_or_else(String::new, |it| format!("{it} ms, "));
                     let status = if self.is_at_work(devbox) { "working" } else { "ready" };
                     format!("`{}`: {status}, {ping}{claude}{trouble}.", devbox.name)
                 }

@@ -9,7 +9,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tinyclaw_devbox::{Devbox, HostKey, Kind, NewDevbox, Registry, RegistryError, Route, Trouble};
 use tinyclaw_disk::{Flush, replace};
@@ -34,6 +34,8 @@ pub(crate) use words::{fault, health_lines, listed, shown_status};
 const CONCERN: &str = "devboxes";
 /// Everything that is left of a run ends this long after its stdin was closed.
 const LEASE_END: Duration = Duration::from_secs(30 * 60);
+/// So often it is kept how long a word takes.
+const PING_KEPT_EVERY: Duration = Duration::from_secs(60);
 /// Said while they are not switched on.
 pub(crate) const OFF: &str = "Devboxes are off: set devbox.enabled and devbox.sshKey.";
 
@@ -49,6 +51,8 @@ pub struct Fleet {
     asked: Mutex<BTreeMap<DevboxName, Question>>,
     /// The desks, once there are some: they know where each thread works.
     desks: OnceLock<Weak<Desks>>,
+    /// Guards when it was last kept how long a word takes to each. Held for a look or a change, and nothing is locked within it.
+    pinged: Mutex<BTreeMap<DevboxName, Instant>>,
     /// Guards the tokens that git there was given a moment ago. Held for a look or a change, and nothing is locked within it.
     tokens: Mutex<git::Tokens>,
     /// Guards who starts Claude there. Held for a look or a change, and nothing is locked within it.
@@ -75,8 +79,18 @@ impl Fleet {
     /// Those of this state folder. Opens nothing until one is asked about.
     pub fn new(state: StateDir, settings: Store<Settings>, vitals: Vitals) -> Arc<Fleet> {
         let (registry, asked, launcher) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (desks, tokens) = (OnceLock::new(), Mutex::default());
-        Arc::new(Fleet { state, settings, vitals, registry, asked, desks, tokens, launcher })
+        let (desks, pinged, tokens) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Arc::new(Fleet {
+            state,
+            settings,
+            vitals,
+            registry,
+            asked,
+            desks,
+            pinged,
+            tokens,
+            launcher,
+        })
     }
 
     /// From now on these say where each thread works.
@@ -277,6 +291,16 @@ impl Fleet {
         })
     }
 
+    /// What another office has running in the directory of one is ended.
+    pub(crate) fn taken_over(
+        &self,
+        devbox: &Devbox,
+        office: &str,
+        by: Option<&str>,
+    ) -> Result<(), String> {
+        self.with(|it| it.event(now_ms(), Some(devbox.id), by, "take over", office))
+    }
+
     /// Lets go of one.
     pub(crate) fn remove(&self, devbox: &Devbox, by: Option<&str>) -> Result<(), String> {
         self.change(|it| {
@@ -298,12 +322,9 @@ impl Fleet {
         }
     }
 
-    fn note(&self, id: i64, dialled: Result<Duration, &Trouble>) {
+    fn note(&self, id: i64, dialled: Result<(), &Trouble>) {
         let noted = self.change(|it| match dialled {
-            Ok(time) => {
-                let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                it.reached(id, ms, now_ms())
-            }
+            Ok(()) => it.reached(id, now_ms()),
             Err(trouble) => {
                 let status = match trouble.kind {
                     Kind::KeyChanged => DevboxStatus::KeyChanged,
@@ -314,6 +335,14 @@ impl Fleet {
             }
         });
         if let Err(why) = noted {
+            tracing::warn!("{why}");
+        }
+    }
+
+    /// How long a word took to a devbox and back, in whole milliseconds; the shortest is one.
+    pub(crate) fn pinged(&self, devbox: &Devbox, took: Duration) {
+        let ms = u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        if let Err(why) = self.change(|it| it.pinged(devbox.id, ms, now_ms())) {
             tracing::warn!("{why}");
         }
     }
@@ -449,9 +478,32 @@ impl Devboxes for Fleet {
         Box::pin(self.answer_git(name, asked))
     }
 
-    fn note_dial(&self, name: &DevboxName, dialled: Result<Duration, &Trouble>) {
+    /// Every few seconds somebody says it; what is kept of a day is a point a minute.
+    fn note_ping(&self, name: &DevboxName, took: Duration) {
+        let now = Instant::now();
+        {
+            let mut pinged = lock(&self.pinged);
+            if pinged.get(name).is_some_and(|at| now - *at < PING_KEPT_EVERY) {
+                return;
+            }
+            pinged.insert(name.clone(), now);
+        }
         match self.get(name) {
-            Ok(Some(devbox)) => self.note(devbox.id, dialled),
+            Ok(Some(devbox)) => self.pinged(&devbox, took),
+            Ok(None) => {}
+            Err(why) => tracing::warn!("{why}"),
+        }
+    }
+
+    fn note_dial(&self, name: &DevboxName, dialled: Result<(), &Trouble>) {
+        match self.get(name) {
+            Ok(Some(devbox)) => {
+                if dialled.is_err() {
+                    // The first word after it is worth a point of its own.
+                    lock(&self.pinged).remove(name);
+                }
+                self.note(devbox.id, dialled);
+            }
             Ok(None) => {}
             Err(why) => tracing::warn!("{why}"),
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tinyclaw_domain::{ButtonPress, Place, ReplyButton};
-use tinyclaw_engine::{Advice, OutOfReach, TurnFailure, Watchdog};
+use tinyclaw_engine::{Advice, OutOfReach, Taken, TurnFailure, Watchdog};
 use tinyclaw_queue::{ATTEMPTS_MAX, backoff};
 use tinyclaw_service::{conceal, words};
 
@@ -59,6 +59,8 @@ pub(crate) enum Unanswered {
     Pause(Pause),
     /// Its place does not answer; the message waits until it does. Does not count.
     Unreached(OutOfReach),
+    /// Another office has the thread's directory; the message waits until it is done, or a person acts. Does not count.
+    Taken(Taken),
     /// It cannot be asked at the moment. Does not count.
     Wait(Duration),
     /// Given up, with what people are told.
@@ -124,6 +126,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Remedy {
         Advice::BackOffTwice(least) => retry(case, &what, least, GARBLED_MAX + 1),
         Advice::Outlast(least) => outlast(case, &what, least),
         Advice::OutlastPlace(err) => Remedy::Leave(Unanswered::Unreached(err)),
+        Advice::HoldThread(taken) => Remedy::Leave(Unanswered::Taken(taken)),
         Advice::PauseUntilLogin => pause(Pause {
             why: match case.place {
                 Place::Here => "Claude is not logged in; run `tinyclaw setup claude`".to_owned(),
@@ -408,6 +411,11 @@ mod tests {
         let why = "api:22 refuses connections".to_owned();
         let all = [
             TurnFailure::OutOfReach(OutOfReach { place: api.clone(), why, is_held: false }),
+            TurnFailure::Taken(Taken {
+                office: "blue".to_owned(),
+                dir: "/srv/api".into(),
+                held_s: Some(7),
+            }),
             TurnFailure::NotLoggedIn { status: Some(401) },
             TurnFailure::PlanLimit { resets_at: Some(NOW_S + 30) },
             TurnFailure::Unavailable { status: Some(529), garbled: false },
@@ -416,6 +424,7 @@ mod tests {
         let rows = all.iter().map(|it| told(judge(&Case { place: &api, ..case(it) })) + "\n");
         expect![[r#"
             Unreached(OutOfReach { place: Devbox(DevboxName(api)), why: "api:22 refuses connections", is_held: false })
+            Taken(Taken { office: "blue", dir: "/srv/api", held_s: Some(7) })
             pause until None, look in 60s, by a start: true
             Claude on api is not logged in; there: claude, /login
             pause until Some(1000030), look in 30s, by a start: false

@@ -7,6 +7,7 @@ use tinyclaw_domain::{Command, FollowUp, Message, Outcome, Place, Reply, StateDi
 use tinyclaw_queue::{DEATHS_MAX, Lease, LeaseError};
 use tinyclaw_service::{conceal, now_ms};
 
+use crate::availability::pause::HELD_LOOK;
 use crate::blocking::on_disk;
 use crate::history::turn_log::TurnLog;
 use crate::policy::failure::Unanswered;
@@ -118,6 +119,14 @@ fn leave(
             progress.trouble = Some(text);
             let _ = worker.progresses.write(&progress);
             on_disk(|| lease.put_back_for(after))
+        }
+        Unanswered::Taken(taken) => {
+            let place = place_of(worker, &lease);
+            let text = worker.availability.note_taken(lease.message(), &place, taken);
+            let mut progress = begun(lease.message(), lease.attempt(), None);
+            progress.trouble = Some(text);
+            let _ = worker.progresses.write(&progress);
+            on_disk(|| lease.put_back_for(HELD_LOOK))
         }
         Unanswered::Wait(after) => on_disk(|| lease.put_back_for(after)),
         Unanswered::PutBack => on_disk(|| lease.put_back()),

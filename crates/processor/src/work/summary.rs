@@ -95,7 +95,9 @@ pub(crate) async fn summarise(worker: &Worker, message: &Message, session: &Sess
         return match worker.remedy(&place, &message.key, failure, message.attempts.run + 1, true) {
             // Nobody is told of it: nobody asked.
             Remedy::Leave(Unanswered::Outlast { after, .. }) => Unanswered::Wait(after).into(),
-            Remedy::Leave(Unanswered::Unreached(_)) => Unanswered::Wait(LATER).into(),
+            Remedy::Leave(Unanswered::Unreached(_) | Unanswered::Taken(_)) => {
+                Unanswered::Wait(LATER).into()
+            }
             Remedy::Leave(unanswered) if !matches!(unanswered, Unanswered::GiveUp(_)) => {
                 unanswered.into()
             }

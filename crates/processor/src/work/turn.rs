@@ -6,7 +6,7 @@ use tinyclaw_domain::{
     Checkpoint, Decision, Key, Message, Model, Outcome, OutcomeLine, Place, Reply, Source, Thread,
     ThreadId, ThreadStatus,
 };
-use tinyclaw_engine::{Desk, SessionSpec, TurnOutcome, TurnRequest};
+use tinyclaw_engine::{Desk, SessionSpec, TurnFailure, TurnOutcome, TurnRequest};
 use tinyclaw_queue::{Lease, LeaseError};
 use tinyclaw_service::now_ms;
 
@@ -143,6 +143,12 @@ fn not_now(
     if let Some(text) = worker.availability.held(place) {
         let mut progress = begun(message, attempt, None);
         progress.trouble = Some(worker.availability.tell_held(place, id, &text));
+        let _ = worker.progresses.write(&progress);
+        return Some(Unanswered::Wait(HELD_LOOK).into());
+    }
+    if let Some(text) = worker.availability.taken(id) {
+        let mut progress = begun(message, attempt, None);
+        progress.trouble = Some(text);
         let _ = worker.progresses.write(&progress);
         return Some(Unanswered::Wait(HELD_LOOK).into());
     }
@@ -335,6 +341,9 @@ impl Job<'_> {
             let Some(end) = watch(worker, &self.thread, turn, progress, hands).await else {
                 return Ok(Unanswered::PutBack.into());
             };
+            if !matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Taken(_))) {
+                worker.availability.note_granted(id);
+            }
             let TurnOutcome::Failed(failure) = &end.outcome else {
                 if end.outcome == TurnOutcome::Answered {
                     worker.availability.note_answered(&self.desk.place, &self.key);

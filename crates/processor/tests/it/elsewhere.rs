@@ -141,6 +141,38 @@ async fn what_needs_a_person_is_told_once_asked_of_nobody_meanwhile_and_goes_on_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_another_office_has_holds_its_thread_alone_until_it_is_taken_over() {
+    let mut office = office_with_api().await;
+    office.devbox.be_taken_by(Some("3f9c1a2b"));
+    let key = office.send("8", "hello");
+    let said = office.notice("8", "Office 3f9c1a2b works in /srv/api since ").await;
+    let after = ". This message is kept; it goes on when that is over, and /devbox take over api ends it at once.";
+    assert!(said.ends_with(after), "{said}");
+    trouble(&office, &key, "Office 3f9c1a2b works in /srv/api since ").await;
+    assert_eq!(office.waits_again(&key).await.attempts.run, 0);
+    assert_eq!(office.ask("7", "meanwhile").await.text, "Done.");
+    assert_eq!(office.notices("8").len(), 1, "{:?}", office.notices("8"));
+    let launches = || office.devbox.asked().iter().filter(|it| **it == "launch").count();
+    assert_eq!(launches(), 1, "it is not tried again and again");
+
+    // Not everybody's, and not in a thread that waits for nobody.
+    let order = || DevboxOrder::TakeOver { name: "api".parse().unwrap() };
+    let by_anybody = Command::Devbox { order: order(), admin: false };
+    let refused = office.obeyed("8", by_anybody).await.text;
+    assert_eq!(refused, "Only admins may do that with devboxes. Nothing was changed.");
+    let refused = office.obeyed("10", by_admin(order())).await.text;
+    assert!(refused.starts_with("No other office works in the directory"), "{refused}");
+    office.devbox.be_taken_by(None);
+    let done = office.obeyed("8", by_admin(order())).await.text;
+    assert_eq!(
+        done,
+        "Taken over: what office 3f9c1a2b has running in `/srv/api` on api is ended, and what waits here goes on."
+    );
+    assert_eq!(office.reply(&key).await.text, "Done.");
+    assert_eq!(office.find(&key).unwrap().message.attempts.run, 1, "waiting costs no attempt");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_to_a_devbox_in_a_turn_waits_or_is_refused() {
     let mut office = office_with_api().await;
     let api = || "api".parse().unwrap();

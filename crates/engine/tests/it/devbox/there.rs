@@ -356,6 +356,55 @@ async fn a_thread_moves_with_what_git_has_what_is_changed_and_its_session() {
     desk.engine.close().await;
 }
 
+/// Two offices have one user there. Nobody's Claude is ended but where a person says so, and then once.
+#[tokio::test]
+async fn a_directory_that_another_office_has_is_taken_over_when_a_person_says_so() {
+    let Some((desk, devbox)) = with_devbox("a_directory_that_another_office_has") else { return };
+    let mut theirs = desk.ask("[demo: spawn 600s] [demo: hang]");
+    spawned(&mut theirs).await;
+    let lease = Lease { close: Duration::from_secs(20), end: Duration::from_secs(5) };
+    let (helper, known) = (desk.config.leash.clone(), desk.path("runs-of-another-office.json"));
+    let there =
+        Arc::new(DevboxLauncher::new(devbox.clone(), helper, desk.config.landlock, lease, known));
+    let engine = Engine::reaching(desk.config.clone(), false, Some(there.clone()), None);
+    let ask = |text: &str| {
+        let mut request = desk.request(text);
+        request.session.thread = ThreadId::topic(8);
+        engine.turn(request)
+    };
+    let taken = |outcome| match outcome {
+        TurnOutcome::Failed(TurnFailure::Taken(it)) => it,
+        other => panic!("{other:?}"),
+    };
+    let by = taken(ask("hello").end().await.unwrap().outcome);
+    assert_eq!(by.dir, desk.spec.cwd);
+    assert!(by.office.len() == 8 && by.held_s.is_some_and(|it| it < 600), "{by:?}");
+    assert!(!alive(&desk.lock()).is_empty(), "it is not disturbed");
+
+    there.take_over(&ThreadId::topic(8));
+    let end = ask("hello").end().await.unwrap();
+    assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+    let ended = theirs.end().await.unwrap().outcome;
+    assert!(matches!(ended, TurnOutcome::Failed(TurnFailure::Crashed { .. })), "{ended:?}");
+
+    // The other way round it is the same, and what was said is not said for good.
+    let back = taken(desk.say("hello").await.outcome);
+    assert_ne!(back.office, by.office);
+    assert!(engine.evict(&ThreadId::topic(8)).await);
+    // Its hold is a moment longer there than its Claude.
+    let end = loop {
+        let end = desk.say("hello").await;
+        if !matches!(end.outcome, TurnOutcome::Failed(TurnFailure::Taken(_))) {
+            break end;
+        }
+    };
+    assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
+    let again = taken(ask("hello").end().await.unwrap().outcome);
+    assert_eq!(again.office, by.office);
+    engine.close().await;
+    desk.engine.close().await;
+}
+
 #[tokio::test]
 async fn what_we_keep_there_goes_with_the_devbox_unless_something_runs() {
     let Some((desk, devbox)) = with_devbox("what_we_keep_there_goes") else { return };
