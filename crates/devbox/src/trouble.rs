@@ -197,14 +197,21 @@ fn plain(line: &str) -> String {
 }
 
 /// A stranger's words, fit to be shown between backticks: so many letters at most, and nothing that is hidden or that changes
-/// how the rest is shown.
+/// how the rest is shown. Brackets become round ones: words in square ones may be a link that says it leads elsewhere.
 pub fn plain_words(text: &str, letters_max: usize) -> String {
     let is_hidden = |it: &char| {
         it.is_control()
             || *it == '`'
             || matches!(*it, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    text.chars().filter(|it| !is_hidden(it)).take(letters_max).collect::<String>().trim().to_owned()
+    let shown = |it| match it {
+        '[' => '(',
+        ']' => ')',
+        other => other,
+    };
+    let text: String =
+        text.chars().filter(|it| !is_hidden(it)).map(shown).take(letters_max).collect();
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tinyclaw_devbox::plain_words;
 use tinyclaw_domain::Place;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -18,6 +19,9 @@ use tokio::process::Command;
 use super::frames::{Reader, Writer};
 use crate::config::{EngineConfig, Landlock};
 use crate::look::OutOfReach;
+
+/// What a far end says in words is cut after so many letters.
+pub(super) const WORDS_MAX: usize = 300;
 
 /// Reaches a place. It knows nothing of what is said over the link.
 pub trait Carrier: Send + Sync + fmt::Debug + 'static {
@@ -67,9 +71,10 @@ impl From<String> for Unreached {
 }
 
 impl Unreached {
-    /// As it is told of that place.
+    /// As it is told of that place. Some of it may be the far end's words.
     pub(crate) fn at(self, place: &Place) -> OutOfReach {
-        OutOfReach { place: place.clone(), why: self.why, is_held: self.is_held }
+        let why = plain_words(&self.why, WORDS_MAX);
+        OutOfReach { place: place.clone(), why, is_held: self.is_held }
     }
 }
 

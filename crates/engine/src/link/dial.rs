@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tinyclaw_devbox::plain_words;
 use tinyclaw_domain::frame::{Call, HEAD_BYTES_MAX, LINK_VERSION, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -17,6 +18,8 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
 const HELLO: Duration = Duration::from_secs(10);
 /// What may come before it: a shell's noise.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
+/// So many letters of it are told.
+const NOISE_SHOWN_MAX: usize = 200;
 
 /// Connects by what a carrier gives, and waits for the hub's first line.
 pub(super) async fn dial(
@@ -86,10 +89,8 @@ async fn greeting(from: &mut Reader, nonce: &str) -> Result<(), Unreached> {
 
 fn ended(noise: &[u8]) -> String {
     let text = String::from_utf8_lossy(noise);
-    let first = text.lines().map(str::trim).find(|it| !it.is_empty());
-    let first: Option<String> =
-        first.map(|it| it.chars().filter(|it| !it.is_control()).take(200).collect());
-    match first {
+    let said = text.lines().map(|it| plain_words(it, NOISE_SHOWN_MAX));
+    match said.into_iter().find(|it| !it.is_empty()) {
         Some(first) => format!("the helper did not start: {first}"),
         None => "the helper did not start".to_owned(),
     }

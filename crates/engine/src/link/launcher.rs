@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tinyclaw_devbox::plain_words;
 use tinyclaw_domain::frame::{BODY_BYTES_MAX, Refusal, RunId, RunOrder, RunToken, StartRun};
 use tinyclaw_domain::{Place, ThreadId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::asking::Answering;
-use super::carrier::{Carrier, Unreached};
+use super::carrier::{Carrier, Unreached, WORDS_MAX};
 use super::journal::{Adopted, Journal};
 use super::known::{KnownRun, KnownRuns, Note};
 use super::line::{Beginning, Begun, LinkLine, NotStarted, Request, RunEnd};
@@ -271,15 +272,16 @@ fn not_sent(source: std::io::Error, dir: &std::path::Path) -> LaunchError {
     LaunchError::Step { step: "send over the link what to start in", path: dir.to_owned(), source }
 }
 
-/// Why the far end started nothing, as if it had been here.
+/// Why the far end started nothing, as if it had been here. Its words are a stranger's, and its paths too.
 fn refused(why: Refusal, dir: std::path::PathBuf) -> LaunchError {
+    let plain = |it: &str| plain_words(it, WORDS_MAX);
     match why {
-        Refusal::Missing { what, path } if what == "Claude" => {
-            LaunchError::Missing { what: "Claude", path }
+        Refusal::Missing { what, path } => {
+            let what = if what == "Claude" { "Claude" } else { "the helper" };
+            LaunchError::Missing { what, path: plain(&path.to_string_lossy()).into() }
         }
-        Refusal::Missing { path, .. } => LaunchError::Missing { what: "the helper", path },
-        Refusal::NoDir { path } => LaunchError::NoCwd(path),
-        Refusal::NotGiven { why } => LaunchError::Refused { path: dir, why },
+        Refusal::NoDir { .. } => LaunchError::NoCwd(dir),
+        Refusal::NotGiven { why } => LaunchError::Refused { path: dir, why: plain(&why) },
         Refusal::Busy { office, held_s, .. } => {
             LaunchError::Taken { office: plain_office(&office), path: dir, held_s }
         }
@@ -291,7 +293,7 @@ fn refused(why: Refusal, dir: std::path::PathBuf) -> LaunchError {
         other => LaunchError::Step {
             step: "start Claude in",
             path: dir,
-            source: std::io::Error::other(other.to_string()),
+            source: std::io::Error::other(plain(&other.to_string())),
         },
     }
 }
@@ -371,5 +373,42 @@ async fn pass_orders(
         if line.send(Request::Order { run: run.clone(), order }).is_err() || is_end {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn what_a_far_end_refuses_is_told_in_plain_text() {
+        let evil = || "\u{1b}[31mx\u{202e}y` [ours](https://theirs.example)\n# two".to_owned();
+        let (what, path) = (evil(), evil().into());
+        let told = [
+            Refusal::Busy { office: evil(), pid: -1, held_s: Some(u64::MAX) },
+            Refusal::Busy { office: "\u{202e}".to_owned(), pid: 0, held_s: None },
+            Refusal::Missing { what, path },
+            Refusal::NoDir { path: evil().into() },
+            Refusal::NotGiven { why: evil() },
+            Refusal::Arguments { flag: evil() },
+            Refusal::Step { why: evil() },
+        ]
+        .map(|it| {
+            let err = refused(it, "/srv/api".into());
+            let source = std::error::Error::source(&err).map(|it| format!(": {it}"));
+            format!("{err}{}\n", source.unwrap_or_default())
+        });
+        expect![[r#"
+            office 31mxyour works in /srv/api
+            office unknown works in /srv/api
+            cannot find the helper at (31mxy (ours)(https://theirs.example)# two: install it, or say where it is
+            the thread's directory /srv/api is not there
+            /srv/api is refused there: (31mxy (ours)(https://theirs.example)# two
+            cannot start Claude in /srv/api: "\u{1b}(31mx\u{202e}y (ours)(https://theirs.example)\n# two" is no argument of an office's
+            cannot start Claude in /srv/api: (31mxy (ours)(https://theirs.example)# two
+        "#]]
+        .assert_eq(&told.concat());
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answers::{line_of, parcel};
-use super::carrier::{Carrier, Connection, Unreached};
+use super::carrier::{Carrier, Connection, Unreached, WORDS_MAX};
 use super::dial::dial;
 use super::frames::{Incoming, Reader, parts};
 use crate::look::{BadDir, Desk, FoundFile, Look, LookError, LookFuture};
@@ -40,8 +40,6 @@ const ANSWER: Duration = Duration::from_secs(120);
 const MOVE: Duration = Duration::from_secs(600);
 /// A connection is kept this long for the next question: they come in groups.
 const KEPT: Duration = Duration::from_secs(5);
-/// What a place says in words is cut after so many letters.
-const WORDS_MAX: usize = 300;
 /// No version is longer.
 const VERSION_MAX: usize = 32;
 /// No path is longer.
@@ -124,7 +122,7 @@ impl LinkLook {
             Ok(measured) => measured,
             Err(_) => Err("it does not come to an end".to_owned().into()),
         };
-        Ok(measured.map_err(|it| Unreached { why: words(&it.why), ..it }.at(place))?)
+        Ok(measured.map_err(|it| it.at(place))?)
     }
 
     /// Removes there what our helpers keep, and the helpers. `false`: something runs below one.
@@ -173,7 +171,7 @@ impl LinkLook {
             Ok(answered) => answered,
             Err(_) => Err("it does not come to an end".to_owned().into()),
         };
-        let answered = answered.map_err(|it| Unreached { why: words(&it.why), ..it }.at(place))?;
+        let answered = answered.map_err(|it| it.at(place))?;
         let end = answered.iter().position(|it| *it == b'\n');
         let end = end.filter(|it| *it <= ANSWER_BYTES_MAX).ok_or_else(|| nonsense("no line"))?;
         let answer = serde_json::from_slice(&answered[..end]);
@@ -576,6 +574,10 @@ fn words(text: &str) -> String {
     plain_words(text, WORDS_MAX)
 }
 
+fn words_of(path: &Path) -> String {
+    plain_words(&path.to_string_lossy(), PATH_BYTES_MAX)
+}
+
 /// What is told of a machine, fit to be shown.
 fn plain(health: FarHealth) -> FarHealth {
     let is_version = |it: &char| it.is_ascii_alphanumeric() || ".+-".contains(*it);
@@ -586,7 +588,8 @@ fn plain(health: FarHealth) -> FarHealth {
     };
     FarHealth {
         platform: words(&health.platform),
-        claude: health.claude.filter(|it| is_absolute(it)),
+        // Shown between backticks, and in which direction it likes.
+        claude: health.claude.filter(|it| is_absolute(it) && it.to_str() == Some(&words_of(it))),
         version: health.version.and_then(version),
         branch: health.branch.map(|it| words(&it)),
         origin: health.origin.map(|it| words(&it)),
@@ -622,5 +625,58 @@ fn fault_about(fault: LookFault, about: &Path, bytes_max: u64) -> LookError {
         LookFault::HoldsState {} => BadDir::HoldsState { dir: path, state }.into(),
         LookFault::Pinned { why } => BadDir::Refused { dir: path, why: words(&why) }.into(),
         LookFault::Step { why } => failed(&path, &words(&why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// Escapes, another direction, hidden letters, the end of a code span, a link that says it leads elsewhere, a second line.
+    const EVIL: &str =
+        "\u{1b}[31mx\u{202e}y\u{200b}z` [ours](https://theirs.example)\n# two\r\u{7}";
+
+    #[test]
+    fn what_a_machine_says_of_itself_is_plain_text_in_each_field() {
+        let evil = || Some(EVIL.to_owned());
+        let told = FarHealth {
+            platform: EVIL.to_owned(),
+            claude: Some(PathBuf::from("/bin/claude")),
+            version: evil(),
+            branch: evil(),
+            origin: evil(),
+            unconfined: evil(),
+            ..FarHealth::default()
+        };
+        let FarHealth { platform, claude, version, branch, origin, unconfined, .. } = plain(told);
+        expect![[r#"
+            (
+                "(31mxyz (ours)(https://theirs.example)# two",
+                Some(
+                    "/bin/claude",
+                ),
+                Some(
+                    "31mxyz",
+                ),
+                Some(
+                    "(31mxyz (ours)(https://theirs.example)# two",
+                ),
+                Some(
+                    "(31mxyz (ours)(https://theirs.example)# two",
+                ),
+                Some(
+                    "(31mxyz (ours)(https://theirs.example)# two",
+                ),
+            )
+        "#]]
+        .assert_debug_eq(&(platform, claude, version, branch, origin, unconfined));
+        for path in ["/bin/\u{202e}edualc", "/bin/x`y", "/bin/[a](b)", "/bin/\u{1b}c", "claude"] {
+            let told = FarHealth { claude: Some(path.into()), ..FarHealth::default() };
+            assert_eq!(plain(told).claude, None, "{path:?}");
+        }
+        let why = Unreached::from(EVIL.to_owned()).at(&Place::Here).why;
+        assert_eq!(why, "(31mxyz (ours)(https://theirs.example)# two");
     }
 }

@@ -333,7 +333,7 @@ async fn a_place_that_does_not_come_to_an_answer_is_out_of_reach() {
         ),
         (vec![frame(true, "")], false, "an answer of nothing"),
         (endless, false, "an answer without end"),
-        (vec![(bad, vec![])], false, "no [31mroom"),
+        (vec![(bad, vec![])], false, "no (31mroom"),
     ] {
         let told = asked(frames, then_closes, get).await;
         assert_eq!(told, format!("api is out of reach: {why}"));
