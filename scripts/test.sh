@@ -333,8 +333,9 @@ need_programs() {
     for it in git:git openssl:openssl curl:curl setsid:util-linux unshare:util-linux gzip:gzip tar:tar; do
         from_apt "${it%:*}" "${it#*:}" || fail "${it%:*} is missing; $advice"
     done
-    # Without it the tests of devboxes say so and skip themselves.
+    # Without them tests of devboxes say so and skip themselves.
     [ -x /usr/sbin/sshd ] || from_apt sshd openssh-server || echo "sshd is missing; $advice"
+    [ -x /usr/sbin/iptables ] || from_apt iptables iptables || echo "iptables is missing; $advice"
 }
 
 # real FILTER: tests with something of somebody else's on the other side. They say so when that cannot be had.

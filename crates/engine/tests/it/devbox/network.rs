@@ -169,6 +169,8 @@ async fn a_session_that_stands_still_is_left_for_another_and_the_turn_goes_on() 
     assert_eq!(end.outcome, TurnOutcome::Answered, "{end:?}");
     assert!(end.denials.is_empty(), "the answer was heard once: {end:?}");
     assert_eq!(devbox.sshd.accepted(), before + 1, "one connection more");
+    // Whoever stands still hears no end.
+    devbox.sshd.stall(false);
     desk.engine.close().await;
 }
 
