@@ -272,3 +272,38 @@ fn git_on_a_devbox_pushes_while_an_admin_lets_it_have_tokens() {
     forum.close();
     machine.sshd.cut();
 }
+
+#[test]
+fn another_office_in_the_directory_is_told_of_and_leaves_when_an_admin_says_so() {
+    let Some(machine) = Machine::open("another_office_in_the_directory") else { return };
+    let (variables, admin) = (machine.variables(), ADA.to_string());
+    let mut env: Vec<(&str, &str)> =
+        variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    env.push(("TINYCLAW_ADMINS", admin.as_str()));
+    let open = || {
+        let forum = Forum::open_with(&env);
+        forum.ada(None, &machine.order("box"));
+        let topic = forum.found("the topic", |it| it.topic_named(FORUM, "devbox: box"));
+        forum.until("Is this box?");
+        forum.press("It is");
+        forum.until("Ready. Write here, and Claude on box answers.");
+        (forum, Some(topic))
+    };
+    let (first, of_first) = open();
+    first.ada(of_first, "Good morning. [demo: hang]");
+    first.until(" on box · ");
+    let (second, of_second) = open();
+    second.ada(of_second, "Good evening. [demo: say Good evening, Ada.]");
+    let shown = second.until("[ Take over ]");
+    let works = format!(" works in {} since ", machine.dir());
+    assert!(shown.contains(&works) && shown.contains("/devbox take over box"), "{shown}");
+    second.press("Take over");
+    second.until("Taken over: what office ");
+    second.until("    Good evening, Ada.");
+    // The first one asks again, and finds the second.
+    first.until(&works);
+    first.until("[ Take over ]");
+    first.close();
+    second.close();
+    machine.sshd.cut();
+}

@@ -138,13 +138,13 @@ async fn lost_packets_cost_time_and_nothing_else() {
     let Some((desk, devbox)) = with_devbox(test) else { return };
     let line = SlowLine::to(&devbox).await;
     // The helper is brought over a good line.
-    let whole = desk.say("[demo: long 100000]").await;
+    let whole = desk.say("[demo: long 20000]").await;
     if !lose_packets(line.port) {
         eprintln!("{test} is skipped: no packet can be lost here");
         return;
     }
     devbox.sshd.cut();
-    let end = say_when_reached(&desk, "[demo: long 100000]").await;
+    let end = say_when_reached(&desk, "[demo: long 20000]").await;
     assert_eq!(end.outcome, TurnOutcome::Answered);
     assert_eq!(end.text, whole.text);
     let mut turn = desk.ask("[demo: ask]");
