@@ -20,7 +20,8 @@ use super::asking::Answering;
 use super::carrier::{Carrier, Unreached, WORDS_MAX};
 use super::journal::{Adopted, Journal};
 use super::known::{KnownRun, KnownRuns, Note};
-use super::line::{Beginning, Begun, LinkLine, NotStarted, Request, RunEnd};
+use super::line::{LinkLine, Request};
+use super::run_end::{Beginning, Begun, NotStarted, RunEnd};
 use crate::launch::{
     AdoptFuture, EndFuture, LaunchError, LaunchFuture, LaunchSpec, Launcher, Leash, LeashHand,
     LeashOrder, Leashed,

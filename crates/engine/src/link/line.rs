@@ -4,14 +4,14 @@
 //! each connect it asks every run for what comes after what it has, and says again what no hold has acknowledged. What is
 //! not exactly what comes next ends the connection: nothing is guessed, nothing is put together.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tinyclaw_domain::Place;
 use tinyclaw_domain::frame::{Call, Refusal, RunId, RunOrder, RunToken, Told, encode};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::asking::{Answering, AnswersGit};
@@ -19,8 +19,9 @@ use super::carrier::{Carrier, Connection, Unreached};
 use super::dial::{PAUSE_MAX, dial, pause};
 use super::frames::{Incoming, Reader, Writer};
 use super::known::KnownRuns;
+use super::run_end::{Beginning, Begun, NotStarted, RunEnd, attach, begin};
 use crate::launch::Exit;
-use crate::look::{LinkLost, OutOfReach};
+use crate::look::LinkLost;
 
 /// Renews the leases, and shows that somebody is there.
 const PING: Duration = Duration::from_secs(5);
@@ -82,103 +83,6 @@ enum ConnectionEnd {
     Nonsense(String),
     /// There is no run any more, and the place may rest.
     Rests,
-}
-
-/// Why a run did not start.
-pub(super) enum NotStarted {
-    OutOfReach(Unreached),
-    Refused(Refusal),
-}
-
-/// A run that is there.
-pub(super) struct Begun {
-    /// How many bytes of input it has taken,
-    pub(super) taken: u64,
-    /// and whether they end in the middle of a line, or nobody knows.
-    pub(super) torn: bool,
-}
-
-/// Told once: whether the run is there.
-pub(super) type Started = oneshot::Sender<Result<Begun, NotStarted>>;
-
-/// How a run of this office begins.
-pub(super) enum Beginning {
-    /// It is started, by this order.
-    Start(Vec<u8>),
-    /// An earlier process started it. What comes from this offset on is new.
-    Adopt(u64),
-}
-
-/// This office's end of a run.
-pub(super) struct RunEnd {
-    token: RunToken,
-    /// How it begins, until it is there, and whom to tell.
-    starting: Option<(Beginning, Started)>,
-    /// Whether its hold has said, over this connection, what it has of the input. Before that nothing is said to it: what it
-    /// does not have yet goes first.
-    is_attached: bool,
-    received: u64,
-    /// How far what was received was dealt with.
-    seen: u64,
-    next_input: u64,
-    /// Inputs that no hold has acknowledged.
-    unacked: VecDeque<(u64, Vec<u8>)>,
-    /// Orders that go with them: said after each connect, since nobody knows whether they arrived.
-    eof: bool,
-    end: bool,
-    /// How it ended, until nothing of it is left there.
-    ended: Option<Exit>,
-    out: mpsc::UnboundedSender<Vec<u8>>,
-    err: mpsc::UnboundedSender<Vec<u8>>,
-    exit: Option<oneshot::Sender<Result<Exit, OutOfReach>>>,
-    room: Arc<Semaphore>,
-}
-
-impl RunEnd {
-    pub(super) fn new(
-        token: RunToken,
-        beginning: Beginning,
-        reply: Started,
-        out: mpsc::UnboundedSender<Vec<u8>>,
-        err: mpsc::UnboundedSender<Vec<u8>>,
-        exit: oneshot::Sender<Result<Exit, OutOfReach>>,
-        room: Arc<Semaphore>,
-    ) -> RunEnd {
-        let received = match beginning {
-            Beginning::Start(_) => 0,
-            Beginning::Adopt(offset) => offset,
-        };
-        RunEnd {
-            token,
-            received,
-            seen: received,
-            starting: Some((beginning, reply)),
-            is_attached: false,
-            next_input: 0,
-            unacked: VecDeque::new(),
-            eof: false,
-            end: false,
-            ended: None,
-            out,
-            err,
-            exit: Some(exit),
-            room,
-        }
-    }
-
-    fn acknowledge(&mut self, before: u64) {
-        while self.unacked.front().is_some_and(|(seq, _)| *seq < before) {
-            let bytes = self.unacked.pop_front().map_or(0, |(_, bytes)| bytes.len());
-            self.room.add_permits(bytes);
-        }
-    }
-}
-
-impl Drop for RunEnd {
-    fn drop(&mut self) {
-        // Whoever waits for room to write waits for nothing.
-        self.room.close();
-    }
 }
 
 /// All runs of a place.
@@ -639,24 +543,6 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// The first frame about a run on a connection.
-fn begin(run: &RunId, end: &RunEnd) -> Vec<u8> {
-    match &end.starting {
-        _ if end.ended.is_some() => {
-            encode(&Call::Forget { run: run.clone(), token: end.token.clone() }, b"")
-        }
-        Some((Beginning::Start(order), _)) => {
-            encode(&Call::Start { run: run.clone(), token: end.token.clone() }, order)
-        }
-        Some((Beginning::Adopt(_), _)) | None => attach(run, end),
-    }
-}
-
-fn attach(run: &RunId, end: &RunEnd) -> Vec<u8> {
-    let (run, token) = (run.clone(), end.token.clone());
-    encode(&Call::Attach { run, token, offset: end.received }, b"")
 }
 
 async fn write(mut to: Writer, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {

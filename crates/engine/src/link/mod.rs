@@ -24,6 +24,7 @@ mod line;
 mod look;
 mod pin;
 mod rest;
+mod run_end;
 mod running;
 mod runs;
 mod spool;
