@@ -6,7 +6,8 @@
 #                                     claude answers where it is logged in, and costs; --no-claude never spends anything;
 #                                     --web has a chat in the browser, and keeps and shows your Claude Code's hooks; in
 #                                     another terminal it gives them to the demo that runs. Where this version was released
-#                                     its programs are fetched and checked; --build compiles
+#                                     its programs are fetched and checked; --build compiles. With ENABLE_DEVBOX=1 in its
+#                                     environment it has devboxes, and this machine can be one (docs/DEVBOX.md)
 #
 #   ./tinyclaw.sh setup [PART] [...]  ask for what an office needs, try it, and write it to .env: telegram, claude,
 #                                     github, tunnel, office, or all in turn
@@ -68,11 +69,15 @@ verb_demo() {
     # Only what a demo starts and shows, and not optimised: the rest would take five times as long. The gateway keeps its
     # events in SQLite, and the dashboard's view of them reads it: both are built where they are asked for.
     more="--no-default-features"
+    # So is the registry of devboxes (docs/DEVBOX.md).
+    case "${ENABLE_DEVBOX:-}" in
+        1 | [Tt]rue | [Yy]es | [Oo]n) more="$more --features tinyclaw-processor/devboxes" ;;
+    esac
     for it in "$@"; do
         if [ "$it" = --web ]; then more="-p tinyclaw-gateway"; fi
     done
     case "$more" in
-        *gateway) last="tinyclaw-gateway" ;;
+        *tinyclaw-gateway) last="tinyclaw-gateway" ;;
         *) last="tinyclaw" ;;
     esac
     [ -x "$programs/$last" ] || echo "building, which takes a minute or two the first time"

@@ -21,7 +21,7 @@ use tinyclaw_engine::find_sibling;
 use tinyclaw_ledger::{StateDir, health};
 use tinyclaw_service::healthcheck::probe;
 use tinyclaw_service::now_ms;
-use tinyclaw_service::settings::edited;
+use tinyclaw_service::settings::{Devboxes, Environment, edited, groups};
 
 use self::services::LOOK_EVERY;
 pub(crate) use self::services::Services;
@@ -46,6 +46,9 @@ const PORTS_TRIED: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A pause between the words of the demo engine, so that one sees them come.
 const WORD_MS: &str = "25";
+
+/// Whoever sets this wants devboxes, and says with its like how they are reached.
+const ENABLE_DEVBOX: &str = "ENABLE_DEVBOX";
 
 /// What a demo is to be.
 #[derive(Debug)]
@@ -74,6 +77,9 @@ impl Demo {
         let with_claude = !self.no_claude && (self.claude || is_claude_ready());
         let state = fresh(&root)?;
         let mut services = Services::new(&state, own(&root, with_claude)?, with_claude);
+        for (name, value) in devboxes(&root, &place::environment())? {
+            services.set(&name, value);
+        }
         let talked = self.talk(&state, &mut services, signals, with_claude).await;
         services.stop().await;
         talked
@@ -156,6 +162,7 @@ impl Demo {
         } else {
             "hello · /threads · /thread 7 · [demo: ask] · [demo: slow 20s] and then Ctrl-C"
         };
+        let has_devboxes = place::settings::<Devboxes>(state).is_ok_and(|it| it.enabled);
         let gateway = services.gateway.map(|it| format!("http://{}", from_here(self.listen, it)));
         let mut rows = vec![("engine", engine), ("dashboard", &dashboard)];
         let told = gateway
@@ -168,6 +175,12 @@ impl Demo {
         if told.is_none() {
             let how = "the same command with --web, in another terminal: your own Claude Code's hooks in the dashboard";
             rows.push(("events", how));
+        }
+        if has_devboxes {
+            rows.push((
+                "devboxes",
+                "/devbox add box local /tmp · /devbox lists them · docs/DEVBOX.md",
+            ));
         }
         rows.extend([
             ("state", folder.as_str()),
@@ -274,6 +287,25 @@ pub(crate) fn own(root: &Path, with_claude: bool) -> anyhow::Result<Vec<(&'stati
         set_down(root, "engine.home", &text(&home))?;
     }
     Ok(own)
+}
+
+/// The caller's settings of devboxes, where there is a word about them: of the caller's office the demo sees nothing else.
+fn devboxes(root: &Path, caller: &Environment) -> anyhow::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    if !caller.contains_key(ENABLE_DEVBOX) {
+        return Ok(found);
+    }
+    let groups = groups();
+    let rows = groups.iter().flat_map(|it| &it.rows);
+    for row in rows.filter(|it| it.key.starts_with("devbox.")) {
+        for name in row.variables() {
+            if let Some(value) = caller.get(&name) {
+                set_down(root, row.key, value)?;
+                found.push((name, value.clone()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a setting of the services into the folder too, so that whoever looks at it later (`doctor`, `threads`, `send`)

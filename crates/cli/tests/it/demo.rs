@@ -71,6 +71,35 @@ fn a_demo_answers_shows_itself_and_leaves_nobody_behind() {
     assert_eq!(office.place.files(), [""; 0], "the caller's state folder is untouched");
 }
 
+/// It never had any: what the caller had set was kept from its services.
+#[test]
+fn a_demo_has_devboxes_where_its_caller_wants_them() {
+    let office = Office::closed();
+    let dir = office.place.path("work/demo");
+    let there = office.place.path("work/there");
+    fs::create_dir_all(&there).expect("a folder");
+    let arguments = ["demo", "--no-claude", "--dir", dir.to_str().expect("a path")];
+    let mut command = office.command(&arguments);
+    command.env("ENABLE_DEVBOX", "1").env("DEVBOX_DEFAULT_WORK_DIR", &there);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("tinyclaw runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let said = "/devbox\n/devbox add box local\n[demo: say from the box]\n/devbox remove box\n/devbox yes box\n/devbox\n";
+    stdin.write_all(said.as_bytes()).expect("write");
+    drop(stdin);
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let none = "No devboxes yet: /devbox add NAME HOST [USER] [DIR]";
+    let ready = "Ready. Write here, and Claude on box answers.";
+    let in_order = ["devboxes   ", none, ready, "from the box", "Remove `box`?", "Removed.", none];
+    let mut rest = said.out.as_str();
+    for words in in_order {
+        let at = rest.find(words);
+        rest = &rest[at.unwrap_or_else(|| panic!("{words:?} is missing in {rest}: {said:?}"))..]
+            [words.len()..];
+    }
+    assert_eq!(processes_of(&dir), [""; 0]);
+}
+
 /// It once showed "working 47 s" for ever.
 #[test]
 fn a_demo_whose_processor_is_killed_gets_another_one_and_the_answer_comes() {
