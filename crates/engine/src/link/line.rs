@@ -77,7 +77,9 @@ enum ConnectionEnd {
     Lost(String),
     /// The far end did not understand us, before it said anything of a run.
     NotUnderstood(String),
-    /// It did so after that: once it is a loss like any other, as when a connection was cut in the middle of a word.
+    /// It did so after that, and nothing of a run had come over this connection: once it is a loss like any other, as when a
+    /// connection was cut in the middle of a word. Where something had come, as from a hold that is given more than its Claude
+    /// reads, it always is.
     BrokenOff(String),
     /// The far end said what cannot be.
     Nonsense(String),
@@ -175,8 +177,9 @@ impl LinkLine {
                         ConnectionEnd::Rests => continue,
                     };
                     // Lost, and most often only for a moment.
-                    pause = match since.elapsed() < BRIEF || self.failed > 0 {
-                        true => BRIEF.saturating_mul(1 << self.failed.min(8)).min(PAUSE_MAX),
+                    let times = self.failed.max(broken_off);
+                    pause = match since.elapsed() < BRIEF || times > 0 {
+                        true => BRIEF.saturating_mul(1 << times.min(8)).min(PAUSE_MAX),
                         false => Duration::ZERO,
                     };
                     Unreached::from(why)
@@ -283,7 +286,7 @@ impl LinkLine {
         }
         let (mut ping, mut pinged) = (interval(PING), None);
         let mut heard = Instant::now();
-        let mut rests_at = None;
+        let (mut rests_at, mut has_moved) = (None, false);
         let why = loop {
             rests_at = match self.carrier.rests_after().filter(|_| self.runs.is_empty()) {
                 Some(after) => rests_at.or_else(|| Some(Instant::now() + after)),
@@ -293,10 +296,12 @@ impl LinkLine {
                 frame = incoming.next::<Told>() => match frame {
                     Ok(Some((told, body))) => {
                         heard = Instant::now();
+                        has_moved |= matches!(told, Told::Out { .. } | Told::Ack { .. });
                         match told {
                             Told::Bad { why } if self.failed > 0 => {
                                 break ConnectionEnd::NotUnderstood(why);
                             }
+                            Told::Bad { why } if has_moved => break ConnectionEnd::Lost(why),
                             Told::Bad { why } => break ConnectionEnd::BrokenOff(why),
                             Told::Pong {} => {
                                 if let Some(at) = pinged.take() {
