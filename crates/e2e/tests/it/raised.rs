@@ -2,9 +2,9 @@
 //!
 //! | what is claimed | by which test |
 //! |---|---|
-//! | tools that fail twice raise a turn: later requests have the stronger model, people are told, the cause is logged | `real_turn_whose_tools_fail_…` |
-//! | where a setting says so, they do not | `real_turn_is_not_raised_…` |
-//! | "no, wrong" is kept beside the decision, and the dashboard tells it | `real_answer_that_a_person_corrects_…` |
+//! | tools that fail twice raise a turn: later requests have the stronger model, people are told, the cause is logged | `real_claude_turn_whose_tools_fail_…` |
+//! | where a setting says so, they do not | `real_claude_turn_is_not_raised_…` |
+//! | "no, wrong" is kept beside the decision, and the dashboard tells it | `real_claude_answer_that_a_person_corrects_…` |
 
 use std::fs::File;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn decisions(office: &Office) -> Vec<[String; 3]> {
 }
 
 #[test]
-fn real_turn_whose_tools_fail_goes_on_with_a_stronger_model_and_says_so() {
+fn real_claude_turn_whose_tools_fail_goes_on_with_a_stronger_model_and_says_so() {
     let Some(claude) = real_claude() else { return };
     let forum = forum(&claude, &[]);
     let desk = forum.office.path("work/1");
@@ -76,7 +76,7 @@ fn real_turn_whose_tools_fail_goes_on_with_a_stronger_model_and_says_so() {
 }
 
 #[test]
-fn real_turn_is_not_raised_where_a_setting_says_so() {
+fn real_claude_turn_is_not_raised_where_a_setting_says_so() {
     let Some(claude) = real_claude() else { return };
     let forum = forum(&claude, &[("TINYCLAW_ENGINE_ESCALATE", "false")]);
     let desk = forum.office.path("work/1");
@@ -96,7 +96,7 @@ fn real_turn_is_not_raised_where_a_setting_says_so() {
 }
 
 #[test]
-fn real_answer_that_a_person_corrects_is_kept_and_told_by_the_dashboard() {
+fn real_claude_answer_that_a_person_corrects_is_kept_and_told_by_the_dashboard() {
     let Some(claude) = real_claude() else { return };
     let forum = forum(&claude, &[]);
     let office = &forum.office;
