@@ -169,10 +169,11 @@ impl Sshd {
         for child in children.iter_mut() {
             if let Ok(None) = child.try_wait() {
                 let pid = child.id();
-                let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
-                // The half that has the session's rights may be in a group of its own.
+                // The half that has the session's rights may be in a group of its own. Whoever is let go on may end at once,
+                // and is asked for it before.
                 let halves = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
                 let halves = halves.unwrap_or_default();
+                let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
                 for half in halves.split_whitespace().filter_map(|it| it.parse().ok()) {
                     let _ = kill(Pid::from_raw(half), signal);
                 }
