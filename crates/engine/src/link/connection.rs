@@ -21,8 +21,13 @@ use super::runs::RunDir;
 use super::spool;
 use crate::launch::LeashOrder;
 
-/// So much input that Claude has not read, and the connection ends: offices wait for acknowledgements long before.
+/// So much input that Claude has not read, and what comes then is left out.
 const INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// When there is no more of it than this, what was left out is asked for: the connection ends, and over the next one the
+/// office says again what was not acknowledged.
+const INPUT_BYTES_ROOM: usize = INPUT_BYTES_MAX / 2;
+/// So often that is looked for.
+const ROOM_LOOK: Duration = Duration::from_millis(50);
 /// So far ahead of what the office has dealt with.
 const AHEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A connection has to say who it is within this time.
@@ -153,6 +158,13 @@ async fn hear(
     }
 }
 
+/// Until there is room for input again.
+async fn room(shared: &Shared) {
+    while shared.lock().unread > INPUT_BYTES_ROOM {
+        sleep(ROOM_LOOK).await;
+    }
+}
+
 /// `None`: the connection is over. Otherwise what was wrong.
 async fn hear_until_bad(
     shared: &Shared,
@@ -160,8 +172,16 @@ async fn hear_until_bad(
     incoming: &mut Incoming<OwnedReadHalf>,
     acks: &mpsc::UnboundedSender<Say>,
 ) -> Option<String> {
+    // Output goes on meanwhile, and what is said about it: it may be what Claude waits for.
+    let mut is_full = false;
     loop {
-        let (call, body) = match incoming.next::<Call>().await {
+        let heard = tokio::select! {
+            heard = incoming.next::<Call>() => heard,
+            () = room(shared), if is_full => {
+                return Some("there is room for the input that was left out".to_owned());
+            }
+        };
+        let (call, body) = match heard {
             Ok(Some(it)) => it,
             Ok(None) => return None,
             Err(err) => return Some(err.to_string()),
@@ -174,6 +194,7 @@ async fn hear_until_bad(
         state.pinged = Instant::now();
         match call {
             Call::Ping {} => {}
+            Call::In { .. } if is_full => {}
             Call::In { seq, .. } => {
                 if seq > state.next_input {
                     return Some(format!("input {seq} where {} is next", state.next_input));
@@ -181,7 +202,8 @@ async fn hear_until_bad(
                 // Sent again after a cut: it was applied.
                 if seq == state.next_input {
                     if state.unread + body.len() > INPUT_BYTES_MAX {
-                        return Some("more input than claude reads".to_owned());
+                        is_full = true;
+                        continue;
                     }
                     state.next_input += 1;
                     state.unread += body.len();
@@ -209,6 +231,8 @@ async fn hear_until_bad(
             Call::Order { order, .. } => match order {
                 RunOrder::Interrupt => drop(shared.orders.send(LeashOrder::Interrupt)),
                 RunOrder::End => drop(shared.orders.send(LeashOrder::End)),
+                // It comes after the input, and is said again as that is.
+                RunOrder::Eof if is_full => {}
                 RunOrder::Eof => drop(shared.inputs.send(Input::Eof)),
             },
             Call::Hello { .. }

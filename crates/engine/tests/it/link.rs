@@ -8,7 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use tinyclaw_domain::ThreadId;
 use tinyclaw_domain::frame::{
-    Call, Decoder, Refusal, RunExit, RunId, RunLine, RunOrder, RunToken, StartRun, Told, encode,
+    BODY_BYTES_MAX, Call, Decoder, Refusal, RunExit, RunId, RunLine, RunOrder, RunToken, StartRun,
+    Told, encode,
 };
 use tinyclaw_testkit::state::Place;
 
@@ -41,10 +42,14 @@ impl Machine {
     }
 
     fn below(dir: &Path) -> Machine {
-        let place = Place::below(dir).unwrap();
+        Machine::with(dir, PARROT)
+    }
+
+    fn with(dir: &Path, parrot: &str) -> Machine {
+        let (place, script) = (Place::below(dir).unwrap(), parrot);
         let parrot = place.path("bin/parrot");
         std::fs::create_dir_all(place.path("bin")).unwrap();
-        std::fs::write(&parrot, PARROT).unwrap();
+        std::fs::write(&parrot, script).unwrap();
         std::fs::set_permissions(&parrot, std::fs::Permissions::from_mode(0o755)).unwrap();
         Machine { place, parrot }
     }
@@ -285,6 +290,58 @@ fn a_run_goes_on_when_its_connection_is_cut_and_nothing_is_lost_or_said_twice() 
     assert_eq!((exit.code, exit.signal), (Some(7), None));
     assert!(run.text() == format!("{wanted}bye\n"), "byte for byte");
     assert_eq!(times_begun(&machine), 1);
+}
+
+/// Its hold broke off each connection before any output went. Where output was what kept Claude from reading, nobody got on, and
+/// the run was given up.
+#[test]
+fn input_for_which_there_is_no_room_is_heard_once_over_the_next_connection() {
+    // Together 72 MiB, of which 64 are taken, and what a pipe holds.
+    const PIECES: u64 = 72 * 16;
+    const TAKEN: u64 = 64 * 16;
+    let piece = |seq: u64| vec![b'a' + u8::try_from(seq % 26).unwrap(); BODY_BYTES_MAX];
+    let idle = "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.02; done\nexec cat\n";
+    let machine = Machine::with(Path::new(env!("CARGO_TARGET_TMPDIR")), idle);
+    let mut run = Run::new();
+    let mut office = machine.connect("ada");
+    office.begin(&run, &machine.start()).unwrap();
+    let mut next = office.attach(&run).unwrap();
+    let say = |office: &mut Office, seq: u64| {
+        office.hub_hears(&Call::In { run: run.id.clone(), seq }, &piece(seq));
+    };
+    (0..PIECES).for_each(|seq| say(&mut office, seq));
+    while next < TAKEN {
+        let told = office.next().unwrap().0;
+        let Told::Ack { seq, .. } = told else { panic!("{told:?}") };
+        next = seq;
+    }
+    std::fs::write(machine.place.work().join("go"), "").unwrap();
+    // What comes until there is room: output. It is asked for no more than is dealt with.
+    let why = loop {
+        match office.next().unwrap() {
+            (Told::Bad { why }, _) => break why,
+            told => drop(run.take(told)),
+        }
+        let (run, at) = (run.id.clone(), run.got.len() as u64);
+        office.hub_hears(&Call::Seen { run, at, keep: at }, b"");
+    };
+    assert_eq!(why, "there is room for the input that was left out");
+    assert!(!run.got.is_empty());
+    let mut office = machine.connect("ada");
+    let next = office.attach(&run).unwrap();
+    assert!((TAKEN..PIECES).contains(&next), "{next}");
+    for seq in next..PIECES {
+        office.hub_hears(&Call::In { run: run.id.clone(), seq }, &piece(seq));
+    }
+    office.order(&run, RunOrder::Eof);
+    while run.got.len() < PIECES as usize * BODY_BYTES_MAX {
+        let told = office.next().unwrap();
+        run.take(told);
+        let (run, at) = (run.id.clone(), run.got.len() as u64);
+        office.hub_hears(&Call::Seen { run, at, keep: at }, b"");
+    }
+    assert_eq!(office.read_on(&mut run).code, Some(0));
+    assert!(run.got == (0..PIECES).flat_map(piece).collect::<Vec<u8>>(), "byte for byte");
 }
 
 #[test]
