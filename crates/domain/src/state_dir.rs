@@ -289,6 +289,11 @@ impl StateDir {
     pub fn session_lock(&self, thread: &ThreadId) -> PathBuf {
         self.locks().join(format!("session-{thread}"))
     }
+
+    /// The same where several offices have this folder, and each numbers its own threads.
+    pub fn session_lock_of(&self, office: &str, thread: &ThreadId) -> PathBuf {
+        self.locks().join(format!("session-{thread}@{office}"))
+    }
 }
 
 #[cfg(test)]

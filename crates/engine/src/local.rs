@@ -57,6 +57,8 @@ pub struct LocalLauncher {
     pub claude_home: PathBuf,
     /// The one HOME of all threads, where this user has a single one; else each has its own in the state folder.
     home: Option<PathBuf>,
+    /// Whose threads these are, where several offices have this state folder.
+    office: Option<String>,
     /// Whether Claude is confined.
     pub landlock: Landlock,
     /// Warnings of leashes that were passed on; each is once.
@@ -83,8 +85,8 @@ impl LocalLauncher {
     ) -> LocalLauncher {
         // No transcript was ever kept at the top of a state folder.
         let claude_home = state.clone();
-        let (home, warned) = (None, Arc::default());
-        LocalLauncher { program, leash, state, claude_home, home, landlock, warned }
+        let (home, office, warned) = (None, None, Arc::default());
+        LocalLauncher { program, leash, state, claude_home, home, office, landlock, warned }
     }
 
     /// A launcher of what an engine is told to run.
@@ -97,6 +99,11 @@ impl LocalLauncher {
     /// The same where all threads have this HOME.
     pub(crate) fn with_home(self, home: PathBuf) -> LocalLauncher {
         LocalLauncher { home: Some(home), ..self }
+    }
+
+    /// The same where other offices have this state folder too: a thread of theirs with the same number is another one.
+    pub(crate) fn of_office(self, office: String) -> LocalLauncher {
+        LocalLauncher { office: Some(office), ..self }
     }
 
     /// The same with another leash.
@@ -140,7 +147,10 @@ impl LocalLauncher {
             liveness: LIVENESS_FD,
             report: REPORT_FD,
             cwd,
-            lock: state.session_lock(&spec.thread),
+            lock: match &self.office {
+                Some(office) => state.session_lock_of(office, &spec.thread),
+                None => state.session_lock(&spec.thread),
+            },
             landlock: self.landlock,
             shut: self.state.clone(),
             own: given.own,

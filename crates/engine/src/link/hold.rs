@@ -156,6 +156,10 @@ impl Hold {
         let git = job.start.git.as_ref().map(|_| listening(asking::SOCKET)).transpose()?;
         let leash = std::env::current_exe().map_err(|err| step("find the leash", &err))?;
         let launcher = LocalLauncher::new(job.program, leash, job.state, job.landlock);
+        let launcher = match job.directories {
+            Directories::Alone => launcher.of_office(job.office),
+            Directories::Shared => launcher,
+        };
         let start = job.start;
         let launched = launcher.launch(LaunchSpec {
             thread: start.thread.clone(),

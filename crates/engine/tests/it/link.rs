@@ -499,6 +499,30 @@ fn a_directory_has_one_run_the_last_of_its_office_and_never_two_offices() {
     eventually_now("only the second is left", || alive(&lock).len() == 2);
 }
 
+/// The second took the first for an earlier Claude of its own thread, and ended it without a word.
+#[test]
+fn threads_of_two_offices_that_have_one_number_do_not_end_each_other() {
+    let machine = Machine::new();
+    let other_dir = machine.place.path("other");
+    std::fs::create_dir(&other_dir).unwrap();
+    let (mut adas_run, mut bobs_run) = (Run::new(), Run::new());
+    let mut ada = machine.connect("ada");
+    ada.begin(&adas_run, &machine.start()).unwrap();
+    ada.attach(&adas_run).unwrap();
+    let mut bob = machine.connect("bob");
+    bob.begin(&bobs_run, &StartRun { dir: other_dir, ..machine.start() }).unwrap();
+    bob.attach(&bobs_run).unwrap();
+    bob.say(&bobs_run, 0, "good evening");
+    bob.until(&mut bobs_run, "heard good evening\n");
+    ada.say(&adas_run, 0, "good morning");
+    ada.until(&mut adas_run, "heard good morning\n");
+    for (office, run) in [(&mut ada, &mut adas_run), (&mut bob, &mut bobs_run)] {
+        office.order(run, RunOrder::End);
+        office.read_on(run);
+    }
+    assert_eq!(alive(&machine.lock()), [] as [u32; 0]);
+}
+
 /// A person of that office said so.
 #[test]
 fn another_offices_run_is_ended_where_its_directory_is_taken_over() {
